@@ -1,0 +1,87 @@
+"""Every error that ckptkit raises, and the fault record that they carry.
+
+::
+
+    CkptkitError                    anything that ckptkit refuses or cannot do; exit code 2
+    ├── InputError                  the source cannot be read as a checkpoint
+    │   ├── ContainerError          files, headers or index are damaged
+    │   └── FormatError             the quantization config is unknown, unsupported or contradicts itself
+    ├── ConversionRefused           the target cannot hold what the source holds; lists every loss
+    ├── OutputError                 the destination cannot be written
+    └── UsageError                  the request itself makes no sense
+
+A fault is data: what is wrong, where, what was expected and what was found, and what to do next. Readers
+collect all faults before they raise, so that a user mends a checkpoint once and not fault by fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a checkpoint, as the layer that met it describes it.
+
+    ``kind`` is a stable kebab-case word (``"header-overlap"``); rules map kinds to codes. ``file`` is
+    relative to the checkpoint folder.
+    """
+
+    kind: str
+    message: str
+    file: str | None = None
+    tensor: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    help: str | None = None
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.file, self.tensor) if part)
+        text = f"{place}: {self.message}" if place else self.message
+        details = [
+            f"{label} {value}" for label, value in (("expected", self.expected), ("found", self.found)) if value
+        ]
+        if details:
+            text = f"{text} ({', '.join(details)})"
+        return f"{text}; {self.help}" if self.help else text
+
+
+class CkptkitError(Exception):
+    """Base of all errors; ``faults`` says what is wrong in detail, ``help`` what to do next."""
+
+    def __init__(self, message: str, *, faults: Iterable[Fault] = (), help: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.faults = tuple(faults)
+        self.help = help
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {fault}" for fault in self.faults)]
+        if self.help:
+            lines.append(f"  help: {self.help}")
+        return "\n".join(lines)
+
+
+class InputError(CkptkitError):
+    """The source cannot be read as a checkpoint."""
+
+
+class ContainerError(InputError):
+    """Files, headers or the index are damaged or missing."""
+
+
+class FormatError(InputError):
+    """The quantization config is unknown, unsupported or contradicts itself."""
+
+
+class ConversionRefused(CkptkitError):
+    """The target format cannot hold what the source holds; ``faults`` lists every loss."""
+
+
+class OutputError(CkptkitError):
+    """The destination cannot be written."""
+
+
+class UsageError(CkptkitError):
+    """The request itself makes no sense, whatever the checkpoint."""

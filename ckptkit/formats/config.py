@@ -1,0 +1,53 @@
+"""Where a quantization config sits in config.json, and how to write one back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+KEY = "quantization_config"
+LEGACY_KEY = "compression_config"
+#: Sub-configs of multimodal models that may hold the block instead of the top level.
+NESTED = ("text_config", "llm_config", "language_config")
+
+
+class Located(NamedTuple):
+    """A quantization config and the JSON path at which it was found."""
+
+    block: dict[str, Any]
+    path: str
+
+
+def locate(config: Mapping[str, Any]) -> Located | None:
+    """Find the quantization config: top level first, then the legacy key, then sub-configs."""
+    for key in (KEY, LEGACY_KEY):
+        if isinstance(config.get(key), dict):
+            return Located(config[key], key)
+    for outer in NESTED:
+        inner = config.get(outer)
+        if isinstance(inner, dict) and isinstance(inner.get(KEY), dict):
+            return Located(inner[KEY], f"{outer}.{KEY}")
+    return None
+
+
+def quant_method(block: Mapping[str, Any]) -> str:
+    """The normalised ``quant_method``, or the empty string."""
+    return str(block.get("quant_method") or "").lower().replace("_", "-")
+
+
+def replaced(config: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json with another quantization config in the old one's place, all other keys in their order."""
+    located = locate(config)
+    if located is None:
+        return {**config, KEY: dict(block)}
+    outer, _, _ = located.path.rpartition(".")
+    if outer:
+        inner = config[outer]
+        return {**config, outer: {**inner, KEY: dict(block)}}
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if key == located.path:
+            result[KEY] = dict(block)
+        elif key not in (KEY, LEGACY_KEY):
+            result[key] = value
+    return result

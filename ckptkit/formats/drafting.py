@@ -1,0 +1,122 @@
+"""What the writers of all formats do alike: weights and plain tensors stay, scales get names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from ckptkit.formats.base import TensorDrop, TensorEdit
+from ckptkit.model import names
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.granularity import Granularity, PerHead, PerTensor
+from ckptkit.model.scheme import Scheme
+from ckptkit.storage.payload import TensorRef
+
+#: E8M0 holds powers of two only; F32 holds every one of them, so the cast is exact.
+_EXACT_CAST = {"F8_E8M0": "F32"}
+
+
+class ScaleShapes(Protocol):
+    """The part of a format that the helpers here need."""
+
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Stored shapes, the written one first."""
+
+
+def module_edits(
+    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], suffix: str = "weight_scale"
+) -> Iterator[TensorEdit]:
+    """Plain tensors and weights as they are, weight and input scales in the target's names and shapes."""
+    for tensor in checkpoint.plain:
+        yield TensorEdit.keep(tensor)
+    for module in checkpoint.modules.values():
+        yield TensorEdit.keep(module.weight)
+        if module.weight_scale is not None:
+            granularity = module.scheme.weight.granularity
+            yield scale_edit(
+                module.weight_scale,
+                names.join(module.name, suffix),
+                shapes.scale_shapes(granularity, module.weight.shape)[0],
+                scale_dtypes,
+                f"{granularity} weight scales",
+            )
+        scheme_input = module.scheme.input
+        if module.input_scale is not None and scheme_input is not None and not scheme_input.dynamic:
+            yield scale_edit(
+                module.input_scale,
+                names.join(module.name, "input_scale"),
+                shapes.scale_shapes(scheme_input.granularity, module.input_scale.shape)[0],
+                scale_dtypes,
+                "static input scales",
+            )
+
+
+def module_drops(checkpoint: Checkpoint) -> Iterator[TensorDrop]:
+    """Stored input scales that nothing reads because the activations are dynamic."""
+    for module in checkpoint.modules.values():
+        if module.input_scale is not None and not module.scheme.has_static_input:
+            yield TensorDrop(
+                module.input_scale, "activations are dynamic: no engine reads it, and vLLM refuses to load it"
+            )
+
+
+def scale_edit(
+    tensor: TensorRef,
+    name: str,
+    shape: tuple[int, ...],
+    scale_dtypes: frozenset[str],
+    reason: str,
+    *,
+    duplicate: bool = False,
+) -> TensorEdit:
+    """One scale in the target's spelling; its dtype changes only where the target cannot hold it."""
+    dtype = tensor.dtype if tensor.dtype in scale_dtypes else _EXACT_CAST.get(tensor.dtype, tensor.dtype)
+    return TensorEdit(tensor, name, shape, dtype, reason, duplicate)
+
+
+def attention_shape(checkpoint: Checkpoint, tensor: TensorRef, shapes: ScaleShapes) -> tuple[int, ...]:
+    """The target's shape for one attention scale: a scalar, or one value for each head."""
+    scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
+    granularity = scheme.quantization.granularity if scheme else None
+    if isinstance(granularity, PerHead):
+        return shapes.scale_shapes(granularity, (tensor.numel,))[0]
+    return shapes.scale_shapes(PerTensor(), ())[0]
+
+
+def skip_list(checkpoint: Checkpoint) -> list[str]:
+    """Every linear module that is not stored quantized, by exact name, and the head even when it is tied."""
+    found = set(checkpoint.unquantized)
+    if names.LM_HEAD not in checkpoint.modules:
+        found.add(names.LM_HEAD)
+    return sorted(found, key=names.natural)
+
+
+def name_patterns(groups: Mapping[Scheme, Iterable[str]], all_modules: Iterable[str]) -> dict[Scheme, list[str]]:
+    """Short lists of names that tell modules of different schemes apart, numbers generalised where possible.
+
+    A generalised name (``model.layers.*.mlp.up_proj``) is used when all linear modules of that form share one
+    scheme, quantized or not; otherwise the modules are listed one by one.
+    """
+    scheme_by_module = {module: scheme for scheme, members in groups.items() for module in members}
+    users: dict[str, set[Scheme | None]] = {}
+    for module in all_modules:
+        users.setdefault(names.generalise(module), set()).add(scheme_by_module.get(module))
+    result: dict[Scheme, list[str]] = {}
+    for scheme, members in groups.items():
+        chosen: dict[str, None] = {}
+        for module in members:
+            form = names.generalise(module)
+            chosen[form if len(users[form]) == 1 else module] = None
+        result[scheme] = list(chosen)
+    return result
+
+
+def as_regex(form: str) -> str:
+    """A generalised name as an anchored regular expression.
+
+    >>> as_regex("model.layers.*.mlp.up_proj")
+    're:^model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.up_proj$'
+    """
+    parts = (r"\d+" if part == "*" else re.escape(part) for part in form.split("."))
+    return "re:^" + r"\.".join(parts) + "$"

@@ -1,0 +1,241 @@
+"""Reading Quark's two configs, ``quant_method: quark`` and the ``fp8`` custom mode, into declared schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigReader
+from ckptkit.model import names
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
+from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
+from ckptkit.model.select import Pattern, Selector, glob_or_exact
+
+#: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
+ATTENTION_OUTPUTS = frozenset({*names.SEPARATE_KV.values(), *names.FUSED_QKV})
+
+
+@dataclass(frozen=True)
+class ParsedConfig:
+    """A Quark config in canonical words. ``layers`` is in the config's order: the first match wins."""
+
+    dialect: str
+    default: Scheme | None
+    layers: tuple[tuple[Pattern, Scheme | None], ...]
+    exclude: tuple[str, ...]
+    kv_cache: KVCacheScheme | None
+    effective: dict[str, Any]
+    faults: tuple[Fault, ...]
+
+    @cached_property
+    def scheme_of(self) -> Callable[[str], Scheme | None]:
+        """The scheme of a linear module: None if excluded, else of the first layer pattern, else the default."""
+        excluded = Selector.of(glob_or_exact(entry) for entry in self.exclude)
+
+        def scheme_of(module: str) -> Scheme | None:
+            if excluded.matches(module):
+                return None
+            for pattern, scheme in self.layers:
+                if pattern.matches(module):
+                    return scheme
+            return self.default
+
+        return scheme_of
+
+
+def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
+    """Parse ``quant_method: quark``. Raises FormatError when it is not FP8 storage or cannot be understood."""
+    reader, faults = ConfigReader(), list[Fault]()
+    export = _export_block(reader, block)
+    default_spec = reader.mapping(block.get("global_quant_config"), "global_quant_config", required=True)
+    layer_specs = reader.mapping(block.get("layer_quant_config"), "layer_quant_config")
+    kv_specs = reader.mapping(block.get("kv_cache_quant_config"), "kv_cache_quant_config")
+    kv_group = reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
+    exclude = reader.strings(block.get("exclude"), "exclude")
+    layers = tuple(
+        (
+            glob_or_exact(pattern),
+            _parse_layer(reader, faults, spec, f"layer_quant_config.{pattern}", names.last_part(pattern)),
+        )
+        for pattern, spec in layer_specs.items()
+    )
+    default = _parse_layer(reader, faults, default_spec, "global_quant_config", "")
+    if reader.mapping(block.get("layer_type_quant_config"), "layer_type_quant_config"):
+        faults.append(
+            Fault(
+                "quark-layer-type",
+                "layer_type_quant_config is set, but Quark's exports never apply it and vLLM ignores it",
+                "config.json",
+            )
+        )
+    faults += _required_keys(block, export)
+    kv_cache = _kv_cache(reader, faults, block, kv_group, {**layer_specs, **kv_specs})
+    reader.raise_faults(label)
+    effective = {
+        "exclude": list(exclude),
+        "default": str(default),
+        "layers": {pattern.text: str(scheme) for pattern, scheme in layers},
+        "kv_cache": None if kv_cache is None else str(kv_cache),
+        "kv_cache_group": kv_group,
+        "version": block.get("version"),
+    }
+    return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults))
+
+
+def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
+    """Parse the ``fp8`` custom mode: one per-tensor scheme for all linear modules that are not ignored."""
+    reader = ConfigReader()
+    export = _export_block(reader, block)
+    scheme_name = block.get("activation_scheme")
+    inputs = {
+        "static": Quantization(PerTensor()),
+        "dynamic": Quantization(PerTensor(), dynamic=True),
+        None: None,
+    }
+    if scheme_name not in inputs:
+        reader.wrong("activation_scheme", "static, dynamic or null", scheme_name)
+    if block.get("weight_block_size") is not None:
+        reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
+    ignored = reader.strings(block.get("ignored_layers"), "ignored_layers")
+    kv_name = block.get("kv_cache_scheme")
+    if kv_name not in (None, "static", "dynamic"):
+        reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
+    reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
+    reader.raise_faults(label)
+    kv_cache = None
+    if kv_name is not None:
+        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis="pre-rope")
+    default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
+    effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
+    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, ())
+
+
+def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
+    export = reader.mapping(block.get("export"), "export", required=True)
+    weight_format = export.get("weight_format")
+    if weight_format not in (None, "real_quantized"):
+        reader.wrong(
+            "export.weight_format",
+            "real_quantized",
+            weight_format,
+            "the weights are not stored in FP8 and load as garbage; export with weight_format='real_quantized'",
+        )
+    return export
+
+
+def _required_keys(block: Mapping[str, Any], export: Mapping[str, Any]) -> list[Fault]:
+    """Keys that vLLM reads without asking whether they are there."""
+    faults = []
+    for path, value, empty in (
+        ("exclude", block.get("exclude"), "[]"),
+        ("layer_type_quant_config", block.get("layer_type_quant_config"), "{}"),
+        ("export.kv_cache_group", export.get("kv_cache_group"), "[]"),
+    ):
+        if value is None:
+            message = f"{path} is null or missing, and vLLM fails on that"
+            faults.append(Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing"))
+    return faults
+
+
+def _parse_layer(
+    reader: ConfigReader, faults: list[Fault], value: Any, path: str, last: str
+) -> Scheme | None:
+    """A layer spec; None where the weight is not quantized. ``last`` tells attention outputs from others."""
+    spec = reader.mapping(value, path, required=True)
+    weight = _parse_tensor(reader, faults, spec.get("weight"), f"{path}.weight")
+    inputs = _parse_tensor(reader, faults, spec.get("input_tensors"), f"{path}.input_tensors", is_input=True)
+    output = None
+    if last.lstrip("*.") not in ATTENTION_OUTPUTS:
+        output = _parse_tensor(reader, faults, spec.get("output_tensors"), f"{path}.output_tensors")
+    if spec.get("bias") is not None:
+        reader.wrong(f"{path}.bias", "null", spec["bias"], "no engine reads quantized biases")
+    return None if weight is None else Scheme(weight, inputs, output)
+
+
+def _parse_tensor(
+    reader: ConfigReader, faults: list[Fault], value: Any, path: str, *, is_input: bool = False
+) -> Quantization | None:
+    if isinstance(value, list):
+        if len(value) > 1:
+            reader.wrong(path, "one spec", value, "two-level scales are not FP8 storage that ckptkit handles")
+        value = value[0] if value else None
+    if value is None:
+        return None
+    spec = reader.mapping(value, path)
+    if spec.get("dtype") != "fp8_e4m3":
+        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only")
+        return None
+    if spec.get("symmetric") is False:
+        reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
+    dynamic = spec.get("is_dynamic")
+    if dynamic is None and "dynamic" in spec:
+        dynamic = spec["dynamic"]
+        faults.append(
+            Fault(
+                "quark-old-key",
+                "an old spelling that vLLM does not read: it takes the tensor as static",
+                "config.json",
+                expected=f"{path}.is_dynamic",
+                found=f"{path}.dynamic = {dynamic!r}",
+            )
+        )
+    granularity = _granularity(reader, spec, path, is_input=is_input)
+    return None if granularity is None else Quantization(granularity, dynamic=bool(dynamic))
+
+
+def _granularity(
+    reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is_input: bool
+) -> Granularity | None:
+    qscheme = spec.get("qscheme")
+    axis = spec.get("ch_axis", spec.get("axis"))
+    if qscheme == "per_tensor":
+        return PerTensor()
+    if qscheme == "per_channel":
+        # For an activation [tokens, K] Quark calls a scale for each row "per channel along axis 1".
+        wanted = 1 if is_input else 0
+        if axis not in (wanted, None):
+            reader.wrong(f"{path}.ch_axis", str(wanted), axis)
+        return PerToken() if is_input else PerChannel()
+    if qscheme == "per_group" and type(spec.get("group_size")) is int and spec["group_size"] > 0:
+        return PerGroup(spec["group_size"])
+    if qscheme == "per_block":
+        size = spec.get("block_size")
+        if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+            return PerBlock(size[0], size[1])
+        reader.wrong(f"{path}.block_size", "[rows, columns]", size)
+        return None
+    reader.wrong(f"{path}.qscheme", "per_tensor, per_channel, per_group or per_block", qscheme)
+    return None
+
+
+def _kv_cache(
+    reader: ConfigReader,
+    faults: list[Fault],
+    block: Mapping[str, Any],
+    group: list[str],
+    specs: Mapping[str, Any],
+) -> KVCacheScheme | None:
+    """The KV scheme: the output spec of the layers that ``kv_cache_group`` or ``kv_cache_quant_config`` names."""
+    if not group and not block.get("kv_cache_quant_config"):
+        return None
+    basis = "post-rope" if block.get("kv_cache_post_rope") else "pre-rope"
+    found = {}
+    for pattern, spec in specs.items():
+        if group and not any(glob_or_exact(entry).matches(pattern) or entry == pattern for entry in group):
+            continue
+        path = f"kv_cache_quant_config.{pattern}.output_tensors"
+        output = _parse_tensor(reader, faults, (spec or {}).get("output_tensors"), path)
+        if output is not None:
+            found[output] = pattern
+    if not found:
+        reader.wrong("export.kv_cache_group", "layer_quant_config entries with output_tensors", group)
+        return None
+    if len(found) > 1:
+        reader.wrong("kv_cache_quant_config", "one output spec for keys and values", list(found.values()))
+    quantization = next(iter(found))
+    if quantization.granularity != PerTensor():
+        reader.wrong("kv_cache_quant_config", "per_tensor", str(quantization), "Quark KV scales are scalars")
+    return KVCacheScheme(quantization, basis)

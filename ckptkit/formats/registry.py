@@ -1,0 +1,76 @@
+"""The formats that exist: ours, in one explicit tuple, and third parties' through entry points."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ckptkit.errors import Fault, FormatError, UsageError
+from ckptkit.formats import config as location
+from ckptkit.formats.base import Detection, Format
+from ckptkit.formats.compressed_tensors import CompressedTensors
+from ckptkit.formats.quark import Quark
+from ckptkit.storage.container import Container
+
+BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark())
+ENTRY_POINT_GROUP = "ckptkit.formats"
+
+#: What an unsupported ``quant_method`` is, so that a refusal can say more than "unknown".
+_KNOWN_BUT_UNSUPPORTED = {
+    "fp8": "vLLM/AutoFP8 or DeepSeek block FP8",
+    "fbgemm-fp8": "fbgemm FP8",
+    "modelopt": "NVIDIA ModelOpt",
+    "awq": "AWQ, which is not FP8",
+    "gptq": "GPTQ, which is not FP8",
+    "bitsandbytes": "bitsandbytes, which is not FP8",
+}
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[Format, ...]:
+    """Every registered format: the built-in ones first, then third parties'."""
+    return (*BUILT_IN, *_third_party())
+
+
+def _third_party() -> tuple[Format, ...]:
+    from importlib.metadata import entry_points
+
+    found = []
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        candidate = entry.load()()
+        if not isinstance(candidate, Format):
+            raise UsageError(f"entry point {entry.name!r} ({entry.value}) is not a ckptkit format")
+        found.append(candidate)
+    return tuple(found)
+
+
+def by_name(name: str) -> Format:
+    """The format of this name or alias. Raises UsageError with the names that exist."""
+    wanted = name.lower().replace("_", "-")
+    for candidate in formats():
+        if wanted in (candidate.name, *candidate.aliases):
+            return candidate
+    known = ", ".join("/".join((f.name, *f.aliases)) for f in formats())
+    raise UsageError(f"unknown format {name!r}", help=f"known formats: {known}")
+
+
+def detect(container: Container) -> tuple[Format, Detection]:
+    """The format of a container. Raises FormatError when it is none that ckptkit reads."""
+    for candidate in formats():
+        detection = candidate.detect(container)
+        if detection is not None:
+            return candidate, detection
+    located = location.locate(container.config)
+    if located is None:
+        fp8 = next((t for t in container.tensors.values() if t.dtype.startswith("F8_E4M3")), None)
+        faults = []
+        help_text = "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
+        if fp8 is not None:
+            message = "FP8 weights, but config.json has no quantization_config"
+            faults.append(Fault("config-no-quantization", message, "config.json", fp8.name))
+            help_text = "restore the quantization_config that the exporter wrote"
+        raise FormatError(f"{container.label}: not a quantized checkpoint", faults=faults, help=help_text)
+    method = location.quant_method(located.block)
+    described = _KNOWN_BUT_UNSUPPORTED.get(method)
+    found = f"quant_method {method!r}" + (f" ({described})" if described else "")
+    known = ", ".join(f.name for f in formats())
+    raise FormatError(f"{container.label}: {found} is not supported", help=f"supported: {known}")

@@ -1,0 +1,1 @@
+"""The canonical FP8 tensor model: what every format's reader makes and every writer takes."""

@@ -1,0 +1,85 @@
+"""A census of stored tensors: every tensor gets exactly one role, by the names that one format uses.
+
+This is the step between a container (names without meaning) and a checkpoint (meaning without names). A tensor
+that looks like a quantization parameter but has no role in the format is *foreign*: it is never silently treated
+as an ordinary weight.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ckptkit.dtypes import DTYPES
+from ckptkit.storage.payload import TensorRef
+
+
+class Role(str, Enum):
+    """What a tensor is to its module."""
+
+    WEIGHT_SCALE = "weight_scale"
+    INPUT_SCALE = "input_scale"
+    OUTPUT_SCALE = "output_scale"
+    K_SCALE = "k_scale"
+    V_SCALE = "v_scale"
+    KV_SCALE = "kv_scale"
+    Q_SCALE = "q_scale"
+    PROB_SCALE = "prob_scale"
+
+
+#: Names that only quantizers write. One of these without a role in the format is foreign.
+_QUANTIZER_NAME = re.compile(
+    r"(^|[._])(scale|scale_inv|scale_\d|zero_point|zero_scale|amax|g_idx|weight_shape|weight_packed|scale_weight"
+    r"|scale_input|kv_scale)$|_quantizer\."
+)
+
+_FP8_CODES = frozenset(code for code, dtype in DTYPES.items() if dtype.is_fp8)
+
+
+@dataclass
+class Census:
+    """Tensors sorted by role; ``weights`` holds each 2-D ``.weight`` under its module's name."""
+
+    weights: dict[str, TensorRef] = field(default_factory=dict)
+    roles: dict[Role, dict[str, TensorRef]] = field(default_factory=lambda: {role: {} for role in Role})
+    plain: list[TensorRef] = field(default_factory=list)
+    foreign: list[TensorRef] = field(default_factory=list)
+    fp8_elsewhere: list[TensorRef] = field(default_factory=list)
+
+
+def is_fp8(dtype: str) -> bool:
+    """Whether a dtype code is an 8-bit float for weights."""
+    return dtype in _FP8_CODES
+
+
+def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> Census:
+    """Sort tensors by role. ``names`` maps a name's ending (after the module) to its role in one format."""
+    census = Census()
+    weights, roles, plain = census.weights, census.roles, census.plain
+    two_part = {ending for ending in names if "." in ending}
+    for name, tensor in tensors.items():
+        module, _, last = name.rpartition(".")
+        if last == "weight":
+            if len(tensor.shape) == 2:
+                weights[module] = tensor
+            elif is_fp8(tensor.dtype):
+                census.fp8_elsewhere.append(tensor)
+            else:
+                plain.append(tensor)
+            continue
+        role = names.get(last)
+        if role is None and two_part:
+            owner, _, before = module.rpartition(".")
+            role = names.get(f"{before}.{last}")
+            module = owner if role is not None else module
+        if role is not None:
+            roles[role][module] = tensor
+        elif is_fp8(tensor.dtype):
+            census.fp8_elsewhere.append(tensor)
+        elif _QUANTIZER_NAME.search(name):
+            census.foreign.append(tensor)
+        else:
+            plain.append(tensor)
+    return census

@@ -1,0 +1,136 @@
+"""The canonical checkpoint: quantized modules, KV-cache scales, and everything else, as references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.model.scheme import KVCacheScheme, Scheme
+from ckptkit.storage.container import Container
+from ckptkit.storage.payload import TensorRef
+
+
+@dataclass(frozen=True)
+class QuantizedModule:
+    """A linear module stored in FP8. ``w = weight * scale``: every scale is a multiplier.
+
+    ``weight`` is [N, K]. ``weight_scale`` is None when the file lacks it, which a rule reports and every
+    conversion refuses. ``input_scale`` is set only for static activations.
+    """
+
+    name: str
+    scheme: Scheme
+    weight: TensorRef
+    weight_scale: TensorRef | None
+    input_scale: TensorRef | None = None
+
+
+@dataclass(frozen=True)
+class AttentionScales:
+    """The static scales of one attention module's cache (k, v) and operands (q, prob).
+
+    Where one stored tensor stands for k and v (a fused qkv projection), both refer to it.
+    """
+
+    module: str
+    k: TensorRef | None = None
+    v: TensorRef | None = None
+    q: TensorRef | None = None
+    prob: TensorRef | None = None
+
+    def stored(self) -> dict[str, TensorRef]:
+        """The scales that exist, by role."""
+        roles = {"k": self.k, "v": self.v, "q": self.q, "prob": self.prob}
+        return {role: tensor for role, tensor in roles.items() if tensor is not None}
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """The KV cache: the declared scheme (None when scales are stored but nothing declares them)."""
+
+    scheme: KVCacheScheme | None
+    attention: tuple[AttentionScales, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint means, whatever its format.
+
+    * ``modules``: linear modules that are stored in FP8 and declared so, in file order;
+    * ``unquantized``: linear modules stored in high precision, by name;
+    * ``declared_only``: those of ``unquantized`` that the config calls quantized all the same;
+    * ``stored_only``: FP8 weights that the config does not call quantized;
+    * ``fused_experts``: modules whose experts are 3-D tensors in high precision;
+    * ``orphans``: scales that belong to no quantized module; ``foreign``: quantizer tensors that the format
+      has no role for;
+    * ``plain``: every other tensor, carried through as it is;
+    * ``raw``: the quantization config as written; ``effective``: as understood, with defaults and older
+      spellings made explicit.
+    """
+
+    container: Container
+    format: str
+    dialect: str
+    modules: Mapping[str, QuantizedModule]
+    kv_cache: KVCache | None
+    plain: tuple[TensorRef, ...]
+    unquantized: Mapping[str, TensorRef]
+    fused_experts: tuple[str, ...]
+    declared_only: tuple[str, ...]
+    stored_only: tuple[TensorRef, ...]
+    orphans: tuple[TensorRef, ...]
+    foreign: tuple[TensorRef, ...]
+    raw: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    faults: tuple[Fault, ...] = field(default=(), repr=False)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The whole config.json."""
+        return self.container.config
+
+    @cached_property
+    def schemes(self) -> Mapping[Scheme, tuple[str, ...]]:
+        """Scheme -> the modules that use it, the most used first."""
+        grouped: dict[Scheme, list[str]] = {}
+        for module in self.modules.values():
+            grouped.setdefault(module.scheme, []).append(module.name)
+        ordered = sorted(grouped.items(), key=lambda item: -len(item[1]))
+        return {scheme: tuple(members) for scheme, members in ordered}
+
+    @cached_property
+    def attention_modules(self) -> tuple[str, ...]:
+        """Attention modules, known by their projections."""
+        return names.attention_modules([*self.modules, *self.unquantized])
+
+    def has_module(self, name: str) -> bool:
+        """Whether a linear module of this name is stored, quantized or not."""
+        return name in self.modules or name in self.unquantized
+
+    @property
+    def linear_modules(self) -> tuple[str, ...]:
+        """Every linear module, quantized or not, in natural order."""
+        return tuple(sorted([*self.modules, *self.unquantized], key=names.natural))
+
+    @property
+    def tied_head(self) -> bool:
+        """Whether the output head is the embedding and hence not stored."""
+        return not self.has_module(names.LM_HEAD) and any(
+            names.is_embedding(tensor.module) for tensor in self.plain
+        )
+
+    def scale_tensors(self) -> tuple[TensorRef, ...]:
+        """Every scale of a quantized module or attention module, each once, for value checks."""
+        found: dict[str, TensorRef] = {}
+        for module in self.modules.values():
+            for scale in (module.weight_scale, module.input_scale):
+                if scale is not None:
+                    found[scale.name] = scale
+        if self.kv_cache is not None:
+            for attention in self.kv_cache.attention:
+                found.update((scale.name, scale) for scale in attention.stored().values())
+        return tuple(found.values())

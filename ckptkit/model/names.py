@@ -1,0 +1,85 @@
+"""What module names say: which modules are linear, which are attention, which are loaded as one.
+
+A safetensors header does not say what class a module has. A 2-D ``.weight`` is a linear layer unless its name
+says that it is an embedding; listing a router or a convolution too often in a skip list harms nobody, listing a
+linear layer too seldom makes engines cast it to FP8 without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+LM_HEAD = "lm_head"
+
+_EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
+_DIGITS = re.compile(r"(\d+)")
+
+#: Projections that hold the keys and values of one attention module: role -> last part of the name.
+SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
+#: Last parts of names under which q, k and v are stored as one weight.
+FUSED_QKV = frozenset({"qkv_proj", "query_key_value", "Wqkv", "W_pack", "qkv"})
+
+#: Names under which loaders stack several stored modules into one.
+FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+        "gate_up_proj": ("gate_proj", "up_proj"),
+        "w13": ("w1", "w3"),
+    }
+)
+
+
+def last_part(module: str) -> str:
+    """
+    >>> last_part("model.layers.0.self_attn.q_proj")
+    'q_proj'
+    """
+    return module.rpartition(".")[2]
+
+
+def parent(module: str) -> str:
+    """
+    >>> parent("model.layers.0.self_attn.q_proj")
+    'model.layers.0.self_attn'
+    """
+    return module.rpartition(".")[0]
+
+
+def join(module: str, part: str) -> str:
+    """The name of a child; the root module has the empty name."""
+    return f"{module}.{part}" if module else part
+
+
+def is_embedding(module: str) -> bool:
+    """Whether a 2-D weight of this name is a lookup table and not a linear layer.
+
+    >>> [is_embedding(name) for name in ("model.embed_tokens", "lm_head", "embed_out", "transformer.wte")]
+    [True, False, False, True]
+    """
+    return _EMBEDDING.search(module) is not None
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key under which layer 2 comes before layer 10.
+
+    >>> sorted(["layers.10.q", "layers.2.q"], key=natural)
+    ['layers.2.q', 'layers.10.q']
+    """
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part)
+
+
+def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
+    """The attention modules among the parents of these modules, in natural order."""
+    found = {parent(module) for module in modules if last_part(module) in FUSED_QKV or last_part(module) == "k_proj"}
+    return tuple(sorted(found, key=natural))
+
+
+def generalise(name: str) -> str:
+    """Replace every number in a name by ``*``, so that the same tensor of all layers gets one name.
+
+    >>> generalise("model.layers.17.mlp.experts.3.up_proj")
+    'model.layers.*.mlp.experts.*.up_proj'
+    """
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))

@@ -1,0 +1,93 @@
+"""One matcher for module names, with the three kinds of pattern that configs use.
+
+* exact: the whole name;
+* regex: ``re.match``, anchored at the start only, so ``.*q_proj`` also matches ``...q_proj_extra``;
+* glob: ``fnmatch`` on the whole name, where ``*`` crosses dots.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from ckptkit.errors import Fault, FormatError
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The whole module name."""
+
+    text: str
+
+    def matches(self, name: str) -> bool:
+        return name == self.text
+
+
+@dataclass(frozen=True)
+class Regex:
+    """A regular expression, anchored at the start only."""
+
+    text: str
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        try:
+            return re.compile(self.text)
+        except re.error as error:
+            fault = Fault("pattern-invalid", f"not a regular expression: {error}", found=repr(self.text))
+            raise FormatError("the quantization config holds an invalid pattern", faults=[fault]) from error
+
+    def matches(self, name: str) -> bool:
+        return self._compiled.match(name) is not None
+
+
+@dataclass(frozen=True)
+class Glob:
+    """A shell-style pattern over the whole name; ``*`` crosses dots."""
+
+    text: str
+
+    def matches(self, name: str) -> bool:
+        return fnmatch.fnmatchcase(name, self.text)
+
+
+Pattern = Exact | Regex | Glob
+
+
+def glob_or_exact(text: str) -> Pattern:
+    """A glob when the text holds a wildcard, else an exact name: the same matches, found faster."""
+    return Glob(text) if any(character in text for character in "*?[") else Exact(text)
+
+
+def regex_or_exact(text: str) -> Pattern:
+    """``re:`` starts a regular expression; anything else is an exact name."""
+    return Regex(text.removeprefix("re:")) if text.startswith("re:") else Exact(text)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Many patterns as one question: does any of them match this name?"""
+
+    patterns: tuple[Pattern, ...]
+
+    @classmethod
+    def of(cls, patterns: Iterable[Pattern]) -> Selector:
+        return cls(tuple(patterns))
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(pattern.text for pattern in self.patterns if isinstance(pattern, Exact))
+
+    @cached_property
+    def _others(self) -> tuple[Pattern, ...]:
+        return tuple(pattern for pattern in self.patterns if not isinstance(pattern, Exact))
+
+    def matches(self, name: str) -> bool:
+        return name in self._exact or any(pattern.matches(name) for pattern in self._others)
+
+    def first(self, name: str) -> Pattern | None:
+        """The first pattern, in the config's order, that matches."""
+        return next((pattern for pattern in self.patterns if pattern.matches(name)), None)

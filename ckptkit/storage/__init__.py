@@ -1,0 +1,1 @@
+"""Files and bytes: headers, index, folders, and the only code that writes. Nothing here knows about FP8."""

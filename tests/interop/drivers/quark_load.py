@@ -1,0 +1,76 @@
+"""amd-quark: reload a folder with its own importer and report each module it considers quantized.
+
+Covers both of Quark's dialects, ``quant_method: quark`` and its ``custom_mode="fp8"``, which transformers does not
+read as Quark. The importer ignores unknown tensors (``strict=False``), so what it left over is reported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .common import Answer, describe_tensor, keep_array, main, prompt_ids
+
+#: The quantizers of a ``QParamsLinear``, by role.
+ROLES = ("weight", "input", "output", "bias")
+
+
+def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
+    import torch
+    from quark.torch import import_model_from_safetensors
+    from quark.torch.export.nn.modules.qparamslinear import QParamsLinear
+    from quark.torch.quantization.nn.modules.quantize_linear import QuantLinear
+    from quark.torch.utils.llm.model_preparation import create_model_skeleton
+
+    model = create_model_skeleton(str(folder))
+    unused = _record_unused_tensors(model)
+    model = import_model_from_safetensors(model, str(folder)).eval()
+    with torch.no_grad():
+        modules = {
+            name: _describe_linear(module, model.dtype)
+            for name, module in model.named_modules()
+            if isinstance(module, QParamsLinear | QuantLinear)
+        }
+        logits = model(torch.tensor([prompt_ids(model.config.vocab_size)])).logits[0]
+    return {
+        "modules": modules,
+        "unused_tensors": unused,
+        "logits": {**describe_tensor(logits), "path": keep_array(logits)},
+    }
+
+
+def _record_unused_tensors(model: Any) -> list[str]:
+    """Watch the importer's ``load_state_dict`` call, the only place where leftover tensors are known."""
+    unused: list[str] = []
+    load = model.load_state_dict
+
+    def load_state_dict(*args: Any, **kwargs: Any) -> Any:
+        result = load(*args, **kwargs)
+        unused.extend(sorted(result.unexpected_keys))
+        return result
+
+    model.load_state_dict = load_state_dict
+    return unused
+
+
+def _describe_linear(module: Any, dtype: Any) -> Answer:
+    """The class, the stored weight, every scale, and the weight as the forward pass uses it.
+
+    Quark multiplies in float32 and rounds to the model's dtype, which gives the same values as other libraries'
+    multiplication in bf16: a product of an FP8 code and a bf16 scale is exact in float32.
+    """
+    answer: Answer = {"class": type(module).__name__, "weight": describe_tensor(module.weight), "scales": {}}
+    for role in ROLES:
+        quantizer = getattr(module, f"{role}_quantizer", None)
+        if quantizer is None:
+            continue
+        scale = getattr(quantizer, "scale", None)
+        answer["scales"][role] = "dynamic" if scale is None else describe_tensor(scale)
+    if hasattr(module, "_get_qweight"):
+        answer["dequantized"] = describe_tensor(module._get_qweight(module.weight).to(dtype))
+    return answer
+
+
+if __name__ == "__main__":
+    main(examine)
