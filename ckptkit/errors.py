@@ -40,7 +40,9 @@ class Fault:
         place = ": ".join(part for part in (self.file, self.tensor) if part)
         text = f"{place}: {self.message}" if place else self.message
         details = [
-            f"{label} {value}" for label, value in (("expected", self.expected), ("found", self.found)) if value
+            f"{label} {value}"
+            for label, value in (("expected", self.expected), ("found", self.found))
+            if value
         ]
         if details:
             text = f"{text} ({', '.join(details)})"

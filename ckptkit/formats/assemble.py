@@ -105,7 +105,9 @@ def _attention_scales(
             scales.update(k=tensor, v=tensor)
         else:
             leftovers.append(tensor)
-    return {module: AttentionScales(module, **scales) for module, scales in found.items() if scales}, leftovers
+    return {
+        module: AttentionScales(module, **scales) for module, scales in found.items() if scales
+    }, leftovers
 
 
 def _fused_experts(plain: list[TensorRef]) -> tuple[str, ...]:

@@ -21,7 +21,16 @@ SHARD_SUFFIX = ".safetensors"
 _FIRST_READ = 1 << 16
 
 #: Faults under which a shard's bytes cannot be trusted: nothing may be converted or uploaded.
-FATAL_PREFIXES = ("header-", "data-", "lfs-pointer", "file-empty", "index-", "json-", "shard-", "outside-folder")
+FATAL_PREFIXES = (
+    "header-",
+    "data-",
+    "lfs-pointer",
+    "file-empty",
+    "index-",
+    "json-",
+    "shard-",
+    "outside-folder",
+)
 NOT_FATAL = frozenset(
     {
         "header-duplicate-key",
@@ -211,7 +220,9 @@ def _name_faults(headers: list[Header], index: Index | None) -> list[Fault]:
         for header in headers:
             for name in header.tensors:
                 if name in owner:
-                    message = f"the tensor is stored in {owner[name]} too; loaders keep the last one they meet"
+                    message = (
+                        f"the tensor is stored in {owner[name]} too; loaders keep the last one they meet"
+                    )
                     faults.append(Fault("shard-duplicate-tensor", message, header.shard, name))
                 owner[name] = header.shard
     if index is None:
@@ -246,7 +257,11 @@ def _name_faults(headers: list[Header], index: Index | None) -> list[Fault]:
         ]
     declared = index.metadata.get("total_size")
     actual = sum(tensor.nbytes for header in headers for tensor in header.tensors.values())
-    if declared != actual and all(header.data_start for header in headers) and len(shards) == len(index.shards):
+    if (
+        declared != actual
+        and all(header.data_start for header in headers)
+        and len(shards) == len(index.shards)
+    ):
         faults.append(
             Fault(
                 "index-total-size",
@@ -261,7 +276,9 @@ def _name_faults(headers: list[Header], index: Index | None) -> list[Fault]:
 
 
 def _no_shards(source: Source, entries: Mapping[str, FileEntry]) -> ContainerError:
-    other = sorted({name.rpartition(".")[2] for name in entries if name.endswith((".bin", ".gguf", ".pt", ".pth"))})
+    other = sorted(
+        {name.rpartition(".")[2] for name in entries if name.endswith((".bin", ".gguf", ".pt", ".pth"))}
+    )
     help_text = "give a folder with *.safetensors files"
     if other:
         help_text = f"ckptkit reads safetensors only; this folder holds .{', .'.join(other)} files"

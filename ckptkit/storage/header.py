@@ -86,7 +86,9 @@ def header_length_faults(shard: str, first: bytes, file_size: int) -> list[Fault
             )
         ]
     if file_size < 8:
-        return [Fault("header-truncated", "too short for a header length", shard, None, "8 bytes", f"{file_size}")]
+        return [
+            Fault("header-truncated", "too short for a header length", shard, None, "8 bytes", f"{file_size}")
+        ]
     (length,) = _LENGTH.unpack_from(first)
     if length > MAX_HEADER_BYTES:
         return [
@@ -282,7 +284,14 @@ def _parse_metadata(shard: str, value: Any, faults: list[Fault]) -> dict[str, st
         return value
     bad = value if not isinstance(value, dict) else {k: v for k, v in value.items() if not isinstance(v, str)}
     faults.append(
-        Fault("header-metadata", "__metadata__ must map strings to strings", shard, None, "strings", repr(bad)[:80])
+        Fault(
+            "header-metadata",
+            "__metadata__ must map strings to strings",
+            shard,
+            None,
+            "strings",
+            repr(bad)[:80],
+        )
     )
     return None
 
@@ -305,14 +314,20 @@ def _entry_faults(shard: str, name: str, info: Any) -> list[Fault]:
     sizes_ok = isinstance(shape, list) and all(type(e) is int and 0 <= e <= _MAX_SIZE for e in shape)
     if not sizes_ok:
         found.append(fault("header-shape", "the shape is not a list of sizes", "integers from 0", shape))
-    pair_ok = isinstance(offsets, list) and len(offsets) == 2 and all(type(o) is int and o >= 0 for o in offsets)
+    pair_ok = (
+        isinstance(offsets, list) and len(offsets) == 2 and all(type(o) is int and o >= 0 for o in offsets)
+    )
     if not pair_ok:
-        found.append(fault("header-offsets", "data_offsets is not a pair of offsets", "[start, stop]", offsets))
+        found.append(
+            fault("header-offsets", "data_offsets is not a pair of offsets", "[start, stop]", offsets)
+        )
     if found:
         return found
     start, stop = offsets
     if stop < start or stop > _MAX_SIZE:
-        return [fault("header-offsets", "data_offsets runs backwards or out of range", "start <= stop", offsets)]
+        return [
+            fault("header-offsets", "data_offsets runs backwards or out of range", "start <= stop", offsets)
+        ]
     elements = 1
     for extent in shape:
         elements *= extent
@@ -333,10 +348,14 @@ def _cover_faults(shard: str, tensors: dict[str, TensorRef], data_start: int) ->
         relative, expected = tensor.start - data_start, cursor - data_start
         if relative > expected:
             message = f"{relative - expected} bytes between {previous} and this tensor belong to nobody"
-            faults.append(Fault("header-hole", message, shard, tensor.name, f"start {expected}", f"{relative}"))
+            faults.append(
+                Fault("header-hole", message, shard, tensor.name, f"start {expected}", f"{relative}")
+            )
         elif relative < expected:
             message = f"the tensor overlaps {previous}"
-            faults.append(Fault("header-overlap", message, shard, tensor.name, f"start {expected}", f"{relative}"))
+            faults.append(
+                Fault("header-overlap", message, shard, tensor.name, f"start {expected}", f"{relative}")
+            )
         cursor, previous = max(cursor, tensor.stop), tensor.name
     return faults
 

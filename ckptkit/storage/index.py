@@ -36,11 +36,20 @@ def parse_index(file: str, raw: bytes) -> tuple[Index | None, list[Fault]]:
     metadata = document.pop("metadata", {})
     if not isinstance(weight_map, dict):
         faults.append(
-            Fault("index-invalid", "weight_map is missing or not an object", file, None, "an object", repr(weight_map))
+            Fault(
+                "index-invalid",
+                "weight_map is missing or not an object",
+                file,
+                None,
+                "an object",
+                repr(weight_map),
+            )
         )
         return None, faults
     if not isinstance(metadata, dict):
-        faults.append(Fault("index-invalid", "metadata is not an object", file, None, "an object", repr(metadata)))
+        faults.append(
+            Fault("index-invalid", "metadata is not an object", file, None, "an object", repr(metadata))
+        )
         metadata = {}
     entries: dict[str, str] = {}
     for tensor, shard in weight_map.items():
@@ -84,7 +93,9 @@ def parse_json_object(file: str, raw: bytes) -> tuple[dict[str, Any] | None, lis
     except (ValueError, RecursionError) as error:
         return None, [Fault("json-invalid", "not valid JSON", file, found=str(error) or "nesting too deep")]
     if not isinstance(document, dict):
-        return None, [Fault("json-invalid", "not a JSON object", file, None, "an object", type(document).__name__)]
+        return None, [
+            Fault("json-invalid", "not a JSON object", file, None, "an object", type(document).__name__)
+        ]
     faults = [
         Fault("json-duplicate-key", "a key is given twice; readers keep the last one", file, found=key)
         for key in duplicates
@@ -93,7 +104,10 @@ def parse_json_object(file: str, raw: bytes) -> tuple[dict[str, Any] | None, lis
 
 
 def build_index(
-    weight_map: Iterable[tuple[str, str]], total_size: int, metadata: Mapping[str, Any], extra: Mapping[str, Any]
+    weight_map: Iterable[tuple[str, str]],
+    total_size: int,
+    metadata: Mapping[str, Any],
+    extra: Mapping[str, Any],
 ) -> bytes:
     """The bytes of an index: names sorted, ``total_size`` in bytes of tensor data, other metadata kept."""
     document = {

@@ -52,7 +52,8 @@ class LocalSource:
             raise UsageError(f"{root} does not exist", help="give the path of a checkpoint folder")
         if not root.is_dir():
             raise UsageError(
-                f"{root} is not a folder", help="give the folder that holds config.json and the shards, not one file"
+                f"{root} is not a folder",
+                help="give the folder that holds config.json and the shards, not one file",
             )
         self.root = root
         self._faults: list[Fault] = []
@@ -90,7 +91,9 @@ class LocalSource:
                 with os.scandir(self.root / prefix) as listing:
                     children = list(listing)
             except OSError as error:
-                raise ContainerError(f"{self.root / prefix} cannot be listed: {error.strerror or error}") from error
+                raise ContainerError(
+                    f"{self.root / prefix} cannot be listed: {error.strerror or error}"
+                ) from error
             for child in children:
                 name = f"{prefix}{child.name}"
                 if child.is_symlink() and not self._link_is_allowed(name, Path(child.path), allowed):
@@ -113,7 +116,9 @@ class LocalSource:
     def _link_is_allowed(self, name: str, path: Path, allowed: tuple[Path, ...]) -> bool:
         target = Path(os.path.realpath(path))
         if not target.exists():
-            self._faults.append(Fault("broken-link", "a symbolic link to nothing", name, found=os.readlink(path)))
+            self._faults.append(
+                Fault("broken-link", "a symbolic link to nothing", name, found=os.readlink(path))
+            )
             return False
         if target.is_dir():
             self._faults.append(Fault("linked-folder", "a symbolic link to a folder is not followed", name))

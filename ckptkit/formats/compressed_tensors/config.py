@@ -9,7 +9,15 @@ from typing import Any
 
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigReader
-from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
+from ckptkit.model.granularity import (
+    Granularity,
+    PerBlock,
+    PerChannel,
+    PerGroup,
+    PerHead,
+    PerTensor,
+    PerToken,
+)
 from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
@@ -94,7 +102,9 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
         )
     sparsity = reader.mapping(block.get("sparsity_config"), "sparsity_config")
     if sparsity.get("format") not in (None, "dense"):
-        reader.wrong("sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage")
+        reader.wrong(
+            "sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage"
+        )
     groups = [
         group
         for name, value in reader.mapping(block.get("config_groups"), "config_groups", required=True).items()
@@ -105,13 +115,15 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
     if kv_value is not None:
         path = "kv_cache_scheme"
         quantization = _parse_args(reader, faults, reader.mapping(kv_value, path), path)
-        kv_cache = KVCacheScheme(quantization, basis="post-rope") if quantization else None
+        kv_cache = KVCacheScheme(quantization) if quantization else None
     ignore = tuple(reader.strings(block.get("ignore"), "ignore"))
     reader.raise_faults(label)
     effective = {
         "format": block.get("format") or "float-quantized",
         "quantization_status": block.get("quantization_status"),
-        "groups": {group.name: {"targets": list(group.targets), "scheme": str(group.scheme)} for group in groups},
+        "groups": {
+            group.name: {"targets": list(group.targets), "scheme": str(group.scheme)} for group in groups
+        },
         "ignore": list(ignore),
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
@@ -134,13 +146,17 @@ def _parse_group(
         return None
     weights = body.get("weights")
     if weights is None:
-        reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
+        reader.wrong(
+            f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage"
+        )
         return None
     roles = {}
     for role in ("weights", "input_activations", "output_activations"):
         item = body.get(role)
         roles[role] = (
-            None if item is None else _parse_args(reader, faults, reader.mapping(item, path), f"{path}.{role}")
+            None
+            if item is None
+            else _parse_args(reader, faults, reader.mapping(item, path), f"{path}.{role}")
         )
     if roles["weights"] is None:
         return None

@@ -82,7 +82,9 @@ class CompressedTensors:
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         return write.draft(checkpoint, self, CAPABILITIES)
 
-    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    def scale_shapes(
+        self, granularity: Granularity, weight_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], ...]:
         """Stored scale shapes, the exporters' form first.
 
         >>> CompressedTensors().scale_shapes(PerChannel(), (64, 256))
@@ -128,6 +130,10 @@ def _version_faults(located: location.Located) -> tuple[Fault, ...]:
         )
     if located.path == location.LEGACY_KEY:
         faults.append(
-            Fault("config-legacy-key", "the block sits under a key that newer readers do not look at", "config.json")
+            Fault(
+                "config-legacy-key",
+                "the block sits under a key that newer readers do not look at",
+                "config.json",
+            )
         )
     return tuple(faults)

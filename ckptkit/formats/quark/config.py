@@ -136,7 +136,9 @@ def _required_keys(block: Mapping[str, Any], export: Mapping[str, Any]) -> list[
     ):
         if value is None:
             message = f"{path} is null or missing, and vLLM fails on that"
-            faults.append(Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing"))
+            faults.append(
+                Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing")
+            )
     return faults
 
 
@@ -166,7 +168,9 @@ def _parse_tensor(
         return None
     spec = reader.mapping(value, path)
     if spec.get("dtype") != "fp8_e4m3":
-        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only")
+        reader.wrong(
+            f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only"
+        )
         return None
     if spec.get("symmetric") is False:
         reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")

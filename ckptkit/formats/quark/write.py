@@ -6,7 +6,7 @@ from typing import Any
 
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats import drafting
-from ckptkit.formats.base import Capabilities, Draft, TensorDrop, TensorEdit
+from ckptkit.formats.base import Capabilities, Draft, TensorDrop
 from ckptkit.formats.quark import config
 from ckptkit.formats.quark.spec import VERSION, layer_spec, tensor_spec
 from ckptkit.model import names
@@ -31,7 +31,9 @@ def draft(
             target = targets[role]
             if target in sources.values():
                 if tensor.name not in sources:
-                    drops.append(TensorDrop(tensor, f"{target} stands for keys and values, which are equal here"))
+                    drops.append(
+                        TensorDrop(tensor, f"{target} stands for keys and values, which are equal here")
+                    )
                 continue
             edits.append(
                 drafting.scale_edit(
@@ -39,7 +41,9 @@ def draft(
                     target,
                     drafting.attention_shape(checkpoint, tensor, shapes),
                     capabilities.scale_dtypes,
-                    "KV scales sit on the attention" if custom else "KV scales are outputs of the projections",
+                    "KV scales sit on the attention"
+                    if custom
+                    else "KV scales are outputs of the projections",
                     duplicate=tensor.name in sources,
                 )
             )
@@ -160,7 +164,10 @@ def _projection_specs(checkpoint: Checkpoint, lasts: list[str], output: Quantiza
     specs: dict[str, Any] = {}
     for last in lasts:
         members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
-        used = {module: checkpoint.modules[module].scheme if module in checkpoint.modules else None for module in members}
+        used = {
+            module: checkpoint.modules[module].scheme if module in checkpoint.modules else None
+            for module in members
+        }
         if len(set(used.values())) <= 1:
             specs[f"*{last}"] = layer_spec(next(iter(used.values()), None), output)
         else:

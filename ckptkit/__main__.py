@@ -1,0 +1,5 @@
+"""``python -m ckptkit``."""
+
+from ckptkit.cli.main import main
+
+main()

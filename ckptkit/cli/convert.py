@@ -1,0 +1,113 @@
+"""``ckptkit convert``."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import click
+
+from ckptkit.cli.options import json_option, print_json
+from ckptkit.errors import UsageError
+
+_DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
+
+
+@click.command("convert")
+@click.argument("arguments", nargs=-1, required=True, metavar="[FROM→TO] SOURCE DESTINATION")
+@click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
+@click.option(
+    "--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode."
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost; write nothing.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]"
+)
+@click.option(
+    "--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming."
+)
+@json_option
+def command(
+    arguments: tuple[str, ...],
+    target: str | None,
+    quark_mode: str | None,
+    dry_run: bool,
+    jobs: int | None,
+    fsync: bool,
+    as_json: bool,
+) -> None:
+    """Convert the checkpoint in SOURCE into the new folder DESTINATION.
+
+    FROM→TO is for example quark→ct or ct→quark; quark:ct, quark2ct and quark-to-ct are the same without the
+    arrow. The weights are copied bit for bit; anything the target cannot hold is refused before the first byte
+    is written, and DESTINATION appears complete or not at all.
+    """
+    from ckptkit import api
+    from ckptkit.report import text
+    from ckptkit.report.progress import byte_progress
+
+    expected, to, paths = parse_arguments(arguments, target)
+    wanted = 1 if dry_run and len(paths) == 1 else 2
+    if len(paths) != wanted:
+        raise UsageError(
+            "give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST"
+        )
+    source = paths[0]
+    if expected is not None:
+        _require_format(source, expected)
+    made = api.plan(source, to=to, mode=quark_mode)
+    if dry_run:
+        print_json(made.to_json()) if as_json else text.show_plan(made)
+        return
+    if not as_json:
+        text.show_plan(made)
+    with byte_progress("converting", made.cost.total, quiet=as_json) as advance:
+        result = api.convert(
+            source,
+            paths[1],
+            to=to,
+            mode=quark_mode,
+            jobs=jobs or default_jobs(),
+            fsync=fsync,
+            progress=advance,
+        )
+    print_json(result.to_json()) if as_json else text.show_result(result)
+
+
+def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str | None, str, list[str]]:
+    """Split the arguments into (source format or None, target format, paths).
+
+    >>> parse_arguments(("quark→ct", "a", "b"), None)
+    ('quark', 'ct', ['a', 'b'])
+    >>> parse_arguments(("a", "b"), "ct")
+    (None, 'ct', ['a', 'b'])
+    """
+    direction = _DIRECTION.match(arguments[0])
+    if target is None:
+        if direction is None or os.path.isdir(arguments[0]):
+            help_text = "name the formats: 'ckptkit convert quark→ct SRC DST', or give --to ct"
+            raise UsageError("the target format is not given", help=help_text)
+        return direction["source"], direction["target"], list(arguments[1:])
+    if direction is not None and len(arguments) == 3:
+        raise UsageError("the target format is given twice", help="drop --to, or drop FROM→TO")
+    return None, target, list(arguments)
+
+
+def default_jobs() -> int:
+    """Workers that keep a disk busy: as many as CPUs, at most 4."""
+    return min(4, os.cpu_count() or 1)
+
+
+def _require_format(source: str, expected: str) -> None:
+    """Refuse a source that is not in the format that the user named."""
+    from ckptkit import api
+    from ckptkit.formats import registry
+
+    wanted = registry.by_name(expected)
+    container = api.open_files(source)
+    container.raise_if_damaged()
+    found, _ = registry.detect(container)
+    if found.name != wanted.name:
+        raise UsageError(
+            f"{source} is a {found.name} checkpoint, not {wanted.name}", help="name the right format"
+        )

@@ -1,0 +1,35 @@
+"""``ckptkit diff``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ckptkit.cli.options import json_option, print_json
+
+
+@click.command("diff")
+@click.argument("left")
+@click.argument("right")
+@json_option
+def command(left: str, right: str, as_json: bool) -> None:
+    """Compare the checkpoints LEFT and RIGHT as models, whatever their formats.
+
+    Scale shapes, names and dtypes do not count; every dequantized value does.
+    Exit code 0: the same model. 1: differences. 2: could not run.
+    """
+    from ckptkit import api
+    from ckptkit.report import text
+    from ckptkit.report.progress import byte_progress
+
+    a, b = api.open(left), api.open(right)
+    from ckptkit.conversion.diff import compare
+
+    with byte_progress("comparing", a.container.data_bytes, quiet=as_json) as advance:
+        comparison = compare(a, b, advance)
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        text.show_comparison(comparison)
+    sys.exit(0 if comparison.same else 1)

@@ -1,0 +1,91 @@
+"""The entry point: commands loaded when they are called, errors in one sentence, exit codes.
+
+Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not run; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from ckptkit import __version__
+from ckptkit.errors import CkptkitError
+
+#: Command -> its one-line help, so that ``--help`` imports no command.
+COMMANDS = {
+    "convert": "Convert a checkpoint to another format, bit-exactly.",
+    "diff": "Compare two checkpoints as models, whatever their formats.",
+    "inspect": "Say what a checkpoint is.",
+    "validate": "Check a checkpoint for everything that breaks engines.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ckptkit.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="ckptkit")
+def cli() -> None:
+    """Convert and validate FP8 LLM checkpoints without loading them.
+
+    \b
+    ckptkit inspect PATH
+    ckptkit validate PATH
+    ckptkit convert quark→ct SOURCE DESTINATION
+    ckptkit diff LEFT RIGHT
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(standalone_mode=False, prog_name=_program_name())
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted; nothing was left behind", file=sys.stderr)
+        code = 130
+    except CkptkitError as error:
+        from ckptkit.report.text import show_error
+
+        show_error(error)
+        code = 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """A polite kill takes the same way out as Ctrl-C, so that staging folders are removed."""
+    raise KeyboardInterrupt
+
+
+def _program_name() -> str:
+    return "hf ckptkit" if os.path.basename(sys.argv[0]) == "hf-ckptkit" else "ckptkit"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Conversion: a plan that can be printed, priced and refused before any byte moves, and its execution."""

@@ -1,0 +1,174 @@
+"""Are two checkpoints the same model, whatever their formats?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ckptkit.dtypes import BITS
+from ckptkit.model.checkpoint import AttentionScales, Checkpoint
+from ckptkit.model.values import decode
+from ckptkit.storage.payload import TensorRef
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two checkpoints differ: where, what, and what each side has."""
+
+    subject: str
+    aspect: str
+    left: str
+    right: str
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of a comparison; ``same`` means that every dequantized value is equal bit for bit."""
+
+    left: str
+    right: str
+    differences: tuple[Difference, ...]
+    modules: int
+    tensors: int
+    bytes_compared: int
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "left": self.left,
+            "right": self.right,
+            "same": self.same,
+            "modules": self.modules,
+            "plain_tensors": self.tensors,
+            "bytes_compared": self.bytes_compared,
+            "differences": [difference.to_json() for difference in self.differences],
+        }
+
+
+def compare(
+    left: Checkpoint, right: Checkpoint, progress: Callable[[int], None] = lambda nbytes: None
+) -> Comparison:
+    """Compare the canonical models: schemes, weights, scales as values, KV cache, and all other tensors.
+
+    Spelling, scale shapes and scale dtypes do not count; numbers do. Two FP8 weights with equal bytes and equal
+    scale values dequantize to equal values.
+    """
+    comparer = _Comparer(left, right, progress)
+    differences = tuple(comparer.run())
+    return Comparison(
+        left.container.label,
+        right.container.label,
+        differences,
+        len(left.modules.keys() & right.modules.keys()),
+        comparer.plain_count,
+        comparer.compared,
+    )
+
+
+class _Comparer:
+    def __init__(self, left: Checkpoint, right: Checkpoint, progress: Callable[[int], None]) -> None:
+        self.left, self.right, self.progress = left, right, progress
+        self.compared = 0
+        self.plain_count = 0
+
+    def run(self) -> Iterator[Difference]:
+        yield from self._modules()
+        yield from self._kv_cache()
+        yield from self._plain()
+
+    def _modules(self) -> Iterator[Difference]:
+        left, right = self.left.modules, self.right.modules
+        for name in {**left, **right}:
+            a, b = left.get(name), right.get(name)
+            if a is None or b is None:
+                yield Difference(name, "quantized module", _presence(a), _presence(b))
+                continue
+            if a.scheme != b.scheme:
+                yield Difference(name, "scheme", str(a.scheme), str(b.scheme))
+            yield from self._bytes(a.weight, b.weight)
+            yield from self._scale(name, "weight scale", a.weight_scale, b.weight_scale)
+            yield from self._scale(name, "input scale", a.input_scale, b.input_scale)
+
+    def _kv_cache(self) -> Iterator[Difference]:
+        a, b = self.left.kv_cache, self.right.kv_cache
+        left = {item.module: item for item in a.attention} if a else {}
+        right = {item.module: item for item in b.attention} if b else {}
+        schemes = [cache.scheme.quantization if cache and cache.scheme else None for cache in (a, b)]
+        if schemes[0] != schemes[1]:
+            yield Difference("KV cache", "scheme", str(schemes[0]), str(schemes[1]))
+        for module in {**left, **right}:
+            ours = left.get(module, AttentionScales(module)).stored()
+            theirs = right.get(module, AttentionScales(module)).stored()
+            for role in {**ours, **theirs}:
+                yield from self._scale(module, f"{role} scale", ours.get(role), theirs.get(role))
+
+    def _plain(self) -> Iterator[Difference]:
+        left = {tensor.name: tensor for tensor in self.left.plain}
+        right = {tensor.name: tensor for tensor in self.right.plain}
+        for name in {**left, **right}:
+            a, b = left.get(name), right.get(name)
+            if a is None or b is None:
+                yield Difference(name, "tensor", _presence(a), _presence(b))
+                continue
+            self.plain_count += 1
+            yield from self._bytes(a, b)
+
+    def _bytes(self, a: TensorRef, b: TensorRef) -> Iterator[Difference]:
+        if (a.dtype, a.shape) != (b.dtype, b.shape):
+            yield Difference(
+                a.name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}"
+            )
+            return
+        first: int | None = None
+        for offset in range(0, a.nbytes, _CHUNK):
+            size = min(_CHUNK, a.nbytes - offset)
+            ours = self.left.container.source.read(a.shard, a.start + offset, size)
+            theirs = self.right.container.source.read(b.shard, b.start + offset, size)
+            self.compared += size
+            self.progress(size)
+            if first is None and ours != theirs:
+                first = offset + next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
+                width = max(1, BITS[a.dtype] // 8)
+                element = first // width
+                begin = element * width - offset
+                left, right = ours[begin : begin + width].hex(), theirs[begin : begin + width].hex()
+                yield Difference(a.name, f"values, the first at element {element}", f"0x{left}", f"0x{right}")
+
+    def _scale(
+        self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None
+    ) -> Iterator[Difference]:
+        if a is None or b is None:
+            if a is not b:
+                yield Difference(subject, aspect, _presence(a), _presence(b))
+            return
+        left, right = self.left.container.read(a), self.right.container.read(b)
+        self.compared += len(left)
+        if a.dtype == b.dtype and left == right:
+            return
+        ours, theirs = _decoded(a.dtype, left), _decoded(b.dtype, right)
+        if len(ours) != len(theirs):
+            yield Difference(subject, f"{aspect} shape", str(list(a.shape)), str(list(b.shape)))
+        elif ours != theirs:
+            index = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
+            yield Difference(
+                subject, f"{aspect}, the first at index {index}", f"{ours[index]:g}", f"{theirs[index]:g}"
+            )
+
+
+def _decoded(dtype: str, data: bytes) -> list[float]:
+    width = BITS[dtype] // 8
+    steps = range(0, len(data), width)
+    return [decode(dtype, int.from_bytes(data[begin : begin + width], "little")) for begin in steps]
+
+
+def _presence(item: object) -> str:
+    return "absent" if item is None else "present"

@@ -1,0 +1,92 @@
+"""What a target format cannot hold of a checkpoint: every loss, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.errors import Fault
+from ckptkit.formats.base import Capabilities
+from ckptkit.model import names
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.granularity import PerBlock
+from ckptkit.model.scheme import Quantization, Scheme
+
+
+def input_kind(quantization: Quantization | None) -> str:
+    """How capabilities spell a module's input: "none", "static per-tensor", "dynamic per-group", ..."""
+    if quantization is None:
+        return "none"
+    return f"{'dynamic' if quantization.dynamic else 'static'} {quantization.granularity.kind}"
+
+
+def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
+    """Every part of the checkpoint that the target cannot express."""
+    for scheme, members in checkpoint.schemes.items():
+        yield from _scheme_losses(scheme, members, capabilities, target)
+    if len(checkpoint.schemes) > 1 and not capabilities.mixed_schemes:
+        found = "; ".join(f"{len(members)} x {scheme}" for scheme, members in checkpoint.schemes.items())
+        yield _loss("mixed-schemes", f"{target} holds one scheme for all modules", "one scheme", found)
+    if names.LM_HEAD in checkpoint.modules and not capabilities.quantized_lm_head:
+        yield _loss(
+            "quantized-head",
+            f"{target} readers do not load a quantized output head",
+            "lm_head in BF16",
+            "FP8",
+        )
+    yield from _kv_losses(checkpoint, capabilities, target)
+
+
+def _scheme_losses(
+    scheme: Scheme, members: tuple[str, ...], capabilities: Capabilities, target: str
+) -> Iterator[Fault]:
+    granularity = scheme.weight.granularity
+    pair = (granularity.kind, input_kind(scheme.input))
+    where = f"{members[0]} and {len(members) - 1} more" if len(members) > 1 else members[0]
+    if pair not in capabilities.schemes:
+        known = sorted(inputs for weight, inputs in capabilities.schemes if weight == granularity.kind)
+        expected = f"{granularity.kind} weights with {' or '.join(known)} inputs" if known else None
+        if expected is None:
+            expected = f"{' or '.join(sorted({weight for weight, _ in capabilities.schemes}))} weights"
+        message = f"{target} cannot express the scheme of {where}"
+        yield _loss("scheme", message, expected, str(scheme))
+    elif isinstance(granularity, PerBlock) and capabilities.block_sizes is not None:
+        size = (granularity.rows, granularity.columns)
+        if size not in capabilities.block_sizes:
+            known_sizes = " or ".join(
+                f"{rows}x{columns}" for rows, columns in sorted(capabilities.block_sizes)
+            )
+            yield _loss(
+                "block-size",
+                f"{target} cannot express the block size of {where}",
+                known_sizes,
+                str(granularity),
+            )
+    if scheme.output is not None and not capabilities.output_quantization:
+        message = f"{target} cannot express quantized outputs of linear modules ({where})"
+        yield _loss("output-quantization", message, "outputs in high precision", str(scheme.output))
+
+
+def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
+    if checkpoint.kv_cache is None:
+        return
+    scheme = checkpoint.kv_cache.scheme
+    if scheme is not None and scheme.quantization.granularity.kind not in capabilities.kv_granularities:
+        expected = " or ".join(sorted(capabilities.kv_granularities))
+        message = f"{target} cannot express the KV-cache scheme"
+        yield _loss("kv-granularity", message, expected, str(scheme.quantization.granularity))
+    missing: dict[str, int] = {}
+    for attention in checkpoint.kv_cache.attention:
+        for role in attention.stored():
+            if role not in capabilities.kv_roles:
+                missing[role] = missing.get(role, 0) + 1
+    for role, count in missing.items():
+        yield _loss(
+            "attention-role",
+            f"{target} has no place for the {role} scales of {count} attention modules",
+            " and ".join(sorted(capabilities.kv_roles)),
+            role,
+        )
+
+
+def _loss(kind: str, message: str, expected: str, found: str) -> Fault:
+    return Fault(kind, message, expected=expected, found=found)

@@ -1,0 +1,87 @@
+"""Judging scale values on their bits, without numpy: a whole model's scales take milliseconds.
+
+Read as unsigned integers, the finite positive values of every float format are exactly the range from 1 to just
+below infinity. So ``min`` and ``max`` of the raw integers tell whether all scales are finite and positive.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from array import array
+from dataclasses import dataclass
+
+#: dtype -> (array type code, bits of +infinity or, for E8M0, of NaN)
+_LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00), "F8_E8M0": ("B", 0xFF)}
+
+
+@dataclass(frozen=True)
+class ScaleValues:
+    """What the values of one scale tensor are.
+
+    ``minimum`` and ``maximum`` are over the finite positive values. ``zeros`` and ``invalid`` (negative, infinite
+    or NaN) hold the flat indices of the others.
+    """
+
+    count: int
+    minimum: float
+    maximum: float
+    zeros: tuple[int, ...] = ()
+    invalid: tuple[int, ...] = ()
+
+
+def scale_values(dtype: str, data: bytes) -> ScaleValues | None:
+    """Judge the raw bytes of a scale tensor; None when the dtype is not one that holds scales.
+
+    >>> scale_values("BF16", bytes.fromhex("803f0040"))
+    ScaleValues(count=2, minimum=1.0, maximum=2.0, zeros=(), invalid=())
+    """
+    layout = _LAYOUT.get(dtype)
+    if layout is None:
+        return None
+    code, limit = layout
+    raw = array(code)
+    raw.frombytes(data)
+    if sys.byteorder == "big":
+        raw.byteswap()
+    if not raw:
+        return ScaleValues(0, math.nan, math.nan)
+    low, high = min(raw), max(raw)
+    # An E8M0 code of 0 is 2**-127, a value like any other.
+    smallest = 0 if dtype == "F8_E8M0" else 1
+    if low >= smallest and high < limit:
+        return ScaleValues(len(raw), decode(dtype, low), decode(dtype, high))
+    good = [bits for bits in raw if smallest <= bits < limit]
+    bad = [(index, decode(dtype, bits)) for index, bits in enumerate(raw) if not smallest <= bits < limit]
+    return ScaleValues(
+        count=len(raw),
+        minimum=decode(dtype, min(good)) if good else math.nan,
+        maximum=decode(dtype, max(good)) if good else math.nan,
+        zeros=tuple(index for index, value in bad if value == 0),
+        invalid=tuple(index for index, value in bad if value != 0),
+    )
+
+
+def decode(dtype: str, bits: int) -> float:
+    """The value of one scale, from its bits.
+
+    >>> decode("BF16", 0x3F80), decode("F8_E8M0", 126)
+    (1.0, 0.5)
+    """
+    if dtype == "F8_E8M0":
+        return math.nan if bits == 0xFF else math.ldexp(1.0, bits - 127)
+    if dtype == "F16":
+        return float(struct.unpack("<e", struct.pack("<H", bits))[0])
+    widened = bits << 16 if dtype == "BF16" else bits
+    return float(struct.unpack("<f", struct.pack("<I", widened))[0])
+
+
+def e8m0_to_f32(data: bytes) -> bytes:
+    """Widen E8M0 scales to F32, exactly: every power of two from 2**-127 up is an F32.
+
+    >>> struct.unpack("<2f", e8m0_to_f32(bytes([127, 128])))
+    (1.0, 2.0)
+    """
+    table = [struct.pack("<f", decode("F8_E8M0", bits)) for bits in range(256)]
+    return b"".join(table[bits] for bits in data)

@@ -1,0 +1,1 @@
+"""Renderers of reports, plans, summaries and comparisons."""

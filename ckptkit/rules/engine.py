@@ -1,0 +1,82 @@
+"""Running rules over a checkpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ckptkit.errors import Fault, FormatError
+from ckptkit.formats import registry as formats
+from ckptkit.rules.context import Context
+from ckptkit.rules.finding import Finding, Severity
+from ckptkit.rules.registry import Level, Rule, all_rules
+from ckptkit.storage.container import Container
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings about one checkpoint, errors first, and what was looked at."""
+
+    label: str
+    format: str | None
+    dialect: str | None
+    level: Level
+    findings: tuple[Finding, ...]
+    tensors: int
+    shards: int
+
+    @property
+    def clean(self) -> bool:
+        """No errors and no warnings; notes of severity info do not count."""
+        return all(finding.severity is Severity.INFO for finding in self.findings)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Findings by severity."""
+        counted = Counter(finding.severity.value for finding in self.findings)
+        return {severity.value: counted[severity.value] for severity in Severity}
+
+
+def examine(container: Container) -> Context:
+    """Read a container as far as its config allows; what reading met becomes part of the context."""
+    try:
+        form, _ = formats.detect(container)
+        return Context(container, form.read(container), form)
+    except FormatError as error:
+        faults = error.faults or (Fault("config-unsupported", error.message, "config.json", help=error.help),)
+        return Context(container, None, None, faults)
+
+
+def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:
+    """Check every rule up to a level."""
+    findings: list[Finding] = []
+    for rule in all_rules() if rules is None else rules:
+        if rule.level <= level:
+            findings += [_finding(rule, fault) for fault in rule.check(context)]
+    order = list(Severity)
+    findings.sort(key=lambda f: (order.index(f.severity), f.code))
+    checkpoint, container = context.checkpoint, context.container
+    return Report(
+        label=container.label,
+        format=checkpoint.format if checkpoint else None,
+        dialect=checkpoint.dialect if checkpoint else None,
+        level=level,
+        findings=tuple(findings),
+        tensors=len(container.tensors),
+        shards=len(container.headers),
+    )
+
+
+def _finding(rule: Rule, fault: Fault) -> Finding:
+    return Finding(
+        rule.code,
+        rule.name,
+        rule.severity,
+        fault.message,
+        fault.file,
+        fault.tensor,
+        fault.expected,
+        fault.found,
+        fault.help,
+    )

@@ -1,0 +1,47 @@
+"""Findings: what a rule reports, as data. Renderers live elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from ckptkit.errors import Fault
+
+
+class Severity(str, Enum):
+    """How much a finding matters.
+
+    ``error``: an engine refuses the checkpoint or its numbers are certainly wrong. ``warning``: some engine is
+    silently wrong or fails in some setting. ``info``: worth knowing, nothing breaks.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, where, what was expected and found, and how to mend it."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    file: str | None = None
+    tensor: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    help: str | None = None
+
+    def to_fault(self) -> Fault:
+        """The finding as an error carries it, its code in front."""
+        message = f"{self.code} {self.message}"
+        return Fault(self.code, message, self.file, self.tensor, self.expected, self.found, self.help)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; keys without a value are left out."""
+        document = asdict(self)
+        document["severity"] = self.severity.value
+        return {key: value for key, value in document.items() if value is not None}

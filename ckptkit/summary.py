@@ -1,0 +1,172 @@
+"""What a person wants to know about a checkpoint first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ckptkit.dtypes import BITS
+from ckptkit.model import names
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.values import scale_values
+from ckptkit.storage.payload import TensorRef
+
+#: Bytes of one element of the high-precision checkpoint that this one was made from.
+_ORIGINAL_BYTES = 2
+
+
+@dataclass(frozen=True)
+class ScaleRange:
+    """The smallest and the largest value over all scales of one kind, and how many tensors hold them."""
+
+    kind: str
+    tensors: int
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class ModuleKind:
+    """The modules that differ only in their layer numbers."""
+
+    name: str
+    count: int
+    shape: tuple[int, ...]
+    scheme: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A checkpoint in words and numbers.
+
+    ``original_bytes`` is what the same tensors take with two bytes for each FP8 weight element and no scales.
+    """
+
+    label: str
+    format: str
+    dialect: str
+    scheme: str
+    architecture: str | None
+    shards: int
+    tensors: int
+    data_bytes: int
+    original_bytes: int
+    ignored: tuple[str, ...]
+    modules: tuple[ModuleKind, ...]
+    scales: tuple[ScaleRange, ...]
+    dtypes: dict[str, int]
+
+    @property
+    def ratio(self) -> float:
+        """Stored size over original size."""
+        return self.data_bytes / self.original_bytes if self.original_bytes else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.label,
+            "format": self.format,
+            "dialect": self.dialect,
+            "scheme": self.scheme,
+            "architecture": self.architecture,
+            "shards": self.shards,
+            "tensors": self.tensors,
+            "data_bytes": self.data_bytes,
+            "original_bytes": self.original_bytes,
+            "ratio": round(self.ratio, 4),
+            "ignored": list(self.ignored),
+            "modules": [
+                {"name": m.name, "count": m.count, "shape": list(m.shape), "scheme": m.scheme}
+                for m in self.modules
+            ],
+            "scales": [
+                {"kind": s.kind, "tensors": s.tensors, "min": s.minimum, "max": s.maximum}
+                for s in self.scales
+            ],
+            "bytes_by_dtype": self.dtypes,
+        }
+
+
+def summarise(checkpoint: Checkpoint) -> Summary:
+    """Make the summary; scale tensors are the only bytes that are read."""
+    container = checkpoint.container
+    modules = checkpoint.modules.values()
+    scale_bytes = sum(tensor.nbytes for tensor in checkpoint.scale_tensors())
+    weight_bytes = sum(module.weight.nbytes for module in modules)
+    dtypes: dict[str, int] = {}
+    for tensor in container.tensors.values():
+        dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.nbytes
+    architectures = checkpoint.config.get("architectures")
+    return Summary(
+        label=container.label,
+        format=checkpoint.format,
+        dialect=checkpoint.dialect,
+        scheme=in_words(checkpoint),
+        architecture=architectures[0] if isinstance(architectures, list) and architectures else None,
+        shards=len(container.headers),
+        tensors=len(container.tensors),
+        data_bytes=container.data_bytes,
+        original_bytes=container.data_bytes - scale_bytes - weight_bytes + weight_bytes * _ORIGINAL_BYTES,
+        ignored=ignored(checkpoint),
+        modules=_module_kinds(checkpoint),
+        scales=_scale_ranges(checkpoint),
+        dtypes=dict(sorted(dtypes.items(), key=lambda item: -item[1])),
+    )
+
+
+def in_words(checkpoint: Checkpoint) -> str:
+    """One line: the scheme or schemes, the KV cache, what is left alone."""
+    schemes = checkpoint.schemes
+    if len(schemes) == 1:
+        parts = [str(next(iter(schemes)))]
+    else:
+        parts = [f"{len(members)} modules {scheme}" for scheme, members in schemes.items()]
+    kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
+    parts.append(str(kv_scheme) if kv_scheme else "KV cache not quantized")
+    left_alone = ignored(checkpoint)
+    parts.append(f"ignored: {', '.join(left_alone)}" if left_alone else "nothing ignored")
+    return ("; " if len(schemes) > 1 else ", ").join(parts)
+
+
+def ignored(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Linear modules left in high precision, layer numbers generalised; a tied head counts as one."""
+    found = dict.fromkeys(
+        names.generalise(name) for name in sorted(checkpoint.unquantized, key=names.natural)
+    )
+    if checkpoint.tied_head:
+        found["lm_head (tied)"] = None
+    found.update(dict.fromkeys(names.generalise(name) for name in checkpoint.fused_experts))
+    return tuple(found)
+
+
+def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
+    counted: dict[tuple[str, tuple[int, ...], str], int] = {}
+    for module in checkpoint.modules.values():
+        key = (names.generalise(module.name), module.weight.shape, str(module.scheme))
+        counted[key] = counted.get(key, 0) + 1
+    for name, weight in checkpoint.unquantized.items():
+        key = (names.generalise(name), weight.shape, f"{weight.dtype}, not quantized")
+        counted[key] = counted.get(key, 0) + 1
+    ordered = sorted(counted.items(), key=lambda item: names.natural(item[0][0]))
+    return tuple(ModuleKind(name, count, shape, scheme) for (name, shape, scheme), count in ordered)
+
+
+def _scale_ranges(checkpoint: Checkpoint) -> tuple[ScaleRange, ...]:
+    kinds: dict[TensorRef, str] = {}
+    for module in checkpoint.modules.values():
+        if module.weight_scale is not None:
+            kinds[module.weight_scale] = "weight"
+        if module.input_scale is not None:
+            kinds[module.input_scale] = "input"
+    for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
+        kinds.update((tensor, role) for role, tensor in attention.stored().items())
+    ranges: dict[str, ScaleRange] = {}
+    for tensor, data in checkpoint.container.read_many(kinds):
+        values = scale_values(tensor.dtype, data)
+        if values is None or BITS[tensor.dtype] * tensor.numel != 8 * len(data):
+            continue
+        kind = kinds[tensor]
+        known = ranges.get(kind, ScaleRange(kind, 0, values.minimum, values.maximum))
+        ranges[kind] = ScaleRange(
+            kind, known.tensors + 1, min(known.minimum, values.minimum), max(known.maximum, values.maximum)
+        )
+    return tuple(ranges.values())
