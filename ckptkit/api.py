@@ -15,6 +15,7 @@ from ckptkit.conversion.diff import Comparison, compare
 from ckptkit.conversion.execute import Result, check, execute
 from ckptkit.conversion.plan import Plan
 from ckptkit.conversion.planner import make_plan
+from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.formats.base import WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
@@ -22,15 +23,20 @@ from ckptkit.rules import engine
 from ckptkit.rules.engine import Report
 from ckptkit.rules.registry import Level
 from ckptkit.storage.container import Container, open_container
-from ckptkit.storage.source import LocalSource
+from ckptkit.storage.source import LocalSource, Source
 from ckptkit.summary import Summary, summarise
 
 PathLike = str | os.PathLike[str]
 
 
+def source_of(path: PathLike) -> Source:
+    """Where the files of a checkpoint come from: a folder."""
+    return LocalSource(Path(path))
+
+
 def open_files(path: PathLike) -> Container:
-    """Parse a folder's headers, index and config without asking what they mean."""
-    return open_container(LocalSource(Path(path)))
+    """Parse the headers, index and config of a checkpoint without asking what they mean."""
+    return open_container(source_of(path))
 
 
 def open(path: PathLike) -> Checkpoint:
@@ -55,12 +61,13 @@ def validate(path: PathLike, *, level: Level = Level.SCALES) -> Report:
     return engine.run(engine.examine(open_files(path)), level)
 
 
-def plan(source: PathLike, *, to: str, mode: str | None = None) -> Plan:
+def plan(source: PathLike, *, to: str, mode: str | None = None, expect: str | None = None) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
-    ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark).
+    ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark). With
+    ``expect``, a source in any other format is refused.
     """
-    return make_plan(engine.examine(open_files(source)), formats.by_name(to), WriteOptions(mode))
+    return _plan(source_of(source), to, mode, expect)
 
 
 def convert(
@@ -69,6 +76,7 @@ def convert(
     *,
     to: str,
     mode: str | None = None,
+    expect: str | None = None,
     jobs: int = 2,
     fsync: bool = True,
     on_plan: Callable[[Plan], None] = lambda plan: None,
@@ -76,19 +84,29 @@ def convert(
 ) -> Result:
     """Convert a checkpoint into a new folder, which appears complete or not at all.
 
-    ``on_plan`` is called once before the first byte; ``progress`` with the number of bytes just written, from
-    worker threads. Raises ConversionRefused or OutputError before anything is written wherever that is possible;
-    after any exception, the destination does not exist.
+    ``to``, ``mode`` and ``expect`` are those of :func:`plan`. ``on_plan`` is called once before the first byte,
+    ``progress`` with the number of bytes just written, from worker threads. Raises ConversionRefused or
+    OutputError, before anything is written wherever that is possible; after any exception the destination does
+    not exist.
     """
-    files = LocalSource(Path(source))
-    made = make_plan(engine.examine(open_container(files)), formats.by_name(to), WriteOptions(mode))
+    files = source_of(source)
+    made = _plan(files, to, mode, expect)
     check(made, files, Path(destination))
     on_plan(made)
     return execute(made, files, Path(destination), jobs=jobs, fsync=fsync, progress=progress)
 
 
-def diff(
-    left: PathLike, right: PathLike, *, progress: Callable[[int], None] = lambda nbytes: None
-) -> Comparison:
+def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan:
+    target = formats.by_name(to)
+    container = open_container(source)
+    container.raise_if_damaged()
+    if expect is not None:
+        found, wanted = formats.detect(container)[0].name, formats.by_name(expect).name
+        if found != wanted:
+            raise UsageError(f"{container.label} is a {found} checkpoint, not {wanted}")
+    return make_plan(engine.examine(container), target, WriteOptions(mode))
+
+
+def diff(left: PathLike, right: PathLike, *, progress: Callable[[int], None] = lambda nbytes: None) -> Comparison:
     """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does."""
     return compare(open(left), open(right), progress)

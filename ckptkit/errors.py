@@ -18,6 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from reprlib import Repr
+
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 60
+_BRIEF.maxlevel = 3
+
+
+def excerpt(value: object) -> str:
+    """The repr of a value that came from a file, short however large or deep the value is."""
+    return _BRIEF.repr(value)
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,7 @@ class Fault:
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.file, self.tensor) if part)
         text = f"{place}: {self.message}" if place else self.message
-        details = [
-            f"{label} {value}"
-            for label, value in (("expected", self.expected), ("found", self.found))
-            if value
-        ]
+        details = [f"{label} {value}" for label, value in (("expected", self.expected), ("found", self.found)) if value]
         if details:
             text = f"{text} ({', '.join(details)})"
         return f"{text}; {self.help}" if self.help else text

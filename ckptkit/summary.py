@@ -75,13 +75,9 @@ class Summary:
             "ratio": round(self.ratio, 4),
             "ignored": list(self.ignored),
             "modules": [
-                {"name": m.name, "count": m.count, "shape": list(m.shape), "scheme": m.scheme}
-                for m in self.modules
+                {"name": m.name, "count": m.count, "shape": list(m.shape), "scheme": m.scheme} for m in self.modules
             ],
-            "scales": [
-                {"kind": s.kind, "tensors": s.tensors, "min": s.minimum, "max": s.maximum}
-                for s in self.scales
-            ],
+            "scales": [{"kind": s.kind, "tensors": s.tensors, "min": s.minimum, "max": s.maximum} for s in self.scales],
             "bytes_by_dtype": self.dtypes,
         }
 
@@ -129,9 +125,7 @@ def in_words(checkpoint: Checkpoint) -> str:
 
 def ignored(checkpoint: Checkpoint) -> tuple[str, ...]:
     """Linear modules left in high precision, layer numbers generalised; a tied head counts as one."""
-    found = dict.fromkeys(
-        names.generalise(name) for name in sorted(checkpoint.unquantized, key=names.natural)
-    )
+    found = dict.fromkeys(names.generalise(name) for name in sorted(checkpoint.unquantized, key=names.natural))
     if checkpoint.tied_head:
         found["lm_head (tied)"] = None
     found.update(dict.fromkeys(names.generalise(name) for name in checkpoint.fused_experts))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ckptkit.cli.options import json_option, print_json
 from ckptkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from ckptkit.conversion.plan import Plan
 
 _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
 
@@ -16,16 +21,10 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 @click.command("convert")
 @click.argument("arguments", nargs=-1, required=True, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
-@click.option(
-    "--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode."
-)
+@click.option("--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; write nothing.")
-@click.option(
-    "-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]"
-)
-@click.option(
-    "--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming."
-)
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
+@click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
 @json_option
 def command(
     arguments: tuple[str, ...],
@@ -44,32 +43,31 @@ def command(
     """
     from ckptkit import api
     from ckptkit.report import text
-    from ckptkit.report.progress import byte_progress
+    from ckptkit.report.progress import ByteProgress
 
     expected, to, paths = parse_arguments(arguments, target)
-    wanted = 1 if dry_run and len(paths) == 1 else 2
-    if len(paths) != wanted:
-        raise UsageError(
-            "give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST"
-        )
-    source = paths[0]
-    if expected is not None:
-        _require_format(source, expected)
-    made = api.plan(source, to=to, mode=quark_mode)
+    if len(paths) != 2 and not (dry_run and len(paths) == 1):
+        raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
+        made = api.plan(paths[0], to=to, mode=quark_mode, expect=expected)
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
-    if not as_json:
-        text.show_plan(made)
-    with byte_progress("converting", made.cost.total, quiet=as_json) as advance:
+    with ByteProgress("converting", quiet=as_json) as progress:
+
+        def on_plan(made: Plan) -> None:
+            if not as_json:
+                text.show_plan(made)
+            progress.start(made.cost.total)
+
         result = api.convert(
-            source,
-            paths[1],
+            *paths,
             to=to,
             mode=quark_mode,
+            expect=expected,
             jobs=jobs or default_jobs(),
             fsync=fsync,
-            progress=advance,
+            on_plan=on_plan,
+            progress=progress.advance,
         )
     print_json(result.to_json()) if as_json else text.show_result(result)
 
@@ -84,7 +82,7 @@ def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str
     """
     direction = _DIRECTION.match(arguments[0])
     if target is None:
-        if direction is None or os.path.isdir(arguments[0]):
+        if direction is None or Path(arguments[0]).is_dir():
             help_text = "name the formats: 'ckptkit convert quark→ct SRC DST', or give --to ct"
             raise UsageError("the target format is not given", help=help_text)
         return direction["source"], direction["target"], list(arguments[1:])
@@ -96,18 +94,3 @@ def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str
 def default_jobs() -> int:
     """Workers that keep a disk busy: as many as CPUs, at most 4."""
     return min(4, os.cpu_count() or 1)
-
-
-def _require_format(source: str, expected: str) -> None:
-    """Refuse a source that is not in the format that the user named."""
-    from ckptkit import api
-    from ckptkit.formats import registry
-
-    wanted = registry.by_name(expected)
-    container = api.open_files(source)
-    container.raise_if_damaged()
-    found, _ = registry.detect(container)
-    if found.name != wanted.name:
-        raise UsageError(
-            f"{source} is a {found.name} checkpoint, not {wanted.name}", help="name the right format"
-        )

@@ -20,14 +20,14 @@ def command(left: str, right: str, as_json: bool) -> None:
     Exit code 0: the same model. 1: differences. 2: could not run.
     """
     from ckptkit import api
+    from ckptkit.conversion.diff import compare
     from ckptkit.report import text
-    from ckptkit.report.progress import byte_progress
+    from ckptkit.report.progress import ByteProgress
 
     a, b = api.open(left), api.open(right)
-    from ckptkit.conversion.diff import compare
-
-    with byte_progress("comparing", a.container.data_bytes, quiet=as_json) as advance:
-        comparison = compare(a, b, advance)
+    with ByteProgress("comparing", quiet=as_json) as progress:
+        progress.start(a.container.data_bytes)
+        comparison = compare(a, b, progress.advance)
     if as_json:
         print_json(comparison.to_json())
     else:

@@ -54,9 +54,7 @@ class Comparison:
         }
 
 
-def compare(
-    left: Checkpoint, right: Checkpoint, progress: Callable[[int], None] = lambda nbytes: None
-) -> Comparison:
+def compare(left: Checkpoint, right: Checkpoint, progress: Callable[[int], None] = lambda nbytes: None) -> Comparison:
     """Compare the canonical models: schemes, weights, scales as values, KV cache, and all other tensors.
 
     Spelling, scale shapes and scale dtypes do not count; numbers do. Two FP8 weights with equal bytes and equal
@@ -124,9 +122,7 @@ class _Comparer:
 
     def _bytes(self, a: TensorRef, b: TensorRef) -> Iterator[Difference]:
         if (a.dtype, a.shape) != (b.dtype, b.shape):
-            yield Difference(
-                a.name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}"
-            )
+            yield Difference(a.name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}")
             return
         first: int | None = None
         for offset in range(0, a.nbytes, _CHUNK):
@@ -143,9 +139,7 @@ class _Comparer:
                 left, right = ours[begin : begin + width].hex(), theirs[begin : begin + width].hex()
                 yield Difference(a.name, f"values, the first at element {element}", f"0x{left}", f"0x{right}")
 
-    def _scale(
-        self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None
-    ) -> Iterator[Difference]:
+    def _scale(self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None) -> Iterator[Difference]:
         if a is None or b is None:
             if a is not b:
                 yield Difference(subject, aspect, _presence(a), _presence(b))
@@ -159,9 +153,7 @@ class _Comparer:
             yield Difference(subject, f"{aspect} shape", str(list(a.shape)), str(list(b.shape)))
         elif ours != theirs:
             index = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
-            yield Difference(
-                subject, f"{aspect}, the first at index {index}", f"{ours[index]:g}", f"{theirs[index]:g}"
-            )
+            yield Difference(subject, f"{aspect}, the first at index {index}", f"{ours[index]:g}", f"{theirs[index]:g}")
 
 
 def _decoded(dtype: str, data: bytes) -> list[float]:

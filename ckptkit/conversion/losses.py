@@ -52,9 +52,7 @@ def _scheme_losses(
     elif isinstance(granularity, PerBlock) and capabilities.block_sizes is not None:
         size = (granularity.rows, granularity.columns)
         if size not in capabilities.block_sizes:
-            known_sizes = " or ".join(
-                f"{rows}x{columns}" for rows, columns in sorted(capabilities.block_sizes)
-            )
+            known_sizes = " or ".join(f"{rows}x{columns}" for rows, columns in sorted(capabilities.block_sizes))
             yield _loss(
                 "block-size",
                 f"{target} cannot express the block size of {where}",

@@ -14,6 +14,7 @@ from ckptkit.formats.base import Draft, Format, Operation, TensorEdit, WriteOpti
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.values import e8m0_to_f32
 from ckptkit.rules import engine
+from ckptkit.rules.context import Context
 from ckptkit.rules.registry import Level, OnConversion, errors_that
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container
 from ckptkit.storage.header import Header, parse_header
@@ -33,7 +34,7 @@ from ckptkit.storage.writer import shard_header
 METADATA_FORMAT = {"format": "pt"}
 
 
-def make_plan(context: engine.Context, target: Format, options: WriteOptions) -> Plan:
+def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     """Plan a conversion. Raises ConversionRefused, with every reason, when anything would be lost or is broken.
 
     The planned headers and config are read back by the target's own reader before the plan is returned: the
@@ -61,7 +62,7 @@ def make_plan(context: engine.Context, target: Format, options: WriteOptions) ->
     )
 
 
-def _require_sound(context: engine.Context) -> Checkpoint:
+def _require_sound(context: Context) -> Checkpoint:
     """The checkpoint, if no rule finds an error that a conversion would carry along."""
     container = context.container
     container.raise_if_damaged()
@@ -168,8 +169,7 @@ def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualCon
             if wanted.get(name) != got
         ]
         faults += [
-            Fault("skip-list", f"{name} would be read as quantized", None, name)
-            for name in result.declared_only
+            Fault("skip-list", f"{name} would be read as quantized", None, name) for name in result.declared_only
         ]
     if faults:
         raise ConversionRefused(f"{target.name} would not read the result as it is meant", faults=faults)
@@ -193,17 +193,11 @@ def _notes(checkpoint: Checkpoint) -> list[str]:
     if stray:
         notes.append(f"copied unchanged, not converted: {', '.join(stray)} (not part of the model's index)")
     if checkpoint.declared_only:
-        listed = ", ".join(checkpoint.declared_only[:3]) + (
-            ", ..." if len(checkpoint.declared_only) > 3 else ""
-        )
+        listed = ", ".join(checkpoint.declared_only[:3]) + (", ..." if len(checkpoint.declared_only) > 3 else "")
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")
     if checkpoint.fused_experts:
-        notes.append(
-            f"fused experts in high precision are excluded: {', '.join(checkpoint.fused_experts[:3])}"
-        )
+        notes.append(f"fused experts in high precision are excluded: {', '.join(checkpoint.fused_experts[:3])}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope":
-        notes.append(
-            "the KV scales were measured before RoPE; other tools measure after it. The values are kept"
-        )
+        notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")
     return notes

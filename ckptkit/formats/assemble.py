@@ -82,9 +82,7 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
     )
 
 
-def _attention_scales(
-    census: Census, linear: list[str]
-) -> tuple[dict[str, AttentionScales], list[TensorRef]]:
+def _attention_scales(census: Census, linear: list[str]) -> tuple[dict[str, AttentionScales], list[TensorRef]]:
     """Attention scales by module, from either spelling, and the output scales that are nobody's."""
     found: dict[str, dict[str, TensorRef]] = {}
     leftovers: list[TensorRef] = []
@@ -105,9 +103,7 @@ def _attention_scales(
             scales.update(k=tensor, v=tensor)
         else:
             leftovers.append(tensor)
-    return {
-        module: AttentionScales(module, **scales) for module, scales in found.items() if scales
-    }, leftovers
+    return {module: AttentionScales(module, **scales) for module, scales in found.items() if scales}, leftovers
 
 
 def _fused_experts(plain: list[TensorRef]) -> tuple[str, ...]:

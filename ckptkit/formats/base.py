@@ -144,9 +144,7 @@ class Format(Protocol):
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """Say what each tensor becomes. Called only when nothing would be lost."""
 
-    def scale_shapes(
-        self, granularity: Granularity, weight_shape: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], ...]:
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """The stored shapes of a scale that loaders accept, the one that exporters write first."""
 
 
@@ -177,9 +175,7 @@ class ConfigReader:
     def wrong(self, path: str, expected: str, value: Any, help: str | None = None) -> None:
         """Note a value that is not what the format allows."""
         found = "nothing" if value is None else repr(value)[:80]
-        self.faults.append(
-            Fault("config-value", f"{path} is not valid", self.file, None, expected, found, help)
-        )
+        self.faults.append(Fault("config-value", f"{path} is not valid", self.file, None, expected, found, help))
 
     def raise_faults(self, label: str) -> None:
         """Raise FormatError with everything that was noted."""

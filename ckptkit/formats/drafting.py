@@ -20,9 +20,7 @@ _EXACT_CAST = {"F8_E8M0": "F32"}
 class ScaleShapes(Protocol):
     """The part of a format that the helpers here need."""
 
-    def scale_shapes(
-        self, granularity: Granularity, weight_shape: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], ...]:
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Stored shapes, the written one first."""
 
 
@@ -94,9 +92,7 @@ def skip_list(checkpoint: Checkpoint) -> list[str]:
     return sorted(found, key=names.natural)
 
 
-def name_patterns(
-    groups: Mapping[Scheme, Iterable[str]], all_modules: Iterable[str]
-) -> dict[Scheme, list[str]]:
+def name_patterns(groups: Mapping[Scheme, Iterable[str]], all_modules: Iterable[str]) -> dict[Scheme, list[str]]:
     """Short lists of names that tell modules of different schemes apart, numbers generalised where possible.
 
     A generalised name (``model.layers.*.mlp.up_proj``) is used when all linear modules of that form share one

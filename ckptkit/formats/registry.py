@@ -63,9 +63,7 @@ def detect(container: Container) -> tuple[Format, Detection]:
     if located is None:
         fp8 = next((t for t in container.tensors.values() if t.dtype.startswith("F8_E4M3")), None)
         faults = []
-        help_text = (
-            "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
-        )
+        help_text = "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
         if fp8 is not None:
             message = "FP8 weights, but config.json has no quantization_config"
             faults.append(Fault("config-no-quantization", message, "config.json", fp8.name))

@@ -119,9 +119,7 @@ class Checkpoint:
     @property
     def tied_head(self) -> bool:
         """Whether the output head is the embedding and hence not stored."""
-        return not self.has_module(names.LM_HEAD) and any(
-            names.is_embedding(tensor.module) for tensor in self.plain
-        )
+        return not self.has_module(names.LM_HEAD) and any(names.is_embedding(tensor.module) for tensor in self.plain)
 
     def scale_tensors(self) -> tuple[TensorRef, ...]:
         """Every scale of a quantized module or attention module, each once, for value checks."""

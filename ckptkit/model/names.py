@@ -67,18 +67,12 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     >>> sorted(["layers.10.q", "layers.2.q"], key=natural)
     ['layers.2.q', 'layers.10.q']
     """
-    return tuple(
-        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part
-    )
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part)
 
 
 def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
     """The attention modules among the parents of these modules, in natural order."""
-    found = {
-        parent(module)
-        for module in modules
-        if last_part(module) in FUSED_QKV or last_part(module) == "k_proj"
-    }
+    found = {parent(module) for module in modules if last_part(module) in FUSED_QKV or last_part(module) == "k_proj"}
     return tuple(sorted(found, key=natural))
 
 

@@ -118,9 +118,7 @@ def show_plan(plan: Plan) -> None:
     cost = plan.cost
     out.print(f"[bold]{plan.source_format} → {plan.target_format}[/]  lossless, {cost.kind.value}")
     copied = f"{size(cost.copied)} copied as they are in {plural(cost.ranges, 'range')}"
-    out.print(
-        f"  {copied}, {size(cost.rewritten)} rewritten (headers, config), {size(cost.computed)} computed"
-    )
+    out.print(f"  {copied}, {size(cost.rewritten)} rewritten (headers, config), {size(cost.computed)} computed")
     if plan.steps:
         table = _table("operation", "count", "tensor", "becomes", "why")
         for step in plan.steps:
@@ -170,11 +168,7 @@ def show_summary(summary: Summary) -> None:
     out.print(f"  size     {size(summary.data_bytes)} ({original}), {where}")
     out.print("  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
     for item in summary.scales:
-        span = (
-            f"{item.minimum:.4g}"
-            if item.minimum == item.maximum
-            else f"{item.minimum:.4g} to {item.maximum:.4g}"
-        )
+        span = f"{item.minimum:.4g}" if item.minimum == item.maximum else f"{item.minimum:.4g} to {item.maximum:.4g}"
         out.print(f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
     table = _table("count", "module", "shape", "scheme")
     for kind in summary.modules:
@@ -198,9 +192,7 @@ def show_comparison(comparison: Comparison) -> None:
         out.print(f"[bold red]differs[/] {difference.subject}: {difference.aspect}", highlight=False)
         out.print(f"    [dim]left:[/]  {difference.left}")
         out.print(f"    [dim]right:[/] {difference.right}")
-    compared = (
-        f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
-    )
+    compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
     compared += f"{size(comparison.bytes_compared)} compared"
     if comparison.same:
         out.print(f"[bold green]the same model[/]: every dequantized value is equal [dim]({compared})[/]")
@@ -213,7 +205,5 @@ def _table(*headings: str) -> Any:
 
     table = Table(box=None, pad_edge=True, show_edge=False, header_style="dim")
     for heading in headings:
-        table.add_column(
-            heading, justify="right" if heading in ("count", "bytes") else "left", overflow="fold"
-        )
+        table.add_column(heading, justify="right" if heading in ("count", "bytes") else "left", overflow="fold")
     return table

@@ -125,9 +125,7 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
         found = entry in modules if isinstance(pattern, Exact) else any(pattern.matches(m) for m in modules)
         if not found and not any(module.startswith(f"{entry}.") for module in modules):
             message = "an entry of the skip list matches no stored module"
-            yield Fault(
-                "skip-entry-dead", message, "config.json", None, "a module's name", f"{key}: {entry!r}"
-            )
+            yield Fault("skip-entry-dead", message, "config.json", None, "a module's name", f"{key}: {entry!r}")
 
 
 @rule("CK618", "ct-config-incomplete", Severity.ERROR, conversion=OnConversion.MENDED)

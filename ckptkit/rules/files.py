@@ -149,9 +149,7 @@ def metadata_format(context: Context) -> Iterator[Fault]:
     for header in context.container.headers:
         found = (header.metadata or {}).get("format")
         if found is None and header.tensors:
-            yield Fault(
-                "metadata-format", "no format in __metadata__", header.shard, None, "format: pt", "nothing"
-            )
+            yield Fault("metadata-format", "no format in __metadata__", header.shard, None, "format: pt", "nothing")
 
 
 @rule("CK115", "path-outside-folder", Severity.ERROR)
@@ -162,9 +160,7 @@ def path_outside_folder(context: Context) -> Iterator[Fault]:
 
     Mend: replace links by files; do not trust an index that names ``../`` or absolute paths.
     """
-    yield from context.faults(
-        "outside-folder", "index-outside-folder", "broken-link", "linked-folder", "not-a-file"
-    )
+    yield from context.faults("outside-folder", "index-outside-folder", "broken-link", "linked-folder", "not-a-file")
 
 
 @rule("CK116", "json-malformed", Severity.ERROR)

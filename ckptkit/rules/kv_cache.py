@@ -179,9 +179,7 @@ def kv_scale_shape(context: Context) -> Iterator[Fault]:
             if wrong:
                 expected = "[heads, 1, 1]" if per_head else "[] or [1]"
                 message = "the KV scale has the wrong shape"
-                yield Fault(
-                    "kv-scale-shape", message, tensor.shard, tensor.name, expected, str(list(tensor.shape))
-                )
+                yield Fault("kv-scale-shape", message, tensor.shard, tensor.name, expected, str(list(tensor.shape)))
 
 
 def _wrong_head_shape(tensor: TensorRef) -> bool:

@@ -105,9 +105,7 @@ def _mismatches(context: Context) -> Iterator[tuple[QuantizedModule, TensorRef, 
 def _rank_faults(context: Context, kind: type[Granularity]) -> Iterator[Fault]:
     for module, scale, wanted in _mismatches(context):
         granularity = module.scheme.weight.granularity
-        if isinstance(granularity, kind) and _same_values(
-            scale.shape, granularity.scale_shape(module.weight.shape)
-        ):
+        if isinstance(granularity, kind) and _same_values(scale.shape, granularity.scale_shape(module.weight.shape)):
             yield _shape_fault("scale-rank", module, scale, wanted)
 
 
@@ -120,9 +118,7 @@ def _same_values(stored: tuple[int, ...], canonical: tuple[int, ...]) -> bool:
     return [n for n in stored if n != 1] == [n for n in canonical if n != 1]
 
 
-def _shape_fault(
-    kind: str, module: QuantizedModule, scale: TensorRef, wanted: tuple[tuple[int, ...], ...]
-) -> Fault:
+def _shape_fault(kind: str, module: QuantizedModule, scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> Fault:
     granularity = module.scheme.weight.granularity
     return Fault(
         kind,

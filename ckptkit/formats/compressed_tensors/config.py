@@ -102,9 +102,7 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
         )
     sparsity = reader.mapping(block.get("sparsity_config"), "sparsity_config")
     if sparsity.get("format") not in (None, "dense"):
-        reader.wrong(
-            "sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage"
-        )
+        reader.wrong("sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage")
     groups = [
         group
         for name, value in reader.mapping(block.get("config_groups"), "config_groups", required=True).items()
@@ -121,9 +119,7 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
     effective = {
         "format": block.get("format") or "float-quantized",
         "quantization_status": block.get("quantization_status"),
-        "groups": {
-            group.name: {"targets": list(group.targets), "scheme": str(group.scheme)} for group in groups
-        },
+        "groups": {group.name: {"targets": list(group.targets), "scheme": str(group.scheme)} for group in groups},
         "ignore": list(ignore),
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
@@ -146,17 +142,13 @@ def _parse_group(
         return None
     weights = body.get("weights")
     if weights is None:
-        reader.wrong(
-            f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage"
-        )
+        reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
         return None
     roles = {}
     for role in ("weights", "input_activations", "output_activations"):
         item = body.get(role)
         roles[role] = (
-            None
-            if item is None
-            else _parse_args(reader, faults, reader.mapping(item, path), f"{path}.{role}")
+            None if item is None else _parse_args(reader, faults, reader.mapping(item, path), f"{path}.{role}")
         )
     if roles["weights"] is None:
         return None
@@ -164,9 +156,7 @@ def _parse_group(
     return Group(name, scheme, targets)
 
 
-def _preset_group(
-    reader: ConfigReader, faults: list[Fault], name: str, value: list[Any], path: str
-) -> Group | None:
+def _preset_group(reader: ConfigReader, faults: list[Fault], name: str, value: list[Any], path: str) -> Group | None:
     """The short form ``{"FP8_DYNAMIC": ["Linear"]}``, which transformers reads and vLLM does not."""
     preset = _PRESETS.get(name)
     if preset is None:
@@ -188,9 +178,7 @@ def _preset_group(
     return Group(name, scheme, tuple(reader.strings(value, path)))
 
 
-def _parse_args(
-    reader: ConfigReader, faults: list[Fault], args: Mapping[str, Any], path: str
-) -> Quantization | None:
+def _parse_args(reader: ConfigReader, faults: list[Fault], args: Mapping[str, Any], path: str) -> Quantization | None:
     """Parse QuantizationArgs. ``type`` defaults to "int" in the library, which no FP8 checkpoint means."""
     kind = args.get("type")
     if kind is None:

@@ -82,9 +82,7 @@ class CompressedTensors:
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         return write.draft(checkpoint, self, CAPABILITIES)
 
-    def scale_shapes(
-        self, granularity: Granularity, weight_shape: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], ...]:
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Stored scale shapes, the exporters' form first.
 
         >>> CompressedTensors().scale_shapes(PerChannel(), (64, 256))

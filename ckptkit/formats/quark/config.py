@@ -136,15 +136,11 @@ def _required_keys(block: Mapping[str, Any], export: Mapping[str, Any]) -> list[
     ):
         if value is None:
             message = f"{path} is null or missing, and vLLM fails on that"
-            faults.append(
-                Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing")
-            )
+            faults.append(Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing"))
     return faults
 
 
-def _parse_layer(
-    reader: ConfigReader, faults: list[Fault], value: Any, path: str, last: str
-) -> Scheme | None:
+def _parse_layer(reader: ConfigReader, faults: list[Fault], value: Any, path: str, last: str) -> Scheme | None:
     """A layer spec; None where the weight is not quantized. ``last`` tells attention outputs from others."""
     spec = reader.mapping(value, path, required=True)
     weight = _parse_tensor(reader, faults, spec.get("weight"), f"{path}.weight")
@@ -168,9 +164,7 @@ def _parse_tensor(
         return None
     spec = reader.mapping(value, path)
     if spec.get("dtype") != "fp8_e4m3":
-        reader.wrong(
-            f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only"
-        )
+        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only")
         return None
     if spec.get("symmetric") is False:
         reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
@@ -190,9 +184,7 @@ def _parse_tensor(
     return None if granularity is None else Quantization(granularity, dynamic=bool(dynamic))
 
 
-def _granularity(
-    reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is_input: bool
-) -> Granularity | None:
+def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is_input: bool) -> Granularity | None:
     qscheme = spec.get("qscheme")
     axis = spec.get("ch_axis", spec.get("axis"))
     if qscheme == "per_tensor":

@@ -108,9 +108,7 @@ class Quark:
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         return write.draft(checkpoint, self, self.capabilities(options), custom=self._mode(options) == CUSTOM)
 
-    def scale_shapes(
-        self, granularity: Granularity, weight_shape: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], ...]:
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Stored scale shapes, the exporters' form first.
 
         >>> Quark().scale_shapes(PerTensor(), (64, 256))

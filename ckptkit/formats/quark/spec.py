@@ -27,9 +27,7 @@ _QSCHEMES: dict[type[Any], str] = {
 _AXES: dict[type[Any], int | None] = {PerChannel: 0, PerToken: 1, PerGroup: -1}
 
 
-def tensor_spec(
-    quantization: Quantization | None, *, scale_type: str | None = "float"
-) -> dict[str, Any] | None:
+def tensor_spec(quantization: Quantization | None, *, scale_type: str | None = "float") -> dict[str, Any] | None:
     """The spec of one role; None for a role that is not quantized."""
     if quantization is None:
         return None

@@ -18,9 +18,7 @@ _DIRECT = {"k": "k_scale", "v": "v_scale"}
 _STATIC = Quantization(PerTensor())
 
 
-def draft(
-    checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities, *, custom: bool
-) -> Draft:
+def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities, *, custom: bool) -> Draft:
     """The whole answer of the writer, in the native layout or in the ``fp8`` custom mode."""
     edits = list(drafting.module_edits(checkpoint, shapes, capabilities.scale_dtypes))
     drops = list(drafting.module_drops(checkpoint))
@@ -31,9 +29,7 @@ def draft(
             target = targets[role]
             if target in sources.values():
                 if tensor.name not in sources:
-                    drops.append(
-                        TensorDrop(tensor, f"{target} stands for keys and values, which are equal here")
-                    )
+                    drops.append(TensorDrop(tensor, f"{target} stands for keys and values, which are equal here"))
                 continue
             edits.append(
                 drafting.scale_edit(
@@ -41,9 +37,7 @@ def draft(
                     target,
                     drafting.attention_shape(checkpoint, tensor, shapes),
                     capabilities.scale_dtypes,
-                    "KV scales sit on the attention"
-                    if custom
-                    else "KV scales are outputs of the projections",
+                    "KV scales sit on the attention" if custom else "KV scales are outputs of the projections",
                     duplicate=tensor.name in sources,
                 )
             )
@@ -134,9 +128,7 @@ def _native_config(checkpoint: Checkpoint) -> dict[str, Any]:
     return block
 
 
-def _native_block(
-    checkpoint: Checkpoint, default: Scheme, overrides: dict[Scheme, list[str]]
-) -> dict[str, Any]:
+def _native_block(checkpoint: Checkpoint, default: Scheme, overrides: dict[Scheme, list[str]]) -> dict[str, Any]:
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     output = kv_scheme.quantization if kv_scheme else None
     kv_layers = {} if output is None else _projection_specs(checkpoint, _kv_projections(checkpoint), output)
@@ -165,8 +157,7 @@ def _projection_specs(checkpoint: Checkpoint, lasts: list[str], output: Quantiza
     for last in lasts:
         members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
         used = {
-            module: checkpoint.modules[module].scheme if module in checkpoint.modules else None
-            for module in members
+            module: checkpoint.modules[module].scheme if module in checkpoint.modules else None for module in members
         }
         if len(set(used.values())) <= 1:
             specs[f"*{last}"] = layer_spec(next(iter(used.values()), None), output)

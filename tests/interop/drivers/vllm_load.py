@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import vllm_stand_ins
-from .common import Answer, StageError, describe_tensor, main, prompt_ids, read_config
+from .common import Answer, StageError, describe_error, describe_tensor, main, prompt_ids, read_config
 
 #: Engine settings that make it small, quiet, offline and in this process.
 ENVIRONMENT = {
@@ -37,8 +37,8 @@ GENERATED_TOKENS = 8
 
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     engine = {**ENGINE, "model": str(folder), "kv_cache_dtype": options.get("kv_cache_dtype", "auto")}
-    answer = {"stand_ins": list(vllm_stand_ins.NAMES), **_load(engine)}
-    if options.get("generate"):
+    answer = {"error": None, "stand_ins": list(vllm_stand_ins.NAMES), **_load(engine)}
+    if options.get("generate") and answer["error"] is None:
         answer["generation"] = _generate(engine, prompt_ids(read_config(folder)["vocab_size"]))
     return answer
 
@@ -69,18 +69,17 @@ def _load(engine: Mapping[str, Any]) -> Answer:
             model = loader.create_model(config, config.model_config)
         with _stage("load"):
             loader.load_weights(model, config.model_config)
-        loaded = _weights(model)
-        unset = _unset(model)
-        with _stage("process"):
+        answer = {
+            "quantization": config.model_config.quantization,
+            "schemes": _schemes(model),
+            "loaded": _weights(model),
+            "unset": _unset(model),
+        }
+        try:
             process_weights_after_loading(model, config.model_config, device)
-    return {
-        "quantization": config.model_config.quantization,
-        "schemes": _schemes(model),
-        "loaded": loaded,
-        "processed": _weights(model),
-        "unset": unset,
-        "attention": _attention(model),
-    }
+        except Exception as error:  # what was loaded is still worth comparing (experts have no CPU kernel)
+            return {**answer, "error": {**describe_error(error), "stage": "process"}}
+    return {**answer, "processed": _weights(model), "attention": _attention(model)}
 
 
 @contextlib.contextmanager

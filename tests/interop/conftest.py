@@ -1,0 +1,34 @@
+"""Fixtures for tests that ask real libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .environments import ROOT
+from .oracles import Oracles
+from .runner import Drivers
+
+REAL = ROOT / "fixtures" / "real"
+
+
+@pytest.fixture(scope="session")
+def oracles() -> Iterator[Oracles]:
+    """The real libraries. Each is started when first asked and lives until the session ends."""
+    with Drivers() as drivers:
+        yield Oracles(drivers)
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """The folder of a real export, as in ``real("llama/quark-ptpc")``."""
+
+    def folder(name: str) -> Path:
+        path = REAL / name
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"no such fixture: {path}")
+        return path
+
+    return folder
