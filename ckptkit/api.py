@@ -98,6 +98,8 @@ def convert(
 
 def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan:
     target = formats.by_name(to)
+    if mode is not None and mode not in target.modes:
+        raise UsageError(f"{target.name} has no mode {mode!r}", help=f"its modes: {', '.join(target.modes)}")
     container = open_container(source)
     container.raise_if_damaged()
     if expect is not None:

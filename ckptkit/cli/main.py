@@ -6,6 +6,7 @@ Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -59,6 +60,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an arrow must not fail on a terminal that cannot show it
     try:
         code = cli.main(standalone_mode=False, prog_name=_program_name())
     except click.ClickException as error:

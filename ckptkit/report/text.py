@@ -117,31 +117,69 @@ def show_plan(plan: Plan) -> None:
     out = console()
     cost = plan.cost
     out.print(f"[bold]{plan.source_format} → {plan.target_format}[/]  lossless, {cost.kind.value}")
-    copied = f"{size(cost.copied)} copied as they are in {plural(cost.ranges, 'range')}"
-    out.print(f"  {copied}, {size(cost.rewritten)} rewritten (headers, config), {size(cost.computed)} computed")
+    parts = [f"{size(cost.copied)} copied as they are", f"{size(cost.rewritten)} rewritten (headers, config)"]
+    if cost.computed:
+        parts.append(f"{size(cost.computed)} computed")
+    out.print(f"  {', '.join(parts)}, {plural(cost.files, 'file')}")
     if plan.steps:
         table = _table("operation", "count", "tensor", "becomes", "why")
-        for step in plan.steps:
-            operations = "+".join(operation.value for operation in step.operations)
-            source, target = _tensor_words(step)
-            table.add_row(operations, str(step.count), source, target, step.reason)
+        for row in plan_rows(plan.steps):
+            table.add_row(*(escape(cell) for cell in row))
         out.print(table)
-    out.print(f"  {plural(plan.changed, 'tensor')} changed in name, shape or type, {plan.kept:,} kept")
+    out.print(f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are")
     for note in plan.notes:
         out.print("  [cyan]note[/]: ", end="")
         out.print(note, markup=False)
 
 
-def _tensor_words(step: Step) -> tuple[str, str]:
-    def words(name: str, dtype: str | None, shape: tuple[int, ...]) -> str:
-        return f"{name} {dtype} {list(shape)}".replace("[", r"\[")
+def plan_rows(steps: Iterable[Step]) -> list[tuple[str, str, str, str, str]]:
+    """The steps of a plan in few lines: those that keep their tensors' names are merged by the name's last part."""
+    groups: dict[tuple[str, str, str, str | None], list[Step]] = {}
+    for step in steps:
+        operations = "+".join(operation.value for operation in step.operations)
+        renamed = step.target != step.source
+        source, target = _short_names(step.source, step.target)
+        groups.setdefault((operations, step.reason, source, target if renamed else None), []).append(step)
+    rows = []
+    for (operations, reason, source, target), members in groups.items():
+        before = f"{source} {_types(step.source_dtype for step in members)} {_shapes(s.source_shape for s in members)}"
+        shapes = [step.target_shape for step in members if step.target_shape is not None]
+        after = "-"
+        if shapes:
+            after = f"{target or ''} {_types(str(s.target_dtype) for s in members)} {_shapes(shapes)}".strip()
+        rows.append((operations, f"{sum(step.count for step in members):,}", before, after, reason))
+    return rows
 
-    source = words(step.source, step.source_dtype, step.source_shape)
-    if step.target is None or step.target_shape is None:
-        return source, "-"
-    # Only what changes is repeated.
-    name = step.target if step.target != step.source else ""
-    return source, words(name, step.target_dtype, step.target_shape).strip()
+
+def _short_names(source: str, target: str | None) -> tuple[str, str | None]:
+    """Names without the owners that they share, and of a kept name only its last part.
+
+    >>> _short_names("model.layers.*.self_attn.k_proj.output_scale", "model.layers.*.self_attn.k_scale")
+    ('*.k_proj.output_scale', '*.k_scale')
+    """
+    if target is None or source == target:
+        return f"*.{source.rpartition('.')[2]}", target
+    left, right = source.split("."), target.split(".")
+    shared = next(i for i, (a, b) in enumerate(zip([*left, ""], [*right, ""], strict=False)) if a != b)
+    return f"*.{'.'.join(left[shared:])}", f"*.{'.'.join(right[shared:])}"
+
+
+def _types(dtypes: Iterable[str]) -> str:
+    return "/".join(dict.fromkeys(dtypes))
+
+
+def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
+    """One shape for many: extents that differ become letters.
+
+    >>> _shapes([(64, 1), (64, 1)]), _shapes([(64, 1), (96, 1)])
+    ('[64, 1]', '[N, 1]')
+    """
+    unique = list(dict.fromkeys(shapes))
+    if len({len(shape) for shape in unique}) != 1:
+        return "[...]"
+    letters = iter("NKLM")
+    extents = [str(axis[0]) if len(set(axis)) == 1 else next(letters) for axis in zip(*unique, strict=True)]
+    return f"[{', '.join(extents)}]"
 
 
 def show_result(result: Result) -> None:
@@ -172,7 +210,7 @@ def show_summary(summary: Summary) -> None:
         out.print(f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
     table = _table("count", "module", "shape", "scheme")
     for kind in summary.modules:
-        table.add_row(str(kind.count), kind.name, str(list(kind.shape)).replace("[", r"\["), kind.scheme)
+        table.add_row(str(kind.count), kind.name, escape(str(list(kind.shape))), kind.scheme)
     out.print(table)
 
 
@@ -180,8 +218,7 @@ def show_tensors(tensors: Iterable[TensorRef]) -> None:
     """Every tensor, one a line."""
     table = _table("tensor", "dtype", "shape", "bytes", "shard")
     for tensor in tensors:
-        shape = str(list(tensor.shape)).replace("[", r"\[")
-        table.add_row(tensor.name, tensor.dtype, shape, f"{tensor.nbytes:,}", tensor.shard)
+        table.add_row(tensor.name, tensor.dtype, escape(str(list(tensor.shape))), f"{tensor.nbytes:,}", tensor.shard)
     console().print(table)
 
 
@@ -198,6 +235,11 @@ def show_comparison(comparison: Comparison) -> None:
         out.print(f"[bold green]the same model[/]: every dequantized value is equal [dim]({compared})[/]")
     else:
         out.print(f"[bold red]{plural(len(comparison.differences), 'difference')}[/] [dim]({compared})[/]")
+
+
+def escape(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", r"\[")
 
 
 def _table(*headings: str) -> Any:

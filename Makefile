@@ -1,0 +1,55 @@
+# Every target sets up what it needs. `make demo` and `make test` are all that a new machine takes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := build/demo
+
+.PHONY: demo test quality style bench interop fixtures docs clean
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements/dev.txt
+	@touch $(STAMP)
+
+## Convert the shipped Quark export to compressed-tensors, validate both, compare.
+demo: $(STAMP)
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	$(BIN)/ckptkit inspect fixtures/real/llama/quark-ptpc
+	$(BIN)/ckptkit validate fixtures/real/llama/quark-ptpc
+	$(BIN)/ckptkit convert quark→ct fixtures/real/llama/quark-ptpc $(DEMO)/llama-ct
+	$(BIN)/ckptkit validate $(DEMO)/llama-ct
+	$(BIN)/ckptkit diff fixtures/real/llama/quark-ptpc $(DEMO)/llama-ct
+	@echo "And llm-compressor's own export of the same weights:"
+	$(BIN)/ckptkit diff fixtures/real/llama/llmcompressor-dynamic $(DEMO)/llama-ct
+
+## The test suite; no network, no torch.
+test: $(STAMP)
+	$(BIN)/python -m pytest tests ckptkit --ignore=tests/interop -n 2
+
+## Types, lint, layout; generated files against the code that generates them.
+quality: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m fixtures.build --verify
+
+style: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## The real libraries as judges. Their environments are built once per machine and set of pins.
+interop: $(STAMP)
+	$(BIN)/python tests/interop/environments.py --all
+	$(BIN)/python -m fixtures.build --check
+	$(BIN)/python -m pytest tests/interop
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+## Export the fixtures again with the real tools.
+fixtures: $(STAMP)
+	$(BIN)/python -m fixtures.build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

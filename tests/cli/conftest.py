@@ -1,0 +1,59 @@
+"""Running the command line: in this process for speed, in its own for what only a process shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckptkit.cli import main as cli_main
+
+REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run ``ckptkit ARGUMENTS`` in this process, through the same ``main`` that the console script calls."""
+    from ckptkit.report import text
+
+    def call(*arguments: str | Path) -> Outcome:
+        text.console.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["ckptkit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli_main.main()
+        text.console.cache_clear()
+        captured = capsys.readouterr()
+        return Outcome(int(stop.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def run_process(*arguments: str | Path, code: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m ckptkit ARGUMENTS``, or ``python -c CODE``, in a process of its own."""
+    command = [sys.executable, *(["-c", code] if code else ["-m", "ckptkit"]), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env={**os.environ, **environment}, check=False
+    )

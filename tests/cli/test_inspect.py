@@ -1,0 +1,81 @@
+"""``ckptkit inspect`` and ``ckptkit diff``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import REAL, Run
+
+
+@pytest.mark.parametrize(
+    ("fixture", "scheme"),
+    [
+        (
+            "llama/llmcompressor-dynamic",
+            "W8A8 FP8, static per-channel weights, dynamic per-token activations, KV cache not quantized, "
+            "ignored: lm_head",
+        ),
+        (
+            "llama/quark-fp8-kv",
+            "W8A8 FP8, static per-tensor weights, static per-tensor activations, FP8 KV cache, static per-tensor, "
+            "ignored: lm_head",
+        ),
+        (
+            "llama-tied/quark-ptpc",
+            "W8A8 FP8, static per-channel weights, dynamic per-token activations, KV cache not quantized, "
+            "ignored: lm_head (tied)",
+        ),
+    ],
+)
+def test_the_scheme_in_words(run: Run, fixture: str, scheme: str) -> None:
+    assert run("inspect", REAL / fixture, "--json").json["scheme"] == scheme
+    assert scheme in run("inspect", REAL / fixture).out
+
+
+def test_sizes_are_those_of_the_file(run: Run) -> None:
+    folder = REAL / "llama/llmcompressor-dynamic"
+    document = run("inspect", folder, "--json").json
+    weights = document["bytes_by_dtype"]["F8_E4M3"]
+    file_size = (folder / "model.safetensors").stat().st_size
+    assert document["data_bytes"] < file_size < document["data_bytes"] + 8192
+    scales = sum(2 * kind["shape"][0] * kind["count"] for kind in document["modules"] if kind["name"] != "lm_head")
+    assert document["original_bytes"] == document["data_bytes"] + weights - scales
+
+
+def test_tensors_are_listed_on_request(run: Run) -> None:
+    folder = REAL / "llama/quark-ptpc"
+    assert "tensor_list" not in run("inspect", folder, "--json").json
+    listed = run("inspect", folder, "--json", "--tensors").json["tensor_list"]
+    assert len(listed) == 35
+    assert {"name", "dtype", "shape", "shard", "bytes"} == listed[0].keys()
+    assert "model.layers.1.self_attn.v_proj.weight_scale" in run("inspect", folder, "--tensors").out
+
+
+def test_an_unquantized_checkpoint_is_explained(run: Run) -> None:
+    outcome = run("inspect", REAL / "llama/bf16")
+    assert outcome.code == 2
+    assert "not a quantized checkpoint" in outcome.err
+
+
+def test_the_same_model_in_two_formats(run: Run) -> None:
+    outcome = run("diff", REAL / "qwen3/quark-ptpc", REAL / "qwen3/llmcompressor-dynamic")
+    assert outcome.code == 0
+    assert "the same model" in outcome.out
+
+
+def test_differences_are_named(run: Run, tmp_path: Path) -> None:
+    source = REAL / "llama/quark-ptpc"
+    changed = tmp_path / "changed"
+    shutil.copytree(source, changed)
+    data = bytearray((changed / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (changed / "model.safetensors").write_bytes(data)
+    outcome = run("diff", source, changed, "--json")
+    assert outcome.code == 1
+    (difference,) = outcome.json["differences"]
+    assert difference["subject"].endswith(".weight")
+    assert difference["aspect"].startswith("values, the first at element")
+    assert "1 difference" in run("diff", source, changed).out
