@@ -1,6 +1,6 @@
-"""What differs between two readings of tensors, one line per difference, for assertions that explain themselves.
+"""What differs between two readings of tensors, one line per difference.
 
-    assert differences(source.processed, target.processed) == []
+``assert differences(source.processed, target.processed) == []`` is an assertion that explains itself.
 """
 
 from __future__ import annotations

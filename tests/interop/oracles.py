@@ -5,7 +5,7 @@ Tests get an :class:`Oracles` from the ``oracles`` fixture::
     source, target = oracles.vllm([a, b])
     assert differences(source.processed, target.processed) == []
 
-A library that refuses a folder raises :class:`Refused`, unless ``refusals=True`` is asked for: then the reading's
+A library that refuses a folder raises :class:`RefusedError`, unless ``refusals=True`` is asked for: then the reading's
 ``error`` says why and what was learned before it is still there.
 """
 
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from .runner import Answer, Drivers
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """A real library raised while reading a folder that it was expected to read."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a library raised: the exception's type and first line, and the step where a driver has several."""
+    """What a library raised: the exception's type and message, and the step where a driver has several."""
 
     type: str
     message: str
@@ -89,15 +89,18 @@ class CompressedTensorsReading(Reading):
 class QuarkReading(Reading):
     """Quark's own importer: quantized modules, scales as ``module.role``, dequantized weights and logits.
 
-    ``scales`` holds stored scales only; ``dynamic`` lists the ``module.role`` whose scale is computed at run time.
+    ``scales`` holds stored scales only; ``dynamic`` lists the ``module.role`` whose scale is computed at run time;
+    ``failures`` are modules that it loaded but cannot dequantize.
     """
 
     modules: Mapping[str, str]
     scales: Mapping[str, TensorFacts]
     dynamic: tuple[str, ...]
     weights: Mapping[str, TensorFacts]
+    failures: Mapping[str, Failure]
     unused_tensors: tuple[str, ...]
     logits: NDArray[numpy.float32] | None
+    logits_sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,7 @@ class Oracles:
         self._drivers = drivers
         self._arrays: dict[str, NDArray[numpy.float32]] = {}
 
-    def logits(
-        self, folders: Sequence[Path], *, environment: str = "quark", refusals: bool = False
-    ) -> list[Logits]:
+    def logits(self, folders: Sequence[Path], *, environment: str = "quark", refusals: bool = False) -> list[Logits]:
         """transformers' ``from_pretrained`` and one forward pass (``environment`` picks the version)."""
         answers = self._drivers.run(environment, "transformers_logits", folders)
         return _readings(folders, answers, self._logits, refusals)
@@ -191,21 +192,22 @@ class Oracles:
         )
 
     def _quark(self, folder: Path, error: Failure | None, answer: Answer) -> QuarkReading:
-        modules = answer.get("modules", {})
+        modules, logits = answer.get("modules", {}), answer.get("logits")
         scales = {
             f"{name}.{role}": scale for name, module in modules.items() for role, scale in module["scales"].items()
         }
+        weights = {name: module["dequantized"] for name, module in modules.items() if "dequantized" in module}
         return QuarkReading(
             folder,
             error,
             modules={name: module["class"] for name, module in modules.items()},
             scales=_tensors({name: scale for name, scale in scales.items() if scale != "dynamic"}),
             dynamic=tuple(name for name, scale in scales.items() if scale == "dynamic"),
-            weights=_tensors(
-                {name: module["dequantized"] for name, module in modules.items() if "dequantized" in module}
-            ),
+            weights=_tensors(_without_errors(weights)),
+            failures=_errors(weights),
             unused_tensors=tuple(answer.get("unused_tensors", ())),
-            logits=self._array(answer.get("logits")),
+            logits=self._array(logits),
+            logits_sha256=logits and logits["sha256"],
         )
 
     def _array(self, described: Answer | None) -> NDArray[numpy.float32] | None:
@@ -230,7 +232,7 @@ def _readings(
     ]
     refused = [f"{reading.folder}: {reading.error}" for reading in readings if reading.error]
     if refused and not refusals:
-        raise Refused("\n".join(refused))
+        raise RefusedError("\n".join(refused))
     return readings
 
 
@@ -240,8 +242,8 @@ def _compressed_tensors(folder: Path, error: Failure | None, answer: Answer) -> 
         folder,
         error,
         schemes=answer.get("schemes", {}),
-        weights=_tensors({name: weight for name, weight in weights.items() if "error" not in weight}),
-        failures={name: Failure(**weight["error"]) for name, weight in weights.items() if "error" in weight},
+        weights=_tensors(_without_errors(weights)),
+        failures=_errors(weights),
         kv_scales=_tensors(answer.get("kv_scales", {})),
         modules_not_in_model=tuple(answer.get("modules_not_in_model", ())),
     )
@@ -258,13 +260,10 @@ def _vllm(folder: Path, error: Failure | None, answer: Answer) -> VllmReading:
         processed=_tensors(answer.get("processed", {})),
         unset=tuple(answer.get("unset", ())),
         attention={
-            name: AttentionScales(
-                scales["kv_cache_dtype"], *(tuple(scales[key]) for key in ("k", "v", "q", "prob"))
-            )
+            name: AttentionScales(scales["kv_cache_dtype"], *(tuple(scales[key]) for key in ("k", "v", "q", "prob")))
             for name, scales in answer.get("attention", {}).items()
         },
-        generation=generation
-        and Generation(tuple(generation["tokens"]), tuple(generation["prompt_logprobs"])),
+        generation=generation and Generation(tuple(generation["tokens"]), tuple(generation["prompt_logprobs"])),
     )
 
 
@@ -272,7 +271,13 @@ def _failure(error: Answer | None) -> Failure | None:
     return None if error is None else Failure(**error)
 
 
+def _errors(answers: Mapping[str, Answer]) -> dict[str, Failure]:
+    return {name: Failure(**answer["error"]) for name, answer in answers.items() if "error" in answer}
+
+
+def _without_errors(answers: Mapping[str, Answer]) -> dict[str, Answer]:
+    return {name: answer for name, answer in answers.items() if "error" not in answer}
+
+
 def _tensors(described: Mapping[str, Answer]) -> dict[str, TensorFacts]:
-    return {
-        name: TensorFacts(**{**facts, "shape": tuple(facts["shape"])}) for name, facts in described.items()
-    }
+    return {name: TensorFacts(**{**facts, "shape": tuple(facts["shape"])}) for name, facts in described.items()}

@@ -27,18 +27,22 @@ Answer = dict[str, Any]
 class DriverError(RuntimeError):
     """A driver process died or did not answer in time; the message ends with its last stderr lines.
 
-    A library that refuses a checkpoint is not this: that is an answer (see ``oracles.Refused``).
+    A library that refuses a checkpoint is not this: that is an answer (see ``oracles.RefusedError``).
     """
 
 
 class Driver:
-    """One driver process in one environment, started at the first question."""
+    """One driver process in one environment, started at the first question.
 
-    def __init__(self, environment: str, name: str) -> None:
+    ``scratch`` takes what the process says on stderr, and is its folder for temporary files.
+    """
+
+    def __init__(self, environment: str, name: str, scratch: Path) -> None:
         self.environment = environment
         self.name = name
+        self._scratch = scratch
+        self._log = scratch / f"{environment}-{name}.log"
         self._process: subprocess.Popen[str] | None = None
-        self._stderr = tempfile.TemporaryFile(prefix=f"ckptkit-{name}-")
 
     def ask(self, folders: Sequence[Path], options: Mapping[str, Any]) -> list[Answer]:
         """The driver's answers, one per folder, in order."""
@@ -59,16 +63,12 @@ class Driver:
         finally:
             killer.cancel()
         if not line:
-            self._stop()
+            self.stop()
             raise DriverError(self._obituary(process.returncode, folders))
         answers: list[Answer] = json.loads(line)
         return answers
 
-    def close(self) -> None:
-        self._stop()
-        self._stderr.close()
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Let the driver see the end of its input and leave; the next question starts a new process."""
         if self._process is None:
             return
@@ -81,20 +81,20 @@ class Driver:
 
     def _start(self) -> subprocess.Popen[str]:
         interpreter = environments.ensure(self.environment)
-        return subprocess.Popen(
-            [str(interpreter), "-m", f"drivers.{self.name}"],
-            cwd=HERE,
-            env=_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-            encoding="utf-8",
-        )
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [str(interpreter), "-m", f"drivers.{self.name}"],
+                cwd=HERE,
+                env={**_inherited_environment(), "TMPDIR": str(self._scratch)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+            )
 
     def _obituary(self, code: int, folders: Sequence[Path]) -> str:
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode("utf-8", "replace").splitlines()[-STDERR_LINES:]
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-STDERR_LINES:]
         names = ", ".join(folder.name for folder in folders)
         return "\n".join([f"driver {self.name} ({self.environment}) exited {code} on {names}; it last said:", *lines])
 
@@ -105,13 +105,15 @@ class Drivers:
     def __init__(self) -> None:
         self._drivers: dict[tuple[str, str], Driver] = {}
         self._answers: dict[tuple[str, ...], Answer] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="ckptkit-interop-")
 
     def __enter__(self) -> Drivers:
         return self
 
     def __exit__(self, *_: object) -> None:
         for driver in self._drivers.values():
-            driver.close()
+            driver.stop()
+        self._scratch.cleanup()
 
     def run(self, environment: str, name: str, folders: Sequence[Path], **options: Any) -> list[Answer]:
         """Ask a driver about folders; those already asked about with the same options are not asked again."""
@@ -119,7 +121,9 @@ class Drivers:
         keys = [(*question, _fingerprint(folder)) for folder in folders]
         unknown = {key: folder for key, folder in zip(keys, folders, strict=True) if key not in self._answers}
         if unknown:
-            driver = self._drivers.setdefault((environment, name), Driver(environment, name))
+            driver = self._drivers.get((environment, name))
+            if driver is None:
+                driver = self._drivers[environment, name] = Driver(environment, name, Path(self._scratch.name))
             answers = driver.ask(list(unknown.values()), options)
             self._answers.update(zip(unknown, answers, strict=True))
         return [self._answers[key] for key in keys]
@@ -131,7 +135,7 @@ def run_driver(environment: str, name: str, folders: Sequence[Path], **options: 
         return drivers.run(environment, name, folders, **options)
 
 
-def _environment() -> dict[str, str]:
+def _inherited_environment() -> dict[str, str]:
     """Ours without what would leak our packages in; offline; one thread, so that sums have one order."""
     kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     return {**kept, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}

@@ -9,13 +9,14 @@ and file descriptor 1 is pointed at stderr, which also catches what C code print
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +27,9 @@ Examine = Callable[[Path, Mapping[str, Any]], Answer]
 #: How many token ids every forward pass gets: more than any calibration or block boundary needs, still fast.
 PROMPT_LENGTH = 48
 
+#: Some libraries put every parameter name of a model into a message.
+MESSAGE_LENGTH = 400
+
 
 class StageError(Exception):
     """Wraps a library's exception with the step in which it happened (the cause is the original)."""
@@ -35,14 +39,28 @@ class StageError(Exception):
         self.stage = stage
 
 
-def main(examine: Examine) -> None:
-    """Answer for the folders on the command line, or serve requests from stdin until it closes."""
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Name the step that what is raised inside belongs to."""
+    try:
+        yield
+    except Exception as error:
+        raise StageError(name) from error
+
+
+def main(examine: Examine, prepare: Callable[[], None] | None = None) -> None:
+    """Answer for the folders on the command line, or serve requests from stdin until it closes.
+
+    ``prepare`` is called once, when stdout is out of the libraries' reach.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--options", type=json.loads, default={}, help="the driver's options, as JSON")
     parser.add_argument("--out", type=Path, help="write the document here instead of stdout")
     arguments = parser.parse_args()
     with _claim_stdout() as answers:
+        if prepare is not None:
+            prepare()
         if arguments.folders:
             document = json.dumps(_examine_all(examine, arguments.folders, arguments.options), indent=1)
             if arguments.out:
@@ -77,12 +95,11 @@ def _examine_safely(examine: Examine, folder: Path, options: Mapping[str, Any]) 
 
 
 def describe_error(error: BaseException) -> Answer:
-    """The type and first line of what was raised, and in which step where the driver has several."""
+    """The type and the beginning of what was raised, and in which step where the driver has several."""
     stage = None
     if isinstance(error, StageError) and error.__cause__ is not None:
         stage, error = error.stage, error.__cause__
-    lines = str(error).strip().splitlines()
-    return {"type": type(error).__name__, "message": lines[0] if lines else "", "stage": stage}
+    return {"type": type(error).__name__, "message": str(error).strip()[:MESSAGE_LENGTH], "stage": stage}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -93,6 +110,22 @@ def read_config(folder: Path) -> dict[str, Any]:
 def prompt_ids(vocabulary: int) -> list[int]:
     """The token ids every driver feeds to a model with this vocabulary; the first four are special tokens."""
     return [4 + (31 * position + 7) % (vocabulary - 4) for position in range(PROMPT_LENGTH)]
+
+
+def run_prompt(model: Any) -> Answer:
+    """The logits of the fixed prompt as ``{"logits": ...}``, or the error of the forward pass.
+
+    An error here does not take away what the driver learned while loading.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt_ids(model.config.vocab_size)])).logits[0]
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": {**describe_error(error), "stage": "forward"}}
+    return {"logits": {**describe_tensor(logits), "path": keep_array(logits)}}
 
 
 def describe_tensor(tensor: Any) -> Answer:

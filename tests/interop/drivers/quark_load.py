@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .common import Answer, describe_tensor, keep_array, main, prompt_ids
+from .common import Answer, describe_error, describe_tensor, main, run_prompt
 
 #: The quantizers of a ``QParamsLinear``, by role.
 ROLES = ("weight", "input", "output", "bias")
@@ -32,12 +32,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
             for name, module in model.named_modules()
             if isinstance(module, QParamsLinear | QuantLinear)
         }
-        logits = model(torch.tensor([prompt_ids(model.config.vocab_size)])).logits[0]
-    return {
-        "modules": modules,
-        "unused_tensors": unused,
-        "logits": {**describe_tensor(logits), "path": keep_array(logits)},
-    }
+    return {"modules": modules, "unused_tensors": unused, **run_prompt(model)}
 
 
 def _record_unused_tensors(model: Any) -> list[str]:
@@ -68,7 +63,10 @@ def _describe_linear(module: Any, dtype: Any) -> Answer:
         scale = getattr(quantizer, "scale", None)
         answer["scales"][role] = "dynamic" if scale is None else describe_tensor(scale)
     if hasattr(module, "_get_qweight"):
-        answer["dequantized"] = describe_tensor(module._get_qweight(module.weight).to(dtype))
+        try:
+            answer["dequantized"] = describe_tensor(module._get_qweight(module.weight).to(dtype))
+        except Exception as error:  # ragged blocks, for one
+            answer["dequantized"] = {"error": describe_error(error)}
     return answer
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .common import Answer, describe_tensor, keep_array, main, prompt_ids
+from .common import Answer, main, run_prompt
 
 
 class _Warnings(logging.Handler):
@@ -33,22 +33,18 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     warnings = _Warnings()
     logging.getLogger("transformers").addHandler(warnings)
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.bfloat16, device_map="cpu", output_loading_info=True
-        )
+        model, loading = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
     finally:
         logging.getLogger("transformers").removeHandler(warnings)
     model.eval()
     classes = {name: type(module).__name__ for name, module in model.named_modules() if _is_linear(module)}
-    with torch.no_grad():
-        logits = model(torch.tensor([prompt_ids(model.config.vocab_size)])).logits[0]
     return {
-        "logits": {**describe_tensor(logits), "path": keep_array(logits)},
         "linear_classes": classes,
         "missing_keys": sorted(loading["missing_keys"]),
         "unexpected_keys": sorted(loading["unexpected_keys"]),
         "mismatched_keys": sorted(str(key) for key in loading["mismatched_keys"]),
         "warnings": warnings.messages,
+        **run_prompt(model),
     }
 
 

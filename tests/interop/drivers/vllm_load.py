@@ -19,36 +19,40 @@ from pathlib import Path
 from typing import Any
 
 from . import vllm_stand_ins
-from .common import Answer, StageError, describe_error, describe_tensor, main, prompt_ids, read_config
+from .common import Answer, StageError, describe_error, describe_tensor, main, prompt_ids, read_config, stage
 
-#: Engine settings that make it small, quiet, offline and in this process.
+#: Settings that keep vLLM small, quiet, in this process, and away from a C++ compiler.
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "TORCHDYNAMO_DISABLE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
-ENGINE = {"max_model_len": 128, "enforce_eager": True, "dtype": "bfloat16", "skip_tokenizer_init": True}
+ENGINE = {
+    "max_model_len": 128,
+    "enforce_eager": True,
+    "dtype": "bfloat16",
+    "skip_tokenizer_init": True,
+    "kv_cache_memory_bytes": 1 << 24,
+}
 SCALE_ATTRIBUTES = {"k": "_k_scale", "v": "_v_scale", "q": "_q_scale", "prob": "_prob_scale"}
 GENERATED_TOKENS = 8
 
 
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
+    # vLLM collects garbage many times per model, which takes longer than the rest when a million objects of
+    # imported modules are searched each time. It also unfreezes them once per engine.
+    gc.freeze()
     engine = {**ENGINE, "model": str(folder), "kv_cache_dtype": options.get("kv_cache_dtype", "auto")}
     answer = {"error": None, "stand_ins": list(vllm_stand_ins.NAMES), **_load(engine)}
     if options.get("generate") and answer["error"] is None:
-        answer["generation"] = _generate(engine, prompt_ids(read_config(folder)["vocab_size"]))
+        try:
+            answer["generation"] = _generate(engine, prompt_ids(read_config(folder)["vocab_size"]))
+        except StageError as error:
+            answer["error"] = describe_error(error)
     return answer
-
-
-@contextlib.contextmanager
-def _stage(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise StageError(name) from error
 
 
 def _load(engine: Mapping[str, Any]) -> Answer:
@@ -60,14 +64,14 @@ def _load(engine: Mapping[str, Any]) -> Answer:
     from vllm.model_executor.model_loader.utils import process_weights_after_loading
     from vllm.utils.torch_utils import set_default_torch_dtype
 
-    with _stage("config"):
+    with stage("config"):
         config = EngineArgs(**engine).create_engine_config()
     device = torch.device("cpu")
     with set_current_vllm_config(config), _one_process(), set_default_torch_dtype(config.model_config.dtype), device:
-        with _stage("create"):
+        with stage("create"):
             loader = get_model_loader(config.load_config)
             model = loader.create_model(config, config.model_config)
-        with _stage("load"):
+        with stage("load"):
             loader.load_weights(model, config.model_config)
         answer = {
             "quantization": config.model_config.quantization,
@@ -77,7 +81,7 @@ def _load(engine: Mapping[str, Any]) -> Answer:
         }
         try:
             process_weights_after_loading(model, config.model_config, device)
-        except Exception as error:  # what was loaded is still worth comparing (experts have no CPU kernel)
+        except Exception as error:  # still worth comparing: FP8 experts have no CPU kernel without AMX
             return {**answer, "error": {**describe_error(error), "stage": "process"}}
     return {**answer, "processed": _weights(model), "attention": _attention(model)}
 
@@ -85,11 +89,7 @@ def _load(engine: Mapping[str, Any]) -> Answer:
 @contextlib.contextmanager
 def _one_process() -> Iterator[None]:
     """The distributed state that vLLM's parallel layers ask for, for a world of one."""
-    from vllm.distributed.parallel_state import (
-        cleanup_dist_env_and_memory,
-        ensure_model_parallel_initialized,
-        init_distributed_environment,
-    )
+    from vllm.distributed.parallel_state import ensure_model_parallel_initialized, init_distributed_environment
 
     with tempfile.TemporaryDirectory() as folder:
         init_distributed_environment(1, 0, f"file://{folder}/rendezvous", 0, "gloo")
@@ -97,7 +97,14 @@ def _one_process() -> Iterator[None]:
         try:
             yield
         finally:
-            cleanup_dist_env_and_memory()
+            _leave_process_groups()
+
+
+def _leave_process_groups() -> None:
+    from vllm.distributed.parallel_state import destroy_distributed_environment, destroy_model_parallel
+
+    destroy_model_parallel()
+    destroy_distributed_environment()
 
 
 def _attention_layers(model: Any) -> dict[str, Any]:
@@ -151,27 +158,31 @@ def _attention(model: Any) -> Answer:
 def _generate(engine: Mapping[str, Any], ids: list[int]) -> Answer:
     """Greedy tokens after the prompt, and the log-probability of each prompt token."""
     from vllm import LLM, SamplingParams
-    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
     sampling = SamplingParams(temperature=0, max_tokens=GENERATED_TOKENS, ignore_eos=True, prompt_logprobs=0)
     llm = None
     try:
-        with _stage("engine"):
+        with stage("engine"):
             llm = LLM(**engine)
-        with _stage("generate"):
+        with stage("generate"):
             output = llm.generate({"prompt_token_ids": ids}, sampling, use_tqdm=False)[0]
     finally:
         # An engine collected later would tear down the next one's distributed groups.
         del llm
         gc.collect()
-        cleanup_dist_env_and_memory()
+        _leave_process_groups()
     return {
         "tokens": list(output.outputs[0].token_ids),
-        "prompt_logprobs": [chosen[token].logprob for token, chosen in zip(ids[1:], output.prompt_logprobs[1:])],
+        "prompt_logprobs": [output.prompt_logprobs[i][ids[i]].logprob for i in range(1, len(ids))],
     }
 
 
-if __name__ == "__main__":
+def _prepare() -> None:
+    """Import vLLM and fill in its missing kernels."""
     os.environ.update(ENVIRONMENT)
     vllm_stand_ins.install()
-    main(examine)
+    from vllm import LLM  # noqa: F401
+
+
+if __name__ == "__main__":
+    main(examine, _prepare)

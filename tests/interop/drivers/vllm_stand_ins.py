@@ -58,7 +58,7 @@ def _block_matmul() -> None:
         def is_supported(cls, compute_capability: int | None = None) -> tuple[bool, str | None]:
             return True, None
 
-        def apply_block_scaled_mm(self, A: Any, B: Any, As: Any, Bs: Any) -> Any:
+        def apply_block_scaled_mm(self, A: Any, B: Any, As: Any, Bs: Any) -> Any:  # noqa: N803
             rows, columns = self.weight_group_shape
             group = self.config.activation_quant_key.scale.group_shape.col
             a_scales = As.float().repeat_interleave(group, -1)[:, : A.shape[1]]
