@@ -5,8 +5,10 @@
     CkptkitError                    anything that ckptkit refuses or cannot do; exit code 2
     ├── InputError                  the source cannot be read as a checkpoint
     │   ├── ContainerError          files, headers or index are damaged
-    │   └── FormatError             the quantization config is unknown, unsupported or contradicts itself
+    │   ├── FormatError             the quantization config is unknown, unsupported or contradicts itself
+    │   └── RemoteError             a server refuses or fails; says nothing about the checkpoint itself
     ├── ConversionRefused           the target cannot hold what the source holds; lists every loss
+    ├── UploadRefused               a broken checkpoint was about to be uploaded; nothing was sent
     ├── OutputError                 the destination cannot be written
     └── UsageError                  the request itself makes no sense
 
@@ -19,15 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from reprlib import Repr
-
-_BRIEF = Repr()
-_BRIEF.maxstring = _BRIEF.maxother = 60
-_BRIEF.maxlevel = 3
-
-
-def excerpt(value: object) -> str:
-    """The repr of a value that came from a file, short however large or deep the value is."""
-    return _BRIEF.repr(value)
 
 
 @dataclass(frozen=True)
@@ -47,12 +40,39 @@ class Fault:
     help: str | None = None
 
     def __str__(self) -> str:
-        place = ": ".join(part for part in (self.file, self.tensor) if part)
+        place = ": ".join(printable(part) for part in (self.file, self.tensor) if part)
         text = f"{place}: {self.message}" if place else self.message
         details = [f"{label} {value}" for label, value in (("expected", self.expected), ("found", self.found)) if value]
         if details:
             text = f"{text} ({', '.join(details)})"
         return f"{text}; {self.help}" if self.help else text
+
+
+class _Brief(Repr):
+    """A repr that costs and says little, whatever the size and depth of the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+        self.maxlevel = 3
+
+    def repr_instance(self, value: object, level: int) -> str:
+        return self.repr_dict(value, level) if isinstance(value, dict) else super().repr_instance(value, level)
+
+
+_BRIEF = _Brief()
+
+
+def excerpt(value: object) -> str:
+    """The repr of a value that came from a file, for ``found``: short, and free of control characters."""
+    return _BRIEF.repr(value)
+
+
+def printable(text: str) -> str:
+    """A name that came from a file, with escapes for what would move the cursor or cannot be encoded."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class CkptkitError(Exception):
@@ -83,8 +103,16 @@ class FormatError(InputError):
     """The quantization config is unknown, unsupported or contradicts itself."""
 
 
+class RemoteError(InputError):
+    """A server refuses or fails to serve a checkpoint, which says nothing about the checkpoint itself."""
+
+
 class ConversionRefused(CkptkitError):
     """The target format cannot hold what the source holds; ``faults`` lists every loss."""
+
+
+class UploadRefused(CkptkitError):
+    """A broken checkpoint was about to be uploaded; ``faults`` lists every error, and nothing was sent."""
 
 
 class OutputError(CkptkitError):

@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from ckptkit.errors import ContainerError, Fault
-from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header, paused_gc
+from ckptkit.storage.agreement import choose_shards, compare_names
+from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header
+from ckptkit.storage.header_faults import TOLERATED
 from ckptkit.storage.index import INDEX_FILE, Index, parse_index, parse_json_object
+from ckptkit.storage.index import SHARD_SUFFIX as SHARD_SUFFIX
 from ckptkit.storage.payload import ByteRange, TensorRef
 from ckptkit.storage.source import FileEntry, Source
 
 CONFIG_FILE = "config.json"
-SHARD_SUFFIX = ".safetensors"
 
-#: One read usually brings the whole header of a small shard; a larger one costs a second read.
-_FIRST_READ = 1 << 16
+#: A config or index beyond this is an attack or a mistake; an index of a million tensors has 150 MB.
+MAX_JSON_BYTES = 1 << 29
+
+#: One read usually brings the whole header, of 1,000 tensors or so; a longer one costs a second read.
+_FIRST_READ = 1 << 17
+
+#: An entry of a header beside its tensor's name: dtype, shape, and offsets of up to 12 digits.
+_ENTRY_BYTES = 100
+
+#: Two small tensors this near to each other are read at once, up to the length of a run.
+_GAP = 1 << 12
+_LONGEST_RUN = 1 << 20
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Faults under which a shard's bytes cannot be trusted: nothing may be converted or uploaded.
 FATAL_PREFIXES = (
-    "header-",
-    "data-",
-    "lfs-pointer",
-    "file-empty",
-    "index-",
-    "json-",
-    "shard-",
-    "outside-folder",
+    *("header-", "data-", "lfs-pointer", "file-empty", "file-unreadable"),
+    *("index-", "json-", "shard-", "outside-folder"),
 )
-NOT_FATAL = frozenset(
-    {
-        "header-duplicate-key",
-        "header-unknown-field",
-        "json-duplicate-key",
-        "index-total-size",
-        "index-absent",
-        "shard-unlisted",
-        "index-unlisted-tensor",
-    }
-)
+NOT_FATAL = TOLERATED | {
+    "json-duplicate-key",
+    "index-total-size",
+    "index-absent",
+    "shard-unlisted",
+    "index-unlisted-tensor",
+}
 
 
 def is_fatal(fault: Fault) -> bool:
     """Whether a fault makes the stored bytes untrustworthy, so that only reporting is left to do."""
     return fault.kind.startswith(FATAL_PREFIXES) and fault.kind not in NOT_FATAL
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Stop the cyclic collector: parsing 100,000 entries would trigger it hundreds of times for nothing.
+
+    What was made meanwhile joins the oldest generation, or else the collector would walk it all right afterwards.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # otherwise the caller keeps frozen objects, which are not ours to thaw
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
 
 
 @dataclass(frozen=True)
@@ -97,20 +122,21 @@ class Container:
         return self.source.read(span.file, span.start, span.nbytes)
 
     def read_many(self, tensors: Iterable[TensorRef]) -> Iterator[tuple[TensorRef, bytes]]:
-        """Read many small tensors, in file order, neighbours joined into one read of at most 1 MiB."""
-        ordered = sorted(tensors, key=lambda tensor: (tensor.shard, tensor.start))
-        position = 0
-        while position < len(ordered):
-            first = ordered[position]
-            last = position
-            while last + 1 < len(ordered) and _joins(first, ordered[last], ordered[last + 1]):
-                last += 1
-            stop = max(tensor.stop for tensor in ordered[position : last + 1])
-            data = self.source.read(first.shard, first.start, stop - first.start)
-            for tensor in ordered[position : last + 1]:
-                begin = tensor.start - first.start
+        """Read many small tensors, in file order, neighbours joined into one read of at most 1 MiB.
+
+        A remote source says with ``gap`` how large a hole is cheaper to read than to ask around, and is asked for
+        several ranges at once.
+        """
+        gap: int = getattr(self.source, "gap", _GAP)
+        runs = list(_joined(sorted(tensors, key=lambda tensor: (tensor.shard, tensor.start)), gap))
+        for run, data in zip(runs, in_parallel(self.source, self._read_run, runs), strict=True):
+            for tensor in run:
+                begin = tensor.start - run[0].start
                 yield tensor, data[begin : begin + tensor.nbytes]
-            position = last + 1
+
+    def _read_run(self, run: list[TensorRef]) -> bytes:
+        start, stop = run[0].start, max(tensor.stop for tensor in run)
+        return self.source.read(run[0].shard, start, stop - start)
 
     def raise_if_damaged(self) -> None:
         """Raise with every fatal fault, if there is one."""
@@ -120,9 +146,37 @@ class Container:
             raise ContainerError(f"{self.label}: the checkpoint's files are damaged ({count})", faults=fatal)
 
 
-def _joins(first: TensorRef, previous: TensorRef, candidate: TensorRef) -> bool:
-    near = candidate.start - previous.stop <= 4096
-    return candidate.shard == first.shard and near and candidate.stop - first.start <= 1 << 20
+def _joined(ordered: list[TensorRef], gap: int) -> Iterator[list[TensorRef]]:
+    """Runs of tensors of one shard with holes of at most ``gap`` bytes between them, at most 1 MiB each."""
+    run: list[TensorRef] = []
+    for tensor in ordered:
+        if run and not (
+            tensor.shard == run[0].shard
+            and tensor.start - run[-1].stop <= gap
+            and tensor.stop - run[0].start <= _LONGEST_RUN
+        ):
+            yield run
+            run = []
+        run.append(tensor)
+    if run:
+        yield run
+
+
+def in_parallel(source: Source, read: Callable[[Item], Result], items: list[Item]) -> Iterator[Result]:
+    """The results in order; a source that says how many ``workers`` serve it well is asked by as many at once."""
+    workers: int = getattr(source, "workers", 1)
+    if workers == 1 or len(items) == 1:
+        yield from map(read, items)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and only remote sources gain by it
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(read, item) for item in items]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def open_container(source: Source) -> Container:
@@ -130,156 +184,96 @@ def open_container(source: Source) -> Container:
 
     Raises ContainerError only when there is nothing to judge: no safetensors file at all.
     """
+    with paused_gc():
+        return _open(source)
+
+
+def _open(source: Source) -> Container:
     entries = {entry.name: entry for entry in source.files()}
     faults = list(source.faults())
     index: Index | None = None
     if INDEX_FILE in entries:
-        index, found = parse_index(INDEX_FILE, source.read(INDEX_FILE))
+        raw, found = _read_json_file(source, entries[INDEX_FILE])
         faults += found
+        if raw is not None:
+            index, found = parse_index(INDEX_FILE, raw)
+            faults += found
     config: dict[str, Any] = {}
     if CONFIG_FILE in entries:
-        parsed, found = parse_json_object(CONFIG_FILE, source.read(CONFIG_FILE))
-        config = parsed or {}
+        raw, found = _read_json_file(source, entries[CONFIG_FILE])
         faults += found
+        if raw is not None:
+            parsed, found = parse_json_object(CONFIG_FILE, raw)
+            config = parsed or {}
+            faults += found
     else:
-        faults.append(Fault("config-absent", "the folder has no config.json", CONFIG_FILE))
-    shards, found = _choose_shards(entries, index)
+        faults.append(Fault("config-absent", "the folder has no config.json", CONFIG_FILE, None, "a file", "none"))
+    present = sorted(name for name in entries if name.endswith(SHARD_SUFFIX) and "/" not in name)
+    shards, found = choose_shards(entries, present, index)
+    if not shards and not present and index is None:
+        raise _no_shards(source, entries, faults)
     faults += found
-    if not shards and not any(is_fatal(fault) for fault in faults):
-        raise _no_shards(source, entries)
-    with paused_gc():
-        headers = read_headers(source, [entries[name] for name in shards])
+    headers = read_headers(source, [entries[name] for name in shards], index)
     for header in headers:
         faults += header.faults
-    faults += _name_faults(headers, index)
+    faults += compare_names(headers, index)
     known = {*shards, INDEX_FILE, CONFIG_FILE}
     side_files = tuple(entry for name, entry in entries.items() if name not in known)
-    readable = tuple(header for header in headers if header.data_start)
-    return Container(source, readable, index, config, side_files, tuple(faults))
+    with_header = tuple(header for header in headers if header.data_start)
+    return Container(source, with_header, index, config, side_files, tuple(faults))
 
 
-def read_headers(source: Source, shards: list[FileEntry]) -> list[Header]:
+def read_headers(source: Source, shards: list[FileEntry], index: Index | None = None) -> list[Header]:
     """Parse the headers of shards, in order. A shard whose length field is wrong gets an empty header."""
-    if len(shards) > 1 and source.local_path(shards[0].name) is None:
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            return list(pool.map(lambda shard: _read_header(source, shard), shards))
-    return [_read_header(source, shard) for shard in shards]
+    expected = _expected_headers(index) if index is not None and hasattr(source, "workers") else {}
+
+    def read(shard: FileEntry) -> Header:
+        return _read_header(source, shard, expected.get(shard.name, _FIRST_READ))
+
+    return list(in_parallel(source, read, shards))
 
 
-def _read_header(source: Source, shard: FileEntry) -> Header:
-    first = source.read(shard.name, 0, min(_FIRST_READ, shard.size))
-    found = header_length_faults(shard.name, first, shard.size)
-    if found:
-        return Header(shard.name, 0, shard.size, {}, None, tuple(found))
-    length = header_length(first)
-    raw = first[8 : 8 + length]
-    if len(raw) < length:
-        raw += source.read(shard.name, len(first), length - len(raw))
+def _expected_headers(index: Index) -> dict[str, int]:
+    """How long each shard's header should be, going by its tensors' names: what is read at first from afar."""
+    sizes: dict[str, int] = {}
+    for name, shard in index.weight_map.items():
+        sizes[shard] = sizes.get(shard, 512) + len(name) + _ENTRY_BYTES
+    return sizes
+
+
+def _read_header(source: Source, shard: FileEntry, first_read: int) -> Header:
+    try:
+        first = source.read(shard.name, 0, min(first_read, shard.size))
+        faults = header_length_faults(shard.name, first, shard.size)
+        if faults:
+            return Header(shard.name, 0, shard.size, {}, None, tuple(faults))
+        length = header_length(first)
+        raw = first[8 : 8 + length]
+        if len(raw) < length:
+            raw += source.read(shard.name, len(first), length - len(raw))
+    except ContainerError as error:
+        return Header(shard.name, 0, shard.size, {}, None, (_unreadable(shard, error),))
     return parse_header(shard.name, raw, shard.size)
 
 
-def _choose_shards(entries: Mapping[str, FileEntry], index: Index | None) -> tuple[list[str], list[Fault]]:
-    """Which safetensors files make up the model: those of the index, or else those at the top level."""
-    faults: list[Fault] = []
-    present = sorted(name for name in entries if name.endswith(SHARD_SUFFIX) and "/" not in name)
-    if index is None:
-        if len(present) > 1:
-            faults.append(
-                Fault(
-                    "index-absent",
-                    f"{len(present)} shards but no {INDEX_FILE}",
-                    INDEX_FILE,
-                    help="transformers cannot load several shards without an index; rebuild it",
-                )
-            )
-        return present, faults
-    wanted = index.shards
-    faults += [
-        Fault(
-            "shard-missing",
-            "the index names a shard that is not in the folder",
-            shard,
-            help="the download broke off; fetch the shard again",
-        )
-        for shard in wanted
-        if shard not in entries
-    ]
-    faults += [
-        Fault("shard-unlisted", "a weight file that the index does not name", name)
-        for name in present
-        if name not in wanted
-    ]
-    return [shard for shard in wanted if shard in entries], faults
+def _read_json_file(source: Source, entry: FileEntry) -> tuple[bytes | None, list[Fault]]:
+    """The bytes of config or index; None with a fault if there are none, or absurdly many."""
+    if entry.size > MAX_JSON_BYTES:
+        expected = f"at most {MAX_JSON_BYTES} bytes"
+        return None, [Fault("json-too-large", "too large to be JSON", entry.name, None, expected, f"{entry.size}")]
+    try:
+        return source.read(entry.name), []
+    except ContainerError as error:
+        return None, [_unreadable(entry, error)]
 
 
-def _name_faults(headers: list[Header], index: Index | None) -> list[Fault]:
-    """Tensor names over all shards against each other and against the index."""
-    faults: list[Fault] = []
-    if sum(len(header.tensors) for header in headers) != len({name for h in headers for name in h.tensors}):
-        owner: dict[str, str] = {}
-        for header in headers:
-            for name in header.tensors:
-                if name in owner:
-                    message = (
-                        f"the tensor is stored in {owner[name]} too; loaders keep the last one they meet"
-                    )
-                    faults.append(Fault("shard-duplicate-tensor", message, header.shard, name))
-                owner[name] = header.shard
-    if index is None:
-        return faults
-    shards = {header.shard: header for header in headers}
-    weight_map = index.weight_map
-    matched = 0
-    for name, shard in weight_map.items():
-        found = shards.get(shard)
-        if found is None or not found.data_start:
-            continue
-        if name in found.tensors:
-            matched += 1
-            continue
-        elsewhere = next((h.shard for h in headers if name in h.tensors), None)
-        faults.append(
-            Fault(
-                "index-tensor-missing",
-                "the index places a tensor in a shard that does not hold it",
-                index.file,
-                name,
-                expected=f"in {shard}",
-                found=f"in {elsewhere}" if elsewhere else "in no shard",
-            )
-        )
-    if matched != sum(len(header.tensors) for header in headers):
-        faults += [
-            Fault("index-unlisted-tensor", "a stored tensor that the index does not list", header.shard, name)
-            for header in headers
-            for name in header.tensors
-            if name not in weight_map
-        ]
-    declared = index.metadata.get("total_size")
-    actual = sum(tensor.nbytes for header in headers for tensor in header.tensors.values())
-    if (
-        declared != actual
-        and all(header.data_start for header in headers)
-        and len(shards) == len(index.shards)
-    ):
-        faults.append(
-            Fault(
-                "index-total-size",
-                "metadata.total_size is not the size of the tensors",
-                index.file,
-                expected=f"{actual}",
-                found=f"{declared}",
-                help="rewrite the index",
-            )
-        )
-    return faults
+def _unreadable(entry: FileEntry, error: ContainerError) -> Fault:
+    return Fault("file-unreadable", "the file cannot be read", entry.name, None, f"{entry.size} bytes", error.message)
 
 
-def _no_shards(source: Source, entries: Mapping[str, FileEntry]) -> ContainerError:
-    other = sorted(
-        {name.rpartition(".")[2] for name in entries if name.endswith((".bin", ".gguf", ".pt", ".pth"))}
-    )
+def _no_shards(source: Source, entries: Mapping[str, FileEntry], faults: list[Fault]) -> ContainerError:
+    other = sorted({name.rpartition(".")[2] for name in entries if name.endswith((".bin", ".gguf", ".pt", ".pth"))})
     help_text = "give a folder with *.safetensors files"
     if other:
         help_text = f"ckptkit reads safetensors only; this folder holds .{', .'.join(other)} files"
-    return ContainerError(f"{source.label}: no safetensors files here", help=help_text)
+    return ContainerError(f"{source.label}: no safetensors files here", faults=faults, help=help_text)

@@ -23,9 +23,7 @@ from ckptkit.storage.strict_json import MAX_NESTING, JsonObject, nesting, parse_
 METADATA_KEY = "__metadata__"
 
 #: Faults that the official library does not object to: the file is readable all the same.
-TOLERATED = frozenset(
-    {"header-duplicate-key", "header-unknown-field", "header-entry-form", "header-leading-blanks"}
-)
+TOLERATED = frozenset({"header-duplicate-key", "header-unknown-field", "header-entry-form", "header-leading-blanks"})
 
 _MAX_SIZE = 2**64 - 1
 _FIELDS = ("dtype", "shape", "data_offsets")
@@ -85,7 +83,7 @@ def examine_header(shard: str, raw: bytes, file_size: int) -> Examination:
     spans: list[_Span] = []
     for name, value in document.items():
         entry = _read_entry(exam, name, value)
-        if entry.offsets is not None:
+        if entry.offsets is not None and entry.offsets[0] <= entry.offsets[1]:
             spans.append(_Span(*entry.offsets, name))
         tensor = _sound_tensor(exam, name, entry)
         if tensor is None:
@@ -177,8 +175,8 @@ def _read_entry(exam: Examination, name: str, value: Any) -> _Entry:
             )
     missing = [key for key in _FIELDS if key not in value]
     if missing:
-        found = ", ".join(value) or "nothing"
-        exam.add("header-entry", f"the entry lacks {', '.join(missing)}", name, expected=", ".join(_FIELDS), found=found)
+        message = f"the entry lacks {', '.join(missing)}"
+        exam.add("header-entry", message, name, expected=", ".join(_FIELDS), found=excerpt(list(value)))
     return _Entry(
         _read_dtype(exam, name, value["dtype"]) if "dtype" in value else None,
         _read_shape(exam, name, value["shape"]) if "shape" in value else None,
@@ -209,8 +207,7 @@ def _read_offsets(exam: Examination, name: str, value: Any) -> tuple[int, int] |
     if isinstance(value, list) and len(value) == 2 and _are_sizes(value):
         return value[0], value[1]
     expected = "[start, stop], integers from 0 to 2^64 - 1"
-    message = "data_offsets is not a pair of offsets"
-    exam.add("header-offsets", message, name, expected=expected, found=excerpt(value))
+    exam.add("header-offsets", "data_offsets are not a pair of offsets", name, expected=expected, found=excerpt(value))
     return None
 
 
@@ -226,9 +223,9 @@ def _sound_tensor(exam: Examination, name: str, entry: _Entry) -> TensorRef | No
         message = "data_offsets run backwards"
         exam.add("header-offsets", message, name, expected="start <= stop", found=excerpt(list(offsets)))
         return None
-    bits = None if dtype is None or shape is None else _total_bits(dtype, shape)
     if dtype is None or shape is None or offsets is None:
         return None
+    bits = _total_bits(dtype, shape)
     what = f"{dtype} {excerpt(list(shape))}"
     if bits is None:
         message = "shape x dtype does not fit in 64 bits"
@@ -302,5 +299,5 @@ def _judge_nesting(exam: Examination, raw: bytes) -> None:
     if any(fault.kind == "header-unknown-field" for fault in exam.faults):
         depth = nesting(raw.decode("utf-8"))
         if depth > MAX_NESTING:
-            expected = f"at most {MAX_NESTING} levels"
-            exam.add("header-nesting", "arrays and objects are nested too deeply", expected=expected, found=f"{depth}")
+            message = "arrays and objects are nested too deeply"
+            exam.add("header-invalid-json", message, expected=f"at most {MAX_NESTING} levels", found=f"{depth}")

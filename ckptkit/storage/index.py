@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, excerpt
+from ckptkit.storage.strict_json import count_strings, has_lone_surrogate, nesting, repeated_keys, strings_in
 
 INDEX_FILE = "model.safetensors.index.json"
+SHARD_SUFFIX = ".safetensors"
+
+#: Deeper JSON is refused, so that nothing downstream that walks a config runs out of stack.
+MAX_JSON_NESTING = 100
 
 
 @dataclass(frozen=True)
@@ -28,86 +33,101 @@ class Index:
 
 
 def parse_index(file: str, raw: bytes) -> tuple[Index | None, list[Fault]]:
-    """Parse an index file. An entry that names a file outside the folder is a fault and is left out."""
+    """Parse an index file. An entry that names no safetensors file of this folder is a fault and is left out."""
     document, faults = parse_json_object(file, raw)
     if document is None:
         return None, faults
     weight_map = document.pop("weight_map", None)
     metadata = document.pop("metadata", {})
-    if not isinstance(weight_map, dict):
-        faults.append(
-            Fault(
-                "index-invalid",
-                "weight_map is missing or not an object",
-                file,
-                None,
-                "an object",
-                repr(weight_map),
-            )
-        )
-        return None, faults
     if not isinstance(metadata, dict):
-        faults.append(
-            Fault("index-invalid", "metadata is not an object", file, None, "an object", repr(metadata))
-        )
+        message = "metadata is not an object"
+        faults.append(Fault("index-invalid", message, file, None, "an object", excerpt(metadata)))
         metadata = {}
-    entries: dict[str, str] = {}
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str) or not is_inside(shard):
-            faults.append(
-                Fault(
-                    "index-outside-folder",
-                    "the index names a file outside the checkpoint folder",
-                    file,
-                    tensor,
-                    expected="a file name relative to the folder",
-                    found=repr(shard),
-                    help="do not load this checkpoint before you know who wrote it",
-                )
-            )
-        else:
-            entries[tensor] = shard
-    return Index(file, entries, metadata, document), faults
+    if not isinstance(weight_map, dict) or not weight_map:
+        message = "weight_map is missing, empty or not an object"
+        faults.append(Fault("index-invalid", message, file, None, "tensor names and shards", excerpt(weight_map)))
+        return None, faults
+    shards = [shard for shard in weight_map.values() if isinstance(shard, str)]
+    unusable = {shard for shard in set(shards) if not _is_shard_name(shard)}
+    if unusable or len(shards) != len(weight_map):
+        faults += [
+            _entry_fault(file, tensor, shard)
+            for tensor, shard in weight_map.items()
+            if not isinstance(shard, str) or shard in unusable
+        ]
+        weight_map = {
+            tensor: shard for tensor, shard in weight_map.items() if isinstance(shard, str) and shard not in unusable
+        }
+    return Index(file, weight_map, metadata, document), faults
 
 
 def is_inside(name: str) -> bool:
-    """Whether a file name stays inside the folder: relative, no ``..``, no NUL, no backslash, not empty."""
+    """Whether a file name stays inside the folder: relative, no ``..``, no NUL, no backslash, no drive, not empty."""
     if not name or name.startswith("/") or "\\" in name or "\0" in name or (len(name) > 1 and name[1] == ":"):
         return False
     return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
+def _is_shard_name(name: str) -> bool:
+    return is_inside(name) and name.endswith(SHARD_SUFFIX)
+
+
+def _entry_fault(file: str, tensor: str, shard: Any) -> Fault:
+    """Why an index entry cannot be followed."""
+    if isinstance(shard, str) and not is_inside(shard):
+        return Fault(
+            "index-outside-folder",
+            "the index names a file outside the checkpoint folder",
+            file,
+            tensor,
+            expected="a file name relative to the folder",
+            found=excerpt(shard),
+            help="do not load this checkpoint before you know who wrote it",
+        )
+    return Fault(
+        "index-not-a-shard",
+        "the index places the tensor in something other than a safetensors file",
+        file,
+        tensor,
+        expected=f"a file name that ends in {SHARD_SUFFIX}",
+        found=excerpt(shard),
+        help="rewrite the index",
+    )
+
+
 def parse_json_object(file: str, raw: bytes) -> tuple[dict[str, Any] | None, list[Fault]]:
-    """Parse a JSON file whose top level must be an object; a duplicate key is a fault."""
+    """Parse a JSON file whose top level must be an object; a duplicate key is a fault.
+
+    NaN and Infinity are taken, as Python's own loaders do: configs of real models hold them. Half characters and
+    bottomless nesting are not, because whatever prints or walks the result would fail on them.
+    """
+    problem = None
     duplicates: list[str] = []
-
-    def from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping = dict(pairs)
-        if len(mapping) != len(pairs):
-            keys = [key for key, _ in pairs]
-            duplicates.extend(sorted({key for key in keys if keys.count(key) > 1}))
-        return mapping
-
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=from_pairs)
-    except (ValueError, RecursionError) as error:
-        return None, [Fault("json-invalid", "not valid JSON", file, found=str(error) or "nesting too deep")]
-    if not isinstance(document, dict):
-        return None, [
-            Fault("json-invalid", "not a JSON object", file, None, "an object", type(document).__name__)
-        ]
-    faults = [
-        Fault("json-duplicate-key", "a key is given twice; readers keep the last one", file, found=key)
-        for key in duplicates
+        text = raw.decode("utf-8")
+        document = json.loads(text)
+        if has_lone_surrogate(text):
+            problem = "a string holds a lone surrogate"
+        elif text.count("[") + text.count("{") > MAX_JSON_NESTING and nesting(text) > MAX_JSON_NESTING:
+            problem = f"more than {MAX_JSON_NESTING} levels of nesting"
+        elif not isinstance(document, dict):
+            problem = excerpt(document)
+        elif count_strings(text) != strings_in(document):
+            duplicates = repeated_keys(text)
+    except RecursionError:
+        problem = "nesting without end"
+    except ValueError as error:
+        problem = str(error)
+    if problem is not None:
+        return None, [Fault("json-invalid", "not a JSON object in UTF-8", file, None, "a JSON object", problem)]
+    message = "a key is given twice; readers keep the last one"
+    return document, [
+        Fault("json-duplicate-key", message, file, None, "one", f"several {excerpt(key)}") for key in duplicates
     ]
-    return document, faults
 
 
 def build_index(
-    weight_map: Iterable[tuple[str, str]],
-    total_size: int,
-    metadata: Mapping[str, Any],
-    extra: Mapping[str, Any],
+    weight_map: Iterable[tuple[str, str]], total_size: int, metadata: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> bytes:
     """The bytes of an index: names sorted, ``total_size`` in bytes of tensor data, other metadata kept."""
     document = {

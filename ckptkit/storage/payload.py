@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 
@@ -39,6 +40,10 @@ class TensorRef(NamedTuple):
         for extent in self.shape:
             count *= extent
         return count
+
+
+#: A TensorRef from the tuple of its fields. Half the time of a call to the class: the header reader's inner loop.
+tensor_ref: Callable[[tuple[str, str, tuple[int, ...], str, int, int]], TensorRef] = partial(tuple.__new__, TensorRef)
 
 
 class ByteRange(NamedTuple):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ckptkit.errors import ContainerError, Fault, UsageError
+from ckptkit.errors import ContainerError, Fault, UsageError, excerpt, printable
 
 #: Folders of version control and of the hub library's own bookkeeping: not part of a checkpoint.
 BOOKKEEPING = frozenset({".git", ".cache", ".huggingface", "__pycache__"})
+
+_NO_LINK = "replace the link by the file itself"
 
 
 class FileEntry(NamedTuple):
@@ -34,7 +36,7 @@ class Source(Protocol):
         """What is wrong with the listing itself."""
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
-        """Read a range, or the rest of a file from ``start``."""
+        """Read a range, or the rest of a file from ``start``: all of it, or ContainerError."""
 
     def local_path(self, name: str) -> Path | None:
         """The file on this machine's disk, when it is there."""
@@ -44,7 +46,8 @@ class LocalSource:
     """A folder on this machine.
 
     Symbolic links are followed only while they stay inside the folder. The hub library's cache is the one
-    exception: there, a snapshot's files are links into the ``blobs`` folder of the same repository.
+    exception: there, a snapshot's files are links into the ``blobs`` folder of the same repository. Only files of
+    the listing can be read, so no name in an index or a plan can lead anywhere else.
     """
 
     def __init__(self, root: Path) -> None:
@@ -52,12 +55,12 @@ class LocalSource:
             raise UsageError(f"{root} does not exist", help="give the path of a checkpoint folder")
         if not root.is_dir():
             raise UsageError(
-                f"{root} is not a folder",
-                help="give the folder that holds config.json and the shards, not one file",
+                f"{root} is not a folder", help="give the folder that holds config.json and the shards, not one file"
             )
         self.root = root
         self._faults: list[Fault] = []
         self._entries = tuple(sorted(self._scan()))
+        self._sizes = dict(self._entries)
 
     @property
     def label(self) -> str:
@@ -70,19 +73,27 @@ class LocalSource:
         return tuple(self._faults)
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        size = self._sizes.get(name)
+        if size is None:
+            raise ContainerError(f"{printable(name)} is not among the files of {self.root}")
+        wanted = size - start if nbytes is None else nbytes
+        if start + wanted > size:
+            raise ContainerError(f"{self.root / name} ends at byte {size}, before byte {start + wanted}")
         try:
             with open(self.root / name, "rb", buffering=0) as file:
-                if start:
-                    file.seek(start)
-                return file.read(-1 if nbytes is None else nbytes) or b""
+                file.seek(start)
+                data = _read_fully(file.read, wanted)
         except OSError as error:
             raise ContainerError(f"{self.root / name} cannot be read: {error.strerror or error}") from error
+        if len(data) < wanted:
+            raise ContainerError(f"{self.root / name} became shorter while it was read")
+        return data
 
     def local_path(self, name: str) -> Path:
         return self.root / name
 
-    def _scan(self) -> list[FileEntry]:
-        entries: list[FileEntry] = []
+    def _scan(self) -> Iterator[FileEntry]:
+        """Walk the folder; what cannot be part of a checkpoint is left out, with a fault."""
         allowed = self._allowed_roots()
         pending = [""]
         while pending:
@@ -91,47 +102,73 @@ class LocalSource:
                 with os.scandir(self.root / prefix) as listing:
                     children = list(listing)
             except OSError as error:
-                raise ContainerError(
-                    f"{self.root / prefix} cannot be listed: {error.strerror or error}"
-                ) from error
+                if not prefix:
+                    raise ContainerError(f"{self.root} cannot be listed: {error.strerror or error}") from error
+                self._note("folder-unreadable", "the folder cannot be listed", prefix.rstrip("/"), f"{error}")
+                continue
             for child in children:
                 name = f"{prefix}{child.name}"
-                if child.is_symlink() and not self._link_is_allowed(name, Path(child.path), allowed):
-                    continue
-                if child.is_dir():
-                    if child.name not in BOOKKEEPING:
+                try:
+                    if not self._is_usable(name, child, allowed):
+                        continue
+                    if not child.is_dir():
+                        yield FileEntry(name, child.stat().st_size)
+                    elif child.name not in BOOKKEEPING:
                         pending.append(f"{name}/")
-                elif child.is_file():
-                    entries.append(FileEntry(name, child.stat().st_size))
-                elif not stat.S_ISREG(child.stat().st_mode):
-                    self._faults.append(Fault("not-a-file", "neither a file nor a folder", name))
-        return entries
+                except OSError as error:
+                    self._note("file-unreadable", "the file cannot be examined", name, f"{error}")
+
+    def _is_usable(self, name: str, child: os.DirEntry[str], allowed: tuple[Path, ...]) -> bool:
+        """Whether a name leads to a file or folder of this checkpoint; a fault if not."""
+        if not _is_utf8(child.name):
+            self._note("file-name", "a file name that is not UTF-8", name, printable(child.name), "rename the file")
+            return False
+        if child.is_symlink():
+            link = excerpt(os.readlink(child.path))
+            target = Path(os.path.realpath(child.path))
+            if not target.exists():
+                self._note("broken-link", "a symbolic link to nothing", name, link, "fetch the file again")
+                return False
+            if target.is_dir():
+                self._note("linked-folder", "a symbolic link to a folder is not followed", name, link, _NO_LINK)
+                return False
+            if not any(target.is_relative_to(root) for root in allowed):
+                self._note("outside-folder", "a symbolic link leaves the checkpoint folder", name, link, _NO_LINK)
+                return False
+        if not child.is_dir() and not child.is_file():
+            self._note("not-a-file", "neither a file nor a folder", name, "a pipe, socket or device", "remove it")
+            return False
+        return True
 
     def _allowed_roots(self) -> tuple[Path, ...]:
+        """The folder itself and, when it lies in the hub library's cache, the blobs of the same repository."""
         resolved = self.root.resolve()
-        if resolved.parent.name == "snapshots":
-            return (resolved, resolved.parent.parent / "blobs")
+        for ancestor in resolved.parents:
+            if ancestor.name == "snapshots":
+                return (resolved, ancestor.parent / "blobs")
         return (resolved,)
 
-    def _link_is_allowed(self, name: str, path: Path, allowed: tuple[Path, ...]) -> bool:
-        target = Path(os.path.realpath(path))
-        if not target.exists():
-            self._faults.append(
-                Fault("broken-link", "a symbolic link to nothing", name, found=os.readlink(path))
-            )
-            return False
-        if target.is_dir():
-            self._faults.append(Fault("linked-folder", "a symbolic link to a folder is not followed", name))
-            return False
-        if any(target.is_relative_to(root) for root in allowed):
-            return True
-        self._faults.append(
-            Fault(
-                "outside-folder",
-                "a symbolic link leaves the checkpoint folder",
-                name,
-                found=os.readlink(path),
-                help="replace the link by the file itself",
-            )
-        )
+    def _note(self, kind: str, message: str, name: str, found: str, help: str | None = None) -> None:
+        self._faults.append(Fault(kind, message, printable(name), None, "a file inside the folder", found, help))
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a file name is text; Python smuggles other bytes through as lone surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
         return False
+    return True
+
+
+def _read_fully(read: Callable[[int], bytes | None], nbytes: int) -> bytes:
+    """Read until ``nbytes`` are there or the file ends: one call of the system stops short at 2 GiB."""
+    data = read(nbytes) or b""
+    if len(data) == nbytes:
+        return data
+    parts = [data]
+    missing = nbytes - len(data)
+    while missing and (data := read(missing) or b""):
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)
