@@ -32,6 +32,7 @@ quality: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m fixtures.build --verify
 
 style: $(STAMP)
@@ -50,6 +51,10 @@ bench: $(STAMP)
 ## Export the fixtures again with the real tools.
 fixtures: $(STAMP)
 	$(BIN)/python -m fixtures.build
+
+## Write the pages that are generated from the code.
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

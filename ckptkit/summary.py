@@ -10,6 +10,7 @@ from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.values import scale_values
 from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.traffic import Traffic, traffic_of
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
 _ORIGINAL_BYTES = 2
@@ -55,6 +56,7 @@ class Summary:
     modules: tuple[ModuleKind, ...]
     scales: tuple[ScaleRange, ...]
     dtypes: dict[str, int]
+    traffic: Traffic | None = None
 
     @property
     def ratio(self) -> float:
@@ -79,11 +81,12 @@ class Summary:
             ],
             "scales": [{"kind": s.kind, "tensors": s.tensors, "min": s.minimum, "max": s.maximum} for s in self.scales],
             "bytes_by_dtype": self.dtypes,
+            **({"traffic": self.traffic.to_json()} if self.traffic else {}),
         }
 
 
-def summarise(checkpoint: Checkpoint) -> Summary:
-    """Make the summary; scale tensors are the only bytes that are read."""
+def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
+    """Make the summary; scale tensors are the only bytes that are read, and without ``scales`` not even these."""
     container = checkpoint.container
     modules = checkpoint.modules.values()
     scale_bytes = sum(tensor.nbytes for tensor in checkpoint.scale_tensors())
@@ -104,8 +107,9 @@ def summarise(checkpoint: Checkpoint) -> Summary:
         original_bytes=container.data_bytes - scale_bytes - weight_bytes + weight_bytes * _ORIGINAL_BYTES,
         ignored=ignored(checkpoint),
         modules=_module_kinds(checkpoint),
-        scales=_scale_ranges(checkpoint),
+        scales=_scale_ranges(checkpoint) if scales else (),
         dtypes=dict(sorted(dtypes.items(), key=lambda item: -item[1])),
+        traffic=traffic_of(container.source),
     )
 
 
@@ -134,8 +138,10 @@ def ignored(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
     counted: dict[tuple[str, tuple[int, ...], str], int] = {}
+    words: dict[int, str] = {}  # by identity: modules share their scheme objects, and hashing these takes longer
     for module in checkpoint.modules.values():
-        key = (names.generalise(module.name), module.weight.shape, str(module.scheme))
+        scheme = words.get(id(module.scheme)) or words.setdefault(id(module.scheme), str(module.scheme))
+        key = (names.generalise(module.name), module.weight.shape, scheme)
         counted[key] = counted.get(key, 0) + 1
     for name, weight in checkpoint.unquantized.items():
         key = (names.generalise(name), weight.shape, f"{weight.dtype}, not quantized")

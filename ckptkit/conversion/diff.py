@@ -9,6 +9,7 @@ from typing import Any
 from ckptkit.dtypes import BITS
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
 from ckptkit.model.values import decode
+from ckptkit.rules.registry import Level
 from ckptkit.storage.payload import TensorRef
 
 _CHUNK = 1 << 22
@@ -29,7 +30,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcome of a comparison; ``same`` means that every dequantized value is equal bit for bit."""
+    """The outcome of a comparison.
+
+    At level FULL, ``same`` means that every dequantized value is equal bit for bit; below it, that nothing differs
+    in what was read.
+    """
 
     left: str
     right: str
@@ -37,6 +42,7 @@ class Comparison:
     modules: int
     tensors: int
     bytes_compared: int
+    level: Level = Level.FULL
 
     @property
     def same(self) -> bool:
@@ -50,17 +56,24 @@ class Comparison:
             "modules": self.modules,
             "plain_tensors": self.tensors,
             "bytes_compared": self.bytes_compared,
+            "level": self.level.name.lower(),
             "differences": [difference.to_json() for difference in self.differences],
         }
 
 
-def compare(left: Checkpoint, right: Checkpoint, progress: Callable[[int], None] = lambda nbytes: None) -> Comparison:
+def compare(
+    left: Checkpoint,
+    right: Checkpoint,
+    progress: Callable[[int], None] = lambda nbytes: None,
+    level: Level = Level.FULL,
+) -> Comparison:
     """Compare the canonical models: schemes, weights, scales as values, KV cache, and all other tensors.
 
     Spelling, scale shapes and scale dtypes do not count; numbers do. Two FP8 weights with equal bytes and equal
-    scale values dequantize to equal values.
+    scale values dequantize to equal values. Below level FULL weights are compared by dtype and shape only, and at
+    level HEADERS scales by their presence.
     """
-    comparer = _Comparer(left, right, progress)
+    comparer = _Comparer(left, right, progress, level)
     differences = tuple(comparer.run())
     return Comparison(
         left.container.label,
@@ -69,12 +82,15 @@ def compare(left: Checkpoint, right: Checkpoint, progress: Callable[[int], None]
         len(left.modules.keys() & right.modules.keys()),
         comparer.plain_count,
         comparer.compared,
+        level,
     )
 
 
 class _Comparer:
-    def __init__(self, left: Checkpoint, right: Checkpoint, progress: Callable[[int], None]) -> None:
-        self.left, self.right, self.progress = left, right, progress
+    def __init__(self, left: Checkpoint, right: Checkpoint, progress: Callable[[int], None], level: Level) -> None:
+        self.left, self.right, self.progress, self.level = left, right, progress, level
+        wanted = level >= Level.SCALES
+        self.scales = [dict(side.container.read_many(side.scale_tensors() if wanted else ())) for side in (left, right)]
         self.compared = 0
         self.plain_count = 0
 
@@ -124,6 +140,8 @@ class _Comparer:
         if (a.dtype, a.shape) != (b.dtype, b.shape):
             yield Difference(a.name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}")
             return
+        if self.level < Level.FULL:
+            return
         first: int | None = None
         for offset in range(0, a.nbytes, _CHUNK):
             size = min(_CHUNK, a.nbytes - offset)
@@ -144,7 +162,9 @@ class _Comparer:
             if a is not b:
                 yield Difference(subject, aspect, _presence(a), _presence(b))
             return
-        left, right = self.left.container.read(a), self.right.container.read(b)
+        if self.level < Level.SCALES:
+            return
+        left, right = self.scales[0][a], self.scales[1][b]
         self.compared += len(left)
         if a.dtype == b.dtype and left == right:
             return

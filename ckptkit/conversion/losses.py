@@ -8,7 +8,7 @@ from ckptkit.errors import Fault
 from ckptkit.formats.base import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.granularity import PerBlock
+from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.model.scheme import Quantization, Scheme
 
 
@@ -26,7 +26,7 @@ def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str)
     if len(checkpoint.schemes) > 1 and not capabilities.mixed_schemes:
         found = "; ".join(f"{len(members)} x {scheme}" for scheme, members in checkpoint.schemes.items())
         yield _loss("mixed-schemes", f"{target} holds one scheme for all modules", "one scheme", found)
-    if names.LM_HEAD in checkpoint.modules and not capabilities.quantized_lm_head:
+    if any(names.is_head(module) for module in checkpoint.modules) and not capabilities.quantized_lm_head:
         yield _loss(
             "quantized-head",
             f"{target} readers do not load a quantized output head",
@@ -49,9 +49,9 @@ def _scheme_losses(
             expected = f"{' or '.join(sorted({weight for weight, _ in capabilities.schemes}))} weights"
         message = f"{target} cannot express the scheme of {where}"
         yield _loss("scheme", message, expected, str(scheme))
-    elif isinstance(granularity, PerBlock) and capabilities.block_sizes is not None:
+    elif isinstance(granularity, PerBlock):
         size = (granularity.rows, granularity.columns)
-        if size not in capabilities.block_sizes:
+        if capabilities.block_sizes is not None and size not in capabilities.block_sizes:
             known_sizes = " or ".join(f"{rows}x{columns}" for rows, columns in sorted(capabilities.block_sizes))
             yield _loss(
                 "block-size",
@@ -59,9 +59,18 @@ def _scheme_losses(
                 known_sizes,
                 str(granularity),
             )
+        if capabilities.groups_match_blocks:
+            yield from _group_losses(granularity, scheme.input, where, target)
     if scheme.output is not None and not capabilities.output_quantization:
         message = f"{target} cannot express quantized outputs of linear modules ({where})"
         yield _loss("output-quantization", message, "outputs in high precision", str(scheme.output))
+
+
+def _group_losses(block: PerBlock, inputs: Quantization | None, where: str, target: str) -> Iterator[Fault]:
+    group = inputs.granularity if inputs is not None else None
+    if isinstance(group, PerGroup) and group.size != block.columns:
+        message = f"{target} has no other groups than the columns of a block for the inputs of {where}"
+        yield _loss("group-size", message, f"per-group {block.columns}", str(group))
 
 
 def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:

@@ -171,8 +171,24 @@ def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualCon
         faults += [
             Fault("skip-list", f"{name} would be read as quantized", None, name) for name in result.declared_only
         ]
+        faults += _kv_changes(checkpoint, result)
     if faults:
         raise ConversionRefused(f"{target.name} would not read the result as it is meant", faults=faults)
+
+
+def _kv_changes(checkpoint: Checkpoint, result: Checkpoint) -> list[Fault]:
+    """What the target's reader would see differently in the KV cache."""
+    wanted, found = checkpoint.kv_cache, result.kv_cache
+    schemes = [str(cache.scheme.quantization) if cache and cache.scheme else "none" for cache in (wanted, found)]
+    faults = []
+    if schemes[0] != schemes[1]:
+        faults.append(Fault("kv-scheme-changed", "the KV scheme would be read differently", None, None, *schemes))
+    before, after = ({a.module: [*a.stored()] for a in cache.attention} if cache else {} for cache in (wanted, found))
+    for module in {**before, **after}:
+        roles = [", ".join(side.get(module, [])) or "none" for side in (before, after)]
+        if roles[0] != roles[1]:
+            faults.append(Fault("kv-scales-changed", "other scales would be read", None, module, *roles))
+    return faults
 
 
 def planned_container(source: Container, output: VirtualContainer) -> Container:
@@ -197,6 +213,8 @@ def _notes(checkpoint: Checkpoint) -> list[str]:
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")
     if checkpoint.fused_experts:
         notes.append(f"fused experts in high precision are excluded: {', '.join(checkpoint.fused_experts[:3])}")
+    if checkpoint.records:
+        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.records)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope":
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")

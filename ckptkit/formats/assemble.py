@@ -26,6 +26,7 @@ class Declaration:
     raw: Mapping[str, Any]
     effective: Mapping[str, Any]
     faults: tuple[Fault, ...] = field(default=())
+    records: tuple[str, ...] = ()
 
 
 def assemble(container: Container, census: Census, declaration: Declaration) -> Checkpoint:
@@ -54,10 +55,11 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
             plain.append(weight)
             if scheme is not None:
                 declared_only.append(name)
-    attention, leftovers = _attention_scales(census, [*modules, *unquantized])
+    attention_modules = names.attention_modules([*modules, *unquantized])
+    attention, leftovers = _attention_scales(census, frozenset(attention_modules))
     orphans = [*weight_scales.values(), *input_scales.values(), *leftovers]
     if declaration.kv_cache is not None:
-        for module in names.attention_modules([*modules, *unquantized]):
+        for module in attention_modules:
             attention.setdefault(module, AttentionScales(module))
     kv_cache = None
     if attention or declaration.kv_cache is not None:
@@ -78,32 +80,40 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
         foreign=tuple(census.foreign),
         raw=declaration.raw,
         effective=declaration.effective,
+        records=declaration.records,
         faults=declaration.faults,
     )
 
 
-def _attention_scales(census: Census, linear: list[str]) -> tuple[dict[str, AttentionScales], list[TensorRef]]:
-    """Attention scales by module, from either spelling, and the output scales that are nobody's."""
+def _attention_scales(census: Census, known: frozenset[str]) -> tuple[dict[str, AttentionScales], list[TensorRef]]:
+    """Attention scales by module, from every spelling, and the scales that found their place taken.
+
+    Beside ``self_attn.k_scale`` loaders take ``self_attn.k_proj.k_scale`` and ``self_attn.attn.k_scale``.
+    """
     found: dict[str, dict[str, TensorRef]] = {}
     leftovers: list[TensorRef] = []
-    direct = {Role.K_SCALE: "k", Role.V_SCALE: "v", Role.Q_SCALE: "q", Role.PROB_SCALE: "prob"}
-    for role, key in direct.items():
+
+    def place(module: str, tensor: TensorRef, *keys: str) -> None:
+        scales = found.setdefault(module, {})
+        if scales.keys() & set(keys):
+            leftovers.append(tensor)
+        else:
+            scales.update(dict.fromkeys(keys, tensor))
+
+    direct = {Role.K_SCALE: ("k",), Role.V_SCALE: ("v",), Role.Q_SCALE: ("q",), Role.PROB_SCALE: ("prob",)}
+    for role, keys in {**direct, Role.KV_SCALE: ("k", "v")}.items():
         for module, tensor in census.roles[role].items():
-            on_projection = names.last_part(module) in names.SEPARATE_KV.values()
-            found.setdefault(names.parent(module) if on_projection else module, {})[key] = tensor
-    for module, tensor in census.roles[Role.KV_SCALE].items():
-        found.setdefault(module, {}).update(k=tensor, v=tensor)
-    by_projection = {last: role for role, last in names.SEPARATE_KV.items()}
+            owner = names.parent(module)
+            place(owner if module not in known and owner in known else module, tensor, *keys)
+    by_projection: dict[str, tuple[str, ...]] = {last: (role,) for role, last in names.SEPARATE_KV.items()}
+    by_projection.update(dict.fromkeys(names.FUSED_QKV, ("k", "v")))
     for module, tensor in census.roles[Role.OUTPUT_SCALE].items():
-        owner, last = names.parent(module), names.last_part(module)
-        scales = found.setdefault(owner, {})
-        if last in by_projection and by_projection[last] not in scales:
-            scales[by_projection[last]] = tensor
-        elif last in names.FUSED_QKV and not scales.keys() & {"k", "v"}:
-            scales.update(k=tensor, v=tensor)
+        last = names.last_part(module)
+        if last in by_projection:
+            place(names.parent(module), tensor, *by_projection[last])
         else:
             leftovers.append(tensor)
-    return {module: AttentionScales(module, **scales) for module, scales in found.items() if scales}, leftovers
+    return {module: AttentionScales(module, **scales) for module, scales in found.items()}, leftovers
 
 
 def _fused_experts(plain: list[TensorRef]) -> tuple[str, ...]:

@@ -87,7 +87,8 @@ class Capabilities:
     """What a format can express so that its serving engines read it right.
 
     ``schemes`` pairs the kind of weight granularity with the kind of input: "none", "static per-tensor",
-    "dynamic per-token", and so on. ``block_sizes`` is None when any is fine.
+    "dynamic per-token", and so on. ``block_sizes`` is None when any is fine. With ``groups_match_blocks``, inputs
+    of blocks must be in groups of as many elements as a block has columns.
     """
 
     schemes: frozenset[tuple[str, str]]
@@ -98,6 +99,7 @@ class Capabilities:
     block_sizes: frozenset[tuple[int, int]] | None
     scale_dtypes: frozenset[str]
     output_quantization: bool = False
+    groups_match_blocks: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ def locate(config: Mapping[str, Any]) -> Located | None:
             return Located(config[key], key)
     for outer in NESTED:
         inner = config.get(outer)
-        if isinstance(inner, dict) and isinstance(inner.get(KEY), dict):
-            return Located(inner[KEY], f"{outer}.{KEY}")
+        for key in (KEY, LEGACY_KEY):
+            if isinstance(inner, dict) and isinstance(inner.get(key), dict):
+                return Located(inner[key], f"{outer}.{key}")
     return None
 
 
@@ -40,13 +41,16 @@ def replaced(config: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, A
     located = locate(config)
     if located is None:
         return {**config, KEY: dict(block)}
-    outer, _, _ = located.path.rpartition(".")
+    outer, _, key = located.path.rpartition(".")
     if outer:
-        inner = config[outer]
-        return {**config, outer: {**inner, KEY: dict(block)}}
+        return {**config, outer: _swapped(config[outer], key, block)}
+    return _swapped(config, key, block)
+
+
+def _swapped(config: Mapping[str, Any], old: str, block: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in config.items():
-        if key == located.path:
+        if key == old:
             result[KEY] = dict(block)
         elif key not in (KEY, LEGACY_KEY):
             result[key] = value

@@ -87,36 +87,44 @@ def attention_shape(checkpoint: Checkpoint, tensor: TensorRef, shapes: ScaleShap
 def skip_list(checkpoint: Checkpoint) -> list[str]:
     """Every linear module that is not stored quantized, by exact name, and the head even when it is tied."""
     found = set(checkpoint.unquantized)
-    if names.LM_HEAD not in checkpoint.modules:
+    if not checkpoint.has_head:
         found.add(names.LM_HEAD)
     return sorted(found, key=names.natural)
 
 
-def name_patterns(groups: Mapping[Scheme, Iterable[str]], all_modules: Iterable[str]) -> dict[Scheme, list[str]]:
-    """Short lists of names that tell modules of different schemes apart, numbers generalised where possible.
+def short_names(groups: Mapping[Scheme, Iterable[str]]) -> dict[str, str]:
+    """For each module the shortest text that tells it from modules of other schemes: numbers generalised, or not.
 
-    A generalised name (``model.layers.*.mlp.up_proj``) is used when all linear modules of that form share one
-    scheme, quantized or not; otherwise the modules are listed one by one.
+    A generalised name (``model.layers.*.mlp.up_proj``) is used when all quantized modules of that form share one
+    scheme; otherwise the modules are listed one by one. Unquantized modules do not matter: skip lists come first
+    in every format.
     """
-    scheme_by_module = {module: scheme for scheme, members in groups.items() for module in members}
-    users: dict[str, set[Scheme | None]] = {}
-    for module in all_modules:
-        users.setdefault(names.generalise(module), set()).add(scheme_by_module.get(module))
-    result: dict[Scheme, list[str]] = {}
+    forms: dict[str, str] = {}
+    users: dict[str, set[Scheme]] = {}
     for scheme, members in groups.items():
-        chosen: dict[str, None] = {}
-        for module in members:
-            form = names.generalise(module)
-            chosen[form if len(users[form]) == 1 else module] = None
-        result[scheme] = list(chosen)
-    return result
+        own = {module: names.generalise(module) for module in members}
+        forms.update(own)
+        for form in set(own.values()):
+            users.setdefault(form, set()).add(scheme)
+    return {module: form if len(users[form]) == 1 else module for module, form in forms.items()}
 
 
-def as_regex(form: str) -> str:
-    """A generalised name as an anchored regular expression.
+def as_regex(form: str, *, anywhere: bool = False, children: bool = False) -> str:
+    """A generalised name as a regular expression over the whole name, with ``children`` over what is below it too.
+
+    With ``anywhere``, what comes before the part that is followed by the first number is left open. Engines
+    rename that prefix in multimodal models, and follow suit in the exact names of a config but not in its
+    regular expressions.
 
     >>> as_regex("model.layers.*.mlp.up_proj")
     're:^model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.up_proj$'
+    >>> as_regex("model.layers.0.mlp.experts", anywhere=True, children=True)
+    're:(.*\\\\.)?layers\\\\.0\\\\.mlp\\\\.experts(\\\\..*)?$'
     """
-    parts = (r"\d+" if part == "*" else re.escape(part) for part in form.split("."))
-    return "re:^" + r"\.".join(parts) + "$"
+    parts = form.split(".")
+    first = next((index for index, part in enumerate(parts) if part == "*" or part.isdigit()), 0)
+    start = max(first - 1, 0) if anywhere else 0
+    body = r"\.".join(r"\d+" if part == "*" else re.escape(part) for part in parts[start:])
+    before = r"(.*\.)?" if start else "^"
+    after = r"(\..*)?" if children else ""
+    return f"re:{before}{body}{after}$"

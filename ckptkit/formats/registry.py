@@ -32,13 +32,26 @@ def formats() -> tuple[Format, ...]:
 
 
 def _third_party() -> tuple[Format, ...]:
+    """What the entry points name, each called without arguments. Raises UsageError with the package to blame."""
     from importlib.metadata import entry_points
 
+    taken = {name for built_in in BUILT_IN for name in (built_in.name, *built_in.aliases)}
     found = []
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        candidate = entry.load()()
+        package = entry.dist.name if entry.dist is not None else "an unknown package"
+        origin = f"entry point {entry.name!r} ({entry.value}) of {package}"
+        try:
+            candidate = entry.load()()
+        except Exception as error:
+            message = f"{origin} cannot be loaded: {type(error).__name__}: {error}"
+            raise UsageError(message, help=f"mend or uninstall {package}") from error
         if not isinstance(candidate, Format):
-            raise UsageError(f"entry point {entry.name!r} ({entry.value}) is not a ckptkit format")
+            raise UsageError(f"{origin} is not a ckptkit format", help=f"mend or uninstall {package}")
+        own = {candidate.name, *candidate.aliases}
+        if own & taken:
+            clash = ", ".join(sorted(own & taken))
+            raise UsageError(f"{origin} takes a name that is in use: {clash}", help=f"mend or uninstall {package}")
+        taken |= own
         found.append(candidate)
     return tuple(found)
 

@@ -31,9 +31,12 @@ class Role(str, Enum):
 
 #: Names that only quantizers write. One of these without a role in the format is foreign.
 _QUANTIZER_NAME = re.compile(
-    r"(^|[._])(scale|scale_inv|scale_\d|zero_point|zero_scale|amax|g_idx|weight_shape|weight_packed|scale_weight"
-    r"|scale_input|kv_scale)$|_quantizer\."
+    r"_quantizer\.|(^|[._])(zero_point|amax|g_idx|weight_shape|weight_packed|qweight|qzeros|qscale|scales"
+    r"|(weight|input)_scale(_inv|_\d)?|kv_scale|scale_(weight|input|inv))$"
+    r"|(^|\.)(output|activation|act|bias)_scale(_\d)?$|(^|\.)[kqv]_scale$"
 )
+#: Names that models use for parameters of their own too (``logit_scale``): foreign beside an FP8 tensor only.
+_SCALE_NAME = re.compile(r"(.+)[._]scale$")
 
 _FP8_CODES = frozenset(code for code, dtype in DTYPES.items() if dtype.is_fp8)
 
@@ -52,6 +55,15 @@ class Census:
 def is_fp8(dtype: str) -> bool:
     """Whether a dtype code is an 8-bit float for weights."""
     return dtype in _FP8_CODES
+
+
+def _is_foreign(tensor: TensorRef, tensors: Mapping[str, TensorRef]) -> bool:
+    """Whether a tensor without a role can only be a quantizer's: by its name, its dtype, or what it stands beside."""
+    if tensor.dtype == "F8_E8M0" or _QUANTIZER_NAME.search(tensor.name):
+        return True
+    found = _SCALE_NAME.match(tensor.name)
+    beside = (found[1], f"{found[1]}.weight") if found else ()
+    return any(name in tensors and is_fp8(tensors[name].dtype) for name in beside)
 
 
 def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> Census:
@@ -74,11 +86,13 @@ def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> 
             owner, _, before = module.rpartition(".")
             role = names.get(f"{before}.{last}")
             module = owner if role is not None else module
-        if role is not None:
+        if role is not None and module not in roles[role]:
             roles[role][module] = tensor
+        elif role is not None:
+            census.foreign.append(tensor)  # a second spelling of the same scale
         elif is_fp8(tensor.dtype):
             census.fp8_elsewhere.append(tensor)
-        elif _QUANTIZER_NAME.search(name):
+        elif _is_foreign(tensor, tensors):
             census.foreign.append(tensor)
         else:
             plain.append(tensor)

@@ -69,7 +69,8 @@ class Checkpoint:
       has no role for;
     * ``plain``: every other tensor, carried through as it is;
     * ``raw``: the quantization config as written; ``effective``: as understood, with defaults and older
-      spellings made explicit.
+      spellings made explicit; ``records``: entries of it that say how the checkpoint was made and not what it
+      means, and that no other config has a place for.
     """
 
     container: Container
@@ -86,6 +87,7 @@ class Checkpoint:
     foreign: tuple[TensorRef, ...]
     raw: Mapping[str, Any]
     effective: Mapping[str, Any]
+    records: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = field(default=(), repr=False)
 
     @property
@@ -119,7 +121,12 @@ class Checkpoint:
     @property
     def tied_head(self) -> bool:
         """Whether the output head is the embedding and hence not stored."""
-        return not self.has_module(names.LM_HEAD) and any(names.is_embedding(tensor.module) for tensor in self.plain)
+        return not self.has_head and any(names.is_embedding(tensor.module) for tensor in self.plain)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether an output head is stored, quantized or not."""
+        return any(names.is_head(module) for module in (*self.modules, *self.unquantized))
 
     def scale_tensors(self) -> tuple[TensorRef, ...]:
         """Every scale of a quantized module or attention module, each once, for value checks."""

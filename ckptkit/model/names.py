@@ -15,6 +15,8 @@ LM_HEAD = "lm_head"
 
 _EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
 _DIGITS = re.compile(r"(\d+)")
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+_EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
 
 #: Projections that hold the keys and values of one attention module: role -> last part of the name.
 SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
@@ -61,13 +63,34 @@ def is_embedding(module: str) -> bool:
     return _EMBEDDING.search(module) is not None
 
 
+def is_head(module: str) -> bool:
+    """Whether this is the output head, at the top or inside a multimodal model.
+
+    >>> [is_head(name) for name in ("lm_head", "language_model.lm_head", "model.lm_head_norm")]
+    [True, True, False]
+    """
+    return last_part(module) == LM_HEAD
+
+
+def experts_owner(module: str) -> str | None:
+    """The module that engines build for all experts of a layer as one, if this linear belongs to an expert.
+
+    >>> experts_owner("model.layers.0.mlp.experts.3.up_proj")
+    'model.layers.0.mlp.experts'
+    >>> experts_owner("model.layers.0.mlp.shared_expert.up_proj") is None
+    True
+    """
+    found = _EXPERT.match(module)
+    return found[1] if found else None
+
+
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which layer 2 comes before layer 10.
 
     >>> sorted(["layers.10.q", "layers.2.q"], key=natural)
     ['layers.2.q', 'layers.10.q']
     """
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part)
+    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part)
 
 
 def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
@@ -82,4 +105,4 @@ def generalise(name: str) -> str:
     >>> generalise("model.layers.17.mlp.experts.3.up_proj")
     'model.layers.*.mlp.experts.*.up_proj'
     """
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+    return _NUMBER.sub("*", name)

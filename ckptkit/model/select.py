@@ -86,7 +86,9 @@ class Selector:
         return tuple(pattern for pattern in self.patterns if not isinstance(pattern, Exact))
 
     def matches(self, name: str) -> bool:
-        return name in self._exact or any(pattern.matches(name) for pattern in self._others)
+        if name in self._exact:
+            return True
+        return bool(self._others) and any(pattern.matches(name) for pattern in self._others)
 
     def first(self, name: str) -> Pattern | None:
         """The first pattern, in the config's order, that matches."""

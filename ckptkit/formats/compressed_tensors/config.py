@@ -23,6 +23,8 @@ from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
 FP8_FORMATS = frozenset({"float-quantized", "naive-quantized"})
+#: The kind of the fault for a key that no version of the library knows.
+UNKNOWN_KEY = "config-unknown-key"
 #: Class names in ``targets`` that stand for every linear module.
 LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
 
@@ -34,6 +36,23 @@ _PRESETS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"strategy": "group", "dynamic": True, "group_size": 128},
     ),
 }
+
+
+#: Every key that some version of the library writes. QuantizationArgs and groups forbid others, the top level not.
+_KNOWN_KEYS = frozenset(
+    {
+        *("quant_method", "format", "quantization_status", "config_groups", "ignore", "kv_cache_scheme", "version"),
+        *("global_compression_ratio", "sparsity_config", "transform_config", "moe_sparsity_config", "run_compressed"),
+        *("total_num_heads", "total_num_kv_heads"),
+    }
+)
+_KNOWN_GROUP_KEYS = frozenset({"targets", "weights", "input_activations", "output_activations", "format"})
+_KNOWN_ARGS = frozenset(
+    {
+        *("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic", "actorder"),
+        *("scale_dtype", "zp_dtype", "observer", "observer_kwargs"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,7 @@ class ParsedConfig:
     kv_cache: KVCacheScheme | None
     effective: dict[str, Any]
     faults: tuple[Fault, ...]
+    records: tuple[str, ...] = ()
 
     @cached_property
     def scheme_of(self) -> Callable[[str], Scheme | None]:
@@ -84,7 +104,10 @@ class ParsedConfig:
                 return None
             if module in exact:
                 return exact[module]
-            return next((scheme for pattern, scheme in regexes if pattern.matches(module)), by_class)
+            for pattern, scheme in regexes:
+                if pattern.matches(module):
+                    return scheme
+            return by_class
 
         return scheme_of
 
@@ -93,19 +116,11 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
     """Parse a config block. Raises FormatError when it describes something that is not FP8 or not readable."""
     reader = ConfigReader()
     faults: list[Fault] = []
-    if reader.mapping(block.get("transform_config"), "transform_config"):
-        reader.wrong(
-            "transform_config",
-            "nothing: rotations are part of the numbers",
-            block["transform_config"],
-            "ckptkit does not handle rotated checkpoints",
-        )
-    sparsity = reader.mapping(block.get("sparsity_config"), "sparsity_config")
-    if sparsity.get("format") not in (None, "dense"):
-        reader.wrong("sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage")
+    _refuse_transforms(reader, block)
+    values = reader.mapping(block.get("config_groups"), "config_groups", required=True)
     groups = [
         group
-        for name, value in reader.mapping(block.get("config_groups"), "config_groups", required=True).items()
+        for name, value in values.items()
         if (group := _parse_group(reader, faults, block, name, value)) is not None
     ]
     kv_value = block.get("kv_cache_scheme")
@@ -113,8 +128,10 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
     if kv_value is not None:
         path = "kv_cache_scheme"
         quantization = _parse_args(reader, faults, reader.mapping(kv_value, path), path)
-        kv_cache = KVCacheScheme(quantization) if quantization else None
+        # Both llm-compressor and vLLM look at keys and values where they enter the cache.
+        kv_cache = KVCacheScheme(quantization, basis="post-rope") if quantization else None
     ignore = tuple(reader.strings(block.get("ignore"), "ignore"))
+    faults += _unknown_keys(block, _KNOWN_KEYS, "")
     reader.raise_faults(label)
     effective = {
         "format": block.get("format") or "float-quantized",
@@ -123,7 +140,37 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
         "ignore": list(ignore),
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
-    return ParsedConfig(tuple(groups), ignore, kv_cache, effective, tuple(faults))
+    records = [f"config_groups.{name} (attention)" for name, value in values.items() if _is_attention_group(value)]
+    records += [fault.found for fault in faults if fault.kind == UNKNOWN_KEY and fault.found]
+    return ParsedConfig(tuple(groups), ignore, kv_cache, effective, tuple(faults), tuple(records))
+
+
+def _refuse_transforms(reader: ConfigReader, block: Mapping[str, Any]) -> None:
+    """Note everything that changes what the stored numbers mean and that has no place in the model."""
+    for key, what in (
+        ("transform_config", "nothing: rotations are part of the numbers"),
+        ("moe_sparsity_config", "nothing: it says which experts exist"),
+    ):
+        if reader.mapping(block.get(key), key):
+            reader.wrong(key, what, block[key], "ckptkit does not handle such checkpoints")
+    sparsity = reader.mapping(block.get("sparsity_config"), "sparsity_config")
+    if sparsity.get("format") not in (None, "dense"):
+        reader.wrong("sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage")
+
+
+def _unknown_keys(body: Mapping[str, Any], known: frozenset[str], path: str) -> list[Fault]:
+    """Faults for keys that no version of the library writes: misspelt ones are dropped there without a word."""
+    return [
+        Fault(UNKNOWN_KEY, "a key that compressed-tensors does not know", "config.json", None, None, f"{path}{key}")
+        for key in body
+        if key not in known
+    ]
+
+
+def _is_attention_group(value: Any) -> bool:
+    """A group for attention modules: vLLM skips it, since KV-cache scales say the same."""
+    targets = value.get("targets") if isinstance(value, dict) else None
+    return isinstance(targets, list) and bool(targets) and all(str(target).endswith("Attention") for target in targets)
 
 
 def _parse_group(
@@ -132,14 +179,15 @@ def _parse_group(
     path = f"config_groups.{name}"
     if isinstance(value, list):
         return _preset_group(reader, faults, name, value, path)
+    if _is_attention_group(value):
+        return None
     body = reader.mapping(value, path, required=True)
     declared = body.get("format") or block.get("format")
     if declared is not None and declared not in FP8_FORMATS and declared != "mixed-precision":
         reader.wrong(f"{path}.format", "float-quantized", declared, "ckptkit handles FP8 checkpoints only")
         return None
     targets = tuple(reader.strings(body.get("targets"), f"{path}.targets"))
-    if targets and all(target.endswith("Attention") for target in targets):
-        return None
+    faults += _unknown_keys(body, _KNOWN_GROUP_KEYS, f"{path}.")
     weights = body.get("weights")
     if weights is None:
         reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
@@ -158,7 +206,7 @@ def _parse_group(
 
 def _preset_group(reader: ConfigReader, faults: list[Fault], name: str, value: list[Any], path: str) -> Group | None:
     """The short form ``{"FP8_DYNAMIC": ["Linear"]}``, which transformers reads and vLLM does not."""
-    preset = _PRESETS.get(name)
+    preset = _PRESETS.get(name.upper())
     if preset is None:
         reader.wrong(path, f"one of {', '.join(_PRESETS)}", name)
         return None
@@ -180,7 +228,8 @@ def _preset_group(reader: ConfigReader, faults: list[Fault], name: str, value: l
 
 def _parse_args(reader: ConfigReader, faults: list[Fault], args: Mapping[str, Any], path: str) -> Quantization | None:
     """Parse QuantizationArgs. ``type`` defaults to "int" in the library, which no FP8 checkpoint means."""
-    kind = args.get("type")
+    kind = _lower(args.get("type"))
+    faults += _unknown_keys(args, _KNOWN_ARGS, f"{path}.")
     if kind is None:
         faults.append(
             Fault(
@@ -205,8 +254,12 @@ def _parse_args(reader: ConfigReader, faults: list[Fault], args: Mapping[str, An
     return None if granularity is None else Quantization(granularity, dynamic=dynamic)
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _granularity_of(reader: ConfigReader, args: Mapping[str, Any], path: str) -> Granularity | None:
-    strategy, group_size = args.get("strategy"), args.get("group_size")
+    strategy, group_size = _lower(args.get("strategy")), args.get("group_size")
     if strategy is None:
         strategy = "tensor" if group_size is None else "channel" if group_size == -1 else "group"
     if strategy == "tensor":

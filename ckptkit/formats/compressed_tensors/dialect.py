@@ -73,6 +73,7 @@ class CompressedTensors:
             raw=located.block,
             effective=parsed.effective,
             faults=(*parsed.faults, *_version_faults(located)),
+            records=parsed.records,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration)
 
@@ -126,6 +127,14 @@ def _version_faults(located: location.Located) -> tuple[Fault, ...]:
                 found=repr(located.block.get("format")),
             )
         )
+    sparsity = located.block.get("sparsity_config")
+    if isinstance(sparsity, dict) and sparsity.get("targets"):
+        message = "a sparsity_config with targets stops vLLM, although the storage is dense"
+        faults.append(Fault("ct-sparsity", message, "config.json", None, "sparsity_config = {}", "targets"))
+    classes = sorted(config.LINEAR_CLASSES.intersection(located.block.get("ignore") or ()))
+    if classes:
+        message = "a class name in ignore: transformers skips all such modules, vLLM none"
+        faults.append(Fault("ct-ignore-class", message, "config.json", None, "module names", ", ".join(classes)))
     if located.path == location.LEGACY_KEY:
         faults.append(
             Fault(

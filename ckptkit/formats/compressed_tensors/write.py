@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ckptkit.formats import drafting
@@ -19,6 +18,7 @@ from ckptkit.model.granularity import (
     PerToken,
 )
 from ckptkit.model.scheme import Quantization, Scheme
+from ckptkit.model.select import Selector, regex_or_exact
 
 _FORMAT = "float-quantized"
 _STRATEGIES: dict[type[Any], str] = {
@@ -29,6 +29,7 @@ _STRATEGIES: dict[type[Any], str] = {
     PerBlock: "block",
     PerHead: "attn_head",
 }
+_DYNAMIC_TENSOR = Quantization(PerTensor(), dynamic=True)
 _KV_NAMES = {"k": "k_scale", "v": "v_scale", "q": "q_scale"}
 
 
@@ -93,28 +94,53 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
             }
             for number, (group, targets) in enumerate(_targets(checkpoint).items())
         },
-        "ignore": [
-            *drafting.skip_list(checkpoint),
-            *(f"re:^{re.escape(owner)}(\\.|$)" for owner in checkpoint.fused_experts),
-        ],
+        "ignore": [*drafting.skip_list(checkpoint), *_fused_experts(checkpoint)],
         "kv_cache_scheme": None if scheme is None else _args(scheme.quantization),
     }
 
 
-def _targets(checkpoint: Checkpoint) -> dict[Scheme, list[str]]:
-    """Group targets: the class "Linear" for a single scheme, anchored patterns for several.
+def _fused_experts(checkpoint: Checkpoint) -> list[str]:
+    """Patterns for modules with fused experts. vLLM asks for them as ``OWNER.0.gate_proj``, transformers as OWNER."""
+    found = []
+    for owner in checkpoint.fused_experts:
+        pattern = drafting.as_regex(owner, anywhere=True, children=True)
+        taken = any(regex_or_exact(pattern).matches(module) for module in checkpoint.modules)
+        found.append(drafting.as_regex(owner, children=True) if taken else pattern)
+    return found
 
-    A quantized output head is named as well: vLLM's class match does not reach it.
+
+def _targets(checkpoint: Checkpoint) -> dict[Scheme, list[str]]:
+    """Group targets: the class "Linear" for a single scheme, patterns by name for several.
+
+    A quantized output head is named as well: vLLM's class match does not reach it. No pattern matches a module of
+    another group, so that the order in which a reader tries them does not matter.
     """
     if len(checkpoint.schemes) == 1:
-        (scheme,) = checkpoint.schemes
-        head = [names.LM_HEAD] if names.LM_HEAD in checkpoint.modules else []
-        return {scheme: ["Linear", *head]}
-    forms = drafting.name_patterns(checkpoint.schemes, checkpoint.linear_modules)
-    return {
-        scheme: [drafting.as_regex(form) if "*" in form.split(".") else form for form in members]
-        for scheme, members in forms.items()
+        ((scheme, members),) = checkpoint.schemes.items()
+        return {scheme: ["Linear", *(module for module in members if names.is_head(module))]}
+    short = drafting.short_names(checkpoint.schemes)
+    forms = {
+        scheme: list(dict.fromkeys(short[module] for module in members))
+        for scheme, members in checkpoint.schemes.items()
     }
+    for anywhere in (True, False):
+        targets = {
+            scheme: [drafting.as_regex(form, anywhere=anywhere) if "*" in form.split(".") else form for form in members]
+            for scheme, members in forms.items()
+        }
+        if _is_partition(targets, checkpoint):
+            return targets
+    return {scheme: list(members) for scheme, members in checkpoint.schemes.items()}
+
+
+def _is_partition(targets: dict[Scheme, list[str]], checkpoint: Checkpoint) -> bool:
+    """Whether the patterns of each scheme match all its modules and none of another's."""
+    selectors = {scheme: Selector.of(regex_or_exact(text) for text in texts) for scheme, texts in targets.items()}
+    return all(
+        selectors[scheme].matches(module) == (module in members)
+        for scheme, members in ((scheme, frozenset(members)) for scheme, members in checkpoint.schemes.items())
+        for module in checkpoint.modules
+    )
 
 
 def _args(quantization: Quantization) -> dict[str, Any]:
@@ -141,4 +167,6 @@ def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
             "vLLM turns the FP8 KV cache on by itself for this checkpoint (kv_cache_scheme); pass "
             "--kv-cache-dtype bfloat16 to keep it off"
         )
+    if _DYNAMIC_TENSOR in {scheme.input for scheme in checkpoint.schemes}:
+        notes.append("vLLM runs dynamic per-tensor activations of this format per token, which is finer")
     return tuple(notes)

@@ -12,15 +12,17 @@ from ckptkit.formats.base import ConfigReader
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
-from ckptkit.model.select import Pattern, Selector, glob_or_exact
+from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
 
+#: The key of ``layer_type_quant_config`` for linear modules.
+LINEAR = "Linear"
 #: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
 ATTENTION_OUTPUTS = frozenset({*names.SEPARATE_KV.values(), *names.FUSED_QKV})
 
 
 @dataclass(frozen=True)
 class ParsedConfig:
-    """A Quark config in canonical words. ``layers`` is in the config's order: the first match wins."""
+    """A Quark config in canonical words. ``layers`` is in the config's order."""
 
     dialect: str
     default: Scheme | None
@@ -29,16 +31,24 @@ class ParsedConfig:
     kv_cache: KVCacheScheme | None
     effective: dict[str, Any]
     faults: tuple[Fault, ...]
+    records: tuple[str, ...] = ()
 
     @cached_property
     def scheme_of(self) -> Callable[[str], Scheme | None]:
-        """The scheme of a linear module: None if excluded, else of the first layer pattern, else the default."""
+        """The scheme of a linear module: None if excluded, else by exact name, by the first glob, or the default.
+
+        That is the order in which Quark quantizes. Its own reload, and vLLM, take the first match of any kind.
+        """
         excluded = Selector.of(glob_or_exact(entry) for entry in self.exclude)
+        exact = {pattern.text: scheme for pattern, scheme in self.layers if isinstance(pattern, Exact)}
+        globs = [(pattern, scheme) for pattern, scheme in self.layers if not isinstance(pattern, Exact)]
 
         def scheme_of(module: str) -> Scheme | None:
             if excluded.matches(module):
                 return None
-            for pattern, scheme in self.layers:
+            if module in exact:
+                return exact[module]
+            for pattern, scheme in globs:
                 if pattern.matches(module):
                     return scheme
             return self.default
@@ -52,27 +62,22 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
     export = _export_block(reader, block)
     default_spec = reader.mapping(block.get("global_quant_config"), "global_quant_config", required=True)
     layer_specs = reader.mapping(block.get("layer_quant_config"), "layer_quant_config")
+    type_specs = reader.mapping(block.get("layer_type_quant_config"), "layer_type_quant_config")
     kv_specs = reader.mapping(block.get("kv_cache_quant_config"), "kv_cache_quant_config")
     kv_group = reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
     exclude = reader.strings(block.get("exclude"), "exclude")
     layers = tuple(
-        (
-            glob_or_exact(pattern),
-            _parse_layer(reader, faults, spec, f"layer_quant_config.{pattern}", names.last_part(pattern)),
-        )
+        (glob_or_exact(pattern), _parse_layer(reader, faults, spec, f"layer_quant_config.{pattern}", pattern))
         for pattern, spec in layer_specs.items()
     )
-    default = _parse_layer(reader, faults, default_spec, "global_quant_config", "")
-    if reader.mapping(block.get("layer_type_quant_config"), "layer_type_quant_config"):
-        faults.append(
-            Fault(
-                "quark-layer-type",
-                "layer_type_quant_config is set, but Quark's exports never apply it and vLLM ignores it",
-                "config.json",
-            )
-        )
+    default_path = "global_quant_config"
+    if type_specs:
+        faults.append(_layer_type_fault(list(type_specs)))
+    if LINEAR in type_specs:
+        default_spec, default_path = type_specs[LINEAR], f"layer_type_quant_config.{LINEAR}"
+    default = _parse_layer(reader, faults, default_spec, default_path)
     faults += _required_keys(block, export)
-    kv_cache = _kv_cache(reader, faults, block, kv_group, {**layer_specs, **kv_specs})
+    kv_cache = _kv_cache(reader, faults, block, kv_group, layer_specs, kv_specs)
     reader.raise_faults(label)
     effective = {
         "exclude": list(exclude),
@@ -82,7 +87,37 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
         "kv_cache_group": kv_group,
         "version": block.get("version"),
     }
-    return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults))
+    records = _records(reader, block)
+    reader.raise_faults(label)
+    return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
+
+
+def _layer_type_fault(types: list[str]) -> Fault:
+    return Fault(
+        "quark-layer-type",
+        "layer_type_quant_config is set; Quark applies it and vLLM does not",
+        "config.json",
+        expected="layer_type_quant_config = {}, and the same specs by name",
+        found=", ".join(types),
+    )
+
+
+def _records(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
+    """Algorithms that were folded into the weights. Rotations at run time are part of the numbers and refused."""
+    entries = block.get("algo_config")
+    names_of = []
+    for entry in entries if isinstance(entries, list) else [entries] if entries else []:
+        name = str(entry.get("name")) if isinstance(entry, dict) else repr(entry)
+        names_of.append(f"algo_config: {name}")
+        if isinstance(entry, dict) and _rotates_at_run_time(entry):
+            reader.wrong("algo_config", "no rotation at run time", name, "ckptkit does not handle rotated checkpoints")
+    return tuple(names_of)
+
+
+def _rotates_at_run_time(entry: Mapping[str, Any]) -> bool:
+    """Whether activations are rotated in every forward pass; other rotations are folded into the weights."""
+    name, at_run_time = str(entry.get("name")).lower(), ("online_r1_rotation", "r3", "r4")
+    return name == "quarot" or (name == "rotation" and any(entry.get(key) for key in at_run_time))
 
 
 def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
@@ -100,6 +135,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
     if block.get("weight_block_size") is not None:
         reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
     ignored = reader.strings(block.get("ignored_layers"), "ignored_layers")
+    ignored = ignored or reader.strings(block.get("modules_to_not_convert"), "modules_to_not_convert")
     kv_name = block.get("kv_cache_scheme")
     if kv_name not in (None, "static", "dynamic"):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
@@ -107,7 +143,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
     reader.raise_faults(label)
     kv_cache = None
     if kv_name is not None:
-        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis="pre-rope")
+        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), _basis(block))
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
     effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
     return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, ())
@@ -140,17 +176,21 @@ def _required_keys(block: Mapping[str, Any], export: Mapping[str, Any]) -> list[
     return faults
 
 
-def _parse_layer(reader: ConfigReader, faults: list[Fault], value: Any, path: str, last: str) -> Scheme | None:
-    """A layer spec; None where the weight is not quantized. ``last`` tells attention outputs from others."""
+def _parse_layer(reader: ConfigReader, faults: list[Fault], value: Any, path: str, pattern: str = "") -> Scheme | None:
+    """A layer spec; None where the weight is not quantized. ``pattern`` tells attention outputs from others."""
     spec = reader.mapping(value, path, required=True)
     weight = _parse_tensor(reader, faults, spec.get("weight"), f"{path}.weight")
     inputs = _parse_tensor(reader, faults, spec.get("input_tensors"), f"{path}.input_tensors", is_input=True)
     output = None
-    if last.lstrip("*.") not in ATTENTION_OUTPUTS:
+    if not _is_attention_output(pattern):
         output = _parse_tensor(reader, faults, spec.get("output_tensors"), f"{path}.output_tensors")
     if spec.get("bias") is not None:
         reader.wrong(f"{path}.bias", "null", spec["bias"], "no engine reads quantized biases")
     return None if weight is None else Scheme(weight, inputs, output)
+
+
+def _is_attention_output(pattern: str) -> bool:
+    return names.last_part(pattern).lstrip("*") in ATTENTION_OUTPUTS
 
 
 def _parse_tensor(
@@ -212,26 +252,39 @@ def _kv_cache(
     faults: list[Fault],
     block: Mapping[str, Any],
     group: list[str],
-    specs: Mapping[str, Any],
+    layer_specs: Mapping[str, Any],
+    kv_specs: Mapping[str, Any],
 ) -> KVCacheScheme | None:
-    """The KV scheme: the output spec of the layers that ``kv_cache_group`` or ``kv_cache_quant_config`` names."""
-    if not group and not block.get("kv_cache_quant_config"):
-        return None
-    basis = "post-rope" if block.get("kv_cache_post_rope") else "pre-rope"
-    found = {}
-    for pattern, spec in specs.items():
-        if group and not any(glob_or_exact(entry).matches(pattern) or entry == pattern for entry in group):
-            continue
-        path = f"kv_cache_quant_config.{pattern}.output_tensors"
-        output = _parse_tensor(reader, faults, (spec or {}).get("output_tensors"), path)
-        if output is not None:
-            found[output] = pattern
-    if not found:
+    """The KV scheme: the output spec of the key and value projections.
+
+    Quark 0.13 repeats it in ``kv_cache_quant_config``; older exports have it in ``layer_quant_config`` only, and
+    ``kv_cache_group`` names the entries, which is what vLLM goes by.
+    """
+    found: dict[Quantization, str] = {}
+    sections = (("kv_cache_quant_config", kv_specs), ("layer_quant_config", layer_specs))
+    for section, pattern, value in ((name, p, v) for name, specs in sections for p, v in specs.items()):
+        in_group = any(glob_or_exact(entry).matches(pattern) or entry == pattern for entry in group)
+        if in_group or (_is_attention_output(pattern) and names.last_part(pattern).lstrip("*") != "q_proj"):
+            path = f"{section}.{pattern}"
+            spec = reader.mapping(value, path).get("output_tensors")
+            output = _parse_tensor(reader, faults, spec, f"{path}.output_tensors")
+            if output is not None:
+                found.setdefault(output, path)
+    if group and not found:
         reader.wrong("export.kv_cache_group", "layer_quant_config entries with output_tensors", group)
+    if not found:
         return None
+    if not group:
+        message = "outputs of key and value projections are quantized, but kv_cache_group is empty: vLLM refuses that"
+        wanted = "export.kv_cache_group names those entries"
+        faults.append(Fault("quark-kv-group", message, "config.json", None, wanted, "[]"))
     if len(found) > 1:
         reader.wrong("kv_cache_quant_config", "one output spec for keys and values", list(found.values()))
     quantization = next(iter(found))
     if quantization.granularity != PerTensor():
         reader.wrong("kv_cache_quant_config", "per_tensor", str(quantization), "Quark KV scales are scalars")
-    return KVCacheScheme(quantization, basis)
+    return KVCacheScheme(quantization, _basis(block))
+
+
+def _basis(block: Mapping[str, Any]) -> str:
+    return "post-rope" if block.get("kv_cache_post_rope") else "pre-rope"

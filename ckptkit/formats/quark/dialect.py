@@ -55,6 +55,7 @@ NATIVE_CAPABILITIES = Capabilities(
     quantized_lm_head=False,
     block_sizes=frozenset({(128, 128)}),
     scale_dtypes=frozenset({"F32", "BF16", "F16", "F8_E8M0"}),
+    groups_match_blocks=True,
 )
 CUSTOM_CAPABILITIES = replace(
     NATIVE_CAPABILITIES,
@@ -99,6 +100,7 @@ class Quark:
             raw=located.block,
             effective=parsed.effective,
             faults=parsed.faults,
+            records=parsed.records,
         )
         return assemble(container, census, declaration)
 

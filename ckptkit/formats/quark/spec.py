@@ -53,13 +53,15 @@ def tensor_spec(quantization: Quantization | None, *, scale_type: str | None = "
     }
 
 
-def layer_spec(scheme: Scheme | None, output: Quantization | None = None) -> dict[str, Any]:
+def layer_spec(
+    scheme: Scheme | None, output: Quantization | None = None, *, weight_scale_type: str = "float"
+) -> dict[str, Any]:
     """The spec of a layer; ``output`` is set for projections whose output is the KV cache."""
     return {
         "input_tensors": tensor_spec(scheme.input) if scheme else None,
         # Explicit even when null: vLLM compares the key sets of fused projections' specs.
         "output_tensors": tensor_spec(output, scale_type=None),
-        "weight": tensor_spec(scheme.weight) if scheme else None,
+        "weight": tensor_spec(scheme.weight, scale_type=weight_scale_type) if scheme else None,
         "bias": None,
         "target_device": None,
     }

@@ -1,0 +1,55 @@
+"""``docs/formats.md``, from what the formats say of themselves."""
+
+from __future__ import annotations
+
+from ckptkit.formats.base import Capabilities, Format, WriteOptions
+from ckptkit.formats.registry import BUILT_IN
+
+_INTRODUCTION = """\
+# Formats
+
+What each format's writer can express so that its serving engines read it right. A conversion whose source holds
+anything else is refused, with every loss listed. Generated from the code by `make docs`.
+"""
+
+
+def render_formats_markdown() -> str:
+    """One section for each built-in format and mode."""
+    sections = [_section(form, mode) for form in BUILT_IN for mode in form.modes]
+    return "\n".join([_INTRODUCTION, *sections])
+
+
+def _section(form: Format, mode: str) -> str:
+    capabilities = form.capabilities(WriteOptions(mode))
+    names = ", ".join(f"`{name}`" for name in (form.name, *form.aliases))
+    title = form.name if len(form.modes) == 1 else f"{form.name}, mode `{mode}`"
+    return "\n".join([f"## {title}\n", f"Names on the command line: {names}.\n", *_tables(capabilities)])
+
+
+def _tables(capabilities: Capabilities) -> list[str]:
+    lines = ["| weights | inputs |", "|---|---|"]
+    by_weight: dict[str, list[str]] = {}
+    for weight, inputs in sorted(capabilities.schemes):
+        by_weight.setdefault(weight, []).append(inputs)
+    lines += [f"| {weight} | {', '.join(inputs)} |" for weight, inputs in by_weight.items()]
+    lines += ["", "| | |", "|---|---|"]
+    sizes = capabilities.block_sizes
+    blocks = "any" if sizes is None else ", ".join(f"{r}x{c}" for r, c in sorted(sizes)) or "none"
+    kv_scales = f"{_listed(capabilities.kv_granularities)}; attention roles {_listed(capabilities.kv_roles)}"
+    facts = {
+        "block sizes": blocks,
+        "KV-cache scales": kv_scales,
+        "different schemes in one checkpoint": _yes(capabilities.mixed_schemes),
+        "quantized output head": _yes(capabilities.quantized_lm_head),
+        "quantized outputs of linear modules": _yes(capabilities.output_quantization),
+        "scale dtypes": _listed(capabilities.scale_dtypes),
+    }
+    return [*lines, *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+
+
+def _listed(items: frozenset[str]) -> str:
+    return ", ".join(sorted(items))
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

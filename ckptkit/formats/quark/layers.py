@@ -1,0 +1,175 @@
+"""Quark's specs by layer: which pattern gets which spec, so that every reader finds the same scheme.
+
+Three readers take the patterns in three ways. Quark quantizes by exact name first, then by the first glob; its
+reload takes the first match of either kind; vLLM takes the first match too, but asks whether a key without ``*``
+*contains* the module's name, and asks for all experts of a layer under their owner's name. So exact names come
+before globs, short ones before the long ones that contain them, and owners of experts are named themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ckptkit.errors import ConversionRefused, Fault
+from ckptkit.formats import drafting
+from ckptkit.formats.quark.spec import layer_spec
+from ckptkit.model import names
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.granularity import PerTensor
+from ckptkit.model.scheme import Quantization, Scheme
+from ckptkit.model.select import Exact, glob_or_exact
+
+#: The scale of a query, a key or a value is one number for the whole tensor.
+STATIC_SCALAR = Quantization(PerTensor())
+
+Layers = dict[str, Scheme | None]
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """The entries of ``layer_quant_config``, in order, and the output spec of those that have one."""
+
+    layers: Layers
+    outputs: dict[str, Quantization]
+    scale_types: dict[Scheme, str]
+
+    def specs(self, lasts: Iterable[str] | None = None) -> dict[str, Any]:
+        """The JSON specs: of all entries, or of those for projections with these last parts."""
+        wanted = None if lasts is None else frozenset(lasts)
+        return {
+            pattern: self.spec(scheme, self.outputs.get(projection(pattern)))
+            for pattern, scheme in self.layers.items()
+            if wanted is None or projection(pattern) in wanted
+        }
+
+    def spec(self, scheme: Scheme | None, output: Quantization | None = None) -> dict[str, Any]:
+        """One spec; E8M0 scales are declared as such, all others have the dtype that they are stored in."""
+        scale_type = self.scale_types.get(scheme, "float") if scheme else "float"
+        return layer_spec(scheme, output, weight_scale_type=scale_type)
+
+
+def projection(pattern: str) -> str:
+    """
+    >>> projection("*k_proj"), projection("model.layers.*.self_attn.k_proj")
+    ('k_proj', 'k_proj')
+    """
+    return names.last_part(pattern).lstrip("*")
+
+
+def kv_projections(checkpoint: Checkpoint) -> list[str]:
+    """The last parts of the modules whose outputs are cached: k_proj and v_proj, or the fused projection."""
+    last_parts = {names.last_part(module) for module in checkpoint.linear_modules}
+    fused = sorted(last_parts & names.FUSED_QKV)
+    return fused or [last for last in ("k_proj", "v_proj") if last in last_parts]
+
+
+def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
+    """Entries for everything that the default does not say, by short patterns where those are unambiguous."""
+    kv_cache = checkpoint.kv_cache
+    outputs: dict[str, Quantization] = {}
+    if kv_cache is not None and kv_cache.scheme is not None:
+        outputs = dict.fromkeys(kv_projections(checkpoint), kv_cache.scheme.quantization)
+        if not outputs:
+            _refuse("no-kv-projection", "no module makes keys and values alone, and KV scales are outputs in Quark")
+    if kv_cache is not None and any(attention.q for attention in kv_cache.attention):
+        outputs.setdefault("q_proj", STATIC_SCALAR)
+    if not outputs and len(checkpoint.schemes) == 1:
+        return LayerTable({}, {}, _scale_types(checkpoint))
+    schemes = {name: module.scheme for name, module in checkpoint.modules.items()}
+    layers = _entries(checkpoint, outputs, default, exact=False)
+    if not reads_back(layers, schemes, default):
+        layers = _entries(checkpoint, outputs, default, exact=True)
+    if "q_proj" in outputs and [key for key in layers if projection(key) == "q_proj"] != ["*q_proj"]:
+        _refuse("query-scale-mixed", "query projections have several schemes, and vLLM looks for one entry, *q_proj")
+    return LayerTable(layers, outputs, _scale_types(checkpoint))
+
+
+def _entries(checkpoint: Checkpoint, outputs: dict[str, Quantization], default: Scheme, *, exact: bool) -> Layers:
+    """Entries for projections with outputs, and for all else that has another scheme than the default."""
+    layers: Layers = {}
+    owners = _expert_owners(checkpoint)
+    groups = {scheme: [*members, *owners.get(scheme, ())] for scheme, members in checkpoint.schemes.items()}
+    short = drafting.short_names(groups)
+    for last in outputs:
+        members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
+        used = {checkpoint.modules[module].scheme for module in members if module in checkpoint.modules}
+        if len(used) <= 1 and not exact:
+            layers[f"*{last}"] = next(iter(used), None)
+            continue
+        for module in members:
+            if module in checkpoint.modules:
+                layers[module if exact else short[module]] = checkpoint.modules[module].scheme
+            elif exact:
+                layers[module] = None
+    for scheme, members in groups.items():
+        for name in members if scheme != default else ():
+            if names.last_part(name) not in outputs:
+                layers[name if exact else short[name]] = scheme
+    return _ordered(layers, checkpoint, owners)
+
+
+def _expert_owners(checkpoint: Checkpoint) -> dict[Scheme, list[str]]:
+    """The owners of experts that all have one scheme, by that scheme."""
+    found: dict[str, set[Scheme]] = {}
+    for module in checkpoint.modules.values():
+        owner = names.experts_owner(module.name)
+        if owner is not None:
+            found.setdefault(owner, set()).add(module.scheme)
+    groups: dict[Scheme, list[str]] = {}
+    for owner, schemes in found.items():
+        if len(schemes) == 1:
+            groups.setdefault(next(iter(schemes)), []).append(owner)
+    return groups
+
+
+def _ordered(layers: Layers, checkpoint: Checkpoint, owners: dict[Scheme, list[str]]) -> Layers:
+    """Exact names first, shorter ones before longer; names that are part of another's key get an entry too."""
+    exact = {key: scheme for key, scheme in layers.items() if isinstance(glob_or_exact(key), Exact)}
+    asked = {name: module.scheme for name, module in checkpoint.modules.items()}
+    asked.update((owner, scheme) for scheme, members in owners.items() for owner in members)
+    tails = _tails(exact, {name.partition(".")[0] for name in asked})
+    contained = {name: scheme for name, scheme in asked.items() if name not in exact and _begins_one(name, tails)}
+    named = sorted({**contained, **exact}.items(), key=lambda item: len(item[0]))
+    return {**dict(named), **{key: scheme for key, scheme in layers.items() if key not in exact}}
+
+
+def _tails(keys: Iterable[str], roots: Iterable[str]) -> list[str]:
+    """Every part of a key at which a name could begin, sorted."""
+    pattern = re.compile("|".join(f"(?={re.escape(root)})" for root in roots))
+    return sorted(key[found.start() :] for key in keys for found in pattern.finditer(key))
+
+
+def _begins_one(name: str, tails: list[str]) -> bool:
+    """Whether one of the sorted texts begins with this name."""
+    position = bisect_left(tails, name)
+    return position < len(tails) and tails[position].startswith(name)
+
+
+def reads_back(layers: Layers, schemes: dict[str, Scheme], default: Scheme) -> bool:
+    """Whether the first entry that matches gives every quantized module its own scheme."""
+    exact = {key: scheme for key, scheme in layers.items() if isinstance(glob_or_exact(key), Exact)}
+    globs = [(glob_or_exact(key), scheme) for key, scheme in layers.items() if key not in exact]
+    for module, scheme in schemes.items():
+        found = exact.get(module) or next((s for pattern, s in globs if pattern.matches(module)), default)
+        if found != scheme:
+            return False
+    return True
+
+
+def _scale_types(checkpoint: Checkpoint) -> dict[Scheme, str]:
+    """The schemes whose scales are all powers of two, stored as E8M0."""
+    found = []
+    for scheme, members in checkpoint.schemes.items():
+        scales = (checkpoint.modules[module].weight_scale for module in members)
+        dtypes = {scale.dtype for scale in scales if scale is not None}
+        if dtypes == {"F8_E8M0"}:
+            found.append(scheme)
+    return dict.fromkeys(found, "float8_e8m0fnu")
+
+
+def _refuse(kind: str, message: str) -> NoReturn:
+    raise ConversionRefused("Quark cannot hold these attention scales", faults=[Fault(kind, message)])

@@ -1,0 +1,39 @@
+"""Write the generated pages of this folder, or check that they are what the code says.
+
+python docs/generate.py            # write
+python docs/generate.py --check    # exit 1 and name every page that is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ckptkit.formats.document import render_formats_markdown
+from ckptkit.rules.document import render_rules_markdown
+
+HERE = Path(__file__).resolve().parent
+PAGES: dict[str, Callable[[], str]] = {"formats.md": render_formats_markdown, "rules.md": render_rules_markdown}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    check = parser.parse_args().check
+    stale = []
+    for name, render in PAGES.items():
+        page, text = HERE / name, render()
+        if page.exists() and page.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if not check:
+            page.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"docs/{name}: {'out of date; run make docs' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Plans: what they cost, what they refuse of a writer, and round trips of made-up checkpoints by property."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ckptkit
+from ckptkit.conversion.plan import CostKind, Plan
+from ckptkit.conversion.planner import make_plan
+from ckptkit.errors import ConversionRefused
+from ckptkit.formats import registry
+from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.compressed_tensors import CompressedTensors
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.rules import engine
+from ckptkit.storage.container import open_container
+from ckptkit.storage.source import LocalSource
+from tests import broken
+from tests.broken import REAL, tensors_of
+from tests.formats.synthetic import GROUPS, args
+from tests.raw import RawTensor, checkpoint_files, write_files
+from tests.traps.common import convert
+
+
+class Careless(CompressedTensors):
+    """A writer that spoils its own draft in one way."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.changes = changes
+
+    def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
+        draft = super().write(checkpoint, options)
+        block = {**draft.quantization_config, **self.changes.get("block", {})}
+        edits = self.changes.get("edits", lambda found: found)(draft.edits)
+        return replace(draft, edits=tuple(edits), quantization_config=block)
+
+
+def plan_with(target: Format, fixture: str) -> Plan:
+    context = engine.examine(open_container(LocalSource(REAL / fixture)))
+    return make_plan(context, target, WriteOptions())
+
+
+@pytest.mark.parametrize(
+    ("fixture", "changes", "kinds"),
+    [
+        ("llama/quark-ptpc", {"edits": lambda edits: edits[1:]}, {"tensor-without-fate"}),
+        ("llama/quark-ptpc", {"edits": lambda e: [replace(e[0], name=e[1].name), *e[1:]]}, {"name-collision"}),
+        ("llama/quark-ptpc", {"block": {"ignore": []}}, {"skip-list"}),
+        ("llama/quark-ptpc", {"block": {"ignore": ["lm_head", "re:.*up_proj"]}}, {"scheme-changed"}),
+        ("llama/quark-ptpc-kv", {"block": {"kv_cache_scheme": None}}, {"kv-scheme-changed"}),
+    ],
+)
+def test_a_careless_writer_is_refused(fixture: str, changes: dict[str, Any], kinds: set[str]) -> None:
+    assert plan_with(Careless(), fixture).cost.kind is CostKind.HEADER_ONLY
+    with pytest.raises(ConversionRefused) as error:
+        plan_with(Careless(**changes), fixture)
+    assert kinds <= {fault.kind for fault in error.value.faults}
+
+
+def test_a_rounding_cast_is_refused() -> None:
+    def cast(edits: tuple[Any, ...]) -> list[Any]:
+        return [replace(edit, dtype="F32") if edit.name.endswith("weight_scale") else edit for edit in edits]
+
+    with pytest.raises(ConversionRefused) as error:
+        plan_with(Careless(edits=cast), "llama/quark-ptpc")
+    assert {fault.kind for fault in error.value.faults} == {"cast"}
+
+
+def test_a_plan_in_json() -> None:
+    plan = ckptkit.plan(REAL / "llama/quark-fp8-kv", to="ct")
+    document = json.loads(json.dumps(plan.to_json()))
+    assert document["verdict"] == "lossless"
+    assert document["cost"]["kind"] == "header-only" and document["cost"]["bytes_computed"] == 0
+    renamed = [step for step in document["steps"] if "rename" in step["operations"]]
+    assert {(step["source"]["name"], step["target"]["name"], step["count"]) for step in renamed} == {
+        ("model.layers.*.self_attn.k_proj.output_scale", "model.layers.*.self_attn.k_scale", 2),
+        ("model.layers.*.self_attn.v_proj.output_scale", "model.layers.*.self_attn.v_scale", 2),
+    }
+    assert all(step["reason"] for step in document["steps"])
+    assert document["tensors_kept"] + sum(step["count"] for step in document["steps"]) == len(
+        tensors_of(REAL / "llama/quark-fp8-kv")
+    )
+
+
+@pytest.mark.parametrize("fixture", ["llama/quark-fp8-kv", "phi3/quark-fp8-kv", "llama/quark-ptpc-sharded"])
+def test_the_price_is_what_is_written(fixture: str, tmp_path: Path) -> None:
+    plan = convert(REAL / fixture, tmp_path / "out", to="ct").plan
+    assert plan.cost.total == sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert plan.cost.files == len(list((tmp_path / "out").iterdir()))
+
+
+def test_wide_elements_stay_aligned_when_tensors_are_dropped(tmp_path: Path) -> None:
+    bent = broken.load("llama/quark-ptpc")
+    odd = {"model.layers.0.mlp.up_proj.input_scale": RawTensor("F8_E8M0", (1,), b"\x7f")}
+    tensors = {**odd, **bent.tensors}
+    bent.tensors.clear()
+    bent.tensors.update(tensors)
+    convert(bent.write(tmp_path / "source"), tmp_path / "out", to="ct")
+    raw = (tmp_path / "out" / "model.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    for name, entry in json.loads(raw[8 : 8 + length]).items():
+        if name != "__metadata__":
+            assert entry["data_offsets"][0] % (1 if entry["dtype"].startswith("F8") else 2) == 0
+
+
+_NAMES = st.lists(
+    st.sampled_from(["up_proj", "q_proj", "größe", "層", "a b", "x-y", "😀", "k", "gate"]), min_size=1, unique=True
+)
+
+
+@st.composite
+def made_up(draw: st.DrawFn) -> tuple[dict[str, dict[str, RawTensor]], dict[str, Any]]:
+    """A compressed-tensors checkpoint: ragged blocks, scales in shards of their own, odd names, empty tensors."""
+    shards: dict[str, dict[str, RawTensor]] = {"a.safetensors": {}, "b.safetensors": {}}
+
+    def put(name: str, tensor: RawTensor) -> None:
+        shards[draw(st.sampled_from(sorted(shards)))][name] = tensor
+
+    def filled(dtype: str, size: int, *shape: int) -> RawTensor:
+        count = size
+        for extent in shape:
+            count *= extent
+        element = draw(st.sampled_from([b"\x3f", b"\x40", b"\x3c"])) * size
+        return RawTensor(dtype, shape, (element * count)[:count])
+
+    kinds: Mapping[str, Mapping[str, Any]] = {
+        **GROUPS,
+        "block": {
+            "weights": args("block", block_structure=[128, 128]),
+            "input_activations": args("group", dynamic=True, group_size=128),
+        },
+    }
+    used: dict[str, list[str]] = {}
+    for number, last in enumerate(draw(_NAMES)):
+        module = f"model.layers.{number % 3}.{last}"
+        kind = draw(st.sampled_from(sorted(kinds)))
+        rows, columns = draw(st.sampled_from([(1, 1), (64, 130), (129, 16), (3, 5), (128, 256)]))
+        used.setdefault(kind, []).append(module)
+        put(f"{module}.weight", filled("F8_E4M3", 1, rows, columns))
+        dtype, size = draw(st.sampled_from([("BF16", 2), ("F32", 4)]))
+        shape = {"channel": (rows, 1), "block": (-(-rows // 128), -(-columns // 128))}.get(kind, (1,))
+        put(f"{module}.weight_scale", filled(dtype, size, *shape))
+        if kind == "tensor":
+            put(f"{module}.input_scale", filled(dtype, size, 1))
+    put("model.norm.weight", filled("BF16", 2, 0))
+    put("model.embed_tokens.weight", filled("BF16", 2, 7, 3))
+    groups = {f"group {kind}": {**kinds[kind], "targets": modules} for kind, modules in used.items()}
+    block = {
+        "quant_method": "compressed-tensors",
+        "format": "float-quantized",
+        "quantization_status": "compressed",
+        "config_groups": groups,
+        "ignore": ["lm_head"],
+    }
+    return {name: tensors for name, tensors in shards.items() if tensors}, {"quantization_config": block}
+
+
+@settings(max_examples=40)
+@given(made_up())
+def test_made_up_checkpoints_round_trip(files: tuple[dict[str, dict[str, RawTensor]], dict[str, Any]]) -> None:
+    with TemporaryDirectory() as folder:
+        source = write_files(Path(folder) / "source", checkpoint_files(*files))
+        convert(source, Path(folder) / "quark", to="quark")
+        convert(Path(folder) / "quark", Path(folder) / "back", to="ct")
+        convert(source, Path(folder) / "again", to="ct")
+        assert ckptkit.diff(source, Path(folder) / "quark").same
+        assert tensors_of(Path(folder) / "back") == tensors_of(source) == tensors_of(Path(folder) / "again")
+
+
+def test_the_registry_formats_have_capabilities() -> None:
+    for form in registry.BUILT_IN:
+        for mode in form.modes:
+            found = form.capabilities(WriteOptions(mode))
+            assert found.schemes and found.kv_roles and found.scale_dtypes

@@ -1,0 +1,159 @@
+"""The layout as a law: imports run downwards, formats do not know each other, heavy libraries wait to be needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from ckptkit import api, errors
+
+ROOT = Path(ckptkit.__file__).parent
+SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+#: From the bottom up. A package imports from lines below its own, and never from a sibling on the same line.
+LINES = (
+    {"errors", "dtypes"},
+    {"schema", "settings"},
+    {"storage"},
+    {"model"},
+    {"engines", "formats", "kernels", "summary"},
+    {"rules"},
+    {"conversion"},
+    {"hub", "report"},
+    {"api"},
+    {"cli"},
+    {"__main__", "__init__"},
+)
+RANK = {package: rank for rank, line in enumerate(LINES) for package in line}
+
+#: Packages that see less than what is below them.
+ONLY = {
+    "errors": set[str](),
+    "dtypes": set[str](),
+    "storage": {"errors", "dtypes"},
+    "kernels": {"errors", "dtypes", "storage", "model"},
+    "summary": {"errors", "dtypes", "storage", "model"},
+    "__main__": {"cli"},
+    "__init__": {"api", "errors"},
+}
+
+#: What a package may import at module level besides the standard library. Everything else is imported where it is
+#: used, since a person who asks for help or inspects a header should not wait for it.
+THIRD_PARTY = {"cli": {"click"}}
+
+BUILT_IN_FORMATS = {path.name for path in (ROOT / "formats").iterdir() if (path / "__init__.py").is_file()}
+
+
+def parts_of(path: Path) -> tuple[str, ...]:
+    """``ckptkit/formats/quark/write.py`` -> ``("formats", "quark", "write")``."""
+    return path.relative_to(ROOT).with_suffix("").parts
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, ...]]:
+    """Every module of ours that a file imports, anywhere in it, without the leading ``ckptkit``."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the layer that they cross"
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in found:
+            top, *rest = name.split(".")
+            if top == "ckptkit" and rest and rest[0] != "__version__":
+                yield tuple(rest)
+
+
+def module_level_imports(tree: ast.Module) -> Iterator[str]:
+    """Top-level names of what is imported when a module is, type checking apart."""
+    pending: list[ast.AST] = [*tree.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            pending += node.orelse
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            pending += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_imports_run_downwards(path: Path) -> None:
+    package = parts_of(path)[0]
+    assert package in RANK, f"{package} has no place in the layout"
+    for target, *_ in imported(path):
+        if target != package:
+            assert RANK.get(target, len(LINES)) < RANK[package], f"{package} imports {target}"
+            assert target in ONLY.get(package, {target}), f"{package} imports {target}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_formats_are_known_to_the_registry_only(path: Path) -> None:
+    """One exception: the fixes of a rule that concern one format's own config may know that format."""
+    parts = parts_of(path)
+    for target in imported(path):
+        if target[0] == "formats" and len(target) > 1 and target[1] in BUILT_IN_FORMATS:
+            own = parts[:2] == target[:2]
+            fix = parts[:2] == ("rules", "fixes") and parts[2] == target[1]
+            assert own or fix or parts == ("formats", "registry"), f"{'.'.join(parts)} imports {'.'.join(target)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    allowed = THIRD_PARTY.get(parts_of(path)[0], set())
+    found = set(module_level_imports(tree_of(path)))
+    assert found - sys.stdlib_module_names - {"ckptkit"} <= allowed
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_the_meaning_of_files_does_not_open_them(path: Path) -> None:
+    """Formats and the model get containers and give drafts; bytes are moved elsewhere."""
+    if parts_of(path)[0] in ("formats", "model", "engines"):
+        calls = [node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+        names = {call.id if isinstance(call, ast.Name) else getattr(call, "attr", "") for call in calls}
+        assert not names & {"open", "read_bytes", "read_text", "write_bytes", "write_text", "unlink", "mkdir"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_files_stay_small_and_say_what_they_are(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") < 400
+    assert ast.get_docstring(tree_of(path)), "a module says what it is for"
+
+
+def test_what_the_package_offers() -> None:
+    assert sorted(ckptkit.__all__) == sorted(dir(ckptkit))
+    for name in ckptkit.__all__:
+        value = getattr(ckptkit, name)
+        assert name == "__version__" or value is getattr(api, name, None) or value is getattr(errors, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ckptkit.nothing
+
+
+def test_every_error_is_in_the_drawn_tree() -> None:
+    drawn = errors.__doc__ or ""
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert all(issubclass(found, errors.CkptkitError) and found.__name__ in drawn for found in classes)
+
+
+def test_reading_a_checkpoint_loads_nothing_heavy() -> None:
+    fixture = Path(__file__).resolve().parents[1] / "fixtures" / "real" / "llama" / "quark-ptpc"
+    heavy = ["torch", "transformers", "huggingface_hub", "numpy", "safetensors", "click", "rich", "jsonschema"]
+    work = f"ckptkit.plan({str(fixture)!r}, to='ct')"
+    code = f"import sys, ckptkit; {work}; print([module for module in {heavy!r} if module in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
