@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ckptkit.conversion.diff import Comparison, compare
 from ckptkit.conversion.execute import Result, check, execute
@@ -24,14 +25,34 @@ from ckptkit.rules.engine import Report
 from ckptkit.rules.registry import Level
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.source import LocalSource, Source
+from ckptkit.storage.traffic import traffic_of
 from ckptkit.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from ckptkit.rules.fixes.mend import Mending
 
 PathLike = str | os.PathLike[str]
 
 
 def source_of(path: PathLike) -> Source:
-    """Where the files of a checkpoint come from: a folder."""
+    """Where the files of a checkpoint come from: a folder, a repository on the Hub, or a URL.
+
+    A folder of this name always wins. Then ``hf://org/repo[@revision][/subfolder]`` or ``org/repo[@revision]``, and
+    last any URL that fsspec reads (``s3://``, ``gs://``, ``file://``, ``memory://``).
+    """
+    text = os.fspath(path)
+    if not os.path.lexists(text):
+        from ckptkit.storage.remote import open_remote
+
+        remote = open_remote(text)
+        if remote is not None:
+            return remote
     return LocalSource(Path(path))
+
+
+def default_level(source: Source) -> Level:
+    """How much is checked unless the caller says: scale values too where reading them costs no traffic."""
+    return Level.SCALES if traffic_of(source) is None else Level.HEADERS
 
 
 def open_files(path: PathLike) -> Container:
@@ -51,14 +72,44 @@ def open(path: PathLike) -> Checkpoint:
     return form.read(container)
 
 
-def inspect(path: PathLike) -> Summary:
-    """Say what a checkpoint is: format, scheme, sizes, counts and scale ranges. Raises as :func:`open` does."""
-    return summarise(open(path))
+def inspect(path: PathLike, *, scales: bool | None = None) -> Summary:
+    """Say what a checkpoint is: format, scheme, sizes, counts and scale ranges. Raises as :func:`open` does.
+
+    Without ``scales``, scale values are read from a folder and not from anything remote.
+    """
+    checkpoint = open(path)
+    if scales is None:
+        scales = default_level(checkpoint.container.source) is Level.SCALES
+    return summarise(checkpoint, scales=scales)
 
 
-def validate(path: PathLike, *, level: Level = Level.SCALES) -> Report:
-    """Check every rule up to a level. Damage is reported as findings; only a path without any checkpoint raises."""
-    return engine.run(engine.examine(open_files(path)), level)
+def validate(path: PathLike, *, level: Level | None = None) -> Report:
+    """Check every rule up to a level. Damage is reported as findings; only a path without any checkpoint raises.
+
+    Without ``level``, it is SCALES for a folder and HEADERS for anything remote.
+    """
+    container = open_files(path)
+    return engine.run(engine.examine(container), default_level(container.source) if level is None else level)
+
+
+def write_mended(mending: Mending, path: PathLike, output: PathLike | None = None) -> bool:
+    """Write what :func:`ckptkit.rules.fixes.mend.mend` made of a checkpoint; whether there was anything to write.
+
+    With ``output`` into a new folder, which appears complete or not at all; else in place, where only the files that
+    differ are replaced.
+    """
+    from ckptkit.rules.fixes.apply import write_copy, write_in_place
+
+    source = source_of(path)
+    if output is not None:
+        write_copy(mending, source, Path(output))
+        return True
+    if not mending.changes:
+        return False
+    if not isinstance(source, LocalSource):
+        raise UsageError(f"{source.label} is not a local folder", help="write to a new folder: --output DIR")
+    write_in_place(mending, source, source.root)
+    return True
 
 
 def plan(source: PathLike, *, to: str, mode: str | None = None, expect: str | None = None) -> Plan:
@@ -109,6 +160,22 @@ def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan
     return make_plan(engine.examine(container), target, WriteOptions(mode))
 
 
-def diff(left: PathLike, right: PathLike, *, progress: Callable[[int], None] = lambda nbytes: None) -> Comparison:
-    """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does."""
-    return compare(open(left), open(right), progress)
+def diff(
+    left: PathLike,
+    right: PathLike,
+    *,
+    level: Level | None = None,
+    progress: Callable[[int], None] = lambda nbytes: None,
+) -> Comparison:
+    """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does.
+
+    Without ``level``, two folders are compared byte for byte, and anything remote by headers and scale values.
+    """
+    a, b = open(left), open(right)
+    return compare(a, b, progress, diff_level(a, b) if level is None else level)
+
+
+def diff_level(left: Checkpoint, right: Checkpoint) -> Level:
+    """How much of two checkpoints is compared unless the caller says: weights only where they are at hand."""
+    remote = any(traffic_of(side.container.source) is not None for side in (left, right))
+    return Level.SCALES if remote else Level.FULL

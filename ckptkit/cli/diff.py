@@ -12,22 +12,32 @@ from ckptkit.cli.options import json_option, print_json
 @click.command("diff")
 @click.argument("left")
 @click.argument("right")
+@click.option(
+    "--level",
+    type=click.Choice(["headers", "scales", "full"]),
+    help="How much is compared: names, shapes and schemes; scale values too; every byte. "
+    "[default: full, or scales if one is remote]",
+)
 @json_option
-def command(left: str, right: str, as_json: bool) -> None:
+def command(left: str, right: str, level: str | None, as_json: bool) -> None:
     """Compare the checkpoints LEFT and RIGHT as models, whatever their formats.
 
-    Scale shapes, names and dtypes do not count; every dequantized value does.
+    Scale shapes, names and dtypes do not count; every dequantized value does. Of remote checkpoints (hf://org/repo
+    and other URLs) headers and scales are compared, and the weights are not fetched.
+
     Exit code 0: the same model. 1: differences. 2: could not run.
     """
     from ckptkit import api
     from ckptkit.conversion.diff import compare
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
+    from ckptkit.rules.registry import Level
 
     a, b = api.open(left), api.open(right)
+    wanted = api.diff_level(a, b) if level is None else Level.parse(level)
     with ByteProgress("comparing", quiet=as_json) as progress:
-        progress.start(a.container.data_bytes)
-        comparison = compare(a, b, progress.advance)
+        progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
+        comparison = compare(a, b, progress.advance, wanted)
     if as_json:
         print_json(comparison.to_json())
     else:

@@ -10,15 +10,19 @@ from ckptkit.cli.options import json_option, print_json
 @click.command("inspect")
 @click.argument("path")
 @click.option("--tensors", is_flag=True, help="List every tensor too.")
+@click.option("--scales/--no-scales", default=None, help="Read scale values. [default: unless PATH is remote]")
 @json_option
-def command(path: str, tensors: bool, as_json: bool) -> None:
+def command(path: str, tensors: bool, scales: bool | None, as_json: bool) -> None:
     """Say what the checkpoint in PATH is: format, scheme, sizes, modules and scale ranges."""
     from ckptkit import api
     from ckptkit.report import text
+    from ckptkit.rules.registry import Level
     from ckptkit.summary import summarise
 
     checkpoint = api.open(path)
-    summary = summarise(checkpoint)
+    if scales is None:
+        scales = api.default_level(checkpoint.container.source) is Level.SCALES
+    summary = summarise(checkpoint, scales=scales)
     if as_json:
         document = summary.to_json()
         if tensors:

@@ -19,9 +19,14 @@ from ckptkit.errors import CkptkitError
 
 #: Command -> its one-line help, so that ``--help`` imports no command.
 COMMANDS = {
+    "card": "Write or update the quantization section of a model card.",
     "convert": "Convert a checkpoint to another format, bit-exactly.",
     "diff": "Compare two checkpoints as models, whatever their formats.",
+    "golden": "Check this machine's FP8 products against golden outputs.",
+    "hook": "Keep broken checkpoints out of git: pre-push, pre-commit, hf.",
     "inspect": "Say what a checkpoint is.",
+    "rule": "Explain a rule.",
+    "upload": "Check a checkpoint, and upload it to the Hub if it is sound.",
     "validate": "Check a checkpoint for everything that breaks engines.",
 }
 

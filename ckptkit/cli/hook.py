@@ -1,0 +1,85 @@
+"""``ckptkit hook``: the git pre-push hook, the check that pre-commit runs, and ``hf ckptkit``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ckptkit.hub.hooks import Verdict
+
+_REPO = click.argument("repo", type=click.Path(path_type=Path), default=".", metavar="[REPO]")
+
+
+@click.group("hook")
+def command() -> None:
+    """Keep broken FP8 checkpoints out of git, and make 'hf ckptkit' work."""
+
+
+@command.command("install")
+@_REPO
+def install(repo: Path) -> None:
+    """Put a pre-push hook into the git clone REPO; a hook that is there already is kept and run afterwards."""
+    from ckptkit.hub import hooks
+
+    click.echo(f"installed: {hooks.install(repo)}")
+
+
+@command.command("uninstall")
+@_REPO
+def uninstall(repo: Path) -> None:
+    """Remove the pre-push hook from the git clone REPO, and put back the one that was there before."""
+    from ckptkit.hub import hooks
+
+    click.echo(f"removed: {hooks.uninstall(repo)}")
+
+
+@command.command("pre-push", hidden=True)
+@click.argument("arguments", nargs=-1)
+def pre_push(arguments: tuple[str, ...]) -> None:
+    """Judge a push: git calls this with its refs on standard input."""
+    from ckptkit.hub.git import GitRepository
+    from ckptkit.hub.hooks import pre_push as judge
+
+    _exit("push refused", judge(GitRepository.at(Path.cwd()), sys.stdin))
+
+
+@command.command("check")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+def check(files: tuple[Path, ...]) -> None:
+    """Check the checkpoints that FILES belong to; LFS pointers stand for their content. pre-commit calls this."""
+    from ckptkit.hub.hooks import check_files
+
+    _exit("refused", check_files(files))
+
+
+@command.command("hf")
+@click.option("--remove", is_flag=True, help="Forget it again.")
+def extension(remove: bool) -> None:
+    """Register this installation with the hub library's command, so that 'hf ckptkit ...' runs it."""
+    from ckptkit.hub import extension as hf
+
+    click.echo(f"removed: {hf.unregister()}" if remove else f"registered: {hf.register()}")
+
+
+def _exit(word: str, verdicts: Iterable[Verdict]) -> None:
+    """Show what was found on standard error; exit code 1 when it includes an error."""
+    from ckptkit.errors import UploadRefused
+    from ckptkit.report.text import console, plural, show_error
+
+    refused = False
+    for verdict in verdicts:
+        if verdict.unresolved:
+            names = ", ".join(verdict.unresolved)
+            console(stderr=True).print(f"not checked, the content is not on this machine: {names}", markup=False)
+        if verdict.errors:
+            refused = True
+            count = plural(len(verdict.errors), "error")
+            show_error(
+                UploadRefused(f"{word}: {verdict.label}: the checkpoint is broken ({count})", faults=verdict.errors)
+            )
+    sys.exit(1 if refused else 0)

@@ -1,0 +1,169 @@
+"""``ckptkit card``: the quantization section and the metadata of a model card, written and rewritten in place.
+
+The user's text and metadata stay as they are, comments and order included: only the section between the markers
+and the lines of the keys that are ours (tags, base_model, base_model_relation, library_name) are replaced. The hub
+library's ``ModelCard`` reads the result back before it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckptkit.errors import InputError, OutputError, UsageError
+from ckptkit.hub.card_facts import (
+    CARD_FILE,
+    CONVERTED,
+    END,
+    START,
+    contradictions,
+    is_untrue_tag,
+    own_section,
+    section,
+    section_rows,
+    served_name,
+    tags,
+)
+from ckptkit.model.checkpoint import Checkpoint
+
+__all__ = ["Card", "contradictions", "make", "write"]
+
+_FRONT = re.compile(r"\A(\s*---[ \t]*\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card as it was and as it should be."""
+
+    path: Path
+    before: str | None
+    after: str
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+def make(
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    name: str | None = None,
+    base_model: str | None = None,
+    converted_from: str | None = None,
+) -> Card:
+    """The card of a checkpoint in ``folder``: the existing one updated, or a new one. Nothing is written.
+
+    ``name`` is what people will serve (``org/repo``; default: the folder's name), ``base_model`` the repository
+    that was quantized, ``converted_from`` the checkpoint that this one was converted from. What a card already
+    says of them is kept unless they are given.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder on this machine", help="a card is written into a local checkpoint")
+    path = folder / CARD_FILE
+    before = _read(path)
+    text = before if before is not None else f"# {(name or folder.resolve().name).rpartition('/')[2]}\n"
+    old = own_section(text)
+    if old is None and (START in text or END in text):
+        raise UsageError(
+            f"{path}: one of the two markers of the quantization section is missing", help=f"{START} ... {END}"
+        )
+    if old is not None:
+        name = name or served_name(old)
+        converted_from = converted_from or section_rows(old).get(CONVERTED)
+    new = section(checkpoint, name or folder.resolve().name, converted_from)
+    new = new.replace("\n", _line_break(text))
+    text = text.replace(old, new) if old else f"{text.rstrip()}{_line_break(text) * 2}{new}{_line_break(text)}"
+    after = _with_metadata(text, path, checkpoint, base_model)
+    return Card(path, before, after)
+
+
+def write(card: Card) -> None:
+    """Put the card into its folder, in one rename."""
+    staged = card.path.with_name(f".{CARD_FILE}.ckptkit")
+    try:
+        with open(staged, "w", encoding="utf-8", newline="") as file:
+            file.write(card.after)
+        staged.replace(card.path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise OutputError(f"{card.path} cannot be written: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> str | None:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _with_metadata(text: str, path: Path, checkpoint: Checkpoint, base_model: str | None) -> str:
+    """The card with our keys set in its metadata block, all other lines of the block untouched."""
+    from huggingface_hub import ModelCard
+
+    try:
+        data: dict[str, Any] = ModelCard(_with_block(text)).data.to_dict()  # type: ignore[no-untyped-call]
+    except Exception as error:  # YAML errors, and the hub library's own
+        message = f"{path}: the metadata block cannot be read: {str(error).splitlines()[0]}"
+        raise InputError(message, help="correct the block between the --- lines") from error
+    ours = _our_metadata(data, checkpoint, base_model)
+    updated = {key: value for key, value in ours.items() if data.get(key) != value}
+    match = _FRONT.match(text)
+    line_break = _line_break(text)
+    lines = match[2].split(line_break) if match and match[2] else []
+    for key, value in updated.items():
+        lines = _set_key(lines, key, value)
+    block = line_break.join(lines)
+    result = f"{match[1]}{block}{match[3]}{text[match.end() :]}" if match else _fresh(block, text, line_break)
+    if ModelCard(result).data.to_dict() != {**data, **updated}:  # type: ignore[no-untyped-call]
+        raise InputError(
+            f"{path}: the metadata block is written in a way that ckptkit cannot change safely",
+            help=f"set these keys by hand: {', '.join(updated)}",
+        )
+    return result
+
+
+def _our_metadata(data: dict[str, Any], checkpoint: Checkpoint, base_model: str | None) -> dict[str, Any]:
+    present = data.get("tags") or []
+    present = [present] if isinstance(present, str) else list(present)
+    kept = [tag for tag in present if not is_untrue_tag(str(tag), checkpoint)]
+    ours: dict[str, Any] = {"tags": kept + [tag for tag in tags(checkpoint) if tag not in kept]}
+    if "library_name" not in data:
+        ours["library_name"] = "transformers"
+    if base_model is not None:
+        ours["base_model"] = base_model
+    if base_model is not None or data.get("base_model"):
+        ours["base_model_relation"] = "quantized"
+    return ours
+
+
+def _set_key(lines: list[str], key: str, value: Any) -> list[str]:
+    """Replace the lines of one top-level key, or add it at the end."""
+    from huggingface_hub import ModelCardData
+
+    new = ModelCardData(**{key: value}).to_yaml(line_break="\n").split("\n")
+    begin = next((i for i, line in enumerate(lines) if re.match(rf"""["']?{key}["']?\s*:""", line)), None)
+    if begin is None:
+        return [*lines, *new]
+    end = begin + 1
+    while end < len(lines) and re.match(r"\s+\S|-", lines[end]):
+        end += 1
+    return [*lines[:begin], *new, *lines[end:]]
+
+
+def _with_block(text: str) -> str:
+    """The hub library complains on standard error about a card without metadata; give it an empty block."""
+    return text if _FRONT.match(text) else f"---\n{{}}\n---\n{text}"
+
+
+def _fresh(block: str, text: str, line_break: str) -> str:
+    return line_break.join(("---", block, "---", "", text.lstrip()))
+
+
+def _line_break(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"

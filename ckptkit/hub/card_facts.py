@@ -1,0 +1,270 @@
+"""What a model card says about quantization, worked out from the tensors; and claims of a card that they deny.
+
+Nothing here needs the hub library: a local validation may ask for :func:`contradictions`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ckptkit.errors import Fault
+from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
+from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
+from ckptkit.model.scheme import Scheme
+from ckptkit.summary import ignored, summarise
+
+CARD_FILE = "README.md"
+START = "<!-- ckptkit:quantization:start -->"
+END = "<!-- ckptkit:quantization:end -->"
+#: The row that tensors cannot tell; it is kept when a section is written again.
+CONVERTED = "Converted from"
+
+#: Tags of formats: at most the one of the checkpoint's own format can be true.
+FORMAT_TAGS = frozenset({"compressed-tensors", "quark", "modelopt"})
+#: Tags of other quantizations, none of which can be true of an FP8 checkpoint.
+_FOREIGN_TAGS = frozenset(
+    {"awq", "gptq", "gguf", "bitsandbytes", "4-bit", "int4", "int8", "w4a16", "nvfp4", "mxfp4", "mxfp8", "exl2", "hqq"}
+)
+#: Tags of schemes -> whether activations are quantized.
+_SCHEME_TAGS = {"w8a8": True, "w8a16": False}
+
+_FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_ROW = re.compile(r"^\| ([^|]+?) \| (.*?) \|$", re.MULTILINE)
+_PRESET = re.compile(r"""scheme\s*[=:]\s*["']?(FP8_DYNAMIC|FP8_BLOCK|FP8)\b""")
+_IGNORE = re.compile(r"""ignore\s*=\s*\[([^\]]*)\]""")
+_KV_CLAIM = re.compile(r"\b(?:fp8|quantized) kv[- ]cache\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:no|not|without|never|non)\b[^.\n]{0,20}$", re.IGNORECASE)
+
+
+class Hardware(NamedTuple):
+    """What a scheme runs on: kernels that multiply in FP8, and what becomes of it elsewhere."""
+
+    kernels: str
+    elsewhere: str
+
+
+#: Granularity of the weight, and whether activations are quantized -> hardware. Sources: vLLM's FP8 documentation.
+_HARDWARE: Mapping[tuple[str, bool], Hardware] = {
+    ("per-tensor", True): Hardware(
+        "FP8 matrix units with one scale per operand: NVIDIA Ada, Hopper and Blackwell, AMD MI300 and later",
+        "on NVIDIA Ampere vLLM keeps the weights in FP8 and computes in 16 bits (Marlin)",
+    ),
+    ("per-channel", True): Hardware(
+        "FP8 matrix units with row-wise scales (CUTLASS): NVIDIA Ada, Hopper and Blackwell, AMD MI300 and later",
+        "on NVIDIA Ampere vLLM keeps the weights in FP8 and computes in 16 bits (Marlin)",
+    ),
+    ("per-block", True): Hardware(
+        "FP8 matrix units with block scales (DeepGEMM, CUTLASS): NVIDIA Hopper and Blackwell",
+        "Triton kernels serve NVIDIA Ada and AMD MI300",
+    ),
+}
+_WEIGHT_ONLY = Hardware("16-bit matrix units, weights decoded on the way (Marlin): NVIDIA Ampere and later", "")
+
+
+def section(checkpoint: Checkpoint, name: str, converted_from: str | None = None) -> str:
+    """The quantization section of a card, markers included. ``name`` is what to serve: a repository or a path."""
+    table = "\n".join(f"| {key} | {value} |" for key, value in facts(checkpoint, converted_from).items())
+    hardware = "\n".join(f"- {line}" for line in dict.fromkeys(_hardware(checkpoint)))
+    kv_option = " --kv-cache-dtype fp8" if checkpoint.kv_cache and checkpoint.kv_cache.scheme else ""
+    return f"""{START}
+## Quantization
+
+| | |
+|---|---|
+{table}
+
+Kernels and hardware:
+
+{hardware}
+
+Serve with vLLM:
+
+```sh
+vllm serve {name}{kv_option}
+```
+{END}"""
+
+
+def facts(checkpoint: Checkpoint, converted_from: str | None = None) -> dict[str, str]:
+    """The rows of the section's table."""
+    summary = summarise(checkpoint, scales=False)
+    left_alone = ", ".join(f"`{name}`" for name in ignored(checkpoint))
+    rows = {
+        "Scheme": "; ".join(_schemes(checkpoint)),
+        "Weight scales": "; ".join(dict.fromkeys(_scale_words(module) for module in checkpoint.modules.values())),
+        "KV cache": _kv_words(checkpoint),
+        "Not quantized": left_alone or "nothing",
+        "Size": f"{_size(summary.data_bytes)}, {summary.ratio:.2f} of the {_size(summary.original_bytes)} in 16 bits",
+        "Format": f"{checkpoint.format} ({checkpoint.dialect})",
+    }
+    if exporter := _exporter(checkpoint):
+        rows["Made with"] = exporter
+    if converted_from:
+        rows[CONVERTED] = converted_from
+    return {key: value.replace("|", r"\|") for key, value in rows.items()}
+
+
+def tags(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The tags that are true of a checkpoint."""
+    quantized = {scheme.input is not None for scheme in checkpoint.schemes}
+    scheme_tags = [tag for tag, activations in _SCHEME_TAGS.items() if quantized == {activations}]
+    return ("fp8", *scheme_tags, checkpoint.format)
+
+
+def is_untrue_tag(tag: str, checkpoint: Checkpoint) -> bool:
+    """Whether the tensors deny a tag."""
+    word = tag.lower()
+    if word in _FOREIGN_TAGS:
+        return True
+    if word in FORMAT_TAGS:
+        return word != checkpoint.format
+    return word in _SCHEME_TAGS and bool(checkpoint.schemes) and word not in tags(checkpoint)
+
+
+def metadata(text: str) -> dict[str, Any]:
+    """The metadata block of a card; empty when there is none, or none that can be read."""
+    import yaml  # type: ignore[import-untyped]
+
+    match = _FRONT.match(text)
+    try:
+        document = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def own_section(text: str) -> str | None:
+    """The section between the markers."""
+    start, end = text.find(START), text.find(END)
+    return text[start : end + len(END)] if 0 <= start < end else None
+
+
+def served_name(section_text: str) -> str | None:
+    """The name that a section tells people to serve."""
+    match = re.search(r"^vllm serve (\S+)", section_text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def section_rows(section_text: str) -> dict[str, str]:
+    """The table of a section."""
+    return {key.strip(): value.strip() for key, value in _ROW.findall(section_text) if not set(key) <= set("- ")}
+
+
+def contradictions(checkpoint: Checkpoint, text: str) -> list[Fault]:
+    """Every claim of a card that the tensors deny: tags, scheme, KV cache, ignored layers, and our own section.
+
+    Only claims that can be told from prose with certainty count: metadata, the section between our markers, the
+    names of presets and ignore lists of a recipe, and the words "FP8 KV cache".
+    """
+    return [*_metadata_faults(checkpoint, text), *_section_faults(checkpoint, text), *_prose_faults(checkpoint, text)]
+
+
+def _metadata_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
+    found = metadata(text)
+    claimed = found.get("tags")
+    for tag in claimed if isinstance(claimed, list) else ():
+        if is_untrue_tag(str(tag), checkpoint):
+            yield _fault(
+                "card-tag", f"the tag {tag!r} is not true of the tensors", ", ".join(tags(checkpoint)), str(tag)
+            )
+    relation = found.get("base_model_relation")
+    if relation not in (None, "quantized"):
+        yield _fault("card-relation", "the card does not call the checkpoint quantized", "quantized", str(relation))
+
+
+def _section_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
+    own = own_section(text)
+    if own is None:
+        return
+    claimed = section_rows(own)
+    for key, expected in facts(checkpoint).items():
+        if key in claimed and claimed[key] != expected:
+            yield _fault("card-section", f"the quantization section is out of date: {key}", expected, claimed[key])
+
+
+def _prose_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
+    own = own_section(text)
+    prose = text.replace(own, "") if own else text
+    for preset in dict.fromkeys(_PRESET.findall(prose)):
+        if checkpoint.schemes and not any(_fits(preset, scheme) for scheme in checkpoint.schemes):
+            words = "; ".join(str(scheme) for scheme in checkpoint.schemes)
+            yield _fault("card-scheme", f"the card's recipe says {preset}", words, preset)
+    for listed in _IGNORE.findall(prose):
+        for name in re.findall(r"""["']([^"']+)["']""", listed):
+            if name in checkpoint.modules:
+                yield _fault("card-ignored", f"the card says that {name} is not quantized", "FP8", "ignored", name)
+    if checkpoint.kv_cache is None:
+        claims = (match for match in _KV_CLAIM.finditer(prose) if not _NEGATION.search(prose[: match.start()]))
+        if claim := next(claims, None):
+            yield _fault("card-kv-cache", "the card claims a quantized KV cache", "no KV-cache scales", claim[0])
+
+
+def _fits(preset: str, scheme: Scheme) -> bool:
+    granularity, inputs = scheme.weight.granularity, scheme.input
+    if preset == "FP8_BLOCK":
+        return isinstance(granularity, PerBlock)
+    if preset == "FP8_DYNAMIC":
+        return isinstance(granularity, PerChannel) and inputs is not None and inputs.dynamic
+    return isinstance(granularity, PerTensor) and inputs is not None and not inputs.dynamic
+
+
+def _fault(kind: str, message: str, expected: str, found: str, tensor: str | None = None) -> Fault:
+    help_text = "correct the card; 'ckptkit card' rewrites the section and the tags"
+    return Fault(kind, message, CARD_FILE, tensor, expected, found, help_text)
+
+
+def _schemes(checkpoint: Checkpoint) -> Iterator[str]:
+    for scheme, members in checkpoint.schemes.items():
+        where = f" ({len(members)} modules)" if len(checkpoint.schemes) > 1 else ""
+        yield f"{scheme}{where}"
+
+
+def _scale_words(module: QuantizedModule) -> str:
+    granularity, scale = module.scheme.weight.granularity, module.weight_scale
+    if scale is None:
+        return "missing"
+    shape = str(list(scale.shape))
+    if isinstance(granularity, PerChannel):
+        return f"{scale.dtype} `{'[N, 1]' if len(scale.shape) == 2 else '[N]'}`, one per output row"
+    if isinstance(granularity, PerBlock):
+        rows, columns = granularity.rows, granularity.columns
+        return f"{scale.dtype} `[ceil(N/{rows}), ceil(K/{columns})]`, one per tile of {rows} x {columns}"
+    if isinstance(granularity, PerGroup):
+        return f"{scale.dtype} `[N, ceil(K/{granularity.size})]`, one per {granularity.size} elements of a row"
+    return f"{scale.dtype} `{shape}`, one per weight"
+
+
+def _kv_words(checkpoint: Checkpoint) -> str:
+    cache = checkpoint.kv_cache
+    if cache is None or cache.scheme is None:
+        return "not quantized"
+    scaled = sum(bool(item.stored()) for item in cache.attention)
+    return f"{cache.scheme}, scales stored for {scaled} attention modules"
+
+
+def _hardware(checkpoint: Checkpoint) -> Iterator[str]:
+    for scheme in checkpoint.schemes:
+        found = _HARDWARE.get((scheme.weight.granularity.kind, scheme.input is not None), _WEIGHT_ONLY)
+        yield from (line for line in found if line)
+
+
+def _exporter(checkpoint: Checkpoint) -> str:
+    """The tool that wrote the config, when the config says so."""
+    version = checkpoint.raw.get("version") or checkpoint.raw.get("quark_version")
+    tool = {"quark": "AMD Quark"}.get(checkpoint.format, checkpoint.format)
+    return f"{tool} {version}" if isinstance(version, str) and version else ""
+
+
+def _size(nbytes: int) -> str:
+    """
+    >>> _size(9_090_000_000), _size(70_000)
+    ('8.47 GiB', '68.4 KiB')
+    """
+    value = float(nbytes)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} GiB"

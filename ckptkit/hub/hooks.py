@@ -1,0 +1,114 @@
+"""Installing the git pre-push hook, and what it runs.
+
+The hook judges what is pushed, not what lies in the work tree, and before git-lfs sends its first object. A hook
+that was there before (git-lfs has one) is kept beside it and run afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptkit.errors import Fault, OutputError, UsageError
+from ckptkit.hub.git import NO_COMMIT, GitRepository, Published, touches_checkpoint
+from ckptkit.hub.outgoing import errors_in
+
+NAME = "pre-push"
+CHAINED = "pre-push.before-ckptkit"
+_MARK = "# Installed by ckptkit."
+
+_SCRIPT = f"""\
+#!/bin/sh
+{_MARK} 'ckptkit hook uninstall' removes it and puts back the hook that was here before.
+# Refuses to push a broken FP8 checkpoint; runs before git-lfs uploads anything. 'git push --no-verify' skips it.
+refs=$(cat)
+feed() {{ [ -z "$refs" ] || printf '%s\\n' "$refs"; }}
+python=@PYTHON@
+if [ ! -x "$python" ]; then
+    echo "ckptkit is no longer installed at $python: run 'ckptkit hook install' again, or remove $0" >&2
+    exit 1
+fi
+feed | "$python" -m ckptkit hook pre-push "$@" || exit 1
+before="$(dirname "$0")/{CHAINED}"
+if [ -x "$before" ]; then
+    feed | "$before" "$@"
+elif command -v git-lfs >/dev/null 2>&1; then
+    # git-lfs does not install its own hook over another one.
+    feed | git lfs pre-push "$@"
+fi
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a hook found: where, errors, and shards whose content is not on this machine."""
+
+    label: str
+    errors: tuple[Fault, ...]
+    unresolved: tuple[str, ...]
+
+
+def install(path: Path) -> Path:
+    """Put the hook into a clone, keeping an existing one by chaining; the file of the hook."""
+    folder = GitRepository.at(path).hooks()
+    hook, before = folder / NAME, folder / CHAINED
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if hook.exists() and not _is_ours(hook):
+            if before.exists():
+                help_text = f"merge {before} into {hook} by hand, and remove it"
+                raise UsageError("another hook was installed over ours", help=help_text)
+            hook.rename(before)
+        hook.write_text(_SCRIPT.replace("@PYTHON@", shlex.quote(sys.executable)), encoding="utf-8")
+        hook.chmod(hook.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    except OSError as error:
+        raise OutputError(f"{hook} cannot be written: {error.strerror or error}") from error
+    return hook
+
+
+def uninstall(path: Path) -> Path:
+    """Remove the hook from a clone and put back the one that was there before; the file of the hook."""
+    folder = GitRepository.at(path).hooks()
+    hook, before = folder / NAME, folder / CHAINED
+    if not hook.exists() or not _is_ours(hook):
+        raise UsageError(f"{hook} is not a hook of ckptkit", help="there is nothing to uninstall")
+    try:
+        hook.unlink()
+        if before.exists():
+            before.rename(hook)
+    except OSError as error:
+        raise OutputError(f"{hook} cannot be removed: {error.strerror or error}") from error
+    return hook
+
+
+def pre_push(repository: GitRepository, lines: Iterable[str]) -> Iterator[Verdict]:
+    """Judge each ref of a push. A line is ``<local ref> <local commit> <remote ref> <remote commit>``."""
+    for line in lines:
+        parts = line.split()
+        if len(parts) != 4:
+            continue
+        local_ref, local, _, remote = parts
+        if NO_COMMIT.match(local) or not touches_checkpoint(repository.changed(remote, local)):
+            continue
+        yield _verdict(repository.commit(local), local_ref.removeprefix("refs/heads/"))
+
+
+def check_files(files: Iterable[Path]) -> Iterator[Verdict]:
+    """Judge the checkpoints that these files of a work tree belong to, as pre-commit names them."""
+    folders = sorted({file.parent for file in files})
+    for folder in folders:
+        if folder.is_dir():
+            yield _verdict(GitRepository.at(folder).folder(folder), os.path.relpath(folder))
+
+
+def _verdict(published: Published, label: str) -> Verdict:
+    return Verdict(label, tuple(errors_in(published.contents, label)), published.unresolved)
+
+
+def _is_ours(hook: Path) -> bool:
+    return _MARK in hook.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,158 @@
+"""``ckptkit upload``: nothing leaves before the checkpoint has been found sound, and the report goes with it.
+
+The report travels in the description of the commit (of the pull request, with ``create_pr``), not as a file: what
+the Hub serves is then exactly the folder that was checked, and ``validate --expect`` can prove it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckptkit import __version__
+from ckptkit.errors import UploadRefused, UsageError
+from ckptkit.hub.hub_errors import translated
+from ckptkit.rules import engine
+from ckptkit.rules.engine import Report
+from ckptkit.rules.finding import Severity
+from ckptkit.rules.registry import Level
+from ckptkit.storage.container import open_container
+from ckptkit.storage.source import BOOKKEEPING, LocalSource
+
+#: Findings of a forced or imperfect checkpoint that are listed in the description; the rest is counted.
+_LISTED = 30
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """An upload that took place: the commit, the pull request if one was asked for, and what was checked."""
+
+    repo: str
+    commit: str
+    url: str
+    pull_request: str | None
+    revision: str
+    report: Report
+    files: int
+    nbytes: int
+
+    @property
+    def proof(self) -> str:
+        """The location to give to ``validate --expect``."""
+        return f"hf://{self.repo}@{self.commit}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "repo": self.repo,
+            "commit": self.commit,
+            "url": self.url,
+            "pull_request": self.pull_request,
+            "revision": self.revision,
+            "files": self.files,
+            "bytes": self.nbytes,
+            "location": self.proof,
+        }
+
+
+def upload(
+    path: Path,
+    repo: str,
+    *,
+    create_pr: bool = False,
+    private: bool | None = None,
+    revision: str | None = None,
+    message: str | None = None,
+    force: str | None = None,
+) -> Uploaded:
+    """Validate a checkpoint and upload its folder; the repository and the branch are made if they do not exist.
+
+    Raises UploadRefused, before anything is sent, when a rule finds an error and ``force`` gives no reason to
+    upload all the same; RemoteError when the Hub refuses. An interrupted upload is taken up by calling again.
+    """
+    _check_request(repo, create_pr, revision, force)
+    source = LocalSource(path)
+    report = engine.run(engine.examine(open_container(source)), Level.SCALES)
+    errors = [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
+    if errors and force is None:
+        count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
+        raise UploadRefused(
+            f"{path}: the checkpoint is broken ({count}); nothing was sent",
+            faults=errors,
+            help="mend it, or give '--force REASON'; the reason is written into the commit",
+        )
+    entries = source.files()
+    with translated(f"upload to {repo}"):
+        commit = _send(path, repo, create_pr, private, revision, _title(report, message, force), description(report))
+    return Uploaded(
+        repo=repo,
+        commit=str(commit.oid),
+        url=str(commit.commit_url),
+        pull_request=commit.pr_url,
+        revision=commit.pr_revision or revision or "main",
+        report=report,
+        files=len(entries),
+        nbytes=sum(entry.size for entry in entries),
+    )
+
+
+def _check_request(repo: str, create_pr: bool, revision: str | None, force: str | None) -> None:
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise UsageError(f"{repo!r} is not the name of a repository", help="write org/repo")
+    if create_pr and revision not in (None, "main"):
+        raise UsageError("a pull request is always against main", help="drop --revision, or drop --create-pr")
+    if force is not None and not force.strip():
+        raise UsageError("--force needs a reason", help="say in a few words why a broken checkpoint is uploaded")
+
+
+def _send(
+    path: Path, repo: str, create_pr: bool, private: bool | None, revision: str | None, title: str, text: str
+) -> Any:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    api = HfApi(library_name="ckptkit", library_version=__version__)
+    api.create_repo(repo, private=private, exist_ok=True)
+    if revision is not None and not create_pr:
+        try:
+            api.repo_info(repo, revision=revision)
+        except RevisionNotFoundError:
+            api.create_branch(repo, branch=revision, exist_ok=True)
+    # With its Xet storage (the default) the hub library itself uploads folders of any size piece by piece, commits
+    # in batches and resumes; there is no other method for large folders any more.
+    return api.upload_folder(
+        repo_id=repo,
+        folder_path=path,
+        commit_message=title,
+        commit_description=text,
+        revision=revision,
+        create_pr=create_pr,
+        ignore_patterns=[pattern for name in sorted(BOOKKEEPING) for pattern in (f"{name}/*", f"*/{name}/*")],
+    )
+
+
+def _title(report: Report, message: str | None, force: str | None) -> str:
+    title = message or f"Upload {report.format or 'unrecognised'} checkpoint with ckptkit"
+    if force is None:
+        return title
+    return f"{title} [forced: {' '.join(force.split())[:_LONGEST_REASON]}]"
+
+
+def description(report: Report) -> str:
+    """The report for a commit or a pull request: one line for people, then the document for programs."""
+    counts = ", ".join(f"{count} {severity}" for severity, count in report.counts.items())
+    what = f"{report.format} ({report.dialect})" if report.format else "unknown format"
+    document = {
+        "ckptkit": __version__,
+        "format": report.format,
+        "dialect": report.dialect,
+        "level": report.level.name.lower(),
+        "shards": report.shards,
+        "tensors": report.tensors,
+        "counts": report.counts,
+        "findings": [finding.to_json() for finding in report.findings[:_LISTED]],
+    }
+    line = f"Checked by ckptkit {__version__} before upload, at level {report.level.name.lower()}: {what}, {counts}."
+    return f"{line}\n\n```json\n{json.dumps(document, indent=2, ensure_ascii=False)}\n```\n"

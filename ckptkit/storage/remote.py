@@ -1,0 +1,301 @@
+"""Checkpoints elsewhere: a repository on the Hub, or any URL that fsspec can read.
+
+Only what is asked for is fetched. A validator asks for headers, index and config, and at level ``scales`` for the
+byte ranges of the scale tensors, so that a checkpoint of many gigabytes is judged with a few requests. A revision
+is resolved to a commit once; every later read is of that commit, whatever is pushed meanwhile.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError
+from ckptkit.storage.hub_http import HubHttp, transport_error
+from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source
+from ckptkit.storage.traffic import Meter, Traffic
+
+HUB_SCHEME = "hf://"
+
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_REPO = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+#: What may follow ``@``: a pull request or conversion ref, which holds slashes, or one path segment.
+_REVISION = r"refs/pr/\d+|refs/convert/[\w.-]+|[^/@]+"
+_LOCATION = re.compile(rf"(?:models/)?(?P<repo>{_REPO})(?:@(?P<revision>{_REVISION}))?(?:/(?P<folder>.+?))?/*")
+_WEB = re.compile(
+    rf"https://(?:huggingface\.co|hf\.co)/(?P<repo>{_REPO})(?:/tree/(?P<revision>{_REVISION})(?:/(?P<folder>.+?))?)?/*"
+)
+_BARE = re.compile(rf"(?P<repo>{_REPO})(?:@(?P<revision>{_REVISION}))?")
+
+#: Holes up to this size between two scales are fetched along with them: a request costs more than 16 KiB.
+GAP = 1 << 14
+WORKERS = 8
+#: Whole files up to this size (config, index) go through the hub library's cache.
+_CACHED_SIZE = 64 << 20
+
+
+@dataclass(frozen=True)
+class HubLocation:
+    """A folder of a model repository on the Hub, at a revision (None: the default branch)."""
+
+    repo: str
+    revision: str | None = None
+    folder: str = ""
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{HUB_SCHEME}{self.repo}{revision}" + (f"/{self.folder}" if self.folder else "")
+
+
+def hub_location(text: str) -> HubLocation | None:
+    """Read ``hf://org/repo[@revision][/subfolder]``, ``org/repo[@revision]`` or the address of a repository's page.
+
+    None when it is none of these.
+
+    A revision with slashes is written with ``%2F``, except for ``refs/pr/N``.
+
+    >>> hub_location("hf://org/repo@refs/pr/3/sub/folder")
+    HubLocation(repo='org/repo', revision='refs/pr/3', folder='sub/folder')
+    >>> hub_location("org/repo"), hub_location("./org/repo"), hub_location("s3://bucket/folder")
+    (HubLocation(repo='org/repo', revision=None, folder=''), None, None)
+    """
+    if text.startswith(HUB_SCHEME):
+        body = text[len(HUB_SCHEME) :]
+        match = _LOCATION.fullmatch(body)
+        if match is None or body.startswith(("datasets/", "spaces/", "kernels/", "buckets/")):
+            raise UsageError(
+                f"{text} is not a model repository", help=f"write {HUB_SCHEME}org/repo[@revision][/subfolder]"
+            )
+    else:
+        match = _BARE.fullmatch(text) or _WEB.fullmatch(text)
+        if match is None:
+            return None
+    revision = match["revision"]
+    folder = (match.groupdict().get("folder") or "").strip("/")
+    return HubLocation(match["repo"], revision.replace("%2F", "/") if revision else None, folder)
+
+
+def open_remote(text: str) -> Source | None:
+    """The source that a URL or a repository name stands for, or None when ``text`` can only be a local path."""
+    location = hub_location(text)
+    if location is not None:
+        return open_hub(location, bare="://" not in text)
+    if _SCHEME.match(text):
+        from ckptkit.storage.fsspec_source import FsspecSource
+
+        return FsspecSource(text)
+    return None
+
+
+def open_hub(location: HubLocation, *, bare: bool = False) -> Source:
+    """A repository on the Hub; in the hub library's offline mode, what its cache holds of it.
+
+    ``bare`` says that the user gave a name without ``hf://``, which may have been meant as a path.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return _cached_snapshot(location)
+    return HubSource(location, bare=bare)
+
+
+def _cached_snapshot(location: HubLocation) -> Source:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(location.repo, revision=location.revision, local_files_only=True)
+    except (OSError, ValueError):
+        message = f"{location}: the hub library is in offline mode, and its cache does not hold this repository"
+        raise RemoteError(message, help="unset HF_HUB_OFFLINE") from None
+    return LocalSource(Path(folder) / location.folder)
+
+
+class HubSource:
+    """A folder of a model repository, pinned to one commit."""
+
+    gap = GAP
+    workers = WORKERS
+
+    def __init__(self, location: HubLocation, *, bare: bool = False) -> None:
+        from huggingface_hub import HfApi
+
+        self.location = location
+        self._bare = bare
+        self._endpoint = str(HfApi().endpoint).rstrip("/")
+        self._meter = Meter()
+        self._http = HubHttp(str(location), self._meter, self._explain)
+        self.commit = self._resolve()
+        self._http.label = self.label
+        self._faults: list[Fault] = []
+        #: File name -> sha256 of LFS files, or the git blob id of the others, as the repository lists them.
+        self.sha256: dict[str, str] = {}
+        self.blob_ids: dict[str, str] = {}
+        self._entries = tuple(sorted(self._list()))
+
+    @property
+    def label(self) -> str:
+        return str(HubLocation(self.location.repo, self.commit, self.location.folder))
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has been asked of the Hub so far."""
+        return self._meter.traffic
+
+    def files(self) -> tuple[FileEntry, ...]:
+        return self._entries
+
+    def faults(self) -> tuple[Fault, ...]:
+        return tuple(self._faults)
+
+    def local_path(self, name: str) -> Path | None:
+        """The file in the hub library's cache, when somebody has downloaded it before."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.location.repo, self._path(name), revision=self.commit)
+        return Path(found) if isinstance(found, str) else None
+
+    def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        size = self._sizes.get(name)
+        if size is None:
+            raise RemoteError(f"{self.label}: there is no file {name}")
+        count = size - start if nbytes is None else min(nbytes, size - start)
+        path = self.local_path(name)
+        if path is None and nbytes is None and start == 0 and size <= _CACHED_SIZE:
+            path = self._download(name, size)
+        if path is None:
+            return self._http.read(self.url(name), name, start, count, size)
+        try:
+            with open(path, "rb") as file:
+                file.seek(start)
+                return file.read(count)
+        except OSError as error:
+            raise RemoteError(f"{path} cannot be read: {error.strerror or error}") from error
+
+    def etag(self, name: str) -> str:
+        """The hash with which the Hub serves a file: its sha256 if it is in LFS, else its git blob id."""
+        return self._http.etag(self.url(name), name)
+
+    def url(self, name: str) -> str:
+        """The address that serves a file at this commit."""
+        return f"{self._endpoint}/{self.location.repo}/resolve/{self.commit}/{quote(self._path(name))}"
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {entry.name: entry.size for entry in self._entries}
+
+    def _path(self, name: str) -> str:
+        return f"{self.location.folder}/{name}" if self.location.folder else name
+
+    def _resolve(self) -> str:
+        revision = quote(self.location.revision or "main", safe="")
+        url = f"{self._endpoint}/api/models/{self.location.repo}/revision/{revision}?expand=sha"
+        document, _ = self._http.document(url, "the repository's description")
+        commit = document.get("sha") if isinstance(document, dict) else None
+        if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+            raise RemoteError(f"{self.location}: the Hub names no commit", help="is HF_ENDPOINT a Hub?")
+        return commit
+
+    def _list(self) -> list[FileEntry]:
+        folder = f"/{quote(self.location.folder, safe='')}" if self.location.folder else ""
+        url: str | None = (
+            f"{self._endpoint}/api/models/{self.location.repo}/tree/{self.commit}{folder}?recursive=true&expand=false"
+        )
+        prefix = f"{self.location.folder}/" if self.location.folder else ""
+        entries = []
+        while url:
+            page, url = self._http.document(url, "the list of files")
+            try:
+                files = [item for item in page if item["type"] == "file"]
+                for item in files:
+                    name, size = str(item["path"]).removeprefix(prefix), int(item["size"])
+                    if not self._acceptable(name):
+                        continue
+                    entries.append(FileEntry(name, size))
+                    if item.get("lfs"):
+                        self.sha256[name] = str(item["lfs"]["oid"])
+                    else:
+                        self.blob_ids[name] = str(item["oid"])
+            except (KeyError, TypeError, ValueError):
+                message = f"{self.label}: the Hub's list of files cannot be understood"
+                raise RemoteError(message, help="is HF_ENDPOINT the address of a Hub?") from None
+        return entries
+
+    def _acceptable(self, name: str) -> bool:
+        fault = name_fault(name)
+        if fault is not None:
+            self._faults.append(fault)
+        return fault is None and not BOOKKEEPING.intersection(PurePosixPath(name).parts)
+
+    def _download(self, name: str, size: int) -> Path | None:
+        """Fetch a whole file into the hub library's cache; None when that fails, or there is no cache.
+
+        The library waits as long as a server asks it to, so the server is tried out first, with our patience.
+        """
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        self.etag(name)
+        try:
+            path = hf_hub_download(
+                self.location.repo, self._path(name), revision=self.commit, **_without_bar(hf_hub_download)
+            )
+        except HfHubHTTPError as error:
+            raise self._explain(name, error.response) from None
+        except (OSError, ValueError, transport_error()):
+            return None
+        self._meter.count(requests=2, nbytes=size)
+        return Path(path)
+
+    def _explain(self, what: str, response: Any) -> CkptkitError:
+        """An answer of status 4xx in words, with what to do about it."""
+        where, status = str(self.location), response.status_code
+        code = response.headers.get("x-error-code", "")
+        said = str(response.headers.get("x-error-message", ""))[:200]
+        page = f"{self._endpoint}/{self.location.repo}"
+        if code == "GatedRepo":
+            return RemoteError(
+                f"{where}: the repository is gated", help=f"accept its conditions at {page}, then run 'hf auth login'"
+            )
+        if code == "RevisionNotFound":
+            message = f"{where}: the repository has no revision {self.location.revision or 'main'!r}"
+            return RemoteError(message, help=f"its branches and tags are listed at {page}/tree/main")
+        if code == "EntryNotFound" or (status == 404 and code != "RepoNotFound" and hasattr(self, "commit")):
+            return RemoteError(f"{where}: the repository has no {what}", help=f"its files: {page}/tree/main")
+        if "Invalid credentials" in said or "Invalid username or password" in said:
+            return RemoteError(f"{where}: the Hub does not accept your token", help="run 'hf auth login' again")
+        if status in (401, 404):
+            place = f"no folder {self.location.repo} here, and " if self._bare else ""
+            return RemoteError(
+                f"{where}: {place}no such repository on the Hub, or it is private",
+                help="check the name; for a private repository run 'hf auth login' first",
+            )
+        if status == 403:
+            reason = f": {said}" if said else ""
+            message = f"{where}: access to {what} is refused{reason}"
+            return RemoteError(message, help="check the permissions of your token with 'hf auth whoami'")
+        return RemoteError(f"{where}: the Hub answers {what} with status {status}", help=said or None)
+
+
+def name_fault(name: str) -> Fault | None:
+    """The fault of a remote file name that would leave the folder it is written to, if it has one."""
+    parts = name.split("/")
+    if name and not any(part in ("", ".", "..") for part in parts) and "\\" not in name and "\0" not in name:
+        return None
+    return Fault("outside-folder", "a file name that leaves the checkpoint folder", repr(name))
+
+
+def _without_bar(download: Callable[..., Any]) -> dict[str, Any]:
+    """The argument that keeps a download from drawing a bar, where the hub library has it: a config is too small."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    class Silent(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+
+    return {"tqdm_class": Silent} if "tqdm_class" in inspect.signature(download).parameters else {}

@@ -1,0 +1,1 @@
+"""The Hub: remote reading, guarded uploads, hooks, cards; everything against a Hub on loopback."""

@@ -1,0 +1,221 @@
+"""Model cards: what is written, what stays, and claims that the tensors deny."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from ckptkit.errors import CkptkitError
+from ckptkit.hub.card import contradictions, make, write
+from ckptkit.hub.card_facts import END, START, facts, own_section
+from tests.hub.conftest import REAL, Run
+
+LLAMA = REAL / "llama"
+
+
+def folder_with(tmp_path: Path, fixture: str, card: str | None = None) -> Path:
+    folder = tmp_path / "model"
+    shutil.copytree(REAL / fixture, folder)
+    if card is not None:
+        (folder / "README.md").write_bytes(card.encode())
+    return folder
+
+
+def card_of(folder: Path, **options: str) -> str:
+    card = make(ckptkit.open(folder), folder, **options)  # type: ignore[arg-type]
+    write(card)
+    assert (folder / "README.md").read_bytes().decode() == card.after
+    again = make(ckptkit.open(folder), folder)
+    assert not again.changed, "a second run must change nothing"
+    return card.after
+
+
+#: Exports that hold no FP8 weights, and that ckptkit therefore does not open.
+UNREADABLE = {"llama/bf16", "llama/quark-fp8-fake"}
+FOLDERS = {path.parent.relative_to(REAL).as_posix() for path in REAL.glob("*/*/config.json")}
+
+
+@pytest.mark.parametrize("fixture", sorted(FOLDERS - UNREADABLE))
+def test_every_export_has_a_card_that_it_does_not_contradict(fixture: str, tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, fixture)
+    checkpoint = ckptkit.open(folder)
+    text = card_of(folder)
+    assert contradictions(checkpoint, text) == []
+
+
+@pytest.mark.parametrize(
+    ("fixture", "rows"),
+    [
+        (
+            "llama/quark-fp8-kv",
+            {
+                "Scheme": "W8A8 FP8, static per-tensor weights, static per-tensor activations",
+                "Weight scales": "BF16 `[]`, one per weight",
+                "KV cache": "FP8 KV cache, static per-tensor, scales stored for 2 attention modules",
+                "Not quantized": "`lm_head`",
+                "Format": "quark (native)",
+            },
+        ),
+        (
+            "llama/llmcompressor-dynamic",
+            {
+                "Scheme": "W8A8 FP8, static per-channel weights, dynamic per-token activations",
+                "Weight scales": "BF16 `[N, 1]`, one per output row",
+                "KV cache": "not quantized",
+                "Made with": "compressed-tensors 0.19.0",
+            },
+        ),
+        (
+            "llama-block-ragged/llmcompressor-block",
+            {"Weight scales": "BF16 `[ceil(N/128), ceil(K/128)]`, one per tile of 128 x 128"},
+        ),
+    ],
+)
+def test_facts(fixture: str, rows: dict[str, str]) -> None:
+    found = facts(ckptkit.open(REAL / fixture))
+    assert {key: found[key] for key in rows} == rows
+
+
+def test_a_new_card(tmp_path: Path) -> None:
+    text = card_of(
+        folder_with(tmp_path, "llama/llmcompressor-fp8-kv"),
+        name="org/model-FP8",
+        base_model="org/model",
+        converted_from="org/model-quark",
+    )
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(text).data
+    assert data.base_model == "org/model"
+    assert data["base_model_relation"] == "quantized"
+    assert data.tags == ["fp8", "w8a8", "compressed-tensors"]
+    assert "vllm serve org/model-FP8 --kv-cache-dtype fp8" in text
+    assert "| Converted from | org/model-quark |" in text
+
+
+USERS_CARD = """\
+---
+# our own comment
+license: apache-2.0
+tags:
+- llama   # kept
+- quark
+language: [en, de]
+custom:
+    deep:  {a: 1,   b: null}
+base_model: org/base
+model-index: []
+---
+
+# My model
+
+Text of mine, with a table:
+
+| a | b |
+|---|---|
+| 1 | 2 |
+"""
+
+
+def test_the_users_text_and_metadata_stay(tmp_path: Path) -> None:
+    text = card_of(folder_with(tmp_path, "llama/llmcompressor-dynamic", USERS_CARD))
+    block, _, body = text.partition("---\n\n# My model")
+    old_body = USERS_CARD.partition("---\n\n# My model")[2]
+    assert body.startswith(old_body)
+    for line in ("# our own comment", "license: apache-2.0", "language: [en, de]", "    deep:  {a: 1,   b: null}"):
+        assert line in block
+    assert "- llama" in block
+    assert "- quark" not in block
+    assert "base_model_relation: quantized" in block
+
+
+def test_only_the_section_is_replaced(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "llama/llmcompressor-dynamic", USERS_CARD)
+    text = card_of(folder, name="org/model")
+    (folder / "README.md").write_text(text + "\nMore text below.\n")
+    for file in (LLAMA / "llmcompressor-fp8-kv").iterdir():
+        shutil.copy(file, folder)
+    changed = card_of(folder)
+    assert changed.endswith(f"{END}\n\nMore text below.\n")
+    assert "static per-tensor activations" in changed
+    assert "vllm serve org/model --kv" in changed
+    assert changed.count(START) == changed.count(END) == 1
+
+
+def test_line_breaks_of_windows_stay(tmp_path: Path) -> None:
+    text = card_of(folder_with(tmp_path, "llama/quark-ptpc", USERS_CARD.replace("\n", "\r\n")))
+    assert "\n" not in text.replace("\r\n", "")
+
+
+@pytest.mark.parametrize("card", ["", "just text", "---\n---\n# empty block\n", f"{START}\nold\n{END}\n"])
+def test_cards_of_all_kinds(tmp_path: Path, card: str) -> None:
+    text = card_of(folder_with(tmp_path, "llama/quark-ptpc", card))
+    assert text.startswith("---\n")
+    assert own_section(text)
+
+
+@pytest.mark.parametrize("card", ["---\n[: not yaml\n---\n", "---\n- a list\n---\n", f"{START}\nno end\n"])
+def test_cards_that_cannot_be_changed_are_refused(tmp_path: Path, card: str) -> None:
+    folder = folder_with(tmp_path, "llama/quark-ptpc", card)
+    with pytest.raises(CkptkitError):
+        make(ckptkit.open(folder), folder)
+
+
+# -- contradictions --------------------------------------------------------------------------------------------------
+
+DYNAMIC, STATIC_KV = "llmcompressor-dynamic", "llmcompressor-fp8-kv"
+
+
+@pytest.mark.parametrize(
+    ("fixture", "card", "kinds"),
+    [
+        (DYNAMIC, "---\ntags: [quark]\n---\n", ["card-tag"]),
+        (DYNAMIC, "---\ntags: [fp8, compressed-tensors, W8A8, llama]\n---\n", []),
+        (DYNAMIC, "---\ntags: [int4, awq]\n---\n", ["card-tag", "card-tag"]),
+        ("llmcompressor-weight-only", "---\ntags: [w8a8]\n---\n", ["card-tag"]),
+        (DYNAMIC, "---\nbase_model: a/b\nbase_model_relation: finetune\n---\n", ["card-relation"]),
+        (DYNAMIC, "---\nbase_model: a/b\nbase_model_relation: quantized\n---\n", []),
+        (DYNAMIC, 'recipe = QuantizationModifier(targets="Linear", scheme="FP8", ignore=["lm_head"])', ["card-scheme"]),
+        (DYNAMIC, 'recipe = QuantizationModifier(scheme="FP8_DYNAMIC", ignore=["lm_head"])', []),
+        (STATIC_KV, 'QuantizationModifier(scheme="FP8_BLOCK")', ["card-scheme"]),
+        (STATIC_KV, 'QuantizationModifier(scheme="FP8")', []),
+        (STATIC_KV, "Comes with an FP8 KV cache.", []),
+        (DYNAMIC, "Comes with an FP8 KV cache.", ["card-kv-cache"]),
+        (DYNAMIC, "There is no FP8 KV cache in this one.", []),
+        (DYNAMIC, 'ignore=["lm_head", "model.layers.0.mlp.up_proj"]', ["card-ignored"]),
+        (DYNAMIC, "---\ntags: 3\n---\n", []),
+        (DYNAMIC, "---\n: broken\n---\n", []),
+    ],
+)
+def test_claims_against_tensors(fixture: str, card: str, kinds: list[str]) -> None:
+    faults = contradictions(ckptkit.open(LLAMA / fixture), card)
+    assert [fault.kind for fault in faults] == kinds
+    assert all(fault.help and fault.found for fault in faults)
+
+
+def test_a_card_that_was_copied_along_is_noticed(tmp_path: Path) -> None:
+    text = card_of(folder_with(tmp_path, f"llama/{STATIC_KV}"))
+    found = {fault.message for fault in contradictions(ckptkit.open(LLAMA / DYNAMIC), text)}
+    for row in ("Scheme", "KV cache", "Weight scales"):
+        assert f"the quantization section is out of date: {row}" in found
+
+
+def test_a_card_is_written_into_a_local_folder(tmp_path: Path) -> None:
+    checkpoint = ckptkit.open(LLAMA / DYNAMIC)
+    with pytest.raises(CkptkitError, match="not a folder on this machine"):
+        make(checkpoint, tmp_path / "org" / "model")
+
+
+def test_the_command_line(run: Run, tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "llama/quark-ptpc")
+    done = run("ckptkit", "card", folder, "--check")
+    assert done.returncode == 1
+    done = run("ckptkit", "card", folder, "--print")
+    assert START in done.stdout
+    assert not (folder / "README.md").exists()
+    assert "written" in run("ckptkit", "card", folder, "--base-model", "org/model").stdout
+    assert "unchanged" in run("ckptkit", "card", folder).stdout
+    assert run("ckptkit", "card", folder, "--check").returncode == 0
