@@ -25,7 +25,7 @@ demo: $(STAMP)
 
 ## The test suite; no network, no torch.
 test: $(STAMP)
-	$(BIN)/python -m pytest tests ckptkit --ignore=tests/interop -n 2
+	$(BIN)/python -m pytest tests ckptkit --ignore=tests/interop --ignore=tests/kernels -n 2
 
 ## Types, lint, layout; generated files against the code that generates them.
 quality: $(STAMP)
@@ -43,6 +43,7 @@ style: $(STAMP)
 interop: $(STAMP)
 	$(BIN)/python tests/interop/environments.py --all
 	$(BIN)/python -m fixtures.build --check
+	PYTHONPATH=. $$($(BIN)/python tests/interop/environments.py kernels) -m pytest tests/kernels -p no:cacheprovider
 	$(BIN)/python -m pytest tests/interop
 
 bench: $(STAMP)

@@ -51,7 +51,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return call
 
 
-def run_process(*arguments: str | Path, code: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_process(
+    *arguments: str | Path, code: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run ``python -m ckptkit ARGUMENTS``, or ``python -c CODE``, in a process of its own."""
     command = [sys.executable, *(["-c", code] if code else ["-m", "ckptkit"]), *map(str, arguments)]
     return subprocess.run(

@@ -1,0 +1,218 @@
+"""``ckptkit validate``: exit codes, selection, settings, formats, fixes, and the JSON contract."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from ckptkit import schema
+from tests.fixes.workbench import Bench
+
+from .conftest import REAL, Run, run_process
+
+CLEAN = REAL / "llama" / "quark-ptpc"
+NOTES = REAL / "llama" / "llmcompressor-dynamic"
+BROKEN = REAL / "llama" / "quark-fp8-file2file"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but those that a test writes."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Scales in the wrong rank, and the head missing from the skip list."""
+    bench = Bench("llama/llmcompressor-dynamic")
+    bench.reshape(r".*\.weight_scale", lambda shape: shape[:1])
+    bench.block["ignore"] = []
+    return bench.write(tmp_path / "damaged")
+
+
+def test_exit_codes(run: Run, tmp_path: Path) -> None:
+    assert run("validate", CLEAN).code == 0
+    assert run("validate", NOTES).code == 0, "notes are not findings that fail"
+    assert run("validate", BROKEN).code == 1
+    assert run("validate", CLEAN, BROKEN).code == 1
+    assert run("validate", tmp_path / "nowhere").code == 2
+    assert run("validate", CLEAN, "--level", "deep").code == 2
+
+
+def test_one_of_several_that_cannot_be_read_does_not_hide_the_others(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = run("validate", tmp_path / "empty", BROKEN)
+    assert outcome.code == 2
+    assert "no safetensors files" in outcome.err and "CK621" in outcome.out
+
+
+def test_a_scale_that_was_cut_off_is_a_finding_and_not_a_failure(run: Run, tmp_path: Path) -> None:
+    bench = Bench("llama/quark-ptpc")
+    (tensors,) = bench.shards.values()
+    last = next(name for name in tensors if name.endswith(".weight_scale"))
+    tensors[last] = tensors.pop(last)
+    folder = bench.write(tmp_path / "cut")
+    shard = folder / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    document = run("validate", folder, "--json").json
+    assert "CK102" in {finding["code"] for finding in document["findings"]}
+
+
+def test_selection_by_prefix(run: Run) -> None:
+    assert run("validate", BROKEN, "--select", "CK1").code == 0
+    assert run("validate", BROKEN, "--ignore", "CK621").code == 0
+    chosen = run("validate", BROKEN, "--select", "CK110", "--extend-select", "CK111", "--json").json
+    assert {finding["code"] for finding in chosen["findings"]} == {"CK110", "CK111"}
+    assert run("validate", BROKEN, "--select", "CK110,CK111", "--json").json == chosen
+    assert run("validate", BROKEN, "--select", "XX1").code == 2
+
+
+def test_settings_of_the_project_and_of_the_checkpoint(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.ckptkit]\nselect = ["CK1"]\noutput-format = "concise"\n')
+    outcome = run("validate", BROKEN)
+    assert outcome.code == 0 and outcome.out.splitlines()[-1] == f"{BROKEN}: 2 info"
+    assert run("validate", BROKEN, "--isolated").code == 1
+    assert run("validate", BROKEN, "--select", "CK621").code == 1, "the command line starts afresh"
+    copy = shutil.copytree(BROKEN, tmp_path / "copy")
+    (copy / ".ckptkit.toml").write_text('ignore = ["CK110"]\n')
+    assert run("validate", copy).out.splitlines()[-1] == f"{copy}: 1 info"
+    (copy / ".ckptkit.toml").write_text("fix = true\n")
+    refusal = run("validate", copy)
+    assert refusal.code == 2 and ".ckptkit.toml" in refusal.err and "'fix'" in refusal.err
+
+
+def test_a_settings_file_that_had_a_say_is_named(run: Run, tmp_path: Path) -> None:
+    copy = shutil.copytree(BROKEN, tmp_path / "copy")
+    (copy / ".ckptkit.toml").write_text('ignore = ["CK621"]\n')
+    assert str(copy / ".ckptkit.toml") in run("validate", copy).out
+
+
+@pytest.mark.parametrize("name", ["text", "concise", "json", "sarif", "github", "junit"])
+def test_every_format_prints(run: Run, name: str) -> None:
+    outcome = run("validate", CLEAN, BROKEN, "--output-format", name)
+    assert outcome.code == 1 and "CK621" in outcome.out and outcome.err == ""
+    if name in ("json", "sarif"):
+        json.loads(outcome.out)
+
+
+def test_an_unknown_format_or_engine_is_a_usage_error(run: Run) -> None:
+    assert run("validate", CLEAN, "--output-format", "html").code == 2
+    outcome = run("validate", CLEAN, "--for", "ollama")
+    assert outcome.code == 2 and "vllm" in outcome.err
+
+
+def test_only_what_hits_an_engine(run: Run, damaged: Path) -> None:
+    everything = run("validate", damaged, "--json").json["findings"]
+    for_quark = run("validate", damaged, "--json", "--for", "quark").json["findings"]
+    assert len(for_quark) < len(everything)
+    assert all(finding in everything for finding in for_quark)
+
+
+def test_statistics_and_quiet(run: Run) -> None:
+    lines = run("validate", CLEAN, BROKEN, "--statistics").out.splitlines()
+    assert lines[0].split() == ["14", "CK621", "error", "input-scale-missing"] and "2 checkpoints" in lines[-1]
+    assert run("validate", CLEAN, "--quiet").out == ""
+
+
+def test_tables_are_added(run: Run) -> None:
+    document = run("validate", CLEAN, "--json", "--matrix", "--tp", "1,2", "--skip-list").json
+    assert {"matrix", "skip_lists"} <= document.keys()
+    assert schema.faults("report", document, file="report") == []
+    assert run("validate", CLEAN, "--matrix", "--skip-list").code == 0
+    assert run("validate", CLEAN, "--tp", "1,x").code == 2
+
+
+def test_diff_shows_and_writes_nothing(run: Run, damaged: Path) -> None:
+    before = contents(damaged)
+    outcome = run("validate", damaged, "--diff", "--ignore", "CK619")
+    assert outcome.code == 1 and contents(damaged) == before
+    lines = outcome.out.splitlines()
+    assert f"--- {damaged}/config.json" in lines and '+      "lm_head"' in lines
+    assert len([line for line in lines if line.startswith("CK301 reshape ")]) == 14
+    assert lines[-1] == "would mend 15 findings of 2 rules"
+
+
+def test_fix_in_place(run: Run, damaged: Path) -> None:
+    outcome = run("validate", damaged, "--fix")
+    assert outcome.code == 0 and f"written: {damaged}" in outcome.out
+    assert run("validate", damaged).code == 0
+    assert run("validate", damaged, "--diff").code == 0, "nothing is left to do"
+    assert sorted(path.name for path in damaged.parent.iterdir()) == ["damaged"]
+
+
+def test_fix_first_finishes_what_was_interrupted(run: Run, damaged: Path) -> None:
+    whole = run("validate", damaged, "--fix", "--output", damaged.parent / "whole")
+    assert whole.code == 0
+    leftover = damaged.parent / ".damaged.ckptkit-replace-1-dead"
+    leftover.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(damaged.parent / "whole" / name, leftover)
+    (leftover / ".complete").touch()
+    assert run("validate", damaged, "--fix").code == 0
+    assert not leftover.exists() and contents(damaged) == contents(damaged.parent / "whole")
+
+
+def test_fix_into_a_new_folder(run: Run, damaged: Path, tmp_path: Path) -> None:
+    before = contents(damaged)
+    document = run("validate", damaged, "--fix", "--output", tmp_path / "mended", "--json").json
+    assert contents(damaged) == before
+    assert schema.faults("report", document, file="report") == []
+    assert document["clean"] and document["fixes"]["written"]
+    assert {fix["code"] for fix in document["fixes"]["applied"]} >= {"CK301", "CK605"}
+    assert run("validate", tmp_path / "mended").code == 0
+
+
+def test_only_selected_rules_are_mended(run: Run, damaged: Path) -> None:
+    document = run("validate", damaged, "--fix", "--select", "CK301", "--json").json
+    assert [fix["code"] for fix in document["fixes"]["applied"]] == ["CK301"]
+    assert run("validate", damaged, "--select", "CK605").code == 1
+
+
+def test_unsafe_fixes_are_asked_for(run: Run, tmp_path: Path) -> None:
+    bench = Bench("llama/llmcompressor-fp8-kv")
+    bench.drop(r".*\.[kv]_scale")
+    folder = bench.write(tmp_path / "no-scales")
+    assert run("validate", folder, "--fix", "--select", "CK901").code == 1
+    assert run("validate", folder, "--fix", "--unsafe-fixes", "--select", "CK901").code == 0
+
+
+@pytest.mark.parametrize("arguments", [["--fix", "--diff"], ["--output", "x"], ["--fix", "--output", "x", "second"]])
+def test_contradictions_are_refused(run: Run, arguments: list[str]) -> None:
+    assert run("validate", BROKEN, *arguments).code == 2
+
+
+def test_json_of_every_command_fits_its_schema(run: Run, tmp_path: Path) -> None:
+    made = {
+        "summary": run("inspect", CLEAN, "--json", "--tensors").json,
+        "plan": run("convert", "quark→ct", CLEAN, "--dry-run", "--json").json,
+        "result": run("convert", "quark→ct", CLEAN, tmp_path / "out", "--json").json,
+        "comparison": run("diff", CLEAN, tmp_path / "out", "--json").json,
+        "report": run("validate", CLEAN, BROKEN, "--json").json,
+        "rules": run("rule", "CK301", "--json").json,
+    }
+    for name, document in made.items():
+        assert schema.faults(name, document, file=name) == []
+    assert schema.faults("plan", made["result"]["plan"], file="plan") == []
+
+
+def test_validating_a_small_folder_is_quick_and_light() -> None:
+    code = "import sys, ckptkit.cli.main as m; sys.argv = ['ckptkit', 'validate', sys.argv[1]]\n"
+    code += "try: m.main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'numpy', 'jsonschema', 'huggingface_hub', 'torch', 'tomllib'} & set(sys.modules)))"
+    times = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        outcome = run_process(NOTES, code=code, COLUMNS="100")
+        times.append(time.perf_counter() - begin)
+        assert outcome.stdout.splitlines()[-1] == "[]", outcome.stderr
+    if os.environ.get("CKPTKIT_TIMING"):
+        assert min(times) < 0.25
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
