@@ -1,0 +1,182 @@
+"""``python -m benchmarks.gemm``: the FP8 product on a GPU, against torch, a plain Triton matmul and the roofline.
+
+One command on a machine with an H200: checks the goldens, times every shape, writes ``benchmarks/results/``, the table
+``docs/gemm.md`` and the plot ``docs/gemm.svg``. Without a GPU it times nothing, writes nothing and says so;
+``--rehearse`` then walks the whole harness on tiny shapes in the interpreter.
+
+    python -m benchmarks.gemm --tune                        # check, sweep configs into the H200's table, time, write
+    python -m benchmarks.gemm --goldens full --model none   # only check
+    python -m benchmarks.gemm --docs                        # only rewrite the documents from the newest results
+
+``--output FOLDER`` writes below that folder what would go into the source tree; ``--model`` cuts a run into parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import gemm_report, gemm_tune
+from ckptkit import __version__
+from ckptkit.kernels import bench
+from ckptkit.kernels.build import toolkit
+from ckptkit.kernels.configs import TABLES
+from ckptkit.kernels.golden import cases, check, session
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+
+NO_FIGURE = "No GPU figure exists yet: this machine has no FP8 GPU ({why}), and no results of one are committed."
+
+TOKENS = (1, 16, 64, 256, 1024, 4096, 8192)
+#: (N, K) of the linear layers: fused qkv, output, fused gate and up, down.
+LAYERS = {
+    "Llama-3.1-8B": ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336)),
+    "Llama-3.1-70B": ((10240, 8192), (8192, 8192), (57344, 8192), (8192, 28672)),
+}
+_REHEARSAL = [(1, 64, 128), (40, 64, 128)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, or only its documents."""
+    options = _parse(arguments)
+    if options.docs:
+        return _document()
+    machine = session.find_machine()
+    if machine.gpu is None:
+        if options.rehearse:
+            return _rehearse(machine)
+        print(NO_FIGURE.format(why=machine.why) if newest() is None else f"{newest()} holds figures; no GPU here.")
+        return 0
+    if options.goldens != "none" and not check_goldens(machine, full=options.goldens == "full"):
+        print("the goldens fail: a wrong product is not worth timing")
+        return 1
+    shapes = [(m, n, k) for model in options.model for n, k in LAYERS[model] for m in TOKENS]
+    if not shapes:
+        return 0
+    if options.tune:
+        table = options.output / "nvidia_h200.json" if options.output else TABLES / "nvidia_h200.json"
+        table.parent.mkdir(parents=True, exist_ok=True)
+        gemm_tune.tune(shapes, table, machine.gpu, bench.GraphClock(repetitions=9))
+    document = measure(machine, shapes, bench.GraphClock())
+    results = options.output or RESULTS
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"gemm-{document['date']}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(gemm_report.markdown(document))
+    print(f"results are in {path}")
+    write_documents(path, options.output or DOCS)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gemm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=[*LAYERS, "none"], action="append", help="whose layers; may be repeated")
+    parser.add_argument("--goldens", choices=["small", "full", "none"], default="small", help="what is checked first")
+    parser.add_argument("--tune", action="store_true", help="sweep configs into the H200's table first")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write below this folder only")
+    parser.add_argument("--docs", action="store_true", help="only rewrite the documents from the newest results")
+    parser.add_argument("--rehearse", action="store_true", help="without a GPU: run the harness, keep no number")
+    options = parser.parse_args(arguments)
+    options.model = [model for model in options.model or LAYERS if model != "none"]
+    return options
+
+
+def check_goldens(machine: session.Machine, *, full: bool) -> bool:
+    """The golden check, before anything is timed: whether all is right."""
+    wanted = [case for case in cases.CASES if full or not case.full]
+
+    def show(outcomes: list[check.Outcome]) -> None:
+        for outcome in outcomes:
+            if not outcome.passed:
+                print(f"FAIL {outcome.case} {outcome.variant} {outcome.accumulate} {outcome.dtype}: {outcome.reason}")
+
+    found = check.run_all(wanted, cases.recorded(), machine.device, show)
+    passed = sum(outcome.passed for outcome in found)
+    print(f"goldens: {passed} of {len(found)} runs pass; {session.probe(machine.device)}")
+    return passed == len(found)
+
+
+def measure(machine: session.Machine, shapes: Sequence[tuple[int, int, int]], clock: bench.Clock) -> dict[str, Any]:
+    """Time every shape and say on what."""
+    on_gpu = machine.gpu is not None
+    document: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "ckptkit": __version__,
+        "machine": asdict(machine),
+        "clock": clock.name,
+        "ceilings": bench.ceilings() if on_gpu else None,
+        "state_before": gpu_state() if on_gpu else None,
+        "rows": [],
+    }
+    for shape in shapes:
+        found = bench.measure(shape, clock)
+        print(bench.line(found), flush=True)
+        document["rows"].append(found.to_json())
+        if on_gpu:
+            toolkit().torch.cuda.empty_cache()
+    document["state_after"] = gpu_state() if on_gpu else None
+    return document
+
+
+def gpu_state() -> str | None:
+    """Clocks, power and throttling as the driver reports them; None where it does not."""
+    query = "clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_throttle_reasons.active"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={query}", "--format=csv"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def newest() -> Path | None:
+    """The newest results of a GPU, if there are any."""
+    return max(RESULTS.glob("gemm-*.json"), default=None)
+
+
+def _document() -> int:
+    path = newest()
+    if path is None:
+        print(NO_FIGURE.format(why="only documents were asked for"))
+    else:
+        write_documents(path, DOCS)
+    return 0
+
+
+def write_documents(path: Path, folder: Path) -> None:
+    """The page and the plot of one results file."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gemm.md").write_text(gemm_report.page(document, path.name), encoding="utf-8")
+    (folder / "gemm.svg").write_text(gemm_report.plot(document), encoding="utf-8")
+
+
+def _rehearse(machine: session.Machine) -> int:
+    """Everything but the GPU's clock: contenders, tuning, documents, into a folder that is thrown away."""
+    clock = bench.HostClock()
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "table.json")
+        gemm_tune.tune(_REHEARSAL[:1], table, "rehearsal", clock, gemm_tune.CANDIDATES[:2])
+        results = Path(folder, "gemm-rehearsal.json")
+        results.write_text(json.dumps(measure(machine, _REHEARSAL, clock)), encoding="utf-8")
+        write_documents(results, Path(folder))
+    print("A rehearsal: those are times of Triton's interpreter, kept nowhere.")
+    print(NO_FIGURE.format(why=machine.why))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

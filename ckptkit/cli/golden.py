@@ -1,0 +1,151 @@
+"""``ckptkit golden``: check, record, bench."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ckptkit.cli.options import json_option, print_json
+
+if TYPE_CHECKING:
+    from ckptkit.kernels.golden.session import Machine, Report
+
+
+@click.group("golden")
+def command() -> None:
+    """Run the FP8 kernels against golden outputs: does this machine multiply FP8 checkpoints right?"""
+
+
+@command.command("check")
+@click.argument("path", required=False)
+@click.option("--against", metavar="PATH", help="Another checkpoint, whose layers must give the same bits as PATH's.")
+@click.option("--module", "patterns", multiple=True, metavar="GLOB", help="Layers to run. [default: one per shape]")
+@click.option("--require-gpu", is_flag=True, help="Exit with 2 where there is no GPU with FP8 products.")
+@json_option
+def check(path: str | None, against: str | None, patterns: tuple[str, ...], require_gpu: bool, as_json: bool) -> None:
+    """Compare the kernels with golden outputs, or with PATH the layers of a checkpoint with float64.
+
+    Without a GPU the kernels run in Triton's interpreter on reduced shapes: that checks the kernels' logic and the
+    checkpoint's numbers, not a chip. Exit code 0: all equal. 1: something differs. 2: could not run.
+    """
+    from ckptkit import api
+    from ckptkit.errors import UsageError
+    from ckptkit.kernels.golden import cases, check, checkpoint, session
+
+    if path is None and (against or patterns):
+        raise UsageError("--against and --module are about a checkpoint", help="give its PATH")
+    opened = None if path is None else api.open(path)
+    other = None if against is None else api.open(against)
+    machine = session.find_machine()
+    if not as_json:
+        _show_machine(machine)
+    if require_gpu and machine.gpu is None:
+        raise UsageError(f"no GPU to check: {machine.why}", help="without --require-gpu the interpreter runs instead")
+    report = session.Report(machine, session.probe(machine.device))
+    quiet = as_json
+    if opened is None:
+        wanted = [case for case in cases.CASES if machine.gpu is not None or not case.full]
+        record = cases.recorded()
+        report.outcomes = check.run_all(wanted, record, machine.device, lambda o: None if quiet else _show_cases(o))
+        if not record and not quiet:
+            click.echo("no recorded hashes here (they are in the source tree): compared with the oracle only")
+    else:
+        show = _ignore if quiet else _show_layer
+        report.layers = checkpoint.run_checkpoint(opened, machine.device, patterns, show)
+        if other is not None:
+            report.against = checkpoint.run_checkpoint(other, machine.device, patterns, show)
+            report.differences = checkpoint.compare(report.layers, report.against)
+    print_json(report.to_json()) if as_json else _show_verdict(report)
+    sys.exit(0 if report.passed else 1)
+
+
+@command.command("record")
+@click.option("--output", type=click.Path(path_type=Path), help="The record file. [default: the source tree's]")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if the file would change.")
+def record(output: Path | None, only_check: bool) -> None:
+    """Rebuild the golden hashes from their seeds, with the oracle. Takes minutes and no GPU."""
+    from ckptkit.errors import UsageError
+    from ckptkit.kernels.golden import cases
+
+    path = output or cases.RECORD
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} does not exist", help="give --output: hashes are kept in the source tree only")
+    entries: dict[str, Any] = {}
+    for case in cases.CASES:
+        entries[case.name] = cases.record(case)
+        click.echo(f"{case.name}: {entries[case.name]['inputs'][:16]}")
+    text = cases.document(entries)
+    if only_check:
+        same = path.is_file() and path.read_text(encoding="utf-8") == text
+        click.echo("unchanged" if same else f"{path} would change")
+        sys.exit(0 if same else 1)
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"{len(entries)} cases written to {path}")
+
+
+@command.command("bench")
+@click.option("--shape", "shapes", multiple=True, metavar="M,N,K", help="A shape to time; may be repeated.")
+@json_option
+def bench(shapes: tuple[str, ...], as_json: bool) -> None:
+    """Time the product on this machine's GPU, against torch. Needs a GPU with FP8 products."""
+    from ckptkit.errors import UsageError
+    from ckptkit.kernels import bench
+    from ckptkit.kernels.golden import session
+
+    machine = session.find_machine()
+    if machine.gpu is None:
+        raise UsageError(f"nothing to time: {machine.why}", help="the interpreter's speed says nothing about a GPU")
+    rows = [bench.measure(bench.parse_shape(shape)) for shape in shapes or ("16,4096,4096", "4096,4096,4096")]
+    if as_json:
+        print_json({"machine": asdict(machine), "rows": [row.to_json() for row in rows]})
+        return
+    _show_machine(machine)
+    for row in rows:
+        click.echo(bench.line(row))
+
+
+def _ignore(outcome: Any) -> None:
+    """What a quiet run shows."""
+
+
+def _show_machine(machine: Machine) -> None:
+    if machine.gpu is None:
+        click.echo(f"NO GPU: {machine.why}. Kernels run in Triton's interpreter on the CPU, on reduced shapes:")
+        click.echo("this checks the kernels' logic, not a chip and not a speed.")
+    else:
+        click.echo(f"{machine.gpu} ({machine.architecture}), driver {machine.driver}, CUDA {machine.cuda}")
+    click.echo(f"torch {machine.torch}, triton {machine.triton}, Python {machine.python}")
+
+
+def _show_cases(outcomes: list[Any]) -> None:
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    used = [outcome.errors["used"] for outcome in outcomes if "used" in outcome.errors]
+    norms = f", largest error {max(used):.2f} of what is allowed" if used and not failed else ""
+    verdict = "FAIL" if failed else "pass"
+    click.echo(f"{verdict}  {outcomes[0].case}: {len(outcomes) - len(failed)} of {len(outcomes)} runs{norms}")
+    for outcome in failed:
+        click.echo(f"      {outcome.variant} {outcome.accumulate} {outcome.dtype}: {outcome.reason}")
+
+
+def _show_layer(outcome: Any) -> None:
+    verdict = "skip" if outcome.skipped else "pass" if outcome.passed else "FAIL"
+    size = f" {'x'.join(map(str, outcome.shape))}" if outcome.shape else ""
+    note = outcome.reason or outcome.skipped or (outcome.digest or "")[:16]
+    click.echo(f"{verdict}  {outcome.name}{size}, {outcome.what}: {note}")
+
+
+def _show_verdict(report: Report) -> None:
+    click.echo(f"accumulator: {report.probe}")
+    for difference in report.differences:
+        click.echo(f"FAIL  {difference}")
+    failed = sum(not result.passed for result in report.results) + len(report.differences)
+    skipped = sum(layer.skipped is not None for layer in (*report.layers, *report.against))
+    where = "the interpreter" if report.machine.gpu is None else report.machine.gpu
+    verdict = f"{failed} FAIL" if failed else "all pass"
+    click.echo(
+        f"{len(report.results) - skipped} results on {where}: {verdict}" + (f"; {skipped} skipped" * bool(skipped))
+    )

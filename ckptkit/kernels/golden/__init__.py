@@ -1,0 +1,1 @@
+"""The golden check: does this machine multiply FP8 checkpoints right?"""
