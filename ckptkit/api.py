@@ -92,6 +92,13 @@ def validate(path: PathLike, *, level: Level | None = None) -> Report:
     return engine.run(engine.examine(container), default_level(container.source) if level is None else level)
 
 
+def finish_interrupted_fix(path: PathLike) -> int:
+    """Finish what an interrupted :func:`write_mended` left beside a folder; how many files were moved into place."""
+    from ckptkit.storage.replace import finish_interrupted
+
+    return finish_interrupted(Path(path)) if os.path.isdir(path) else 0
+
+
 def write_mended(mending: Mending, path: PathLike, output: PathLike | None = None) -> bool:
     """Write what :func:`ckptkit.rules.fixes.mend.mend` made of a checkpoint; whether there was anything to write.
 

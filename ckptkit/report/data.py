@@ -1,10 +1,18 @@
-"""Reports as JSON documents."""
+"""Reports, rules and checkpoints as JSON documents, each described by a schema of the same name."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.scheme import Quantization
 from ckptkit.rules.engine import Report
+from ckptkit.rules.registry import Rule
+from ckptkit.storage.payload import TensorRef
+
+if TYPE_CHECKING:
+    from ckptkit.model.granularity import Granularity
 
 
 def report_to_json(report: Report) -> dict[str, Any]:
@@ -19,4 +27,91 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "tensors": report.tensors,
         "counts": report.counts,
         "findings": [finding.to_json() for finding in report.findings],
+        **({"traffic": report.traffic.to_json()} if report.traffic else {}),
     }
+
+
+def rule_to_json(rule: Rule) -> dict[str, Any]:
+    """A rule as described by ``schemas/rules.json``."""
+    return {
+        "code": rule.code,
+        "name": rule.name,
+        "family": rule.family,
+        "severity": rule.severity.value,
+        "level": rule.level.name.lower(),
+        "fix": rule.fix,
+        "since": rule.since,
+        "summary": rule.summary,
+        "documentation": rule.documentation,
+        "engines": [effect.to_json() for effect in rule.effects],
+        "sources": list(rule.sources),
+    }
+
+
+def manifest(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint in canonical words, as described by ``schemas/manifest.json``.
+
+    Two exports of the same model in different formats differ here only in names of scales, shapes and places.
+    """
+    schemes = list(checkpoint.schemes)
+    positions = {scheme: position for position, scheme in enumerate(schemes)}
+    return {
+        "path": checkpoint.container.label,
+        "format": checkpoint.format,
+        "dialect": checkpoint.dialect,
+        "schemes": [
+            {
+                "weight": _quantization(scheme.weight),
+                "input": _quantization(scheme.input),
+                "output": _quantization(scheme.output),
+            }
+            for scheme in schemes
+        ],
+        "modules": [
+            {
+                "name": module.name,
+                "scheme": positions[module.scheme],
+                "weight": _tensor(module.weight),
+                "weight_scale": _tensor(module.weight_scale),
+                "input_scale": _tensor(module.input_scale),
+            }
+            for module in checkpoint.modules.values()
+        ],
+        "kv_cache": _kv_cache(checkpoint),
+        "unquantized": list(checkpoint.unquantized),
+        "declared_only": list(checkpoint.declared_only),
+        "stored_only": [_tensor(tensor) for tensor in checkpoint.stored_only],
+        "fused_experts": list(checkpoint.fused_experts),
+        "orphans": [_tensor(tensor) for tensor in checkpoint.orphans],
+        "foreign": [_tensor(tensor) for tensor in checkpoint.foreign],
+        "plain": [_tensor(tensor) for tensor in checkpoint.plain],
+    }
+
+
+def _kv_cache(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    cache = checkpoint.kv_cache
+    if cache is None:
+        return None
+    return {
+        "scheme": _quantization(cache.scheme.quantization) if cache.scheme else None,
+        "basis": cache.scheme.basis if cache.scheme else None,
+        "attention": [
+            {"module": item.module, **{role: _tensor(tensor) for role, tensor in item.stored().items()}}
+            for item in cache.attention
+        ],
+    }
+
+
+def _quantization(quantization: Quantization | None) -> dict[str, Any] | None:
+    if quantization is None:
+        return None
+    granularity: Granularity = quantization.granularity
+    return {
+        "granularity": {"kind": granularity.kind, **asdict(granularity)},
+        "dynamic": quantization.dynamic,
+        "dtype": quantization.dtype,
+    }
+
+
+def _tensor(tensor: TensorRef | None) -> dict[str, Any] | None:
+    return None if tensor is None else {**tensor._asdict(), "shape": list(tensor.shape)}

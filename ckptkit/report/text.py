@@ -15,14 +15,9 @@ if TYPE_CHECKING:
     from ckptkit.conversion.diff import Comparison
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.finding import Finding
     from ckptkit.storage.payload import TensorRef
+    from ckptkit.storage.traffic import Traffic
     from ckptkit.summary import Summary
-
-_COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
-#: Findings of one rule beyond this many are counted, not shown.
-_SHOWN_PER_RULE = 5
 
 
 @lru_cache(maxsize=2)
@@ -56,6 +51,16 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
+def traffic_words(traffic: Traffic | None) -> str:
+    """What a remote checkpoint cost to read, for the end of a list; nothing for a folder.
+
+    >>> from ckptkit.storage.traffic import Traffic
+    >>> traffic_words(Traffic(9, 150_000))
+    ', 9 requests, 146 KiB fetched'
+    """
+    return f", {plural(traffic.requests, 'request')}, {size(traffic.nbytes)} fetched" if traffic else ""
+
+
 def show_error(error: CkptkitError) -> None:
     """An error on standard error: one sentence, then every fault, then what to do."""
     out = console(stderr=True)
@@ -72,41 +77,6 @@ def _show_fault(out: Console, fault: Fault) -> None:
     place = ": ".join(part for part in (fault.file, fault.tensor) if part)
     out.print(f"  {place}: {fault.message}" if place else f"  {fault.message}", markup=False)
     for label, value in (("expected", fault.expected), ("found", fault.found), ("help", fault.help)):
-        if value:
-            out.print(f"    [dim]{label}:[/] ", end="")
-            out.print(value, markup=False)
-
-
-def show_report(report: Report) -> None:
-    """Findings by rule, then one line that says how it stands."""
-    out = console()
-    by_rule: dict[str, list[Finding]] = {}
-    for finding in report.findings:
-        by_rule.setdefault(finding.code, []).append(finding)
-    for findings in by_rule.values():
-        for finding in findings[:_SHOWN_PER_RULE]:
-            _show_finding(out, finding)
-        if len(findings) > _SHOWN_PER_RULE:
-            out.print(f"  [dim]... and {len(findings) - _SHOWN_PER_RULE} more {findings[0].code}[/]")
-    counts = report.counts
-    what = f"{report.format} ({report.dialect})" if report.format else "unknown format"
-    looked_at = f"{plural(report.shards, 'shard')}, {plural(report.tensors, 'tensor')}, {what}"
-    if not report.findings:
-        out.print(f"[bold green]clean[/]: {report.label} [dim]({looked_at})[/]")
-        return
-    parts = ", ".join(
-        plural(count, name) if name != "info" else f"{count} info" for name, count in counts.items() if count
-    )
-    colour = "green" if report.clean else "red" if counts["error"] else "yellow"
-    out.print(f"[bold {colour}]{parts}[/]: {report.label} [dim]({looked_at})[/]")
-
-
-def _show_finding(out: Console, finding: Finding) -> None:
-    severity = finding.severity.value
-    out.print(f"[{_COLOURS[severity]}]{severity}[/] [bold]{finding.code}[/] ", end="")
-    place = ": ".join(part for part in (finding.file, finding.tensor) if part)
-    out.print(f"{place}: {finding.message}" if place else finding.message, markup=False)
-    for label, value in (("expected", finding.expected), ("found", finding.found), ("help", finding.help)):
         if value:
             out.print(f"    [dim]{label}:[/] ", end="")
             out.print(value, markup=False)
@@ -185,10 +155,10 @@ def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
 def show_result(result: Result) -> None:
     """One line about a conversion that was carried out."""
     total = result.plan.cost.total
-    means = ", ".join(f"{size(count)} by {method}" for method, count in result.moved.items())
+    means = "; ".join(["", *(f"{size(count)} by {method}" for method, count in result.moved.items())])
     rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
     console().print(
-        f"[bold green]written[/]: {result.destination} [dim]({size(total)} in {result.seconds:.2f} s{rate}; {means})[/]"
+        f"[bold green]written[/]: {result.destination} [dim]({size(total)} in {result.seconds:.2f} s{rate}{means})[/]"
     )
 
 
@@ -202,7 +172,7 @@ def show_summary(summary: Summary) -> None:
     )
     out.print(f"  scheme   [bold]{summary.scheme}[/]")
     original = f"{size(summary.original_bytes)} in 16 bits, ratio {summary.ratio:.2f}"
-    where = f"{plural(summary.tensors, 'tensor')} in {plural(summary.shards, 'shard')}"
+    where = f"{plural(summary.tensors, 'tensor')} in {plural(summary.shards, 'shard')}{traffic_words(summary.traffic)}"
     out.print(f"  size     {size(summary.data_bytes)} ({original}), {where}")
     out.print("  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
     for item in summary.scales:
@@ -232,7 +202,11 @@ def show_comparison(comparison: Comparison) -> None:
     compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
     compared += f"{size(comparison.bytes_compared)} compared"
     if comparison.same:
-        out.print(f"[bold green]the same model[/]: every dequantized value is equal [dim]({compared})[/]")
+        proven = "every dequantized value is equal"
+        if comparison.level.name != "FULL":
+            what = "headers and scales" if comparison.level.name == "SCALES" else "headers"
+            proven = f"{what} are equal; the weights were not compared"
+        out.print(f"[bold green]the same model[/]: {proven} [dim]({compared})[/]")
     else:
         out.print(f"[bold red]{plural(len(comparison.differences), 'difference')}[/] [dim]({compared})[/]")
 

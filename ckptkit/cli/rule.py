@@ -1,0 +1,32 @@
+"""``ckptkit rule``."""
+
+from __future__ import annotations
+
+import click
+
+from ckptkit.cli.options import json_option, print_json
+from ckptkit.errors import UsageError
+
+
+@click.command("rule")
+@click.argument("rules", nargs=-1, metavar="[RULE...]")
+@click.option("--all", "show_all", is_flag=True, help="List every rule.")
+@json_option
+def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:
+    """Explain a RULE, given by code or name: what it checks, why it hurts, whom, and how to mend it."""
+    from ckptkit.report import rule_text
+    from ckptkit.report.data import rule_to_json
+    from ckptkit.rules import registry
+
+    if show_all == bool(rules):
+        raise UsageError("give the codes of rules, or --all", help="ckptkit rule CK301")
+    chosen = registry.all_rules() if show_all else tuple(registry.by_code(rule) for rule in rules)
+    if as_json:
+        documents = [rule_to_json(rule) for rule in chosen]
+        print_json(documents if show_all or len(documents) > 1 else documents[0])
+    elif show_all:
+        rule_text.show_rules(chosen)
+    else:
+        for number, rule in enumerate(chosen):
+            click.echo() if number else None
+            rule_text.show_rule(rule)

@@ -1,0 +1,91 @@
+"""Reports for other programs: JSON, SARIF, GitHub annotations, JUnit, and one line for each finding.
+
+Each renderer is a pure function from reports (and the rules behind them) to the text to print.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ckptkit.errors import printable
+from ckptkit.report.data import report_to_json
+from ckptkit.report.findings_text import counts_in_words, details, first_line
+from ckptkit.report.junit import to_junit
+from ckptkit.report.sarif import to_sarif
+
+if TYPE_CHECKING:
+    from ckptkit.rules.engine import Report
+    from ckptkit.rules.finding import Finding
+    from ckptkit.rules.registry import Rule
+
+Renderer = Callable[["Sequence[Report]", "Mapping[str, Rule]"], str]
+
+_GITHUB_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
+
+
+def to_json(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+    """One document for one path, a list for several."""
+    return dump([report_to_json(report) for report in reports])
+
+
+def dump(documents: list[dict[str, Any]]) -> str:
+    """JSON documents as text: the document itself when there is one, else a list."""
+    return json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False)
+
+
+def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+    """One line for each finding, then one for each checkpoint."""
+    lines = []
+    for report in reports:
+        label = printable(report.label)
+        lines += [f"{label}/{_line(finding)}" for finding in report.findings]
+        lines.append(f"{label}: {counts_in_words(report)}")
+    return "\n".join(lines)
+
+
+def to_github(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+    """Workflow commands that GitHub shows as annotations on the files."""
+    lines = []
+    for report in reports:
+        for finding in report.findings:
+            properties = {
+                "file": f"{report.label}/{finding.file}" if finding.file else report.label,
+                "title": f"{finding.code} {finding.name}",
+            }
+            text = "\n".join([first_line(finding), *(f"{label}: {value}" for label, value in details(finding))])
+            listed = ",".join(f"{key}={_escape_property(value)}" for key, value in properties.items())
+            lines.append(f"::{_GITHUB_COMMANDS[finding.severity.value]} {listed}::{_escape_data(text)}")
+    return "\n".join(lines)
+
+
+def _line(finding: Finding) -> str:
+    place = ": ".join(printable(part) for part in (finding.file, finding.tensor) if part)
+    return f"{place}: {finding.severity.value} {finding.code} {printable(finding.message)}"
+
+
+def _escape_data(text: str) -> str:
+    """
+    >>> _escape_data("50% of a\\nb")
+    '50%25 of a%0Ab'
+    """
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    """
+    >>> _escape_property("a,b:c")
+    'a%2Cb%3Ac'
+    """
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+#: Output format -> its renderer; "text" is the one that is not here.
+RENDERERS: Mapping[str, Renderer] = {
+    "concise": to_concise,
+    "json": to_json,
+    "sarif": to_sarif,
+    "github": to_github,
+    "junit": to_junit,
+}

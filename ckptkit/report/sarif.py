@@ -1,0 +1,85 @@
+"""Reports as SARIF 2.1.0, which code-scanning services read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ckptkit import __version__
+from ckptkit.report.findings_text import details, first_line
+
+if TYPE_CHECKING:
+    from ckptkit.rules.engine import Report
+    from ckptkit.rules.finding import Finding
+    from ckptkit.rules.registry import Rule
+
+_LEVELS = {"error": "error", "warning": "warning", "info": "note"}
+
+
+def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+    """One run over all checkpoints; only rules that fired are described."""
+    fired = sorted({finding.code for report in reports for finding in report.findings})
+    positions = {code: position for position, code in enumerate(fired)}
+    document = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "ckptkit",
+                        "version": __version__,
+                        "semanticVersion": __version__,
+                        "rules": [_descriptor(rules[code]) for code in fired],
+                    }
+                },
+                "columnKind": "utf16CodeUnits",
+                "results": [
+                    _result(report, finding, positions[finding.code])
+                    for report in reports
+                    for finding in report.findings
+                ],
+            }
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _descriptor(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.code,
+        "name": rule.name,
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.documentation},
+        "help": {"text": rule.documentation},
+        "defaultConfiguration": {"level": _LEVELS[rule.severity.value]},
+        "properties": {"tags": [rule.family]},
+    }
+
+
+def _result(report: Report, finding: Finding, position: int) -> dict[str, Any]:
+    text = "\n".join([first_line(finding), *(f"{label}: {value}" for label, value in details(finding))])
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": _uri(report.label, finding.file)}}}
+    if finding.tensor:
+        location["logicalLocations"] = [{"fullyQualifiedName": finding.tensor, "kind": "member"}]
+    return {
+        "ruleId": finding.code,
+        "ruleIndex": position,
+        "level": _LEVELS[finding.severity.value],
+        "message": {"text": text},
+        "locations": [location],
+        "partialFingerprints": {"ckptkit/v1": _fingerprint(finding)},
+    }
+
+
+def _uri(label: str, file: str | None) -> str:
+    """A reference that stays valid whatever the names hold."""
+    return quote(f"{label.rstrip('/')}/{file}" if file else label, safe="/:@")
+
+
+def _fingerprint(finding: Finding) -> str:
+    """What makes two findings of two runs the same one: the rule and the place, not the wording."""
+    return sha256("\0".join((finding.code, finding.file or "", finding.tensor or "")).encode()).hexdigest()[:32]

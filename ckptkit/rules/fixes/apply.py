@@ -1,0 +1,47 @@
+"""Writing a mended checkpoint: into a new folder, or into the same one file by file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckptkit.errors import OutputError
+from ckptkit.rules.fixes.mend import Mending
+from ckptkit.storage.container import open_container, read_headers
+from ckptkit.storage.payload import VirtualContainer
+from ckptkit.storage.replace import replacing
+from ckptkit.storage.source import LocalSource, Source
+from ckptkit.storage.staging import check_destination, staging
+from ckptkit.storage.writer import file_sizes, write_container
+
+
+def write_copy(mending: Mending, source: Source, destination: Path, *, jobs: int = 2, fsync: bool = True) -> None:
+    """Write the whole mended checkpoint into a new folder, which appears complete or not at all."""
+    output = mending.workspace.virtual()
+    check_destination(destination, getattr(source, "root", None), sum(file_sizes(output).values()))
+    with staging(destination) as folder:
+        write_container(output, source, folder, jobs=jobs, fsync=fsync)
+        wanted = {fault.kind for fault in mending.workspace.reopened().faults}
+        if {fault.kind for fault in open_container(LocalSource(folder)).faults} != wanted:
+            raise OutputError(f"{destination}: what was written cannot be read back as it was meant")
+
+
+def write_in_place(mending: Mending, source: Source, root: Path, *, jobs: int = 2, fsync: bool = True) -> None:
+    """Replace the files that differ. Weights are copied by the kernel, never rewritten where they are."""
+    output = mending.workspace.virtual(changed_only=True)
+    if not output.shards and not output.files:
+        return
+    with replacing(root) as folder:
+        write_container(output, source, folder, jobs=jobs, fsync=fsync)
+        _require_written(output, folder)
+
+
+def _require_written(output: VirtualContainer, folder: Path) -> None:
+    """Every staged file must be there in the promised size, and every shard readable."""
+    sizes = file_sizes(output)
+    staged = LocalSource(folder)
+    if dict(staged.files()) != sizes:
+        raise OutputError("what was staged is not what was planned")
+    shards = {shard.file for shard in output.shards}
+    headers = read_headers(staged, [entry for entry in staged.files() if entry.name in shards])
+    if not all(header.readable for header in headers):
+        raise OutputError("a staged shard cannot be read back")

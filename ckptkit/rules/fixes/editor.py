@@ -1,0 +1,155 @@
+"""Making edits: the one place where a checkpoint's names, shapes, metadata, config and index are changed, in a copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ckptkit.rules.fixes import edits
+from ckptkit.rules.fixes.edits import ConfigEdit, Edit, TensorEdit
+from ckptkit.schema import json_path
+from ckptkit.storage.container import CONFIG_FILE
+from ckptkit.storage.index import INDEX_FILE
+from ckptkit.storage.payload import TensorRef
+
+
+class EditConflictError(Exception):
+    """An edit cannot be made: what it names is not there, or what it would make is there already."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A tensor of the workspace: what it was, what it is called now, and whose bytes it has if not its own."""
+
+    origin: TensorRef
+    name: str
+    shape: tuple[int, ...]
+    donor: TensorRef | None = None
+
+
+@dataclass
+class Editor:
+    """A workspace under change: ``sound`` shards may be rewritten, ``complete`` is False if a shard is missing.
+
+    Everything here is a copy that the caller gives away; an edit that cannot be made raises EditConflictError.
+    """
+
+    sound: frozenset[str]
+    complete: bool
+    shards: dict[str, dict[str, Item]]
+    metadata: dict[str, dict[str, str] | None]
+    config: dict[str, Any]
+    weight_map: dict[str, str] | None
+    changed: set[str]
+
+    def make(self, change: Edit) -> None:
+        """Make one edit."""
+        if isinstance(change, edits.TENSOR_EDITS):
+            self._change_tensor(change)
+            self._follow_in_index(change)
+        elif isinstance(change, edits.SetMetadata):
+            self._require_sound(change.shard)
+            self.metadata[change.shard] = {**(self.metadata[change.shard] or {}), change.key: change.value}
+            self.changed.add(change.shard)
+        elif isinstance(change, edits.RebuildIndex):
+            self._rebuild_index(change)
+        else:
+            change_config(self.config, change)
+            self.changed.add(CONFIG_FILE)
+
+    def _change_tensor(self, change: TensorEdit) -> None:
+        self._require_sound(change.shard)
+        items = self.shards[change.shard]
+        item = items.get(change.tensor)
+        if item is None:
+            raise EditConflictError(f"{change.tensor} is not stored in {change.shard}")
+        if isinstance(change, edits.Reshape):
+            if count(change.to) != count(item.shape):
+                raise EditConflictError(f"{change.tensor} {list(item.shape)} cannot become {list(change.to)}")
+            items[change.tensor] = replace(item, shape=change.to)
+        elif isinstance(change, edits.TakeValue):
+            items[change.tensor] = replace(item, donor=self._donor(item, change.donor))
+        elif isinstance(change, edits.Drop):
+            del items[change.tensor]
+        elif isinstance(change, edits.Move):
+            self._require_sound(change.to)
+            del items[change.tensor]
+            self.shards[change.to][change.tensor] = item
+            self.changed.add(change.to)
+        elif any(change.to in others for others in self.shards.values()):
+            raise EditConflictError(f"{change.to} is stored already")
+        else:
+            items[change.to] = replace(item, name=change.to)
+            if isinstance(change, edits.Rename):
+                del items[change.tensor]
+        self.changed.add(change.shard)
+
+    def _donor(self, item: Item, name: str) -> TensorRef:
+        donor = next((others[name] for others in self.shards.values() if name in others), None)
+        if donor is None or (donor.origin.dtype, count(donor.shape)) != (item.origin.dtype, count(item.shape)):
+            raise EditConflictError(f"{item.name} cannot have the value of {name}")
+        return donor.donor or donor.origin
+
+    def _follow_in_index(self, change: TensorEdit) -> None:
+        """Keep the index true to what just happened to a tensor; entries that were wrong before stay as they are."""
+        if self.weight_map is None or isinstance(change, (edits.Reshape, edits.TakeValue)):
+            return
+        if self.weight_map.get(change.tensor) == change.shard:
+            if isinstance(change, edits.Move):
+                self.weight_map[change.tensor] = change.to
+            elif not isinstance(change, edits.Drop):
+                self.weight_map[change.to] = change.shard
+            if isinstance(change, (edits.Rename, edits.Drop)):
+                del self.weight_map[change.tensor]
+        self.changed.add(INDEX_FILE)
+
+    def _rebuild_index(self, change: edits.RebuildIndex) -> None:
+        if not self.complete:
+            raise EditConflictError("a shard is missing: the index is the only record of what it held")
+        if change.places or self.weight_map is None:
+            for shard in self.shards:
+                self._require_sound(shard)
+            self.weight_map = {name: shard for shard, items in self.shards.items() for name in items}
+        self.changed.add(INDEX_FILE)
+
+    def _require_sound(self, shard: str) -> None:
+        if shard not in self.sound:
+            raise EditConflictError(f"{shard} is damaged or not there")
+
+
+def count(shape: tuple[int, ...]) -> int:
+    """The number of elements."""
+    total = 1
+    for extent in shape:
+        total *= extent
+    return total
+
+
+def change_config(config: dict[str, Any], change: ConfigEdit) -> None:
+    """Make one edit in a config, which is changed in place: the caller owns the copy. Raises EditConflictError."""
+    *way, last = change.path
+    missing = EditConflictError(f"config.json has no {json_path(change.path)}")
+    parent: Any = config
+    for part in way:
+        if isinstance(change, (edits.SetKey, edits.AddItem)) and isinstance(parent, dict) and parent.get(part) is None:
+            parent[part] = {}
+        try:
+            parent = parent[part]
+        except (KeyError, IndexError, TypeError):
+            raise missing from None
+    if isinstance(change, edits.SetKey):
+        parent[last] = change.value
+    elif isinstance(change, edits.AddItem):
+        parent[last] = [*(item for item in parent.get(last) or [] if item != change.item), change.item]
+    elif not isinstance(parent, dict) or last not in parent:
+        raise missing
+    elif isinstance(change, edits.RemoveKey):
+        del parent[last]
+    elif isinstance(change, edits.RemoveItem):
+        parent[last] = [item for item in parent[last] if item != change.item]
+    elif change.to in parent:
+        raise EditConflictError(f"config.json has {change.to} already")
+    else:
+        pairs = [(change.to if key == last else key, value) for key, value in parent.items()]
+        parent.clear()
+        parent.update(pairs)

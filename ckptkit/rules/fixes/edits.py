@@ -1,0 +1,173 @@
+"""Edits as data: the few things that a fix can do to a checkpoint, each with the words in which it is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ckptkit.schema import json_path
+
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A stored tensor gets another name."""
+
+    shard: str
+    tensor: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"rename {self.tensor} -> {self.to}"
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A stored tensor is stored once more under another name."""
+
+    shard: str
+    tensor: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"copy {self.tensor} -> {self.to}"
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """A stored tensor gets another shape of as many elements."""
+
+    shard: str
+    tensor: str
+    before: tuple[int, ...]
+    to: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"reshape {self.tensor} {list(self.before)} -> {list(self.to)}"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A stored tensor goes."""
+
+    shard: str
+    tensor: str
+
+    def __str__(self) -> str:
+        return f"drop {self.tensor}"
+
+
+@dataclass(frozen=True)
+class Move:
+    """A stored tensor goes to the end of another shard."""
+
+    shard: str
+    tensor: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"move {self.tensor} from {self.shard} to {self.to}"
+
+
+@dataclass(frozen=True)
+class TakeValue:
+    """A scale gets the bytes of another one of its dtype and shape."""
+
+    shard: str
+    tensor: str
+    donor: str
+
+    def __str__(self) -> str:
+        return f"set {self.tensor} to the value of {self.donor}"
+
+
+@dataclass(frozen=True)
+class SetMetadata:
+    """A word of a shard's ``__metadata__``."""
+
+    shard: str
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}: metadata {self.key} = {self.value}"
+
+
+@dataclass(frozen=True)
+class SetKey:
+    """A value of config.json; objects on the way are made where they are missing."""
+
+    path: Path
+    value: Any
+
+    def __str__(self) -> str:
+        return f"config.json: {json_path(self.path)} = {_brief(self.value)}"
+
+
+@dataclass(frozen=True)
+class RemoveKey:
+    """A key of config.json goes."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"config.json: remove {json_path(self.path)}"
+
+
+@dataclass(frozen=True)
+class RenameKey:
+    """A key of config.json gets another name, in its place."""
+
+    path: Path
+    to: str
+
+    def __str__(self) -> str:
+        return f"config.json: {json_path(self.path)} becomes {json_path((*self.path[:-1], self.to))}"
+
+
+@dataclass(frozen=True)
+class AddItem:
+    """A list in config.json gets an entry that it does not have yet; the list is made where it is missing."""
+
+    path: Path
+    item: str
+
+    def __str__(self) -> str:
+        return f"config.json: {json_path(self.path)} += {_brief(self.item)}"
+
+
+@dataclass(frozen=True)
+class RemoveItem:
+    """An entry of a list in config.json goes."""
+
+    path: Path
+    item: str
+
+    def __str__(self) -> str:
+        return f"config.json: {json_path(self.path)} -= {_brief(self.item)}"
+
+
+@dataclass(frozen=True)
+class RebuildIndex:
+    """The index is written anew from the headers; without ``places``, only its sums are."""
+
+    places: bool = True
+
+    def __str__(self) -> str:
+        return "index: every tensor where it is stored" if self.places else "index: total_size"
+
+
+TensorEdit: TypeAlias = Rename | Duplicate | Reshape | Drop | Move | TakeValue
+ConfigEdit: TypeAlias = SetKey | RemoveKey | RenameKey | AddItem | RemoveItem
+Edit: TypeAlias = TensorEdit | ConfigEdit | SetMetadata | RebuildIndex
+
+
+#: For isinstance: the edits of one stored tensor.
+TENSOR_EDITS = (Rename, Duplicate, Reshape, Drop, Move, TakeValue)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,225 @@
+"""Mending a checkpoint in memory: fixes are tried one rule at a time, and each is judged by all rules before it stays.
+
+A fix stays if every finding that it meant to mend is gone and no other error or warning came. What it uncovers - a
+renamed scale turns out to have the wrong rank - may be mended in the same attempt; if that fails, both go back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ckptkit.errors import CkptkitError
+from ckptkit.rules import engine
+from ckptkit.rules.context import Context
+from ckptkit.rules.engine import Report
+from ckptkit.rules.finding import Finding, Severity
+from ckptkit.rules.fixes.editor import EditConflictError
+from ckptkit.rules.fixes.edits import Edit
+from ckptkit.rules.fixes.registry import Fixer, Safety, all_fixers
+from ckptkit.rules.fixes.workspace import Workspace
+from ckptkit.rules.registry import Level, Rule
+from ckptkit.storage.container import Container
+
+#: How many fixes may hang on one another in one attempt.
+_DEPTH = 4
+#: Up to so many findings are tried one by one when they cannot be mended together.
+_FEW = 32
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A fix that stays: how many findings it cleared, by which edits."""
+
+    code: str
+    name: str
+    safety: Safety
+    findings: int
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True)
+class Reverted:
+    """A fix that was taken back, and why: a defect of the fix or of the rule, to be reported as one."""
+
+    code: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mending:
+    """The outcome: what the checkpoint would be, by which fixes, and what the rules say before and after."""
+
+    workspace: Workspace
+    applied: tuple[Applied, ...]
+    reverted: tuple[Reverted, ...]
+    before: Report
+    after: Report
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.workspace.changed)
+
+
+@dataclass(frozen=True)
+class _State:
+    """A workspace with what the rules say about it, and the fixes that led to it."""
+
+    workspace: Workspace
+    context: Context
+    report: Report
+    applied: tuple[Applied, ...] = ()
+
+
+class _RevertError(Exception):
+    """An attempt that must be taken back."""
+
+
+def mend(
+    container: Container,
+    level: Level,
+    *,
+    unsafe: bool = False,
+    rules: tuple[Rule, ...] | None = None,
+    engines: frozenset[str] | None = None,
+) -> Mending:
+    """Try the fixes of all findings, or of those of ``rules`` that hit ``engines``. Nothing is written."""
+    return _Mender(level, unsafe, rules, engines).run(container)
+
+
+class _Mender:
+    def __init__(
+        self, level: Level, unsafe: bool, rules: tuple[Rule, ...] | None, engines: frozenset[str] | None
+    ) -> None:
+        # No fix touches weights, so what only weights can show need not be looked at again.
+        self.level = min(level, Level.SCALES)
+        self.chosen = None if rules is None else frozenset(rule.code for rule in rules)
+        self.engines = engines
+        allowed = ("safe", "unsafe") if unsafe else ("safe",)
+        self.fixers = {
+            code: found
+            for code, fixers in all_fixers().items()
+            if (found := tuple(fixer for fixer in fixers if fixer.safety in allowed))
+        }
+
+    def run(self, container: Container) -> Mending:
+        first = state = self._judge(Workspace.of(container), ())
+        reverted: list[Reverted] = []
+        tried: set[tuple[str, int]] = set()
+        while (code := self._next(state, tried)) is not None:
+            # A code is tried again after another fix has changed something.
+            tried.add((code, len(state.applied)))
+            findings = [finding for finding in state.report.findings if finding.code == code]
+            try:
+                state = self._attempt(state, findings, state.report, _DEPTH) or state
+            except _RevertError as error:
+                state, failures = self._one_by_one(state, findings, error)
+                reverted += failures
+        left = {finding.code for finding in state.report.findings}
+        unmended = dict.fromkeys(item for item in reverted if item.code in left)
+        return Mending(state.workspace, _merged(state.applied), tuple(unmended), first.report, state.report)
+
+    def _one_by_one(self, state: _State, findings: list[Finding], error: _RevertError) -> tuple[_State, list[Reverted]]:
+        """What could not be mended together, each for itself, if it is not too much: one must not spoil the others."""
+        failures = []
+        for finding in findings if 1 < len(findings) <= _FEW else ():
+            try:
+                state = self._attempt(state, [finding], state.report, _DEPTH) or state
+            except _RevertError as reason:
+                error = reason
+        if any(_keys(state, findings) & _keys(state, state.report.findings)):
+            failures = [Reverted(findings[0].code, findings[0].name, str(error))]
+        return state, failures
+
+    def _next(self, state: _State, tried: set[tuple[str, int]]) -> str | None:
+        for finding in state.report.findings:
+            wanted = self.chosen is None or finding.code in self.chosen
+            hits = self.engines is None or finding.hits(self.engines)
+            if wanted and hits and finding.code in self.fixers and (finding.code, len(state.applied)) not in tried:
+                return finding.code
+        return None
+
+    def _judge(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
+        context = engine.examine(workspace.reopened() if workspace.changed else workspace.original)
+        return _State(workspace, context, engine.run(context, self.level), applied)
+
+    def _attempt(self, state: _State, findings: list[Finding], before: Report, depth: int) -> _State | None:
+        """The state after a rule's fixes; None if there is nothing that they can do. Raises _RevertError."""
+        code = findings[0].code
+        targets: list[Finding] = []
+        edits: dict[str, Edit] = {}
+        fixer: Fixer | None = None
+        for finding in findings:
+            for candidate in self.fixers[code]:
+                own = list(candidate.function(state.context, finding))
+                if own:
+                    edits.update((repr(edit), edit) for edit in own)
+                    targets.append(finding)
+                    fixer = candidate
+                    break
+        if fixer is None:
+            return None
+        name = targets[0].name
+        applied = Applied(code, name, fixer.safety, len(targets), tuple(edits.values()))
+        try:
+            result = self._judge(state.workspace.apply(applied.edits), (*state.applied, applied))
+        except (EditConflictError, CkptkitError) as error:
+            raise _RevertError(str(error)) from error
+        left = _keys(result, result.report.findings) & _keys(state, targets)
+        if left:
+            raise _RevertError(f"{len(targets)} findings would not go: {_place(next(iter(left)))}")
+        return self._cover(result, before, state, depth)
+
+    def _cover(self, state: _State, before: Report, origin: _State, depth: int) -> _State:
+        """Mend what a fix has uncovered, or take it back."""
+        known = _keys(origin, before.findings)
+        while new := _keys(state, _harmful(state.report)) - known:
+            key = next(iter(new))
+            findings = [finding for finding in state.report.findings if finding.code == key[0]]
+            mended = self._attempt(state, findings, before, depth - 1) if depth and key[0] in self.fixers else None
+            if mended is None:
+                raise _RevertError(f"it would bring up {_place(key)}")
+            state = mended
+        return state
+
+
+def _merged(applied: Iterable[Applied]) -> tuple[Applied, ...]:
+    """Fixes of one rule that were made in several attempts as one."""
+    merged: dict[tuple[str, Safety], Applied] = {}
+    for fix in applied:
+        known = merged.get((fix.code, fix.safety))
+        if known is not None:
+            fix = replace(fix, findings=known.findings + fix.findings, edits=known.edits + fix.edits)
+        merged[fix.code, fix.safety] = fix
+    return tuple(merged.values())
+
+
+_Key = tuple[str, str, str, str]
+
+
+def _keys(state: _State, findings: Iterable[Finding]) -> Counter[_Key]:
+    """Findings by what makes them the same before and after a renaming: the rule and the original place.
+
+    Several findings may be about a whole file; those are told apart by what they say.
+    """
+    return Counter(
+        (
+            finding.code,
+            finding.file or "",
+            state.workspace.origin(finding.tensor or ""),
+            "" if finding.tensor else f"{finding.message}: {finding.found}" if finding.found else finding.message,
+        )
+        for finding in findings
+    )
+
+
+def _harmful(report: Report) -> list[Finding]:
+    """The findings that a fix must not make: errors and warnings. A note may come with a good deed."""
+    return [finding for finding in report.findings if finding.severity is not Severity.INFO]
+
+
+def _place(key: _Key) -> str:
+    return " ".join(part for part in key if part)

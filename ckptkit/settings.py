@@ -1,0 +1,171 @@
+"""Settings of ``validate`` from files: ``[tool.ckptkit]`` in pyproject.toml and ``.ckptkit.toml`` in a checkpoint.
+
+From weak to strong: the defaults; the nearest pyproject.toml, from the current folder upwards, that has a
+``[tool.ckptkit]`` table; ``.ckptkit.toml`` in the checkpoint's folder; the command line. A stronger place replaces what
+a weaker one says, but for two keys: ``extend-select`` and ``ignore`` add up, and a stronger ``select`` starts afresh,
+so that what is asked for on the command line is not ignored because of a file.
+
+A checkpoint may come from anywhere. What its own file says can narrow the search, which the summary shows, but it
+cannot turn unsafe fixes on or change the output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ckptkit.errors import UsageError
+
+PROJECT_FILE = "pyproject.toml"
+CHECKPOINT_FILE = ".ckptkit.toml"
+LEVELS = ("headers", "scales", "full")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to check, for whom, and how to print it. ``files`` are the files that had a say."""
+
+    select: tuple[str, ...] = ("ALL",)
+    extend_select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    level: str | None = None
+    engines: tuple[str, ...] = ()
+    tensor_parallel: tuple[int, ...] = ()
+    output_format: str = "text"
+    unsafe_fixes: bool = False
+    files: tuple[str, ...] = ()
+
+    def with_layer(self, layer: Mapping[str, Any], origin: str | None = None) -> Settings:
+        """These settings under a stronger place, whose values have been checked.
+
+        >>> Settings(ignore=("CK1",)).with_layer({"select": ("CK3",), "ignore": ("CK301",)}).ignore
+        ('CK301',)
+        """
+        ignore = () if "select" in layer else self.ignore
+        return replace(
+            self,
+            **{
+                **layer,
+                "extend_select": (*self.extend_select, *layer.get("extend_select", ())),
+                "ignore": (*ignore, *layer.get("ignore", ())),
+                "files": (*self.files, *((origin,) if origin else ())),
+            },
+        )
+
+
+def load_settings(checkpoint: Path | None = None, start: Path | None = None) -> Settings:
+    """The settings of all files. Raises UsageError that names the key and the file."""
+    settings = Settings()
+    project = find_project(Path.cwd() if start is None else start)
+    if project is not None:
+        path, table = project
+        settings = settings.with_layer(checked(table, f"{path} [tool.ckptkit]", PROJECT_KEYS), str(path))
+    own = checkpoint / CHECKPOINT_FILE if checkpoint is not None else None
+    if own is not None and own.is_file():
+        settings = settings.with_layer(checked(_read(own), str(own), CHECKPOINT_KEYS), str(own))
+    return settings
+
+
+def find_project(start: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    """The nearest pyproject.toml with a ``[tool.ckptkit]`` table, and the table."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        path = folder / PROJECT_FILE
+        # Most projects do not mention us; a TOML parser is imported only for those that do.
+        if path.is_file() and b"ckptkit" in path.read_bytes():
+            table = _read(path).get("tool", {}).get("ckptkit")
+            if isinstance(table, Mapping):
+                return path, table
+    return None
+
+
+def checked(table: Mapping[str, Any], origin: str, keys: Mapping[str, tuple[str, Checker]]) -> dict[str, Any]:
+    """The values of a table by field name. Raises UsageError for an unknown key or a value of the wrong kind."""
+    values = {}
+    for key, value in table.items():
+        if key not in keys:
+            from difflib import get_close_matches
+
+            near = get_close_matches(key, keys, 1)
+            help_text = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
+            raise UsageError(f"{origin}: unknown key {key!r}", help=help_text)
+        field, check = keys[key]
+        try:
+            values[field] = check(value)
+        except ValueError as error:
+            raise UsageError(f"{origin}: {key} must be {error}, not {value!r}") from None
+    return values
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """A list of strings, or one string with commas."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of strings")
+    return tuple(text for item in value if (text := item.strip()))
+
+
+def sizes(value: Any) -> tuple[int, ...]:
+    """A list of whole numbers above zero, or a string of them with commas.
+
+    >>> sizes("1, 2,8"), sizes([4])
+    ((1, 2, 8), (4,))
+    """
+    if isinstance(value, str):
+        value = [int(item) if item.strip().isdigit() else 0 for item in value.split(",")]
+    if not isinstance(value, list) or not value or not all(type(item) is int and item > 0 for item in value):
+        raise ValueError("a list of whole numbers above zero")
+    return tuple(value)
+
+
+def level(value: Any) -> str:
+    """How much is read."""
+    return _one_of(value, LEVELS)
+
+
+def output_format(value: Any) -> str:
+    """How findings are printed."""
+    return _one_of(value, OUTPUT_FORMATS)
+
+
+def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"one of {', '.join(allowed)}")
+    return str(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        document: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path}: {error}", help="this must be a TOML file") from error
+    return document
+
+
+Checker = Callable[[Any], Any]
+OUTPUT_FORMATS = ("text", "concise", "json", "sarif", "github", "junit")
+#: Key in a file -> (field, what checks its value).
+CHECKPOINT_KEYS: Mapping[str, tuple[str, Checker]] = {
+    "select": ("select", words),
+    "extend-select": ("extend_select", words),
+    "ignore": ("ignore", words),
+    "level": ("level", level),
+    "for": ("engines", words),
+    "tp": ("tensor_parallel", sizes),
+}
+PROJECT_KEYS: Mapping[str, tuple[str, Checker]] = {
+    **CHECKPOINT_KEYS,
+    "output-format": ("output_format", output_format),
+    "unsafe-fixes": ("unsafe_fixes", _flag),
+}

@@ -1,0 +1,228 @@
+"""How fixes are judged: together, against all rules, and taken back when they do harm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ckptkit import api
+from ckptkit.errors import OutputError
+from ckptkit.rules import registry
+from ckptkit.rules.context import Context
+from ckptkit.rules.finding import Finding
+from ckptkit.rules.fixes import apply as writing
+from ckptkit.rules.fixes import mend as mending
+from ckptkit.rules.fixes.editor import EditConflictError, change_config
+from ckptkit.rules.fixes.edits import AddItem, Drop, Edit, Rename, RenameKey, Reshape, SetKey
+from ckptkit.rules.fixes.mend import mend
+from ckptkit.rules.fixes.registry import Fixer
+from ckptkit.rules.fixes.workspace import Workspace
+from ckptkit.rules.registry import Level
+from tests.fixes.workbench import REAL, Bench
+
+CT = "llama/llmcompressor-dynamic"
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """Per-channel scales in the wrong rank."""
+    bench = Bench(CT)
+    bench.reshape(r".*\.weight_scale", lambda shape: shape[:1])
+    return bench.write(tmp_path / "flat")
+
+
+def use(monkeypatch: pytest.MonkeyPatch, code: str, *edits: Edit) -> None:
+    """Let one fix exist, which makes these edits for the first finding of its code."""
+
+    def function(context: Context, finding: Finding) -> Iterator[Edit]:
+        yield from edits
+
+    monkeypatch.setattr(mending, "all_fixers", lambda: {code: (Fixer(code, "safe", function),)})
+
+
+def test_many_damages_at_once(tmp_path: Path) -> None:
+    bench = Bench("llama/llmcompressor-fp8-kv")
+    bench.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    bench.reshape(r".*\.weight_scale_inv", lambda shape: (1, 1))
+    bench.rename(r"(.*self_attn)\.([kv])_scale", r"\1.\2_proj.output_scale")
+    bench.block["ignore"] = ["model.layers.77.mlp"]
+    del bench.block["quantization_status"]
+    bench.config["compression_config"] = bench.config.pop("quantization_config")
+    bench.metadata = None
+    folder = bench.write(tmp_path / "wreck")
+    result = mend(api.open_files(folder), Level.SCALES)
+    assert {fix.code for fix in result.applied} >= {
+        "CK111",
+        "CK203",
+        "CK302",
+        "CK605",
+        "CK607",
+        "CK618",
+        "CK620",
+        "CK903",
+    }
+    assert result.reverted == () and result.after.clean
+    assert api.write_mended(result, folder)
+    assert api.validate(folder).clean
+
+
+def test_a_fix_that_uncovers_something_mends_that_too_or_goes(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first fix makes a new finding of a rule whose fix exists; without that fix the first is taken back."""
+    bench = Bench(CT)
+    bench.reshape(r".*\.weight_scale", lambda shape: shape[:1])
+    bench.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    folder = bench.write(flat.parent / "both")
+    assert mend(api.open_files(folder), Level.SCALES).after.clean
+    real = mending.all_fixers()
+    monkeypatch.setattr(mending, "all_fixers", lambda: {"CK203": real["CK203"]})
+    result = mend(api.open_files(folder), Level.SCALES)
+    assert not result.changes and "CK301" in result.reverted[0].reason
+
+
+def test_a_fix_that_does_not_clear_its_finding_is_taken_back(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, "CK301", SetKey(("comment",), "done"))
+    result = mend(api.open_files(flat), Level.SCALES)
+    assert not result.changes and result.after == result.before
+    assert [(item.code, "would not go" in item.reason) for item in result.reverted] == [("CK301", True)]
+
+
+def test_a_fix_that_makes_a_new_finding_is_taken_back(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = api.open_files(flat).tensors
+    use(monkeypatch, "CK301", *(Drop(t.shard, t.name) for t in tensors.values() if t.name.endswith("_scale")))
+    result = mend(api.open_files(flat), Level.SCALES)
+    assert not result.changes and "CK201" in result.reverted[0].reason
+
+
+def test_one_bad_edit_does_not_spoil_the_others(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All scales are mended but the one whose edit is impossible."""
+
+    def function(context: Context, finding: Finding) -> Iterator[Edit]:
+        tensor = context.container.tensors[finding.tensor or ""]
+        wrong = 1 if "0.mlp.up_proj" in tensor.name else 0
+        yield Reshape(tensor.shard, tensor.name, tensor.shape, (*tensor.shape, 1 + wrong))
+
+    monkeypatch.setattr(mending, "all_fixers", lambda: {"CK301": (Fixer("CK301", "safe", function),)})
+    result = mend(api.open_files(flat), Level.SCALES)
+    assert [finding.tensor for finding in result.after.findings if finding.code == "CK301"] == [
+        "model.layers.0.mlp.up_proj.weight_scale"
+    ]
+    (fix,) = result.applied
+    assert fix.findings == len(fix.edits) == 13 and "cannot become" in result.reverted[0].reason
+
+
+def test_edits_that_contradict_are_taken_back(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = next(t for t in api.open_files(flat).tensors.values() if t.name.endswith("_scale"))
+    use(monkeypatch, "CK301", Rename(tensor.shard, tensor.name, "a"), Rename(tensor.shard, tensor.name, "b"))
+    assert "not stored" in mend(api.open_files(flat), Level.SCALES).reverted[0].reason
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Rename("model.safetensors", "no.such.tensor", "x"),
+        Rename("model.safetensors", "model.norm.weight", "lm_head.weight"),
+        Reshape("model.safetensors", "model.norm.weight", (64,), (65,)),
+        Drop("model-00001.safetensors", "model.norm.weight"),
+        RenameKey(("no_such_key",), "x"),
+        RenameKey(("vocab_size",), "hidden_size"),
+        SetKey(("vocab_size", "deeper"), 1),
+    ],
+)
+def test_impossible_edits_are_conflicts(edit: Edit) -> None:
+    workspace = Workspace.of(api.open_files(REAL / CT))
+    with pytest.raises((EditConflictError, TypeError)):
+        workspace.apply([edit])
+
+
+def test_an_edit_leaves_the_workspace_before_it_as_it_was() -> None:
+    workspace = Workspace.of(api.open_files(REAL / CT))
+    after = workspace.apply([AddItem(("quantization_config", "ignore"), "new")])
+    assert "new" in after.config["quantization_config"]["ignore"]
+    assert "new" not in workspace.config["quantization_config"]["ignore"] and not workspace.changed
+
+
+def test_config_edits_keep_the_order_of_keys() -> None:
+    config = {"a": 1, "b": {"c": [1]}, "d": None}
+    change_config(config, RenameKey(("b",), "e"))
+    change_config(config, AddItem(("e", "f"), "x"))
+    assert json.dumps(config) == '{"a": 1, "e": {"c": [1], "f": ["x"]}, "d": null}'
+
+
+@pytest.mark.parametrize("indent", [None, 2, 4, "\t"])
+def test_the_config_keeps_its_layout(tmp_path: Path, indent: int | str | None) -> None:
+    folder = Bench(CT).write(tmp_path / "source")
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["Lläma"]
+    text = json.dumps(config, indent=indent)
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    workspace = Workspace.of(api.open_files(folder))
+    assert workspace.config_text == text
+    changed = workspace.apply([SetKey(("new",), 1)]).config_text
+    assert changed == json.dumps({**config, "new": 1}, indent=indent)
+
+
+def test_a_sound_folder_is_not_touched(tmp_path: Path) -> None:
+    folder = Bench("llama/quark-ptpc").write(tmp_path / "sound")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    result = mend(api.open_files(folder), Level.SCALES, unsafe=True)
+    assert not result.changes and not api.write_mended(result, folder)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_only_files_that_differ_are_replaced(tmp_path: Path) -> None:
+    bench = Bench("llama/quark-ptpc-sharded")
+    bench.block["exclude"] = []
+    folder = bench.write(tmp_path / "three")
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    assert api.write_mended(mend(api.open_files(folder), Level.SCALES), folder)
+    after = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    assert [name for name in before if before[name] != after[name]] == ["config.json"]
+
+
+def test_a_damaged_shard_is_never_rewritten(tmp_path: Path) -> None:
+    bench = Bench("llama/quark-ptpc-sharded")
+    bench.metadata = None
+    folder = bench.write(tmp_path / "cut")
+    shard = sorted(folder.glob("*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    before = shard.read_bytes()
+    api.write_mended(mend(api.open_files(folder), Level.SCALES, unsafe=True), folder)
+    assert shard.read_bytes() == before
+
+
+def test_with_a_missing_shard_the_index_stays(tmp_path: Path) -> None:
+    bench = Bench("llama/quark-ptpc-sharded")
+    assert bench.index is not None
+    bench.index["metadata"]["total_size"] = 1
+    folder = bench.write(tmp_path / "two")
+    sorted(folder.glob("*.safetensors"))[1].unlink()
+    index = folder / "model.safetensors.index.json"
+    before = index.read_bytes()
+    api.write_mended(mend(api.open_files(folder), Level.SCALES, unsafe=True), folder)
+    assert index.read_bytes() == before
+
+
+def test_what_cannot_be_read_back_is_not_put_in_place(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in flat.iterdir()}
+    real = writing.write_container
+
+    def truncate(container: object, source: object, folder: Path, **options: object) -> None:
+        real(container, source, folder, **options)  # type: ignore[arg-type]
+        shard = folder / "model.safetensors"
+        shard.write_bytes(shard.read_bytes()[:-1])
+
+    monkeypatch.setattr(writing, "write_container", truncate)
+    result = mend(api.open_files(flat), Level.SCALES)
+    for target in (None, flat.parent / "new"):
+        with pytest.raises(OutputError):
+            api.write_mended(result, flat, target)
+    assert {path.name: path.read_bytes() for path in flat.iterdir()} == before
+    assert [path.name for path in flat.parent.iterdir()] == ["flat"]
+
+
+def test_selection_limits_what_is_mended(flat: Path) -> None:
+    chosen = registry.select(["CK1"])
+    assert not mend(api.open_files(flat), Level.SCALES, rules=chosen).changes

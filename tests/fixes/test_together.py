@@ -1,0 +1,48 @@
+"""Several damages at once: whatever fixes do together, what is judged in memory is what is written."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from ckptkit import api
+from ckptkit.rules.finding import Severity
+from ckptkit.rules.fixes.mend import mend
+from ckptkit.rules.registry import Level
+from tests.fixes.test_each import CASES, Case, read_tensors, weights
+from tests.fixes.workbench import Bench, read_folder
+
+BY_FIXTURE: dict[str, list[Case]] = {}
+for _case in CASES:
+    BY_FIXTURE.setdefault(_case.fixture, []).append(_case)
+MIXABLE = sorted(fixture for fixture, cases in BY_FIXTURE.items() if len(cases) > 2)
+
+
+@pytest.mark.parametrize("fixture", MIXABLE)
+@pytest.mark.parametrize("seed", range(8))
+def test_any_mixture(fixture: str, seed: int, tmp_path: Path) -> None:
+    chance = random.Random(f"{fixture} {seed}")
+    bench = Bench(fixture)
+    made = []
+    for case in chance.sample(BY_FIXTURE[fixture], chance.randint(2, min(4, len(BY_FIXTURE[fixture])))):
+        try:
+            case.damage(bench)
+            made.append(f"{case.code} {case.name}")
+        except (AssertionError, KeyError, TypeError, ValueError, StopIteration):
+            continue  # another damage has taken away what this one needs
+    damaged = read_tensors(bench)
+    source = bench.write(tmp_path / "damaged")
+    result = mend(api.open_files(source), Level.SCALES, unsafe=True)
+    api.write_mended(result, source, tmp_path / "mended")
+
+    assert api.validate(tmp_path / "mended").findings == result.after.findings, made
+    assert weights(read_folder(tmp_path / "mended")) == weights(damaged), made
+    before, after = (
+        sum(finding.severity is not Severity.INFO for finding in report.findings)
+        for report in (result.before, result.after)
+    )
+    assert after < before or not result.applied or before == 0, made
+    again = mend(api.open_files(tmp_path / "mended"), Level.SCALES, unsafe=True)
+    assert again.applied == (), "nothing is left that can be mended"

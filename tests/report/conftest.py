@@ -1,0 +1,116 @@
+"""What the renderers are tested with: two reports full of text that a careless renderer breaks on, and snapshots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ckptkit.engines.effects import Effect, Outcome
+from ckptkit.rules.engine import Report
+from ckptkit.rules.finding import Finding, Severity
+from ckptkit.rules.registry import Level, Rule
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+#: Set this to write what the renderers print now; then read the difference before committing it.
+UPDATE = "CKPTKIT_UPDATE_SNAPSHOTS"
+
+Snapshot = Callable[[str, str], None]
+
+
+def check_nothing(context: object) -> tuple[()]:
+    """A scale has the wrong shape.
+
+    Why it hurts: ``[N]`` is not ``[N, 1]``.
+
+    Example: none & <none>.
+
+    Mend: reshape it.
+    """
+    return ()
+
+
+def make_rule(code: str, name: str, severity: Severity, fix: str | None = None) -> Rule:
+    effects = (Effect("vllm", "0.32.0", Outcome.ERROR, "asserts"), Effect("quark", "0.13", Outcome.OK))
+    from ckptkit.rules.registry import OnConversion
+
+    return Rule(
+        code=code,
+        name=name,
+        severity=severity,
+        level=Level.HEADERS,
+        conversion=OnConversion.MENDED,
+        check=check_nothing,
+        effects=effects if severity is Severity.ERROR else (),
+        sources=("https://example.org/issues/1 - a report",),
+        reproduced="vLLM 0.32: AssertionError",
+        fix="safe" if fix == "safe" else "unsafe" if fix else None,
+    )
+
+
+@pytest.fixture
+def rules() -> Mapping[str, Rule]:
+    made = [
+        make_rule("CK301", "channel-scale-rank", Severity.ERROR, "safe"),
+        make_rule("CK605", "skip-list-incomplete", Severity.WARNING, "unsafe"),
+        make_rule("CK111", "metadata-format", Severity.INFO),
+    ]
+    return {rule.code: rule for rule in made}
+
+
+@pytest.fixture
+def reports(rules: Mapping[str, Rule]) -> list[Report]:
+    def shape(layer: int, part: str = "up_proj") -> Finding:
+        return Finding(
+            "CK301",
+            "channel-scale-rank",
+            Severity.ERROR,
+            "the per-channel scale of a weight [64, 80] has the wrong shape",
+            "model.safetensors",
+            f"model.layers.{layer}.mlp.{part}.weight_scale",
+            "[64, 1]",
+            "[64]",
+            "reshape it",
+            rules["CK301"].effects,
+        )
+
+    odd = Finding(
+        "CK605",
+        "skip-list-incomplete",
+        Severity.WARNING,
+        "100% odd: <tag> & [bold]markup[/] 'quoted', \x1b[31mred\x1b[0m",
+        "a,b:c.safetensors",
+        "schicht.層.weight\nsecond line",
+        expected="x\ry",
+        found="\x00",
+    )
+    note = Finding("CK111", "metadata-format", Severity.INFO, "no format in __metadata__", "model.safetensors")
+    findings = (*(shape(layer) for layer in range(12)), shape(0, "q_proj"), odd, note)
+    bad = Report("models/odd [name]", "compressed-tensors", "float-quantized", Level.SCALES, findings, 1234, 3)
+    return [bad, Report("models/good", "quark", "native", Level.HEADERS, (), 53, 1)]
+
+
+@pytest.fixture
+def snapshot() -> Snapshot:
+    """Compare text with a stored snapshot, or store it."""
+
+    def compare(name: str, text: str) -> None:
+        path = SNAPSHOTS / name
+        if os.environ.get(UPDATE):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"if this is meant: {UPDATE}=1 pytest tests/report"
+
+    return compare
+
+
+def terminal(*, colour: bool = False) -> tuple[Console, StringIO]:
+    """A console of a pinned width, and what it has printed."""
+    stream = StringIO()
+    system = "standard" if colour else None
+    return Console(
+        file=stream, width=100, force_terminal=colour, color_system=system, highlight=False, soft_wrap=True
+    ), stream

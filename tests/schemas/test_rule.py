@@ -1,0 +1,74 @@
+"""CK629: fires where the library would refuse, stays silent where another rule has said it already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckptkit import api
+from tests.fixes.workbench import Bench
+
+CT, QUARK, CUSTOM = "llama/llmcompressor-dynamic", "llama/quark-ptpc", "llama/quark-fp8-custom"
+
+
+def codes(bench: Bench, folder: Path) -> set[str]:
+    return {finding.code for finding in api.validate(bench.write(folder)).findings}
+
+
+def change(bench: Bench, path: str, value: Any) -> None:
+    *way, last = path.split("/")
+    target: Any = bench.block
+    for part in way:
+        target = target[part]
+    if value is None:
+        del target[last]
+    else:
+        target[last] = value
+
+
+@pytest.mark.parametrize(
+    ("fixture", "path", "value"),
+    [
+        (CT, "config_groups/group_0/input_activations/dynamic", False),
+        (CT, "config_groups/group_0/weights/block_structure", [128, 128]),
+        (CT, "global_compression_ratio", "high"),
+        (CT, "quantization_status", "done"),
+        (QUARK, "global_quant_config/bias", None),
+        (QUARK, "global_quant_config/weight/round_method", "up"),
+        (QUARK, "global_quant_config/weight/observer_cls", "PerTensorMinMaxObserver"),
+        (QUARK, "export/new_key", 1),
+        (CUSTOM, "export/pack_method", "sideways"),
+    ],
+)
+def test_it_fires(tmp_path: Path, fixture: str, path: str, value: Any) -> None:
+    bench = Bench(fixture)
+    assert "CK629" not in codes(bench, tmp_path / "sound")
+    change(bench, path, value)
+    assert "CK629" in codes(bench, tmp_path / "damaged")
+
+
+@pytest.mark.parametrize(
+    ("fixture", "path", "value", "told_by"),
+    [
+        (CT, "config_groups/group_0/weights/num_bit", 8, "CK619"),
+        (CT, "config_groups/group_0/weights/strategy", "rows", "CK600"),
+        (CT, "ignore", "lm_head", "CK600"),
+        (QUARK, "layer_type_quant_config", None, "CK627"),
+        (QUARK, "exclude", "lm_head", "CK600"),
+    ],
+)
+def test_what_has_been_said_is_not_said_again(
+    tmp_path: Path, fixture: str, path: str, value: Any, told_by: str
+) -> None:
+    bench = Bench(fixture)
+    change(bench, path, value)
+    found = codes(bench, tmp_path / "damaged")
+    assert told_by in found and "CK629" not in found
+
+
+def test_keys_of_tomorrow_are_no_finding_where_the_library_ignores_them(tmp_path: Path) -> None:
+    bench = Bench(CT)
+    change(bench, "key_of_tomorrow", {"a": 1})
+    assert "CK629" not in codes(bench, tmp_path / "near miss")
