@@ -1,37 +1,43 @@
-"""CK6xx: the config against the tensors, and config values that some loader cannot take."""
+"""CK6xx: what the quantization config declares, against what is stored and what loaders demand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.engines.methods import KNOWN_METHODS
 from ckptkit.errors import Fault
-from ckptkit.formats import config as location
 from ckptkit.model import names
-from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
+from ckptkit.model.select import glob_or_exact
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Severity
 from ckptkit.rules.registry import OnConversion, rule
-
-#: format -> the key that lists modules left alone, and how its entries match.
-_SKIP_LISTS = {"compressed-tensors": ("ignore", regex_or_exact), "quark": ("exclude", glob_or_exact)}
 
 
 @rule("CK600", "config-not-understood", Severity.ERROR)
 def config_not_understood(context: Context) -> Iterator[Fault]:
     """The quantization config holds values that its format does not allow, or describes another storage.
 
-    Nothing else can be said about such a checkpoint, so no further rule about tensors runs.
+    Why it hurts: nothing else can be said about such a checkpoint, so no rule about its modules runs.
 
-    Mend: correct the named key; for formats that ckptkit does not read, nothing is judged.
+    Example: ``export.weight_format: fake_quantized`` in a Quark config: the weights are BF16, and engines load them as
+    if they were codes.
+
+    Mend: correct the named key; for formats that ckptkit does not read, little is judged.
     """
-    yield from context.faults("config-value", "pattern-invalid", "config-unsupported")
+    for fault in context.faults("config-value", "pattern-invalid"):
+        if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
+            yield fault
+    if context.located is None or context.method in KNOWN_METHODS:
+        yield from context.faults("config-unsupported")
 
 
 @rule("CK601", "quantization-config-missing", Severity.ERROR)
 def quantization_config_missing(context: Context) -> Iterator[Fault]:
     """FP8 weights are stored, but config.json has no quantization_config.
 
-    Engines then load the bytes as if they were the values, or stop at the first scale they do not know.
+    Why it hurts: engines load the bytes as if they were the values, or stop at the first scale they do not know.
+
+    Example: the recipe was left in ``recipe.yaml`` and never reached config.json.
 
     Mend: restore the block that the exporter wrote.
     """
@@ -42,12 +48,15 @@ def quantization_config_missing(context: Context) -> Iterator[Fault]:
 def nothing_quantized(context: Context) -> Iterator[Fault]:
     """The config declares FP8 quantization, but no weight is stored in FP8.
 
-    The checkpoint was saved again in high precision, or the quantizer matched nothing.
+    Why it hurts: engines build FP8 layers and cast the high-precision weights into them without a scale, or stop
+    because scales are missing.
+
+    Example: a model was dequantized and saved again, and ``quantization_config`` stayed.
 
     Mend: remove the quantization_config, or export again.
     """
     checkpoint = context.checkpoint
-    if checkpoint is not None and not checkpoint.modules and not checkpoint.stored_only:
+    if checkpoint is not None and nothing_is_quantized(context):
         yield Fault(
             "nothing-quantized",
             "the config declares FP8 weights and the shards hold none",
@@ -57,109 +66,54 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
         )
 
 
-@rule("CK605", "skip-list-incomplete", Severity.WARNING, conversion=OnConversion.MENDED)
-def skip_list_incomplete(context: Context) -> Iterator[Fault]:
-    """A linear module is stored in high precision, but the config does not exclude it.
-
-    vLLM builds it as an FP8 layer and casts the weight to FP8 by value, without a scale and without a word.
-    Typical are router gates and experts that the quantizer did not reach.
-
-    Mend: add the exact name to the skip list. A conversion does.
-    """
+def nothing_is_quantized(context: Context) -> bool:
     checkpoint = context.checkpoint
-    if checkpoint is None:
-        return
-    key, _ = _SKIP_LISTS.get(checkpoint.format, ("skip list", None))
-    for name in checkpoint.declared_only:
-        weight = checkpoint.unquantized[name]
-        yield Fault(
-            "skip-list-incomplete",
-            "stored in high precision, but the config calls it quantized",
-            weight.shard,
-            weight.name,
-            expected=f"{name} in {key}",
-            found=f"{weight.dtype}, no scale",
-            help=f"add {name!r} to {key}",
-        )
+    return checkpoint is not None and not checkpoint.modules and not checkpoint.stored_only
 
 
-@rule("CK606", "excluded-but-quantized", Severity.ERROR)
-def excluded_but_quantized(context: Context) -> Iterator[Fault]:
-    """A weight is stored in FP8, but the config does not declare it quantized.
-
-    Engines create no scale parameter for it: they stop at the scale's name, or load raw codes as values.
-
-    Mend: take the module out of the skip list, or add it to the targets.
-    """
-    for tensor in context.checkpoint.stored_only if context.checkpoint else ():
-        yield Fault(
-            "excluded-but-quantized",
-            "stored in FP8, but the config does not call it quantized",
-            tensor.shard,
-            tensor.name,
-            expected="a module that the config quantizes",
-            found=f"{tensor.dtype} {list(tensor.shape)}",
-            help="take it out of the skip list, or add it to the targets",
-        )
-
-
-@rule("CK607", "skip-entry-matches-nothing", Severity.INFO, conversion=OnConversion.MENDED)
-def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
-    """An entry of the skip list matches no stored module.
-
-    A stale prefix or a misspelt name: the module it was meant for is then quantized or cast.
-
-    Mend: correct the entry or remove it.
-    """
-    checkpoint = context.checkpoint
-    if checkpoint is None or checkpoint.format not in _SKIP_LISTS:
-        return
-    key, parse = _SKIP_LISTS[checkpoint.format]
-    if key not in checkpoint.raw:
-        key = "ignored_layers"
-    modules = {*checkpoint.linear_modules, *(tensor.module for tensor in checkpoint.plain)}
-    for entry in checkpoint.raw.get(key) or ():
-        pattern = parse(entry)
-        if entry == names.LM_HEAD and checkpoint.tied_head:
-            continue
-        found = entry in modules if isinstance(pattern, Exact) else any(pattern.matches(m) for m in modules)
-        if not found and not any(module.startswith(f"{entry}.") for module in modules):
-            message = "an entry of the skip list matches no stored module"
-            yield Fault("skip-entry-dead", message, "config.json", None, "a module's name", f"{key}: {entry!r}")
-
-
-@rule("CK618", "ct-config-incomplete", Severity.ERROR, conversion=OnConversion.MENDED)
+@rule("CK618", "ct-config-incomplete", Severity.ERROR, conversion=OnConversion.MENDED, fix="safe")
 def ct_config_incomplete(context: Context) -> Iterator[Fault]:
     """A compressed-tensors config lacks what one of its loaders cannot do without.
 
-    Without ``format`` vLLM finds no scheme; without ``type: float`` it loads an INT8 scheme; unless
-    ``quantization_status`` is "compressed" transformers makes up scales; a preset name instead of a group stops
-    vLLM.
+    Why it hurts: without ``format`` vLLM finds no scheme; without ``type: float`` it loads an INT8 scheme; unless
+    ``quantization_status`` is "compressed" transformers makes up scales; a preset name instead of a group stops vLLM.
+
+    Example: ``"weights": {"num_bits": 8, "strategy": "channel"}``, where the type defaults to int.
 
     Mend: write the key; converting the checkpoint to compressed-tensors does.
     """
     yield from context.faults("ct-format", "ct-type-missing", "ct-status", "ct-preset-group")
 
 
-@rule("CK620", "config-legacy-key", Severity.WARNING, conversion=OnConversion.MENDED)
+@rule("CK620", "config-legacy-key", Severity.WARNING, conversion=OnConversion.MENDED, fix="safe")
 def config_legacy_key(context: Context) -> Iterator[Fault]:
-    """The quantization config sits under ``compression_config``, which newer readers do not look at.
+    """The config uses a block that newer readers do not look at or refuse: ``compression_config``, ``sparsity_config``.
 
-    Mend: move it to ``quantization_config``.
+    Why it hurts: under ``compression_config`` newer readers find no quantization at all; vLLM stops at a
+    ``sparsity_config`` that names targets, even a dense one.
+
+    Example: ``"sparsity_config": {"format": "dense", "targets": ["Linear"]}``.
+
+    Mend: move the block to ``quantization_config``; remove the sparsity block of a dense model.
     """
-    yield from context.faults("config-legacy-key")
+    yield from context.faults("config-legacy-key", "ct-sparsity")
+    for fault in context.faults("config-value"):
+        if fault.message.startswith("sparsity_config"):
+            yield fault
 
 
 @rule("CK621", "input-scale-missing", Severity.ERROR)
 def input_scale_missing(context: Context) -> Iterator[Fault]:
     """Static activations are declared, but a module has no input scale.
 
-    vLLM loads it all the same and computes with the value the scale was allocated with. Quark's file-to-file
-    export declares static inputs and stores none.
+    Why it hurts: vLLM loads it all the same and computes with the value the scale was allocated with; TensorRT-LLM
+    stops.
+
+    Example: Quark's file-to-file export declares static inputs and stores no ``input_scale``.
 
     Mend: calibrate and export again, or declare dynamic activations.
     """
-    for module in context.checkpoint.modules.values() if context.checkpoint else ():
+    for module in context.modules:
         if module.scheme.has_static_input and module.input_scale is None:
             yield Fault(
                 "input-scale-missing",
@@ -172,15 +126,17 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
             )
 
 
-@rule("CK622", "input-scale-unexpected", Severity.ERROR, conversion=OnConversion.MENDED)
+@rule("CK622", "input-scale-unexpected", Severity.ERROR, conversion=OnConversion.MENDED, fix="safe")
 def input_scale_unexpected(context: Context) -> Iterator[Fault]:
     """Dynamic activations are declared, but an input scale is stored.
 
-    vLLM creates no parameter for it and stops at its name.
+    Why it hurts: vLLM creates no parameter for it and stops at its name.
+
+    Example: ``q_proj.input_scale`` beside ``"input_activations": {"dynamic": true, ...}``.
 
     Mend: drop it, or declare static activations. A conversion drops it and says so.
     """
-    for module in context.checkpoint.modules.values() if context.checkpoint else ():
+    for module in context.modules:
         if module.input_scale is not None and not module.scheme.has_static_input:
             yield Fault(
                 "input-scale-unexpected",
@@ -193,22 +149,24 @@ def input_scale_unexpected(context: Context) -> Iterator[Fault]:
             )
 
 
-@rule("CK627", "quark-config-incomplete", Severity.ERROR, conversion=OnConversion.MENDED)
+@rule("CK627", "quark-config-incomplete", Severity.ERROR, conversion=OnConversion.MENDED, fix="safe")
 def quark_config_incomplete(context: Context) -> Iterator[Fault]:
     """A Quark config is written in a way that vLLM cannot read although the tensors are right.
 
-    Null where a list is iterated, ``dynamic`` for ``is_dynamic``, per-type specs that nothing applies, or a
-    ``kv_cache_group`` without entries of ``layer_quant_config`` that match it.
+    Why it hurts: null where a list is iterated, ``dynamic`` for ``is_dynamic``, per-type specs that nothing applies,
+    quantized outputs of linear layers, a ``kv_cache_group`` without entries of ``layer_quant_config`` that match it,
+    or a default spec without ``output_tensors``, whose keys then differ from those of the KV entries.
+
+    Example: ``"exclude": null``, as exports up to 0.8 wrote it.
 
     Mend: converting the checkpoint to Quark again writes every key.
     """
-    yield from context.faults("quark-null-key", "quark-old-key", "quark-layer-type")
-    located = location.locate(context.container.config)
+    yield from context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group")
     checkpoint = context.checkpoint
-    if located is None or checkpoint is None or checkpoint.dialect != "native":
+    if checkpoint is None or checkpoint.dialect != "native":
         return
     group = checkpoint.effective.get("kv_cache_group") or []
-    layers = located.block.get("layer_quant_config") or {}
+    layers = context.block.get("layer_quant_config") or {}
     for entry in group:
         if not any(glob_or_exact(entry).matches(key) or key == entry for key in layers):
             yield Fault(
@@ -217,4 +175,19 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
                 "config.json",
                 expected=f"layer_quant_config[{entry!r}] with output_tensors",
                 found=f"keys {list(layers)!r}"[:80],
+            )
+    default = context.block.get("global_quant_config")
+    if group and isinstance(default, dict) and "output_tensors" not in default:
+        yield Fault(
+            "quark-default-outputs",
+            "vLLM compares the keys of the default and of the KV entries, and these differ",
+            "config.json",
+            expected="global_quant_config.output_tensors = null",
+            found="no such key",
+        )
+    for scheme, members in checkpoint.schemes.items():
+        if scheme.output is not None:
+            message = "quantized outputs of linear layers: vLLM finds no scheme for them"
+            yield Fault(
+                "quark-outputs", message, "config.json", members[0], "output_tensors = null", str(scheme.output)
             )

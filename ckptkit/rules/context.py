@@ -1,17 +1,53 @@
-"""What a rule sees: a container, the checkpoint read from it where that worked, and scale values on request."""
+"""What a rule sees: a container, the checkpoint read from it where that worked, and what several rules need of both.
+
+Everything that more than one rule asks for is computed here once: a checkpoint may have 100,000 tensors, and a
+hundred rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckptkit.errors import Fault
+from ckptkit.dtypes import BITS
+from ckptkit.engines.dimensions import Dimensions
+from ckptkit.errors import CkptkitError, Fault
+from ckptkit.formats import config as location
 from ckptkit.formats.base import Format
-from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model import names
+from ckptkit.model.census import is_fp8
+from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.values import ScaleValues, scale_values
 from ckptkit.storage.container import Container
+from ckptkit.storage.index import parse_json_object
 from ckptkit.storage.payload import TensorRef
+
+if TYPE_CHECKING:
+    from ckptkit.rules.full_scan import WeightScan
+
+HF_QUANT_FILE = "hf_quant_config.json"
+
+#: Last parts of names under which some exporter stores a weight's scale, whatever the format.
+WEIGHT_SCALE_ENDINGS = ("weight_scale", "weight_scale_inv", "scale_weight", "weight_quantizer.scale", "scale")
+
+#: How vLLM and others stack modules beyond q/k/v and gate/up: fused name -> its stored parts.
+RARE_FUSED_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"),
+    "in_proj_ba": ("in_proj_b", "in_proj_a"),
+    "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
+    "fused_wqa_wkv": ("wq_a", "wkv"),
+}
+
+
+class FusedGroup(NamedTuple):
+    """Stored modules that engines load as one layer, in the order in which they are stacked."""
+
+    owner: str
+    fused: str
+    members: tuple[str, ...]
+    rare: bool
 
 
 @dataclass(frozen=True)
@@ -25,20 +61,153 @@ class Context:
 
     def faults(self, *kinds: str) -> Iterator[Fault]:
         """The faults of these kinds that reading met, in files or in the config."""
-        wanted = frozenset(kinds)
+        for kind in kinds:
+            yield from self._faults_by_kind.get(kind, ())
+
+    @cached_property
+    def _faults_by_kind(self) -> dict[str, list[Fault]]:
         own = self.checkpoint.faults if self.checkpoint is not None else ()
+        found: dict[str, list[Fault]] = {}
         for fault in (*self.container.faults, *own, *self.reading_faults):
-            if fault.kind in wanted:
-                yield fault
+            found.setdefault(fault.kind, []).append(fault)
+        return found
+
+    @cached_property
+    def modules(self) -> tuple[QuantizedModule, ...]:
+        """Every quantized module, or none when the config could not be read."""
+        return tuple(self.checkpoint.modules.values()) if self.checkpoint is not None else ()
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        return self.container.config
+
+    @cached_property
+    def dimensions(self) -> Dimensions:
+        """The sizes that config.json promises."""
+        return Dimensions.of(self.config)
+
+    @cached_property
+    def located(self) -> location.Located | None:
+        """The quantization config and where it sits."""
+        return location.locate(self.config)
+
+    @property
+    def block(self) -> Mapping[str, Any]:
+        """The quantization config as written; empty when there is none."""
+        return self.located.block if self.located is not None else {}
+
+    @cached_property
+    def method(self) -> str:
+        """The normalised ``quant_method``; the empty string when there is none."""
+        return location.quant_method(self.block)
+
+    @property
+    def custom_mode(self) -> bool:
+        """Whether this is Quark's fp8 mode, which engines read as plain fp8."""
+        return self.checkpoint is not None and self.checkpoint.dialect == "fp8 mode"
+
+    @cached_property
+    def hf_quant_config(self) -> Mapping[str, Any] | None:
+        """ModelOpt's second config, when a sound one lies in the folder."""
+        if all(entry.name != HF_QUANT_FILE for entry in self.container.side_files):
+            return None
+        try:
+            document, _ = parse_json_object(HF_QUANT_FILE, self.container.source.read(HF_QUANT_FILE))
+        except CkptkitError:
+            return None
+        return document
+
+    @cached_property
+    def fp8_weights(self) -> dict[str, TensorRef]:
+        """Every tensor of an 8-bit float type with two dimensions or more, by name, whatever the config says."""
+        tensors = self.container.tensors
+        fp8 = {dtype for dtype in {tensor.dtype for tensor in tensors.values()} if is_fp8(dtype)}
+        return {name: t for name, t in tensors.items() if t.dtype in fp8 and len(t.shape) > 1} if fp8 else {}
+
+    @cached_property
+    def raw_scales(self) -> dict[str, TensorRef]:
+        """Tensors with a weight scale's name beside an FP8 weight, by name, whatever the format calls its scales."""
+        tensors = self.container.tensors
+        found = {}
+        for name in self.fp8_weights:
+            owner = name.removesuffix("weight").removesuffix(".")
+            for ending in WEIGHT_SCALE_ENDINGS:
+                scale = tensors.get(names.join(owner, ending))
+                if scale is not None:
+                    found[scale.name] = scale
+        return found
+
+    @cached_property
+    def linear_names(self) -> tuple[str, ...]:
+        """Every linear module in file order, quantized or not."""
+        checkpoint = self.checkpoint
+        return () if checkpoint is None else (*checkpoint.modules, *checkpoint.unquantized)
+
+    @cached_property
+    def module_names(self) -> tuple[str, ...]:
+        """The owner of every tensor, each once, in file order, whatever the config says."""
+        return tuple(dict.fromkeys([name.rpartition(".")[0] for name in self.container.tensors]))
+
+    @cached_property
+    def experts(self) -> dict[str, set[str]]:
+        """Container of routed experts -> the numbers of the experts that are stored, as written."""
+        found: dict[str, set[str]] = {}
+        for name in self.module_names:
+            position = name.find(".experts.")
+            if position >= 0:
+                owner = name[: position + 8]
+                number = name[position + 9 :].partition(".")[0]
+                if owner in found:
+                    found[owner].add(number)
+                else:
+                    found[owner] = {number}
+        return found
+
+    @cached_property
+    def outside_experts(self) -> tuple[str, ...]:
+        """The modules that are no part of a routed expert: a few thousand even where experts make 100,000."""
+        return tuple(name for name in self.module_names if ".experts." not in name)
+
+    @cached_property
+    def fused_groups(self) -> tuple[FusedGroup, ...]:
+        """Every group of two stored modules or more that engines load as one layer."""
+        tables = ((names.FUSED_GROUPS, False), (RARE_FUSED_GROUPS, True))
+        part_of = {part: fused for table, _ in tables for fused, parts in table.items() for part in parts}
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for name in self.linear_names:
+            owner, _, last = name.rpartition(".")
+            fused = part_of.get(last)
+            if fused is not None:
+                key = (owner, fused)
+                if key in found:
+                    found[key][last] = name
+                else:
+                    found[key] = {last: name}
+        order = {fused: (parts, rare) for table, rare in tables for fused, parts in table.items()}
+        groups = []
+        for (owner, fused), stored in found.items():
+            if len(stored) > 1:
+                parts, rare = order[fused]
+                groups.append(FusedGroup(owner, fused, tuple(stored[p] for p in parts if p in stored), rare))
+        return tuple(groups)
 
     @cached_property
     def scale_values(self) -> dict[str, tuple[TensorRef, ScaleValues]]:
         """Every scale's values by tensor name, read once, neighbours in one read."""
-        if self.checkpoint is None:
-            return {}
+        wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
+        sizes = {header.shard: header.file_size for header in self.container.headers}
+        # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
+        whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard]]
         found = {}
-        for tensor, data in self.container.read_many(self.checkpoint.scale_tensors()):
-            values = scale_values(tensor.dtype, data)
+        for tensor, data in self.container.read_many(whole):
+            values = scale_values(tensor.dtype, data) if BITS[tensor.dtype] * tensor.numel == 8 * len(data) else None
             if values is not None:
                 found[tensor.name] = (tensor, values)
         return found
+
+    @cached_property
+    def weight_scans(self) -> dict[str, WeightScan]:
+        """What one pass over every FP8 weight found, by tensor name. This reads the whole model."""
+        from ckptkit.rules.full_scan import scan_weights
+
+        return scan_weights(self.container, self.modules)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import registry as formats
 from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding, Severity
+from ckptkit.rules.finding import Finding, Observation, Severity
 from ckptkit.rules.registry import Level, Rule, all_rules
-from ckptkit.storage.container import Container
+from ckptkit.storage.container import Container, paused_gc
+from ckptkit.storage.traffic import Traffic, traffic_of
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,17 @@ class Report:
     findings: tuple[Finding, ...]
     tensors: int
     shards: int
+    traffic: Traffic | None = None
 
     @property
     def clean(self) -> bool:
         """No errors and no warnings; notes of severity info do not count."""
         return all(finding.severity is Severity.INFO for finding in self.findings)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings of severity error; a rule of that severity may find milder things too."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -48,12 +55,20 @@ def examine(container: Container) -> Context:
         return Context(container, None, None, faults)
 
 
-def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:
-    """Check every rule up to a level."""
+def run(
+    context: Context,
+    level: Level,
+    rules: Iterable[Rule] | None = None,
+    engines: frozenset[str] | None = None,
+) -> Report:
+    """Check every rule up to a level. With ``engines``, only findings that hit one of them are kept."""
     findings: list[Finding] = []
-    for rule in all_rules() if rules is None else rules:
-        if rule.level <= level:
-            findings += [_finding(rule, fault) for fault in rule.check(context)]
+    with paused_gc():
+        for rule in all_rules() if rules is None else rules:
+            if rule.level <= level:
+                findings += [_finding(rule, fault) for fault in rule.check(context)]
+    if engines is not None:
+        findings = [finding for finding in findings if finding.hits(engines)]
     order = list(Severity)
     findings.sort(key=lambda f: (order.index(f.severity), f.code))
     checkpoint, container = context.checkpoint, context.container
@@ -65,18 +80,24 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
         findings=tuple(findings),
         tensors=len(container.tensors),
         shards=len(container.headers),
+        traffic=traffic_of(container.source),
     )
 
 
 def _finding(rule: Rule, fault: Fault) -> Finding:
+    engines, severity = rule.effects, rule.severity
+    if isinstance(fault, Observation):
+        engines = rule.effects if fault.engines is None else fault.engines
+        severity = fault.severity or severity
     return Finding(
         rule.code,
         rule.name,
-        rule.severity,
+        severity,
         fault.message,
         fault.file,
         fault.tensor,
         fault.expected,
         fault.found,
         fault.help,
+        engines,
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from ckptkit.engines.effects import Effect
 from ckptkit.errors import Fault
 
 
@@ -22,8 +23,19 @@ class Severity(str, Enum):
 
 
 @dataclass(frozen=True)
+class Observation(Fault):
+    """A fault whose consequences differ from those that its rule usually has.
+
+    ``engines`` replaces the rule's effects and ``severity`` its severity, where they are given.
+    """
+
+    engines: tuple[Effect, ...] | None = None
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, where, what was expected and found, and how to mend it."""
+    """One thing that is wrong, where, what was expected and found, how to mend it, and whom it hits."""
 
     code: str
     name: str
@@ -34,6 +46,11 @@ class Finding:
     expected: str | None = None
     found: str | None = None
     help: str | None = None
+    engines: tuple[Effect, ...] = ()
+
+    def hits(self, engines: frozenset[str]) -> bool:
+        """Whether one of these engines suffers. A finding without known effects is about the files: it hits all."""
+        return not self.engines or any(e.engine in engines and e.outcome.harmful for e in self.engines)
 
     def to_fault(self) -> Fault:
         """The finding as an error carries it, its code in front."""
@@ -44,4 +61,5 @@ class Finding:
         """A JSON object; keys without a value are left out."""
         document = asdict(self)
         document["severity"] = self.severity.value
+        document["engines"] = [effect.to_json() for effect in self.engines] or None
         return {key: value for key, value in document.items() if value is not None}

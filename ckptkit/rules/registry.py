@@ -1,24 +1,68 @@
-"""The one code table: every rule, by code, with what it takes to check it."""
+"""The one code table: every rule, by code, with what it takes to check it and whom its defect hits."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from types import MappingProxyType
+from typing import Literal
 
+from ckptkit.engines.effects import Effect
+from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, UsageError
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Severity
+from ckptkit.rules.reproduced import REPRODUCED
+from ckptkit.rules.sources import sources_of
 
 Check = Callable[[Context], Iterable[Fault]]
+Fix = Literal["safe", "unsafe", None]
+
+#: Hundreds of a code -> the family, which is also the word that users may select by.
+FAMILIES: Mapping[str, str] = MappingProxyType(
+    {
+        "CK1": "files",
+        "CK2": "naming",
+        "CK3": "shapes",
+        "CK4": "dtypes",
+        "CK5": "values",
+        "CK6": "config",
+        "CK7": "fused",
+        "CK8": "sharding",
+        "CK9": "kv_cache",
+    }
+)
+#: Modules that hold rules; importing one registers them.
+_MODULES = (
+    "config",
+    "config_formats",
+    "config_schema",
+    "config_values",
+    "dtypes",
+    "files",
+    "full_values",
+    "fused",
+    "kv_cache",
+    "kv_values",
+    "modules",
+    "naming",
+    "promises",
+    "shapes",
+    "sharding",
+    "skip_rules",
+    "values",
+)
 
 
 class Level(IntEnum):
-    """How much is read: headers and JSON, or scale values too."""
+    """How much is read: headers and JSON, or scale values too, or every byte of every weight."""
 
     HEADERS = 0
     SCALES = 1
+    FULL = 2
 
     @classmethod
     def parse(cls, text: str) -> Level:
@@ -44,7 +88,11 @@ class OnConversion(str, Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule and its metadata; its documentation is the docstring of its function."""
+    """A rule and its metadata; its documentation is the docstring of its function.
+
+    ``fix`` says whether ``validate --fix`` can mend it: safely, only as a judgement call, or not at all.
+    ``sources`` are public reports of the defect; ``reproduced`` says how it was confirmed here.
+    """
 
     code: str
     name: str
@@ -52,10 +100,20 @@ class Rule:
     level: Level
     conversion: OnConversion
     check: Check
+    effects: tuple[Effect, ...] = ()
+    sources: tuple[str, ...] = ()
+    reproduced: str = ""
+    fix: Fix = None
+    since: str = "0.1"
+
+    @property
+    def family(self) -> str:
+        """The family, by the hundreds of the code."""
+        return FAMILIES[self.code[:3]]
 
     @property
     def documentation(self) -> str:
-        """What it checks, why it hurts and how to mend it."""
+        """What it checks, why it hurts, an example and how to mend it."""
         return inspect.cleandoc(self.check.__doc__ or "")
 
     @property
@@ -74,13 +132,29 @@ def rule(
     *,
     level: Level = Level.HEADERS,
     conversion: OnConversion = OnConversion.BLOCKS,
+    fix: Fix = None,
+    since: str = "0.1",
 ) -> Callable[[Check], Check]:
     """Register a function as the rule ``code``. A code is used once, for ever."""
 
     def register(check: Check) -> Check:
         if code in _RULES:
             raise ValueError(f"{code} is taken by {_RULES[code].name}")
-        _RULES[code] = Rule(code, name, severity, level, conversion, check)
+        if any(known.name == name for known in _RULES.values()):
+            raise ValueError(f"the name {name!r} is taken")
+        _RULES[code] = Rule(
+            code,
+            name,
+            severity,
+            level,
+            conversion,
+            check,
+            effects=outcomes_of(code),
+            sources=sources_of(code),
+            reproduced=REPRODUCED.get(code, ""),
+            fix=fix,
+            since=since,
+        )
         return check
 
     return register
@@ -88,12 +162,50 @@ def rule(
 
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, by code."""
-    from ckptkit.rules import config, dtypes, files, fused, kv_cache, naming, shapes, values
-
-    del config, dtypes, files, fused, kv_cache, naming, shapes, values  # imported to register their rules
+    for module in _MODULES:
+        importlib.import_module(f"ckptkit.rules.{module}")
     return tuple(_RULES[code] for code in sorted(_RULES))
+
+
+def by_code(code: str) -> Rule:
+    """The rule of a code or a name. Raises UsageError with what is near."""
+    wanted = code.strip()
+    for candidate in all_rules():
+        if wanted.upper() == candidate.code or wanted.lower() == candidate.name:
+            return candidate
+    known = [r.code for r in all_rules() if r.code.startswith(wanted.upper()[:3])]
+    raise UsageError(f"unknown rule {code!r}", help=f"known: {', '.join(known)}" if known else "list them all")
+
+
+def select(select: Iterable[str] = ("ALL",), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules that prefixes choose: ``ALL``, ``CK3``, ``CK301``, a family or a rule's name.
+
+    The longest prefix that fits a rule decides, so ``select=["CK301"], ignore=["CK3"]`` leaves one of the family.
+    An equally long ``ignore`` wins. Raises UsageError for a word that fits no rule.
+    """
+    rules = all_rules()
+    wanted, unwanted = (tuple(_prefix(word, rules) for word in words) for words in (select, ignore))
+    return tuple(r for r in rules if _specificity(r, wanted) > max(_specificity(r, unwanted), -1))
 
 
 def errors_that(*consequences: OnConversion) -> tuple[Rule, ...]:
     """The rules of severity error with one of these consequences for a conversion."""
     return tuple(r for r in all_rules() if r.severity is Severity.ERROR and r.conversion in consequences)
+
+
+def _prefix(word: str, rules: tuple[Rule, ...]) -> str:
+    """A word of a selection as a prefix of codes; the empty prefix is all of them."""
+    text = word.strip()
+    if text.upper() == "ALL":
+        return ""
+    for prefix, family in FAMILIES.items():
+        if text.lower().replace("-", "_") == family:
+            return prefix
+    for candidate in rules:
+        if text.lower() == candidate.name or (text and candidate.code.startswith(text.upper())):
+            return candidate.code if text.lower() == candidate.name else text.upper()
+    raise UsageError(f"no rule fits {word!r}", help="give ALL, a prefix such as CK3, a code, a family or a rule's name")
+
+
+def _specificity(candidate: Rule, prefixes: tuple[str, ...]) -> int:
+    return max((len(prefix) for prefix in prefixes if candidate.code.startswith(prefix)), default=-1)

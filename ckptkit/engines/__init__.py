@@ -1,0 +1,1 @@
+"""What engines do with a checkpoint: outcomes by version, skip-list matchers, target matching, parallel sizes."""

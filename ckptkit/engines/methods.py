@@ -1,0 +1,34 @@
+"""Which quantization methods and ModelOpt algorithms exist, and which formats each engine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+#: Every ``quant_method``, lower case with hyphens, that vLLM 0.32, SGLang or transformers 5.16 knows.
+KNOWN_METHODS = frozenset(
+    {
+        *("aqlm", "auto-awq", "auto-gptq", "auto-round", "autoround", "awq", "awq-marlin", "bitnet", "bitsandbytes"),
+        *("compressed-tensors", "deepseek-v4-fp8", "eetq", "experts-int8", "fbgemm-fp8", "fp-quant", "fp8", "gguf"),
+        *("gpt-oss-mxfp4", "gptq", "gptq-marlin", "higgs", "hqq", "humming", "inc", "modelopt", "modelopt-fp4"),
+        *("modelopt-mixed", "modelopt-mxfp8", "moe-wna16", "mxfp4", "mxfp8", "petit-nvfp4", "qoq", "quanto", "quark"),
+        *("quip", "spqr", "torchao", "vptq", "w4afp8", "w8a8-fp8", "w8a8-int8"),
+    }
+)
+
+#: The values of ModelOpt's ``quant_algo`` that vLLM 0.32 takes, upper case, and those that only others know.
+VLLM_ALGORITHMS = frozenset(
+    {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MXFP8", "MIXED_PRECISION"}
+)
+OTHER_ALGORITHMS = frozenset(
+    {"FP8_BLOCK_SCALES", "W4A8_AWQ", "W4A16_AWQ", "W8A16", "W8A8_SQ_PER_CHANNEL", "INT8", "W4AFP8", "NVFP4_AWQ"}
+)
+
+#: (format, engine) -> why the engine does not read the format. A pair that is missing here is read.
+UNREAD: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("compressed-tensors", "quark"): "Quark reads its own exports",
+        ("quark", "trtllm"): "TensorRT-LLM has no Quark reader",
+        ("quark fp8 mode", "transformers"): "transformers 5.16 fails on Quark's fp8 mode",
+    }
+)

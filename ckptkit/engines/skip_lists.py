@@ -1,0 +1,202 @@
+"""How each engine reads a skip list: one list, and as many meanings as there are readers.
+
+An entry is a module name to one engine, the start of a regular expression to the next and a shell pattern to a
+third. ``READINGS`` says which, by format and engine; :meth:`Reading.matcher` turns entries into a question that is
+cheap to ask for every module of a checkpoint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import translate
+from types import MappingProxyType
+from typing import Any
+
+#: Class names that some readers take in a skip list for "every linear module".
+LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
+
+#: Every key under which some exporter writes a skip list, and which readers look there.
+SKIP_KEYS = ("ignore", "exclude", "exclude_modules", "ignored_layers", "modules_to_not_convert")
+
+_REGEX_PREFIX = "re:"
+_EXPERTS = ".experts"
+_HEAD = "lm_head"
+
+Matcher = Callable[[str], bool]
+
+
+class Style(str, Enum):
+    """What an entry of a skip list means."""
+
+    EXACT = "the whole module name"
+    EXACT_OR_REGEX = "the whole name, or after re: a regular expression anchored at the start"
+    EXACT_REGEX_CLASS = "the whole name, a class name, or after re: a regular expression anchored at the start"
+    GLOB = "a shell pattern over the whole name"
+    PREFIX_OR_SUFFIX = "a regular expression for the start of the name, or its end"
+    COMPONENTS = "a run of whole dotted components anywhere in the name"
+    SUBSTRING_OR_GLOB = "any part of the name, or a shell pattern over the whole name"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One engine's way with one format: the keys it reads (the first that is not empty counts) and their meaning.
+
+    ``fuses`` engines stack q/k/v and gate/up and insist that the parts agree; ``experts_as_one`` ones leave all
+    experts of a layer alone as soon as one is listed; ``head_left_alone`` ones never quantize the output head.
+    """
+
+    style: Style
+    keys: tuple[str, ...]
+    fuses: bool = False
+    experts_as_one: bool = False
+    head_left_alone: bool = False
+
+    def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
+        """The entries that this reader sees in a quantization config."""
+        for key in self.keys:
+            value = block.get(key)
+            if isinstance(value, list) and value:
+                return tuple(entry for entry in value if isinstance(entry, str))
+        return ()
+
+    def matcher(self, entries: Sequence[str]) -> Matcher:
+        """Whether a module is on the list, as a function of its name."""
+        matches = self._without_head(_MATCHERS[self.style](entries))
+        if not self.experts_as_one:
+            return matches
+        listed = {entry[: entry.find(_EXPERTS) + len(_EXPERTS)] for entry in entries if _EXPERTS in entry}
+
+        def with_experts(name: str) -> bool:
+            position = name.find(f"{_EXPERTS}.")
+            return matches(name) if position < 0 else name[: position + len(_EXPERTS)] in listed
+
+        return with_experts
+
+    def _without_head(self, matches: Matcher) -> Matcher:
+        return (lambda name: name.endswith(_HEAD) or matches(name)) if self.head_left_alone else matches
+
+
+def _exact(entries: Sequence[str]) -> Matcher:
+    return frozenset(entries).__contains__
+
+
+def _exact_or_regex(entries: Sequence[str]) -> Matcher:
+    exact = frozenset(entry for entry in entries if not entry.startswith(_REGEX_PREFIX))
+    regex = _any_of(entry.removeprefix(_REGEX_PREFIX) for entry in entries if entry.startswith(_REGEX_PREFIX))
+    if regex is None:
+        return exact.__contains__
+    match = regex.match
+    return lambda name: name in exact or match(name) is not None
+
+
+def _exact_regex_class(entries: Sequence[str]) -> Matcher:
+    if LINEAR_CLASSES.intersection(entries):
+        return lambda name: True
+    return _exact_or_regex(entries)
+
+
+def _glob(entries: Sequence[str]) -> Matcher:
+    exact = frozenset(entries)
+    regex = _any_of(translate(entry) for entry in entries if any(char in entry for char in "*?["))
+    if regex is None:
+        return exact.__contains__
+    match = regex.match
+    return lambda name: name in exact or match(name) is not None
+
+
+def _prefix_or_suffix(entries: Sequence[str]) -> Matcher:
+    ends = tuple(entries)
+    regex = _any_of(entries)
+    if regex is None:
+        return lambda name: name.endswith(ends)
+    match = regex.match
+    return lambda name: match(name) is not None or name.endswith(ends)
+
+
+def _components(entries: Sequence[str]) -> Matcher:
+    regex = _any_of(re.escape(entry) for entry in entries)
+    if regex is None:
+        return lambda name: False
+    search = re.compile(rf"(?:^|\.)(?:{regex.pattern})(?:\.|$)").search
+    return lambda name: search(name) is not None
+
+
+def _substring_or_glob(entries: Sequence[str]) -> Matcher:
+    parts = _any_of(re.escape(entry) for entry in entries if entry)
+    if parts is None:
+        return lambda name: False
+    search, glob = parts.search, _glob(entries)
+    return lambda name: search(name) is not None or glob(name)
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    """One regular expression for all; those that do not compile match nothing, as a reader would have failed."""
+    sound = []
+    for pattern in dict.fromkeys(patterns):
+        try:
+            re.compile(pattern)
+        except re.error:
+            continue
+        sound.append(f"(?:{pattern})")
+    try:
+        return re.compile("|".join(sound)) if sound else None
+    except re.error:
+        return None
+
+
+_MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType(
+    {
+        Style.EXACT: _exact,
+        Style.EXACT_OR_REGEX: _exact_or_regex,
+        Style.EXACT_REGEX_CLASS: _exact_regex_class,
+        Style.GLOB: _glob,
+        Style.PREFIX_OR_SUFFIX: _prefix_or_suffix,
+        Style.COMPONENTS: _components,
+        Style.SUBSTRING_OR_GLOB: _substring_or_glob,
+    }
+)
+
+_FP8_KEYS = ("ignored_layers", "modules_to_not_convert")
+
+#: format -> engine -> how it reads the skip list. A missing pair: the engine does not read the format, or (TensorRT-LLM
+#: and compressed-tensors) how it matches is not known.
+READINGS: Mapping[str, Mapping[str, Reading]] = MappingProxyType(
+    {
+        "compressed-tensors": {
+            "vllm": Reading(Style.EXACT_OR_REGEX, ("ignore",), fuses=True),
+            "sglang": Reading(Style.EXACT_OR_REGEX, ("ignore",), fuses=True),
+            "transformers": Reading(Style.EXACT_REGEX_CLASS, ("ignore",)),
+        },
+        "quark": {
+            "vllm": Reading(Style.EXACT_OR_REGEX, ("exclude",), fuses=True, experts_as_one=True, head_left_alone=True),
+            "sglang": Reading(Style.GLOB, ("exclude",), fuses=True, head_left_alone=True),
+            "transformers": Reading(Style.GLOB, ("exclude",)),
+            "quark": Reading(Style.GLOB, ("exclude",)),
+        },
+        "fp8": {
+            "vllm": Reading(Style.EXACT, _FP8_KEYS, fuses=True, experts_as_one=True, head_left_alone=True),
+            "sglang": Reading(Style.COMPONENTS, _FP8_KEYS, fuses=True, head_left_alone=True),
+            "trtllm": Reading(Style.GLOB, ("modules_to_not_convert",), head_left_alone=True),
+            "transformers": Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers")),
+        },
+        "modelopt": {
+            "vllm": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
+            "sglang": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
+            "trtllm": Reading(Style.GLOB, ("exclude_modules", "ignore")),
+        },
+    }
+)
+
+
+def readings_for(format: str, *, custom_mode: bool = False) -> Mapping[str, Reading]:
+    """The engines that read a format. Quark's fp8 mode is written by Quark and read by the ``fp8`` readers.
+
+    Quark itself matches ``ignored_layers`` as shell patterns, and transformers 5.16 fails on the mode.
+    """
+    if not custom_mode:
+        return READINGS.get(format, {})
+    engines = {engine: reading for engine, reading in READINGS["fp8"].items() if engine != "transformers"}
+    return {**engines, "quark": Reading(Style.GLOB, ("ignored_layers",))}

@@ -1,0 +1,92 @@
+"""Which group of a compressed-tensors config a module falls into: two readers, two orders.
+
+vLLM asks for the module's name in the config's order, then for its class. The library itself prefers exact names to
+regular expressions, sorts the latter, and asks for the class last. Where two groups name the same target, the later
+one silently replaces the earlier in both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ckptkit.engines.skip_lists import LINEAR_CLASSES
+
+GroupOf = Callable[[str], str | None]
+
+_REGEX_PREFIX = "re:"
+_HEAD = "lm_head"
+
+
+def targets_by_group(block: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Group name -> targets, for groups of the full form; groups of attention modules only are left out."""
+    groups = block.get("config_groups")
+    found = {}
+    for name, group in groups.items() if isinstance(groups, Mapping) else ():
+        targets = group.get("targets") if isinstance(group, Mapping) else None
+        if isinstance(targets, list):
+            words = tuple(target for target in targets if isinstance(target, str))
+            if words and not all(word.endswith("Attention") for word in words):
+                found[name] = words
+    return found
+
+
+def vllm_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
+    """vLLM's answer for one module that it does not fuse: by name in the config's order, then by class.
+
+    >>> vllm_group({"a": ("Linear",), "b": ("re:.*q_proj",)})("layers.0.q_proj")
+    'b'
+    """
+    owner = {target: name for name, targets in groups.items() for target in targets}
+    exact, regexes, by_class = _sorted_out(owner)
+
+    def group_of(module: str) -> str | None:
+        matched = next((target for target, regex in regexes if regex.match(module)), None)
+        if module in exact and (matched is None or _before(owner, module, matched)):
+            return exact[module]
+        if matched is not None:
+            return owner[matched]
+        return None if module.rpartition(".")[2] == _HEAD else by_class
+
+    return group_of
+
+
+def library_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
+    """The answer of compressed-tensors itself, which transformers asks: exact, then sorted regexes, then class.
+
+    >>> library_group({"a": ("re:.*proj",), "b": ("layers.0.q_proj",)})("layers.0.q_proj")
+    'b'
+    """
+    owner = {target: name for name, targets in groups.items() for target in targets}
+    exact, regexes, by_class = _sorted_out(owner)
+    regexes.sort()
+
+    def group_of(module: str) -> str | None:
+        if module in exact:
+            return exact[module]
+        matched = next((target for target, regex in regexes if regex.match(module)), None)
+        return by_class if matched is None else owner[matched]
+
+    return group_of
+
+
+def _sorted_out(
+    owner: Mapping[str, str],
+) -> tuple[dict[str, str], list[tuple[str, re.Pattern[str]]], str | None]:
+    """Exact names, regular expressions and the class entry of a target -> group map."""
+    exact = {target: name for target, name in owner.items() if not target.startswith(_REGEX_PREFIX)}
+    regexes = []
+    for target in owner:
+        if target.startswith(_REGEX_PREFIX):
+            try:
+                regexes.append((target, re.compile(target.removeprefix(_REGEX_PREFIX))))
+            except re.error:
+                continue
+    by_class = next((name for target, name in owner.items() if target in LINEAR_CLASSES), None)
+    return exact, regexes, by_class
+
+
+def _before(owner: Mapping[str, str], first: str, second: str) -> bool:
+    order = list(owner)
+    return order.index(first) < order.index(second)

@@ -1,0 +1,60 @@
+"""CK629: the structure of the quantization config against the schema of what its own library reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.errors import Fault
+from ckptkit.rules.context import Context
+from ckptkit.rules.finding import Observation, Severity
+from ckptkit.rules.registry import OnConversion, rule
+from ckptkit.schema import UNKNOWN_KEY, config_faults
+
+#: Schema -> the engines that read the config through the library it describes.
+_READERS: Mapping[str, tuple[str, ...]] = {
+    "compressed-tensors": ("vllm", "sglang", "transformers"),
+    "quark": ("quark", "transformers"),
+    "quark-fp8": ("quark", "vllm"),
+    "fp8": ("vllm", "transformers"),
+    "modelopt": ("vllm",),
+}
+#: What our own readers have said already, in other words.
+_TOLD = ("config-value", "pattern-invalid", "quark-null-key", "quark-old-key", "ct-preset-group", "ct-type-missing")
+_QUOTED = re.compile(r'\["(.*?)"\]')
+
+
+@rule("CK629", "config-schema", Severity.ERROR, conversion=OnConversion.MENDED)
+def config_schema(context: Context) -> Iterator[Fault]:
+    """The quantization config is not one that its format's own library would read.
+
+    Why it hurts: the library's classes check types, values and what goes together, and refuse the whole config at the
+    first thing they do not like. Engines that read single keys may load it all the same, each in its own way.
+
+    Example: ``strategy: token`` with ``dynamic: false``, or a Quark layer without the key ``bias``.
+
+    Mend: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627.
+    """
+    dialect = schema_of(context)
+    if dialect is None:
+        return
+    told = {fault.message.partition(" ")[0] for fault in context.faults(*_TOLD)}
+    engines = tuple(
+        Effect(name, ENGINES[name].version, Outcome.ERROR, "refuses the config") for name in _READERS[dialect]
+    )
+    for fault in config_faults(context.block, dialect):
+        path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
+        covered = dialect == "fp8" and path in ("activation_scheme", "weight_block_size")
+        unknown = dialect == "compressed-tensors" and UNKNOWN_KEY in fault.message
+        if path not in told and not covered and not unknown:
+            yield Observation(
+                fault.kind, fault.message, fault.file, None, fault.expected, fault.found, fault.help, engines=engines
+            )
+
+
+def schema_of(context: Context) -> str | None:
+    """The schema for the block that was found; None when no schema is known for its method."""
+    if context.method == "fp8" and isinstance(context.block.get("export"), Mapping):
+        return "quark-fp8"
+    return context.method if context.method in _READERS else None

@@ -1,0 +1,17 @@
+"""Every rule's cases, as data: what makes it fire, and the near miss that must not."""
+
+from __future__ import annotations
+
+from tests.rules.cases import config, dtypes, files, fused, kv_cache, naming, shapes, values
+from tests.rules.mutate import Case
+
+CASES: tuple[Case, ...] = (
+    *files.CASES,
+    *naming.CASES,
+    *shapes.CASES,
+    *dtypes.CASES,
+    *values.CASES,
+    *config.CASES,
+    *fused.CASES,
+    *kv_cache.CASES,
+)

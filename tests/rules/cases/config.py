@@ -1,0 +1,363 @@
+"""CK6xx: the quantization config against tensors and loaders."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+from tests.rules.cases.naming import plain_fp8
+from tests.rules.mutate import (
+    BLOCK,
+    CT,
+    CT_FP8,
+    CT_KV,
+    GROUPS,
+    MOE,
+    QUARK,
+    QUARK_CUSTOM,
+    QUARK_FP8,
+    QUARK_KV,
+    QUARK_MOE,
+    Case,
+    Change,
+    Draft,
+    drop,
+    nothing,
+    put,
+    set_block,
+    steps,
+)
+
+_UNREAD = frozenset({"CK600"})
+
+
+def _fake(draft: Draft) -> None:
+    draft.block["export"]["weight_format"] = "fake_quantized"
+
+
+def _no_block(draft: Draft) -> None:
+    del draft.config["quantization_config"]
+
+
+def high_precision(pattern: str) -> Change:
+    """Store modules in BF16 and drop their scales, as an exporter that left them alone would."""
+
+    def change(draft: Draft) -> None:
+        draft.change(rf"{pattern}\.weight", lambda t: t._replace(dtype="BF16", data=bytes(2 * len(t.data))))
+        for ending in ("weight_scale", "input_scale"):
+            if any(name.endswith(ending) for shard in draft.shards.values() for name in shard):
+                draft.drop(rf"{pattern}\.{ending}")
+
+    return change
+
+
+def _all_high(draft: Draft) -> None:
+    high_precision(r"model\.layers\.\d+\.(self_attn|mlp)\.\w+")(draft)
+
+
+def _all_but_mlp(draft: Draft) -> None:
+    high_precision(r"model\.layers\.\d+\.mlp\.\w+")(draft)
+    draft.block["ignore"].append("re:.*mlp.*")
+
+
+def _router(draft: Draft) -> None:
+    draft.block["ignore"] = ["lm_head"]
+
+
+def _router_by_name(draft: Draft) -> None:
+    draft.block["ignore"] = ["lm_head", *(f"model.layers.{layer}.mlp.gate" for layer in range(2))]
+
+
+def _prediction_layer(listed: bool) -> Change:
+    def change(draft: Draft) -> None:
+        draft.put("model.layers.2.eh_proj.weight", "BF16", (64, 128), bytes(2 * 64 * 128))
+        draft.config["num_nextn_predict_layers"] = 1
+        if listed:
+            draft.block["ignore"].append("model.layers.2.eh_proj")
+
+    return change
+
+
+def _modelopt(**keys: Any) -> Change:
+    def change(draft: Draft) -> None:
+        draft.config["quantization_config"] = {"quant_method": "modelopt", "ignore": ["lm_head"], **keys}
+
+    return change
+
+
+def hf_quant(**section: Any) -> Change:
+    """ModelOpt's own file beside config.json."""
+
+    def change(draft: Draft) -> None:
+        draft.files["hf_quant_config.json"] = json.dumps(
+            {"producer": {"name": "modelopt", "version": "0.29"}, "quantization": section}
+        ).encode()
+
+    return change
+
+
+def _head(method: str) -> Change:
+    """The output head in FP8, with a scale as the format stores it."""
+
+    def change(draft: Draft) -> None:
+        draft.change(r"lm_head\.weight", lambda t: t._replace(dtype="F8_E4M3", data=bytes(len(t.data) // 2)))
+        draft.put("lm_head.weight_scale", "BF16", (32, 1) if method == "ct" else (32,), b"\x80\x3a" * 32)
+        draft.block["ignore" if method == "ct" else "exclude"] = []
+
+    return change
+
+
+def _fp8_module(name: str, shape: tuple[int, int]) -> Change:
+    """One more module, quantized per channel as compressed-tensors stores it."""
+    rows, columns = shape
+
+    def change(draft: Draft) -> None:
+        draft.put(f"{name}.weight", "F8_E4M3", shape, bytes([0x30]) * (rows * columns))
+        draft.put(f"{name}.weight_scale", "BF16", (rows, 1), b"\x80\x3a" * rows)
+
+    return change
+
+
+def _plain_module(name: str, shape: tuple[int, int]) -> Change:
+    def change(draft: Draft) -> None:
+        draft.put(f"{name}.weight", "BF16", shape, bytes(2 * shape[0] * shape[1]))
+        draft.block["ignore"].append(name)
+
+    return change
+
+
+def _regroup(**groups: Any) -> Change:
+    """Other config groups, all with the scheme of the first but for what is given."""
+
+    def change(draft: Draft) -> None:
+        first = draft.group
+        draft.block["config_groups"] = {name: {**first, **group} for name, group in groups.items()}
+
+    return change
+
+
+_TENSOR_WEIGHTS = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
+
+
+def _router_fp8(draft: Draft) -> None:
+    draft.change(r".*\.mlp\.gate\.weight", lambda t: t._replace(dtype="F8_E4M3", data=bytes(len(t.data) // 2)))
+    for layer in range(2):
+        draft.put(f"model.layers.{layer}.mlp.gate.weight_scale", "BF16", (4, 1), b"\x80\x3a" * 4)
+    draft.block["ignore"] = ["lm_head"]
+
+
+def _fused_entry(draft: Draft) -> None:
+    high_precision(r"model\.layers\.0\.self_attn\.[qkv]_proj")(draft)
+    draft.block["ignore"].append("model.layers.0.self_attn.qkv_proj")
+
+
+def _fused_entry_and_parts(draft: Draft) -> None:
+    high_precision(r"model\.layers\.0\.self_attn\.[qkv]_proj")(draft)
+    draft.block["ignore"] += [f"model.layers.0.self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj")]
+
+
+def _expert_leaves(container: bool) -> Change:
+    def change(draft: Draft) -> None:
+        high_precision(r"model\.layers\.0\.mlp\.experts\.\d+\.\w+")(draft)
+        owner = "model.layers.0.mlp.experts"
+        parts = ("gate_proj", "up_proj", "down_proj")
+        draft.block["ignore"] += [f"{owner}.{expert}.{part}" for expert in range(4) for part in parts]
+        if container:
+            draft.block["ignore"].append(owner)
+
+    return change
+
+
+def _glob(draft: Draft) -> None:
+    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(draft)
+    draft.block["exclude"].append("*down_proj")
+
+
+def _names_for_glob(draft: Draft) -> None:
+    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(draft)
+    draft.block["exclude"] += [f"model.layers.{layer}.mlp.down_proj" for layer in range(2)]
+
+
+def _class_name(draft: Draft) -> None:
+    draft.block["ignore"] = ["LinearBase"]
+
+
+def _nested(at_the_top: bool) -> Change:
+    def change(draft: Draft) -> None:
+        block = draft.config["quantization_config"] if at_the_top else draft.config.pop("quantization_config")
+        draft.config["text_config"] = {"quantization_config": block}
+
+    return change
+
+
+def _packed_beside(draft: Draft) -> None:
+    draft.put("model.layers.1.extra.qweight", "I32", (8, 64), bytes(2048))
+
+
+def _shared(scheme: str) -> Change:
+    def change(draft: Draft) -> None:
+        for layer in range(2):
+            name = f"model.layers.{layer}.mlp.shared_expert.up_proj"
+            (_fp8_module if scheme == "fp8" else _plain_module)(name, (32, 64))(draft)
+
+    return change
+
+
+def _input_scales(draft: Draft) -> None:
+    draft.put("model.layers.0.self_attn.q_proj.input_scale", "BF16", (1,), struct.pack("<H", 0x3C00))
+
+
+def _preset(draft: Draft) -> None:
+    draft.block["config_groups"] = {"FP8_DYNAMIC": ["Linear"]}
+
+
+def _no_outputs(draft: Draft) -> None:
+    del draft.block["global_quant_config"]["output_tensors"]
+
+
+def _quantized_outputs(draft: Draft) -> None:
+    spec = draft.block["global_quant_config"]
+    spec["output_tensors"] = spec["weight"]
+
+
+def _unknown_arg(draft: Draft) -> None:
+    draft.group["weights"]["scale_type"] = "float32"
+
+
+def _known_args(draft: Draft) -> None:
+    draft.group["weights"] = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    draft.group["input_activations"] = {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}
+
+
+def _no_format(draft: Draft) -> None:
+    del draft.block["format"]
+    del draft.group["format"]
+
+
+def _static_tokens(draft: Draft) -> None:
+    draft.group["input_activations"]["dynamic"] = False
+
+
+def _recent_arg(draft: Draft) -> None:
+    draft.group["weights"]["scale_dtype"] = None
+
+
+CASES = (
+    Case("CK600", QUARK_FP8, _fake, nothing),
+    Case("CK601", CT, _no_block, nothing),
+    Case("CK602", CT, _all_high, _all_but_mlp),
+    Case(
+        "CK603",
+        CT_FP8,
+        hf_quant(quant_algo="NVFP4", exclude_modules=["lm_head"]),
+        hf_quant(quant_algo="FP8", exclude_modules=["lm_head"]),
+    ),
+    Case("CK603", CT_KV, hf_quant(quant_algo="FP8"), hf_quant(quant_algo="FP8", kv_cache_quant_algo="FP8")),
+    Case(
+        "CK603", CT_FP8, hf_quant(quant_algo="FP8", exclude_modules=["lm_head", "*.gate"]), hf_quant(quant_algo="FP8")
+    ),
+    Case("CK604", CT_FP8, hf_quant(quant_algo=None), hf_quant(quant_algo="FP8")),
+    Case("CK604", CT_FP8, _modelopt(), _modelopt(quant_algo="FP8"), _UNREAD | {"CK629"}, _UNREAD),
+    Case("CK605", MOE, _router, _router_by_name),
+    Case("CK605", QUARK_MOE, set_block(exclude=["lm_head"]), nothing),
+    Case(
+        "CK606",
+        CT,
+        set_block(ignore=["lm_head", "re:.*mlp.*"]),
+        set_block(ignore=["lm_head", "re:mlp.*"]),
+        frozenset({"CK202"}),
+        frozenset({"CK607"}),
+    ),
+    Case(
+        "CK607",
+        CT,
+        set_block(ignore=["lm_head", "visual.blocks.0.attn.qkv"]),
+        set_block(ignore=["lm_head", "model.norm"]),
+    ),
+    Case("CK608", QUARK, _glob, _names_for_glob),
+    Case(
+        "CK608",
+        CT,
+        _class_name,
+        set_block(ignore=["lm_head", "Conv1d"]),
+        frozenset({"CK202", "CK606", "CK607"}),
+        frozenset({"CK607"}),
+    ),
+    Case("CK609", QUARK_CUSTOM, set_block(modules_to_not_convert=[]), set_block(modules_to_not_convert=["lm_head"])),
+    Case("CK610", CT, _fused_entry, _fused_entry_and_parts, frozenset({"CK605", "CK607"})),
+    Case("CK610", MOE, _expert_leaves(False), _expert_leaves(True)),
+    Case("CK611", CT, _head("ct"), nothing),
+    Case("CK611", QUARK, _head("quark"), nothing),
+    Case(
+        "CK612",
+        CT,
+        _fp8_module("visual.blocks.0.attn.proj", (64, 64)),
+        _plain_module("visual.blocks.0.attn.proj", (64, 64)),
+    ),
+    Case("CK613", MOE, _router_fp8, _router_by_name, frozenset({"CK310"})),
+    Case("CK614", CT, _prediction_layer(False), _prediction_layer(True)),
+    Case(
+        "CK615",
+        CT,
+        _fp8_module("model.layers.2.eh_proj", (64, 128)),
+        _plain_module("model.layers.2.eh_proj", (64, 128)),
+    ),
+    Case("CK616", CT, _regroup(everything={}), _regroup(group_0={})),
+    Case(
+        "CK616", CT, _regroup(group_0={"targets": ["re:.*mlp.*"]}, group_1={"targets": ["re:.*self_attn.*"]}), nothing
+    ),
+    Case(
+        "CK617",
+        CT,
+        _regroup(group_0={}, group_1={"targets": ["Linear"], "weights": _TENSOR_WEIGHTS}),
+        _regroup(group_0={}, group_1={"targets": ["Linear"]}),
+        frozenset({"CK616"}),
+        frozenset({"CK616"}),
+    ),
+    Case(
+        "CK617",
+        GROUPS,
+        lambda draft: draft.block["config_groups"]["group_1"]["targets"].append("model.layers.0.self_attn.q_proj"),
+        nothing,
+        frozenset({"CK306", "CK621", "CK702"}),
+    ),
+    Case("CK618", CT, _no_format, set_block(format="naive-quantized")),
+    Case("CK618", CT, set_block(quantization_status="frozen"), nothing),
+    Case("CK618", CT, _preset, nothing),
+    Case("CK619", CT, _unknown_arg, nothing, given=_known_args),
+    Case("CK619", CT, set_block(ignored=["lm_head"]), set_block(version="0.19.0"), given=_known_args),
+    Case("CK619", CT, _recent_arg, nothing, given=_known_args),
+    Case(
+        "CK620",
+        CT,
+        set_block(sparsity_config={"format": "dense", "targets": ["Linear"]}),
+        set_block(sparsity_config={"format": "dense"}),
+    ),
+    Case(
+        "CK620",
+        CT,
+        lambda draft: draft.config.update(compression_config=draft.config.pop("quantization_config")),
+        nothing,
+    ),
+    Case("CK621", CT_FP8, drop(r".*\.down_proj\.input_scale"), nothing),
+    Case("CK622", CT, _input_scales, nothing),
+    Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(quant_method="compressed_tensors")),
+    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD, _UNREAD),
+    Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD, _UNREAD),
+    Case(
+        "CK624",
+        QUARK_CUSTOM,
+        set_block(activation_scheme=None),
+        set_block(activation_scheme="dynamic"),
+        frozenset({"CK622"}),
+        frozenset({"CK622"}),
+    ),
+    Case("CK625", CT, _nested(False), _nested(True)),
+    Case("CK626", CT, _packed_beside, put("model.layers.1.extra.table", "I32", (8, 64), bytes(2048))),
+    Case("CK627", QUARK, set_block(exclude=None), nothing, frozenset({"CK605"})),
+    Case("CK627", QUARK_KV, _no_outputs, nothing, frozenset({"CK629"})),
+    Case("CK627", QUARK, _quantized_outputs, nothing),
+    Case("CK629", CT, _static_tokens, _known_args, frozenset({"CK621"})),
+    Case("CK628", MOE, _shared("bf16"), _shared("fp8")),
+)

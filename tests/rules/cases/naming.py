@@ -1,0 +1,93 @@
+"""CK2xx: names of scales and modules."""
+
+from __future__ import annotations
+
+from tests.rules.mutate import (
+    BLOCK,
+    CT,
+    CT_FP8,
+    MOE,
+    QUARK,
+    Case,
+    Draft,
+    drop,
+    f32,
+    nothing,
+    put,
+    rename,
+    set_config,
+    steps,
+    values,
+)
+
+_Q = r"model\.layers\.0\.self_attn\.q_proj"
+_ALL = r"(model\.layers\.\d+\..*)"
+
+
+def plain_fp8(draft: Draft) -> None:
+    """Block scales of a compressed-tensors export under vLLM's plain fp8 config: a DeepSeek checkpoint."""
+    draft.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    draft.config["quantization_config"] = {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "ignored_layers": ["lm_head"],
+    }
+
+
+def _plain_fp8_with_short_names(draft: Draft) -> None:
+    plain_fp8(draft)
+    draft.rename(r"(.*)\.weight_scale_inv", r"\1.weight_scale")
+
+
+def _expert_parts(draft: Draft) -> None:
+    draft.rename(r"(.*\.mlp\.experts\.\d+)\.gate_proj\.(.*)", r"\1.w1.\2")
+
+
+def _fused_experts(draft: Draft) -> None:
+    draft.put("model.layers.0.mlp.experts.gate_up_proj", "BF16", (4, 64, 64), bytes(2 * 4 * 64 * 64))
+
+
+def _other_three_dimensional(draft: Draft) -> None:
+    draft.put("model.layers.0.conv1d.weight", "BF16", (4, 1, 4), bytes(32))
+
+
+def _amax(draft: Draft) -> None:
+    draft.put("model.layers.0.self_attn.q_proj.input_quantizer._amax", "F32", (), f32(3.0))
+
+
+def _adapter(draft: Draft) -> None:
+    draft.put("model.layers.0.self_attn.q_proj.base_layer.bias", "BF16", (128,), bytes(256))
+
+
+def _bias(draft: Draft) -> None:
+    draft.put("model.layers.0.self_attn.q_proj.bias", "BF16", (128,), bytes(256))
+
+
+CASES = (
+    Case("CK201", CT, drop(rf"{_Q}\.weight_scale"), nothing),
+    Case("CK201", QUARK, drop(r".*\.up_proj\.weight_scale"), drop(r".*\.norm\.weight")),
+    Case(
+        "CK202",
+        CT,
+        put("lm_head.weight_scale", "BF16", (32, 1), b"\x80\x3f" * 32),
+        put("lm_head.bias", "BF16", (32,), bytes(64)),
+    ),
+    Case("CK203", CT, rename(rf"({_Q})\.weight_scale", r"\1.weight_scale_inv"), nothing),
+    Case("CK203", BLOCK, _plain_fp8_with_short_names, plain_fp8, frozenset({"CK600"}), frozenset({"CK600"})),
+    Case("CK204", QUARK, rename(rf"({_Q})\.weight_scale", r"\1.weight_quantizer.scale"), nothing),
+    Case("CK204", QUARK, rename(rf"({_Q})\.weight_scale", r"\1.weight_scale_inv"), nothing),
+    Case("CK205", CT, values(r".*\.weight_scale", 1024.0), values(rf"{_Q}\.weight_scale", 0.125)),
+    Case("CK206", CT, rename(r"model\.(.*)", r"language_model.model.\1"), rename(r"(lm_head)\.weight", r"\1.weight")),
+    Case(
+        "CK206",
+        CT,
+        rename(r"model\.(layers\..*)", r"\1"),
+        steps(rename(r"model\.(layers\..*)", r"\1"), set_config(architectures=["SomeNewModel"])),
+    ),
+    Case("CK207", MOE, _expert_parts, nothing),
+    Case("CK207", CT, _fused_experts, _other_three_dimensional),
+    Case("CK208", CT_FP8, _amax, _bias),
+    Case("CK208", CT, _adapter, _bias),
+    Case("CK208", CT, rename(rf"({_Q})\.weight_scale", r"\1.act_scale"), nothing, frozenset({"CK201"})),
+)

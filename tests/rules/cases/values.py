@@ -1,0 +1,62 @@
+"""CK5xx: values of scales and weights."""
+
+from __future__ import annotations
+
+from ckptkit.rules.registry import Level
+from tests.rules.mutate import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Case, Change, Draft, f32, nothing, values
+
+_Q = r"model\.layers\.0\.self_attn\.q_proj"
+_FULL = Level.FULL
+
+
+def codes(pattern: str, share: float, code: int) -> Change:
+    """Set the first share of a weight's bytes to one code."""
+
+    def change(draft: Draft) -> None:
+        def replace(data: bytes) -> bytes:
+            count = max(1, round(len(data) * share))
+            return bytes([code]) * count + data[count:]
+
+        draft.change(pattern, lambda t: t._replace(data=replace(t.data)))
+
+    return change
+
+
+def _static_experts(value: float) -> Change:
+    """Experts with static inputs, one of them with this input scale."""
+
+    def change(draft: Draft) -> None:
+        static = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
+        draft.group["input_activations"] = static
+        for name in draft.names(r".*_proj\.weight"):
+            scale = value if ".experts.3." in name else 0.0125
+            draft.put(name.replace(".weight", ".input_scale"), "F32", (1,), f32(scale))
+
+    return change
+
+
+def _one(pattern: str, raw: bytes) -> Change:
+    """The first scale of a tensor of BF16."""
+
+    def change(draft: Draft) -> None:
+        draft.change(pattern, lambda t: t._replace(data=raw + t.data[2:]))
+
+    return change
+
+
+CASES = (
+    Case("CK501", CT, _one(rf"{_Q}\.weight_scale", b"\0\0"), _one(rf"{_Q}\.weight_scale", b"\x01\0")),
+    Case("CK501", QUARK_FP8, values(rf"{_Q}\.input_scale", 0.0), nothing, frozenset({"CK705"})),
+    Case("CK502", CT, _one(rf"{_Q}\.weight_scale", b"\x80\x7f"), nothing),
+    Case("CK502", CT, _one(rf"{_Q}\.weight_scale", b"\x80\xbf"), nothing),
+    Case("CK503", CT, codes(rf"{_Q}\.weight", 0, 0x7F), codes(rf"{_Q}\.weight", 0, 0x7E), level=_FULL),
+    Case("CK503", BLOCK, codes(rf"{_Q}\.weight", 0, 0xFF), codes(rf"{_Q}\.weight", 0, 0xFE), level=_FULL),
+    Case("CK504", CT_FP8, codes(rf"{_Q}\.weight", 0.2, 0xFE), codes(rf"{_Q}\.weight", 0.01, 0x7E), level=_FULL),
+    Case(
+        "CK505", CT_FP8, values(rf"{_Q}\.weight_scale", 2.0**10), values(rf"{_Q}\.weight_scale", 2.0**-6), level=_FULL
+    ),
+    Case("CK505", CT, values(rf"{_Q}\.weight_scale", 2.0**-60), values(rf"{_Q}\.weight_scale", 2.0**-12), level=_FULL),
+    Case("CK506", MOE, _static_experts(1.0), _static_experts(0.5)),
+    Case("CK507", CT, codes(rf"{_Q}\.weight", 0.5, 0), codes(rf"{_Q}\.weight", 0.005, 0), level=_FULL),
+    Case("CK508", CT, codes(rf"{_Q}\.weight", 1.0, 0x38), codes(rf"{_Q}\.weight", 0.3, 0x38), level=_FULL),
+)

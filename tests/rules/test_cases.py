@@ -1,0 +1,27 @@
+"""Every rule fires where it should, and stays silent where it nearly should."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckptkit.rules.registry import all_rules
+from tests.rules.cases import CASES
+from tests.rules.mutate import Case
+
+
+def _id(case: Case) -> str:
+    return f"{case.code}-{case.base.rpartition('/')[2]}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=_id)
+def test_fires(case: Case) -> None:
+    assert case.new_codes(case.fires) == {case.code} | case.also
+
+
+@pytest.mark.parametrize("case", CASES, ids=_id)
+def test_near_miss(case: Case) -> None:
+    assert case.new_codes(case.near) == case.near_also
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {case.code for case in CASES} == {rule.code for rule in all_rules()}

@@ -1,0 +1,135 @@
+"""The catalogue as a law: every rule is documented in one form, has its sources and effects, and keeps its code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from ckptkit.engines.effects import ENGINES
+from ckptkit.engines.outcomes import judged_codes
+from ckptkit.errors import UsageError
+from ckptkit.rules import registry
+from ckptkit.rules.document import render_rules_markdown
+from ckptkit.rules.planned import PLANNED
+from ckptkit.rules.registry import FAMILIES, Rule, all_rules, by_code, select
+from ckptkit.rules.reproduced import REPRODUCED
+from ckptkit.rules.sources import REPORTS, UNREPORTED
+from tests.interop import test_rules as interop
+
+RULES = all_rules()
+ROOT = Path(ckptkit.__file__).parent
+#: Kinds of faults that are no finding about a checkpoint: refusals of requests, and faults of writing.
+NOT_FINDINGS = {"disk-full", "unknown-mode", "fused-kv-distinct"}
+#: Rules whose effects depend on the entry, so that the table has none.
+EFFECTS_IN_THE_RULE = {"CK608", "CK901", "CK904", "CK905", "CK629"}
+#: Rules about bookkeeping that no engine reads, or about the checkpoint's use.
+WITHOUT_EFFECTS = {"CK110", "CK112", "CK117", "CK507", "CK508", "CK600", "CK802", "CK911"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_documentation_has_the_one_form(rule: Rule) -> None:
+    paragraphs = rule.documentation.split("\n\n")
+    starts = [paragraph.split(":")[0] for paragraph in paragraphs[1:]]
+    assert starts == ["Why it hurts", "Example", "Mend"], rule.code
+    assert "\n" not in paragraphs[0] and paragraphs[0].endswith("."), "the first line stands alone"
+    assert len(paragraphs[0]) <= 120
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_sources_or_a_reason(rule: Rule) -> None:
+    assert bool(rule.sources) != (rule.code in UNREPORTED)
+    assert all(re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/issues/\d+", source) for source in rule.sources)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_codes_and_names_round_trip(rule: Rule) -> None:
+    assert re.fullmatch(r"CK\d{3}", rule.code)
+    assert by_code(rule.code) is rule
+    assert by_code(rule.name) is rule
+    assert rule.family in FAMILIES.values()
+    # A name reads well after "ignore".
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", rule.name)
+    assert not rule.name.startswith(("no-", "check-", "invalid-"))
+
+
+def test_names_are_unique() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+def test_a_code_is_used_once() -> None:
+    with pytest.raises(ValueError, match="CK101 is taken"):
+        registry.rule("CK101", "another-name", RULES[0].severity)(lambda context: ())
+    with pytest.raises(ValueError, match="name"):
+        registry.rule("CK199", RULES[0].name, RULES[0].severity)(lambda context: ())
+
+
+def test_reports_and_plans_speak_of_the_catalogue() -> None:
+    codes = {rule.code for rule in RULES}
+    assert set(REPORTS) == (codes - set(UNREPORTED)) | set(PLANNED)
+    assert not codes & set(PLANNED)
+
+
+def test_what_is_called_reproduced_is_tested_with_the_real_libraries() -> None:
+    tables = (interop.VLLM, interop.TRANSFORMERS)
+    proven = {code for table in tables for code, words in table.items() if any(words)}
+    proven |= {code for code, *_ in (*interop.FIXTURES.values(), *interop.AT_WORK.values())}
+    assert set(REPRODUCED) == proven
+
+
+def test_effects_speak_of_rules_and_engines() -> None:
+    codes = {rule.code for rule in RULES}
+    assert judged_codes() <= codes
+    assert codes - judged_codes() == EFFECTS_IN_THE_RULE | WITHOUT_EFFECTS
+    assert {effect.engine for rule in RULES for effect in rule.effects} <= set(ENGINES)
+
+
+def test_every_kind_of_fault_belongs_to_one_rule() -> None:
+    """What reading notes must reach the user: a kind that no rule claims would vanish silently."""
+    claimed = [kind for path in sorted((ROOT / "rules").glob("*.py")) for kind in _kinds_claimed(path)]
+    made = {kind for folder in ("storage", "formats") for path in (ROOT / folder).rglob("*.py") for kind in _made(path)}
+    shared = {"config-value"}  # three rules, each for its own keys
+    assert sorted(kind for kind in set(claimed) if claimed.count(kind) > 1) == sorted(shared)
+    assert made - set(claimed) - NOT_FINDINGS == set()
+
+
+def _kinds_claimed(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "faults":
+            for argument in node.args:
+                if isinstance(argument, ast.Constant):
+                    yield str(argument.value)
+
+
+def _made(path: Path) -> Iterator[str]:
+    """Kinds of faults that a module makes: the first argument, where it is written out."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        first = node.args[0] if node.args else None
+        is_kind = isinstance(first, ast.Constant) and isinstance(first.value, str)
+        if name in ("Fault", "add") and is_kind and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", str(first.value)):
+            yield str(first.value)
+
+
+def test_selection_by_prefix() -> None:
+    assert select() == RULES
+    assert {rule.code for rule in select(["CK3"])} == {rule.code for rule in RULES if rule.code.startswith("CK3")}
+    assert select(["shapes"]) == select(["CK3"])
+    assert [rule.code for rule in select(["CK301"], ["CK3"])] == ["CK301"]
+    assert "CK301" not in {rule.code for rule in select(["CK3"], ["CK301"])}
+    assert select(["CK301"], ["CK301"]) == ()
+    assert select(["channel-scale-rank"]) == select(["ck301"])
+    for word in ("CK999", "", "shape"):
+        with pytest.raises(UsageError):
+            select([word])
+
+
+def test_the_document_is_current() -> None:
+    stored = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
+    assert stored.read_text("utf-8") == render_rules_markdown(), "run: python -m ckptkit.rules.document > docs/rules.md"

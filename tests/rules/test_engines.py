@@ -1,0 +1,164 @@
+"""What engines decide: skip lists in every style, targets in both orders, parallel sizes, the matrix."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckptkit.engines.skip_lists import READINGS, Reading, Style, readings_for
+from ckptkit.engines.targets import library_group, vllm_group
+from ckptkit.rules import engine
+from ckptkit.rules.matrix import build_matrix
+from ckptkit.rules.registry import Level
+from ckptkit.rules.skip_lists import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
+from ckptkit.storage.container import open_container
+from tests.raw import MemorySource
+from tests.rules.cases.config import high_precision
+from tests.rules.mutate import BLOCK, CT, CT_KV, MOE, QUARK, Draft, load, nothing, set_block
+
+_GATE = "model.layers.1.mlp.gate"
+
+
+@pytest.mark.parametrize(
+    ("style", "entry", "hits", "misses"),
+    [
+        (Style.EXACT, _GATE, [_GATE], [f"{_GATE}_proj", "model.layers.11.mlp.gate"]),
+        (Style.EXACT, "re:.*gate", [], [_GATE]),
+        (Style.EXACT_OR_REGEX, "re:.*gate", [_GATE, f"{_GATE}_proj"], ["model.layers.1.mlp.up_proj"]),
+        (Style.EXACT_OR_REGEX, "*gate", [], [_GATE]),
+        (Style.EXACT_OR_REGEX, "re:(", [], [_GATE]),
+        (Style.EXACT_REGEX_CLASS, "Linear", [_GATE], []),
+        (Style.EXACT_OR_REGEX, "Linear", [], [_GATE]),
+        (Style.GLOB, "*gate", [_GATE], [f"{_GATE}_proj"]),
+        (Style.GLOB, "*layers.[0-1].*", [_GATE], ["model.layers.2.mlp.gate"]),
+        (Style.PREFIX_OR_SUFFIX, "gate", [_GATE, "model.layers.1.mlp.up_gate"], ["model.layers.1.mlp.up_proj"]),
+        (Style.PREFIX_OR_SUFFIX, "model.layers.1", [_GATE, "model.layers.10.mlp.gate"], ["model.layers.2.mlp.gate"]),
+        (Style.COMPONENTS, "mlp.gate", [_GATE], [f"{_GATE}_proj"]),
+        (Style.COMPONENTS, "layers.1", [_GATE], ["model.layers.10.mlp.gate"]),
+        (Style.SUBSTRING_OR_GLOB, "gate", [_GATE, f"{_GATE}_proj"], ["model.layers.1.mlp.up_proj"]),
+    ],
+)
+def test_styles(style: Style, entry: str, hits: list[str], misses: list[str]) -> None:
+    matches = Reading(style, ("ignore",)).matcher([entry])
+    assert [name for name in [*hits, *misses] if matches(name)] == hits
+
+
+def test_an_empty_list_matches_nothing() -> None:
+    for style in Style:
+        assert not Reading(style, ("ignore",)).matcher([])(_GATE), style
+
+
+def test_the_first_key_that_is_not_empty_counts() -> None:
+    block = {"ignored_layers": [], "modules_to_not_convert": ["a"]}
+    assert READINGS["fp8"]["vllm"].entries(block) == ("a",)
+    assert READINGS["fp8"]["vllm"].entries({**block, "ignored_layers": ["b"]}) == ("b",)
+    assert READINGS["fp8"]["transformers"].entries({**block, "ignored_layers": ["b"]}) == ("a",)
+
+
+def test_experts_are_skipped_together() -> None:
+    matches = READINGS["quark"]["vllm"].matcher(["model.layers.0.mlp.experts.3.up_proj"])
+    assert matches("model.layers.0.mlp.experts.0.down_proj")
+    assert not matches("model.layers.1.mlp.experts.3.up_proj")
+
+
+def test_custom_mode_is_read_as_plain_fp8() -> None:
+    assert set(readings_for("quark", custom_mode=True)) == {"vllm", "sglang", "trtllm", "quark"}
+    assert readings_for("nothing known") == {}
+
+
+def test_two_orders_of_targets() -> None:
+    groups = {"a": ("re:.*proj", "Linear"), "b": ("x.q_proj", "re:.*q_proj")}
+    assert vllm_group(groups)("x.q_proj") == "a"
+    assert library_group(groups)("x.q_proj") == "b"
+    assert vllm_group(groups)("x.other") == library_group(groups)("x.other") == "a"
+    assert vllm_group(groups)("lm_head") is None
+    assert library_group(groups)("lm_head") == "a"
+
+
+def context_of(draft: Draft) -> engine.Context:
+    return engine.examine(open_container(MemorySource(draft.to_files())))
+
+
+def test_skip_view_of_a_sound_checkpoint() -> None:
+    for fixture in (CT, QUARK, BLOCK, MOE):
+        table = skip_views(context_of(load(fixture)))
+        assert table.rows and not table.contradictions, fixture
+
+
+def test_skip_view_shows_who_is_wrong() -> None:
+    draft = load(QUARK)
+    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(draft)
+    draft.block["exclude"].append("*down_proj")
+    rows = {row.module: row for row in skip_views(context_of(draft)).rows}
+    row = rows["model.layers.0.mlp.down_proj"]
+    assert row.stored == "BF16"
+    assert row.decisions["vllm"] == QUANTIZED and row.decisions["quark"] == LEFT_ALONE
+    assert row.contradicts == ("vllm",)
+    assert rows["model.layers.0.mlp.up_proj"].contradicts == ()
+
+
+def test_skip_view_shows_refusals_of_fused_layers() -> None:
+    draft = load(CT)
+    high_precision(r"model\.layers\.0\.self_attn\.k_proj")(draft)
+    draft.block["ignore"].append("model.layers.0.self_attn.k_proj")
+    rows = {row.module: row for row in skip_views(context_of(draft)).rows}
+    assert rows["model.layers.0.self_attn.q_proj"].decisions["vllm"] == REFUSED
+    assert rows["model.layers.0.self_attn.q_proj"].decisions["transformers"] == QUANTIZED
+
+
+def test_skip_view_shows_what_is_quantized_although_excluded() -> None:
+    draft = load(CT)
+    set_block(ignore=["lm_head", "re:.*up_proj"])(draft)
+    rows = {row.module: row for row in skip_views(context_of(draft)).rows}
+    assert set(rows["model.layers.0.mlp.up_proj"].contradicts) == {"vllm", "sglang", "transformers"}
+
+
+def matrix_of(draft: Draft, *sizes: int) -> dict[str, str]:
+    context = context_of(draft)
+    matrix = build_matrix(context, engine.run(context, Level.SCALES), sizes)
+    assert matrix.to_json()["engines"]
+    return {row.engine: row.verdict for row in matrix.rows}
+
+
+def test_matrix_verdicts() -> None:
+    assert matrix_of(load(CT)) == {
+        "vllm": "loads",
+        "sglang": "loads",
+        "trtllm": "loads",
+        "transformers": "loads",
+        "quark": "does not read",
+    }
+    broken = load(CT)
+    broken.drop(r".*\.up_proj\.weight_scale")
+    assert matrix_of(broken)["vllm"] == "silently wrong"
+    broken.rename(r"(.*)\.down_proj\.weight_scale", r"\1.down_proj.weight_scale_inv")
+    assert matrix_of(broken)["vllm"] == "refuses"
+    unread = load(CT)
+    unread.config["quantization_config"] = {"quant_method": "awq"}
+    assert matrix_of(unread)["vllm"] == "not judged"
+
+
+def test_parallel_sizes() -> None:
+    context = context_of(load(BLOCK))
+    matrix = build_matrix(context, engine.run(context, Level.HEADERS), (1, 2, 8))
+    vllm = next(row for row in matrix.rows if row.engine == "vllm")
+    assert [size.works for size in vllm.parallel] == [True, False, False]
+    assert any("blocks of 128" in obstacle for obstacle in vllm.parallel[1].obstacles)
+    assert any("attention heads" in obstacle for obstacle in vllm.parallel[2].obstacles)
+    assert next(row for row in matrix.rows if row.engine == "transformers").parallel == ()
+
+
+def test_findings_can_be_asked_for_one_engine() -> None:
+    draft = load(CT_KV)
+    draft.drop(r".*\.v_scale")
+    context = context_of(draft)
+    everyone = engine.run(context, Level.SCALES)
+    assert "CK904" in {finding.code for finding in everyone.findings}
+    only = engine.run(context, Level.SCALES, engines=frozenset({"trtllm"}))
+    assert "CK904" not in {finding.code for finding in only.findings}
+    assert all(finding.hits(frozenset({"trtllm"})) for finding in only.findings)
+
+
+def test_a_nothing_change_is_nothing() -> None:
+    draft = load(CT)
+    nothing(draft)
+    assert draft.to_files() == load(CT).to_files()
