@@ -67,8 +67,8 @@ def _require_sound(context: Context) -> Checkpoint:
     container = context.container
     container.raise_if_damaged()
     report = engine.run(context, Level.SCALES, errors_that(OnConversion.BLOCKS))
-    if report.findings or context.checkpoint is None:
-        faults = [finding.to_fault() for finding in report.findings]
+    if report.errors or context.checkpoint is None:
+        faults = [finding.to_fault() for finding in report.errors]
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
         raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults)
     return context.checkpoint
@@ -153,7 +153,7 @@ def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualCon
         faults += context.reading_faults
     else:
         report = engine.run(context, Level.HEADERS, errors_that(OnConversion.BLOCKS, OnConversion.MENDED))
-        faults += [finding.to_fault() for finding in report.findings]
+        faults += [finding.to_fault() for finding in report.errors]
         wanted = {name: module.scheme for name, module in checkpoint.modules.items()}
         found = {name: module.scheme for name, module in result.modules.items()}
         faults += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from ckptkit.errors import Fault, FormatError, UsageError
@@ -56,6 +57,12 @@ def _third_party() -> tuple[Format, ...]:
     return tuple(found)
 
 
+def _candidates() -> Iterator[Format]:
+    """Every format; third parties' only when no built-in one has answered, since looking for them takes 20 ms."""
+    yield from BUILT_IN
+    yield from formats()[len(BUILT_IN) :]
+
+
 def by_name(name: str) -> Format:
     """The format of this name or alias. Raises UsageError with the names that exist."""
     wanted = name.lower().replace("_", "-")
@@ -68,7 +75,7 @@ def by_name(name: str) -> Format:
 
 def detect(container: Container) -> tuple[Format, Detection]:
     """The format of a container. Raises FormatError when it is none that ckptkit reads."""
-    for candidate in formats():
+    for candidate in _candidates():
         detection = candidate.detect(container)
         if detection is not None:
             return candidate, detection

@@ -69,8 +69,9 @@ def _is_foreign(tensor: TensorRef, tensors: Mapping[str, TensorRef]) -> bool:
 def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> Census:
     """Sort tensors by role. ``names`` maps a name's ending (after the module) to its role in one format."""
     census = Census()
-    weights, roles, plain = census.weights, census.roles, census.plain
-    two_part = {ending for ending in names if "." in ending}
+    weights, plain = census.weights, census.plain
+    places = {ending: census.roles[role] for ending, role in names.items()}
+    two_part = any("." in ending for ending in names)
     for name, tensor in tensors.items():
         module, _, last = name.rpartition(".")
         if last == "weight":
@@ -81,14 +82,14 @@ def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> 
             else:
                 plain.append(tensor)
             continue
-        role = names.get(last)
-        if role is None and two_part:
+        place = places.get(last)
+        if place is None and two_part:
             owner, _, before = module.rpartition(".")
-            role = names.get(f"{before}.{last}")
-            module = owner if role is not None else module
-        if role is not None and module not in roles[role]:
-            roles[role][module] = tensor
-        elif role is not None:
+            place = places.get(f"{before}.{last}")
+            module = owner if place is not None else module
+        if place is not None and module not in place:
+            place[module] = tensor
+        elif place is not None:
             census.foreign.append(tensor)  # a second spelling of the same scale
         elif is_fp8(tensor.dtype):
             census.fp8_elsewhere.append(tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -14,8 +14,7 @@ from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
 
-@dataclass(frozen=True)
-class QuantizedModule:
+class QuantizedModule(NamedTuple):
     """A linear module stored in FP8. ``w = weight * scale``: every scale is a multiplier.
 
     ``weight`` is [N, K]. ``weight_scale`` is None when the file lacks it, which a rule reports and every
@@ -99,8 +98,11 @@ class Checkpoint:
     def schemes(self) -> Mapping[Scheme, tuple[str, ...]]:
         """Scheme -> the modules that use it, the most used first."""
         grouped: dict[Scheme, list[str]] = {}
+        last, members = None, list[str]()
         for module in self.modules.values():
-            grouped.setdefault(module.scheme, []).append(module.name)
+            if module.scheme is not last:  # hashing a scheme takes longer than all else here
+                last, members = module.scheme, grouped.setdefault(module.scheme, [])
+            members.append(module.name)
         ordered = sorted(grouped.items(), key=lambda item: -len(item[1]))
         return {scheme: tuple(members) for scheme, members in ordered}
 
@@ -126,6 +128,8 @@ class Checkpoint:
     @property
     def has_head(self) -> bool:
         """Whether an output head is stored, quantized or not."""
+        if self.has_module(names.LM_HEAD):
+            return True
         return any(names.is_head(module) for module in (*self.modules, *self.unquantized))
 
     def scale_tensors(self) -> tuple[TensorRef, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 LM_HEAD = "lm_head"
@@ -95,7 +96,8 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
     """The attention modules among the parents of these modules, in natural order."""
-    found = {parent(module) for module in modules if last_part(module) in FUSED_QKV or last_part(module) == "k_proj"}
+    split = (module.rpartition(".") for module in modules)
+    found = {owner for owner, _, last in split if last == SEPARATE_KV["k"] or last in FUSED_QKV}
     return tuple(sorted(found, key=natural))
 
 
@@ -105,4 +107,11 @@ def generalise(name: str) -> str:
     >>> generalise("model.layers.17.mlp.experts.3.up_proj")
     'model.layers.*.mlp.experts.*.up_proj'
     """
-    return _NUMBER.sub("*", name)
+    owner, dot, last = name.rpartition(".")
+    return f"{_generalised(owner)}{dot}{'*' if last.isdecimal() else last}"
+
+
+@lru_cache(maxsize=1 << 15)
+def _generalised(owner: str) -> str:
+    """The generalised name of an owner, kept: thousands of modules have few owners."""
+    return _NUMBER.sub("*", owner)

@@ -132,13 +132,9 @@ def test_quark_reloads_its_fp8_mode(oracles: Oracles, converted: Converted, name
 
 
 @pytest.mark.parametrize("architecture", DYNAMIC)
-def test_transformers_gives_equal_logits(
-    oracles: Oracles, real: Real, converted: Converted, architecture: str
-) -> None:
+def test_transformers_gives_equal_logits(oracles: Oracles, real: Real, converted: Converted, architecture: str) -> None:
     quark, compressed = f"{architecture}/quark-ptpc", f"{architecture}/llmcompressor-dynamic"
-    readings = oracles.logits(
-        [real(quark), converted(quark, "ct"), converted(compressed, "quark"), real(compressed)]
-    )
+    readings = oracles.logits([real(quark), converted(quark, "ct"), converted(compressed, "quark"), real(compressed)])
     assert len({reading.sha256 for reading in readings}) == 1
     for reading in readings:
         assert (reading.missing_keys, reading.unexpected_keys, reading.mismatched_keys) == ((), (), ())

@@ -52,7 +52,7 @@ _CONFIG_KEYS = (
     config=st.dictionaries(st.sampled_from(_CONFIG_KEYS), _JSON, max_size=2),
     side=st.none() | _JSON,
 )
-@settings(max_examples=4000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_no_rule_raises(fixture: str, block: dict[str, Any], config: dict[str, Any], side: Any) -> None:
     import json
 

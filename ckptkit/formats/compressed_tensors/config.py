@@ -22,7 +22,7 @@ from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
-FP8_FORMATS = frozenset({"float-quantized", "naive-quantized"})
+FP8_FORMATS = ("float-quantized", "naive-quantized")
 #: The kind of the fault for a key that no version of the library knows.
 UNKNOWN_KEY = "config-unknown-key"
 #: Class names in ``targets`` that stand for every linear module.

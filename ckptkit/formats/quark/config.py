@@ -130,7 +130,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
         "dynamic": Quantization(PerTensor(), dynamic=True),
         None: None,
     }
-    if scheme_name not in inputs:
+    if scheme_name not in tuple(inputs):  # a tuple also takes what cannot be hashed
         reader.wrong("activation_scheme", "static, dynamic or null", scheme_name)
     if block.get("weight_block_size") is not None:
         reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
