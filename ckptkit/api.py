@@ -1,8 +1,11 @@
 """The Python interface: open, inspect, validate, convert, diff. Typed, and nothing is printed.
 
->>> import ckptkit                                                        # doctest: +SKIP
->>> report = ckptkit.validate("Llama-3.1-8B-FP8")                         # doctest: +SKIP
->>> ckptkit.convert("Llama-3.1-8B-FP8-KV", "out", to="ct")                # doctest: +SKIP
+.. code-block:: python
+
+    import ckptkit
+
+    report = ckptkit.validate("Llama-3.1-8B-FP8")
+    ckptkit.convert("Llama-3.1-8B-FP8-KV", "out", to="ct")
 """
 
 from __future__ import annotations
@@ -160,8 +163,9 @@ def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan
         raise UsageError(f"{target.name} has no mode {mode!r}", help=f"its modes: {', '.join(target.modes)}")
     container = open_container(source)
     container.raise_if_damaged()
+    found = formats.detect(container)[0].name
     if expect is not None:
-        found, wanted = formats.detect(container)[0].name, formats.by_name(expect).name
+        wanted = formats.by_name(expect).name
         if found != wanted:
             raise UsageError(f"{container.label} is a {found} checkpoint, not {wanted}")
     return make_plan(engine.examine(container), target, WriteOptions(mode))

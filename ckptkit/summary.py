@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ckptkit.dtypes import BITS
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.values import scale_values
@@ -14,6 +13,8 @@ from ckptkit.storage.traffic import Traffic, traffic_of
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
 _ORIGINAL_BYTES = 2
+#: Bytes of scales that are judged at once.
+_BULK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
     modules = checkpoint.modules.values()
     scale_bytes = sum(tensor.nbytes for tensor in checkpoint.scale_tensors())
     weight_bytes = sum(module.weight.nbytes for module in modules)
+    data_bytes = container.data_bytes
     dtypes: dict[str, int] = {}
     for tensor in container.tensors.values():
         dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.nbytes
@@ -103,8 +105,8 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
         architecture=architectures[0] if isinstance(architectures, list) and architectures else None,
         shards=len(container.headers),
         tensors=len(container.tensors),
-        data_bytes=container.data_bytes,
-        original_bytes=container.data_bytes - scale_bytes - weight_bytes + weight_bytes * _ORIGINAL_BYTES,
+        data_bytes=data_bytes,
+        original_bytes=data_bytes - scale_bytes - weight_bytes + weight_bytes * _ORIGINAL_BYTES,
         ignored=ignored(checkpoint),
         modules=_module_kinds(checkpoint),
         scales=_scale_ranges(checkpoint) if scales else (),
@@ -138,10 +140,11 @@ def ignored(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
     counted: dict[tuple[str, tuple[int, ...], str], int] = {}
-    words: dict[int, str] = {}  # by identity: modules share their scheme objects, and hashing these takes longer
+    scheme, words = None, ""
     for module in checkpoint.modules.values():
-        scheme = words.get(id(module.scheme)) or words.setdefault(id(module.scheme), str(module.scheme))
-        key = (names.generalise(module.name), module.weight.shape, scheme)
+        if module.scheme is not scheme:  # modules share their schemes, and wording one takes longer than all else
+            scheme, words = module.scheme, str(module.scheme)
+        key = (names.generalise(module.name), module.weight.shape, words)
         counted[key] = counted.get(key, 0) + 1
     for name, weight in checkpoint.unquantized.items():
         key = (names.generalise(name), weight.shape, f"{weight.dtype}, not quantized")
@@ -151,22 +154,39 @@ def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
 
 
 def _scale_ranges(checkpoint: Checkpoint) -> tuple[ScaleRange, ...]:
-    kinds: dict[TensorRef, str] = {}
+    scales: dict[str, TensorRef] = {}
+    kinds: dict[str, str] = {}
     for module in checkpoint.modules.values():
-        if module.weight_scale is not None:
-            kinds[module.weight_scale] = "weight"
-        if module.input_scale is not None:
-            kinds[module.input_scale] = "input"
+        for scale, kind in ((module.weight_scale, "weight"), (module.input_scale, "input")):
+            if scale is not None:
+                scales[scale.name] = scale
+                kinds[scale.name] = kind
     for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
-        kinds.update((tensor, role) for role, tensor in attention.stored().items())
+        for role, tensor in attention.stored().items():
+            scales[tensor.name] = tensor
+            kinds[tensor.name] = role
     ranges: dict[str, ScaleRange] = {}
-    for tensor, data in checkpoint.container.read_many(kinds):
-        values = scale_values(tensor.dtype, data)
-        if values is None or BITS[tensor.dtype] * tensor.numel != 8 * len(data):
-            continue
-        kind = kinds[tensor]
+    # Values are judged in bulk: most scales are small, and there may be a hundred thousand of them.
+    pending: dict[tuple[str, str], bytearray] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for tensor, data in checkpoint.container.read_many(scales.values()):
+        key = (kinds[tensor.name], tensor.dtype)
+        gathered = pending.setdefault(key, bytearray())
+        gathered += data
+        counts[key] = counts.get(key, 0) + 1
+        if len(gathered) >= _BULK:
+            _extend(ranges, key, pending.pop(key), counts.pop(key))
+    for key, gathered in pending.items():
+        _extend(ranges, key, gathered, counts[key])
+    return tuple(ranges.values())
+
+
+def _extend(ranges: dict[str, ScaleRange], key: tuple[str, str], data: bytearray, tensors: int) -> None:
+    """Widen the range of a kind by the values of more tensors; what is no scale's dtype is left out."""
+    kind, dtype = key
+    values = scale_values(dtype, bytes(data))
+    if values is not None:
         known = ranges.get(kind, ScaleRange(kind, 0, values.minimum, values.maximum))
         ranges[kind] = ScaleRange(
-            kind, known.tensors + 1, min(known.minimum, values.minimum), max(known.maximum, values.maximum)
+            kind, known.tensors + tensors, min(known.minimum, values.minimum), max(known.maximum, values.maximum)
         )
-    return tuple(ranges.values())

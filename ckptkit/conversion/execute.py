@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckptkit.conversion.plan import Plan
-from ckptkit.errors import CkptkitError, ConversionRefused
+from ckptkit.conversion.plan import CostKind, Plan
+from ckptkit.errors import CkptkitError, ConversionRefused, Fault
 from ckptkit.rules import engine
 from ckptkit.rules.registry import Level, OnConversion, errors_that
-from ckptkit.storage.container import open_container
+from ckptkit.storage.container import Container, open_container
+from ckptkit.storage.payload import VirtualContainer
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.staging import check_destination, staging, sync_folder
 from ckptkit.storage.writer import file_sizes, write_container
@@ -38,8 +39,10 @@ class Result:
 
 def check(plan: Plan, source: Source, destination: Path) -> None:
     """Everything about the destination that can be refused before the first byte."""
+    sample = source.local_path(plan.output.shards[0].file) if plan.output.shards else None
+    shareable = plan.cost.copied if plan.cost.kind is CostKind.HEADER_ONLY else 0
     root = getattr(source, "root", None)
-    check_destination(destination, root, sum(file_sizes(plan.output).values()))
+    check_destination(destination, root, plan.cost.total, shareable=shareable, sample=sample)
 
 
 def execute(
@@ -56,9 +59,9 @@ def execute(
     begin = time.perf_counter()
     with staging(destination) as folder:
         copier = write_container(plan.output, source, folder, jobs=jobs, fsync=fsync, progress=progress)
-        _require_sound(folder)
+        _require_sound(folder, plan.output)
         if fsync:
-            for inner in {path.parent for path in folder.rglob("*")}:
+            for inner in sorted({path.parent for path in folder.rglob("*")}):
                 sync_folder(inner)
     if fsync:
         sync_folder(destination.resolve().parent)
@@ -66,14 +69,39 @@ def execute(
     return Result(plan, destination, time.perf_counter() - begin, moved)
 
 
-def _require_sound(folder: Path) -> None:
+def _require_sound(folder: Path, planned: VirtualContainer) -> None:
     """Read the staged folder as a stranger would, scale values included, before it gets its name."""
     try:
-        context = engine.examine(open_container(LocalSource(folder)))
-        rules = errors_that(OnConversion.BLOCKS, OnConversion.MENDED)
-        report = engine.run(context, Level.SCALES, rules)
+        container = open_container(LocalSource(folder))
+        container.raise_if_damaged()
+        faults = list(_deviations(container, planned))
+        if not faults:
+            rules = errors_that(OnConversion.BLOCKS, OnConversion.MENDED)
+            report = engine.run(engine.examine(container), Level.SCALES, rules)
+            faults = [finding.to_fault() for finding in report.errors]
     except CkptkitError as error:
         raise ConversionRefused("the written checkpoint cannot be read back", faults=error.faults) from error
-    if report.findings:
-        faults = [finding.to_fault() for finding in report.findings]
+    if faults:
         raise ConversionRefused("the written checkpoint is not sound", faults=faults)
+
+
+def _deviations(container: Container, planned: VirtualContainer) -> Iterator[Fault]:
+    """Where the files on disk are not what the plan promised: a file, its size, a tensor, its dtype or shape."""
+    promised = file_sizes(planned)
+    found = {entry.name: entry.size for entry in container.source.files()}
+    for name in {**promised, **found}:
+        if found.get(name) != promised.get(name):
+            yield Fault("written-size", "not as planned", name, None, _bytes(promised, name), _bytes(found, name))
+    headers = {header.shard: header for header in container.headers}
+    for shard in planned.shards:
+        stored = headers[shard.file].tensors if shard.file in headers else {}
+        wanted = {tensor.name: (tensor.dtype, tensor.shape) for tensor in shard.tensors}
+        got = {tensor.name: (tensor.dtype, tensor.shape) for tensor in stored.values()}
+        for name in {**wanted, **got} if wanted != got else ():
+            if wanted.get(name) != got.get(name):
+                expected, meant = str(wanted.get(name, "absent")), str(got.get(name, "absent"))
+                yield Fault("written-tensor", "not as planned", shard.file, name, expected, meant)
+
+
+def _bytes(sizes: Mapping[str, int], name: str) -> str:
+    return f"{sizes[name]:,} bytes" if name in sizes else "no such file"

@@ -9,7 +9,7 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import glob_or_exact
 from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
+from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.registry import OnConversion, rule
 
 
@@ -27,8 +27,12 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     for fault in context.faults("config-value", "pattern-invalid"):
         if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
             yield fault
+    # A checkpoint that is not FP8, or in a format that ckptkit does not read, is not a broken one.
+    severity = Severity.INFO if context.located is None else Severity.WARNING
     if context.located is None or context.method in KNOWN_METHODS:
-        yield from context.faults("config-unsupported")
+        for fault in context.faults("config-unsupported"):
+            message = f"{fault.message}: only its files were judged"
+            yield Observation(fault.kind, message, fault.file, help=fault.help, severity=severity)
 
 
 @rule("CK601", "quantization-config-missing", Severity.ERROR)

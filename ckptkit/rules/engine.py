@@ -15,6 +15,12 @@ from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic, traffic_of
 
 
+#: Faults under which it is not known which tensors the checkpoint has.
+_NAMES_UNKNOWN = frozenset(
+    {"shard-missing", "lfs-pointer", "file-empty", "file-unreadable", "header-too-large", "header-truncated"}
+)
+
+
 @dataclass(frozen=True)
 class Report:
     """All findings about one checkpoint, errors first, and what was looked at."""
@@ -46,12 +52,19 @@ class Report:
 
 
 def examine(container: Container) -> Context:
-    """Read a container as far as its config allows; what reading met becomes part of the context."""
+    """Read a container as far as its config allows; what reading met becomes part of the context.
+
+    While a shard is missing or its names are unknown, nothing is said about modules: whatever seems to be wrong with
+    them is most likely only that.
+    """
+    if any(fault.kind in _NAMES_UNKNOWN for fault in container.faults):
+        return Context(container, None, None)
     try:
         form, _ = formats.detect(container)
         return Context(container, form.read(container), form)
     except FormatError as error:
-        faults = error.faults or (Fault("config-unsupported", error.message, "config.json", help=error.help),)
+        what = error.message.removeprefix(f"{container.label}: ")
+        faults = error.faults or (Fault("config-unsupported", what, "config.json", help=error.help),)
         return Context(container, None, None, faults)
 
 

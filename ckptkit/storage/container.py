@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from ckptkit.errors import ContainerError, Fault
@@ -128,10 +129,11 @@ class Container:
         several ranges at once.
         """
         gap: int = getattr(self.source, "gap", _GAP)
-        runs = list(_joined(sorted(tensors, key=lambda tensor: (tensor.shard, tensor.start)), gap))
+        runs = list(_joined(sorted(tensors, key=attrgetter("shard", "start")), gap))
         for run, data in zip(runs, in_parallel(self.source, self._read_run, runs), strict=True):
+            first = run[0].start
             for tensor in run:
-                begin = tensor.start - run[0].start
+                begin = tensor.start - first
                 yield tensor, data[begin : begin + tensor.nbytes]
 
     def _read_run(self, run: list[TensorRef]) -> bytes:
@@ -149,15 +151,15 @@ class Container:
 def _joined(ordered: list[TensorRef], gap: int) -> Iterator[list[TensorRef]]:
     """Runs of tensors of one shard with holes of at most ``gap`` bytes between them, at most 1 MiB each."""
     run: list[TensorRef] = []
+    shard, reach, limit = "", 0, 0
     for tensor in ordered:
-        if run and not (
-            tensor.shard == run[0].shard
-            and tensor.start - run[-1].stop <= gap
-            and tensor.stop - run[0].start <= _LONGEST_RUN
-        ):
-            yield run
-            run = []
+        start, stop = tensor.start, tensor.start + tensor.nbytes
+        if tensor.shard != shard or start > reach or stop > limit:
+            if run:
+                yield run
+            run, shard, limit = [], tensor.shard, start + _LONGEST_RUN
         run.append(tensor)
+        reach = stop + gap
     if run:
         yield run
 

@@ -1,7 +1,8 @@
 """Staging: a folder beside the destination that becomes the destination in one rename, or vanishes.
 
-A staging folder is locked while its process lives. One that can be locked by somebody else belonged to a process
-that was killed, and the next run for the same destination removes it.
+A staging folder is locked while its process lives, with a lock that dies with the process. One that can be locked by
+somebody else belonged to a process that was killed, and the next run for the same destination removes it. Where the
+file system has no locks (some network mounts), nothing is ever taken for dead.
 """
 
 from __future__ import annotations
@@ -9,43 +10,66 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptkit.errors import Fault, OutputError
-from ckptkit.storage.copy import write_error
+from ckptkit.storage.copy import shares_blocks, write_error
 
 _MARK = ".ckptkit-staging-"
+#: Bytes of the destination's name that a staging folder repeats: file systems allow names of 255.
+_NAME_BYTES = 150
 
 
-def check_destination(destination: Path, source: Path | None, needed: int) -> None:
-    """Refuse a destination before anything is written: not empty, nested with the source, or no room for it."""
+def check_destination(
+    destination: Path, source: Path | None, needed: int, *, shareable: int = 0, sample: Path | None = None
+) -> None:
+    """Refuse a destination before anything is written: taken, nested with the source, not writable, or too full.
+
+    ``needed`` is the size of the output in bytes. ``shareable`` of them take no room if the destination's file system
+    can take over blocks of the source, which is tried with the file ``sample``.
+    """
     where = str(destination)
-    if destination.is_symlink() or destination.exists():
-        if not destination.is_dir() or destination.is_symlink():
-            raise OutputError(f"{where} exists and is not a folder", help="choose another destination")
-        if any(destination.iterdir()):
-            raise OutputError(
-                f"{where} is not empty", help="choose a new folder; nothing is ever overwritten"
-            )
+    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
+        raise OutputError(f"{where} exists and is not a folder", help="choose another destination")
     target = Path(os.path.realpath(destination))
+    try:
+        if destination.exists() and any(destination.iterdir()):
+            raise OutputError(f"{where} is not empty", help="choose a new folder; nothing is ever overwritten")
+    except PermissionError as error:
+        raise OutputError(f"{where} cannot be read: {error.strerror}") from error
+    if os.path.ismount(target):
+        help_text = "name a new folder inside it: a finished checkpoint is moved into place, and this cannot be"
+        raise OutputError(f"{where} is a mount point", help=help_text)
     if source is not None:
         origin = Path(os.path.realpath(source))
-        if target == origin or target.is_relative_to(origin):
+        if _holds(origin, target):
             raise OutputError(f"{where} lies inside the source folder", help="choose a folder outside of it")
-        if origin.is_relative_to(target):
+        if _holds(target, origin):
             raise OutputError(f"{where} contains the source folder", help="choose a folder outside of it")
     if not target.parent.is_dir():
         raise OutputError(f"{target.parent} does not exist", help="create it first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{target.parent} cannot be written", help="choose a folder that you may write to")
+    _check_room(target, needed, shareable, sample)
+
+
+def _holds(outer: Path, inner: Path) -> bool:
+    """Whether ``inner`` is ``outer`` or lies in it, by identity: spellings and bind mounts do not hide it."""
+    return inner.is_relative_to(outer) or any(
+        outer.exists() and folder.exists() and os.path.samefile(folder, outer) for folder in (inner, *inner.parents)
+    )
+
+
+def _check_room(target: Path, needed: int, shareable: int, sample: Path | None) -> None:
     free = shutil.disk_usage(target.parent).free
+    if free < needed and sample is not None and shares_blocks(sample, target.parent):
+        needed -= shareable
     if free < needed:
-        fault = Fault(
-            "disk-full", "too little disk space", expected=f"{needed:,} bytes", found=f"{free:,} bytes free"
-        )
-        raise OutputError(f"{where} has too little room", faults=[fault])
+        fault = Fault("disk-full", "too little disk space", expected=f"{needed:,} bytes", found=f"{free:,} bytes free")
+        raise OutputError(f"{target} has too little room", faults=[fault])
 
 
 @contextmanager
@@ -53,14 +77,18 @@ def staging(destination: Path) -> Iterator[Path]:
     """A new, locked folder beside ``destination``, renamed to it on success and removed on any failure."""
     target = Path(os.path.realpath(destination))
     remove_stale(target)
-    folder = target.parent / f".{target.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}"
+    prefix = _prefix(target)
+    lock = -1
+    while lock < 0:
+        folder = target.parent / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            lock = _create_locked(folder)
+        except OSError as error:
+            raise OutputError(f"{target.parent} cannot be written: {error.strerror}") from error
+        except BaseException:
+            _remove(folder)
+            raise
     try:
-        folder.mkdir()
-    except OSError as error:
-        raise OutputError(f"{target.parent} cannot be written: {error.strerror}") from error
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
         try:
             os.rename(folder, target)
@@ -69,25 +97,44 @@ def staging(destination: Path) -> Iterator[Path]:
                 raise OutputError(f"{destination} was created by somebody else meanwhile") from error
             raise write_error(error) from error
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         raise
     finally:
         os.close(lock)
 
 
+def _create_locked(folder: Path) -> int:
+    """Make a folder and lock it; -1 if another run took it for dead between the two and removed it."""
+    folder.mkdir()
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return -1
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    if folder.exists():
+        return lock
+    os.close(lock)
+    return -1
+
+
 def remove_stale(target: Path) -> list[Path]:
     """Remove staging folders of dead processes for this destination; the folders that were removed."""
     removed = []
-    for folder in target.parent.glob(f".{_escape(target.name)}{_MARK}*"):
+    prefix = _prefix(target)
+    for name in sorted(os.listdir(target.parent)):
+        if not name.startswith(prefix):
+            continue
+        folder = target.parent / name
         try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)
-        except BlockingIOError:
+        except OSError:
             continue
         finally:
             os.close(handle)
@@ -99,9 +146,23 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        raise write_error(error) from error
     finally:
         os.close(handle)
 
 
-def _escape(name: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+def _prefix(target: Path) -> str:
+    """What the names of all staging folders for a destination begin with."""
+    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
+    return f".{name}{_MARK}"
+
+
+def _remove(folder: Path) -> None:
+    """Remove a staging folder whatever happens meanwhile: a second Ctrl-C must not leave half of it behind."""
+    while True:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except KeyboardInterrupt:
+            continue
+        return

@@ -57,7 +57,8 @@ class FakeHub:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, Blob] = {}
-        self.log: list[Logged] = []
+        self._entries: list[Logged] = []
+        self.answering = 0
         self.faults: list[Injected] = []
         self.lock = threading.Lock()
         self._servers: list[ThreadingHTTPServer] = []
@@ -101,6 +102,28 @@ class FakeHub:
                     fault.times -= 1
                     return fault
         return None
+
+    @property
+    def log(self) -> list[Logged]:
+        """Every request so far. A client may go on before the last answer is logged, so that is waited for."""
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            with self.lock:
+                if not self.answering:
+                    return list(self._entries)
+            time.sleep(0.002)
+        return list(self._entries)
+
+    def begin(self) -> None:
+        """An answer is about to be sent."""
+        with self.lock:
+            self.answering += 1
+
+    def end(self, entry: Logged) -> None:
+        """It was sent, or the client hung up."""
+        with self.lock:
+            self.answering -= 1
+            self._entries.append(entry)
 
     @contextmanager
     def recorded(self) -> Iterator[list[Logged]]:
@@ -175,8 +198,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(
         self, status: int, body: bytes = b"", headers: dict[str, str] | None = None, size: int | None = None
     ) -> None:
+        self.hub.begin()
+        sent = 0
+        try:
+            sent = self._send_parts(status, body, headers or {}, size)
+        finally:
+            authorized = "Authorization" in self.headers
+            self.hub.end(Logged(self.command, self.path, self.role, authorized, self.headers.get("Range"), sent))
+
+    def _send_parts(self, status: int, body: bytes, headers: dict[str, str], size: int | None) -> int:
+        """Send head and body; the number of bytes of the body that went out."""
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if size is None else size))
         self.end_headers()
@@ -195,10 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
                         time.sleep(self.fault.seconds)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
-        with self.hub.lock:
-            authorized = "Authorization" in self.headers
-            entry = Logged(self.command, self.path, self.role, authorized, self.headers.get("Range"), sent)
-            self.hub.log.append(entry)
+        return sent
 
     def _json(self, document: Any, status: int = 200) -> None:
         self._send(status, json.dumps(document).encode())

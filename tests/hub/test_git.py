@@ -261,7 +261,7 @@ def test_hf_ckptkit(server: FakeHub, run: Run, environment: dict[str, str]) -> N
     done = run("hf", "ckptkit", "validate", "hf://org/model", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["traffic"]["requests"] > 0
-    done = run("hf", "ckptkit", "validate", REAL / "llama" / "bf16")
+    done = run("hf", "ckptkit", "validate", REAL / "llama" / "quark-fp8-file2file")
     assert done.returncode == 1
     assert "ckptkit" in run("hf", "extensions", "list").stdout
     assert run("ckptkit", "hook", "hf", "--remove").returncode == 0

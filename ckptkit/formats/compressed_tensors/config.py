@@ -85,19 +85,22 @@ class ParsedConfig:
 
     @cached_property
     def scheme_of(self) -> Callable[[str], Scheme | None]:
-        """The scheme of a linear module: None if ignored, else by exact name, else by regex, else by class."""
+        """The scheme of a linear module: None if ignored, else by exact name, else by regex, else by class.
+
+        Of two groups that name one target, the last has it: the library and vLLM fill one table in order.
+        """
         ignored = Selector.of(regex_or_exact(entry) for entry in self.ignore)
         ignores_linear = any(entry in LINEAR_CLASSES for entry in self.ignore)
         exact: dict[str, Scheme] = {}
-        regexes: list[tuple[Regex, Scheme]] = []
+        by_regex: dict[Regex, Scheme] = {}
         for group in self.groups:
             for pattern in group.patterns:
                 if isinstance(pattern, Exact):
-                    exact.setdefault(pattern.text, group.scheme)
+                    exact[pattern.text] = group.scheme
                 elif isinstance(pattern, Regex):
-                    regexes.append((pattern, group.scheme))
-        regexes.sort(key=lambda item: item[0].text)
-        by_class = next((group.scheme for group in self.groups if group.covers_linear), None)
+                    by_regex[pattern] = group.scheme
+        regexes = sorted(by_regex.items(), key=lambda item: item[0].text)
+        by_class = next((group.scheme for group in reversed(self.groups) if group.covers_linear), None)
 
         def scheme_of(module: str) -> Scheme | None:
             if ignores_linear or ignored.matches(module):

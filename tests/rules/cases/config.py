@@ -312,7 +312,7 @@ CASES = (
         CT,
         _regroup(group_0={}, group_1={"targets": ["Linear"], "weights": _TENSOR_WEIGHTS}),
         _regroup(group_0={}, group_1={"targets": ["Linear"]}),
-        frozenset({"CK616"}),
+        frozenset({"CK306", "CK616"}),
         frozenset({"CK616"}),
     ),
     Case(

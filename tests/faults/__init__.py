@@ -1,0 +1,1 @@
+"""What happens when things go wrong while bytes move: full disks, vanishing sources, signals."""
