@@ -24,6 +24,7 @@ LINES = (
     {"storage"},
     {"model"},
     {"engines", "formats", "kernels", "summary"},
+    {"card_facts"},
     {"rules"},
     {"conversion"},
     {"hub", "report"},

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckptkit.errors import InputError, OutputError, UsageError
-from ckptkit.hub.card_facts import (
+from ckptkit.card_facts import (
     CARD_FILE,
     CONVERTED,
     END,
@@ -26,6 +25,7 @@ from ckptkit.hub.card_facts import (
     served_name,
     tags,
 )
+from ckptkit.errors import InputError, OutputError, UsageError
 from ckptkit.model.checkpoint import Checkpoint
 
 __all__ = ["Card", "contradictions", "make", "write"]

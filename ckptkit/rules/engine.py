@@ -14,7 +14,6 @@ from ckptkit.rules.registry import Level, Rule, all_rules
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic, traffic_of
 
-
 #: Faults under which it is not known which tensors the checkpoint has.
 _NAMES_UNKNOWN = frozenset(
     {"shard-missing", "lfs-pointer", "file-empty", "file-unreadable", "header-too-large", "header-truncated"}

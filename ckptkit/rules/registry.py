@@ -47,6 +47,7 @@ _MODULES = (
     "fused",
     "kv_cache",
     "kv_values",
+    "model_card",
     "modules",
     "naming",
     "promises",

@@ -147,6 +147,7 @@ UNREPORTED: Mapping[str, str] = MappingProxyType(
         "CK410": "the formats' own definition; found by comparing readers",
         "CK508": "a property of the full scan, of use when two exports are compared",
         "CK629": "the formats' own definition: what the libraries' classes refuse",
+        "CK630": "a card is read by people; engines do not look at it",
         "CK805": "found by running the exporters' own ragged blocks",
         "CK600": "says that ckptkit itself cannot judge the config",
     }

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.card_facts import END, START, facts, own_section
 from ckptkit.errors import CkptkitError
 from ckptkit.hub.card import contradictions, make, write
-from ckptkit.hub.card_facts import END, START, facts, own_section
 from tests.hub.conftest import REAL, Run
 
 LLAMA = REAL / "llama"

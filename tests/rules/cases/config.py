@@ -32,6 +32,15 @@ from tests.rules.mutate import (
 _UNREAD = frozenset({"CK600"})
 
 
+def _card(metadata: str) -> Change:
+    """A model card that claims something in its front matter."""
+
+    def change(draft: Draft) -> None:
+        draft.files["README.md"] = f"---\n{metadata}\n---\n# A model\n".encode()
+
+    return change
+
+
 def _fake(draft: Draft) -> None:
     draft.block["export"]["weight_format"] = "fake_quantized"
 
@@ -358,6 +367,7 @@ CASES = (
     Case("CK627", QUARK, set_block(exclude=None), nothing, frozenset({"CK605"})),
     Case("CK627", QUARK_KV, _no_outputs, nothing, frozenset({"CK629"})),
     Case("CK627", QUARK, _quantized_outputs, nothing),
+    Case("CK630", CT, _card("tags: [quark]"), _card("tags: [compressed-tensors]")),
     Case("CK629", CT, _static_tokens, _known_args, frozenset({"CK621"})),
     Case("CK628", MOE, _shared("bf16"), _shared("fp8")),
 )
