@@ -152,7 +152,9 @@ def judge(path: str, settings: Settings, request: Request) -> Verdict:
     if request.fix or request.diff:
         from ckptkit.rules.fixes.mend import mend
 
-        mending = mend(container, level, unsafe=settings.unsafe_fixes, rules=rules, engines=engines)
+        # Notes are mended only for who asks for their rules: a clean checkpoint is not rewritten.
+        notes = settings.select != Settings().select or bool(settings.extend_select)
+        mending = mend(container, level, unsafe=settings.unsafe_fixes, rules=rules, engines=engines, notes=notes)
         destination = request.output or path
         if request.fix:
             written = api.write_mended(mending, path, request.output)

@@ -145,6 +145,14 @@ def test_fix_in_place(run: Run, damaged: Path) -> None:
     assert sorted(path.name for path in damaged.parent.iterdir()) == ["damaged"]
 
 
+def test_a_clean_checkpoint_is_not_rewritten_unless_its_notes_are_asked_for(run: Run, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(REAL / "llama/llmcompressor-dynamic", tmp_path / "copy"))
+    before = contents(copy)
+    assert run("validate", copy, "--diff").code == 0
+    assert run("validate", copy, "--fix").code == 0 and contents(copy) == before
+    assert run("validate", copy, "--diff", "--select", "CK619").code == 1
+
+
 def test_fix_first_finishes_what_was_interrupted(run: Run, damaged: Path) -> None:
     whole = run("validate", damaged, "--fix", "--output", damaged.parent / "whole")
     assert whole.code == 0

@@ -85,19 +85,29 @@ def mend(
     unsafe: bool = False,
     rules: tuple[Rule, ...] | None = None,
     engines: frozenset[str] | None = None,
+    notes: bool = True,
 ) -> Mending:
-    """Try the fixes of all findings, or of those of ``rules`` that hit ``engines``. Nothing is written."""
-    return _Mender(level, unsafe, rules, engines).run(container)
+    """Try the fixes of all findings, or of those of ``rules`` that hit ``engines``. Nothing is written.
+
+    Without ``notes``, findings of severity info stay as they are: a clean checkpoint is not rewritten.
+    """
+    return _Mender(level, unsafe, rules, engines, notes).run(container)
 
 
 class _Mender:
     def __init__(
-        self, level: Level, unsafe: bool, rules: tuple[Rule, ...] | None, engines: frozenset[str] | None
+        self,
+        level: Level,
+        unsafe: bool,
+        rules: tuple[Rule, ...] | None,
+        engines: frozenset[str] | None,
+        notes: bool,
     ) -> None:
         # No fix touches weights, so what only weights can show need not be looked at again.
         self.level = min(level, Level.SCALES)
         self.chosen = None if rules is None else frozenset(rule.code for rule in rules)
         self.engines = engines
+        self.notes = notes
         allowed = ("safe", "unsafe") if unsafe else ("safe",)
         self.fixers = {
             code: found
@@ -137,6 +147,7 @@ class _Mender:
     def _next(self, state: _State, tried: set[tuple[str, int]]) -> str | None:
         for finding in state.report.findings:
             wanted = self.chosen is None or finding.code in self.chosen
+            wanted = wanted and (self.notes or finding.severity is not Severity.INFO)
             hits = self.engines is None or finding.hits(self.engines)
             if wanted and hits and finding.code in self.fixers and (finding.code, len(state.applied)) not in tried:
                 return finding.code
