@@ -66,7 +66,7 @@ def _candidates() -> Iterator[Format]:
 def by_name(name: str) -> Format:
     """The format of this name or alias. Raises UsageError with the names that exist."""
     wanted = name.lower().replace("_", "-")
-    for candidate in formats():
+    for candidate in _candidates():
         if wanted in (candidate.name, *candidate.aliases):
             return candidate
     known = ", ".join("/".join((f.name, *f.aliases)) for f in formats())

@@ -1,0 +1,1 @@
+"""What people run instead, as scripts for the environments that have torch and compressed-tensors."""
