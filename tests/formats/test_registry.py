@@ -100,8 +100,9 @@ def test_a_third_partys_format_is_read_and_written(install: Install, tmp_path: P
 def test_a_broken_one_is_blamed_by_name(target: str, message: str, install: Install) -> None:
     install(target)
     with pytest.raises(UsageError, match=message) as error:
-        registry.by_name("ct")
+        registry.by_name("theirs")
     assert error.value.help == "mend or uninstall their-formats"
+    assert registry.by_name("ct").name == "compressed-tensors", "what is built in does not suffer"
 
 
 def test_what_is_built_in() -> None:
