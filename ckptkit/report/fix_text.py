@@ -61,7 +61,8 @@ def show_diff(mending: Mending, label: str, *, out: Console | None = None) -> No
             out.print(printable(line), markup=False)
     show_reverted(mending, out=out)
     count = sum(fix.findings for fix in mending.applied)
-    out.print(f"would mend {plural(count, 'finding')} of {plural(len(mending.applied), 'rule')}")
+    would = f"would mend {plural(count, 'finding')} of {plural(len(mending.applied), 'rule')}"
+    out.print(would if count else "nothing to mend")
 
 
 def config_diff(mending: Mending, label: str) -> list[str]:
