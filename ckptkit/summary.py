@@ -13,8 +13,6 @@ from ckptkit.storage.traffic import Traffic, traffic_of
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
 _ORIGINAL_BYTES = 2
-#: Bytes of scales that are judged at once.
-_BULK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -166,25 +164,23 @@ def _scale_ranges(checkpoint: Checkpoint) -> tuple[ScaleRange, ...]:
             scales[tensor.name] = tensor
             kinds[tensor.name] = role
     ranges: dict[str, ScaleRange] = {}
-    # Values are judged in bulk: most scales are small, and there may be a hundred thousand of them.
-    pending: dict[tuple[str, str], bytearray] = {}
-    counts: dict[tuple[str, str], int] = {}
-    for tensor, data in checkpoint.container.read_many(scales.values()):
-        key = (kinds[tensor.name], tensor.dtype)
-        gathered = pending.setdefault(key, bytearray())
-        gathered += data
-        counts[key] = counts.get(key, 0) + 1
-        if len(gathered) >= _BULK:
-            _extend(ranges, key, pending.pop(key), counts.pop(key))
-    for key, gathered in pending.items():
-        _extend(ranges, key, gathered, counts[key])
+    for run, data in checkpoint.container.read_runs(scales.values()):
+        # Values are judged in bulk: there may be a hundred thousand scales, most of them of a few bytes.
+        members: dict[tuple[str, str], list[TensorRef]] = {}
+        for tensor in run:
+            members.setdefault((kinds[tensor.name], tensor.dtype), []).append(tensor)
+        first = run[0].start
+        for key, tensors in members.items():
+            parts = (data[tensor.start - first : tensor.stop - first] for tensor in tensors)
+            alone = len(members) == 1 and sum(tensor.nbytes for tensor in tensors) == len(data)
+            _extend(ranges, key, data if alone else b"".join(parts), len(tensors))
     return tuple(ranges.values())
 
 
-def _extend(ranges: dict[str, ScaleRange], key: tuple[str, str], data: bytearray, tensors: int) -> None:
+def _extend(ranges: dict[str, ScaleRange], key: tuple[str, str], data: bytes, tensors: int) -> None:
     """Widen the range of a kind by the values of more tensors; what is no scale's dtype is left out."""
     kind, dtype = key
-    values = scale_values(dtype, bytes(data))
+    values = scale_values(dtype, data)
     if values is not None:
         known = ranges.get(kind, ScaleRange(kind, 0, values.minimum, values.maximum))
         ranges[kind] = ScaleRange(

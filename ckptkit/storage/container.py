@@ -128,13 +128,17 @@ class Container:
         A remote source says with ``gap`` how large a hole is cheaper to read than to ask around, and is asked for
         several ranges at once.
         """
-        gap: int = getattr(self.source, "gap", _GAP)
-        runs = list(_joined(sorted(tensors, key=attrgetter("shard", "start")), gap))
-        for run, data in zip(runs, in_parallel(self.source, self._read_run, runs), strict=True):
+        for run, data in self.read_runs(tensors):
             first = run[0].start
             for tensor in run:
                 begin = tensor.start - first
                 yield tensor, data[begin : begin + tensor.nbytes]
+
+    def read_runs(self, tensors: Iterable[TensorRef]) -> Iterator[tuple[list[TensorRef], bytes]]:
+        """The reads of :meth:`read_many` as they are: neighbours, and the bytes from the first's start on."""
+        gap: int = getattr(self.source, "gap", _GAP)
+        runs = list(_joined(sorted(tensors, key=attrgetter("shard", "start")), gap))
+        return zip(runs, in_parallel(self.source, self._read_run, runs), strict=True)
 
     def _read_run(self, run: list[TensorRef]) -> bytes:
         start, stop = run[0].start, max(tensor.stop for tensor in run)

