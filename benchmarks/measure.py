@@ -1,7 +1,7 @@
 """Measuring whole processes: wall time, CPU time, peak memory, and what else the machine was doing.
 
 This process stays small on purpose. Linux hands the peak memory of the process that starts a command on to the
-command, so nothing that is measured can show less than this process holds (about 15 MB).
+command, so nothing that is measured can show less than this process holds (18 MiB).
 """
 
 from __future__ import annotations
