@@ -1,34 +1,33 @@
 """``python -m benchmarks.gemm``: the FP8 product on a GPU, against torch, a plain Triton matmul and the roofline.
 
-One command on a machine with an H200: checks the goldens, times every shape, writes ``benchmarks/results/``, the table
-``docs/gemm.md`` and the plot ``docs/gemm.svg``. Without a GPU it times nothing, writes nothing and says so;
-``--rehearse`` then walks the whole harness on tiny shapes in the interpreter.
+One command on a machine with an H200: checks the goldens, tunes and times every shape, writes ``benchmarks/results/``,
+the H200's table, the page ``docs/gemm.md`` and the plot ``docs/gemm.svg``. Without a GPU it times nothing, writes
+nothing and says so; ``--rehearse`` then walks the whole harness on tiny shapes in the interpreter.
 
-    python -m benchmarks.gemm --tune                        # check, sweep configs into the H200's table, time, write
+    python -m benchmarks.gemm --tune                        # everything
+    python -m benchmarks.gemm --tune --minutes 8            # as much as fits; run it again to go on
     python -m benchmarks.gemm --goldens full --model none   # only check
     python -m benchmarks.gemm --docs                        # only rewrite the documents from the newest results
 
-``--output FOLDER`` writes below that folder what would go into the source tree; ``--model`` cuts a run into parts.
+A run goes on where the results and the table of the same machine leave off. ``--output FOLDER`` writes below that
+folder what would go into the source tree.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import gemm_report, gemm_tune
-from ckptkit import __version__
+from benchmarks.gemm_results import Results
 from ckptkit.kernels import bench
 from ckptkit.kernels.build import toolkit
-from ckptkit.kernels.configs import TABLES
+from ckptkit.kernels.configs import TABLES, use
 from ckptkit.kernels.golden import cases, check, session
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,24 +56,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _rehearse(machine)
         print(NO_FIGURE.format(why=machine.why) if newest() is None else f"{newest()} holds figures; no GPU here.")
         return 0
+    end = time.monotonic() + 60 * options.minutes
     if options.goldens != "none" and not check_goldens(machine, full=options.goldens == "full"):
         print("the goldens fail: a wrong product is not worth timing")
         return 1
     shapes = [(m, n, k) for model in options.model for n, k in LAYERS[model] for m in TOKENS]
     if not shapes:
         return 0
+    sweep = None
     if options.tune:
-        table = options.output / "nvidia_h200.json" if options.output else TABLES / "nvidia_h200.json"
-        table.parent.mkdir(parents=True, exist_ok=True)
-        gemm_tune.tune(shapes, table, machine.gpu, bench.GraphClock(repetitions=9))
-    document = measure(machine, shapes, bench.GraphClock())
-    results = options.output or RESULTS
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"gemm-{document['date']}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(gemm_report.markdown(document))
-    print(f"results are in {path}")
-    write_documents(path, options.output or DOCS)
+        committed = TABLES / "nvidia_h200.json"
+        path = options.output / committed.name if options.output else committed
+        table = gemm_tune.Table.open(path, committed, machine.gpu, len(gemm_tune.CANDIDATES))
+        gemm_tune.warm(gemm_tune.all_variants())
+        sweep = gemm_tune.Sweep(table, bench.GraphClock(repetitions=9))
+    results = Results.open(options.output or RESULTS, RESULTS, machine, bench.GraphClock())
+    left = walk(shapes, sweep, results, lambda: time.monotonic() > end)
+    print(gemm_report.markdown(results.document))
+    print(f"results are in {results.path}")
+    write_documents(results.path, options.output or DOCS)
+    if left:
+        print(f"{left} of {len(shapes)} shapes are left: run the same command again to go on")
+    return 0
+
+
+def walk(
+    shapes: Sequence[gemm_tune.Shape],
+    sweep: gemm_tune.Sweep | None,
+    results: Results,
+    enough: Callable[[], bool],
+) -> int:
+    """Tune and time what the table and the results do not hold yet; how many shapes are left when time is up."""
+    for done, shape in enumerate(shapes):
+        if enough():
+            return len(shapes) - done
+        if sweep is not None and not sweep.table.holds(shape):
+            sweep.tune(shape)
+        if not results.holds(shape):
+            results.measure(shape)
+        if toolkit().torch.cuda.is_available():
+            toolkit().torch.cuda.empty_cache()
     return 0
 
 
@@ -85,6 +106,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", choices=[*LAYERS, "none"], action="append", help="whose layers; may be repeated")
     parser.add_argument("--goldens", choices=["small", "full", "none"], default="small", help="what is checked first")
     parser.add_argument("--tune", action="store_true", help="sweep configs into the H200's table first")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no other shape after this long")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="write below this folder only")
     parser.add_argument("--docs", action="store_true", help="only rewrite the documents from the newest results")
     parser.add_argument("--rehearse", action="store_true", help="without a GPU: run the harness, keep no number")
@@ -106,40 +128,6 @@ def check_goldens(machine: session.Machine, *, full: bool) -> bool:
     passed = sum(outcome.passed for outcome in found)
     print(f"goldens: {passed} of {len(found)} runs pass; {session.probe(machine.device)}")
     return passed == len(found)
-
-
-def measure(machine: session.Machine, shapes: Sequence[tuple[int, int, int]], clock: bench.Clock) -> dict[str, Any]:
-    """Time every shape and say on what."""
-    on_gpu = machine.gpu is not None
-    document: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "ckptkit": __version__,
-        "machine": asdict(machine),
-        "clock": clock.name,
-        "ceilings": bench.ceilings() if on_gpu else None,
-        "state_before": gpu_state() if on_gpu else None,
-        "rows": [],
-    }
-    for shape in shapes:
-        found = bench.measure(shape, clock)
-        print(bench.line(found), flush=True)
-        document["rows"].append(found.to_json())
-        if on_gpu:
-            toolkit().torch.cuda.empty_cache()
-    document["state_after"] = gpu_state() if on_gpu else None
-    return document
-
-
-def gpu_state() -> str | None:
-    """Clocks, power and throttling as the driver reports them; None where it does not."""
-    query = "clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_throttle_reasons.active"
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={query}", "--format=csv"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def newest() -> Path | None:
@@ -166,13 +154,16 @@ def write_documents(path: Path, folder: Path) -> None:
 
 def _rehearse(machine: session.Machine) -> int:
     """Everything but the GPU's clock: contenders, tuning, documents, into a folder that is thrown away."""
-    clock = bench.HostClock()
+    clock, candidates = bench.HostClock(), gemm_tune.CANDIDATES[:2]
     with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder, "table.json")
-        gemm_tune.tune(_REHEARSAL[:1], table, "rehearsal", clock, gemm_tune.CANDIDATES[:2])
-        results = Path(folder, "gemm-rehearsal.json")
-        results.write_text(json.dumps(measure(machine, _REHEARSAL, clock)), encoding="utf-8")
-        write_documents(results, Path(folder))
+        table = gemm_tune.Table(Path(folder, "rehearsal.json"), "sm_90", len(candidates))
+        sweep = gemm_tune.Sweep(table, clock, candidates)
+        results = Results.open(Path(folder), Path(folder), machine, clock)
+        try:
+            walk(_REHEARSAL, sweep, results, lambda: False)
+        finally:
+            use(None)
+        write_documents(results.path, Path(folder))
     print("A rehearsal: those are times of Triton's interpreter, kept nowhere.")
     print(NO_FIGURE.format(why=machine.why))
     return 0

@@ -59,7 +59,8 @@ class Config:
         'decode-16x64x256-w4-s5-k4'
         """
         text = f"{self.kernel}-{self.block_m}x{self.block_n}x{self.block_k}-w{self.warps}-s{self.stages}"
-        return text + (f"-k{self.split_k}" if self.split_k != 1 else "") + ("-half" if self.subtile else "")
+        text += (f"-k{self.split_k}" if self.split_k != 1 else "") + ("-half" if self.subtile else "")
+        return text + (f"-g{self.group_m}" if self.group_m != 8 else "")
 
     def programs(self, m: int, n: int) -> int:
         """How many output tiles there are."""
@@ -158,13 +159,27 @@ def _rule(raw: Mapping[str, Any]) -> Rule:
 
 @lru_cache(maxsize=1)
 def tables() -> tuple[Table, ...]:
-    """All tables, the most specific (longest device name) first."""
+    """All tables, the most specific (longest device name) first; one given to :func:`use` in place of its namesake."""
+    files = {path.name: path for path in TABLES.glob("*.json")}
+    if _measured is not None and _measured.is_file():
+        files[_measured.name] = _measured
     found = []
-    for path in TABLES.glob("*.json"):
+    for path in files.values():
         raw = json.loads(path.read_text(encoding="utf-8"))
         entries = [tuple(_rule(rule) for rule in raw.get(part, ())) for part in ("tuned", "rules")]
         found.append(Table(path.stem, tuple(raw["devices"]), raw["status"], entries[0], entries[1]))
     return tuple(sorted(found, key=lambda table: (-max(map(len, table.devices)), table.name)))
+
+
+#: A table that a sweep is writing.
+_measured: Path | None = None
+
+
+def use(path: Path | None) -> None:
+    """Read all tables again, this one too: a sweep's choices then hold at once. None: the committed ones only."""
+    global _measured
+    _measured = path
+    tables.cache_clear()
 
 
 def select(device: tuple[str, ...], problem: Problem) -> Config:

@@ -270,7 +270,9 @@ def gemm_portable(
                 partial = partial * tl.load(b_scale_ptr + blocks, mask=columns < n, other=0.0)[None, :]
             acc += partial
         elif PROMOTE:
-            acc += tl.dot(a, w)
+            # The limit changes nothing within one step, but keeps Triton from folding the addition into the product:
+            # outside Hopper it would, and so undo the promotion.
+            acc += tl.dot(a, w, max_num_imprecise_acc=BLOCK_K)
         else:
             acc = tl.dot(a, w, acc)
     acc = finish(acc, rows, columns, m, n, a_scale_ptr, b_scale_ptr, bias_ptr, A_SCALE, B_SCALE, HAS_BIAS)
@@ -281,7 +283,7 @@ def gemm_portable(
 def encode_e4m3(values: tl.tensor) -> tl.tensor:
     """The e4m3fn codes of float32 values within [-448, 448] or NaN, rounded to nearest even, by integer arithmetic.
 
-    For places whose own conversion cannot be trusted: the interpreter truncates and wraps.
+    For places whose own conversion cannot be trusted: the interpreter truncates and wraps, Ada rounds to float16 first.
     """
     bits = values.to(tl.int32, bitcast=True)
     magnitude = bits & 0x7FFFFFFF

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ckptkit.dtypes import DTYPES, FP8_WEIGHT
 from ckptkit.errors import UsageError
-from ckptkit.kernels.build import import_torch, toolkit
+from ckptkit.kernels.build import Toolkit, import_torch, toolkit
 from ckptkit.kernels.scaling import Scaling
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
 
@@ -131,6 +131,22 @@ def to_fnuz(codes: torch.Tensor, scale: torch.Tensor) -> Quantized:
     return Quantized(relabelled.view(torch.float8_e4m3fnuz), scale * 2)
 
 
+def converts_once(architecture: int) -> bool:
+    """Whether Triton's float32 to e4m3 conversion rounds once on this NVIDIA architecture, 90 and later.
+
+    For Ada it goes through float16, which rounds twice, and for AMD it is emulated.
+    """
+    return architecture >= 90
+
+
+def _hardware(kit: Toolkit, device: torch.device) -> bool:
+    """Whether the kernel may leave the rounding of codes to the chip; integer arithmetic does it elsewhere."""
+    if kit.interpreted or kit.torch.version.hip:
+        return False  # the interpreter's own conversion is wrong
+    major, minor = kit.torch.cuda.get_device_capability(device)
+    return converts_once(10 * major + minor)
+
+
 def kernel_rows(x: torch.Tensor, size: int | None = None) -> Quantized:
     """:func:`per_token`, or :func:`per_group` of this size, with vLLM's arithmetic in one Triton kernel."""
     kit = toolkit()
@@ -140,11 +156,11 @@ def kernel_rows(x: torch.Tensor, size: int | None = None) -> Quantized:
     codes = kit.torch.empty((rows, columns), dtype=kit.torch.float8_e4m3fn, device=x.device)
     scale = kit.torch.empty((rows, groups), dtype=kit.torch.float32, device=x.device)
     block = min(4096, kit.triton.next_power_of_2(width))
+    hardware = _hardware(kit, x.device)
     with kit.torch.cuda.device_of(x):
         kit.kernels["quantize_rows"][(rows, groups)](
             x,
-            # The interpreter's own conversion to FP8 is wrong, so there the program encodes by integer arithmetic.
-            codes.view(kit.torch.uint8) if kit.interpreted else codes,
+            codes if hardware else codes.view(kit.torch.uint8),
             scale,
             columns,
             x.stride(0),
@@ -153,7 +169,7 @@ def kernel_rows(x: torch.Tensor, size: int | None = None) -> Quantized:
             FLOOR=SMALLEST_SCALE if size is None else 0.0,
             FLOOR_AMAX=0.0 if size is None else SMALLEST_GROUP_AMAX,
             BLOCK=block,
-            HARDWARE=not kit.interpreted,
+            HARDWARE=hardware,
             num_warps=1 if block <= 128 else 8,
         )
     return Quantized(codes, scale[:, 0].contiguous() if size is None else scale)

@@ -54,9 +54,9 @@ def scaled_mm(
     """Multiply FP8 activations [M, K] by an FP8 weight [N, K] as checkpoints store it.
 
     Scales are float32, in the shapes of :class:`Scaling`. ``out_dtype`` is bfloat16 unless given. ``accumulate`` is
-    ``"fast"`` (what serving engines use) or ``"promoted"`` (more exact on Hopper, the same elsewhere). ``config``
-    overrides the table; one that cannot run these operands is a UsageError, while the table's choice falls back to
-    the portable kernel.
+    ``"fast"`` (what serving engines use) or ``"promoted"`` (more exact on Hopper and Ada, whose FP8 tensor cores keep
+    14 bits of a sum). ``config`` overrides the table; one that cannot run these operands is a UsageError, while the
+    table's choice falls back to the portable kernel.
     """
     kit = toolkit()
     out_dtype = out_dtype or kit.torch.bfloat16

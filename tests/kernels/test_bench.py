@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import gemm, gemm_report, gemm_tune
+from benchmarks.gemm_results import Results
 from ckptkit.errors import UsageError
-from ckptkit.kernels import bench
-from ckptkit.kernels.configs import Config
+from ckptkit.kernels import bench, scaled_mm
+from ckptkit.kernels.configs import Accumulate, Config, Problem, select, use
+from ckptkit.kernels.golden import session
 
 
 def test_without_a_gpu_it_says_that_there_is_no_figure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,16 +92,89 @@ def test_the_plot_is_svg() -> None:
     assert ElementTree.fromstring(gemm_report.plot({"rows": []})).tag.endswith("svg")
 
 
-def test_tuning_writes_a_table_that_the_dispatcher_reads(tmp_path: Path) -> None:
-    path = tmp_path / "table.json"
-    wrong = Config("persistent", 64, 64, 128, 4, 2)
-    good = Config("decode", 16, 64, 128, 4, 2, split_k=2)
-    gemm_tune.tune([(5, 32, 256)], path, "a device", bench.HostClock(), [good, wrong])
+GOOD = Config("decode", 16, 64, 128, 4, 2, split_k=2)
+OTHER = Config("decode", 16, 128, 128, 4, 2)
+
+
+@pytest.fixture
+def measured() -> Iterator[None]:
+    """Leave the dispatcher with the committed tables."""
+    yield
+    use(None)
+
+
+def sweep(
+    path: Path, candidates: Sequence[Config] = (GOOD, Config("persistent", 64, 64, 128, 4, 2))
+) -> gemm_tune.Sweep:
+    table = gemm_tune.Table.open(path, path, "sm_90", len(candidates))
+    return gemm_tune.Sweep(table, bench.HostClock(), candidates)
+
+
+@pytest.mark.usefixtures("measured")
+def test_tuning_writes_a_table_that_the_dispatcher_follows_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "measured.json"
+    sweep(path).tune((5, 32, 256))
     table = json.loads(path.read_text(encoding="utf-8"))
-    assert table["devices"] == ["a device"]
+    assert table["devices"] == ["sm_90"]
     assert [entry["accumulate"] for entry in table["tuned"]] == [["fast"], ["promoted"]]
-    assert all(Config.from_json(entry["config"]) == good for entry in table["tuned"])
+    assert all(Config.from_json(entry["config"]) == GOOD for entry in table["tuned"])
     assert all(entry["only"] == [32, 256] and entry["max_m"] == 5 for entry in table["tuned"])
+    assert select(("sm_90",), Problem(4, 32, 256, "fast", False)) == GOOD
+    use(None)
+    assert select(("sm_90",), Problem(4, 32, 256, "fast", False)) != GOOD
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_fast_but_wrong_candidate_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = scaled_mm.run
+
+    def broken(
+        operands: scaled_mm.Operands, config: Config, accumulate: Accumulate, dtype: torch.dtype
+    ) -> torch.Tensor:
+        if config == OTHER:
+            return torch.zeros(operands.sizes[:2], dtype=dtype)
+        return run(operands, config, accumulate, dtype)
+
+    monkeypatch.setattr(scaled_mm, "run", broken)
+    path = tmp_path / "measured.json"
+    sweep(path, [OTHER, GOOD]).tune((5, 32, 256))
+    entries = json.loads(path.read_text(encoding="utf-8"))["tuned"]
+    assert all(Config.from_json(entry["config"]) == GOOD for entry in entries)
+    assert f"{OTHER.name} fast left out: token-channel-17x144x400: " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = [(1, 64, 128), (40, 64, 128)]
+    machine = session.find_machine()
+    measured: list[tuple[int, int, int]] = []
+    measure = bench.measure
+
+    def counting(shape: tuple[int, int, int], clock: bench.Clock) -> bench.Measurement:
+        measured.append(shape)
+        return measure(shape, clock, only=["ckptkit rowwise fast", "ckptkit rowwise promoted"])
+
+    monkeypatch.setattr(bench, "measure", counting)
+
+    def run(enough: Callable[[], bool]) -> int:
+        results = Results.open(tmp_path, tmp_path, machine, bench.HostClock())
+        return gemm.walk(shapes, sweep(tmp_path / "measured.json"), results, enough)
+
+    assert run(lambda: bool(measured)) == 1
+    assert run(lambda: False) == 0
+    assert run(lambda: False) == 0
+    assert measured == shapes
+    (path,) = tmp_path.glob("gemm-*.json")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert [row["shape"] for row in document["rows"]] == [list(shape) for shape in shapes]
+    # A choice that has changed since makes a measurement stale.
+    table = gemm_tune.Table.open(tmp_path / "measured.json", tmp_path, "sm_90", 2)
+    table.add(shapes[0], "fast", OTHER, 1e-9)
+    table.write()
+    assert run(lambda: False) == 0
+    assert measured == [*shapes, shapes[0]]
 
 
 def test_candidates_fit_and_are_distinct() -> None:

@@ -90,52 +90,68 @@ def _candidates(operands: Operands, kit: Toolkit) -> list[tuple[Config, Accumula
     ]
 
 
-def run_case(case: Case, record: Mapping[str, Any], device: Any) -> list[Outcome]:
-    """All variants of one case."""
-    kit = toolkit()
-    operands = inputs.build(case, device)
-    known = record.get(case.name)
-    if known is not None and known["inputs"] != inputs.inputs_digest(operands):
-        return [Outcome(case.name, "inputs", "", "", "the inputs are not the recorded ones: this machine built others")]
-    judge = _exact_judge(operands, known) if case.kind == "exact" else _random_judge(operands, kit)
-    found = []
-    for config, accumulate in variants(operands, kit):
-        found.append(_outcome(case, operands, config, accumulate, kit.torch.float32, judge))
-    for dtype in (kit.torch.bfloat16, kit.torch.float16):
-        if kit.interpreted:  # rounding is torch's there: one run is enough
-            config = next(c for c in INTERPRETED[::-1] if scaled_mm.misfit(c, operands, dtype) is None)
-            found.append(_outcome(case, operands, config, "fast", dtype, judge))
-            continue
-        for accumulate in ACCUMULATE:
-            config = scaled_mm.choose(operands, accumulate, dtype)
-            found.append(_outcome(case, operands, config, accumulate, dtype, judge))
-    return found
-
-
 Judge = Callable[["torch.Tensor", Accumulate], "tuple[str | None, dict[str, Any]]"]
 
 
-def _outcome(
-    case: Case, operands: Operands, config: Config, accumulate: Accumulate, dtype: torch.dtype, judge: Judge
-) -> Outcome:
-    name = str(dtype).removeprefix("torch.")
+@dataclass(frozen=True)
+class Prepared:
+    """A case whose operands lie on a device, with what judges a result. Raises ValueError for operands of others."""
+
+    case: Case
+    operands: Operands
+    judge: Judge
+
+    @classmethod
+    def of(cls, case: Case, record: Mapping[str, Any], device: Any) -> Prepared:
+        operands = inputs.build(case, device)
+        known = record.get(case.name)
+        if known is not None and known["inputs"] != inputs.inputs_digest(operands):
+            raise ValueError("the inputs are not the recorded ones: this machine built others")
+        exact = case.kind == "exact"
+        return cls(case, operands, _exact_judge(operands, known) if exact else _random_judge(operands, toolkit()))
+
+    def run(self, config: Config, accumulate: Accumulate, dtype: torch.dtype) -> Outcome:
+        """Run one variant and judge it."""
+        case, operands, name = self.case, self.operands, str(dtype).removeprefix("torch.")
+        try:
+            out = scaled_mm.scaled_mm(
+                operands.a,
+                operands.weight,
+                operands.a_scale,
+                operands.weight_scale,
+                operands.scaling,
+                bias=operands.bias,
+                out_dtype=dtype,
+                accumulate=accumulate,
+                config=config,
+            )
+            reason, norms = self.judge(out, accumulate)
+        except Exception as error:  # a variant that cannot even run is a finding about this machine, not a crash
+            message = f"did not run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            return Outcome(case.name, config.name, accumulate, name, message)
+        return Outcome(case.name, config.name, accumulate, name, reason, norms, inputs.output_digest(out))
+
+
+def run_case(case: Case, record: Mapping[str, Any], device: Any) -> list[Outcome]:
+    """All variants of one case."""
+    kit = toolkit()
     try:
-        out = scaled_mm.scaled_mm(
-            operands.a,
-            operands.weight,
-            operands.a_scale,
-            operands.weight_scale,
-            operands.scaling,
-            bias=operands.bias,
-            out_dtype=dtype,
-            accumulate=accumulate,
-            config=config,
-        )
-    except Exception as error:  # a variant that cannot even run is a finding about this machine, not a crash
-        message = f"did not run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return Outcome(case.name, config.name, accumulate, name, message)
-    reason, norms = judge(out, accumulate)
-    return Outcome(case.name, config.name, accumulate, name, reason, norms, inputs.output_digest(out))
+        prepared = Prepared.of(case, record, device)
+    except ValueError as error:
+        return [Outcome(case.name, "inputs", "", "", str(error))]
+    operands = prepared.operands
+    found = []
+    for config, accumulate in variants(operands, kit):
+        found.append(prepared.run(config, accumulate, kit.torch.float32))
+    for dtype in (kit.torch.bfloat16, kit.torch.float16):
+        if kit.interpreted:  # rounding is torch's there: one run is enough
+            config = next(c for c in INTERPRETED[::-1] if scaled_mm.misfit(c, operands, dtype) is None)
+            found.append(prepared.run(config, "fast", dtype))
+            continue
+        for accumulate in ACCUMULATE:
+            config = scaled_mm.choose(operands, accumulate, dtype)
+            found.append(prepared.run(config, accumulate, dtype))
+    return found
 
 
 def _exact_judge(operands: Operands, known: Mapping[str, Any] | None) -> Judge:
