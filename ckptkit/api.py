@@ -15,24 +15,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptkit.conversion.diff import Comparison, compare
-from ckptkit.conversion.execute import Result, check, execute
-from ckptkit.conversion.plan import Plan
-from ckptkit.conversion.planner import make_plan
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
-from ckptkit.formats.base import WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.rules import engine
-from ckptkit.rules.engine import Report
 from ckptkit.rules.registry import Level
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.traffic import traffic_of
-from ckptkit.summary import Summary, summarise
 
+# What only some calls need is imported by them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
+    from ckptkit.conversion.diff import Comparison
+    from ckptkit.conversion.execute import Result
+    from ckptkit.conversion.plan import Plan
+    from ckptkit.rules.engine import Report
     from ckptkit.rules.fixes.mend import Mending
+    from ckptkit.summary import Summary
 
 PathLike = str | os.PathLike[str]
 
@@ -80,6 +78,8 @@ def inspect(path: PathLike, *, scales: bool | None = None) -> Summary:
 
     Without ``scales``, scale values are read from a folder and not from anything remote.
     """
+    from ckptkit.summary import summarise
+
     checkpoint = open(path)
     if scales is None:
         scales = default_level(checkpoint.container.source) is Level.SCALES
@@ -91,6 +91,8 @@ def validate(path: PathLike, *, level: Level | None = None) -> Report:
 
     Without ``level``, it is SCALES for a folder and HEADERS for anything remote.
     """
+    from ckptkit.rules import engine
+
     container = open_files(path)
     return engine.run(engine.examine(container), default_level(container.source) if level is None else level)
 
@@ -150,6 +152,8 @@ def convert(
     OutputError, before anything is written wherever that is possible; after any exception the destination does
     not exist.
     """
+    from ckptkit.conversion.execute import check, execute
+
     files = source_of(source)
     made = _plan(files, to, mode, expect)
     check(made, files, Path(destination))
@@ -158,6 +162,10 @@ def convert(
 
 
 def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan:
+    from ckptkit.conversion.planner import make_plan
+    from ckptkit.formats.base import WriteOptions
+    from ckptkit.rules import engine
+
     target = formats.by_name(to)
     if mode is not None and mode not in target.modes:
         raise UsageError(f"{target.name} has no mode {mode!r}", help=f"its modes: {', '.join(target.modes)}")
@@ -182,6 +190,8 @@ def diff(
 
     Without ``level``, two folders are compared byte for byte, and anything remote by headers and scale values.
     """
+    from ckptkit.conversion.diff import compare
+
     a, b = open(left), open(right)
     return compare(a, b, progress, diff_level(a, b) if level is None else level)
 

@@ -152,29 +152,39 @@ def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
 
 
 def _scale_ranges(checkpoint: Checkpoint) -> tuple[ScaleRange, ...]:
-    scales: dict[str, TensorRef] = {}
-    kinds: dict[str, str] = {}
-    for module in checkpoint.modules.values():
-        for scale, kind in ((module.weight_scale, "weight"), (module.input_scale, "input")):
-            if scale is not None:
-                scales[scale.name] = scale
-                kinds[scale.name] = kind
-    for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
-        for role, tensor in attention.stored().items():
-            scales[tensor.name] = tensor
-            kinds[tensor.name] = role
+    kinds = _scales_by_kind(checkpoint)
+    scales = {scale.name: scale for members in kinds.values() for scale in members}
+    alone = next(iter(kinds)) if len(kinds) == 1 else None
+    kind_of = {} if alone else {scale.name: kind for kind, members in kinds.items() for scale in members}
     ranges: dict[str, ScaleRange] = {}
     for run, data in checkpoint.container.read_runs(scales.values()):
         # Values are judged in bulk: there may be a hundred thousand scales, most of them of a few bytes.
-        members: dict[tuple[str, str], list[TensorRef]] = {}
-        for tensor in run:
-            members.setdefault((kinds[tensor.name], tensor.dtype), []).append(tensor)
         first = run[0].start
-        for key, tensors in members.items():
-            parts = (data[tensor.start - first : tensor.stop - first] for tensor in tensors)
-            alone = len(members) == 1 and sum(tensor.nbytes for tensor in tensors) == len(data)
-            _extend(ranges, key, data if alone else b"".join(parts), len(tensors))
+        dtypes = {scale.dtype for scale in run}
+        if alone and len(dtypes) == 1:
+            parts = [data[start - first : start - first + nbytes] for *_, start, nbytes in run]
+            _extend(ranges, (alone, dtypes.pop()), b"".join(parts), len(run))
+            continue
+        mixed: dict[tuple[str, str], list[bytes]] = {}
+        for scale in run:
+            key = (alone or kind_of[scale.name], scale.dtype)
+            mixed.setdefault(key, []).append(data[scale.start - first : scale.stop - first])
+        for key, parts in mixed.items():
+            _extend(ranges, key, b"".join(parts), len(parts))
     return tuple(ranges.values())
+
+
+def _scales_by_kind(checkpoint: Checkpoint) -> dict[str, list[TensorRef]]:
+    """All scales: of weights, of inputs, and of attention by role; only kinds that exist."""
+    modules = checkpoint.modules.values()
+    kinds = {
+        "weight": [module.weight_scale for module in modules if module.weight_scale is not None],
+        "input": [module.input_scale for module in modules if module.input_scale is not None],
+    }
+    for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
+        for role, tensor in attention.stored().items():
+            kinds.setdefault(role, []).append(tensor)
+    return {kind: scales for kind, scales in kinds.items() if scales}
 
 
 def _extend(ranges: dict[str, ScaleRange], key: tuple[str, str], data: bytes, tensors: int) -> None:
