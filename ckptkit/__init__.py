@@ -10,23 +10,60 @@ The names below are imported on first use, so that ``import ckptkit`` costs noth
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ckptkit import hub
     from ckptkit.api import convert, diff, inspect, open, plan, validate
-    from ckptkit.errors import CkptkitError
+    from ckptkit.errors import (
+        CkptkitError,
+        ContainerError,
+        ConversionRefused,
+        FormatError,
+        OutputError,
+        RemoteError,
+        UploadRefused,
+        UsageError,
+    )
+    from ckptkit.model.checkpoint import Checkpoint
+    from ckptkit.rules.engine import Report
+    from ckptkit.rules.registry import Level
 
-__all__ = ["CkptkitError", "__version__", "convert", "diff", "inspect", "open", "plan", "validate"]
+__all__ = [
+    "Checkpoint",
+    "CkptkitError",
+    "ContainerError",
+    "ConversionRefused",
+    "FormatError",
+    "Level",
+    "OutputError",
+    "RemoteError",
+    "Report",
+    "UploadRefused",
+    "UsageError",
+    "__version__",
+    "convert",
+    "diff",
+    "hub",
+    "inspect",
+    "open",
+    "plan",
+    "validate",
+]
+
+_HOMES = {"Checkpoint": "model.checkpoint", "Level": "rules.registry", "Report": "rules.engine"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
-    from ckptkit import api, errors
-
-    return getattr(errors if name == "CkptkitError" else api, name)
+    if name == "hub":
+        return importlib.import_module("ckptkit.hub")
+    home = _HOMES.get(name, "errors" if name[0].isupper() else "api")
+    return getattr(importlib.import_module(f"ckptkit.{home}"), name)
 
 
 def __dir__() -> list[str]:

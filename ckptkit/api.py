@@ -41,7 +41,7 @@ def source_of(path: PathLike) -> Source:
     A folder of this name always wins. Then ``hf://org/repo[@revision][/subfolder]`` or ``org/repo[@revision]``, and
     last any URL that fsspec reads (``s3://``, ``gs://``, ``file://``, ``memory://``).
     """
-    text = os.fspath(path)
+    text = _filled(path)
     if not os.path.lexists(text):
         from ckptkit.storage.remote import open_remote
 
@@ -49,6 +49,20 @@ def source_of(path: PathLike) -> Source:
         if remote is not None:
             return remote
     return LocalSource(Path(path))
+
+
+def _filled(path: PathLike) -> str:
+    """A path as text. An empty one, an unset variable most likely, would mean the current folder."""
+    text = os.fspath(path)
+    if not text:
+        raise UsageError("the path is empty")
+    return text
+
+
+def _level(level: Level | str | None, default: Level) -> Level:
+    if level is None:
+        return default
+    return Level.parse(level) if isinstance(level, str) else level
 
 
 def default_level(source: Source) -> Level:
@@ -86,15 +100,15 @@ def inspect(path: PathLike, *, scales: bool | None = None) -> Summary:
     return summarise(checkpoint, scales=scales)
 
 
-def validate(path: PathLike, *, level: Level | None = None) -> Report:
+def validate(path: PathLike, *, level: Level | str | None = None) -> Report:
     """Check every rule up to a level. Damage is reported as findings; only a path without any checkpoint raises.
 
-    Without ``level``, it is SCALES for a folder and HEADERS for anything remote.
+    ``level`` is one of "headers", "scales" and "full"; without it, scales for a folder and headers for anything remote.
     """
     from ckptkit.rules import engine
 
     container = open_files(path)
-    return engine.run(engine.examine(container), default_level(container.source) if level is None else level)
+    return engine.run(engine.examine(container), _level(level, default_level(container.source)))
 
 
 def finish_interrupted_fix(path: PathLike) -> int:
@@ -114,7 +128,7 @@ def write_mended(mending: Mending, path: PathLike, output: PathLike | None = Non
 
     source = source_of(path)
     if output is not None:
-        write_copy(mending, source, Path(output))
+        write_copy(mending, source, Path(_filled(output)))
         return True
     if not mending.changes:
         return False
@@ -154,11 +168,13 @@ def convert(
     """
     from ckptkit.conversion.execute import check, execute
 
-    files = source_of(source)
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs: give one at least")
+    files, target = source_of(source), Path(_filled(destination))
     made = _plan(files, to, mode, expect)
-    check(made, files, Path(destination))
+    check(made, files, target)
     on_plan(made)
-    return execute(made, files, Path(destination), jobs=jobs, fsync=fsync, progress=progress)
+    return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress)
 
 
 def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan:
@@ -183,17 +199,18 @@ def diff(
     left: PathLike,
     right: PathLike,
     *,
-    level: Level | None = None,
+    level: Level | str | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> Comparison:
     """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does.
 
-    Without ``level``, two folders are compared byte for byte, and anything remote by headers and scale values.
+    ``level`` is one of "headers", "scales" and "full". Without it two folders are compared byte for byte, and anything
+    remote by headers and scale values.
     """
     from ckptkit.conversion.diff import compare
 
     a, b = open(left), open(right)
-    return compare(a, b, progress, diff_level(a, b) if level is None else level)
+    return compare(a, b, progress, _level(level, diff_level(a, b)))
 
 
 def diff_level(left: Checkpoint, right: Checkpoint) -> Level:

@@ -5,13 +5,14 @@ From weak to strong: the defaults; the nearest pyproject.toml, from the current 
 a weaker one says, but for two keys: ``extend-select`` and ``ignore`` add up, and a stronger ``select`` starts afresh,
 so that what is asked for on the command line is not ignored because of a file.
 
-A checkpoint may come from anywhere. What its own file says can narrow the search, which the summary shows, but it
-cannot turn unsafe fixes on or change the output.
+A checkpoint may come from anywhere, and its own file with it. It can ask for more to be read, and hide warnings and
+notes, which are counted where findings are shown. It cannot hide an error, turn unsafe fixes on or change the output.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -57,16 +58,33 @@ class Settings:
         )
 
 
-def load_settings(checkpoint: Path | None = None, start: Path | None = None) -> Settings:
-    """The settings of all files. Raises UsageError that names the key and the file."""
-    settings = Settings()
+@dataclass(frozen=True)
+class Layer:
+    """What one place says, checked. ``own``: the file lies in the checkpoint, and may be a stranger's."""
+
+    origin: str
+    values: Mapping[str, Any]
+    own: bool = False
+
+
+def load_layers(checkpoint: Path | None = None, start: Path | None = None) -> tuple[Layer, ...]:
+    """What files say, the weaker first. Raises UsageError that names the key and the file."""
+    found = []
     project = find_project(Path.cwd() if start is None else start)
     if project is not None:
         path, table = project
-        settings = settings.with_layer(checked(table, f"{path} [tool.ckptkit]", PROJECT_KEYS), str(path))
+        found.append(Layer(str(path), checked(table, f"{path} [tool.ckptkit]: ", PROJECT_KEYS)))
     own = checkpoint / CHECKPOINT_FILE if checkpoint is not None else None
-    if own is not None and own.is_file():
-        settings = settings.with_layer(checked(_read(own), str(own), CHECKPOINT_KEYS), str(own))
+    if own is not None and os.path.isfile(own):
+        found.append(Layer(str(own), checked(_read(own), f"{own}: ", CHECKPOINT_KEYS), own=True))
+    return tuple(found)
+
+
+def combine(layers: Iterable[Layer]) -> Settings:
+    """The settings that layers give together, each over those before it."""
+    settings = Settings()
+    for layer in layers:
+        settings = settings.with_layer(layer.values, layer.origin)
     return settings
 
 
@@ -75,15 +93,21 @@ def find_project(start: Path) -> tuple[Path, Mapping[str, Any]] | None:
     for folder in (start.absolute(), *start.absolute().parents):
         path = folder / PROJECT_FILE
         # Most projects do not mention us; a TOML parser is imported only for those that do.
-        if path.is_file() and b"ckptkit" in path.read_bytes():
-            table = _read(path).get("tool", {}).get("ckptkit")
-            if isinstance(table, Mapping):
+        if os.path.isfile(path) and b"ckptkit" in _bytes(path):
+            tools = _read(path).get("tool")
+            table = tools.get("ckptkit") if isinstance(tools, Mapping) else None
+            if table is not None and not isinstance(table, Mapping):
+                raise UsageError(f"{path}: [tool.ckptkit] must be a table, not {table!r}")
+            if table is not None:
                 return path, table
     return None
 
 
-def checked(table: Mapping[str, Any], origin: str, keys: Mapping[str, tuple[str, Checker]]) -> dict[str, Any]:
-    """The values of a table by field name. Raises UsageError for an unknown key or a value of the wrong kind."""
+def checked(table: Mapping[str, Any], prefix: str, keys: Mapping[str, tuple[str, Checker]]) -> dict[str, Any]:
+    """The values of a table by field name. Raises UsageError for an unknown key or a value of the wrong kind.
+
+    ``prefix`` comes before the key in what is said: the file, or the dashes of an option.
+    """
     values = {}
     for key, value in table.items():
         if key not in keys:
@@ -91,12 +115,12 @@ def checked(table: Mapping[str, Any], origin: str, keys: Mapping[str, tuple[str,
 
             near = get_close_matches(key, keys, 1)
             help_text = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
-            raise UsageError(f"{origin}: unknown key {key!r}", help=help_text)
+            raise UsageError(f"{prefix}unknown key {key!r}", help=help_text)
         field, check = keys[key]
         try:
             values[field] = check(value)
         except ValueError as error:
-            raise UsageError(f"{origin}: {key} must be {error}, not {value!r}") from None
+            raise UsageError(f"{prefix}{key} must be {error}, not {value!r}") from None
     return values
 
 
@@ -107,6 +131,14 @@ def words(value: Any) -> tuple[str, ...]:
     if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in value):
         raise ValueError("a list of strings")
     return tuple(text for item in value if (text := item.strip()))
+
+
+def some_words(value: Any) -> tuple[str, ...]:
+    """As :func:`words`, and at least one: an empty selection would call everything clean."""
+    found = words(value)
+    if not found:
+        raise ValueError("one word at least")
+    return found
 
 
 def sizes(value: Any) -> tuple[int, ...]:
@@ -147,21 +179,28 @@ def _flag(value: Any) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        document: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        document: dict[str, Any] = toml.loads(_bytes(path).decode("utf-8"))
+    except ValueError as error:
         raise UsageError(f"{path}: {error}", help="this must be a TOML file") from error
     return document
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 Checker = Callable[[Any], Any]
 OUTPUT_FORMATS = ("text", "concise", "json", "sarif", "github", "junit")
 #: Key in a file -> (field, what checks its value).
 CHECKPOINT_KEYS: Mapping[str, tuple[str, Checker]] = {
-    "select": ("select", words),
+    "select": ("select", some_words),
     "extend-select": ("extend_select", words),
     "ignore": ("ignore", words),
     "level": ("level", level),
-    "for": ("engines", words),
+    "for": ("engines", some_words),
     "tp": ("tensor_parallel", sizes),
 }
 PROJECT_KEYS: Mapping[str, tuple[str, Checker]] = {

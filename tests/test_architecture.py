@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import api, errors
+from ckptkit import errors
 
 ROOT = Path(ckptkit.__file__).parent
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
@@ -42,7 +42,7 @@ ONLY = {
     "kernels": {"errors", "dtypes", "storage", "model"},
     "summary": {"errors", "dtypes", "storage", "model"},
     "__main__": {"cli"},
-    "__init__": {"api", "errors"},
+    "__init__": {"api", "errors", "hub", "model", "rules"},
 }
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is
@@ -140,7 +140,9 @@ def test_what_the_package_offers() -> None:
     assert sorted(ckptkit.__all__) == sorted(dir(ckptkit))
     for name in ckptkit.__all__:
         value = getattr(ckptkit, name)
-        assert name == "__version__" or value is getattr(api, name, None) or value is getattr(errors, name)
+        if name not in ("__version__", "hub"):
+            home = sys.modules[value.__module__]
+            assert value is getattr(home, name) and home.__name__.startswith("ckptkit.")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ckptkit.nothing
 

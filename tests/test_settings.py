@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit.errors import UsageError
-from ckptkit.settings import CHECKPOINT_FILE, PROJECT_FILE, Settings, load_settings
+from ckptkit.settings import CHECKPOINT_FILE, PROJECT_FILE, Settings, combine, load_layers
 
 
 @pytest.fixture
@@ -19,6 +19,10 @@ def project(tmp_path: Path) -> Path:
 
 def put(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text, encoding="utf-8")
+
+
+def load_settings(checkpoint: Path | None = None, start: Path | None = None) -> Settings:
+    return combine(load_layers(checkpoint, start))
 
 
 def test_without_files_the_defaults_hold(project: Path) -> None:
@@ -58,6 +62,9 @@ def test_a_stronger_selection_starts_afresh() -> None:
         (PROJECT_FILE, "[tool.ckptkit]\nignored = []\n", "unknown key 'ignored'"),
         (PROJECT_FILE, '[tool.ckptkit]\nlevel = "deep"\n', "level must be one of headers, scales, full, not 'deep'"),
         (PROJECT_FILE, "[tool.ckptkit]\nselect = 3\n", "select must be a list of strings, not 3"),
+        (PROJECT_FILE, "[tool.ckptkit]\nselect = []\n", "select must be one word at least, not []"),
+        (CHECKPOINT_FILE, 'for = ""\n', "for must be one word at least, not ''"),
+        (PROJECT_FILE, '[tool]\nckptkit = "x"\n', "[tool.ckptkit] must be a table, not 'x'"),
         (PROJECT_FILE, "[tool.ckptkit]\ntp = [0]\n", "tp must be a list of whole numbers above zero"),
         (PROJECT_FILE, "[tool.ckptkit]\nunsafe-fixes = 1\n", "unsafe-fixes must be true or false"),
         (PROJECT_FILE, "[tool.ckptkit\n", "Expected"),
@@ -77,3 +84,14 @@ def test_a_misspelt_key_is_guessed(project: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         load_settings(project, project)
     assert refusal.value.help == "did you mean 'ignore'?"
+
+
+def test_a_tool_that_is_no_table_is_somebody_elses_mistake(project: Path) -> None:
+    put(project, PROJECT_FILE, 'tool = "ckptkit"\n')
+    assert load_settings(start=project) == Settings()
+
+
+def test_only_the_checkpoints_own_file_is_a_strangers(project: Path) -> None:
+    put(project, PROJECT_FILE, '[tool.ckptkit]\nignore = ["CK111"]\n')
+    put(project / "models" / "a", CHECKPOINT_FILE, 'ignore = ["CK110"]\n')
+    assert [layer.own for layer in load_layers(project / "models" / "a", project)] == [False, True]

@@ -5,6 +5,7 @@ Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import io
@@ -16,7 +17,8 @@ from types import FrameType
 import click
 
 from ckptkit import __version__
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, printable
+from ckptkit.report.encoding import SPELLED_OUT
 
 #: New objects between two looks for garbage in cycles. A command makes hundreds of thousands of tensors and modules,
 #: none of them garbage before it ends.
@@ -70,17 +72,21 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit."""
     gc.set_threshold(_COLLECT_EVERY)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores the second, and means it
+            signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an arrow must not fail on a terminal that cannot show it
+            stream.reconfigure(errors=SPELLED_OUT)  # an arrow must not fail on a terminal that cannot show it
     try:
         code = cli.main(standalone_mode=False, prog_name=_program_name())
+        if sys.stdout is not None:  # a closed one
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = 2
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted; nothing was left behind", file=sys.stderr)
+        print("interrupted; no unfinished file was left behind", file=sys.stderr)
         code = 130
     except CkptkitError as error:
         from ckptkit.report.text import show_error
@@ -88,9 +94,21 @@ def main() -> None:
         show_error(error)
         code = 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 141
+    except OSError as error:
+        # What has no better words of its own: a full disk behind stdout, a folder on the way that cannot be entered.
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {printable(where)}{error.strerror or error}", file=sys.stderr)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_output() -> None:
+    """Let what is still buffered for stdout go nowhere, or the interpreter fails on it once more at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

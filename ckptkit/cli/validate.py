@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.settings import OUTPUT_FORMATS, PROJECT_KEYS, Settings, checked, load_settings
+from ckptkit.settings import OUTPUT_FORMATS, PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ckptkit.rules.engine import Report
+    from ckptkit.rules.engine import Report, Selection
+    from ckptkit.rules.finding import Finding
     from ckptkit.rules.fixes.mend import Mending
+    from ckptkit.rules.fixes.registry import Safety
     from ckptkit.rules.matrix import Matrix
-    from ckptkit.rules.registry import Rule
+    from ckptkit.rules.registry import Level
     from ckptkit.rules.skip_lists import SkipTable
 
 
@@ -34,6 +37,7 @@ class Request:
     output: str | None
     quiet: bool
     expect: str | None
+    several: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Verdict:
     mending: Mending | None = None
     destination: str = ""
     written: bool = False
+    offers: Mapping[Finding, Safety] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -84,27 +89,42 @@ def command(paths: tuple[str, ...], isolated: bool, as_json: bool, **options: An
     Exit code 0: clean. 1: errors or warnings. 2: could not run.
     """
     keys = ("matrix", "skip_list", "statistics", "fix", "diff", "output", "quiet", "expect")
-    request = Request(**{key: options.pop(key) for key in keys})
+    request = Request(**{key: options.pop(key) for key in keys}, several=len(paths) > 1)
+    if as_json and options["output_format"] not in (None, "json"):
+        raise UsageError(f"--json and --output-format {options['output_format']}: give one of them")
     layer = command_line_layer({**options, "output_format": "json" if as_json else options["output_format"]})
-    if request.output is not None and (len(paths) > 1 or not request.fix):
-        raise UsageError("--output goes with --fix and one PATH")
-    if request.expect is not None and len(paths) > 1:
-        raise UsageError("--expect goes with one PATH")
-    if request.fix and request.diff:
-        raise UsageError("--fix writes and --diff does not: give one of them")
-    verdicts = []
-    failed = False
+    refuse_contradictions(request, settings_for(None, layer, isolated).trusted)
+    verdicts: list[Verdict] = []
+    failures: dict[str, CkptkitError] = {}
     for path in paths:
         try:
             verdicts.append(judge(path, settings_for(path, layer, isolated), request))
         except CkptkitError as error:
-            if len(paths) == 1 or isinstance(error, UsageError):
+            if not request.several:
                 raise
             show_error(error)
-            failed = True
-    if verdicts:
-        show(verdicts, request)
-    sys.exit(2 if failed else 0 if all(verdict.clean for verdict in verdicts) else 1)
+            failures[path] = error
+    show(verdicts, failures, request, settings_for(None, layer, isolated).settings.output_format)
+    sys.exit(2 if failures else 0 if all(verdict.clean for verdict in verdicts) else 1)
+
+
+def refuse_contradictions(request: Request, settings: Settings) -> None:
+    """Refuse options of which one would silently do nothing."""
+    if request.output is not None and (request.several or not request.fix):
+        raise UsageError("--output goes with --fix and one PATH")
+    if request.expect is not None and request.several:
+        raise UsageError("--expect goes with one PATH")
+    if request.fix and request.diff:
+        raise UsageError("--fix writes and --diff does not: give one of them")
+    output = settings.output_format
+    tables = request.matrix or request.skip_list or bool(settings.tensor_parallel)
+    for option, given, fitting in (
+        ("--statistics", request.statistics, ("text",)),
+        ("--diff", request.diff, ("text", "json")),
+        ("--matrix, --tp and --skip-list", tables, ("text", "json")),
+    ):
+        if given and output not in fitting:
+            raise UsageError(f"no {output} output for {option}", help=f"--output-format {' or '.join(fitting)}")
 
 
 def show_error(error: CkptkitError) -> None:
@@ -114,109 +134,160 @@ def show_error(error: CkptkitError) -> None:
     show_error(error)
 
 
-def command_line_layer(options: dict[str, Any]) -> dict[str, Any]:
+def command_line_layer(options: dict[str, Any]) -> Layer:
     """The settings that were given on the command line, checked as those of files are."""
-    given = {
-        key.replace("_", "-"): list(value) if isinstance(value, tuple) else value for key, value in options.items()
-    }
-    given = {key: ",".join(value) if isinstance(value, list) else value for key, value in given.items() if value}
+    given = {key.replace("_", "-"): value for key, value in options.items() if value not in (None, (), False)}
+    given = {key: ",".join(value) if isinstance(value, tuple) else value for key, value in given.items()}
     if "engines" in given:
         given["for"] = given.pop("engines")
-    return checked(given, "command line", PROJECT_KEYS)
+    return Layer("", checked(given, "--", PROJECT_KEYS))
 
 
-def settings_for(path: str, layer: dict[str, Any], isolated: bool) -> Settings:
-    """The settings of one checkpoint: those of files, then the command line."""
-    folder = Path(path)
-    base = Settings() if isolated else load_settings(folder if folder.is_dir() else None)
-    return base.with_layer(layer)
+@dataclass(frozen=True)
+class Scope:
+    """The settings of one checkpoint, and what they would be without the file that came with it."""
+
+    settings: Settings
+    trusted: Settings
 
 
-def judge(path: str, settings: Settings, request: Request) -> Verdict:
+def settings_for(path: str | None, command_line: Layer, isolated: bool) -> Scope:
+    """Those of files, then the command line."""
+    folder = Path(path) if path and os.path.isdir(path) else None
+    layers = (*(() if isolated else load_layers(folder)), command_line)
+    for layer in layers:
+        check_words(layer)
+    return Scope(combine(layers), combine(layer for layer in layers if not layer.own))
+
+
+def check_words(layer: Layer) -> None:
+    """Refuse a rule or an engine that does not exist, with the file that names it."""
+    from ckptkit.engines.effects import ENGINES
+    from ckptkit.rules.registry import select
+
+    where = f"{layer.origin}: " if layer.origin else ""
+    for key in ("select", "extend_select", "ignore"):
+        try:
+            select(layer.values.get(key, ()))
+        except UsageError as error:
+            raise UsageError(f"{where}{error.message}", help=error.help) from None
+    unknown = [name for name in layer.values.get("engines", ()) if name not in ENGINES]
+    if unknown:
+        raise UsageError(f"{where}unknown engine {unknown[0]!r}", help=f"engines: {', '.join(ENGINES)}")
+
+
+def judge(path: str, scope: Scope, request: Request) -> Verdict:
     """Look at one checkpoint, and mend it if that is asked for."""
-    from dataclasses import replace
-
     from ckptkit import api
     from ckptkit.rules import engine
+    from ckptkit.rules.fixes.offers import offers
     from ckptkit.rules.matrix import build_matrix
-    from ckptkit.rules.registry import Level, select
     from ckptkit.rules.skip_lists import skip_views
 
-    rules = select((*settings.select, *settings.extend_select), settings.ignore)
-    engines = checked_engines(settings.engines)
-    if request.fix:
-        api.finish_interrupted_fix(path)
+    settings = scope.settings
+    wanted, due = selection(settings), selection(scope.trusted)
+    if not due.rules:
+        raise UsageError("no rule is left to check: all that are selected are ignored")
+    if request.fix and request.output is None:
+        show_finished(path, api.finish_interrupted_fix(path))
     container = api.open_files(path)
-    level = Level.parse(settings.level) if settings.level else api.default_level(container.source)
+    level = level_for(scope, api.default_level(container.source))
     mending, destination, written = None, path, False
     if request.fix or request.diff:
         from ckptkit.rules.fixes.mend import mend
 
         # Notes are mended only for who asks for their rules: a clean checkpoint is not rewritten.
         notes = settings.select != Settings().select or bool(settings.extend_select)
-        mending = mend(container, level, unsafe=settings.unsafe_fixes, rules=rules, engines=engines, notes=notes)
-        destination = request.output or path
+        mending = mend(
+            container, level, unsafe=settings.unsafe_fixes, rules=wanted.rules, engines=wanted.engines, notes=notes
+        )
+        destination = path if request.output is None else request.output
         if request.fix:
             written = api.write_mended(mending, path, request.output)
         if mending.changes:
             container = api.open_files(destination) if written else mending.workspace.reopened()
     context = engine.examine(container)
-    report = engine.run(context, level, rules)
+    report = engine.run(context, level, dict.fromkeys((*wanted.rules, *due.rules)))
+    tables = request.matrix or bool(settings.tensor_parallel)
+    matrix = build_matrix(context, report, settings.tensor_parallel) if tables else None
+    report = engine.narrow(report, wanted, due)
     if request.expect is not None:
         from ckptkit.hub.expect import with_differences
 
         report = with_differences(report, container, Path(request.expect))
-    matrix = (
-        build_matrix(context, report, settings.tensor_parallel) if request.matrix or settings.tensor_parallel else None
-    )
-    if engines is not None:
-        report = replace(report, findings=tuple(finding for finding in report.findings if finding.hits(engines)))
     table = skip_views(context) if request.skip_list else None
-    return Verdict(report, settings, matrix, table, mending, destination, written)
+    offered = offers(context, report.findings) if settings.output_format == "text" else {}
+    return Verdict(report, settings, matrix, table, mending, destination, written, offered)
 
 
-def checked_engines(names: tuple[str, ...]) -> frozenset[str] | None:
-    """The engines that were asked for; None for all of them."""
-    from ckptkit.engines.effects import ENGINES
+def selection(settings: Settings) -> Selection:
+    """The rules and engines that settings ask for."""
+    from ckptkit.rules.engine import Selection
+    from ckptkit.rules.registry import select
 
-    unknown = [name for name in names if name not in ENGINES]
-    if unknown:
-        raise UsageError(f"unknown engine {unknown[0]!r}", help=f"engines: {', '.join(ENGINES)}")
-    return frozenset(names) or None
+    rules = select((*settings.select, *settings.extend_select), settings.ignore)
+    return Selection(rules, frozenset(settings.engines) or None)
 
 
-def show(verdicts: Sequence[Verdict], request: Request) -> None:
+def level_for(scope: Scope, default: Level) -> Level:
+    """How much is read. The checkpoint's own file can ask for more than that, and not for less."""
+    from ckptkit.rules.registry import Level
+
+    due, wanted = (Level.parse(s.level) if s.level else default for s in (scope.trusted, scope.settings))
+    return max(due, wanted)
+
+
+def show_finished(path: str, moved: int) -> None:
+    """What an interrupted run had left to do."""
+    if moved:
+        click.echo(f"finished an interrupted --fix of {path}: {moved} files", err=True)
+
+
+def show(verdicts: Sequence[Verdict], failures: Mapping[str, CkptkitError], request: Request, output: str) -> None:
     """Print everything in the format of the settings, which is the same for all checkpoints."""
     from ckptkit.rules.registry import all_rules
 
     rules = {rule.code: rule for rule in all_rules()}
-    output = verdicts[0].settings.output_format
     if output == "json":
         from ckptkit.report.machine import dump
 
-        click.echo(dump([document(verdict) for verdict in verdicts]))
+        documents = [document(verdict) for verdict in verdicts]
+        documents += [failure_to_json(path, error) for path, error in failures.items()]
+        click.echo(dump(documents, several=request.several))
     elif output == "text":
-        show_text(verdicts, rules, request)
+        show_text(verdicts, request)
     else:
         from ckptkit.report.machine import RENDERERS
 
         text = RENDERERS[output]([verdict.report for verdict in verdicts], rules)
         click.echo(text) if text else None
+        for verdict in verdicts:
+            if verdict.report.hidden:
+                click.echo(f"{verdict.report.label}: {hidden_in_words(verdict)}", err=True)
 
 
-def show_text(verdicts: Sequence[Verdict], rules: dict[str, Rule], request: Request) -> None:
+def show_text(verdicts: Sequence[Verdict], request: Request) -> None:
     """For people: fixes, findings, tables."""
     from ckptkit.report import findings_text
 
     for verdict in verdicts:
         show_mending(verdict, request)
         if not request.statistics and not request.diff:
-            findings_text.show_report(verdict.report, rules, quiet=request.quiet)
+            findings_text.show_report(verdict.report, verdict.offers, quiet=request.quiet)
         if not request.quiet:
             findings_text.show_origin(verdict.settings.files)
+            if verdict.report.hidden:
+                click.echo(f"    {hidden_in_words(verdict)}")
             show_tables(verdict)
     if request.statistics:
-        findings_text.show_statistics([verdict.report for verdict in verdicts], rules)
+        offered = {finding: safety for verdict in verdicts for finding, safety in verdict.offers.items()}
+        findings_text.show_statistics([verdict.report for verdict in verdicts], offered)
+
+
+def hidden_in_words(verdict: Verdict) -> str:
+    """How much the file that came with the checkpoint hides."""
+    count = verdict.report.hidden
+    return f"{count} {'findings are' if count > 1 else 'finding is'} hidden by {verdict.settings.files[-1]}"
 
 
 def show_mending(verdict: Verdict, request: Request) -> None:
@@ -241,12 +312,19 @@ def show_tables(verdict: Verdict) -> None:
         show_skip_table(verdict.skip_table)
 
 
+def failure_to_json(path: str, error: CkptkitError) -> dict[str, Any]:
+    """A path that could not be looked at, as described by ``schemas/report.json``."""
+    return {"path": path, "error": error.message, **({"help": error.help} if error.help else {})}
+
+
 def document(verdict: Verdict) -> dict[str, Any]:
     """One checkpoint as described by ``schemas/report.json``."""
     from ckptkit.report.data import report_to_json
     from ckptkit.report.fix_text import fixes_to_json
 
     result = report_to_json(verdict.report)
+    if verdict.settings.files:
+        result["settings"] = {"files": list(verdict.settings.files), "hidden": verdict.report.hidden}
     if verdict.mending is not None:
         result["fixes"] = fixes_to_json(verdict.mending, verdict.destination, written=verdict.written)
     if verdict.matrix is not None:

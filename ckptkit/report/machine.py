@@ -13,7 +13,7 @@ from ckptkit.errors import printable
 from ckptkit.report.data import report_to_json
 from ckptkit.report.findings_text import counts_in_words, details, first_line
 from ckptkit.report.junit import to_junit
-from ckptkit.report.sarif import to_sarif
+from ckptkit.report.sarif import location_of, to_sarif
 
 if TYPE_CHECKING:
     from ckptkit.rules.engine import Report
@@ -27,12 +27,12 @@ _GITHUB_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 
 def to_json(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
     """One document for one path, a list for several."""
-    return dump([report_to_json(report) for report in reports])
+    return dump([report_to_json(report) for report in reports], several=len(reports) > 1)
 
 
-def dump(documents: list[dict[str, Any]]) -> str:
-    """JSON documents as text: the document itself when there is one, else a list."""
-    return json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False)
+def dump(documents: list[dict[str, Any]], *, several: bool) -> str:
+    """JSON documents as text: a list where ``several`` were asked for, however many there are, else the one."""
+    return json.dumps(documents if several else documents[0], indent=2, ensure_ascii=False)
 
 
 def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
@@ -51,7 +51,7 @@ def to_github(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
     for report in reports:
         for finding in report.findings:
             properties = {
-                "file": f"{report.label}/{finding.file}" if finding.file else report.label,
+                "file": location_of(report.label, finding.file),
                 "title": f"{finding.code} {finding.name}",
             }
             text = "\n".join([first_line(finding), *(f"{label}: {value}" for label, value in details(finding))])

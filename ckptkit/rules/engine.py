@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import registry as formats
@@ -22,7 +22,10 @@ _NAMES_UNKNOWN = frozenset(
 
 @dataclass(frozen=True)
 class Report:
-    """All findings about one checkpoint, errors first, and what was looked at."""
+    """All findings about one checkpoint, errors first, and what was looked at.
+
+    ``hidden`` counts the findings that the checkpoint's own settings keep from ``findings``; none of them an error.
+    """
 
     label: str
     format: str | None
@@ -32,6 +35,7 @@ class Report:
     tensors: int
     shards: int
     traffic: Traffic | None = None
+    hidden: int = 0
 
     @property
     def clean(self) -> bool:
@@ -67,20 +71,26 @@ def examine(container: Container) -> Context:
         return Context(container, None, None, faults)
 
 
-def run(
-    context: Context,
-    level: Level,
-    rules: Iterable[Rule] | None = None,
-    engines: frozenset[str] | None = None,
-) -> Report:
-    """Check every rule up to a level. With ``engines``, only findings that hit one of them are kept."""
+@dataclass(frozen=True)
+class Selection:
+    """Which findings somebody wants to see; ``engines`` None: whomever they hit."""
+
+    rules: tuple[Rule, ...]
+    engines: frozenset[str] | None = None
+
+    def holds(self, finding: Finding) -> bool:
+        """Whether a finding is among them."""
+        chosen = any(rule.code == finding.code for rule in self.rules)
+        return chosen and (self.engines is None or finding.hits(self.engines))
+
+
+def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:
+    """Check every rule up to a level."""
     findings: list[Finding] = []
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
                 findings += [_finding(rule, fault) for fault in rule.check(context)]
-    if engines is not None:
-        findings = [finding for finding in findings if finding.hits(engines)]
     order = list(Severity)
     findings.sort(key=lambda f: (order.index(f.severity), f.code))
     checkpoint, container = context.checkpoint, context.container
@@ -94,6 +104,17 @@ def run(
         shards=len(container.headers),
         traffic=traffic_of(container.source),
     )
+
+
+def narrow(report: Report, wanted: Selection, due: Selection) -> Report:
+    """Keep what is wanted. Of what is due and not wanted, errors stay and the others are counted as hidden."""
+    kept, hidden = [], 0
+    for finding in report.findings:
+        if wanted.holds(finding) or (finding.severity is Severity.ERROR and due.holds(finding)):
+            kept.append(finding)
+        elif due.holds(finding):
+            hidden += 1
+    return replace(report, findings=tuple(kept), hidden=hidden)
 
 
 def _finding(rule: Rule, fault: Fault) -> Finding:

@@ -15,6 +15,16 @@ BOOKKEEPING = frozenset({".git", ".cache", ".huggingface", "__pycache__"})
 _NO_LINK = "replace the link by the file itself"
 
 
+#: Bytes of a folder's name that its staged folder repeats: file systems allow names of 255.
+_NAME_BYTES = 150
+
+
+def staged_folder(target: Path) -> Path:
+    """Where new versions of some files of a folder lie before they take the old ones' places."""
+    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
+    return target.parent / f".{name}.ckptkit-replace"
+
+
 class FileEntry(NamedTuple):
     """A file of a checkpoint: its name relative to the root, with forward slashes, and its size in bytes."""
 
@@ -51,12 +61,17 @@ class LocalSource:
     """
 
     def __init__(self, root: Path) -> None:
-        if not root.exists():
+        try:
+            exists = root.exists()
+        except OSError as error:
+            raise UsageError(f"{root} cannot be looked at: {error.strerror}") from error
+        if not exists:
             raise UsageError(f"{root} does not exist", help="give the path of a checkpoint folder")
         if not root.is_dir():
             raise UsageError(
                 f"{root} is not a folder", help="give the folder that holds config.json and the shards, not one file"
             )
+        _refuse_half_changed(root)
         self.root = root
         self._faults: list[Fault] = []
         self._entries = tuple(sorted(self._scan()))
@@ -150,6 +165,17 @@ class LocalSource:
 
     def _note(self, kind: str, message: str, name: str, found: str, help: str | None = None) -> None:
         self._faults.append(Fault(kind, message, printable(name), None, "a file inside the folder", found, help))
+
+
+def _refuse_half_changed(root: Path) -> None:
+    """Refuse a folder of which some files are new and some old, since a replacement was interrupted."""
+    if os.path.lexists(staged_folder(Path(os.path.realpath(root)))):
+        from ckptkit.storage.replace import unfinished
+
+        folder = unfinished(root)
+        if folder is not None:
+            help_text = f"finish it: ckptkit validate --fix {root}"
+            raise ContainerError(f"{root} is half changed: a --fix was interrupted, see {folder}", help=help_text)
 
 
 def _is_utf8(name: str) -> bool:

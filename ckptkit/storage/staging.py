@@ -32,14 +32,16 @@ def check_destination(
     can take over blocks of the source, which is tried with the file ``sample``.
     """
     where = str(destination)
-    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
-        raise OutputError(f"{where} exists and is not a folder", help="choose another destination")
-    target = Path(os.path.realpath(destination))
     try:
+        if destination.is_symlink():
+            raise OutputError(f"{where} is a symbolic link", help="choose a new folder, or the one it leads to")
+        if destination.exists() and not destination.is_dir():
+            raise OutputError(f"{where} exists and is not a folder", help="choose another destination")
         if destination.exists() and any(destination.iterdir()):
             raise OutputError(f"{where} is not empty", help="choose a new folder; nothing is ever overwritten")
-    except PermissionError as error:
-        raise OutputError(f"{where} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise OutputError(f"{where} cannot be looked at: {error.strerror}") from error
+    target = Path(os.path.realpath(destination))
     if os.path.ismount(target):
         help_text = "name a new folder inside it: a finished checkpoint is moved into place, and this cannot be"
         raise OutputError(f"{where} is a mount point", help=help_text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -66,6 +67,9 @@ def write_container(
     sharing = sample is not None and shares_blocks(sample, folder)
     methods = [method for method in Method if sharing or method is not Method.REFLINK]
     copier = Copier(tuple(methods), write_back=fsync)
+    root = getattr(source, "root", None)
+    if root is not None:
+        folder.chmod(folder.stat().st_mode & _audience(root.stat().st_mode))
 
     def write(file: _File) -> None:
         # Blocks that are taken over from the source need not be reserved.
@@ -184,7 +188,7 @@ def _write_file(
     path = folder / file.name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(file, source))
     except OSError as error:
         raise write_error(error, file.name) from error
     try:
@@ -205,6 +209,25 @@ def _write_file(
         raise write_error(error, file.name) from error
     finally:
         os.close(target)
+
+
+def _mode(file: _File, source: Source) -> int:
+    """The permissions of a new file: nobody may read it who could not read what it was made from."""
+    names = {file.name}
+    for payload in file.payloads:
+        spans = (payload,) if isinstance(payload, ByteRange) else getattr(payload, "inputs", ())
+        names.update(span.file for span in spans)
+    mode = 0o666
+    for path in map(source.local_path, names):
+        if path is not None:
+            with suppress(OSError):
+                mode &= _audience(path.stat().st_mode)
+    return mode
+
+
+def _audience(mode: int) -> int:
+    """Everything for the owner, and for the group and for others where they may read."""
+    return 0o700 | (0o070 if mode & 0o040 else 0) | (0o007 if mode & 0o004 else 0)
 
 
 def _copy_range(span: ByteRange, source: Source, target: int, offset: int, copier: Copier, progress: Progress) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import schema
+from ckptkit import api, schema
+from ckptkit.rules.fixes.mend import mend
+from ckptkit.rules.registry import Level
+from ckptkit.storage import replace
 from tests.fixes.workbench import Bench
 
 from .conftest import REAL, Run, run_process
@@ -49,6 +52,71 @@ def test_one_of_several_that_cannot_be_read_does_not_hide_the_others(run: Run, t
     outcome = run("validate", tmp_path / "empty", BROKEN)
     assert outcome.code == 2
     assert "no safetensors files" in outcome.err and "CK621" in outcome.out
+
+
+def test_one_of_several_that_is_missing_is_in_the_document_too(run: Run, damaged: Path, tmp_path: Path) -> None:
+    outcome = run("validate", damaged, tmp_path / "nope", "--fix", "--json")
+    assert outcome.code == 2
+    fixed, missing = outcome.json
+    assert fixed["fixes"]["written"] and missing["path"] == str(tmp_path / "nope")
+    assert schema.faults("report", outcome.json, file="report") == []
+    assert isinstance(run("validate", tmp_path / "nope", tmp_path / "no", "--json").json, list)
+
+
+def test_an_empty_selection_or_path_is_a_mistake(run: Run) -> None:
+    for arguments in (["--select", ""], ["--for", ""], ["--tp", ""], ["--ignore", "ALL"]):
+        outcome = run("validate", BROKEN, *arguments)
+        assert outcome.code == 2 and outcome.out == "", arguments
+    assert "the path is empty" in run("validate", "--fix", "").err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--json", "--output-format", "sarif"],
+        ["--json", "--statistics"],
+        ["--output-format", "sarif", "--matrix"],
+        ["--output-format", "github", "--tp", "2"],
+        ["--output-format", "concise", "--diff"],
+    ],
+)
+def test_options_of_which_one_would_do_nothing(run: Run, options: list[str]) -> None:
+    outcome = run("validate", CLEAN, *options)
+    assert outcome.code == 2 and outcome.out == ""
+
+
+OWN_FILES = ['ignore = ["ALL"]', 'select = ["CK111"]', 'for = ["trtllm"]\nlevel = "headers"']
+
+
+@pytest.mark.parametrize("text", OWN_FILES)
+def test_a_checkpoint_cannot_hide_its_own_errors(run: Run, damaged: Path, text: str) -> None:
+    everything = run("validate", damaged, "--json").json
+    errors = [finding for finding in everything["findings"] if finding["severity"] == "error"]
+    (damaged / ".ckptkit.toml").write_text(text)
+    outcome = run("validate", damaged, "--json")
+    assert outcome.code == 1
+    kept, settings = outcome.json["findings"], outcome.json["settings"]
+    assert [finding for finding in kept if finding["severity"] == "error"] == errors != []
+    assert settings == {"files": [str(damaged / ".ckptkit.toml")], "hidden": len(everything["findings"]) - len(kept)}
+    assert outcome.json["level"] == everything["level"]
+    assert schema.faults("report", outcome.json, file="report") == []
+
+
+def test_what_a_checkpoint_hides_is_said(run: Run, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(NOTES, tmp_path / "copy"))
+    (copy / ".ckptkit.toml").write_text('ignore = ["ALL"]')
+    said = f"1 finding is hidden by {copy}/.ckptkit.toml"
+    outcome = run("validate", copy)
+    assert outcome.code == 0 and said in " ".join(outcome.out.split())
+    assert said in run("validate", copy, "--output-format", "github").err
+    assert "hidden" not in run("validate", copy, "--isolated").out
+
+
+def test_settings_that_name_no_rule_name_their_file(run: Run, damaged: Path) -> None:
+    for text, complaint in (('ignore = ["CK999"]', "no rule fits 'CK999'"), ('for = ["vlm"]', "unknown engine 'vlm'")):
+        (damaged / ".ckptkit.toml").write_text(text)
+        outcome = run("validate", damaged)
+        assert outcome.code == 2 and f".ckptkit.toml: {complaint}" in outcome.err
 
 
 def test_a_scale_that_was_cut_off_is_a_finding_and_not_a_failure(run: Run, tmp_path: Path) -> None:
@@ -153,16 +221,42 @@ def test_a_clean_checkpoint_is_not_rewritten_unless_its_notes_are_asked_for(run:
     assert run("validate", copy, "--diff", "--select", "CK619").code == 1
 
 
-def test_fix_first_finishes_what_was_interrupted(run: Run, damaged: Path) -> None:
-    whole = run("validate", damaged, "--fix", "--output", damaged.parent / "whole")
-    assert whole.code == 0
-    leftover = damaged.parent / ".damaged.ckptkit-replace-1-dead"
-    leftover.mkdir()
-    for name in ("model.safetensors", "config.json"):
-        shutil.copy(damaged.parent / "whole" / name, leftover)
-    (leftover / ".complete").touch()
-    assert run("validate", damaged, "--fix").code == 0
-    assert not leftover.exists() and contents(damaged) == contents(damaged.parent / "whole")
+@pytest.fixture
+def half_changed(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint whose --fix met a power cut after the first rename."""
+    real, done = os.replace, list[Path]()
+
+    def once(source: Path, target: Path) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(target)
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replace.os, "replace", once)
+        result = mend(api.open_files(damaged), Level.SCALES)
+        with pytest.raises(KeyboardInterrupt):
+            api.write_mended(result, damaged)
+    assert sorted(path.name for path in damaged.parent.iterdir()) == [".damaged.ckptkit-replace", "damaged"]
+    return damaged
+
+
+def test_fix_first_finishes_what_was_interrupted(run: Run, half_changed: Path) -> None:
+    outcome = run("validate", half_changed, "--fix")
+    assert outcome.code == 0 and f"finished an interrupted --fix of {half_changed}: 1 files" in outcome.err
+    assert [path.name for path in half_changed.parent.iterdir()] == ["damaged"]
+    assert run("validate", half_changed).code == 0
+
+
+@pytest.mark.parametrize("command", [["validate"], ["inspect"], ["validate", "--fix", "--output", "mended"]])
+def test_nobody_reads_a_half_changed_checkpoint(
+    run: Run, half_changed: Path, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = contents(half_changed)
+    outcome = run(*command, half_changed)
+    assert outcome.code == 2 and f"finish it: ckptkit validate --fix {half_changed}" in " ".join(outcome.err.split())
+    assert contents(half_changed) == before and not Path("mended").exists()
 
 
 def test_fix_into_a_new_folder(run: Run, damaged: Path, tmp_path: Path) -> None:

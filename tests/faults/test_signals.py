@@ -63,14 +63,14 @@ def staged(work: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing(signum: int, jobs: int, start: Start, work: Path) -> None:
     process = start(jobs)
     assert len(staged(work)) == 1
     assert not (work / "out").exists()
     process.send_signal(signum)
     _, said = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, said.strip()) == (130, "interrupted; nothing was left behind")
+    assert (process.returncode, said.strip()) == (130, "interrupted; no unfinished file was left behind")
     assert list(work.iterdir()) == []
 
 

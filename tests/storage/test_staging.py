@@ -80,8 +80,8 @@ def source(tmp_path: Path) -> Path:
     [
         (not_empty, "is not empty"),
         (a_file, "exists and is not a folder"),
-        (a_link_to_an_empty_folder, "exists and is not a folder"),
-        (a_dangling_link, "exists and is not a folder"),
+        (a_link_to_an_empty_folder, "is a symbolic link"),
+        (a_dangling_link, "is a symbolic link"),
         (inside_the_source, "lies inside the source folder"),
         (inside_the_source_by_a_link, "lies inside the source folder"),
         (the_source_itself, "is not empty"),
