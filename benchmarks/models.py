@@ -24,7 +24,8 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "real"
 INDEX_FILE = "model.safetensors.index.json"
 
 #: Part of every cache folder's name: raise it when a builder changes.
-_VERSION = 1
+_VERSION = 2
+_KEY_VALUE_HEADS = 8
 _BLOCK = 1 << 24
 
 
@@ -63,13 +64,9 @@ class Sizes:
         def shrink(extent: int) -> int:
             return max(16, 16 * round(extent * float(scale**0.5) / 16))
 
-        return Sizes(
-            shrink(self.hidden),
-            shrink(self.intermediate),
-            shrink(self.key_value),
-            shrink(self.vocab),
-            self.layers,
-        )
+        key_value = shrink(self.key_value)
+        hidden = key_value * (self.hidden // self.key_value)
+        return Sizes(hidden, shrink(self.intermediate), key_value, shrink(self.vocab), self.layers)
 
     def linear_layers(self, layer: int) -> Iterator[tuple[str, tuple[int, int]]]:
         """Name and weight shape of each linear module of a decoder layer."""
@@ -147,7 +144,9 @@ def replica(scale: float) -> Model:
     shards = tuple(tuple(tensors[first:last]) for first, last in itertools.pairwise(bounds))
     fixture = "qwen3_moe/llmcompressor-dynamic"
     changes = {"num_hidden_layers": layers, "num_local_experts": experts, "num_experts": experts}
-    config = _config(fixture, {**changes, "hidden_size": hidden, "moe_intermediate_size": intermediate})
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": hidden}
+    changes |= {**heads, "hidden_size": hidden, "moe_intermediate_size": intermediate, "vocab_size": 64}
+    config = _config(fixture, changes)
     quantization = {
         **config["quantization_config"],
         "ignore": ["lm_head", *(f"model.layers.{layer}.mlp.gate" for layer in range(layers))],
@@ -216,9 +215,9 @@ def _llama(name: str, fixture: str, sizes: Sizes, scales: Callable[[str, tuple[i
         "hidden_size": sizes.hidden,
         "intermediate_size": sizes.intermediate,
         "num_hidden_layers": sizes.layers,
-        "num_attention_heads": max(1, sizes.hidden // 128),
-        "num_key_value_heads": max(1, sizes.key_value // 128),
-        "head_dim": 128,
+        "num_attention_heads": _KEY_VALUE_HEADS * (sizes.hidden // sizes.key_value),
+        "num_key_value_heads": _KEY_VALUE_HEADS,
+        "head_dim": sizes.key_value // _KEY_VALUE_HEADS,
         "vocab_size": sizes.vocab,
     }
     return Model(name, fixture, (tuple(first), tuple(second)), _config(fixture, changes))

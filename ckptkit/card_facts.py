@@ -6,6 +6,7 @@ Nothing here needs the hub library: a local validation may ask for :func:`contra
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ _FOREIGN_TAGS = frozenset(
 #: Tags of schemes -> whether activations are quantized.
 _SCHEME_TAGS = {"w8a8": True, "w8a16": False}
 
-_FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _ROW = re.compile(r"^\| ([^|]+?) \| (.*?) \|$", re.MULTILINE)
 _PRESET = re.compile(r"""scheme\s*[=:]\s*["']?(FP8_DYNAMIC|FP8_BLOCK|FP8)\b""")
 _IGNORE = re.compile(r"""ignore\s*=\s*\[([^\]]*)\]""")
@@ -82,7 +83,7 @@ Kernels and hardware:
 Serve with vLLM:
 
 ```sh
-vllm serve {name}{kv_option}
+vllm serve {shlex.quote(name)}{kv_option}
 ```
 {END}"""
 
@@ -143,8 +144,11 @@ def own_section(text: str) -> str | None:
 
 def served_name(section_text: str) -> str | None:
     """The name that a section tells people to serve."""
-    match = re.search(r"^vllm serve (\S+)", section_text, re.MULTILINE)
-    return match[1] if match else None
+    match = re.search(r"^vllm serve (.+)", section_text, re.MULTILINE)
+    try:
+        return shlex.split(match[1])[0] if match else None
+    except (ValueError, IndexError):
+        return None
 
 
 def section_rows(section_text: str) -> dict[str, str]:
@@ -159,6 +163,11 @@ def contradictions(checkpoint: Checkpoint, text: str) -> list[Fault]:
     names of presets and ignore lists of a recipe, and the words "FP8 KV cache".
     """
     return [*_metadata_faults(checkpoint, text), *_section_faults(checkpoint, text), *_prose_faults(checkpoint, text)]
+
+
+def is_outdated(checkpoint: Checkpoint, text: str) -> bool:
+    """Whether the tensors deny something that ``ckptkit card`` rewrites: a tag, or a row of our own section."""
+    return any((*_metadata_faults(checkpoint, text), *_section_faults(checkpoint, text)))
 
 
 def _metadata_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:

@@ -75,6 +75,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def plural(count: int, word: str) -> str:
+    """A number and what it counts.
+
+    >>> plural(1, "shard"), plural(2_000, "shard")
+    ('1 shard', '2,000 shards')
+    """
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
 class CkptkitError(Exception):
     """Base of all errors; ``faults`` says what is wrong in detail, ``help`` what to do next."""
 

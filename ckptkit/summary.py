@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ckptkit.errors import plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.values import scale_values
@@ -119,7 +120,7 @@ def in_words(checkpoint: Checkpoint) -> str:
     if len(schemes) == 1:
         parts = [str(next(iter(schemes)))]
     else:
-        parts = [f"{len(members)} modules {scheme}" for scheme, members in schemes.items()]
+        parts = [f"{plural(len(members), 'module')} {scheme}" for scheme, members in schemes.items()]
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     parts.append(str(kv_scheme) if kv_scheme else "KV cache not quantized")
     left_alone = ignored(checkpoint)

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
+from ckptkit.cli.options import CHECKPOINT
+from ckptkit.errors import UsageError, printable
+
 
 @click.command("card")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=CHECKPOINT)
 @click.option("--repo", metavar="ORG/REPO", help="The name to serve it by. [default: the folder's name]")
 @click.option("--base-model", metavar="ORG/REPO", help="The model that was quantized.")
 @click.option("--converted-from", metavar="TEXT", help="The checkpoint that this one was converted from.")
 @click.option("--print", "print_only", is_flag=True, help="Print the card instead of writing it.")
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the card is missing, stale or untrue.")
 def command(
-    path: Path, repo: str | None, base_model: str | None, converted_from: str | None, print_only: bool, check: bool
+    path: str, repo: str | None, base_model: str | None, converted_from: str | None, print_only: bool, check: bool
 ) -> None:
     """Write or update the quantization section and the metadata of README.md in the checkpoint folder PATH.
 
     Scheme, scale shapes, layers left alone, KV cache and sizes are read off the tensors. All other text and
     metadata stay as they are; a second run changes nothing.
     """
+    if print_only and check:
+        raise UsageError("--print prints the card and --check judges it: give one of them")
     from ckptkit import api
     from ckptkit.hub.card import contradictions, make, write
-    from ckptkit.report import text
+    from ckptkit.hub.place import local_folder
+    from ckptkit.report.layout import say
+    from ckptkit.report.text import console
 
-    checkpoint = api.open(path)
-    card = make(checkpoint, path, name=repo, base_model=base_model, converted_from=converted_from)
+    folder = local_folder(path)
+    checkpoint = api.open(folder)
+    card = make(checkpoint, folder, name=repo, base_model=base_model, converted_from=converted_from)
     if print_only:
         click.echo(card.after, nl=False)
         return
     if check:
         faults = contradictions(checkpoint, card.before or "")
         for fault in faults:
-            text.console().print(str(fault), markup=False)
+            say(console(), str(fault))
         if not faults:
-            click.echo(f"{card.path}: {'not up to date' if card.changed else 'up to date'}")
+            state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
+            click.echo(f"{printable(str(card.path))}: {state}")
         sys.exit(1 if card.changed or faults else 0)
     if card.changed:
         write(card)
-    click.echo(f"{'written' if card.changed else 'unchanged'}: {card.path}")
+    click.echo(f"{'written' if card.changed else 'unchanged'}: {printable(str(card.path))}")

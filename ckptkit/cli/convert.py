@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptkit.cli.options import json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 from ckptkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 
 
 @click.command("convert")
-@click.argument("arguments", nargs=-1, required=True, metavar="[FROM→TO] SOURCE DESTINATION")
+@click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
 @click.option("--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and its cost; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
 @json_option
@@ -42,6 +42,7 @@ def command(
     is written, and DESTINATION appears complete or not at all.
     """
     from ckptkit import api
+    from ckptkit.conversion.execute import check
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
@@ -50,6 +51,8 @@ def command(
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
         made = api.plan(paths[0], to=to, mode=quark_mode, expect=expected)
+        if len(paths) == 2:
+            check(made, api.source_of(paths[0]), Path(paths[1]))
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
     with ByteProgress("converting", quiet=as_json) as progress:

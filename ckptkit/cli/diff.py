@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from ckptkit.cli.options import json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 
 
 @click.command("diff")
-@click.argument("left")
-@click.argument("right")
+@click.argument("left", type=CHECKPOINT)
+@click.argument("right", type=CHECKPOINT)
 @click.option(
     "--level",
     type=click.Choice(["headers", "scales", "full"]),

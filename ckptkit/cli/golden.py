@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckptkit.cli.options import json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json
+from ckptkit.errors import printable
 
 if TYPE_CHECKING:
     from ckptkit.kernels.golden.session import Machine, Report
@@ -21,8 +22,13 @@ def command() -> None:
 
 
 @command.command("check")
-@click.argument("path", required=False)
-@click.option("--against", metavar="PATH", help="Another checkpoint, whose layers must give the same bits as PATH's.")
+@click.argument("path", required=False, type=CHECKPOINT)
+@click.option(
+    "--against",
+    type=CHECKPOINT,
+    metavar="PATH",
+    help="Another checkpoint, whose layers must give the same bits as PATH's.",
+)
 @click.option("--module", "patterns", multiple=True, metavar="GLOB", help="Layers to run. [default: one per shape]")
 @click.option("--require-gpu", is_flag=True, help="Exit with 2 where there is no GPU with FP8 products.")
 @json_option
@@ -135,13 +141,13 @@ def _show_layer(outcome: Any) -> None:
     verdict = "skip" if outcome.skipped else "pass" if outcome.passed else "FAIL"
     size = f" {'x'.join(map(str, outcome.shape))}" if outcome.shape else ""
     note = outcome.reason or outcome.skipped or (outcome.digest or "")[:16]
-    click.echo(f"{verdict}  {outcome.name}{size}, {outcome.what}: {note}")
+    click.echo(printable(f"{verdict}  {outcome.name}{size}, {outcome.what}: {note}"))
 
 
 def _show_verdict(report: Report) -> None:
     click.echo(f"accumulator: {report.probe}")
     for difference in report.differences:
-        click.echo(f"FAIL  {difference}")
+        click.echo(printable(f"FAIL  {difference}"))
     failed = sum(not result.passed for result in report.results) + len(report.differences)
     skipped = sum(layer.skipped is not None for layer in (*report.layers, *report.against))
     where = "the interpreter" if report.machine.gpu is None else report.machine.gpu

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ckptkit.cli.options import json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 
 
 @click.command("inspect")
-@click.argument("path")
+@click.argument("path", type=CHECKPOINT)
 @click.option("--tensors", is_flag=True, help="List every tensor too.")
 @click.option("--scales/--no-scales", default=None, help="Read scale values. [default: unless PATH is remote]")
 @json_option

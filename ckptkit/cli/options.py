@@ -10,6 +10,9 @@ import click
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+#: A folder, or the URL of a remote checkpoint. Shells complete it; whether it is there, the reader finds out.
+CHECKPOINT = click.Path(readable=False)
+
 
 def json_option(function: Function) -> Function:
     """``--json``: one JSON document on standard output, nothing else."""

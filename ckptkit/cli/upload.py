@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shlex
+import sys
 
 import click
 
-from ckptkit.cli.options import json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 
 
 @click.command("upload")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=CHECKPOINT)
 @click.argument("repo", metavar="ORG/REPO")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to the branch.")
 @click.option("--private/--public", default=None, help="Visibility of a repository that does not exist yet.")
@@ -21,7 +22,7 @@ from ckptkit.cli.options import json_option, print_json
 @click.option("--force", metavar="REASON", help="Upload in spite of errors; the reason is written into the commit.")
 @json_option
 def command(
-    path: Path,
+    path: str,
     repo: str,
     create_pr: bool,
     private: bool | None,
@@ -35,17 +36,32 @@ def command(
     The report goes into the description of the commit or pull request. The login is that of the hub library
     ('hf auth login').
 
-    Exit code 0: uploaded. 2: refused, or could not run; when refused, nothing was sent.
+    Exit code 0: uploaded, or the repository holds these files already. 2: refused, or could not run; when refused,
+    nothing was sent.
     """
+    from ckptkit.errors import plural
     from ckptkit.hub.upload import upload
     from ckptkit.report import text
+    from ckptkit.report.layout import say
 
-    done = upload(path, repo, create_pr=create_pr, private=private, revision=revision, message=message, force=force)
+    done = upload(
+        path,
+        repo,
+        create_pr=create_pr,
+        private=private,
+        revision=revision,
+        message=message,
+        force=force,
+        bars=sys.stderr is not None and sys.stderr.isatty() and not as_json,
+    )
     if as_json:
         print_json(done.to_json())
         return
     out = text.console()
-    out.print(f"[bold green]uploaded[/]: {text.plural(done.files, 'file')}, {text.size(done.nbytes)}")
-    out.print(f"  {done.pull_request or done.url}", markup=False)
-    out.print("  prove that the Hub serves what was checked:", style="dim")
-    out.print(f"  ckptkit validate {done.proof} --expect {path}", markup=False)
+    if done.changed:
+        say(out, ("uploaded", "bold green"), f": {plural(done.files, 'file')}, {text.size(done.nbytes)}")
+    else:
+        say(out, ("nothing to upload", "bold green"), ": the repository holds these files already")
+    say(out, f"  {done.pull_request or done.url}")
+    say(out, ("  prove that the Hub serves what was checked:", "dim"))
+    say(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}")

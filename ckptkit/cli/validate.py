@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.cli.options import CHECKPOINT
+from ckptkit.errors import CkptkitError, UsageError, plural, printable
 from ckptkit.settings import OUTPUT_FORMATS, PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Verdict:
 
 
 @click.command("validate")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=CHECKPOINT, metavar="PATH...")
 @click.option("--level", metavar="LEVEL", help="Read headers, scales too, or full: every byte. [default: scales]")
 @click.option("--for", "engines", metavar="ENGINE", multiple=True, help="Only what hits vllm, sglang, trtllm, ...")
 @click.option("--select", metavar="RULES", multiple=True, help="Only these rules: CK3, CK301, a family, ALL.")
@@ -240,7 +241,7 @@ def level_for(scope: Scope, default: Level) -> Level:
 def show_finished(path: str, moved: int) -> None:
     """What an interrupted run had left to do."""
     if moved:
-        click.echo(f"finished an interrupted --fix of {path}: {moved} files", err=True)
+        click.echo(f"finished an interrupted --fix of {printable(path)}: {plural(moved, 'file')}", err=True)
 
 
 def show(verdicts: Sequence[Verdict], failures: Mapping[str, CkptkitError], request: Request, output: str) -> None:
@@ -263,7 +264,7 @@ def show(verdicts: Sequence[Verdict], failures: Mapping[str, CkptkitError], requ
         click.echo(text) if text else None
         for verdict in verdicts:
             if verdict.report.hidden:
-                click.echo(f"{verdict.report.label}: {hidden_in_words(verdict)}", err=True)
+                click.echo(f"{printable(verdict.report.label)}: {hidden_in_words(verdict)}", err=True)
 
 
 def show_text(verdicts: Sequence[Verdict], request: Request) -> None:
@@ -287,7 +288,7 @@ def show_text(verdicts: Sequence[Verdict], request: Request) -> None:
 def hidden_in_words(verdict: Verdict) -> str:
     """How much the file that came with the checkpoint hides."""
     count = verdict.report.hidden
-    return f"{count} {'findings are' if count > 1 else 'finding is'} hidden by {verdict.settings.files[-1]}"
+    return f"{count} {'findings are' if count > 1 else 'finding is'} hidden by {printable(verdict.settings.files[-1])}"
 
 
 def show_mending(verdict: Verdict, request: Request) -> None:

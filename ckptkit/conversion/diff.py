@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ckptkit.conversion.diff_files import config_differences, text_notes
 from ckptkit.dtypes import BITS
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
 from ckptkit.model.values import decode
@@ -33,7 +34,7 @@ class Comparison:
     """The outcome of a comparison.
 
     At level FULL, ``same`` means that every dequantized value is equal bit for bit; below it, that nothing differs
-    in what was read.
+    in what was read. ``notes`` are differences that change no number: of the tokenizer, or in how text is generated.
     """
 
     left: str
@@ -43,6 +44,7 @@ class Comparison:
     tensors: int
     bytes_compared: int
     level: Level = Level.FULL
+    notes: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -58,6 +60,7 @@ class Comparison:
             "bytes_compared": self.bytes_compared,
             "level": self.level.name.lower(),
             "differences": [difference.to_json() for difference in self.differences],
+            "notes": list(self.notes),
         }
 
 
@@ -67,11 +70,11 @@ def compare(
     progress: Callable[[int], None] = lambda nbytes: None,
     level: Level = Level.FULL,
 ) -> Comparison:
-    """Compare the canonical models: schemes, weights, scales as values, KV cache, and all other tensors.
+    """Compare the canonical models: config, schemes, weights, scales as values, KV cache, and all other tensors.
 
-    Spelling, scale shapes and scale dtypes do not count; numbers do. Two FP8 weights with equal bytes and equal
-    scale values dequantize to equal values. Below level FULL weights are compared by dtype and shape only, and at
-    level HEADERS scales by their presence.
+    Tensors that are stored but are no part of the model count too. Spelling, scale shapes and scale dtypes do not;
+    numbers do. Two FP8 weights with equal bytes and equal scale values dequantize to equal values. Below level FULL
+    weights are compared by dtype and shape only, and at level HEADERS scales by their presence.
     """
     comparer = _Comparer(left, right, progress, level)
     differences = tuple(comparer.run())
@@ -83,6 +86,7 @@ def compare(
         comparer.plain_count,
         comparer.compared,
         level,
+        tuple(text_notes(left, right)),
     )
 
 
@@ -95,9 +99,15 @@ class _Comparer:
         self.plain_count = 0
 
     def run(self) -> Iterator[Difference]:
+        for key, a, b in config_differences(self.left.config, self.right.config):
+            yield Difference(key, "config.json", a, b)
         yield from self._modules()
         yield from self._kv_cache()
-        yield from self._plain()
+        for name, ours, theirs in _paired(self.left.plain, self.right.plain):
+            self.plain_count += ours is not None and theirs is not None
+            yield from self._tensor(name, "tensor", ours, theirs)
+        for name, ours, theirs in _paired(_outside(self.left), _outside(self.right)):
+            yield from self._tensor(name, "tensor that is no part of the model", ours, theirs)
 
     def _modules(self) -> Iterator[Difference]:
         left, right = self.left.modules, self.right.modules
@@ -118,22 +128,17 @@ class _Comparer:
         right = {item.module: item for item in b.attention} if b else {}
         schemes = [cache.scheme.quantization if cache and cache.scheme else None for cache in (a, b)]
         if schemes[0] != schemes[1]:
-            yield Difference("KV cache", "scheme", str(schemes[0]), str(schemes[1]))
+            yield Difference("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
         for module in {**left, **right}:
             ours = left.get(module, AttentionScales(module)).stored()
             theirs = right.get(module, AttentionScales(module)).stored()
             for role in {**ours, **theirs}:
                 yield from self._scale(module, f"{role} scale", ours.get(role), theirs.get(role))
 
-    def _plain(self) -> Iterator[Difference]:
-        left = {tensor.name: tensor for tensor in self.left.plain}
-        right = {tensor.name: tensor for tensor in self.right.plain}
-        for name in {**left, **right}:
-            a, b = left.get(name), right.get(name)
-            if a is None or b is None:
-                yield Difference(name, "tensor", _presence(a), _presence(b))
-                continue
-            self.plain_count += 1
+    def _tensor(self, name: str, aspect: str, a: TensorRef | None, b: TensorRef | None) -> Iterator[Difference]:
+        if a is None or b is None:
+            yield Difference(name, aspect, _presence(a), _presence(b))
+        else:
             yield from self._bytes(a, b)
 
     def _bytes(self, a: TensorRef, b: TensorRef) -> Iterator[Difference]:
@@ -174,6 +179,20 @@ class _Comparer:
         elif ours != theirs:
             index = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
             yield Difference(subject, f"{aspect}, the first at index {index}", f"{ours[index]:g}", f"{theirs[index]:g}")
+
+
+def _outside(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:
+    """Tensors that the canonical model has no place for: stray scales, quantizers, weights that nothing declares."""
+    return (*checkpoint.stored_only, *checkpoint.orphans, *checkpoint.foreign)
+
+
+def _paired(
+    left: Iterable[TensorRef], right: Iterable[TensorRef]
+) -> Iterator[tuple[str, TensorRef | None, TensorRef | None]]:
+    """Tensors by name, with what each side has of it."""
+    ours, theirs = ({tensor.name: tensor for tensor in side} for side in (left, right))
+    for name in {**ours, **theirs}:
+        yield name, ours.get(name), theirs.get(name)
 
 
 def _decoded(dtype: str, data: bytes) -> list[float]:

@@ -21,6 +21,8 @@ def input_kind(quantization: Quantization | None) -> str:
 
 def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
     """Every part of the checkpoint that the target cannot express."""
+    if not checkpoint.schemes:
+        yield _loss("kv-cache-alone", "no config is written for a quantized KV cache alone", "FP8 weights", "none")
     for scheme, members in checkpoint.schemes.items():
         yield from _scheme_losses(scheme, members, capabilities, target)
     if len(checkpoint.schemes) > 1 and not capabilities.mixed_schemes:

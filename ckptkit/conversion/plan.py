@@ -74,7 +74,7 @@ class Step:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Everything about a conversion before it happens. Plans exist only for conversions that lose nothing."""
 
@@ -86,6 +86,10 @@ class Plan:
     kept: int
     notes: tuple[str, ...]
     cost: Cost
+
+    def __repr__(self) -> str:
+        what = f"{self.source_format} to {self.target_format}, {self.changed} tensors changed, {self.kept} kept"
+        return f"<Plan {self.source!r}: {what}>"
 
     @property
     def changed(self) -> int:

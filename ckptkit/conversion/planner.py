@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from ckptkit.card_facts import CARD_FILE, is_outdated
 from ckptkit.conversion.losses import find_losses
 from ckptkit.conversion.plan import Plan, price, summarise
 from ckptkit.dtypes import BITS
@@ -48,7 +49,7 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     draft = target.write(checkpoint, options)
     _require_complete(checkpoint, draft)
     output = _virtual_container(checkpoint, draft)
-    _require_readable(checkpoint, target, output)
+    result = _require_readable(checkpoint, target, output)
     mode = f" ({options.mode} mode)" if options.mode and options.mode != target.modes[0] else ""
     return Plan(
         source=checkpoint.container.label,
@@ -57,7 +58,7 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
         output=output,
         steps=summarise(draft.edits, draft.drops),
         kept=sum(edit.operations == (Operation.KEEP,) for edit in draft.edits),
-        notes=(*draft.notes, *_notes(checkpoint)),
+        notes=(*draft.notes, *_notes(checkpoint), *_card_notes(result), *_carried(result)),
         cost=price(output),
     )
 
@@ -143,7 +144,7 @@ def _index(index: Index | None, shards: Iterable[OutputShard]) -> bytes:
     return build_index(placed, total, index.metadata if index else {}, index.extra if index else {})
 
 
-def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualContainer) -> None:
+def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualContainer) -> Context:
     """Read the planned files back, with the reader that a stranger would use, and compare the meaning."""
     planned = planned_container(checkpoint.container, output)
     context = engine.examine(planned)
@@ -174,6 +175,25 @@ def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualCon
         faults += _kv_changes(checkpoint, result)
     if faults:
         raise ConversionRefused(f"{target.name} would not read the result as it is meant", faults=faults)
+    return context
+
+
+def _carried(result: Context) -> Iterator[str]:
+    """Errors that no format cures: the numbers are sound, but some engine refuses them before and after."""
+    errors = engine.run(result, Level.HEADERS, errors_that(OnConversion.CARRIED)).errors
+    if errors:
+        rules = ", ".join(dict.fromkeys(f"{error.code} {error.name}" for error in errors))
+        count = "1 error stays" if len(errors) == 1 else f"{len(errors)} errors stay"
+        yield f"{count} in the result, which a conversion cannot mend: {rules}; see ckptkit validate"
+
+
+def _card_notes(result: Context) -> Iterator[str]:
+    """A model card is copied as it is, and may then describe the source."""
+    source = result.container.source
+    if result.checkpoint is None or CARD_FILE not in {entry.name for entry in source.files()}:
+        return
+    if is_outdated(result.checkpoint, source.read(CARD_FILE).decode("utf-8", errors="replace")):
+        yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
 
 
 def _kv_changes(checkpoint: Checkpoint, result: Checkpoint) -> list[Fault]:

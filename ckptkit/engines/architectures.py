@@ -5,9 +5,11 @@ An architecture that is not listed is not judged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,40 @@ EXPERT_PARTS: Mapping[str, ExpertNames] = MappingProxyType(
         "OlmoeForCausalLM": ExpertNames("mlp.experts", _GATED),
     }
 )
+
+
+#: How classes begin whose routers vLLM 0.32 builds from the quantization config; all others leave them alone.
+_QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon")
+_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
+
+
+def leaves_router_alone(architecture: str | None, module: str) -> bool:
+    """Whether a module is a router, and of a class that never quantizes it.
+
+    >>> leaves_router_alone("DeepseekV3ForCausalLM", "model.layers.0.mlp.gate")
+    True
+    >>> leaves_router_alone("Qwen3MoeForCausalLM", "model.layers.0.mlp.gate")
+    False
+    >>> leaves_router_alone("Qwen2MoeForCausalLM", "model.layers.0.mlp.shared_expert_gate")
+    False
+    """
+    return _ROUTER.search(module) is not None and not (architecture or "").startswith(_QUANTIZED_ROUTERS)
+
+
+#: Multimodal classes of transformers 5.17 that keep their towers at the top, where they are stored; others do so below
+#: ``model``. Read off the classes themselves.
+_TOWERS_ON_TOP = ("Llama4", "Blip2", "InstructBlip", "Kosmos2", "Qwen2_5Omni", "Qwen3Omni")
+
+
+def moves_towers(config: Mapping[str, Any]) -> bool:
+    """Whether transformers gives the modules of this multimodal model other names than they are stored under.
+
+    Models that bring their own code (``auto_map``) are called as they are stored.
+
+    >>> [moves_towers({"architectures": [f"{name}ForConditionalGeneration"]}) for name in ("Qwen2_5_VL", "Llama4")]
+    [True, False]
+    """
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    kept = architecture.startswith(_TOWERS_ON_TOP) or "auto_map" in config
+    return architecture.endswith("ForConditionalGeneration") and not kept

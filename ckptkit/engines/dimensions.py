@@ -14,7 +14,8 @@ TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 class Dimensions:
     """Sizes of the language model; None where the config does not say.
 
-    ``layers`` counts the main stack, ``mtp_layers`` the layers for multi-token prediction after it.
+    ``layers`` counts the main stack, ``mtp_layers`` the layers for multi-token prediction after it; ``head_dim`` is
+    what the config itself says, since what a missing key means depends on the architecture.
     """
 
     architecture: str | None = None
@@ -23,6 +24,8 @@ class Dimensions:
     moe_intermediate: int | None = None
     heads: int | None = None
     kv_heads: int | None = None
+    head_dim: int | None = None
+    vocabulary: int | None = None
     layers: int | None = None
     mtp_layers: int | None = None
     experts: int | None = None
@@ -46,6 +49,8 @@ class Dimensions:
             moe_intermediate=_size(text, "moe_intermediate_size"),
             heads=heads,
             kv_heads=_size(text, "num_key_value_heads") or heads,
+            head_dim=_size(text, "head_dim"),
+            vocabulary=_size(text, "vocab_size"),
             layers=_size(text, "num_hidden_layers"),
             mtp_layers=_size(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
             experts=_size(text, "num_experts", "num_local_experts", "n_routed_experts"),

@@ -61,6 +61,10 @@ _ROWS: Mapping[str, tuple[_Row, ...]] = MappingProxyType(
         ),
         "CK115": (("vllm", _ERROR, "file not found", "any"), ("transformers", _ERROR, "file not found", "any")),
         "CK116": _all(_ERROR, "unreadable JSON"),
+        "CK118": (
+            ("vllm", _ERROR, _UNKNOWN_NAME),
+            ("transformers", _WARNING, "the layers are left out and listed as unexpected"),
+        ),
         "CK201": (
             ("vllm", _SILENT, _UNSET),
             ("sglang", _SILENT, _UNSET),
@@ -135,6 +139,10 @@ _ROWS: Mapping[str, tuple[_Row, ...]] = MappingProxyType(
             ("sglang", _ERROR, "no kernel; at the first request"),
         ),
         "CK311": (("vllm", _ERROR, _ASSERTION), ("transformers", _ERROR, "shapes do not fit")),
+        "CK312": (
+            ("vllm", _ERROR, "the parameter's loader stops at the shape"),
+            ("transformers", _SILENT, "quantized weights keep their stored shape; others are refused"),
+        ),
         "CK401": _all(_SILENT, "the stored scale is imprecise"),
         "CK402": (
             ("vllm", _WARNING, "converted by value on most paths"),
@@ -267,6 +275,20 @@ _ROWS: Mapping[str, tuple[_Row, ...]] = MappingProxyType(
             ("transformers", _ERROR, "a default without output_tensors, and quantized outputs, fail"),
         ),
         "CK628": (("vllm", _SLOW, "no fusion of shared experts on ROCm"),),
+        "CK631": (
+            ("vllm", _ERROR, "the load never ends"),
+            ("sglang", _ERROR, "the load never ends"),
+            ("transformers", _ERROR, "the load never ends"),
+        ),
+        "CK632": (
+            ("vllm", _ERROR, "the config is refused; layers of default sizes stay unset"),
+            ("sglang", _ERROR, "division by zero heads"),
+            ("transformers", _ERROR, "the config is refused; layers of default sizes cannot be filled"),
+        ),
+        "CK633": (
+            ("vllm", _ERROR, "unrecognized model"),
+            ("transformers", _ERROR, "unrecognized model"),
+        ),
         "CK701": (("vllm", _ERROR, "different schemes for the parts"), ("sglang", _ERROR, "different schemes")),
         "CK702": (("vllm", _SILENT, "the first part's scheme counts, or an assertion"),),
         "CK703": (("vllm", _SILENT, "BF16 values land in an FP8 parameter"), ("sglang", _SILENT, "the same")),

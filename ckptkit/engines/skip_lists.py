@@ -8,12 +8,14 @@ cheap to ask for every module of a checkpoint.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
+
+from ckptkit.model.backtracking import may_run_away
 
 #: Class names that some readers take in a skip list for "every linear module".
 LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
@@ -85,7 +87,7 @@ def _exact(entries: Sequence[str]) -> Matcher:
 
 def _exact_or_regex(entries: Sequence[str]) -> Matcher:
     exact = frozenset(entry for entry in entries if not entry.startswith(_REGEX_PREFIX))
-    regex = _any_of(entry.removeprefix(_REGEX_PREFIX) for entry in entries if entry.startswith(_REGEX_PREFIX))
+    regex = _any_of(_endless_left_out(e.removeprefix(_REGEX_PREFIX) for e in entries if e.startswith(_REGEX_PREFIX)))
     if regex is None:
         return exact.__contains__
     match = regex.match
@@ -109,7 +111,7 @@ def _glob(entries: Sequence[str]) -> Matcher:
 
 def _prefix_or_suffix(entries: Sequence[str]) -> Matcher:
     ends = tuple(entries)
-    regex = _any_of(entries)
+    regex = _any_of(_endless_left_out(entries))
     if regex is None:
         return lambda name: name.endswith(ends)
     match = regex.match
@@ -130,6 +132,11 @@ def _substring_or_glob(entries: Sequence[str]) -> Matcher:
         return lambda name: False
     search, glob = parts.search, _glob(entries)
     return lambda name: search(name) is not None or glob(name)
+
+
+def _endless_left_out(patterns: Iterable[str]) -> Iterator[str]:
+    """The patterns that can be run: one that may take forever is a rule's finding, and never reaches a matcher."""
+    return (pattern for pattern in patterns if not may_run_away(pattern))
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:

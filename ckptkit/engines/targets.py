@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckptkit.engines.skip_lists import LINEAR_CLASSES
+from ckptkit.model.backtracking import may_run_away
 
 GroupOf = Callable[[str], str | None]
 
@@ -78,9 +79,10 @@ def _sorted_out(
     exact = {target: name for target, name in owner.items() if not target.startswith(_REGEX_PREFIX)}
     regexes = []
     for target in owner:
-        if target.startswith(_REGEX_PREFIX):
+        pattern = target.removeprefix(_REGEX_PREFIX)
+        if pattern != target and not may_run_away(pattern):
             try:
-                regexes.append((target, re.compile(target.removeprefix(_REGEX_PREFIX))))
+                regexes.append((target, re.compile(pattern)))
             except re.error:
                 continue
     by_class = next((name for target, name in owner.items() if target in LINEAR_CLASSES), None)

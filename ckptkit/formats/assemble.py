@@ -38,12 +38,18 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
     plain = list(census.plain)
     weight_scales = dict(census.roles[Role.WEIGHT_SCALE])
     input_scales = dict(census.roles[Role.INPUT_SCALE])
+    other_names: dict[str, str] | None = None
     for name, weight in census.weights.items():
         quantized = is_fp8(weight.dtype)
         if not quantized and names.is_embedding(name):
             plain.append(weight)
             continue
         scheme = declaration.scheme_of(name)
+        if quantized != (scheme is not None):
+            # Exporters may have named the modules of a multimodal model as they are called in memory.
+            other_names = names.in_memory(census.weights) if other_names is None else other_names
+            if name in other_names:
+                scheme = declaration.scheme_of(other_names[name])
         if quantized and scheme is not None:
             modules[name] = QuantizedModule(
                 name, scheme, weight, weight_scales.pop(name, None), input_scales.pop(name, None)

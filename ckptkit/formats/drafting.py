@@ -85,8 +85,14 @@ def attention_shape(checkpoint: Checkpoint, tensor: TensorRef, shapes: ScaleShap
 
 
 def skip_list(checkpoint: Checkpoint) -> list[str]:
-    """Every linear module that is not stored quantized, by exact name, and the head even when it is tied."""
+    """Every linear module that is not stored quantized, by exact name, and the head even when it is tied.
+
+    Modules of a multimodal model are listed under their names in memory too: transformers matches those, and vLLM
+    takes either. An entry that matches nothing does no harm.
+    """
     found = set(checkpoint.unquantized)
+    other_names = names.in_memory([*checkpoint.modules, *checkpoint.unquantized])
+    found.update(other for name, other in other_names.items() if name in checkpoint.unquantized)
     if not checkpoint.has_head:
         found.add(names.LM_HEAD)
     return sorted(found, key=names.natural)

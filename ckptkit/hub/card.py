@@ -7,9 +7,12 @@ library's ``ModelCard`` reads the result back before it is written.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ckptkit.card_facts import (
@@ -26,11 +29,16 @@ from ckptkit.card_facts import (
     tags,
 )
 from ckptkit.errors import InputError, OutputError, UsageError
+from ckptkit.hub.place import local_folder
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.storage.replace import refuse_cache
 
 __all__ = ["Card", "contradictions", "make", "write"]
 
 _FRONT = re.compile(r"\A(\s*---[ \t]*\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)
+#: Some editors begin a file with it. The hub library finds no metadata behind it, so it is not written again.
+_BYTE_ORDER_MARK = "\ufeff"
+_INSTEAD = "'ckptkit card PATH --print' prints the card instead"
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,11 @@ def make(
     that was quantized, ``converted_from`` the checkpoint that this one was converted from. What a card already
     says of them is kept unless they are given.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder on this machine", help="a card is written into a local checkpoint")
-    path = folder / CARD_FILE
+    path = local_folder(folder) / CARD_FILE
     before = _read(path)
-    text = before if before is not None else f"# {(name or folder.resolve().name).rpartition('/')[2]}\n"
+    text = f"# {(name or folder.resolve().name).rpartition('/')[2]}\n"
+    if before is not None:
+        text = before.removeprefix(_BYTE_ORDER_MARK)
     old = own_section(text)
     if old is None and (START in text or END in text):
         raise UsageError(
@@ -81,15 +89,22 @@ def make(
 
 
 def write(card: Card) -> None:
-    """Put the card into its folder, in one rename."""
-    staged = card.path.with_name(f".{CARD_FILE}.ckptkit")
+    """Put the card into its folder, in one rename. Raises OutputError; the old card is then still there."""
+    folder = card.path.parent.resolve()
     try:
-        with open(staged, "w", encoding="utf-8", newline="") as file:
-            file.write(card.after)
-        staged.replace(card.path)
+        refuse_cache(folder)
+        if card.path.is_symlink():
+            raise OutputError(f"{card.path} is a symbolic link; its target is not ours to change")
+        with TemporaryDirectory(prefix=f".{CARD_FILE}.", dir=folder) as staging:
+            staged = Path(staging) / CARD_FILE
+            staged.write_bytes(card.after.encode())
+            if card.path.exists():
+                shutil.copymode(card.path, staged)
+            os.replace(staged, card.path)
+    except OutputError as error:
+        raise OutputError(error.message, help=_INSTEAD) from error
     except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise OutputError(f"{card.path} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{card.path} cannot be written: {error.strerror or error}", help=_INSTEAD) from error
 
 
 def _read(path: Path) -> str | None:

@@ -99,11 +99,16 @@ def pre_push(repository: GitRepository, lines: Iterable[str]) -> Iterator[Verdic
 
 
 def check_files(files: Iterable[Path]) -> Iterator[Verdict]:
-    """Judge the checkpoints that these files of a work tree belong to, as pre-commit names them."""
-    folders = sorted({file.parent for file in files})
-    for folder in folders:
-        if folder.is_dir():
-            yield _verdict(GitRepository.at(folder).folder(folder), os.path.relpath(folder))
+    """Judge the checkpoints that these files of a work tree belong to, as pre-commit names them.
+
+    Raises UsageError for a file that does not exist; pre-commit and git do not name files that a commit deletes.
+    """
+    files = list(files)
+    missing = [str(file) for file in files if not os.path.lexists(file)]
+    if missing:
+        raise UsageError(f"{', '.join(missing)}: no such file", help="give files of a checkpoint in a git clone")
+    for folder in sorted({file.parent for file in files}):
+        yield _verdict(GitRepository.at(folder).folder(folder), os.path.relpath(folder))
 
 
 def _verdict(published: Published, label: str) -> Verdict:

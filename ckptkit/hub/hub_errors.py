@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ckptkit.errors import CkptkitError, RemoteError
-from ckptkit.storage.hub_http import transport_error
+from ckptkit.storage.hub_http import CHECK_NETWORK, GO_ONLINE, OFFLINE, UNREACHABLE, transport_error
 
 #: Status of an answer -> (what it means for a writer, what to do).
 _MEANING = {
@@ -34,8 +34,10 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _in_our_words(what: str, error: BaseException) -> RemoteError:
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    if isinstance(error, OfflineModeIsEnabled):
+        return RemoteError(f"{what}: {OFFLINE}", help=GO_ONLINE)
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         meaning, help_text = _MEANING.get(status, (f"the Hub fails (status {status})", "try again later"))
@@ -44,4 +46,8 @@ def _in_our_words(what: str, error: BaseException) -> RemoteError:
     if isinstance(error, ValueError):
         # The hub library judging an argument or a model card; it does not name addresses there.
         return RemoteError(f"{what}: {' '.join(str(error).split())[:300]}")
-    return RemoteError(f"{what}: {type(error).__name__}", help="check the network, the proxy and HF_ENDPOINT")
+    if isinstance(error, (transport_error(), ConnectionError, TimeoutError)):
+        return RemoteError(f"{what}: {UNREACHABLE} ({type(error).__name__})", help=CHECK_NETWORK)
+    if isinstance(error, OSError) and error.filename is not None:
+        return RemoteError(f"{what}: {error.filename} cannot be read: {error.strerror}")
+    return RemoteError(f"{what}: {type(error).__name__}", help=CHECK_NETWORK)

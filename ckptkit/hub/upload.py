@@ -7,6 +7,9 @@ the Hub serves is then exactly the folder that was checked, and ``validate --exp
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 from ckptkit import __version__
 from ckptkit.errors import UploadRefused, UsageError
 from ckptkit.hub.hub_errors import translated
+from ckptkit.hub.place import local_folder
 from ckptkit.rules import engine
 from ckptkit.rules.engine import Report
 from ckptkit.rules.finding import Severity
@@ -28,13 +32,18 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class Uploaded:
-    """An upload that took place: the commit, the pull request if one was asked for, and what was checked."""
+    """What the repository holds after an upload: the commit, the pull request if one was made, what was checked.
+
+    When the repository held the files already, ``changed`` is false, ``commit`` is the one that holds them, and there
+    is no pull request. ``files`` and ``nbytes`` count the folder, whatever of it was sent.
+    """
 
     repo: str
     commit: str
     url: str
     pull_request: str | None
     revision: str
+    changed: bool
     report: Report
     files: int
     nbytes: int
@@ -51,6 +60,7 @@ class Uploaded:
             "url": self.url,
             "pull_request": self.pull_request,
             "revision": self.revision,
+            "changed": self.changed,
             "files": self.files,
             "bytes": self.nbytes,
             "location": self.proof,
@@ -58,7 +68,7 @@ class Uploaded:
 
 
 def upload(
-    path: Path,
+    path: str | os.PathLike[str],
     repo: str,
     *,
     create_pr: bool = False,
@@ -66,32 +76,37 @@ def upload(
     revision: str | None = None,
     message: str | None = None,
     force: str | None = None,
+    bars: bool = False,
 ) -> Uploaded:
     """Validate a checkpoint and upload its folder; the repository and the branch are made if they do not exist.
 
     Raises UploadRefused, before anything is sent, when a rule finds an error and ``force`` gives no reason to
     upload all the same; RemoteError when the Hub refuses. An interrupted upload is taken up by calling again.
+    ``bars`` lets the hub library draw its progress on standard error.
     """
     _check_request(repo, create_pr, revision, force)
-    source = LocalSource(path)
+    folder = local_folder(path)
+    source = LocalSource(folder)
     report = engine.run(engine.examine(open_container(source)), Level.SCALES)
     errors = [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
     if errors and force is None:
         count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
         raise UploadRefused(
-            f"{path}: the checkpoint is broken ({count}); nothing was sent",
+            f"{folder}: the checkpoint is broken ({count}); nothing was sent",
             faults=errors,
             help="mend it, or give '--force REASON'; the reason is written into the commit",
         )
     entries = source.files()
-    with translated(f"upload to {repo}"):
-        commit = _send(path, repo, create_pr, private, revision, _title(report, message, force), description(report))
+    title, text = _title(report, message, force), description(report)
+    with translated(f"upload to {repo}"), _progress(bars):
+        before, commit = _send(folder, repo, create_pr, private, revision, title, text)
     return Uploaded(
         repo=repo,
         commit=str(commit.oid),
         url=str(commit.commit_url),
         pull_request=commit.pr_url,
         revision=commit.pr_revision or revision or "main",
+        changed=commit.oid != before,
         report=report,
         files=len(entries),
         nbytes=sum(entry.size for entry in entries),
@@ -109,20 +124,19 @@ def _check_request(repo: str, create_pr: bool, revision: str | None, force: str 
 
 def _send(
     path: Path, repo: str, create_pr: bool, private: bool | None, revision: str | None, title: str, text: str
-) -> Any:
+) -> tuple[str | None, Any]:
+    """The commit before, and the hub library's account of the one after, which is the same if there was no news."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionNotFoundError
 
     api = HfApi(library_name="ckptkit", library_version=__version__)
     api.create_repo(repo, private=private, exist_ok=True)
-    if revision is not None and not create_pr:
-        try:
-            api.repo_info(repo, revision=revision)
-        except RevisionNotFoundError:
-            api.create_branch(repo, branch=revision, exist_ok=True)
+    before = _head(api, repo, revision)
+    if before is None and revision is not None and not create_pr:
+        api.create_branch(repo, branch=revision, exist_ok=True)
+        before = _head(api, repo, revision)
     # With its Xet storage (the default) the hub library itself uploads folders of any size piece by piece, commits
     # in batches and resumes; there is no other method for large folders any more.
-    return api.upload_folder(
+    commit = api.upload_folder(
         repo_id=repo,
         folder_path=path,
         commit_message=title,
@@ -131,6 +145,35 @@ def _send(
         create_pr=create_pr,
         ignore_patterns=[pattern for name in sorted(BOOKKEEPING) for pattern in (f"{name}/*", f"*/{name}/*")],
     )
+    return before, commit
+
+
+def _head(api: Any, repo: str, revision: str | None) -> str | None:
+    """The commit at a revision; None when there is none."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        found: str | None = api.repo_info(repo, revision=revision).sha
+    except RevisionNotFoundError:
+        return None
+    return found
+
+
+@contextmanager
+def _progress(wanted: bool) -> Iterator[None]:
+    """Keep the hub library from drawing bars inside the block, unless they are wanted or its own variable says so."""
+    import huggingface_hub.utils as library
+    from huggingface_hub import constants
+
+    disabled: bool = library.are_progress_bars_disabled()  # type: ignore[attr-defined]
+    if wanted or disabled or constants.HF_HUB_DISABLE_PROGRESS_BARS is False:
+        yield
+        return
+    library.disable_progress_bars()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        library.enable_progress_bars()  # type: ignore[attr-defined]
 
 
 def _title(report: Report, message: str | None, force: str | None) -> str:

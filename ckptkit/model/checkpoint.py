@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ class KVCache:
     attention: tuple[AttentionScales, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
     """What a checkpoint means, whatever its format.
 
@@ -87,7 +87,11 @@ class Checkpoint:
     raw: Mapping[str, Any]
     effective: Mapping[str, Any]
     records: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = field(default=(), repr=False)
+    faults: tuple[Fault, ...] = ()
+
+    def __repr__(self) -> str:
+        what = f"{self.format} ({self.dialect}), {len(self.modules)} quantized modules"
+        return f"<Checkpoint {self.container.label!r}: {what}>"
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -19,10 +19,18 @@ _DIGITS = re.compile(r"(\d+)")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
 
+#: Parts of names that belong to another tower of a multimodal model than the language model.
+_OTHER_TOWER = re.compile(
+    r"(^|\.)(visual|vision\w*|vit|image_\w+|audio\w*|speech\w*|multi_modal_projector|connector)(\.|$)"
+)
+
 #: Projections that hold the keys and values of one attention module: role -> last part of the name.
 SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
 #: Last parts of names under which q, k and v are stored as one weight.
 FUSED_QKV = frozenset({"qkv_proj", "query_key_value", "Wqkv", "W_pack", "qkv"})
+
+#: Last parts of names of what makes keys: one for each attention module. ``kv_b_proj`` is latent attention's.
+_MAKES_KEYS = FUSED_QKV | {"k_proj", "kv_b_proj"}
 
 #: Names under which loaders stack several stored modules into one.
 FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -95,10 +103,62 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
-    """The attention modules among the parents of these modules, in natural order."""
+    """The modules with a KV cache among the parents of these modules, in natural order.
+
+    Known by their keys' projection. Towers beside the language model attend without a cache.
+
+    >>> attention_modules(["model.layers.0.self_attn.k_proj", "visual.blocks.0.attn.qkv"])
+    ('model.layers.0.self_attn',)
+    """
     split = (module.rpartition(".") for module in modules)
-    found = {owner for owner, _, last in split if last == SEPARATE_KV["k"] or last in FUSED_QKV}
-    return tuple(sorted(found, key=natural))
+    found = {owner for owner, _, last in split if last in _MAKES_KEYS}
+    return tuple(sorted((owner for owner in found if other_tower(owner) is None), key=natural))
+
+
+def other_tower(module: str) -> str | None:
+    """The part of a name that says that a module belongs to a vision or audio tower, or connects one.
+
+    >>> [other_tower(name) for name in ("visual.blocks.0.mlp", "model.encoder.layers.0.fc1")]
+    ['visual', None]
+    """
+    found = _OTHER_TOWER.search(module)
+    return found[2] if found else None
+
+
+def in_memory(modules: Iterable[str]) -> dict[str, str]:
+    """Stored names of modules of a multimodal model -> what transformers since 4.52 calls them, where that differs.
+
+    Nothing for a model that is stored under such names already, or that has one tower only.
+
+    >>> in_memory(["visual.blocks.0.attn.qkv", "model.layers.0.mlp.up_proj", "lm_head"])
+    {'visual.blocks.0.attn.qkv': 'model.visual.blocks.0.attn.qkv', \
+'model.layers.0.mlp.up_proj': 'model.language_model.layers.0.mlp.up_proj'}
+    >>> in_memory(["language_model.model.layers.0.mlp.up_proj", "language_model.lm_head"])
+    {'language_model.model.layers.0.mlp.up_proj': 'model.language_model.layers.0.mlp.up_proj', \
+'language_model.lm_head': 'lm_head'}
+    """
+    stored = tuple(modules)
+    stems = {module.partition(".layers.")[0] for module in stored}
+    if not any(stem.startswith("language_model") or other_tower(stem) for stem in stems):
+        return {}
+    roots = {_root(stem) for stem in stems}
+    named = ((module, _name_in_memory(module)) for module in stored)
+    return {module: other for module, other in named if other is not None and _root(other) not in roots}
+
+
+def _root(module: str) -> str:
+    return ".".join(module.split(".", 2)[:2])
+
+
+def _name_in_memory(module: str) -> str | None:
+    first, _, rest = module.partition(".")
+    if first == "language_model":
+        inner, _, below = rest.partition(".")
+        return rest if inner == LM_HEAD else f"model.language_model.{below}" if inner == "model" else None
+    if first == "model":
+        inside = rest.startswith("language_model.") or other_tower(rest.partition(".")[0])
+        return None if inside else f"model.language_model.{rest}"
+    return f"model.{module}" if other_tower(first) else None
 
 
 def generalise(name: str) -> str:

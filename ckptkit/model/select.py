@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from ckptkit.errors import Fault, FormatError
+from ckptkit.errors import Fault, FormatError, excerpt
+from ckptkit.model.backtracking import may_run_away
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,28 @@ class Exact:
 
 @dataclass(frozen=True)
 class Regex:
-    """A regular expression, anchored at the start only."""
+    """A regular expression, anchored at the start only.
+
+    Raises FormatError when it is first used and is not valid, or of a form that may take forever.
+    """
 
     text: str
 
     @cached_property
     def _compiled(self) -> re.Pattern[str]:
+        if may_run_away(self.text):
+            raise FormatError("the quantization config holds a pattern that may take forever", faults=[self.slow()])
         try:
             return re.compile(self.text)
         except re.error as error:
             fault = Fault("pattern-invalid", f"not a regular expression: {error}", found=repr(self.text))
             raise FormatError("the quantization config holds an invalid pattern", faults=[fault]) from error
+
+    def slow(self) -> Fault:
+        """The fault of a pattern that is never run, because matching it may take forever."""
+        message = "a pattern that may take forever: one text can be cut into its parts in too many ways"
+        help_text = "write it without repeats inside repeats"
+        return Fault("pattern-slow", message, "config.json", found=excerpt(f"re:{self.text}"), help=help_text)
 
     def matches(self, name: str) -> bool:
         return self._compiled.match(name) is not None

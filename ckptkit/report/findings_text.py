@@ -8,12 +8,15 @@ line each: a clean checkpoint stays a short answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from shlex import quote
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
 
 from ckptkit.engines.effects import ENGINES, Outcome
-from ckptkit.errors import printable
+from ckptkit.errors import plural, printable
 from ckptkit.model import names
-from ckptkit.report.text import console, plural, traffic_words
+from ckptkit.report.layout import Part, say
+from ckptkit.report.text import console, traffic_words
 from ckptkit.rules.finding import Severity
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from ckptkit.engines.effects import Effect
     from ckptkit.rules.engine import Report
     from ckptkit.rules.finding import Finding
-    from ckptkit.rules.registry import Rule
+    from ckptkit.rules.fixes.registry import Safety
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _OUTCOME_WORDS = {
@@ -31,14 +34,22 @@ _OUTCOME_WORDS = {
     Outcome.WARNING: "warns",
     Outcome.SLOW: "is slow",
 }
-_OPTIONS: Mapping[str | None, str] = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes"}
-_MARKS: Mapping[str | None, str] = {"safe": " [green]--fix[/]", "unsafe": " [yellow]--fix --unsafe-fixes[/]"}
+_OPTIONS: Mapping[Safety, str] = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes"}
+_MARK_COLOURS: Mapping[Safety, str] = {"safe": "green", "unsafe": "yellow"}
+#: The findings that can be mended, and whether without a judgement call.
+Offers: TypeAlias = "Mapping[Finding, Safety]"
+_NO_OFFERS: Offers = MappingProxyType({})
 #: Kinds of findings of one rule beyond this many are counted, not shown.
 _SHOWN_PER_RULE = 5
 
 
-def show_report(report: Report, rules: Mapping[str, Rule], *, quiet: bool = False, out: Console | None = None) -> None:
-    """Findings by rule, then one line that says how the checkpoint stands; quietly, only the findings."""
+def show_report(
+    report: Report, offers: Offers = _NO_OFFERS, *, quiet: bool = False, out: Console | None = None
+) -> None:
+    """Findings by rule, then one line that says how the checkpoint stands; quietly, only the findings.
+
+    ``offers`` holds the findings that can be mended; without it nothing is said about mending.
+    """
     out = out or console()
     for code, findings in by_rule(report.findings).items():
         groups = alike(findings)
@@ -52,36 +63,36 @@ def show_report(report: Report, rules: Mapping[str, Rule], *, quiet: bool = Fals
                 _show_details(out, group[0])
         hidden = sum(len(group) for group in groups[_SHOWN_PER_RULE:])
         if hidden:
-            out.print(f"    [dim]... and {hidden:,} more {code}[/]")
-        if any(finding.severity is not Severity.INFO for finding in findings):
-            _show_consequences(out, findings, rules.get(code))
+            say(out, (f"    ... and {hidden:,} more {code}", "dim"))
+        harmful = [finding for finding in findings if finding.severity is not Severity.INFO]
+        if harmful:
+            _show_consequences(out, harmful)
+            _show_mending(out, report, harmful, offers)
     if not quiet:
-        out.print(_summary_line(report), highlight=False)
+        say(out, *_summary_line(report))
 
 
 def show_origin(files: Sequence[str], *, out: Console | None = None) -> None:
     """The settings files that had a say: a checkpoint may come with one that ignores what matters."""
     if files:
-        out = out or console()
-        out.print("    [dim]settings:[/] ", end="")
-        out.print(", ".join(printable(file) for file in files), markup=False)
+        say(out or console(), ("    settings: ", "dim"), ", ".join(files))
 
 
-def show_statistics(reports: Sequence[Report], rules: Mapping[str, Rule], *, out: Console | None = None) -> None:
-    """How often each rule fired over all reports, the most frequent first."""
+def show_statistics(reports: Sequence[Report], offers: Offers = _NO_OFFERS, *, out: Console | None = None) -> None:
+    """How often each rule fired over all reports, the most frequent first, and how the first of ``offers`` is made."""
     out = out or console()
     counted = by_rule(finding for report in reports for finding in report.findings)
     ordered = sorted(counted.items(), key=lambda item: (-len(item[1]), item[0]))
     width = max((len(f"{len(findings):,}") for _, findings in ordered), default=1)
     for code, findings in ordered:
-        severity, rule = findings[0].severity.value, rules.get(code)
-        mark = {"safe": " [green]--fix[/]", "unsafe": " [yellow]--unsafe-fixes[/]"}.get(
-            rule.fix or "" if rule else "", ""
-        )
-        count = f"{len(findings):>{width},}"
-        out.print(f"{count}  [bold]{code}[/]  [{_COLOURS[severity]}]{severity:7}[/]  {findings[0].name}{mark}")
+        severity = findings[0].severity.value
+        safety = next((offers[finding] for finding in findings if finding in offers), None)
+        mark: Part = (f" {_OPTIONS[safety]}", _MARK_COLOURS[safety]) if safety else ""
+        count = f"{len(findings):>{width},}  "
+        say(out, count, (code, "bold"), "  ", (f"{severity:7}", _COLOURS[severity]), f"  {findings[0].name}", mark)
     total = sum(len(findings) for _, findings in ordered)
-    out.print(f"{plural(total, 'finding')} of {plural(len(ordered), 'rule')} in {plural(len(reports), 'checkpoint')}")
+    where = f"{plural(len(ordered), 'rule')} in {plural(len(reports), 'checkpoint')}"
+    say(out, f"{plural(total, 'finding')} of {where}")
 
 
 def by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -134,41 +145,44 @@ def _show_group(out: Console, group: list[Finding]) -> None:
     """The first line of a group's first finding, and how many are like it."""
     finding = group[0]
     severity = finding.severity.value
-    out.print(f"[{_COLOURS[severity]}]{severity}[/] [bold]{finding.code}[/] ", end="")
-    out.print(first_line(finding), markup=False, end="")
-    out.print(f" [dim](and {len(group) - 1:,} like it)[/]" if len(group) > 1 else "")
+    more = f" (and {len(group) - 1:,} like it)" if len(group) > 1 else ""
+    say(out, (severity, _COLOURS[severity]), " ", (finding.code, "bold"), " ", first_line(finding), (more, "dim"))
 
 
 def _show_details(out: Console, finding: Finding) -> None:
     for label, value in details(finding):
-        out.print(f"    [dim]{label}:[/] ", end="")
-        out.print(value, markup=False)
+        say(out, (f"    {label}: ", "dim"), value)
 
 
-def _show_consequences(out: Console, findings: list[Finding], rule: Rule | None) -> None:
-    effects = dict.fromkeys(effect for finding in findings for effect in finding.engines)
-    text = consequences(effects)
+def _show_consequences(out: Console, findings: list[Finding]) -> None:
+    text = consequences(dict.fromkeys(effect for finding in findings for effect in finding.engines))
     if text:
-        out.print("    [dim]engines:[/] ", end="")
-        out.print(text, markup=False)
-    option = _OPTIONS.get(rule.fix if rule else None)
-    if option:
-        out.print(f"    [dim]mend:[/] ckptkit validate {option}")
+        say(out, ("    engines: ", "dim"), text)
 
 
-def _summary_line(report: Report) -> str:
-    from rich.markup import escape
+def _show_mending(out: Console, report: Report, findings: list[Finding], offers: Offers) -> None:
+    """The command that mends these findings, and how many of them if not all."""
+    for safety, option in _OPTIONS.items():
+        count = sum(offers.get(finding) == safety for finding in findings)
+        if count:
+            # What is not a folder on this machine cannot be mended where it is.
+            destination = "" if report.traffic is None else " --output DIR"
+            some = "" if count == len(findings) else f" ({count:,} of {len(findings):,})"
+            command = f"ckptkit validate {quote(report.label)} {option}{destination}"
+            say(out, ("    mend: ", "dim"), command, (some, "dim"))
 
+
+def _summary_line(report: Report) -> list[Part]:
+    """How a checkpoint stands, in parts."""
     what = f"{report.format} ({report.dialect})" if report.format else "unknown format"
     looked_at = (
         f"{plural(report.shards, 'shard')}, {plural(report.tensors, 'tensor')}, {what}{traffic_words(report.traffic)}"
     )
-    tail = f"{escape(printable(report.label))} [dim]({escape(looked_at)})[/]"
+    tail: list[Part] = [f": {report.label} ", (f"({looked_at})", "dim")]
     if report.clean:
         notes = report.counts[Severity.INFO.value]
-        return f"[bold green]clean[/]{', ' + plural(notes, 'note') if notes else ''}: {tail}"
-    colour = "red" if report.counts["error"] else "yellow"
-    return f"[bold {colour}]{counts_in_words(report)}[/]: {tail}"
+        return [("clean", "bold green"), f", {plural(notes, 'note')}" if notes else "", *tail]
+    return [(counts_in_words(report), "bold red" if report.counts["error"] else "bold yellow"), *tail]
 
 
 def counts_in_words(report: Report) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.errors import printable
+from ckptkit.errors import plural
 from ckptkit.model import names
-from ckptkit.report.text import console, plural
+from ckptkit.report.layout import say
+from ckptkit.report.text import console
 from ckptkit.storage.container import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -19,60 +21,77 @@ if TYPE_CHECKING:
 
 #: Kinds of edits of one fix beyond this many are counted, not shown.
 _SHOWN_PER_FIX = 4
+#: A changed line of config.json beyond this many characters says nothing in a diff.
+_LONGEST_LINE = 200
 
 
 def show_fixes(mending: Mending, destination: str, *, written: bool, out: Console | None = None) -> None:
     """One paragraph for each fix that was made or taken back, then where the result is."""
     out = out or console()
     for fix in mending.applied:
-        out.print(f"[bold green]fixed[/] [bold]{fix.code}[/] {fix.name}: {plural(fix.findings, 'finding')}")
+        what = f" {fix.name}: {plural(fix.findings, 'finding')}"
+        say(out, ("fixed", "bold green"), " ", (fix.code, "bold"), what)
         kinds = _alike(fix.edits)
         for example, count in kinds[:_SHOWN_PER_FIX]:
-            out.print(f"    {printable(example)}", markup=False)
+            say(out, f"    {example}")
             if count > 1:
-                out.print(f"    [dim]... and {count - 1:,} more like it[/]")
+                say(out, (f"    ... and {count - 1:,} more like it", "dim"))
         hidden = sum(count for _, count in kinds[_SHOWN_PER_FIX:])
         if hidden:
-            out.print(f"    [dim]... and {hidden:,} more[/]")
+            say(out, (f"    ... and {hidden:,} more", "dim"))
     show_reverted(mending, out=out)
     if written:
-        out.print("[bold green]written[/]: ", end="")
-        out.print(printable(destination), markup=False)
+        say(out, ("written", "bold green"), f": {destination}")
 
 
 def show_reverted(mending: Mending, *, out: Console | None = None) -> None:
     """Fixes that were taken back: a person must decide, or the fix is wrong."""
     out = out or console()
     for item in mending.reverted:
-        out.print(f"[bold yellow]not fixed[/] [bold]{item.code}[/] {item.name}: ", end="")
-        out.print(printable(item.reason), markup=False)
+        say(out, ("not fixed", "bold yellow"), " ", (item.code, "bold"), f" {item.name}: {item.reason}")
 
 
 def show_diff(mending: Mending, label: str, *, out: Console | None = None) -> None:
     """config.json as a unified diff, then every edit of tensors and index in a line of its own."""
     out = out or console()
     for line in config_diff(mending, label):
-        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-        out.print(printable(line), style=colour, markup=False)
+        say(out, (line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
     for fix in mending.applied:
-        lines = [str(edit) for edit in fix.edits if not str(edit).startswith(f"{CONFIG_FILE}: ")]
-        for line in lines:
-            out.print(f"[bold]{fix.code}[/] ", end="")
-            out.print(printable(line), markup=False)
+        for line in (str(edit) for edit in fix.edits):
+            if not line.startswith(f"{CONFIG_FILE}: "):
+                say(out, (fix.code, "bold"), f" {line}")
     show_reverted(mending, out=out)
     count = sum(fix.findings for fix in mending.applied)
     would = f"would mend {plural(count, 'finding')} of {plural(len(mending.applied), 'rule')}"
-    out.print(would if count else "nothing to mend")
+    say(out, would if count else "nothing to mend")
 
 
 def config_diff(mending: Mending, label: str) -> list[str]:
-    """The lines of a unified diff of config.json; none if it stays as it is."""
+    """The lines of a unified diff of config.json; none if it stays as it is.
+
+    Where a changed line is too long to compare, the file is indented first, and the headers of the diff say so.
+    """
     workspace = mending.workspace
     if CONFIG_FILE not in workspace.changed:
         return []
-    before, after = workspace.original_config_text.splitlines(), workspace.config_text.splitlines()
+    before, after = workspace.original_config_text, workspace.config_text
     path = f"{label}/{CONFIG_FILE}"
-    return list(unified_diff(before, after, path, path, lineterm=""))
+    lines = _diff(before, after, path)
+    if any(len(line) > _LONGEST_LINE and line[0] in "+-" for line in lines):
+        return _diff(_indented(before), _indented(after), f"{path} (reformatted)") or lines
+    return lines
+
+
+def _diff(before: str, after: str, path: str) -> list[str]:
+    return list(unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm=""))
+
+
+def _indented(text: str) -> str:
+    """JSON with one value a line; a text that is no JSON, or that is missing, as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
 
 
 def fixes_to_json(mending: Mending, destination: str, *, written: bool) -> Mapping[str, Any]:

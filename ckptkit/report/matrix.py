@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckptkit.engines.effects import ENGINES
-from ckptkit.report.text import console, plural
+from ckptkit.errors import plural
+from ckptkit.report.layout import Cell, say, table
+from ckptkit.report.text import console
 from ckptkit.rules.skip_lists import grouped
 
 if TYPE_CHECKING:
@@ -25,19 +27,19 @@ _MARKS = {"quantized": "FP8", "left alone": "-", "refused": "refuses"}
 
 
 def show_matrix(matrix: Matrix) -> None:
-    """One line for each engine: verdict, the rules behind it, and the tensor-parallel sizes."""
+    """One line for each engine: verdict, the tensor-parallel sizes, and the rules behind the verdict."""
     out = console()
-    out.print(f"[bold]{matrix.label}[/] [dim]({matrix.format or 'unknown format'})[/]", soft_wrap=True)
+    say(out, (matrix.label, "bold"), (f" ({matrix.format or 'unknown format'})", "dim"))
     asked = any(row.parallel for row in matrix.rows)
-    table = _table("engine", "verdict", "because of", *(["tensor parallel"] if asked else []))
+    rows: list[list[Cell]] = []
     for row in matrix.rows:
-        colour = _VERDICT_COLOURS.get(row.verdict, "dim")
-        cells = [f"{row.label} [dim]{row.version}[/]", f"[{colour}]{row.verdict}[/]", _because(row)]
-        table.add_row(*cells, *([_sizes(row)] if asked else []))
-    out.print(table)
+        engine: Cell = [row.label, (f" {row.version}", "dim")]
+        verdict: Cell = [(row.verdict, _VERDICT_COLOURS.get(row.verdict, "dim"))]
+        rows.append([engine, verdict, *([_sizes(row)] if asked else []), _because(row)])
+    headings = ("engine", "verdict", *(["tensor parallel"] if asked else []), "because of")
+    table(out, headings, rows, prose=True)
     for (size, obstacle), labels in _obstacles(matrix).items():
-        out.print(f"  [dim]{size} devices ({', '.join(labels)}):[/] ", end="")
-        out.print(obstacle, markup=False)
+        say(out, (f"  {size} devices ({', '.join(labels)}): ", "dim"), obstacle)
 
 
 def _obstacles(matrix: Matrix) -> dict[tuple[int, str], list[str]]:
@@ -50,43 +52,37 @@ def _obstacles(matrix: Matrix) -> dict[tuple[int, str], list[str]]:
     return dict(sorted(found.items(), key=lambda item: item[0][0]))
 
 
-def _because(row: MatrixRow) -> str:
+def _because(row: MatrixRow) -> Cell:
     if row.note:
-        return f"[dim]{row.note}[/]"
+        return [(row.note, "dim")]
     return "; ".join(f"{outcome}: {', '.join(codes)}" for outcome, codes in row.codes.items())
 
 
-def _sizes(row: MatrixRow) -> str:
-    return " ".join(f"[green]{size.size}[/]" if size.works else f"[red]not {size.size}[/]" for size in row.parallel)
+def _sizes(row: MatrixRow) -> Cell:
+    """The sizes that work and those that do not, with a blank between two."""
+    words = [(f"{size.size}", "green") if size.works else (f"not {size.size}", "red") for size in row.parallel]
+    return [part for word in words for part in (" ", word)][1:]
 
 
-def show_skip_table(table: SkipTable) -> None:
+def show_skip_table(skips: SkipTable) -> None:
     """One line for each kind of module; decisions that contradict what is stored are red."""
     out = console()
-    if not table.rows:
-        out.print(f"[bold]{table.label}[/]: no linear modules to judge", soft_wrap=True)
+    if not skips.rows:
+        say(out, (skips.label, "bold"), ": no linear modules to judge")
         return
-    out.print(f"[bold]{table.label}[/] [dim]({table.format})[/]", soft_wrap=True)
-    shown = _table("count", "module", "stored", *(ENGINES[engine].label for engine in table.engines))
-    for (kind, stored, _), rows in grouped(table).items():
+    say(out, (skips.label, "bold"), (f" ({skips.format})", "dim"))
+    shown: list[list[Cell]] = []
+    for (kind, stored, _), rows in grouped(skips).items():
         first = rows[0]
-        cells = []
-        for engine in table.engines:
+        marks: list[Cell] = []
+        for engine in skips.engines:
             mark = _MARKS[first.decisions[engine]]
-            cells.append(f"[bold red]{mark}[/]" if engine in first.contradicts else mark)
-        shown.add_row(str(len(rows)), kind if len(rows) > 1 else first.module, stored, *cells)
-    out.print(shown)
-    wrong = len(table.contradictions)
+            marks.append([(mark, "bold red")] if engine in first.contradicts else mark)
+        shown.append([str(len(rows)), kind if len(rows) > 1 else first.module, stored, *marks])
+    table(out, ("count", "module", "stored", *(ENGINES[engine].label for engine in skips.engines)), shown)
+    say(out, ("  FP8: built quantized; -: left in the stored type; refuses: fused parts that differ", "dim"))
+    wrong = len(skips.contradictions)
     if wrong:
-        out.print(f"[bold red]{plural(wrong, 'module')}[/] stored otherwise than an engine decides (red)")
+        say(out, (plural(wrong, "module"), "bold red"), " stored otherwise than an engine decides (red)")
     else:
-        out.print("[green]every engine's decision fits what is stored[/]")
-
-
-def _table(*headings: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=True, show_edge=False, header_style="dim")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading == "count" else "left", overflow="fold")
-    return table
+        say(out, ("every engine's decision fits what is stored", "green"))

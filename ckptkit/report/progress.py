@@ -18,7 +18,7 @@ class ByteProgress:
 
     def __init__(self, label: str, *, quiet: bool = False) -> None:
         self._label = label
-        self._quiet = quiet or not sys.stderr.isatty()
+        self._quiet = quiet or sys.stderr is None or not sys.stderr.isatty()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ckptkit.engines.effects import ENGINES
+from ckptkit.report.layout import Part, paragraph, say
 from ckptkit.report.text import console
 
 if TYPE_CHECKING:
@@ -17,38 +18,47 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _FIXES = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes", None: "hand"}
 _CODE = re.compile(r"``(.+?)``", re.DOTALL)
+_INDENT = 4
 
 
 def show_rule(rule: Rule, *, out: Console | None = None) -> None:
     """What the rule checks, why it hurts, whom, and how to mend it."""
-    from rich.markup import escape
-
     out = out or console()
     severity = rule.severity.value
-    out.print(f"[bold]{rule.code}[/] [bold]{rule.name}[/]  [{_COLOURS[severity]}]{severity}[/]")
+    say(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, _COLOURS[severity]))
     facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"mended by {_FIXES[rule.fix]}"]
-    out.print(f"[dim]{', '.join(facts)}, since {rule.since}[/]\n")
-    out.print(_CODE.sub(r"[cyan]\1[/]", escape(rule.documentation)))
+    say(out, (f"{', '.join(facts)}, since {rule.since}", "dim"))
+    for part in rule.documentation.split("\n\n"):
+        say(out)
+        paragraph(out, *_styled(part))
     if rule.effects:
-        out.print("\n[bold]Engines[/]")
+        say(out)
+        say(out, ("Engines", "bold"))
         for effect in rule.effects:
             label = ENGINES[effect.engine].label if effect.engine in ENGINES else effect.engine
             note = f" - {effect.note}" if effect.note else ""
-            out.print(f"  {label} {effect.versions}: {effect.outcome.value}{note}", markup=False)
+            paragraph(out, f"  {label} {effect.versions}: {effect.outcome.value}{note}", indent=_INDENT)
     if rule.reproduced:
-        out.print("\n[bold]Reproduced[/]: ", end="")
-        out.print(rule.reproduced, markup=False)
+        say(out)
+        paragraph(out, ("Reproduced", "bold"), f": {rule.reproduced}", indent=_INDENT)
     if rule.sources:
-        out.print("\n[bold]Reports[/]")
+        say(out)
+        say(out, ("Reports", "bold"))
         for source in rule.sources:
-            out.print(f"  {source}", markup=False)
+            paragraph(out, f"  {source}", indent=_INDENT)
 
 
 def show_rules(rules: Iterable[Rule], *, out: Console | None = None) -> None:
-    """One line for each rule."""
+    """One line for each rule, and its summary."""
     out = out or console()
     for rule in rules:
         severity = rule.severity.value
-        out.print(f"[bold]{rule.code}[/] [{_COLOURS[severity]}]{severity:7}[/] {rule.name}", end="")
-        out.print(f" [dim]{_FIXES[rule.fix]}[/]" if rule.fix else "")
-        out.print(f"    {rule.summary}", markup=False)
+        fix = f" {_FIXES[rule.fix]}" if rule.fix else ""
+        say(out, (rule.code, "bold"), " ", (f"{severity:7}", _COLOURS[severity]), f" {rule.name}", (fix, "dim"))
+        paragraph(out, " " * _INDENT, *_styled(rule.summary), indent=_INDENT)
+
+
+def _styled(documentation: str) -> list[Part]:
+    """Words of a docstring, filled anew, and what stands between double backticks in a colour of its own."""
+    pieces = _CODE.split(" ".join(documentation.split()))
+    return [(piece, "cyan" if number % 2 else "") for number, piece in enumerate(pieces)]

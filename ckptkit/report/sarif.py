@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,9 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
 
 def _result(report: Report, finding: Finding, position: int) -> dict[str, Any]:
     text = "\n".join([first_line(finding), *(f"{label}: {value}" for label, value in details(finding))])
-    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": _uri(report.label, finding.file)}}}
+    location: dict[str, Any] = {
+        "physicalLocation": {"artifactLocation": {"uri": _uri(location_of(report.label, finding.file))}}
+    }
     if finding.tensor:
         location["logicalLocations"] = [{"fullyQualifiedName": finding.tensor, "kind": "member"}]
     return {
@@ -75,9 +78,23 @@ def _result(report: Report, finding: Finding, position: int) -> dict[str, Any]:
     }
 
 
-def _uri(label: str, file: str | None) -> str:
-    """A reference that stays valid whatever the names hold."""
-    return quote(f"{label.rstrip('/')}/{file}" if file else label, safe="/:@")
+def location_of(label: str, file: str | None) -> str:
+    """Where a finding is, for services that show it on files: relative to where we run, normalised.
+
+    What lies outside has an absolute path, and what is remote its URL.
+    """
+    place = f"{label.rstrip('/')}/{file}" if file else label
+    if "://" in label:
+        return place
+    relative = os.path.relpath(place)
+    return os.path.abspath(place) if relative.split(os.sep, 1)[0] == os.pardir else relative
+
+
+def _uri(location: str) -> str:
+    """A reference that stays valid whatever the names hold; a colon in a relative one would make it a scheme."""
+    if "://" in location:
+        return quote(location, safe="/:@")
+    return ("file://" if os.path.isabs(location) else "") + quote(location, safe="/@")
 
 
 def _fingerprint(finding: Finding) -> str:

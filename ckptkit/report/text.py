@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ckptkit.errors import CkptkitError, Fault
+from ckptkit.errors import CkptkitError, Fault, plural
+from ckptkit.model import names
+from ckptkit.report.layout import say, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.conversion.diff import Comparison
+    from ckptkit.conversion.diff import Comparison, Difference
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
     from ckptkit.storage.payload import TensorRef
@@ -20,14 +23,20 @@ if TYPE_CHECKING:
     from ckptkit.summary import Summary
 
 
+#: Columns where there is no terminal to ask.
+_WIDTH = 120
+#: Kinds of differences beyond this many are counted, not shown.
+_SHOWN_KINDS = 12
+
+
 @lru_cache(maxsize=2)
 def console(*, stderr: bool = False) -> Console:
     """The one console for standard output, and the one for standard error."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 120
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+    stream = sys.stderr if stderr else sys.stdout  # None where it was closed: what is printed goes nowhere
+    width = None if stream is not None and stream.isatty() else _WIDTH
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 def size(nbytes: float) -> str:
@@ -43,14 +52,6 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.3g} TiB"
 
 
-def plural(count: int, word: str) -> str:
-    """
-    >>> plural(1, "shard"), plural(2, "shard")
-    ('1 shard', '2 shards')
-    """
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
 def traffic_words(traffic: Traffic | None) -> str:
     """What a remote checkpoint cost to read, for the end of a list; nothing for a folder.
 
@@ -64,42 +65,35 @@ def traffic_words(traffic: Traffic | None) -> str:
 def show_error(error: CkptkitError) -> None:
     """An error on standard error: one sentence, then every fault, then what to do."""
     out = console(stderr=True)
-    out.print("[bold red]error[/]: ", end="")
-    out.print(error.message, markup=False)
+    say(out, ("error", "bold red"), ": ", error.message)
     for fault in error.faults:
         _show_fault(out, fault)
     if error.help:
-        out.print("  help: ", style="bold cyan", end="")
-        out.print(error.help, markup=False)
+        say(out, ("  help: ", "bold cyan"), error.help)
 
 
 def _show_fault(out: Console, fault: Fault) -> None:
     place = ": ".join(part for part in (fault.file, fault.tensor) if part)
-    out.print(f"  {place}: {fault.message}" if place else f"  {fault.message}", markup=False)
+    say(out, f"  {place}: {fault.message}" if place else f"  {fault.message}")
     for label, value in (("expected", fault.expected), ("found", fault.found), ("help", fault.help)):
         if value:
-            out.print(f"    [dim]{label}:[/] ", end="")
-            out.print(value, markup=False)
+            say(out, (f"    {label}: ", "dim"), value)
 
 
 def show_plan(plan: Plan) -> None:
     """Where from, where to, what it costs, what changes, what to know."""
     out = console()
     cost = plan.cost
-    out.print(f"[bold]{plan.source_format} → {plan.target_format}[/]  lossless, {cost.kind.value}")
+    say(out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  lossless, {cost.kind.value}")
     parts = [f"{size(cost.copied)} copied as they are", f"{size(cost.rewritten)} rewritten (headers, config)"]
     if cost.computed:
         parts.append(f"{size(cost.computed)} computed")
-    out.print(f"  {', '.join(parts)}, {plural(cost.files, 'file')}")
+    say(out, f"  {', '.join(parts)}, {plural(cost.files, 'file')}")
     if plan.steps:
-        table = _table("operation", "count", "tensor", "becomes", "why")
-        for row in plan_rows(plan.steps):
-            table.add_row(*(escape(cell) for cell in row))
-        out.print(table)
-    out.print(f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are")
+        table(out, ("operation", "count", "tensor", "becomes", "why"), plan_rows(plan.steps), prose=True)
+    say(out, f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are")
     for note in plan.notes:
-        out.print("  [cyan]note[/]: ", end="")
-        out.print(note, markup=False)
+        say(out, ("  note", "cyan"), ": ", note)
 
 
 def plan_rows(steps: Iterable[Step]) -> list[tuple[str, str, str, str, str]]:
@@ -157,48 +151,66 @@ def show_result(result: Result) -> None:
     total = result.plan.cost.total
     means = "; ".join(["", *(f"{size(count)} by {method}" for method, count in result.moved.items())])
     rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
-    console().print(
-        f"[bold green]written[/]: {result.destination} [dim]({size(total)} in {result.seconds:.2f} s{rate}{means})[/]"
-    )
+    cost = f" ({size(total)} in {result.seconds:.2f} s{rate}{means})"
+    say(console(), ("written", "bold green"), f": {result.destination}", (cost, "dim"))
 
 
 def show_summary(summary: Summary) -> None:
     """What a person wants to see first."""
     out = console()
-    out.print(f"[bold]{summary.label}[/]", soft_wrap=True)
-    out.print(
-        f"  format   {summary.format} ({summary.dialect})"
-        + (f", {summary.architecture}" if summary.architecture else "")
-    )
-    out.print(f"  scheme   [bold]{summary.scheme}[/]")
+    say(out, (summary.label, "bold"))
+    architecture = f", {summary.architecture}" if summary.architecture else ""
+    say(out, f"  format   {summary.format} ({summary.dialect}){architecture}")
+    say(out, "  scheme   ", (summary.scheme, "bold"))
     original = f"{size(summary.original_bytes)} in 16 bits, ratio {summary.ratio:.2f}"
     where = f"{plural(summary.tensors, 'tensor')} in {plural(summary.shards, 'shard')}{traffic_words(summary.traffic)}"
-    out.print(f"  size     {size(summary.data_bytes)} ({original}), {where}")
-    out.print("  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
+    say(out, f"  size     {size(summary.data_bytes)} ({original}), {where}")
+    say(out, "  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
     for item in summary.scales:
         span = f"{item.minimum:.4g}" if item.minimum == item.maximum else f"{item.minimum:.4g} to {item.maximum:.4g}"
-        out.print(f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
-    table = _table("count", "module", "shape", "scheme")
+        say(out, f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
+    _show_modules(out, summary)
+
+
+def _show_modules(out: Console, summary: Summary) -> None:
+    """The kinds of modules; the scheme that most of them have is said once."""
+    counted: Counter[str] = Counter()
     for kind in summary.modules:
-        table.add_row(str(kind.count), kind.name, escape(str(list(kind.shape))), kind.scheme)
-    out.print(table)
+        counted[kind.scheme] += kind.count
+    common = counted.most_common(1)[0][0] if counted else ""
+    if not summary.scheme.startswith(common):
+        say(out, f"  mostly   {common}")
+    rows = [
+        (str(kind.count), kind.name, str(list(kind.shape)), "" if kind.scheme == common else kind.scheme)
+        for kind in summary.modules
+    ]
+    table(out, ("count", "module", "shape", "other scheme" if len(counted) > 1 else ""), rows, prose=True)
 
 
 def show_tensors(tensors: Iterable[TensorRef]) -> None:
     """Every tensor, one a line."""
-    table = _table("tensor", "dtype", "shape", "bytes", "shard")
-    for tensor in tensors:
-        table.add_row(tensor.name, tensor.dtype, escape(str(list(tensor.shape))), f"{tensor.nbytes:,}", tensor.shard)
-    console().print(table)
+    rows = [(t.name, t.dtype, str(list(t.shape)), f"{t.nbytes:,}", t.shard) for t in tensors]
+    table(console(), ("tensor", "dtype", "shape", "bytes", "shard"), rows)
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """The same model or not, and every difference."""
+    """The same model or not, and every kind of difference with its first example."""
     out = console()
-    for difference in comparison.differences:
-        out.print(f"[bold red]differs[/] {difference.subject}: {difference.aspect}", highlight=False)
-        out.print(f"    [dim]left:[/]  {difference.left}")
-        out.print(f"    [dim]right:[/] {difference.right}")
+    kinds = _kinds(comparison.differences)
+    for alike in kinds[:_SHOWN_KINDS]:
+        first = alike[0]
+        more = f" (and {len(alike) - 1:,} like it)" if len(alike) > 1 else ""
+        say(out, ("differs", "bold red"), f" {first.subject}: {first.aspect}", (more, "dim"))
+        say(out, ("    left:  ", "dim"), first.left)
+        say(out, ("    right: ", "dim"), first.right)
+    hidden = sum(len(alike) for alike in kinds[_SHOWN_KINDS:])
+    if hidden:
+        say(
+            out,
+            (f"    ... and {hidden:,} more of {plural(len(kinds) - _SHOWN_KINDS, 'kind')}; --json lists all", "dim"),
+        )
+    for note in comparison.notes:
+        say(out, ("note:", "bold blue"), f" {note}")
     compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
     compared += f"{size(comparison.bytes_compared)} compared"
     if comparison.same:
@@ -206,20 +218,16 @@ def show_comparison(comparison: Comparison) -> None:
         if comparison.level.name != "FULL":
             what = "headers and scales" if comparison.level.name == "SCALES" else "headers"
             proven = f"{what} are equal; the weights were not compared"
-        out.print(f"[bold green]the same model[/]: {proven} [dim]({compared})[/]")
+        say(out, ("the same model", "bold green"), f": {proven} ", (f"({compared})", "dim"))
     else:
-        out.print(f"[bold red]{plural(len(comparison.differences), 'difference')}[/] [dim]({compared})[/]")
+        say(out, (plural(len(comparison.differences), "difference"), "bold red"), " ", (f"({compared})", "dim"))
 
 
-def escape(text: str) -> str:
-    """Text that rich must not read as markup."""
-    return text.replace("[", r"\[")
-
-
-def _table(*headings: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=True, show_edge=False, header_style="dim")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in ("count", "bytes") else "left", overflow="fold")
-    return table
+def _kinds(differences: Iterable[Difference]) -> list[list[Difference]]:
+    """Differences together that are the same one in several layers or experts; values that differ count as one kind."""
+    grouped: dict[tuple[str, ...], list[Difference]] = {}
+    for difference in differences:
+        kind, comma, _ = difference.aspect.partition(", the first at ")
+        sides = () if comma else (difference.left, difference.right)
+        grouped.setdefault((names.generalise(difference.subject), kind, *sides), []).append(difference)
+    return list(grouped.values())

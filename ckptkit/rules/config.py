@@ -60,7 +60,8 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
     Mend: remove the quantization_config, or export again.
     """
     checkpoint = context.checkpoint
-    if checkpoint is not None and nothing_is_quantized(context):
+    # A config may be about the KV cache alone: then it calls no module quantized.
+    if checkpoint is not None and nothing_is_quantized(context) and checkpoint.declared_only:
         yield Fault(
             "nothing-quantized",
             "the config declares FP8 weights and the shards hold none",

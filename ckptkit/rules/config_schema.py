@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
@@ -43,7 +44,7 @@ def config_schema(context: Context) -> Iterator[Fault]:
     engines = tuple(
         Effect(name, ENGINES[name].version, Outcome.ERROR, "refuses the config") for name in _READERS[dialect]
     )
-    for fault in config_faults(context.block, dialect):
+    for fault in config_faults(_as_read(context.block), dialect):
         path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
         covered = dialect == "fp8" and path in ("activation_scheme", "weight_block_size")
         unknown = dialect == "compressed-tensors" and UNKNOWN_KEY in fault.message
@@ -51,6 +52,25 @@ def config_schema(context: Context) -> Iterator[Fault]:
             yield Observation(
                 fault.kind, fault.message, fault.file, None, fault.expected, fault.found, fault.help, engines=engines
             )
+
+
+def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with two words in lower case, as compressed-tensors takes them in any."""
+
+    def spec(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        words = {key: value[key].lower() for key in ("type", "strategy") if isinstance(value.get(key), str)}
+        return {**value, **words}
+
+    def group(value: Any) -> Any:
+        return {key: spec(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+
+    groups = block.get("config_groups")
+    if not isinstance(groups, Mapping):
+        return block
+    read = {**block, "config_groups": {name: group(value) for name, value in groups.items()}}
+    return {**read, "kv_cache_scheme": spec(block["kv_cache_scheme"])} if "kv_cache_scheme" in block else read
 
 
 def schema_of(context: Context) -> str | None:

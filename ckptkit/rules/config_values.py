@@ -1,20 +1,26 @@
-"""CK616 to CK619: groups, targets and keys of compressed-tensors configs that readers take differently."""
+"""CK616 to CK619 and CK631: groups, targets, keys and patterns that readers take differently or never finish."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from ckptkit.engines import targets
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.backtracking import may_run_away
+from ckptkit.model.select import Regex
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.registry import rule
 
 #: Keys of QuantizationArgs that came after its first release, with the first version that knows them.
 _LATER_ARGS = {"scale_dtype": "0.13", "zp_dtype": "0.13"}
+#: What readers look for at the top level, and a misspelt key was meant to be.
+_TOP_LEVEL = ("config_groups", "format", "ignore", "kv_cache_scheme", "quantization_status", "sparsity_config")
 _ROLES = ("weights", "input_activations", "output_activations")
 
 
@@ -137,8 +143,41 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
 
 
 def _ignored_key(fault: Fault) -> Observation:
-    """A key at the top level: readers drop it without a word, misspelt or not."""
+    """A key at the top level: readers drop it without a word. That matters where it is one of theirs, misspelt."""
+    misspelt = get_close_matches(fault.found or "", _TOP_LEVEL, 1, cutoff=0.8)
     engines = tuple(
         Effect(name, ENGINES[name].version, Outcome.SILENT, "the key is ignored") for name in ("vllm", "transformers")
     )
-    return Observation(fault.kind, fault.message, fault.file, found=fault.found, engines=engines)
+    return Observation(
+        fault.kind,
+        fault.message,
+        fault.file,
+        found=fault.found,
+        help=f"did you mean {misspelt[0]!r}?" if misspelt else None,
+        engines=engines,
+        severity=None if misspelt else Severity.INFO,
+    )
+
+
+@rule("CK631", "pattern-may-take-forever", Severity.ERROR)
+def pattern_may_take_forever(context: Context) -> Iterator[Fault]:
+    """A regular expression of a skip list or a target has a form whose matching may never end.
+
+    Why it hurts: every reader tries it on every module's name. Where one text can be cut into the pattern's parts in
+    many ways, the ways double with each character, and the load hangs without a word. Nothing here runs it.
+
+    Example: ``re:([a-z_.0-9]+)+!``, a repeat inside a repeat.
+
+    Mend: write the pattern without repeats inside repeats, such as ``re:[a-z_.0-9]+!``, or list exact names.
+    """
+    listed = [entry for key in SKIP_KEYS for entry in _texts(context.block.get(key))]
+    words = [word for target in targets.targets_by_group(context.block).values() for word in target]
+    patterns = dict.fromkeys(word.removeprefix("re:") for word in (*listed, *words) if word.startswith("re:"))
+    if context.method == "fp8":
+        patterns.update(dict.fromkeys(entry for entry in listed if not entry.startswith("re:")))
+    faults = [*context.faults("pattern-slow"), *(Regex(text).slow() for text in patterns if may_run_away(text))]
+    yield from dict.fromkeys(faults)
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

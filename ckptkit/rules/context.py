@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.dtypes import BITS
+from ckptkit.engines.architectures import moves_towers
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import CkptkitError, Fault
 from ckptkit.formats import config as location
@@ -142,6 +143,11 @@ class Context:
         """Every linear module in file order, quantized or not."""
         checkpoint = self.checkpoint
         return () if checkpoint is None else (*checkpoint.modules, *checkpoint.unquantized)
+
+    @cached_property
+    def names_in_memory(self) -> Mapping[str, str]:
+        """Linear modules of a multimodal model that transformers gives another name than they are stored under."""
+        return names.in_memory(self.linear_names) if moves_towers(self.config) else {}
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.granularity import PerTensor
 from ckptkit.rules.context import Context, FusedGroup
@@ -99,7 +99,7 @@ def fused_weight_scales_differ(context: Context) -> Iterator[Fault]:
             kinds.setdefault(names.generalise(group.owner), []).append((group, _spread(values)))
     for kind, groups in kinds.items():
         group, found = groups[0]
-        message = f"{group.fused} has one scale and its parts have several, in {len(groups)} layers"
+        message = f"{group.fused} has one scale and its parts have several, in {plural(len(groups), 'layer')}"
         yield Fault("fused-weight-scales", message, None, kind, "one value", found)
 
 

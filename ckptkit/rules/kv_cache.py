@@ -113,7 +113,8 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
         return
     spellings = _SPELLINGS[checkpoint.format]
     for _, attention in _attention(context):
-        for role, tensor in attention.stored().items():
+        # One stored tensor may stand for k and v: it is one finding.
+        for tensor, role in {tensor: role for role, tensor in attention.stored().items()}.items():
             wanted = [names.join(attention.module, ending) for ending in spellings.get(role, ())]
             if wanted and tensor.name not in wanted and not tensor.name.endswith(".kv_scale"):
                 own = tensor.name.endswith("qkv_proj.output_scale") and checkpoint.format == "quark"

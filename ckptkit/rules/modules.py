@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Severity
-from ckptkit.rules.promises import OTHER_TOWERS
 from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
@@ -49,11 +48,11 @@ def tower_quantized(context: Context) -> Iterator[Fault]:
     """
     towers: dict[str, list[TensorRef]] = {}
     for module in _outside_experts(context):
-        match = OTHER_TOWERS.search(module.name)
-        if match is not None:
-            towers.setdefault(match[2], []).append(module.weight)
+        tower = names.other_tower(module.name)
+        if tower is not None:
+            towers.setdefault(tower, []).append(module.weight)
     for tower, weights in towers.items():
-        message = f"{len(weights)} modules of {tower} are quantized"
+        message = f"{plural(len(weights), 'module')} of {tower} quantized"
         yield Fault("tower-quantized", message, weights[0].shard, weights[0].name, "BF16", weights[0].dtype)
 
 

@@ -15,8 +15,7 @@ from ckptkit.model.census import is_fp8
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.registry import OnConversion, rule
-from ckptkit.rules.skip_lists import declared_by
-from ckptkit.rules.skip_rules import matchers_of
+from ckptkit.rules.skip_lists import declared_by, matchers_of
 
 #: Spellings of other formats and of older exporters -> what the number is.
 _LEGACY_ENDINGS = frozenset(

@@ -15,10 +15,6 @@ from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.registry import OnConversion, rule
 
 _TIE = "tie_word_embeddings"
-#: Parts of names that belong to another tower than the language model.
-OTHER_TOWERS = re.compile(
-    r"(^|\.)(visual|vision\w*|vit|audio\w*|encoder|multi_modal_projector|connector|speech\w*)(\.|$)"
-)
 #: Parts of names of multi-token prediction layers.
 MTP_NAMES = re.compile(r"(^|\.)(mtp\w*|nextn\w*)(\.|$)")
 
@@ -104,7 +100,7 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
     Mend: copy the missing tensors from the source checkpoint, or correct the config if they were left out on purpose.
     """
     size = context.dimensions
-    stacks = _stored_layers(context)
+    stacks = stored_layers(context)
     missing = 0
     if size.layers is not None and stacks:
         best = max(stacks.values(), key=len)
@@ -133,15 +129,20 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             found = f"no expert {_few(promised, numbers)}"
             yield Fault("experts-absent", message, "config.json", owner, None, found)
     vision = isinstance(context.config.get("vision_config"), Mapping)
-    if vision and stacks and not any(OTHER_TOWERS.search(name) for name in context.outside_experts):
+    if vision and stacks and not any(names.other_tower(name) for name in context.outside_experts):
         message = "a vision tower is promised, but none is stored"
         yield Observation(
             "tower-absent", message, "config.json", None, "vision tensors", "none", severity=Severity.WARNING
         )
 
 
-def _stored_layers(context: Context) -> dict[str, set[int]]:
-    """Prefix of a layer stack of the language model -> the numbers of its stored layers."""
+def stored_layers(context: Context) -> dict[str, set[int]]:
+    """Prefix of a layer stack of the language model -> the numbers of its stored layers.
+
+    Nothing for an encoder with a decoder: configs count the layers of only one of them.
+    """
+    if context.config.get("is_encoder_decoder"):
+        return {}
     stacks: dict[str, set[int]] = {}
     for name in (*context.outside_experts, *context.experts):
         position = name.find("layers.")
@@ -150,7 +151,7 @@ def _stored_layers(context: Context) -> dict[str, set[int]]:
         number = name[position + 7 :].partition(".")[0]
         if number.isdecimal():
             stacks.setdefault(name[:position], set()).add(int(number))
-    return {prefix: stored for prefix, stored in stacks.items() if not OTHER_TOWERS.search(prefix)}
+    return {prefix: stored for prefix, stored in stacks.items() if names.other_tower(prefix) is None}
 
 
 def _few(promised: int, stored: set[int]) -> str:

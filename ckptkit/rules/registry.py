@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +54,7 @@ _MODULES = (
     "promises",
     "shapes",
     "sharding",
+    "sizes",
     "skip_rules",
     "values",
 )
@@ -174,8 +176,7 @@ def by_code(code: str) -> Rule:
     for candidate in all_rules():
         if wanted.upper() == candidate.code or wanted.lower() == candidate.name:
             return candidate
-    known = [r.code for r in all_rules() if r.code.startswith(wanted.upper()[:3])]
-    raise UsageError(f"unknown rule {code!r}", help=f"known: {', '.join(known)}" if known else "list them all")
+    raise UsageError(f"unknown rule {code!r}", help=_neighbours(wanted))
 
 
 def select(select: Iterable[str] = ("ALL",), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:
@@ -192,6 +193,17 @@ def select(select: Iterable[str] = ("ALL",), ignore: Iterable[str] = ()) -> tupl
 def errors_that(*consequences: OnConversion) -> tuple[Rule, ...]:
     """The rules of severity error with one of these consequences for a conversion."""
     return tuple(r for r in all_rules() if r.severity is Severity.ERROR and r.conversion in consequences)
+
+
+def _neighbours(word: str) -> str:
+    """The rules that somebody may have meant: those of the same family, or the one with the most similar name."""
+    rules = all_rules()
+    everything = "ckptkit rule --all lists them all"
+    family = [candidate.code for candidate in rules if candidate.code.startswith(word.upper()[:3])]
+    if word[:2].upper() == "CK" and family:
+        return f"near it: {', '.join(family)}; {everything}"
+    near = difflib.get_close_matches(word.lower(), [candidate.name for candidate in rules], n=1)
+    return f"did you mean {near[0]!r}? {everything}" if near else everything
 
 
 def _prefix(word: str, rules: tuple[Rule, ...]) -> str:

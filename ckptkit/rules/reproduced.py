@@ -20,6 +20,7 @@ REPRODUCED: Mapping[str, str] = MappingProxyType(
         "CK113": "vLLM 0.32 loads without a word; transformers 5.16 loads, lists missing keys",
         "CK115": 'vLLM 0.32 stops: "referenced in index but missing"',
         "CK116": 'vLLM 0.32 stops: "not a valid JSON file", or stops: "Cannot find any model weights"',
+        "CK118": "vLLM 0.32 stops, no parameter of that name; transformers 5.16 loads, lists unexpected keys",
         "CK201": "vLLM 0.32 loads, scales are left unset; transformers 5.16 loads, lists missing keys",
         "CK202": "vLLM 0.32 stops, no parameter of that name; transformers 5.16 loads, lists unexpected keys",
         "CK203": (
@@ -47,6 +48,11 @@ REPRODUCED: Mapping[str, str] = MappingProxyType(
         "CK308": 'vLLM 0.32 loads without a word; transformers 5.16 stops: "same dtype"',
         "CK309": "vLLM 0.32 loads rightly",
         "CK311": "vLLM 0.32 stops with a bare AssertionError",
+        "CK312": (
+            "vLLM 0.32 stops with a RuntimeError about sizes, or stops with a bare AssertionError, or loads without a "
+            'word; transformers 5.16 loads without a word, or stops: "index out of range", or stops: "must match the '
+            'size"'
+        ),
         "CK403": 'vLLM 0.32 loads without a word; transformers 5.16 stops: "same dtype"',
         "CK405": "vLLM 0.32 loads without a word; transformers 5.16 loads without a word",
         "CK406": "vLLM 0.32 loads without a word; transformers 5.16 loads, answers NaN",
@@ -95,6 +101,14 @@ REPRODUCED: Mapping[str, str] = MappingProxyType(
         ),
         "CK629": (
             'vLLM 0.32 stops: "Cannot perform static token quantization"; transformers 5.16 stops: "validation errors"'
+        ),
+        "CK632": (
+            'vLLM 0.32 stops: "expected int", or stops: "modulo by zero", or loads, scales are left unset; '
+            'transformers 5.16 stops: "expected int", or stops: "modulo by zero"'
+        ),
+        "CK633": (
+            'vLLM 0.32 stops: "Unrecognized model", or loads without a word; transformers 5.16 stops: "Unrecognized '
+            'model", or loads without a word'
         ),
         "CK701": 'vLLM 0.32 stops: "Found different quantization schemes"',
         "CK702": "vLLM 0.32 stops with a RuntimeError about sizes",

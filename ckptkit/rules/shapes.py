@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.engines.decoder_shapes import decoder_shapes, kind_of
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Severity
-from ckptkit.rules.promises import OTHER_TOWERS
 from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
 #: Dtypes that hold packed exponents or codes where a scale is expected.
 PACKED_DTYPES = frozenset({"I32", "U32", "I64", "U64"})
-#: Linear modules whose input is the hidden state, and those whose output is.
-_FROM_HIDDEN = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "qkv_proj", "gate_up_proj", "w1", "w3"})
-_TO_HIDDEN = frozenset({"o_proj", "down_proj", "w2"})
 #: FP8 matrix multiplications read 16 elements at once.
 _MULTIPLE = 16
 
@@ -142,22 +139,16 @@ def weight_transposed(context: Context) -> Iterator[Fault]:
 
     Mend: export again; a transposed weight needs its scales transposed too.
     """
-    hidden = context.dimensions.hidden
-    if hidden is None:
-        return
+    shapes = decoder_shapes(context.dimensions)
+    sizes = {kind: tuple(extent.size if extent else None for extent in shape) for kind, shape in shapes.items()}
     for module in context.modules:
-        name = module.name
-        last = name.rpartition(".")[2]
-        out_size, in_size = module.weight.shape
-        if last in _FROM_HIDDEN:
-            wrong = in_size != hidden and out_size == hidden
-        else:
-            wrong = last in _TO_HIDDEN and out_size != hidden and in_size == hidden
-        if wrong and ".layers." in name and OTHER_TOWERS.search(name) is None:
-            expected = f"[{in_size}, {out_size}]"
-            message = f"the weight is transposed against hidden_size {hidden}"
-            found = str([out_size, in_size])
-            yield Fault("weight-transposed", message, module.weight.shard, module.weight.name, expected, found)
+        weight, wanted = module.weight, sizes.get(kind_of(module.name))
+        # One extent alone may fit by chance; a config with a wrong size is CK312.
+        turned = wanted is not None and weight.shape != wanted and weight.shape[::-1] == wanted
+        if turned and ".layers." in module.name and names.other_tower(module.name) is None:
+            message = "the weight is transposed against the sizes in config.json"
+            expected, found = (str(list(shape)) for shape in (weight.shape[::-1], weight.shape))
+            yield Fault("weight-transposed", message, weight.shard, weight.name, expected, found)
 
 
 @rule("CK308", "scale-packed", Severity.ERROR)

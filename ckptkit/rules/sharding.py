@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.engines.parallel import block_obstacles, blocked_kinds, merged_obstacles
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Severity
@@ -33,7 +33,9 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
         key = (names.generalise(module.name), module.weight.shape[0], granularity.rows)
         kinds.setdefault(key, []).append(module.name)
     for (kind, rows, block), members in kinds.items():
-        message = f"{rows} rows inside a merged layer are no whole number of blocks, in {len(members)} modules"
+        message = (
+            f"{rows} rows inside a merged layer are no whole number of blocks, in {plural(len(members), 'module')}"
+        )
         name = members[0] if len(members) == 1 else kind
         yield Fault("merged-block", message, None, name, f"a multiple of {block} rows", f"{rows} rows")
 

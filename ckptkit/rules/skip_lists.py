@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.engines import targets
-from ckptkit.engines.skip_lists import Reading, readings_for
+from ckptkit.engines.skip_lists import Matcher, Reading, readings_for
 from ckptkit.model import names
 from ckptkit.model.select import glob_or_exact
 from ckptkit.rules.context import Context
-from ckptkit.rules.skip_rules import undeclared_modules
+from ckptkit.rules.dtypes import is_small
+from ckptkit.storage.payload import TensorRef
 
 QUANTIZED, LEFT_ALONE, REFUSED = "quantized", "left alone", "refused"
 
@@ -65,29 +66,71 @@ def skip_views(context: Context) -> SkipTable:
     checkpoint = context.checkpoint
     if checkpoint is None:
         return SkipTable(context.container.label, None, (), ())
-    readings = readings_for(checkpoint.format, custom_mode=context.custom_mode)
+    readings = readings_of(context)
     decisions = {engine: _decisions(context, engine, reading) for engine, reading in readings.items()}
     rows = []
-    for name in sorted((*context.linear_names, *undeclared_modules(context)), key=names.natural):
-        weight = checkpoint.unquantized.get(name)
-        stored = context.container.tensors[names.join(name, "weight")].dtype
+    for name, weight in sorted(_weights(context).items(), key=lambda item: names.natural(item[0])):
         answers = {engine: decided[name] for engine, decided in decisions.items()}
-        fitting = QUANTIZED if weight is None else LEFT_ALONE
+        fitting = LEFT_ALONE if name in checkpoint.unquantized else QUANTIZED
         wrong = tuple(engine for engine, answer in answers.items() if answer != fitting)
-        rows.append(SkipRow(name, stored, answers, wrong))
+        rows.append(SkipRow(name, weight.dtype, answers, wrong))
     return SkipTable(context.container.label, checkpoint.format, tuple(readings), tuple(rows))
+
+
+def _weights(context: Context) -> dict[str, TensorRef]:
+    """Every linear module with its stored weight; a weight called ".weight" belongs to the module without a name."""
+    checkpoint = context.checkpoint
+    if checkpoint is None:
+        return {}
+    quantized = {name: module.weight for name, module in checkpoint.modules.items()}
+    return {**quantized, **checkpoint.unquantized, **{t.module: t for t in undeclared_weights(context)}}
 
 
 def _decisions(context: Context, engine: str, reading: Reading) -> dict[str, str]:
     """One engine's decision about every linear module."""
-    skipped = reading.matcher(reading.entries(context.block))
-    covered = declared_by(context, engine)
-    modules = (*context.linear_names, *undeclared_modules(context))
-    found = {name: LEFT_ALONE if skipped(name) or not covered(name) else QUANTIZED for name in modules}
+    builds = builds_quantized(context, engine, reading)
+    found = {name: QUANTIZED if builds(name) else LEFT_ALONE for name in _weights(context)}
     for group in context.fused_groups if reading.fuses else ():
         if len({found[name] for name in group.members}) > 1:
             found.update(dict.fromkeys(group.members, REFUSED))
     return found
+
+
+def builds_quantized(context: Context, engine: str, reading: Reading) -> Callable[[str], bool]:
+    """Whether an engine builds a module quantized, as far as the config alone decides: fused parts apart."""
+    skipped, covered = _skipped_by(context, engine, reading), declared_by(context, engine)
+    return lambda name: covered(name) and not skipped(name)
+
+
+def _skipped_by(context: Context, engine: str, reading: Reading) -> Matcher:
+    """Whether an engine finds a module on the skip list, under the names that it looks for.
+
+    transformers matches names in memory. vLLM and SGLang map the entries as they map the stored names, so that either
+    will do.
+    """
+    matches, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
+    if not others:
+        return matches
+    if engine == "transformers":
+        return lambda name: matches(others.get(name, name))
+    return lambda name: matches(name) or (name in others and matches(others[name]))
+
+
+def undeclared_weights(context: Context) -> tuple[TensorRef, ...]:
+    """Weights of linear modules that are stored in FP8 although the config does not call them quantized."""
+    stored = context.checkpoint.stored_only if context.checkpoint else ()
+    return tuple(t for t in stored if len(t.shape) == 2 and t.name.endswith(".weight") and not is_small(t))
+
+
+def readings_of(context: Context) -> Mapping[str, Reading]:
+    """Engine -> how it reads the checkpoint's skip list."""
+    checkpoint = context.checkpoint
+    return {} if checkpoint is None else readings_for(checkpoint.format, custom_mode=context.custom_mode)
+
+
+def matchers_of(context: Context) -> dict[str, Matcher]:
+    """Engine -> whether it finds a module on the skip list."""
+    return {engine: _skipped_by(context, engine, reading) for engine, reading in readings_of(context).items()}
 
 
 def declared_by(context: Context, engine: str) -> Callable[[str], bool]:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ckptkit.dtypes import FP8_WEIGHT
+from ckptkit.engines.architectures import leaves_router_alone
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
-from ckptkit.engines.skip_lists import SKIP_KEYS, Matcher, readings_for
+from ckptkit.engines.outcomes import outcomes_of
+from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.errors import Fault, excerpt
 from ckptkit.model import names
 from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
@@ -17,6 +19,7 @@ from ckptkit.rules.dtypes import ONE_BYTE, is_small
 from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.promises import MTP_NAMES
 from ckptkit.rules.registry import OnConversion, rule
+from ckptkit.rules.skip_lists import builds_quantized, matchers_of, readings_of, undeclared_weights
 
 #: Entries that begin or end differently than the modules they mean, in releases and in re-saved checkpoints.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
@@ -56,16 +59,26 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     """A linear module is stored in high precision, but the config does not exclude it.
 
     Why it hurts: vLLM builds it as an FP8 layer and casts the weight to FP8 by value, without a scale and without a
-    word. Models whose class never quantizes its router are spared; Qwen3-MoE's is not.
+    word. Routers are left alone by nearly all model classes, so that a forgotten one is a note; Qwen3-MoE's, for one,
+    is quantized. Engines that leave a module
+    alone whatever the list says, as vLLM does with the head of a Quark checkpoint, do not suffer and are not named.
 
     Example: ``model.layers.0.mlp.gate.weight`` in BF16, and ``exclude`` holds ``lm_head`` only. Prediction layers
     have a rule of their own, CK614.
 
     Mend: add the exact name to the skip list. A conversion does.
     """
-    for name in _declared_high_precision(context):
-        if not _is_mtp(context, name):
-            yield _incomplete(context, name, "stored in high precision, but the config calls it quantized")
+    wanted = [name for name in _declared_high_precision(context) if not _is_mtp(context, name)]
+    readings = readings_of(context) if wanted else {}
+    builds = {engine: builds_quantized(context, engine, reading) for engine, reading in readings.items()}
+    for name in wanted:
+        # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
+        spared = {engine for engine, quantizes in builds.items() if not quantizes(name)}
+        effects = tuple(effect for effect in outcomes_of("CK605") if effect.engine not in spared)
+        fault = _incomplete(context, name, "stored in high precision, but the config calls it quantized")
+        harmless = leaves_router_alone(context.dimensions.architecture, name)
+        severity = Severity.INFO if harmless else None
+        yield Observation(**vars(fault), engines=() if harmless else effects, severity=severity)
 
 
 @rule("CK614", "prediction-layer-not-skipped", Severity.WARNING, conversion=OnConversion.MENDED, fix="safe")
@@ -135,7 +148,8 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
 
     Why it hurts: a stale prefix or a misspelt name: the module it was meant for is then quantized or cast.
 
-    Example: ``visual.blocks.0.attn.qkv`` where the modules are called ``model.visual.blocks.0.attn.qkv``.
+    Example: ``model.layers.0.mlp.gat`` where the module is called ``model.layers.0.mlp.gate``. Modules of multimodal
+    models may be listed under the names that transformers gives them in memory.
 
     Mend: correct the entry or remove it.
     """
@@ -145,7 +159,7 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
         return
     parse = regex_or_exact if checkpoint.format == "compressed-tensors" else glob_or_exact
     others = (tensor.module for tensor in (*checkpoint.plain, *checkpoint.stored_only))
-    modules = dict.fromkeys([*context.linear_names, *others])
+    modules = dict.fromkeys([*context.linear_names, *context.names_in_memory.values(), *others])
     owners = _owners(modules)
     suggested = 0
     for entry in listed:
@@ -191,16 +205,17 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one.
 
     Example: ``*mlp.gate`` in Quark's ``exclude``: a pattern for Quark and SGLang, a name that nothing has for vLLM,
-    which casts the gates to FP8.
+    which casts the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers
+    knows ``model.visual.blocks.0.attn.qkv`` and builds the tower from scales that nothing sets.
 
-    Mend: write exact module names.
+    Mend: write exact module names, those of multimodal models as transformers calls them in memory too.
     """
     checkpoint = context.checkpoint
     if checkpoint is None:
         return
     matchers = matchers_of(context)
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for name in (*context.linear_names, *undeclared_modules(context)):
+    for name in (*context.linear_names, *(weight.module for weight in undeclared_weights(context))):
         skips = tuple(engine for engine, matches in matchers.items() if matches(name))
         if skips and len(skips) != len(matchers) and not name.endswith(names.LM_HEAD):
             grouped.setdefault((names.generalise(name), skips), []).append(name)
@@ -213,13 +228,14 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         outcome = Outcome.ERROR if stored else Outcome.SILENT
         note = "leaves the module alone" if stored else "builds the module quantized"
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
+        other = context.names_in_memory.get(members[0])
         count = f"{len(members)} modules like this" if len(members) > 1 else "this module"
         yield Observation(
             "skip-ambiguous",
             f"engines disagree whether the skip list means {count}",
             "config.json",
             members[0] if len(members) == 1 else kind,
-            expected="exact module names",
+            expected=f"{other} as well" if other else "exact module names",
             found=found,
             engines=tuple(Effect(engine, ENGINES[engine].version, outcome, note) for engine in wrong),
         )
@@ -265,18 +281,3 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
             found=leaves[0],
             severity=Severity.INFO,
         )
-
-
-def undeclared_modules(context: Context) -> tuple[str, ...]:
-    """Linear modules that are stored in FP8 although the config does not call them quantized."""
-    stored = context.checkpoint.stored_only if context.checkpoint else ()
-    return tuple(t.module for t in stored if len(t.shape) == 2 and t.name.endswith(".weight") and not is_small(t))
-
-
-def matchers_of(context: Context) -> dict[str, Matcher]:
-    """Engine -> whether it finds a module on the skip list."""
-    checkpoint = context.checkpoint
-    if checkpoint is None:
-        return {}
-    readings = readings_for(checkpoint.format, custom_mode=context.custom_mode)
-    return {engine: reading.matcher(reading.entries(context.block)) for engine, reading in readings.items()}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ CONFIG_FILE = "config.json"
 
 #: A config or index beyond this is an attack or a mistake; an index of a million tensors has 150 MB.
 MAX_JSON_BYTES = 1 << 29
+
+#: Why the system refuses to read a file that may well be sound: permissions, and a failing disk.
+_NOT_OUR_FAULT = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
 
 #: One read usually brings the whole header, of 1,000 tensors or so; a longer one costs a second read.
 _FIRST_READ = 1 << 17
@@ -75,7 +79,7 @@ def paused_gc() -> Iterator[None]:
         gc.enable()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Container:
     """Headers, raw JSON and the other files of one checkpoint.
 
@@ -88,11 +92,14 @@ class Container:
     index: Index | None
     config: Mapping[str, Any]
     side_files: tuple[FileEntry, ...]
-    faults: tuple[Fault, ...] = field(default=(), repr=False)
+    faults: tuple[Fault, ...] = ()
 
     @property
     def label(self) -> str:
         return self.source.label
+
+    def __repr__(self) -> str:
+        return f"<Container {self.label!r}: shards={len(self.headers)}, tensors={len(self.tensors)}>"
 
     @cached_property
     def tensors(self) -> dict[str, TensorRef]:
@@ -188,7 +195,8 @@ def in_parallel(source: Source, read: Callable[[Item], Result], items: list[Item
 def open_container(source: Source) -> Container:
     """List a source, parse every header and compare them with the index; faults are collected, not raised.
 
-    Raises ContainerError only when there is nothing to judge: no safetensors file at all.
+    Raises ContainerError only when there is nothing to judge: no safetensors file at all, or one that the system
+    does not let us read.
     """
     with paused_gc():
         return _open(source)
@@ -274,6 +282,11 @@ def _read_json_file(source: Source, entry: FileEntry) -> tuple[bytes | None, lis
 
 
 def _unreadable(entry: FileEntry, error: ContainerError) -> Fault:
+    """The fault of a file that cannot be read; raises where that is the system's word and not the checkpoint's."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _NOT_OUR_FAULT:
+        help_text = "this says nothing about the checkpoint: make the file readable and try again"
+        raise ContainerError(error.message, help=help_text) from cause
     return Fault("file-unreadable", "the file cannot be read", entry.name, None, f"{entry.size} bytes", error.message)
 
 

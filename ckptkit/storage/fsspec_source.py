@@ -9,6 +9,9 @@ from ckptkit.errors import Fault, RemoteError, UsageError
 from ckptkit.storage.source import BOOKKEEPING, FileEntry
 from ckptkit.storage.traffic import Meter, Traffic
 
+#: Scheme -> the extra of ours that reads it, where fsspec alone does not.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
 
 class FsspecSource:
     """A folder of a file system that fsspec knows; credentials are that library's business."""
@@ -77,15 +80,18 @@ class FsspecSource:
 
 
 def _connect(url: str) -> tuple[Any, str]:
+    scheme = url.partition("://")[0].lower()
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
     except ImportError:
-        help_text = "pip install 'ckptkit[fsspec]'"
+        help_text = f"pip install 'ckptkit[{_EXTRAS.get(scheme, 'fsspec')}]'"
         raise UsageError(f"{url}: reading URLs needs fsspec, which is not installed", help=help_text) from None
     try:
         filesystem, root = url_to_fs(url)
     except ImportError as error:
-        raise UsageError(f"{url}: {_reason(error)}", help="install the package that fsspec names") from None
+        extra = _EXTRAS.get(scheme)
+        help_text = f"pip install 'ckptkit[{extra}]'" if extra else _first_line(error)
+        raise UsageError(f"{url}: a package that reads {scheme}:// is not installed", help=help_text) from None
     except ValueError as error:
         raise UsageError(f"{url}: {_reason(error)}", help="hf://, s3://, gs://, file:// and the like") from None
     return filesystem, str(root).rstrip("/")
@@ -93,5 +99,9 @@ def _connect(url: str) -> tuple[Any, str]:
 
 def _reason(error: Exception) -> str:
     """The kind of an error and its first line: client libraries tend to print whole requests."""
-    first = (str(error).splitlines() or [""])[0][:200]
+    first = _first_line(error)
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ckptkit.dtypes import BITS
-from ckptkit.errors import Fault, excerpt
+from ckptkit.errors import Fault, excerpt, plural
 from ckptkit.storage.payload import TensorRef
 from ckptkit.storage.strict_json import MAX_NESTING, JsonObject, nesting, parse_strict
 
@@ -269,7 +269,7 @@ def _judge_cover(exam: Examination, spans: list[_Span], *, data_bytes: int, comp
                 help="tied tensors must be stored once, or twice in full",
             )
         elif start > end and complete:
-            message = f"{start - end} bytes between {previous} and this tensor belong to nobody"
+            message = f"{plural(start - end, 'byte')} of no tensor between {previous} and this one"
             exam.add("header-hole", message, name, expected=f"start {end}", found=f"{start}", help=_MAKE_AGAIN)
         if stop > max(start, data_bytes):
             cut.append(name)
@@ -287,7 +287,7 @@ def _judge_cover(exam: Examination, spans: list[_Span], *, data_bytes: int, comp
     elif end < data_bytes and complete:
         exam.add(
             "data-trailing",
-            f"{data_bytes - end} bytes follow the last tensor",
+            f"the last tensor is followed by {plural(data_bytes - end, 'byte')}",
             expected=f"{exam.data_start + end} bytes",
             found=f"{exam.data_start + data_bytes} bytes",
             help="the shard was overwritten or joined; export or download it again",

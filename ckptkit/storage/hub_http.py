@@ -31,6 +31,10 @@ MOST_UNRANGED = 8 << 20
 #: Slower than this many bytes a second (after a grace of three timeouts) counts as no answer.
 SLOWEST = 32 << 10
 
+#: The same failures in the same words, whether something is read or sent, and what to do about them.
+UNREACHABLE, CHECK_NETWORK = "the Hub cannot be reached", "check the network, the proxy and HF_ENDPOINT"
+OFFLINE, GO_ONLINE = "the hub library is in offline mode", "unset HF_HUB_OFFLINE"
+
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = 5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -207,8 +211,7 @@ class HubHttp:
         if "Timeout" in kind:
             message = f"{self.label}: no answer within {_timeout():g} s while reading {what}"
             return RemoteError(message, help="set HF_HUB_DOWNLOAD_TIMEOUT to wait longer")
-        message = f"{self.label}: the Hub cannot be reached to read {what} ({kind})"
-        return RemoteError(message, help="check the network, the proxy and HF_ENDPOINT")
+        return RemoteError(f"{self.label}: {UNREACHABLE} to read {what} ({kind})", help=CHECK_NETWORK)
 
     @staticmethod
     def _host(response: Any) -> str:

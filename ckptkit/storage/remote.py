@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError
-from ckptkit.storage.hub_http import HubHttp, transport_error
+from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp, transport_error
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source
 from ckptkit.storage.traffic import Meter, Traffic
 
@@ -38,6 +38,7 @@ GAP = 1 << 14
 WORKERS = 8
 #: Whole files up to this size (config, index) go through the hub library's cache.
 _CACHED_SIZE = 64 << 20
+_LISTING = "the list of files"
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,15 @@ def open_hub(location: HubLocation, *, bare: bool = False) -> Source:
     """
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        return _cached_snapshot(location)
-    return HubSource(location, bare=bare)
+    try:
+        return _cached_snapshot(location) if constants.HF_HUB_OFFLINE else HubSource(location)
+    except RemoteError as error:
+        # An error that names a commit is about a repository that is there: the name was no mistyped path.
+        reason = error.message.removeprefix(f"{location}: ")
+        if not bare or reason == error.message:
+            raise
+        place = str(location).removeprefix(HUB_SCHEME)
+        raise RemoteError(f"{location}: no folder {place} here, and {reason}", help=error.help) from None
 
 
 def _cached_snapshot(location: HubLocation) -> Source:
@@ -111,8 +118,8 @@ def _cached_snapshot(location: HubLocation) -> Source:
     try:
         folder = snapshot_download(location.repo, revision=location.revision, local_files_only=True)
     except (OSError, ValueError):
-        message = f"{location}: the hub library is in offline mode, and its cache does not hold this repository"
-        raise RemoteError(message, help="unset HF_HUB_OFFLINE") from None
+        message = f"{location}: {OFFLINE}, and its cache does not hold this repository"
+        raise RemoteError(message, help=GO_ONLINE) from None
     return LocalSource(Path(folder) / location.folder)
 
 
@@ -122,11 +129,10 @@ class HubSource:
     gap = GAP
     workers = WORKERS
 
-    def __init__(self, location: HubLocation, *, bare: bool = False) -> None:
+    def __init__(self, location: HubLocation) -> None:
         from huggingface_hub import HfApi
 
         self.location = location
-        self._bare = bare
         self._endpoint = str(HfApi().endpoint).rstrip("/")
         self._meter = Meter()
         self._http = HubHttp(str(location), self._meter, self._explain)
@@ -209,7 +215,7 @@ class HubSource:
         prefix = f"{self.location.folder}/" if self.location.folder else ""
         entries = []
         while url:
-            page, url = self._http.document(url, "the list of files")
+            page, url = self._http.document(url, _LISTING)
             try:
                 files = [item for item in page if item["type"] == "file"]
                 for item in files:
@@ -265,14 +271,17 @@ class HubSource:
         if code == "RevisionNotFound":
             message = f"{where}: the repository has no revision {self.location.revision or 'main'!r}"
             return RemoteError(message, help=f"its branches and tags are listed at {page}/tree/main")
-        if code == "EntryNotFound" or (status == 404 and code != "RepoNotFound" and hasattr(self, "commit")):
-            return RemoteError(f"{where}: the repository has no {what}", help=f"its files: {page}/tree/main")
+        missing = what
+        if what == _LISTING:
+            missing = f"folder {self.location.folder!r}" if self.location.folder else ""
+        absent = code == "EntryNotFound" or (status == 404 and code != "RepoNotFound" and hasattr(self, "commit"))
+        if absent and missing:
+            return RemoteError(f"{where}: the repository has no {missing}", help=f"its files: {page}/tree/main")
         if "Invalid credentials" in said or "Invalid username or password" in said:
             return RemoteError(f"{where}: the Hub does not accept your token", help="run 'hf auth login' again")
         if status in (401, 404):
-            place = f"no folder {self.location.repo} here, and " if self._bare else ""
             return RemoteError(
-                f"{where}: {place}no such repository on the Hub, or it is private",
+                f"{where}: no such repository on the Hub, or it is private",
                 help="check the name; for a private repository run 'hf auth login' first",
             )
         if status == 403:

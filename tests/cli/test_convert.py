@@ -9,7 +9,7 @@ import pytest
 
 from ckptkit.cli.convert import parse_arguments
 from ckptkit.errors import UsageError
-from tests.cli.conftest import REAL, Run
+from tests.cli.conftest import REAL, Run, run_process
 
 QUARK = REAL / "llama/quark-ptpc"
 CT = REAL / "llama/llmcompressor-dynamic"
@@ -75,6 +75,19 @@ def test_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path: Path) ->
     assert "copied as they are" in outcome.out
     assert "reshape" in outcome.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_refuses_the_destinations_that_the_real_run_refuses(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "keep.txt").write_text("mine")
+    outcome = run("convert", "quark→ct", QUARK, tmp_path, "--dry-run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "is not empty" in outcome.err
+    assert "lies inside the source" in run("convert", "quark→ct", QUARK, QUARK / "new", "--dry-run").err
+
+
+def test_the_arrow_is_spelled_out_where_it_cannot_be_shown() -> None:
+    done = run_process("convert", "quark2ct", QUARK, "--dry-run", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.stdout.startswith("quark (native) -> compressed-tensors  lossless"), done.stderr
 
 
 def test_dry_run_needs_no_destination(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,29 @@ def test_tensors_are_listed_on_request(run: Run) -> None:
     assert "model.layers.1.self_attn.v_proj.weight_scale" in run("inspect", folder, "--tensors").out
 
 
+def test_a_closed_stdout_is_no_reason_to_stop() -> None:
+    command = 'exec "$0" -m ckptkit inspect "$1" >&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, REAL / "llama/quark-ptpc"], stderr=subprocess.PIPE, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_closed_stderr_is_no_reason_to_stop(tmp_path: Path) -> None:
+    command = 'exec "$0" -m ckptkit convert "$1" "$2" --to ct 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, REAL / "llama/quark-ptpc", tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    assert done.returncode == 0 and b"written" in done.stdout
+
+
+def test_no_line_of_a_table_ends_in_blanks(run: Run) -> None:
+    lines = run("inspect", REAL / "llama/quark-ptpc", "--tensors").out.splitlines()
+    assert len(lines) > 40 and all(line == line.rstrip() for line in lines)
+
+
 def test_an_unquantized_checkpoint_is_explained(run: Run) -> None:
     outcome = run("inspect", REAL / "llama/bf16")
     assert outcome.code == 2
@@ -79,3 +104,26 @@ def test_differences_are_named(run: Run, tmp_path: Path) -> None:
     assert difference["subject"].endswith(".weight")
     assert difference["aspect"].startswith("values, the first at element")
     assert "1 difference" in run("diff", source, changed).out
+
+
+def test_what_is_not_there_is_none(run: Run) -> None:
+    """A KV cache that is quantized on one side only."""
+    outcome = run("diff", REAL / "llama/quark-fp8-kv", REAL / "llama/quark-ptpc", "--json")
+    (cache,) = [item for item in outcome.json["differences"] if item["subject"] == "KV cache"]
+    assert cache["right"] == "none" and cache["left"] != "none"
+
+
+def test_another_config_is_another_model(run: Run, tmp_path: Path) -> None:
+    """Tensors alone do not make a model; a tokenizer's file is said and changes nothing."""
+    source = REAL / "llama/quark-ptpc"
+    changed = tmp_path / "changed"
+    shutil.copytree(source, changed)
+    (changed / "tokenizer.json").write_text("{}", "utf-8")
+    outcome = run("diff", source, changed)
+    assert outcome.code == 0
+    assert "tokenizer.json differs" in outcome.out and "the same model" in outcome.out
+    config = (changed / "config.json").read_text("utf-8")
+    (changed / "config.json").write_text(config.replace('"silu"', '"gelu"'), "utf-8")
+    outcome = run("diff", source, changed)
+    assert outcome.code == 1
+    assert "hidden_act" in outcome.out

@@ -35,5 +35,17 @@ def test_an_unknown_rule_is_a_usage_error_with_its_neighbours(run: Run) -> None:
     assert outcome.code == 2 and "CK399" in outcome.err and "CK301" in outcome.err
 
 
+def test_a_misspelled_name_is_recognised(run: Run) -> None:
+    err = run("rule", "channel-scale-rnk").err
+    assert "help: did you mean 'channel-scale-rank'? ckptkit rule --all lists them all" in err
+    assert "help: ckptkit rule --all lists them all" in run("rule", "zzz").err
+
+
+def test_documentation_is_filled_to_the_width_and_shows_no_markup(run: Run) -> None:
+    out = run("rule", "CK301").out + run("rule", "--all").out
+    assert "`" not in out
+    assert all(len(line) <= 120 for line in out.splitlines())
+
+
 def test_nothing_to_explain_is_a_usage_error(run: Run) -> None:
     assert run("rule").code == run("rule", "--all", "CK301").code == 2

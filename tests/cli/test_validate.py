@@ -243,7 +243,7 @@ def half_changed(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_fix_first_finishes_what_was_interrupted(run: Run, half_changed: Path) -> None:
     outcome = run("validate", half_changed, "--fix")
-    assert outcome.code == 0 and f"finished an interrupted --fix of {half_changed}: 1 files" in outcome.err
+    assert outcome.code == 0 and f"finished an interrupted --fix of {half_changed}: 1 file" in outcome.err
     assert [path.name for path in half_changed.parent.iterdir()] == ["damaged"]
     assert run("validate", half_changed).code == 0
 

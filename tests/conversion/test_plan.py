@@ -181,3 +181,30 @@ def test_the_registry_formats_have_capabilities() -> None:
         for mode in form.modes:
             found = form.capabilities(WriteOptions(mode))
             assert found.schemes and found.kv_roles and found.scale_dtypes
+
+
+@pytest.mark.parametrize(
+    ("fixture", "to"), [("llama-block-ragged/llmcompressor-block", "quark"), ("llama-block-ragged/quark-block", "ct")]
+)
+def test_errors_that_stay_are_said(fixture: str, to: str, tmp_path: Path) -> None:
+    result = convert(REAL / fixture, tmp_path / "out", to=to)
+    errors = [finding for finding in ckptkit.validate(tmp_path / "out").findings if finding.severity.value == "error"]
+    (note,) = [note for note in result.plan.notes if "cannot mend" in note]
+    assert note.startswith(f"{len(errors)} errors stay in the result")
+    assert "CK801 merged-member-cuts-block" in note
+
+
+def test_a_sound_source_brings_no_such_note() -> None:
+    assert not any("cannot mend" in note for note in ckptkit.plan(REAL / "llama" / "quark-ptpc", to="ct").notes)
+
+
+@pytest.mark.parametrize(("fixture", "key"), [("llmcompressor-dynamic", "ignore"), ("quark-ptpc", "exclude")])
+def test_a_pattern_that_may_take_forever_is_refused(fixture: str, key: str, tmp_path: Path) -> None:
+    """In either format: Quark takes it for a shell pattern, but vLLM runs it."""
+    source = broken.load(f"llama/{fixture}")
+    source.block[key].append("re:([a-z_.0-9]+)+!")
+    folder = source.write(tmp_path / "source")
+    with pytest.raises(ConversionRefused) as error:
+        ckptkit.plan(folder, to="ct" if key == "exclude" else "quark")
+    (fault,) = error.value.faults
+    assert fault.kind == "CK631" and "([a-z_.0-9]+)+!" in (fault.found or "")

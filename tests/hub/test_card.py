@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,7 +12,8 @@ import pytest
 
 import ckptkit
 from ckptkit.card_facts import END, START, facts, own_section
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, OutputError
+from ckptkit.hub import card as module
 from ckptkit.hub.card import contradictions, make, write
 from tests.hub.conftest import REAL, Run
 
@@ -145,9 +149,32 @@ def test_only_the_section_is_replaced(tmp_path: Path) -> None:
     assert changed.count(START) == changed.count(END) == 1
 
 
+@pytest.mark.parametrize("name", ["my model", "it's"])
+def test_a_name_is_served_as_one_word(tmp_path: Path, name: str) -> None:
+    text = card_of(folder_with(tmp_path, "llama/quark-ptpc"), name=name)
+    assert f"vllm serve {shlex.quote(name)}\n" in text
+
+
+@pytest.mark.parametrize("serve", ["vllm serve 'half", "vllm serve  "])
+def test_a_section_whose_name_cannot_be_read_is_made_anew(tmp_path: Path, serve: str) -> None:
+    folder = folder_with(tmp_path, "llama/quark-ptpc", f"{START}\n{serve}\n{END}\n")
+    assert "\nvllm serve model\n" in card_of(folder)
+
+
 def test_line_breaks_of_windows_stay(tmp_path: Path) -> None:
     text = card_of(folder_with(tmp_path, "llama/quark-ptpc", USERS_CARD.replace("\n", "\r\n")))
     assert "\n" not in text.replace("\r\n", "")
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_metadata_behind_a_byte_order_mark_stays(tmp_path: Path, line_break: str) -> None:
+    """The hub library finds no metadata behind one, so it goes; the keys do not."""
+    marked = "\ufeff" + USERS_CARD.replace("\n", line_break)
+    folder = folder_with(tmp_path, "llama/llmcompressor-dynamic", marked)
+    assert [fault.found for fault in contradictions(ckptkit.open(folder), marked)] == ["quark"]
+    text = card_of(folder)
+    assert text.startswith(f"---{line_break}# our own comment{line_break}license: apache-2.0")
+    assert text.count(f"---{line_break}") == 2, "one block"
 
 
 @pytest.mark.parametrize("card", ["", "just text", "---\n---\n# empty block\n", f"{START}\nold\n{END}\n"])
@@ -162,6 +189,79 @@ def test_cards_that_cannot_be_changed_are_refused(tmp_path: Path, card: str) -> 
     folder = folder_with(tmp_path, "llama/quark-ptpc", card)
     with pytest.raises(CkptkitError):
         make(ckptkit.open(folder), folder)
+
+
+# -- where a card is written ------------------------------------------------------------------------------------------
+
+
+def cached_snapshot(tmp_path: Path) -> Path:
+    """A checkpoint in the hub library's cache: links into a folder that all its revisions share."""
+    blobs, snapshot = tmp_path / "models--org--model" / "blobs", tmp_path / "models--org--model" / "snapshots" / "abc"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (blobs / "README.md").write_text("# theirs\n")
+    for file in (LLAMA / "quark-ptpc").iterdir():
+        shutil.copy(file, blobs)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    return snapshot
+
+
+def test_the_hubs_cache_is_not_ours_to_change(tmp_path: Path) -> None:
+    snapshot = cached_snapshot(tmp_path)
+    linked = tmp_path / "linked"
+    linked.symlink_to(snapshot)
+    for folder in (snapshot, linked):
+        card = make(ckptkit.open(folder), folder)
+        with pytest.raises(OutputError, match="the hub's cache and is not ours to change") as caught:
+            write(card)
+        assert "--print" in str(caught.value.help)
+    assert (snapshot / "README.md").is_symlink()
+    assert (snapshot / "README.md").read_text() == "# theirs\n"
+
+
+def test_a_linked_card_is_not_ours_to_change(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "llama/quark-ptpc")
+    (folder / "CARD.md").write_text("# theirs\n")
+    (folder / "README.md").symlink_to("CARD.md")
+    card = make(ckptkit.open(folder), folder)
+    with pytest.raises(OutputError, match="symbolic link"):
+        write(card)
+    assert (folder / "README.md").is_symlink()
+    assert (folder / "CARD.md").read_text() == "# theirs\n"
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    folder = folder_with(tmp_path, "llama/quark-ptpc", "# mine\n")
+    card = make(ckptkit.open(folder), folder)
+    monkeypatch.setattr(module, "TemporaryDirectory", read_only)
+    with pytest.raises(OutputError, match=r"README\.md cannot be written: Read-only file system"):
+        write(card)
+    assert (folder / "README.md").read_text() == "# mine\n"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = folder_with(tmp_path, "llama/quark-ptpc", "# mine\n")
+    before = sorted(folder.iterdir())
+    card = make(ckptkit.open(folder), folder)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write(card)
+    assert sorted(folder.iterdir()) == before
+    assert (folder / "README.md").read_text() == "# mine\n"
+
+
+def test_the_cards_permissions_stay(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "llama/quark-ptpc", "# mine\n")
+    (folder / "README.md").chmod(0o640)
+    card_of(folder)
+    assert (folder / "README.md").stat().st_mode & 0o777 == 0o640
 
 
 # -- contradictions --------------------------------------------------------------------------------------------------

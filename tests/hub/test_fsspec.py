@@ -9,8 +9,9 @@ import fsspec
 import pytest
 
 import ckptkit
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.rules.registry import Level
+from ckptkit.storage import fsspec_source
 from tests.hub.conftest import REAL
 
 MODEL = REAL / "llama" / "quark-ptpc-sharded"
@@ -59,6 +60,29 @@ def test_damage_is_a_finding(memory: str) -> None:
 def test_what_cannot_be_read_is_one_error(url: str) -> None:
     with pytest.raises(CkptkitError):
         ckptkit.validate(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "help"),
+    [
+        ("s3://bucket/model", "pip install 'ckptkit[s3]'"),
+        ("gs://bucket/model", "pip install 'ckptkit[gcs]'"),
+        ("abfs://bucket/model", "Install adlfs"),
+    ],
+)
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, url: str, help: str) -> None:
+    def missing(url: str) -> None:
+        raise ImportError("Install adlfs to access Azure\nand more")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(UsageError, match=f"a package that reads {url.partition(':')[0]}:// is not installed") as caught:
+        ckptkit.validate(url)
+    assert str(caught.value.help).startswith(help)
+
+
+def test_extras_that_are_named_exist() -> None:
+    declared = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert all(f"\n{extra} = [" in declared for extra in {*fsspec_source._EXTRAS.values(), "fsspec"})
 
 
 def test_a_read_that_fails_is_no_finding(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,6 +227,14 @@ def test_pre_commit_sees_through_pointers(clone: Clone, run: Run, tmp_path: Path
     assert run("ckptkit", "hook", "check", SHARD, cwd=clone.root).returncode == 0
 
 
+@pytest.mark.parametrize("path", ["nope/x", "nope.safetensors"])
+def test_a_file_that_does_not_exist_is_an_error(clone: Clone, run: Run, path: str) -> None:
+    fill(clone, SOUND)
+    done = run("ckptkit", "hook", "check", "config.json", path, cwd=clone.root)
+    assert done.returncode == 2
+    assert f"{path}: no such file" in done.stderr
+
+
 # -- the GitHub Action -----------------------------------------------------------------------------------------------
 
 
@@ -238,8 +246,12 @@ def test_the_action_checks_a_checkpoint(run: Run, tmp_path: Path) -> None:
     assert set(step["env"].values()) == {f"${{{{ inputs.{name} }}}}" for name in ("paths", "level", "arguments")}
     sound_copy(tmp_path / "a model")
     broken_copy(tmp_path / "broken", infinite_scale)
-    for paths, code in (("a model", 0), ("a model\nbroken\n", 1)):
-        inputs = {"CKPTKIT_PATHS": paths, "CKPTKIT_LEVEL": "scales", "CKPTKIT_ARGUMENTS": "--isolated"}
+    # A checkpoint that was downloaded may bring its own settings, and they must not silence its check.
+    silenced = sound_copy(tmp_path / "silenced")
+    (silenced / "README.md").write_text("---\ntags: [awq]\n---\n")
+    (silenced / ".ckptkit.toml").write_text('ignore = ["CK630"]\n')
+    for paths, code in (("a model", 0), ("silenced", 1), ("a model\nbroken\n", 1)):
+        inputs = {"CKPTKIT_PATHS": paths, "CKPTKIT_LEVEL": "scales", "CKPTKIT_ARGUMENTS": "--quiet"}
         done = run("bash", "-e", "-o", "pipefail", "-c", step["run"], cwd=tmp_path, **inputs)
         assert done.returncode == code, done.stdout + done.stderr
     assert "::error" in done.stdout

@@ -147,7 +147,8 @@ def test_a_dripping_server_is_given_up(hub: FakeHub, monkeypatch: pytest.MonkeyP
         ("hf://org/nothing", "no such repository on the Hub, or it is private"),
         ("org/nothing", "no folder org/nothing here, and no such repository"),
         ("hf://org/model@v9", "no revision 'v9'"),
-        ("hf://org/model/sub", "the repository has no"),
+        ("hf://org/model/sub", "hf://org/model/sub: the repository has no folder 'sub'"),
+        ("org/model@v9", "no folder org/model@v9 here, and the repository has no revision 'v9'"),
         ("hf://org/private", "or it is private"),
     ],
 )
@@ -177,7 +178,29 @@ def test_no_server_at_all(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(hub_http, "RETRIES", 1)
-    assert "cannot be reached" in error_of()
+    assert "hf://org/model: the Hub cannot be reached" in error_of()
+    assert "hf://out/typo: no folder out/typo here, and the Hub cannot be reached" in error_of("out/typo")
+
+
+def test_a_mistyped_path_is_said_in_offline_mode_too(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "no folder out/typo here, and the hub library is in offline mode" in error_of("out/typo")
+
+
+def test_a_repository_that_fails_after_it_was_found_is_no_typo(hub: FakeHub) -> None:
+    hub.add("org/model", MODEL)
+    hub.inject("/tree/", "status", times=1000, status=500)
+    text = error_of("org/model")
+    assert "answers with an error" in text
+    assert "no folder" not in text
+
+
+def test_a_listing_that_is_gone_is_no_missing_folder(hub: FakeHub) -> None:
+    hub.add("org/model", MODEL)
+    hub.inject("/tree/", "status", times=1000, status=404)
+    assert "no such repository on the Hub" in error_of()
 
 
 def test_a_server_that_is_no_hub(hub: FakeHub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_a_pull_request(login: FakeHub) -> None:
     assert repo.refs["refs/heads/main"] == before
     assert repo.head("refs/pr/1").message == "static scales"
     assert api.validate("hf://org/model@refs/pr/1").clean
+
+
+@pytest.mark.parametrize("options", [{}, {"revision": "fp8"}, {"create_pr": True}])
+def test_what_is_there_already_is_not_uploaded(login: FakeHub, options: dict[str, Any]) -> None:
+    first = upload(SOUND, "org/model")
+    assert first.changed
+    again = upload(SOUND, "org/model", **options)
+    assert not again.changed
+    assert again.commit == first.commit
+    assert again.pull_request is None
+    assert again.to_json()["changed"] is False
+    assert differences(api.open_files(again.proof), SOUND) == []
 
 
 def test_a_branch_is_made(login: FakeHub) -> None:
@@ -112,9 +125,28 @@ def test_no_server_at_all(login: FakeHub, monkeypatch: pytest.MonkeyPatch) -> No
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(RemoteError, match="ConnectError") as caught:
+    with pytest.raises(RemoteError, match=r"the Hub cannot be reached \(ConnectError\)") as caught:
         upload(SOUND, "org/model")
     assert "HF_ENDPOINT" in str(caught.value.help)
+
+
+def test_offline_is_said_as_such(login: FakeHub, run: Run) -> None:
+    done = run("ckptkit", "upload", SOUND, "org/model", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    assert "upload to org/model: the hub library is in offline mode" in done.stderr
+    assert "unset HF_HUB_OFFLINE" in done.stderr
+    assert "network" not in done.stderr
+
+
+def test_a_file_that_vanishes_is_no_fault_of_the_network(login: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi
+
+    def gone(*arguments: object, **options: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "out/model.safetensors")
+
+    monkeypatch.setattr(HfApi, "upload_folder", gone)
+    with pytest.raises(RemoteError, match=r"out/model\.safetensors cannot be read: No such file"):
+        upload(SOUND, "org/model")
 
 
 def test_storage_that_fails_is_one_error(login: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +233,49 @@ def test_upload_and_expect_from_the_command_line(server: FakeHub, run: Run) -> N
     done = run("ckptkit", "validate", location, "--expect", SOUND.with_name("llmcompressor-fp8"))
     assert done.returncode == 1
     assert "CK199" in done.stdout
+
+
+def test_no_bars_where_nobody_watches(server: FakeHub, run: Run) -> None:
+    """Standard error is a pipe here; --json wants none on a terminal either."""
+    done = run("ckptkit", "upload", SOUND, "org/model")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    done = run("ckptkit", "upload", SOUND.with_name("llmcompressor-fp8"), "org/model", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_bars_are_drawn_again_afterwards(login: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi, utils
+
+    seen = []
+    original = HfApi.upload_folder
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append(utils.are_progress_bars_disabled())
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(HfApi, "upload_folder", watched)
+    for bars in (False, True):
+        upload(SOUND, "org/model", bars=bars)
+        assert not utils.are_progress_bars_disabled()
+    assert seen == [True, False]
+
+
+def test_nothing_to_upload_from_the_command_line(server: FakeHub, run: Run) -> None:
+    assert run("ckptkit", "upload", SOUND, "org/model").stdout.startswith("uploaded: ")
+    done = run("ckptkit", "upload", SOUND, "org/model", "--create-pr")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("nothing to upload: the repository holds these files already")
+    assert "/discussions/" not in done.stdout
+
+
+@pytest.mark.parametrize("place", ["hf://org/other", "org/other"])
+def test_only_a_folder_here_is_uploaded(server: FakeHub, run: Run, place: str) -> None:
+    done = run("ckptkit", "upload", place, "org/model")
+    assert done.returncode == 2
+    assert f"{place} is not a folder on this machine" in done.stderr
+    assert server.log == []
 
 
 def test_refusal_from_the_command_line(server: FakeHub, run: Run, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ import pytest
 from safetensors import safe_open
 
 import ckptkit
+from ckptkit import api
+from ckptkit.rules.fixes.mend import mend
+from ckptkit.rules.registry import Level
 
 from .compare import differences
 from .oracles import Oracles
@@ -129,6 +132,28 @@ def test_quark_reloads_its_fp8_mode(oracles: Oracles, converted: Converted, name
     native, custom = oracles.quark([converted(name, "quark"), converted(name, "quark", "fp8")])
     assert custom.unused_tensors == ()
     assert differences(native.weights, custom.weights) == []
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl/llmcompressor-dynamic", "qwen2_5_vl/llmcompressor-fp8-kv"])
+def test_transformers_leaves_the_tower_of_a_multimodal_model_alone(
+    oracles: Oracles, real: Real, converted: Converted, tmp_path: Path, name: str
+) -> None:
+    """It matches skip lists with names in memory. llm-compressor writes the stored ones, which quantizes the tower."""
+    ckptkit.convert(converted(name, "quark"), tmp_path / "back", to="ct")
+    mended = mend(api.open_files(real(name)), Level.SCALES)
+    api.write_mended(mended, real(name), tmp_path / "mended")
+    theirs, *ours = oracles.logits([real(name), tmp_path / "back", tmp_path / "mended"])
+    assert theirs.missing_keys and all(key.startswith("model.visual.") for key in theirs.missing_keys)
+    for reading in ours:
+        assert (reading.missing_keys, reading.unexpected_keys, reading.mismatched_keys) == ((), (), ())
+        assert reading.sha256 == theirs.sha256, "a text prompt does not see the tower"
+
+
+def test_a_tower_that_quark_left_alone_stays_so(oracles: Oracles, real: Real, converted: Converted) -> None:
+    quark, ours = oracles.logits([real("gemma3/quark-fp8-kv"), converted("gemma3/quark-fp8-kv", "ct")])
+    assert (ours.missing_keys, ours.unexpected_keys) == ((), ())
+    plain = {name for name, kind in ours.linear_classes.items() if "vision_tower" in name}
+    assert plain and {ours.linear_classes[name] for name in plain} == {quark.linear_classes[name] for name in plain}
 
 
 @pytest.mark.parametrize("architecture", DYNAMIC)

@@ -28,6 +28,10 @@ _NAME = "error: no module or parameter named"
 _FUSED_NAME = "error: QKVParallelLinear"
 _ASSERTION = "error: AssertionError"
 _SHAPE = "error: exceeds dimension size"
+#: Fewer heads than are stored: the first ones are taken.
+_CUT = ("silent", "silent", "silent")
+#: Quantized weights of a wrong size keep it in transformers.
+_KEPT = ("silent", "silent")
 
 #: Rule -> what vLLM does, one word for each of the rule's cases; None where vLLM has nothing to say.
 VLLM: Mapping[str, tuple[str | None, ...]] = {
@@ -39,6 +43,7 @@ VLLM: Mapping[str, tuple[str | None, ...]] = {
     "CK113": ("silent", "silent", None),
     "CK115": ("error: referenced in index but missing",),
     "CK116": ("error: not a valid JSON file", "error: Cannot find any model weights"),
+    "CK118": (_NAME, _NAME),
     "CK201": ("unset", "unset"),
     "CK202": (_NAME,),
     "CK203": (_FUSED_NAME, _NAME),
@@ -57,6 +62,7 @@ VLLM: Mapping[str, tuple[str | None, ...]] = {
     "CK308": ("silent",),
     "CK309": ("silent", "silent"),
     "CK311": (_ASSERTION,),
+    "CK312": (_SHAPE, "error: must match the size", _ASSERTION, *_CUT, None, _SHAPE, None),
     "CK403": ("silent",),
     "CK405": ("silent",),
     "CK406": ("silent",),
@@ -85,6 +91,8 @@ VLLM: Mapping[str, tuple[str | None, ...]] = {
     "CK624": ("error: only supports dynamic activation", "error: Unsupported activation scheme"),
     "CK627": ("error: not iterable", "error: different quantization configuration", "error: output_tensors and bias"),
     "CK629": ("error: Cannot perform static token quantization",),
+    "CK632": ("error: expected int, got str", "error: expected int, got float", "error: modulo by zero", "unset"),
+    "CK633": ("silent", "error: Unrecognized model"),
     "CK701": ("error: Found different quantization schemes",),
     "CK702": (_SHAPE,),
     "CK901": ("silent", "silent"),
@@ -102,6 +110,7 @@ TRANSFORMERS: Mapping[str, tuple[str | None, ...]] = {
     "CK101": ("error: header too large",),
     "CK109": ("error: no file named",),
     "CK113": (None, "missing", None),
+    "CK118": ("unexpected", "unexpected"),
     "CK201": ("missing", "missing"),
     "CK202": ("unexpected",),
     "CK203": ("missing", None),
@@ -111,6 +120,7 @@ TRANSFORMERS: Mapping[str, tuple[str | None, ...]] = {
     "CK304": ("silent",),
     "CK306": ("silent",),
     "CK308": ("error: same dtype",),
+    "CK312": (*_KEPT, "error: index out of range", "error: must match the size", *_KEPT, None, "silent", "silent"),
     "CK403": ("error: same dtype",),
     "CK405": ("silent",),
     "CK406": ("nan",),
@@ -129,6 +139,8 @@ TRANSFORMERS: Mapping[str, tuple[str | None, ...]] = {
     "CK623": ("unexpected", "unexpected"),
     "CK627": (None, "error: output_tensors", "error: AssertionError"),
     "CK629": ("error: validation errors",),
+    "CK632": ("error: expected int, got str", "error: expected int, got float", "error: modulo by zero", None),
+    "CK633": ("silent", "error: Unrecognized model"),
     "CK901": ("missing", "missing"),
     "CK902": ("unexpected",),
     "CK903": ("missing",),
@@ -153,7 +165,7 @@ AT_WORK = {
 }
 #: Near misses that mean something else to the real loaders: tensors that the model has no place for, a base that does
 #: not load either, or another config than the architecture's.
-NEAR_IS_NOT_LOADABLE = {"CK206", "CK207", "CK307", "CK619", "CK602", "CK701"}
+NEAR_IS_NOT_LOADABLE = {"CK206", "CK207", "CK307", "CK619", "CK602", "CK701", "CK118", "CK312", "CK632", "CK633"}
 
 
 def _numbered(table: Mapping[str, tuple[str | None, ...]]) -> list[tuple[Case, str]]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ckptkit
 from ckptkit.errors import FormatError
 from ckptkit.formats.compressed_tensors.dialect import ROLES as CT_ROLES
 from ckptkit.formats.quark.dialect import ROLES as QUARK_ROLES
@@ -18,6 +19,7 @@ from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGrou
 from ckptkit.model.select import Exact, Glob, Regex, Selector, glob_or_exact, regex_or_exact
 from ckptkit.model.values import decode, e8m0_to_f32, scale_values
 from ckptkit.storage.payload import TensorRef
+from tests.broken import REAL
 
 _TEXT = st.text(alphabet="ab.01*?[]_-é", max_size=12)
 
@@ -182,3 +184,12 @@ def test_every_tensor_is_counted_once() -> None:
     assert set(found.roles[Role.WEIGHT_SCALE]) == {"a"} and set(found.roles[Role.K_SCALE]) == {"self_attn"}
     counted = len(found.weights) + len(found.plain) + len(found.fp8_elsewhere) + len(found.foreign)
     assert counted + sum(len(members) for members in found.roles.values()) == len(tensors)
+
+
+def test_what_a_person_prints_is_short() -> None:
+    checkpoint = ckptkit.open(REAL / "llama" / "quark-ptpc")
+    assert repr(checkpoint).startswith("<Checkpoint '") and "quark (native), 14 quantized modules" in repr(checkpoint)
+    assert "shards=1, tensors=35>" in repr(checkpoint.container)
+    plan = ckptkit.plan(REAL / "llama" / "quark-ptpc", to="ct")
+    assert "quark (native) to compressed-tensors, 14 tensors changed" in repr(plan)
+    assert max(len(repr(item)) for item in (checkpoint, checkpoint.container, plan)) < 300

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
@@ -14,12 +16,21 @@ from ckptkit import schema
 from ckptkit.report import findings_text, machine, rule_text
 from ckptkit.report.data import rule_to_json
 from ckptkit.rules.engine import Report
-from ckptkit.rules.registry import Rule
+from ckptkit.rules.finding import Finding, Severity
+from ckptkit.rules.fixes.registry import Safety
+from ckptkit.rules.registry import Level, Rule
 from ckptkit.settings import OUTPUT_FORMATS
-from tests.report.conftest import Snapshot, terminal
+from ckptkit.storage.traffic import Traffic
+from tests.report.conftest import Snapshot, make_rule, terminal
 
 Rules = Mapping[str, Rule]
 ENDINGS = {"json": "json", "sarif": "json", "junit": "xml", "github": "txt", "concise": "txt"}
+
+
+def offered(report: Report, rules: Rules) -> Mapping[Finding, Safety]:
+    """Fixes for all findings whose rule has one, but for a projection that they are beyond."""
+    found = {finding: rules[finding.code].fix for finding in report.findings if "q_proj" not in (finding.tensor or "")}
+    return {finding: safety for finding, safety in found.items() if safety is not None}
 
 
 def test_every_format_has_a_renderer() -> None:
@@ -38,19 +49,19 @@ def test_snapshot(name: str, reports: list[Report], rules: Rules, snapshot: Snap
 def test_text(reports: list[Report], rules: Rules, snapshot: Snapshot, colour: bool) -> None:
     out, stream = terminal(colour=colour)
     for report in reports:
-        findings_text.show_report(report, rules, out=out)
+        findings_text.show_report(report, offered(report, rules), out=out)
     snapshot("text-coloured.txt" if colour else "text.txt", stream.getvalue())
 
 
-def test_quiet_text_is_findings_only(reports: list[Report], rules: Rules) -> None:
+def test_quiet_text_is_findings_only(reports: list[Report]) -> None:
     out, stream = terminal()
-    findings_text.show_report(reports[1], rules, quiet=True, out=out)
+    findings_text.show_report(reports[1], quiet=True, out=out)
     assert stream.getvalue() == ""
 
 
 def test_statistics(reports: list[Report], rules: Rules, snapshot: Snapshot) -> None:
     out, stream = terminal()
-    findings_text.show_statistics(reports, rules, out=out)
+    findings_text.show_statistics(reports, offered(reports[0], rules), out=out)
     snapshot("statistics.txt", stream.getvalue())
 
 
@@ -61,19 +72,35 @@ def test_rule(rules: Rules, snapshot: Snapshot) -> None:
     snapshot("rule.txt", stream.getvalue())
 
 
-def test_the_first_line_of_a_finding_stands_alone(reports: list[Report], rules: Rules) -> None:
+def test_the_first_line_of_a_finding_stands_alone(reports: list[Report]) -> None:
     out, stream = terminal()
-    findings_text.show_report(reports[0], rules, out=out)
+    findings_text.show_report(reports[0], out=out)
     lines = [line for line in stream.getvalue().splitlines() if line.startswith(("error", "warning", "info"))]
     assert [line.split()[1] for line in lines] == ["CK301", "CK301", "CK605", "CK111"]
     assert "model.safetensors: model.layers.0.mlp.up_proj.weight_scale: the per-channel scale" in lines[0]
+
+
+def test_only_what_can_be_mended_is_said_to_be(reports: list[Report], rules: Rules) -> None:
+    out, stream = terminal()
+    findings_text.show_report(reports[0], offered(reports[0], rules), out=out)
+    mends = [line.strip() for line in stream.getvalue().splitlines() if "mend:" in line]
+    assert mends == [
+        "mend: ckptkit validate 'models/odd [name]' --fix (12 of 13)",
+        "mend: ckptkit validate 'models/odd [name]' --fix --unsafe-fixes",
+    ]
+    findings_text.show_report(replace(reports[0], traffic=Traffic(1, 1)), offered(reports[0], rules), out=out)
+    assert "--fix --output DIR (12 of 13)\n" in stream.getvalue(), "what is remote cannot be mended where it is"
+    out, stream = terminal()
+    findings_text.show_report(reports[0], out=out)
+    findings_text.show_statistics(reports, out=out)
+    assert "--fix" not in stream.getvalue()
 
 
 @pytest.mark.parametrize("name", ["text", "concise", "github", "junit"])
 def test_nothing_from_a_file_reaches_a_terminal_raw(name: str, reports: list[Report], rules: Rules) -> None:
     if name == "text":
         out, stream = terminal()
-        findings_text.show_report(reports[0], rules, out=out)
+        findings_text.show_report(reports[0], out=out)
         text = stream.getvalue()
     else:
         text = machine.RENDERERS[name](reports, rules)
@@ -83,6 +110,7 @@ def test_nothing_from_a_file_reaches_a_terminal_raw(name: str, reports: list[Rep
 def test_one_report_is_a_document_and_several_are_a_list(reports: list[Report], rules: Rules) -> None:
     assert isinstance(json.loads(machine.to_json(reports[:1], rules)), dict)
     assert len(json.loads(machine.to_json(reports, rules))) == 2
+    assert json.loads(machine.dump([{}], several=True)) == [{}], "one of two could be read"
 
 
 def test_json_fits_its_schema(reports: list[Report], rules: Rules) -> None:
@@ -138,6 +166,30 @@ def test_junit_is_well_formed_and_counts_right(reports: list[Report], rules: Rul
         assert int(suite.get("tests", "")) == len(cases)
         assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
     assert (suites[0].get("failures"), suites[1].get("failures")) == ("14", "0")
+
+
+def test_places_are_relative_to_where_we_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def places(label: str, file: str | None) -> tuple[str, str]:
+        finding = Finding("CK301", "channel-scale-rank", Severity.ERROR, "wrong", file)
+        report = Report(label, None, None, Level.SCALES, (finding,), 1, 1)
+        known = {"CK301": make_rule("CK301", "channel-scale-rank", Severity.ERROR)}
+        location = json.loads(machine.to_sarif([report], known))["runs"][0]["results"][0]["locations"][0]
+        github = re.fullmatch(r"::error file=(.*),title=.*", machine.to_github([report], known))
+        assert github is not None
+        return github[1], location["physicalLocation"]["artifactLocation"]["uri"]
+
+    assert places(".", "model.safetensors") == ("model.safetensors", "model.safetensors")
+    assert places("../here/br/", "a b.json") == ("br/a b.json", "br/a%20b.json")
+    assert places(f"{here}/br", None) == ("br", "br")
+    assert places("a:b", None) == ("a%3Ab", "a%3Ab"), "a colon does not make it a scheme"
+    outside = f"{tmp_path}/x/config.json"
+    assert places("../x", "config.json") == (outside, f"file://{outside}")
+    remote = "hf://org/repo@main/config.json"
+    assert places("hf://org/repo@main", "config.json") == (remote.replace(":", "%3A"), remote)
 
 
 def test_an_empty_list_of_findings_prints_nothing_for_github(reports: list[Report], rules: Rules) -> None:

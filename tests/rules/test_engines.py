@@ -8,7 +8,7 @@ from ckptkit.engines.skip_lists import READINGS, Reading, Style, readings_for
 from ckptkit.engines.targets import library_group, vllm_group
 from ckptkit.rules import engine
 from ckptkit.rules.matrix import build_matrix
-from ckptkit.rules.registry import Level
+from ckptkit.rules.registry import Level, all_rules
 from ckptkit.rules.skip_lists import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
 from ckptkit.storage.container import open_container
 from tests.raw import MemorySource
@@ -112,6 +112,31 @@ def test_skip_view_shows_what_is_quantized_although_excluded() -> None:
     assert set(rows["model.layers.0.mlp.up_proj"].contradicts) == {"vllm", "sglang", "transformers"}
 
 
+def test_a_weight_without_a_module_is_shown() -> None:
+    draft = load(CT)
+    draft.put(".weight", "BF16", (16, 16), bytes(512))
+    row = next(row for row in skip_views(context_of(draft)).rows if not row.module)
+    assert row.stored == "BF16"
+
+
+def test_an_incomplete_skip_list_harms_those_who_build_the_module_quantized() -> None:
+    """vLLM and SGLang never quantize the head of a Quark checkpoint; its MLP is another matter."""
+    draft = load(QUARK)
+    high_precision(r"model\.layers\.0\.mlp\.down_proj")(draft)
+    set_block(exclude=[])(draft)
+    context = context_of(draft)
+    findings = [f for f in engine.run(context, Level.SCALES).findings if f.code == "CK605"]
+    harmed = {f.tensor: {effect.engine for effect in f.engines} for f in findings}
+    assert harmed == {
+        "lm_head.weight": {"transformers"},
+        "model.layers.0.mlp.down_proj.weight": {"vllm", "sglang", "transformers"},
+    }
+    table = {row.module: row for row in skip_views(context).rows}
+    for finding in findings:
+        row = table[(finding.tensor or "").removesuffix(".weight")]
+        assert {effect.engine for effect in finding.engines} <= set(row.contradicts)
+
+
 def matrix_of(draft: Draft, *sizes: int) -> dict[str, str]:
     context = context_of(draft)
     matrix = build_matrix(context, engine.run(context, Level.SCALES), sizes)
@@ -153,7 +178,8 @@ def test_findings_can_be_asked_for_one_engine() -> None:
     context = context_of(draft)
     everyone = engine.run(context, Level.SCALES)
     assert "CK904" in {finding.code for finding in everyone.findings}
-    only = engine.run(context, Level.SCALES, engines=frozenset({"trtllm"}))
+    wanted = engine.Selection(all_rules(), frozenset({"trtllm"}))
+    only = engine.narrow(everyone, wanted, wanted)
     assert "CK904" not in {finding.code for finding in only.findings}
     assert all(finding.hits(frozenset({"trtllm"})) for finding in only.findings)
 

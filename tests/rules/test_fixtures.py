@@ -14,6 +14,7 @@ from tests.broken import REAL
 
 #: fixture -> (errors and warnings, notes), at every level. fixtures/README.md says where the defects come from.
 EXPECTED = {
+    "gemma3/quark-fp8-kv": ("", "CK704"),
     "llama-block-aligned/llmcompressor-block": ("", "CK619 CK802"),
     "llama-block-aligned/quark-block": ("", "CK802"),
     "llama-block-ragged/llmcompressor-block": ("CK801 CK805", "CK619 CK802 CK803"),
@@ -46,13 +47,15 @@ EXPECTED = {
     "llama/quark-ptpc-sharded": ("", ""),
     "llama/quark-ptpc": ("", ""),
     "mixtral/llmcompressor-dynamic": ("CK207", "CK619"),
-    "mixtral/quark-ptpc-experts": ("CK207 CK605", ""),
-    "mixtral/quark-ptpc": ("CK207 CK605", ""),
+    "mixtral/quark-ptpc-experts": ("CK207", "CK605"),
+    "mixtral/quark-ptpc": ("CK207", "CK605"),
     "phi3/llmcompressor-dynamic": ("", "CK619"),
     "phi3/quark-fp8-kv": ("CK903", "CK309"),
     "phi3/quark-ptpc": ("", ""),
     "qwen2/llmcompressor-dynamic": ("", "CK619"),
     "qwen2/quark-ptpc": ("", ""),
+    "qwen2_5_vl/llmcompressor-dynamic": ("CK608", "CK619"),
+    "qwen2_5_vl/llmcompressor-fp8-kv": ("CK608", "CK619 CK704 CK911"),
     "qwen3/llmcompressor-dynamic": ("", "CK619"),
     "qwen3/quark-ptpc": ("", ""),
     "qwen3_moe/llmcompressor-dynamic": ("", "CK619"),

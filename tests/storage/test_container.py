@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptkit.errors import CkptkitError, ContainerError, Fault
+from ckptkit.storage import source as source_module
 from ckptkit.storage.container import Container, is_fatal, open_container, paused_gc
 from ckptkit.storage.payload import ByteRange, TensorRef
 from ckptkit.storage.source import FileEntry, LocalSource
 from tests import strategies
 from tests.conftest import WriteCheckpoint
-from tests.raw import INDEX, MemorySource, RawTensor, checkpoint_files, index_bytes, shard_bytes
+from tests.raw import INDEX, MemorySource, RawTensor, checkpoint_files, index_bytes, shard_bytes, write_files
 
 FIRST, SECOND, SINGLE = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors"
 
@@ -207,6 +210,24 @@ def test_files_that_cannot_be_read_are_faults() -> None:
     ]
     with pytest.raises(ContainerError):
         container.raise_if_damaged()
+
+
+@pytest.mark.parametrize("locked", [SECOND, INDEX])
+def test_a_file_that_the_system_withholds_is_no_finding(
+    locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(tmp_path / "model", two_shards())
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if Path(path).name == locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open(path, *args, **kwargs)
+
+    monkeypatch.setattr(source_module, "open", refuse, raising=False)
+    with pytest.raises(ContainerError, match=f"{locked} cannot be read: Permission denied") as caught:
+        open_container(LocalSource(folder))
+    assert not caught.value.faults
+    assert "nothing about the checkpoint" in (caught.value.help or "")
 
 
 @pytest.mark.parametrize(

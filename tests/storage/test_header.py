@@ -161,6 +161,13 @@ def test_one_fault_is_reported_alone_and_in_full(name: str) -> None:
     assert parsed.readable == (kind in TOLERATED) == (official(data) is not None)
 
 
+def test_one_byte_is_not_several() -> None:
+    (trailing,) = ours(raw_file(header(entry()), b"12345")).faults
+    assert trailing.message == "the last tensor is followed by 1 byte"
+    (hole,) = ours(raw_file(header(entry(), entry(offsets="[5,9]")), b"123456789")).faults
+    assert hole.message == "1 byte of no tensor between a and this one"
+
+
 def test_every_fault_of_a_header_is_reported_not_the_first_only() -> None:
     bad = header(
         entry("F128", "[-1]", "[0]"),

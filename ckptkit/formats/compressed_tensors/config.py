@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, FormatError
 from ckptkit.formats.base import ConfigReader
 from ckptkit.model.granularity import (
     Granularity,
@@ -23,6 +23,13 @@ from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
 FP8_FORMATS = ("float-quantized", "naive-quantized")
+#: Formats of the same library that store something else. An unknown one is a mistake, these are none.
+_OTHER_FORMATS = frozenset(
+    {
+        *("int-quantized", "pack-quantized", "marlin-24", "sparse-bitmask", "sparse-24-bitmask"),
+        *("nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized"),
+    }
+)
 #: The kind of the fault for a key that no version of the library knows.
 UNKNOWN_KEY = "config-unknown-key"
 #: Class names in ``targets`` that stand for every linear module.
@@ -121,6 +128,7 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
     faults: list[Fault] = []
     _refuse_transforms(reader, block)
     values = reader.mapping(block.get("config_groups"), "config_groups", required=True)
+    _refuse_other_formats(block, values, label)
     groups = [
         group
         for name, value in values.items()
@@ -146,6 +154,15 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
     records = [f"config_groups.{name} (attention)" for name, value in values.items() if _is_attention_group(value)]
     records += [fault.found for fault in faults if fault.kind == UNKNOWN_KEY and fault.found]
     return ParsedConfig(tuple(groups), ignore, kv_cache, effective, tuple(faults), tuple(records))
+
+
+def _refuse_other_formats(block: Mapping[str, Any], groups: Mapping[str, Any], label: str) -> None:
+    """Refuse what is sound and not FP8 as that, and not as a mistake."""
+    declared = [group.get("format") for group in groups.values() if isinstance(group, dict)]
+    other = [name for name in (*declared, block.get("format")) if isinstance(name, str) and name in _OTHER_FORMATS]
+    if other:
+        message = f"{label}: the compressed-tensors format {other[0]!r} is not supported"
+        raise FormatError(message, help=f"ckptkit handles FP8 checkpoints: {', '.join(FP8_FORMATS)}")
 
 
 def _refuse_transforms(reader: ConfigReader, block: Mapping[str, Any]) -> None:

@@ -117,7 +117,8 @@ def _version_faults(located: location.Located) -> tuple[Fault, ...]:
         )
     groups = located.block.get("config_groups") or {}
     own = [group.get("format") for group in groups.values() if isinstance(group, dict)]
-    if located.block.get("format") not in config.FP8_FORMATS and not (own and all(own)):
+    # Without groups only the KV cache is quantized, and no format is asked for.
+    if groups and located.block.get("format") not in config.FP8_FORMATS and not (own and all(own)):
         faults.append(
             Fault(
                 "ct-format",

@@ -62,7 +62,8 @@ def projection(pattern: str) -> str:
 
 def kv_projections(checkpoint: Checkpoint) -> list[str]:
     """The last parts of the modules whose outputs are cached: k_proj and v_proj, or the fused projection."""
-    last_parts = {names.last_part(module) for module in checkpoint.linear_modules}
+    language = (module for module in checkpoint.linear_modules if names.other_tower(module) is None)
+    last_parts = {names.last_part(module) for module in language}
     fused = sorted(last_parts & names.FUSED_QKV)
     return fused or [last for last in ("k_proj", "v_proj") if last in last_parts]
 

@@ -74,9 +74,14 @@ def _refuse_distinct(checkpoint: Checkpoint, attention: AttentionScales, owner: 
             first.name,
             expected=f"the same value as {other.name}",
             found="another value",
-            help="use --quark-mode fp8, which stores the scales apart",
+            help="use --quark-mode fp8, which stores the scales apart" if _fits_custom(checkpoint) else None,
         )
         raise ConversionRefused("Quark's native layout cannot hold these attention scales", faults=[fault])
+
+
+def _fits_custom(checkpoint: Checkpoint) -> bool:
+    """Whether the ``fp8`` mode, which knows one per-tensor scheme, can hold the weights."""
+    return [scheme.weight.granularity for scheme in checkpoint.schemes] == [PerTensor()]
 
 
 def _export_block(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
     """Add a module that is stored in high precision to the skip list, by its exact name, which every engine reads."""
     if finding.tensor is not None and finding.tensor.endswith(".weight"):
         module = finding.tensor.removesuffix(".weight")
-        yield from (AddItem((*block_path(context), key), module) for key in skip_keys(context))
+        for name in (module, context.names_in_memory.get(module)):
+            if name is not None:
+                yield from (AddItem((*block_path(context), key), name) for key in skip_keys(context))
 
 
 @fix("unsafe", "CK606")
@@ -70,7 +72,10 @@ def drop_dead_entry(context: Context, finding: Finding) -> Iterator[Edit]:
 
 @fix("safe", "CK608")
 def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Write exact names for patterns that engines read differently: the modules that are stored in high precision."""
+    """Write exact names for what engines read differently: the modules that are stored in high precision.
+
+    Those of multimodal models under their names in memory too, since transformers knows no others.
+    """
     checkpoint = context.checkpoint
     if checkpoint is None:
         return
@@ -83,7 +88,9 @@ def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
             for entry, pattern in patterns.items()
             if isinstance(pattern, Exact) or not any(pattern.matches(name) for name in checkpoint.linear_modules)
         ]
-        exact = [name for name in sorted(checkpoint.unquantized, key=names.natural) if name not in plain]
+        others = (context.names_in_memory.get(name) for name in checkpoint.unquantized)
+        wanted = dict.fromkeys([*checkpoint.unquantized, *filter(None, others)])
+        exact = [name for name in sorted(wanted, key=names.natural) if name not in plain]
         if plain + exact != listed:
             yield SetKey((*block_path(context), key), plain + exact)
 

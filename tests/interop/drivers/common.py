@@ -107,6 +107,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def model_class(folder: Path) -> Any:
+    """The class of transformers that users load a folder with."""
+    import transformers
+
+    multimodal = "vision_config" in read_config(folder)
+    return transformers.AutoModelForImageTextToText if multimodal else transformers.AutoModelForCausalLM
+
+
 def prompt_ids(vocabulary: int) -> list[int]:
     """The token ids every driver feeds to a model with this vocabulary; the first four are special tokens."""
     return [4 + (31 * position + 7) % (vocabulary - 4) for position in range(PROMPT_LENGTH)]
@@ -121,7 +129,8 @@ def run_prompt(model: Any) -> Answer:
 
     try:
         with torch.no_grad():
-            logits = model(torch.tensor([prompt_ids(model.config.vocab_size)])).logits[0]
+            vocabulary = model.config.get_text_config().vocab_size
+            logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0]
     except Exception as error:
         traceback.print_exc()
         return {"error": {**describe_error(error), "stage": "forward"}}

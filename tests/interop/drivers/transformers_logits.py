@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .common import Answer, main, run_prompt
+from .common import Answer, main, model_class, run_prompt
 
 
 class _Warnings(logging.Handler):
@@ -28,12 +28,11 @@ class _Warnings(logging.Handler):
 
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     import torch
-    from transformers import AutoModelForCausalLM
 
     warnings = _Warnings()
     logging.getLogger("transformers").addHandler(warnings)
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
+        model, loading = model_class(folder).from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
     finally:
         logging.getLogger("transformers").removeHandler(warnings)
     model.eval()

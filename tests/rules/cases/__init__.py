@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.rules.cases import config, dtypes, files, fused, kv_cache, naming, shapes, values
+from tests.rules.cases import config, dtypes, files, fused, kv_cache, naming, shapes, sizes, values
 from tests.rules.mutate import Case
 
 CASES: tuple[Case, ...] = (
     *files.CASES,
     *naming.CASES,
     *shapes.CASES,
+    *sizes.CASES,
     *dtypes.CASES,
     *values.CASES,
     *config.CASES,

@@ -70,6 +70,25 @@ def _all_but_mlp(draft: Draft) -> None:
     draft.block["ignore"].append("re:.*mlp.*")
 
 
+_ENDLESS = "re:([a-z_.0-9]+)+!"
+
+
+def _pattern(entry: str) -> Change:
+    """One more entry of the skip list."""
+
+    def change(draft: Draft) -> None:
+        draft.block["exclude" if "exclude" in draft.block else "ignore"].append(entry)
+
+    return change
+
+
+def _target(entry: str) -> Change:
+    def change(draft: Draft) -> None:
+        draft.group["targets"].append(entry)
+
+    return change
+
+
 def _router(draft: Draft) -> None:
     draft.block["ignore"] = ["lm_head"]
 
@@ -294,6 +313,9 @@ CASES = (
         frozenset({"CK607"}),
     ),
     Case("CK609", QUARK_CUSTOM, set_block(modules_to_not_convert=[]), set_block(modules_to_not_convert=["lm_head"])),
+    Case("CK631", CT, _pattern(_ENDLESS), _pattern("re:[a-z_.0-9]+!"), near_also=frozenset({"CK607"})),
+    Case("CK631", CT, _target(_ENDLESS), _target("re:.*(q|k|v)_proj$")),
+    Case("CK631", QUARK, _pattern(_ENDLESS), nothing, frozenset({"CK607"})),
     Case("CK610", CT, _fused_entry, _fused_entry_and_parts, frozenset({"CK605", "CK607"})),
     Case("CK610", MOE, _expert_leaves(False), _expert_leaves(True)),
     Case("CK611", CT, _head("ct"), nothing),

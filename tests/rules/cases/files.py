@@ -189,7 +189,14 @@ CASES = (
         set_config(text_config={"tie_word_embeddings": True}),
         level=_HEADERS,
     ),
-    Case("CK114", CT, set_config(num_hidden_layers=3), set_config(num_hidden_layers=1), level=_HEADERS),
+    Case(
+        "CK114",
+        CT,
+        set_config(num_hidden_layers=3),
+        set_config(num_hidden_layers=1),
+        near_also=frozenset({"CK118"}),
+        level=_HEADERS,
+    ),
     Case("CK114", MOE, _drop_expert, set_config(num_experts=3), level=_HEADERS),
     Case(
         "CK114",

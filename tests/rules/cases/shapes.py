@@ -114,11 +114,11 @@ CASES = (
     Case("CK305", BLOCK, shape(r".*\.up_proj\.weight_scale", 2, 1, 1, 1), nothing),
     Case("CK305", BLOCK, _modelopt_grid, _modelopt_four, frozenset({"CK600"}), frozenset({"CK600"})),
     Case("CK306", CT, _one_value, nothing),
-    Case("CK307", CT, _transpose, _other_hidden),
+    Case("CK307", CT, _transpose, _other_hidden, near_also=frozenset({"CK312"})),
     Case("CK308", CT, _packed, _wide),
     Case("CK309", CT_FP8, _fuse, nothing),
     Case("CK309", CT_FP8, _fuse, steps(dtype(r"model\.norm\.weight", "F16")), frozenset()),
-    Case("CK310", CT, _odd_rows, _even_rows),
+    Case("CK310", CT, _odd_rows, _even_rows, frozenset({"CK312"}), frozenset({"CK312"})),
     Case("CK311", CT_FP8, _many_inputs, shape(rf"{_Q}\.input_scale")),
 )
 PLAIN = (plain_fp8, set_config)

@@ -1,0 +1,129 @@
+"""The weight shapes that a decoder's config asks for, by the names that most decoders share.
+
+Only architectures whose classes were read are judged: another may well build its layers of other sizes from the same
+keys. What a config does not say, or says layer by layer, is None and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ckptkit.engines.dimensions import Dimensions
+
+
+class Extent(NamedTuple):
+    """One extent of a weight: how the config's keys give it, and what they give."""
+
+    keys: str
+    size: int
+
+
+Shape = tuple[Extent | None, ...]
+
+#: Architectures that build their layers from the usual keys, and their towers, if any, beside them.
+_PLAIN = frozenset(
+    {
+        *("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "Phi3ForCausalLM"),
+        *("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"),
+        *("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GraniteForCausalLM"),
+        *("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeForCausalLM", "Qwen3NextForCausalLM"),
+        *("Gemma3ForConditionalGeneration", "LlavaForConditionalGeneration", "Mistral3ForConditionalGeneration"),
+        *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+        *("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+    }
+)
+#: Architectures in which a missing ``head_dim`` is ``hidden_size / num_attention_heads``.
+_DERIVES_HEADS = frozenset(
+    {
+        *("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "Phi3ForCausalLM"),
+        *("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteForCausalLM"),
+    }
+)
+#: Architectures whose queries carry an output gate: q_proj is twice as wide.
+_GATED_QUERIES = frozenset({"Qwen3NextForCausalLM"})
+#: Architectures whose experts have ``intermediate_size``, as others' dense layers do.
+_EXPERTS_LIKE_MLP = frozenset({"MixtralForCausalLM", "OlmoeForCausalLM"})
+#: Prefixes of the language model's layers, embedding and last norm.
+STACKS = ("model.language_model.", "language_model.model.", "model.")
+_EXPERTS = ".experts."
+_NORMS = (
+    *("input_layernorm", "post_attention_layernorm"),
+    *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+
+
+def is_judged(dimensions: Dimensions) -> bool:
+    """Whether the architecture is one whose sizes are known to come from the usual keys."""
+    return dimensions.architecture in _PLAIN
+
+
+def decoder_shapes(dimensions: Dimensions) -> Mapping[str, Shape]:
+    """Module, without the number of its layer or expert -> the shape of its weight, as far as the config says.
+
+    >>> shapes = decoder_shapes(Dimensions(hidden=64, intermediate=80))
+    >>> [extent.size for extent in shapes["mlp.down_proj"]], shapes["self_attn.q_proj"]
+    ([64, 80], (None, Extent(keys='hidden_size', size=64)))
+    """
+    hidden = _extent("hidden_size", dimensions.hidden)
+    inner = _extent("intermediate_size", dimensions.intermediate)
+    vocabulary = _extent("vocab_size", dimensions.vocabulary)
+    queries, keys, both = _attention(dimensions)
+    like_mlp = dimensions.architecture in _EXPERTS_LIKE_MLP
+    expert = inner if like_mlp else _extent("moe_intermediate_size", dimensions.moe_intermediate)
+    shapes: dict[str, Shape] = {
+        "self_attn.q_proj": (_times(2, queries) if dimensions.architecture in _GATED_QUERIES else queries, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.qkv_proj": (both, hidden),
+        "self_attn.o_proj": (hidden, queries),
+        "mlp.gate_up_proj": (_times(2, inner), hidden),
+        "embed_tokens": (vocabulary, hidden),
+        "lm_head": (vocabulary, hidden),
+        "norm": (hidden,),
+        **dict.fromkeys(_NORMS, (hidden,)),
+    }
+    for owner, width in (("mlp", inner), ("mlp.experts", expert), ("block_sparse_moe.experts", expert)):
+        into, out_of = (width, hidden), (hidden, width)
+        parts = {"gate_proj": into, "up_proj": into, "down_proj": out_of, "w1": into, "w3": into, "w2": out_of}
+        shapes.update({f"{owner}.{part}": shape for part, shape in parts.items()})
+    return MappingProxyType(shapes)
+
+
+def kind_of(module: str) -> str:
+    """A module's name from its layer on, without numbers: how :func:`decoder_shapes` calls it.
+
+    >>> kind_of("model.layers.3.mlp.experts.7.up_proj"), kind_of("model.norm")
+    ('mlp.experts.up_proj', 'norm')
+    """
+    position = module.rfind("layers.")
+    if position < 0:
+        return module.rpartition(".")[2]
+    name = module[module.find(".", position + len("layers.")) + 1 :]
+    number = name.find(_EXPERTS) + len(_EXPERTS)
+    end = name.find(".", number) if number >= len(_EXPERTS) else -1
+    return name if end < 0 else name[:number] + name[end + 1 :]
+
+
+def _attention(dimensions: Dimensions) -> tuple[Extent | None, Extent | None, Extent | None]:
+    """The rows of q, of k and of all three; None for latent attention, which has other projections."""
+    heads, kv_heads, head_dim, hidden = dimensions.heads, dimensions.kv_heads, dimensions.head_dim, dimensions.hidden
+    name = "head_dim"
+    if head_dim is None and dimensions.architecture in _DERIVES_HEADS and heads and hidden and not hidden % heads:
+        head_dim, name = hidden // heads, "hidden_size / num_attention_heads"
+    if dimensions.kv_lora_rank is not None or head_dim is None:
+        return None, None, None
+    queries = Extent(f"num_attention_heads x {name}", heads * head_dim) if heads else None
+    keys = Extent(f"num_key_value_heads x {name}", kv_heads * head_dim) if kv_heads else None
+    total = f"(num_attention_heads + 2 x num_key_value_heads) x {name}"
+    both = Extent(total, (heads + 2 * kv_heads) * head_dim) if heads and kv_heads else None
+    return queries, keys, both
+
+
+def _extent(key: str, size: int | None) -> Extent | None:
+    return None if size is None else Extent(key, size)
+
+
+def _times(factor: int, extent: Extent | None) -> Extent | None:
+    return None if extent is None else Extent(f"{factor} x {extent.keys}", factor * extent.size)

@@ -1,0 +1,25 @@
+"""What stands for a character that the encoding of a stream lacks: an error handler for codecs."""
+
+from __future__ import annotations
+
+import codecs
+
+#: The name of the handler, for ``errors=``.
+SPELLED_OUT = "ckptkit-spelled-out"
+
+_SPELLINGS = {"→": "->"}
+
+
+def spell_out(error: UnicodeError) -> tuple[str, int]:
+    """Arrows as people type them, and everything else as an escape: a question mark would hide which name it was.
+
+    >>> "quark → ct, schicht.層".encode("ascii", SPELLED_OUT)
+    b'quark -> ct, schicht.\\\\u5c64'
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_SPELLINGS.get(character) or ascii(character)[1:-1] for character in missing), error.end
+
+
+codecs.register_error(SPELLED_OUT, spell_out)

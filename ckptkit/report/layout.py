@@ -1,0 +1,108 @@
+"""Lines, paragraphs and tables for people. No text is read as markup, and nothing in it reaches a terminal raw.
+
+Names come from files that anybody may have written. So styles are given beside the texts and never inside them, and
+every text is made printable here, where it is laid out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from ckptkit.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+#: A text, or a text and its style.
+Part: TypeAlias = "str | tuple[str, str]"
+#: One cell of a table: a text, or parts in several styles.
+Cell: TypeAlias = "str | list[Part]"
+
+#: Headings of columns whose cells are numbers.
+_NUMBERS = frozenset({"count", "bytes"})
+#: A wrapped column that would be narrower than this goes below its row instead.
+_NARROWEST = 24
+_BELOW = 6
+_GAP = "  "
+_WORD = re.compile(r"\S+")
+
+
+def say(out: Console, *parts: Part) -> None:
+    """Print one line, however long: a program that reads it finds every name whole."""
+    out.print(_text(parts))
+
+
+def paragraph(out: Console, *parts: Part, indent: int = 0) -> None:
+    """Print text wrapped between words to the console's width; only the first line is not indented by ``indent``."""
+    lines = _wrapped(_text(parts), out.width, out.width - indent)
+    for number, line in enumerate(lines):
+        if number:
+            line.pad_left(indent)
+        out.print(line)
+
+
+def table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, prose: bool = False) -> None:
+    """Print columns as wide as their widest cells. Names are never broken, and no line ends in blanks.
+
+    With ``prose``, the last column is wrapped to what is left of the console's width, or below its row where that is
+    too little.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    texts = [[_text([cell] if isinstance(cell, str) else cell) for cell in row] for row in rows]
+    texts.insert(0, [_text([(heading, "dim")]) for heading in headings])
+    widths = [max(cell_len(row[column].plain) for row in texts) for column in range(len(headings))]
+
+    def aligned(row: list[Text]) -> Text:
+        line = Text(" ")
+        for heading, cell, width in zip(headings, row, widths, strict=False):
+            blanks = " " * (width - cell_len(cell.plain))
+            line.append_text(Text.assemble(*((blanks, cell) if heading in _NUMBERS else (cell, blanks)), _GAP))
+        return line
+
+    rest = out.width - sum(width + len(_GAP) for width in widths[:-1]) - 1
+    below = rest < min(_NARROWEST, widths[-1])
+    for row in texts:
+        if not prose:
+            _put(out, aligned(row))
+        elif below:
+            _put(out, aligned(row[:-1]))
+            for line in _wrapped(row[-1], out.width - _BELOW, out.width - _BELOW):
+                _put(out, Text(" " * _BELOW) + line)
+        else:
+            head = aligned(row[:-1])
+            for number, line in enumerate(_wrapped(row[-1], rest, rest)):
+                _put(out, Text(" " * head.cell_len) + line if number else head + line)
+
+
+def _put(out: Console, line: Text) -> None:
+    line.rstrip()
+    if line.plain:
+        out.print(line)
+
+
+def _text(parts: Sequence[Part]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+
+
+def _wrapped(text: Text, first: int, others: int) -> list[Text]:
+    """Lines that break between words only: a name that is cut in two cannot be searched for."""
+    from rich.cells import cell_len
+
+    breaks: list[int] = []
+    begin = 0
+    for word in _WORD.finditer(text.plain):
+        width = others if breaks else first
+        if word.start() > begin and cell_len(text.plain[begin : word.end()]) > width:
+            begin = word.start()
+            breaks.append(begin)
+    lines = list(text.divide(breaks))
+    for line in lines:
+        line.rstrip()
+    return lines

@@ -1,0 +1,51 @@
+"""Which findings can be mended: those for which a fix has edits, not those of a rule that has a fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckptkit import api
+from ckptkit.rules import engine
+from ckptkit.rules.fixes.mend import mend
+from ckptkit.rules.fixes.offers import offers
+from ckptkit.rules.registry import Level
+
+from .test_each import CASES, Case
+from .workbench import Bench
+
+QUARK = "llama/quark-ptpc"
+
+
+def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """By code: the findings, those that are offered to be mended safely, and those that need a judgement call."""
+    context = engine.examine(api.open_files(folder))
+    findings = engine.run(context, Level.SCALES).findings
+    found = offers(context, findings)
+    counts: tuple[dict[str, int], ...] = ({}, {}, {})
+    for finding in findings:
+        for position, counted in enumerate((True, found.get(finding) == "safe", found.get(finding) == "unsafe")):
+            if counted:
+                counts[position][finding.code] = counts[position].get(finding.code, 0) + 1
+    return counts[0], counts[1], counts[2]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
+def test_what_is_mended_was_offered(case: Case, tmp_path: Path) -> None:
+    bench = Bench(case.fixture)
+    case.damage(bench)
+    folder = bench.write(tmp_path / "damaged")
+    _, safe, unsafe = offered(folder)
+    assert case.code in (unsafe if case.unsafe else safe)
+    applied = {fix.code: fix.findings for fix in mend(api.open_files(folder), Level.SCALES).applied}
+    assert applied.items() <= safe.items()
+
+
+def test_a_finding_that_its_fix_declines_is_not_offered(tmp_path: Path) -> None:
+    """A scale beside a BF16 weight may go; one without any weight is a riddle."""
+    bench = Bench(QUARK)
+    bench.add("lm_head.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
+    bench.add("model.nobody.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
+    found, safe, unsafe = offered(bench.write(tmp_path / "damaged"))
+    assert (found["CK202"], safe["CK202"], unsafe) == (2, 1, {})
