@@ -90,7 +90,10 @@ def detect(container: Container) -> tuple[Format, Detection]:
             help_text = "restore the quantization_config that the exporter wrote"
         raise FormatError(f"{container.label}: not a quantized checkpoint", faults=faults, help=help_text)
     method = location.quant_method(located.block)
+    if not method and "quant_algo" in {*located.block, *(located.block.get("quantization") or ())}:
+        method = "modelopt"  # its older exports leave the method out
     described = _KNOWN_BUT_UNSUPPORTED.get(method)
-    found = f"quant_method {method!r}" + (f" ({described})" if described else "")
+    found = f"quant_method {method!r}" if method else "a quantization config without quant_method"
+    found += f" ({described})" if described else ""
     known = ", ".join(f.name for f in formats())
     raise FormatError(f"{container.label}: {found} is not supported", help=f"supported: {known}")

@@ -104,7 +104,7 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
     yield from context.faults("config-legacy-key", "ct-sparsity")
     for fault in context.faults("config-value"):
         if fault.message.startswith("sparsity_config"):
-            yield fault
+            yield Observation(**vars(fault), severity=Severity.ERROR)
 
 
 @rule("CK621", "input-scale-missing", Severity.ERROR)

@@ -150,6 +150,18 @@ class Context:
         return names.in_memory(self.linear_names) if moves_towers(self.config) else {}
 
     @cached_property
+    def stacked_experts(self) -> Mapping[str, TensorRef]:
+        """FP8 weights [E, N, K] of all experts of a layer, by name, and the scale [E, ...] beside each."""
+        checkpoint = self.checkpoint
+        scales = {scale.name: scale for scale in checkpoint.orphans} if checkpoint is not None else {}
+        found = {}
+        for weight in checkpoint.stored_only if checkpoint is not None else ():
+            scale = scales.get(f"{weight.module}.weight_scale")
+            if scale is not None and len(weight.shape) == len(scale.shape) == 3 and weight.shape[0] == scale.shape[0]:
+                found[weight.name] = scale
+        return found
+
+    @cached_property
     def module_names(self) -> tuple[str, ...]:
         """The owner of every tensor, each once, in file order, whatever the config says."""
         return tuple(dict.fromkeys([name.rpartition(".")[0] for name in self.container.tensors]))

@@ -12,6 +12,7 @@ from ckptkit.model.granularity import PerHead
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.registry import OnConversion, rule
+from ckptkit.rules.skip_rules import is_mtp
 from ckptkit.storage.payload import TensorRef
 
 #: format -> the names under which its loaders map k and v scales.
@@ -188,6 +189,8 @@ def kv_scales_uneven(context: Context) -> Iterator[Fault]:
                 "k and v scales",
                 "nothing",
                 engines=_without_scales(context),
+                # Exporters do not calibrate prediction layers: no engine needs them to serve the model.
+                severity=Severity.WARNING if is_mtp(context, attention.module) else None,
             )
 
 

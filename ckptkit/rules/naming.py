@@ -76,7 +76,10 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
 
     Mend: drop the scale, or restore the weight that it belongs to.
     """
+    stacked = context.stacked_experts.values()
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
+        if tensor in stacked:  # CK207 has a word for both
+            continue
         yield Fault(
             "orphan-scale",
             "the scale belongs to no quantized module",
@@ -200,6 +203,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
     Mend: split the experts into one module each before quantizing; rename them to what the architecture uses.
     """
     yield from _fused_experts(context)
+    yield from _stacked_experts(context)
     parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
     if parts is None:
         return
@@ -233,6 +237,8 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
         return
     listed, covered = matchers_of(context).values(), declared_by(context, "vllm")
     for tensor in fused:
+        if tensor.name in context.stacked_experts:
+            continue
         if is_fp8(tensor.dtype):
             message = "fused experts in FP8: few engines map their scales"
         elif not covered(tensor.name) or any(matches(n) for matches in listed for n in (tensor.module, tensor.name)):
@@ -248,6 +254,23 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
             found=f"{tensor.dtype} {list(tensor.shape)}",
             engines=(Effect("vllm", _VLLM, Outcome.SILENT, "FP8 experts are built, and filled by value"),),
         )
+
+
+def _stacked_experts(context: Context) -> Iterator[Observation]:
+    """Experts in three dimensions with a scale beside them: sound, for the few classes that store them so."""
+    for weight in context.checkpoint.stored_only if context.checkpoint else ():
+        scale = context.stacked_experts.get(weight.name)
+        if scale is not None:
+            yield Observation(
+                "experts-stacked",
+                "all experts of a layer are one FP8 tensor: few classes load that, as Granite in vLLM does",
+                weight.shard,
+                weight.name,
+                expected="one 2-D weight for each expert where other engines are to load it",
+                found=f"{weight.dtype} {list(weight.shape)}, scale {list(scale.shape)}",
+                engines=(),
+                severity=Severity.INFO,
+            )
 
 
 @rule("CK208", "foreign-quantizer-tensor", Severity.ERROR, fix="unsafe")

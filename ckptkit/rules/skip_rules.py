@@ -43,7 +43,8 @@ def entries(context: Context) -> tuple[str, ...]:
     return ()
 
 
-def _is_mtp(context: Context, module: str) -> bool:
+def is_mtp(context: Context, module: str) -> bool:
+    """Whether a module belongs to a multi-token prediction layer, by its name or beyond the promised layers."""
     if MTP_NAMES.search(module):
         return True
     layers = context.dimensions.layers
@@ -68,7 +69,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
 
     Mend: add the exact name to the skip list. A conversion does.
     """
-    wanted = [name for name in _declared_high_precision(context) if not _is_mtp(context, name)]
+    wanted = [name for name in _declared_high_precision(context) if not is_mtp(context, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, engine, reading) for engine, reading in readings.items()}
     for name in wanted:
@@ -93,7 +94,7 @@ def prediction_layer_not_skipped(context: Context) -> Iterator[Fault]:
     Mend: add the layer's modules to the skip list. A conversion does.
     """
     for name in _declared_high_precision(context):
-        if _is_mtp(context, name):
+        if is_mtp(context, name):
             yield _incomplete(context, name, "a prediction layer in high precision that the config calls quantized")
 
 
@@ -130,7 +131,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     Mend: take the module out of the skip list, or add it to the targets.
     """
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
-        if tensor.dtype == FP8_WEIGHT and not is_small(tensor):
+        if tensor.dtype == FP8_WEIGHT and not is_small(tensor) and tensor.name not in context.stacked_experts:
             yield Fault(
                 "excluded-but-quantized",
                 "stored in FP8, but the config does not call it quantized",

@@ -46,7 +46,11 @@ def start(tmp_path: Path, work: Path) -> Iterator[Start]:
         flag = tmp_path / f"moving-{len(processes)}"
         command = [sys.executable, str(SLOW), str(flag), "convert", "quark→ct", str(SOURCE), str(work / "out")]
         process = subprocess.Popen(
-            [*command, "-j", str(jobs)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [*command, "-j", str(jobs)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # this suite may run under nohup
         )
         processes.append(process)
         wait_for(lambda: flag.exists() or process.poll() is not None)
