@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ckptkit.kernels import bench, scaled_mm
 from ckptkit.kernels.build import toolkit
 from ckptkit.kernels.configs import ACCUMULATE, Accumulate, Config, use
 from ckptkit.kernels.golden import cases, check
+from ckptkit.kernels.offline import SPECIALIZED
 from ckptkit.kernels.scaled_mm import Operands
 from ckptkit.kernels.scaling import TOKEN_CHANNEL
 
@@ -44,7 +45,7 @@ def _candidates() -> list[Config]:
         found += [Config("persistent", m, n, depth, warps, stages, group_m=g) for g in (8, 16)]
     for stages in (3, 4):
         found += [Config("persistent", 128, 256, 128, 8, stages, group_m=g, subtile=True) for g in (4, 8, 16)]
-    return found
+    return found + [replace(config, group_m=g) for config in SPECIALIZED for g in (8, 16)]
 
 
 #: What the sweep tries. What wins goes into the table, whose machine code a test reads like that of any other entry.
@@ -56,7 +57,7 @@ def suits(config: Config, accumulate: Accumulate, operands: Operands) -> bool:
     m = operands.sizes[0]
     if scaled_mm.misfit(config, operands, toolkit().torch.bfloat16) is not None:
         return False
-    if accumulate == "promoted" and config.block_k > 128:
+    if accumulate == "promoted" and (config.block_k > 128 or config.specialize):
         return False
     if config.kernel == "decode":
         return m <= _DECODE_LIMIT and config.block_m < 2 * max(m, 16)
@@ -173,7 +174,7 @@ def warm(variants: Iterable[Variant]) -> None:
 
 def all_variants(candidates: Sequence[Config] = CANDIDATES) -> list[Variant]:
     """Every candidate in every accumulation that it may be tried in."""
-    return [(c, a) for c in candidates for a in ACCUMULATE if a == "fast" or c.block_k <= 128]
+    return [(c, a) for c in candidates for a in ACCUMULATE if a == "fast" or not (c.block_k > 128 or c.specialize)]
 
 
 def _compile(variant: Variant) -> None:

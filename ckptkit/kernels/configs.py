@@ -31,7 +31,10 @@ _MIN_STEPS = 4
 
 @dataclass(frozen=True)
 class Config:
-    """One way to run a product. ``split_k`` 0: as many slices as fill the chip; ``group_m``: see ``tile_position``."""
+    """One way to run a product. ``split_k`` 0: as many slices as fill the chip; ``group_m``: see ``tile_position``.
+
+    ``specialize``: loads have a warp of their own; for 4 warps, 128 rows and sums that stay in the tensor core.
+    """
 
     kernel: Kernel
     block_m: int
@@ -42,6 +45,7 @@ class Config:
     split_k: int = 1
     group_m: int = 8
     subtile: bool = False
+    specialize: bool = False
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Config:
@@ -60,7 +64,7 @@ class Config:
         """
         text = f"{self.kernel}-{self.block_m}x{self.block_n}x{self.block_k}-w{self.warps}-s{self.stages}"
         text += (f"-k{self.split_k}" if self.split_k != 1 else "") + ("-half" if self.subtile else "")
-        return text + (f"-g{self.group_m}" if self.group_m != 8 else "")
+        return text + (f"-g{self.group_m}" if self.group_m != 8 else "") + ("-ws" if self.specialize else "")
 
     def programs(self, m: int, n: int) -> int:
         """How many output tiles there are."""

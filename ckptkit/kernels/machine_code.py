@@ -58,7 +58,7 @@ class MachineCode:
 
     ``fp8_products`` and ``half_products`` count matrix instructions; ``instructions`` are the FP8 ones by name.
     ``sass`` counts Hopper's ``QGMMA`` in the disassembly: what the assembler made of wgmma with FP8 operands.
-    ``conversions`` are the instructions that make FP8 codes, by name.
+    ``conversions`` are the instructions that make FP8 codes, by name. ``specialized``: loads have a warp of their own.
     """
 
     chip: str
@@ -73,6 +73,7 @@ class MachineCode:
     promotions: int = 0
     serialized: bool = False
     sass: int = 0
+    specialized: bool = False
 
 
 def read(chip: Chip, label: str, made: Any, triton_folder: Path) -> MachineCode:
@@ -113,6 +114,7 @@ def _read_nvidia(chip: Chip, label: str, made: Any, triton_folder: Path) -> Mach
         promotions=len(re.findall(r"\b(?:add(?:\.rn)?|fma\.rn)\.f32(?:x2)?\b", ptx)),
         serialized=_SERIALIZED.search(report) is not None,
         sass=len(re.findall(r"\bQGMMA\b", sass)),
+        specialized="setmaxnreg" in ptx,
     )
 
 

@@ -29,6 +29,11 @@ _POINTERS = {
     "x_ptr": "*bf16",
     "scale_ptr": "*fp32",
 }
+#: What a sweep may put into a table beside the configs that are there: loads in a warp of their own.
+SPECIALIZED = (
+    Config("persistent", 128, 256, 128, 4, 3, specialize=True),
+    Config("persistent", 128, 128, 128, 4, 4, specialize=True),
+)
 #: What is in the chip's own FP8 type.
 _FP8_POINTERS = ("a_ptr", "w_ptr")
 #: Arguments that Triton specializes on when they are multiples of 16, as they are wherever TMA is used.
@@ -68,6 +73,7 @@ def gemm_job(
         arguments["GROUP_M"] = config.group_m
     if config.kernel == "persistent":
         arguments["SUBTILE"] = config.subtile
+        arguments["SPECIALIZE"] = config.specialize
     if config.kernel == "portable":
         block = {"A_GROUP": scaling.a_group, "B_GROUP_N": scaling.b_block[0], "B_GROUP_K": scaling.b_block[1]}
         arguments.update(block)
@@ -95,6 +101,9 @@ def jobs(chip: Chip) -> Iterator[Job]:
     if hopper:
         largest = Config("persistent", 128, 256, 128, 8, 4, subtile=True)
         yield gemm_job(chip, largest, "fast", TENSOR_TENSOR, "fp16", bias=True)
+        for config in SPECIALIZED:
+            yield gemm_job(chip, config, "fast", TOKEN_CHANNEL)
+            yield gemm_job(chip, replace(config, stages=config.stages - 1), "fast", TOKEN_CHANNEL, "fp32", bias=True)
         scales = (("A_SCALE", "row"), ("B_SCALE", "row"), ("HAS_BIAS", True))
         yield Job(chip, "sum_partials", "sum_partials", (("SPLIT_K", 8), ("BLOCK_N", 1024), *scales), "bf16", 4, 1)
     for label, floor, amax, block, warps in (("token", 1 / 229376, 0.0, 4096, 8), ("group", 0.0, 1e-10, 128, 1)):
@@ -117,7 +126,8 @@ def compile_job(job: Job) -> MachineCode:
         constants["OUT"] = types[job.out]
     signature = {name: "constexpr" if name in constants else _type(name, job, constants) for name in names}
     hints = [["tt.divisibility", 16]]
-    aligned = [name.endswith("_ptr") or (job.aligned and name in _SIZES) for name in names]
+    pointers = ("_ptr", "_desc") if constants.get("SPECIALIZE") else ("_ptr",)
+    aligned = [name.endswith(pointers) or (job.aligned and name in _SIZES) for name in names]
     source = ASTSource(
         program,
         signature,
@@ -131,6 +141,8 @@ def compile_job(job: Job) -> MachineCode:
 
 
 def _type(name: str, job: Job, constants: dict[str, Any]) -> str:
+    if name.endswith("_desc") and constants.get("SPECIALIZE"):
+        return f"*{job.out}" if name == "d_desc" else f"*{job.chip.fp8}"
     if name.endswith("_desc"):
         rows = constants["BLOCK_M" if name in ("a_desc", "d_desc") else "BLOCK_N"]
         if name != "d_desc":

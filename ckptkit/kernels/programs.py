@@ -79,11 +79,14 @@ def gemm_persistent(
     a_scale_stride_m: int,
     a_scale_stride_k: int,
     b_scale_stride_n: int,
+    a_stride: int,
+    w_stride: int,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
     SUBTILE: tl.constexpr,
+    SPECIALIZE: tl.constexpr,
     PROMOTE: tl.constexpr,
     A_SCALE: tl.constexpr,
     B_SCALE: tl.constexpr,
@@ -93,11 +96,18 @@ def gemm_persistent(
     """Prefill on Hopper: a grid as large as the chip walks all tiles; TMA descriptors load, clip and store.
 
     A group scale covers ``BLOCK_K`` elements of K, and a tile lies in one row of weight blocks. ``SUBTILE`` stores the
-    tile in two halves: at 128x256 that frees the shared memory of one more pipeline stage.
+    tile in two halves: at 128x256 that frees the shared memory of one more pipeline stage. ``SPECIALIZE`` gives the
+    loads to a warp of their own; Triton 3.6 does so only with descriptors that are made here, from pointers.
     """
+    if SPECIALIZE:
+        a_desc = tl.make_tensor_descriptor(a_desc, [m, k], [a_stride, 1], [BLOCK_M, BLOCK_K])
+        w_desc = tl.make_tensor_descriptor(w_desc, [n, k], [w_stride, 1], [BLOCK_N, BLOCK_K])
+        d_desc = tl.make_tensor_descriptor(d_desc, [m, n], [n, 1], [BLOCK_M, BLOCK_N])
     tiles_m = tl.cdiv(m, BLOCK_M)
     tiles_n = tl.cdiv(n, BLOCK_N)
-    for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, tl.num_programs(0), flatten=True):
+    for tile in tl.range(
+        tl.program_id(0), tiles_m * tiles_n, tl.num_programs(0), flatten=not SPECIALIZE, warp_specialize=SPECIALIZE
+    ):
         tile_m, tile_n = tile_position(tile, tiles_m, tiles_n, GROUP_M)
         row = tile_m * BLOCK_M
         column = tile_n * BLOCK_N

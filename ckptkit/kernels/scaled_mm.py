@@ -117,6 +117,8 @@ def misfit(config: Config, operands: Operands, out_dtype: torch.dtype) -> str | 
     for name, tensor in (("A", operands.a), ("W", operands.weight)):
         if tensor.stride(0) % _TMA_ALIGNMENT or tensor.data_ptr() % _TMA_ALIGNMENT:
             return f"rows of {name} are not on 16-byte boundaries"
+    if config.specialize and (config.subtile or config.warps != 4 or config.block_m != 128):
+        return "loads get a warp of their own only with 4 warps, 128 rows and a whole tile of D"
     if config.kernel == "persistent" and operands.weight.shape[0] * out_dtype.itemsize % _TMA_ALIGNMENT:
         return "rows of D are not on 16-byte boundaries"
     if scaling.a == "group" and scaling.a_group != config.block_k:
@@ -144,23 +146,37 @@ def _persistent(kit: Toolkit, operands: Operands, out: torch.Tensor, config: Con
     describe = kit.tensor_descriptor.from_tensor
     half = config.block_n // 2 if config.subtile else config.block_n
     workers = _INTERPRETER_PROGRAMS if kit.interpreted else _multiprocessors(operands.a.device)
+    matrices: tuple[Any, ...] = (operands.a, operands.weight, out)
+    if config.specialize:
+        kit.triton.set_allocator(_scratch)  # the kernel makes its descriptors in memory that the launcher asks for
+    else:
+        blocks = ([config.block_m, config.block_k], [config.block_n, config.block_k], [config.block_m, half])
+        matrices = tuple(describe(matrix, block) for matrix, block in zip(matrices, blocks, strict=True))
     kit.kernels["gemm_persistent"][(min(workers, config.programs(m, n)),)](
-        describe(operands.a, [config.block_m, config.block_k]),
-        describe(operands.weight, [config.block_n, config.block_k]),
-        describe(out, [config.block_m, half]),
+        *matrices,
         *_scale_pointers(operands, out),
         *operands.sizes,
         *_scale_strides(operands),
+        operands.a.stride(0),
+        operands.weight.stride(0),
         BLOCK_M=config.block_m,
         BLOCK_N=config.block_n,
         BLOCK_K=config.block_k,
         GROUP_M=config.group_m,
         SUBTILE=config.subtile,
+        SPECIALIZE=config.specialize,
         PROMOTE=promote,
         **_common(kit, operands, out),
         num_warps=config.warps,
         num_stages=config.stages,
     )
+
+
+def _scratch(size: int, alignment: int, stream: int | None) -> torch.Tensor:
+    """Memory on the current device; PyTorch's blocks are aligned to 512 bytes."""
+    kit = toolkit()
+    memory: torch.Tensor = kit.torch.empty(size, dtype=kit.torch.int8, device="cuda")
+    return memory
 
 
 def _decode(kit: Toolkit, operands: Operands, out: torch.Tensor, config: Config, promote: bool) -> None:

@@ -53,6 +53,12 @@ def test_products_run_on_the_fp8_tensor_core(compiled: list[dict[str, Any]]) -> 
         assert not code["serialized"], f"{code['label']}: the assembler serialized wgmma"
 
 
+def test_loads_have_a_warp_of_their_own_where_that_was_asked_for(compiled: list[dict[str, Any]]) -> None:
+    codes = tensor_core(compiled)
+    assert sum(code["specialized"] for code in codes) == 4
+    assert all(code["specialized"] == ("-ws " in code["label"]) for code in codes)
+
+
 @pytest.mark.parametrize("chip", [name for name in CHIPS if name != "sm_90"])
 def test_the_portable_kernel_uses_each_chips_own_fp8_products(compiled: list[dict[str, Any]], chip: str) -> None:
     codes = portable(compiled, chip)

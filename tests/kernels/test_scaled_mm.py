@@ -136,7 +136,7 @@ def test_refusals_say_what_is_wrong() -> None:
 
 
 def test_a_config_that_cannot_run_is_refused_but_never_chosen() -> None:
-    persistent, decode = INTERPRETED[1], INTERPRETED[3]
+    persistent, decode = INTERPRETED[1], INTERPRETED[-1]
     unaligned = exact(TOKEN_CHANNEL, 70, 32, 50)
     reason = misfit(persistent, unaligned, F32)
     assert reason == "rows of A are not on 16-byte boundaries"

@@ -23,6 +23,7 @@ INTERPRETED = (
     Config("portable", 32, 64, 128, 4, 2),
     Config("persistent", 64, 64, 128, 4, 2),
     Config("persistent", 64, 128, 128, 4, 2, subtile=True),
+    Config("persistent", 128, 64, 128, 4, 2, specialize=True),
     Config("decode", 16, 64, 128, 4, 2),
     Config("decode", 16, 128, 128, 4, 2, split_k=3),
 )
