@@ -58,6 +58,15 @@ EXPERT_PARTS: Mapping[str, ExpertNames] = MappingProxyType(
 )
 
 
+#: Architectures whose single experts transformers 5.16 to 5.19 leaves out of a compressed-tensors checkpoint: it holds
+#: all experts of a layer in one tensor, and maps ``experts.N.gate_proj`` to it for other classes only.
+SINGLE_EXPERTS_LEFT_OUT = frozenset(
+    {
+        *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
+        *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+    }
+)
+
 #: How classes begin whose routers vLLM 0.32 builds from the quantization config; all others leave them alone.
 _QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon")
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")

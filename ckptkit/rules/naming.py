@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from ckptkit.engines.architectures import EXPERT_PARTS, RELEASED_PREFIXES
+from ckptkit.engines.architectures import EXPERT_PARTS, RELEASED_PREFIXES, SINGLE_EXPERTS_LEFT_OUT
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.engines.outcomes import outcomes_of
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.rules.context import Context
@@ -204,6 +204,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
     """
     yield from _fused_experts(context)
     yield from _stacked_experts(context)
+    yield from _experts_left_out(context)
     parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
     if parts is None:
         return
@@ -271,6 +272,23 @@ def _stacked_experts(context: Context) -> Iterator[Observation]:
                 engines=(),
                 severity=Severity.INFO,
             )
+
+
+def _experts_left_out(context: Context) -> Iterator[Observation]:
+    """Single experts of a class that transformers holds in one tensor, without a mapping between the two."""
+    architecture = context.dimensions.architecture
+    if context.method != "compressed-tensors" or architecture not in SINGLE_EXPERTS_LEFT_OUT:
+        return
+    single = [name for name in context.linear_names if names.experts_owner(name) is not None]
+    if single:
+        yield Observation(
+            "experts-left-out",
+            f"transformers maps no single experts for {architecture}: they stay at random values",
+            None,
+            single[0],
+            found=plural(len(single), "module"),
+            engines=outcomes_of("CK207"),
+        )
 
 
 @rule("CK208", "foreign-quantizer-tensor", Severity.ERROR, fix="unsafe")

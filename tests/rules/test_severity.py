@@ -35,6 +35,18 @@ def test_a_prediction_layer_needs_no_kv_scales() -> None:
     assert finding.severity is Severity.WARNING and finding.tensor == "mtp.layers.0.self_attn"
 
 
+@pytest.mark.parametrize(
+    ("architecture", "hit"), [("PhimoeForCausalLM", True), ("Qwen3VLMoeForConditionalGeneration", True), (None, False)]
+)
+def test_classes_whose_single_experts_transformers_leaves_out(architecture: str | None, hit: bool) -> None:
+    draft = load(MOE)
+    if architecture:
+        draft.config["architectures"] = [architecture]
+    left_out = [finding for finding in found(draft, "CK207") if "no single experts" in finding.message]
+    assert bool(left_out) == hit
+    assert all({effect.engine for effect in finding.engines} == {"transformers"} for finding in left_out)
+
+
 def test_experts_in_one_tensor_are_sound_and_refused() -> None:
     draft = load(CT)
     draft.put("model.layers.0.block_sparse_moe.input_linear.weight", "F8_E4M3", (4, 8, 16), b"\x38" * 512)
