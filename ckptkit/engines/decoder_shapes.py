@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ckptkit.engines.dimensions import Dimensions
+from ckptkit.model import names
 
 
 class Extent(NamedTuple):
@@ -46,7 +47,8 @@ _GATED_QUERIES = frozenset({"Qwen3NextForCausalLM"})
 #: Architectures whose experts have ``intermediate_size``, as others' dense layers do.
 _EXPERTS_LIKE_MLP = frozenset({"MixtralForCausalLM", "OlmoeForCausalLM"})
 #: Prefixes of the language model's layers, embedding and last norm.
-STACKS = ("model.language_model.", "language_model.model.", "model.")
+_STACKS = ("model.language_model.", "language_model.model.", "model.")
+_STACK_PARTS = tuple(f"{stack}{part}" for stack in _STACKS for part in ("layers.", "embed_tokens", "norm"))
 _EXPERTS = ".experts."
 _NORMS = (
     *("input_layernorm", "post_attention_layernorm"),
@@ -89,6 +91,16 @@ def decoder_shapes(dimensions: Dimensions) -> Mapping[str, Shape]:
         parts = {"gate_proj": into, "up_proj": into, "down_proj": out_of, "w1": into, "w3": into, "w2": out_of}
         shapes.update({f"{owner}.{part}": shape for part, shape in parts.items()})
     return MappingProxyType(shapes)
+
+
+def beginning_in_stack(module: str, last: str) -> str | None:
+    """What comes before the last part in :func:`kind_of`; None outside the language model's main stack.
+
+    >>> beginning_in_stack("model.layers.3.mlp.up_proj", "up_proj"), beginning_in_stack("visual.blocks.0.proj", "proj")
+    ('mlp.', None)
+    """
+    inside = module.startswith(_STACK_PARTS) or names.is_head(module)
+    return kind_of(module).removesuffix(last) if inside and not ("mtp" in module or "nextn" in module) else None
 
 
 def kind_of(module: str) -> str:

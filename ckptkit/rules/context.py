@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.dtypes import BITS
 from ckptkit.engines.architectures import moves_towers
+from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import CkptkitError, Fault
 from ckptkit.formats import config as location
@@ -49,6 +50,10 @@ class FusedGroup(NamedTuple):
     fused: str
     members: tuple[str, ...]
     rare: bool
+
+
+#: Element types of weights whose stored shape is their own: others may be packed.
+_UNPACKED = frozenset({"BF16", "F16", "F32", "F64"})
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,24 @@ class Context:
     def names_in_memory(self) -> Mapping[str, str]:
         """Linear modules of a multimodal model that transformers gives another name than they are stored under."""
         return names.in_memory(self.linear_names) if moves_towers(self.config) else {}
+
+    @cached_property
+    def decoder_weights(self) -> Mapping[tuple[str, tuple[int, ...]], list[TensorRef]]:
+        """The weights of the language model's main stack that have one kind of name and one shape."""
+        tensors = self.container.tensors
+        dtypes = {tensor.dtype for tensor in tensors.values()}
+        readable = {dtype for dtype in dtypes if dtype in _UNPACKED or is_fp8(dtype)}
+        beginnings: dict[str, str | None] = {}  # of all that a part of a layer or an expert holds
+        found: dict[tuple[str, tuple[int, ...]], list[TensorRef]] = {}
+        for name, tensor in tensors.items():
+            if tensor.dtype in readable and name.endswith(".weight"):
+                owner, _, last = name[: -len(".weight")].rpartition(".")
+                if owner not in beginnings or "layers." not in owner:
+                    beginnings[owner] = beginning_in_stack(names.join(owner, last), last)
+                beginning = beginnings[owner]
+                if beginning is not None:
+                    found.setdefault((beginning + last, tensor.shape), []).append(tensor)
+        return found
 
     @cached_property
     def stacked_experts(self) -> Mapping[str, TensorRef]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.engines.decoder_shapes import decoder_shapes, kind_of
+from ckptkit.engines.decoder_shapes import decoder_shapes
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.rules.context import Context
@@ -140,15 +141,15 @@ def weight_transposed(context: Context) -> Iterator[Fault]:
     Mend: export again; a transposed weight needs its scales transposed too.
     """
     shapes = decoder_shapes(context.dimensions)
-    sizes = {kind: tuple(extent.size if extent else None for extent in shape) for kind, shape in shapes.items()}
-    for module in context.modules:
-        weight, wanted = module.weight, sizes.get(kind_of(module.name))
+    for (kind, shape), weights in context.decoder_weights.items():
+        wanted = tuple(extent.size if extent else None for extent in shapes.get(kind, ()))
         # One extent alone may fit by chance; a config with a wrong size is CK312.
-        turned = wanted is not None and weight.shape != wanted and weight.shape[::-1] == wanted
-        if turned and ".layers." in module.name and names.other_tower(module.name) is None:
-            message = "the weight is transposed against the sizes in config.json"
-            expected, found = (str(list(shape)) for shape in (weight.shape[::-1], weight.shape))
-            yield Fault("weight-transposed", message, weight.shard, weight.name, expected, found)
+        if shape != wanted and shape[::-1] == wanted:
+            for weight in weights:
+                if is_fp8(weight.dtype) and ".layers." in weight.name:
+                    message = "the weight is transposed against the sizes in config.json"
+                    expected, found = (str(list(extents)) for extents in (shape[::-1], shape))
+                    yield Fault("weight-transposed", message, weight.shard, weight.name, expected, found)
 
 
 @rule("CK308", "scale-packed", Severity.ERROR)

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckptkit.engines.decoder_shapes import STACKS, decoder_shapes, is_judged, kind_of
+from ckptkit.engines.decoder_shapes import decoder_shapes, is_judged
 from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.effects import Effect, Outcome
 from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, excerpt
-from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.rules.context import Context
 from ckptkit.rules.finding import Observation, Severity
@@ -19,9 +18,6 @@ from ckptkit.rules.promises import stored_layers
 from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
-#: Element types of weights whose stored shape is their own: others may be packed.
-_UNPACKED = frozenset({"BF16", "F16", "F32", "F64"})
-_STACK_PARTS = tuple(f"{stack}{part}" for stack in STACKS for part in ("layers.", "embed_tokens", "norm"))
 _TABLES = frozenset({"embed_tokens", "lm_head"})
 #: Parts of a layer for multi-token prediction, which is stored behind the main stack.
 _PREDICTION_PARTS = re.compile(r"\.(eh_proj|enorm|hnorm|shared_head)(\.|$)")
@@ -60,16 +56,16 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
         return
     shapes = decoder_shapes(context.dimensions)
     found: dict[tuple[str, int, int], list[TensorRef]] = {}
-    sizes = {kind: tuple(extent.size if extent else None for extent in shape) for kind, shape in shapes.items()}
-    for kind, tensor in _decoder_weights(context):
+    for (kind, shape), weights in context.decoder_weights.items():
         wanted = shapes.get(kind, ())
-        if len(wanted) != len(tensor.shape) or tensor.shape == sizes[kind]:
+        sizes = tuple(extent.size if extent else None for extent in wanted)
+        if len(wanted) != len(shape) or shape == sizes:
             continue
-        if tensor.shape[::-1] == sizes[kind] and is_fp8(tensor.dtype):  # CK307 says so
-            continue
+        if shape[::-1] == sizes:  # CK307 says so of those in FP8
+            weights = [weight for weight in weights if not is_fp8(weight.dtype)]
         for axis, extent in enumerate(wanted):
-            if extent is not None and tensor.shape[axis] != extent.size:
-                found.setdefault((extent.keys, extent.size, tensor.shape[axis]), []).append(tensor)
+            if weights and extent is not None and shape[axis] != extent.size:
+                found.setdefault((extent.keys, extent.size, shape[axis]), []).extend(weights)
     for (keys, size, stored), tensors in found.items():
         table = stored > size and all(tensor.module.rpartition(".")[2] in _TABLES for tensor in tensors)
         many = f", in {len(tensors)} tensors" if len(tensors) > 1 else ""
@@ -92,18 +88,6 @@ def _has_sizes_by_layer(context: Context) -> bool:
     values = text_level(context.config).values()
     lists = [value for value in values if isinstance(value, list) and len(value) == layers]
     return any(all(type(item) is int for item in value) for value in lists)
-
-
-def _decoder_weights(context: Context) -> Iterator[tuple[str, TensorRef]]:
-    """The weights of the language model's main stack, each with its name without prefix and numbers."""
-    tensors = context.container.tensors
-    readable = {dtype for dtype in {tensor.dtype for tensor in tensors.values()} if dtype in _UNPACKED or is_fp8(dtype)}
-    for name, tensor in tensors.items():
-        if name.endswith(".weight") and tensor.dtype in readable:
-            module = name.removesuffix(".weight")
-            inside = module.startswith(_STACK_PARTS) or names.is_head(module)
-            if inside and not ("mtp" in module or "nextn" in module):
-                yield kind_of(module), tensor
 
 
 @rule("CK118", "layers-beyond-config", Severity.WARNING, conversion=OnConversion.CARRIED)
