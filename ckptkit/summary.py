@@ -14,6 +14,8 @@ from ckptkit.storage.traffic import Traffic, traffic_of
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
 _ORIGINAL_BYTES = 2
+#: Kinds of ignored modules that the line in words names.
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,17 @@ def in_words(checkpoint: Checkpoint) -> str:
         parts = [f"{plural(len(members), 'module')} {scheme}" for scheme, members in schemes.items()]
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     parts.append(str(kv_scheme) if kv_scheme else "KV cache not quantized")
-    left_alone = ignored(checkpoint)
+    left_alone = list(dict.fromkeys(_tower_or_self(name) for name in ignored(checkpoint)))
+    if len(left_alone) > _SHOWN:
+        left_alone[_SHOWN - 1 :] = [f"{len(left_alone) - _SHOWN + 1} more kinds of modules"]
     parts.append(f"ignored: {', '.join(left_alone)}" if left_alone else "nothing ignored")
     return ("; " if len(schemes) > 1 else ", ").join(parts)
+
+
+def _tower_or_self(name: str) -> str:
+    """``model.vision_tower.*`` for all that is left alone in a tower; any other name as it is."""
+    tower = names.other_tower(name)
+    return name if tower is None else f"{name[: name.index(tower) + len(tower)]}.*"
 
 
 def ignored(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -30,6 +30,11 @@ from tests.cli.conftest import REAL, Run
             "W8A8 FP8, static per-channel weights, dynamic per-token activations, KV cache not quantized, "
             "ignored: lm_head (tied)",
         ),
+        (
+            "gemma3/quark-fp8-kv",
+            "W8A8 FP8, static per-tensor weights, static per-tensor activations, FP8 KV cache, static per-tensor, "
+            "ignored: lm_head, model.vision_tower.*",
+        ),
     ],
 )
 def test_the_scheme_in_words(run: Run, fixture: str, scheme: str) -> None:
