@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import CkptkitError, excerpt
 from ckptkit.formats import config as location
 from ckptkit.model.checkpoint import Checkpoint
@@ -31,7 +32,13 @@ _WITHOUT_MEANING = frozenset(
 _RENAMED = {"torch_dtype": "dtype", "num_local_experts": "num_experts"}
 #: RoPE is a group of its own since transformers 5; before, a key and a group.
 _ROPE_GROUPS = ("rope_parameters", "rope_scaling")
-_ROPE_KEYS = (*_ROPE_GROUPS, "rope_theta", "rope_local_base_freq")
+_ROPE_KEYS = (
+    *_ROPE_GROUPS,
+    *("rope_theta", "rope_local_base_freq", "partial_rotary_factor", "original_max_position_embeddings"),
+)
+_ROPE_TYPES = {"mrope": "default", "su": "longrope"}
+#: Keys that say nothing where ``use_sliding_window`` is false.
+_WINDOW_KEYS = frozenset({"sliding_window", "max_window_layers"})
 #: Keys of config.json about text and not about the model.
 _TEXT_KEYS = frozenset({"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "sep_token_id"})
 #: Files about text: what they say changes no number that the model computes.
@@ -45,6 +52,8 @@ _TEXT_FILES = frozenset(
 #: What a JSON file about text says of its own origin.
 _WRITER_KEYS = frozenset({"transformers_version", "_from_model_config", "name_or_path", "is_local", "local_files_only"})
 _ABSENT = "absent"
+#: Keys of one side that a note names.
+_SHOWN = 6
 
 
 class ConfigDifference(NamedTuple):
@@ -56,19 +65,26 @@ class ConfigDifference(NamedTuple):
 
 
 def config_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[ConfigDifference]:
-    """The keys that make another model, quantization apart. Keys about text are :func:`text_notes`."""
+    """The keys that make another model, quantization apart. Keys about text, or of one side, are :func:`text_notes`."""
     for path, a, b in _differing(left, right):
-        if path.rpartition(".")[2] not in _TEXT_KEYS and not _is_unknown_spelling(path, a, b):
+        if path.rpartition(".")[2] not in _TEXT_KEYS and a is not None and b is not None and not _is_nested(path, a, b):
             yield ConfigDifference(path, _shown(a), _shown(b))
 
 
 def text_notes(left: Checkpoint, right: Checkpoint) -> Iterator[str]:
     """What differs in how text becomes tokens and answers, in words. Files are compared between folders only."""
+    alone: dict[str, list[str]] = {"left": [], "right": []}  # releases of transformers differ in what they write out
     for path, a, b in _differing(left.config, right.config):
         if path.rpartition(".")[2] in _TEXT_KEYS:
             yield f"config.json: {path} differs: {_shown(a)} and {_shown(b)}"
-        elif _is_unknown_spelling(path, a, b):
+        elif a is None or b is None:
+            alone["left" if b is None else "right"].append(f"{path} = {_shown(a if b is None else b)}")
+        elif _is_nested(path, a, b):
             yield f"config.json: {path} is spelt too differently to be compared: {_shown(a)} and {_shown(b)}"
+    for side, keys in alone.items():
+        if keys:
+            more = f", and {len(keys) - _SHOWN} more keys" if len(keys) > _SHOWN else ""
+            yield f"config.json: only the {side} one says {', '.join(keys[:_SHOWN])}{more}"
     sides = (left.container, right.container)
     if any(traffic_of(side.source) is not None for side in sides):
         return
@@ -86,22 +102,30 @@ def _differing(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[tu
         a, b = ours.get(path), theirs.get(path)
         # Defaults are written out by some tools: nothing, null and false say the same; a missing dtype says nothing.
         untold = path.rpartition(".")[2] == "dtype" and (a is None or b is None)
-        if a != b and (a or b or type(a) is type(b)) and not untold:
+        same = a == b or (a != a and b != b)  # one NaN is as good as another
+        if not same and (a or b or type(a) is type(b)) and not untold:
             yield path, a, b
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key with a meaning for the model, sub-configs opened, in one spelling."""
+    """Every key with a meaning for the model, sub-configs opened, in one spelling.
+
+    The language model's sub-config counts as a part of the top level, as which older releases write it.
+    """
     rope = _rope(config)
     if rope is not None:
         yield f"{prefix}rope", rope
+    windowless = config.get("use_sliding_window") is False
     for key, value in config.items():
-        if key in _QUANTIZATION or key in _WITHOUT_MEANING or key in _ROPE_KEYS:
+        if key in _QUANTIZATION or key in _WITHOUT_MEANING or key in _ROPE_KEYS or (windowless and key in _WINDOW_KEYS):
             continue
         path = f"{prefix}{_RENAMED.get(key, key)}"
         if isinstance(value, Mapping) and key.endswith("_config"):
             # A sub-config may repeat what the level above says.
             own = {inner: item for inner, item in value.items() if inner not in config or config[inner] != item}
+            if key in TEXT_CONFIGS and not prefix:
+                yield from _flat({inner: item for inner, item in own.items() if inner not in config})
+                own = {inner: item for inner, item in own.items() if inner in config}
             yield from _flat(own, f"{path}.")
         else:
             yield path, value.removeprefix("torch.") if isinstance(value, str) else value
@@ -114,16 +138,15 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any] | None:
         value = config.get(group)
         if isinstance(value, Mapping):
             found.update(value)
-    found["rope_type"] = found.pop("type", None) or found.get("rope_type") or "default"
+    kind = found.pop("type", None) or found.get("rope_type") or "default"
+    found["rope_type"] = _ROPE_TYPES.get(kind, kind) if isinstance(kind, str) else kind
     return found if len(found) > 1 or found["rope_type"] != "default" else None
 
 
-def _is_unknown_spelling(path: str, left: Any, right: Any) -> bool:
-    """Whether one side says RoPE for each kind of layer and the other in one, or one not at all."""
-    if path.rpartition(".")[2] != "rope":
-        return False
+def _is_nested(path: str, left: Any, right: Any) -> bool:
+    """Whether one side says RoPE for each kind of layer and the other in one."""
     nested = [isinstance(side, dict) and any(isinstance(v, Mapping) for v in side.values()) for side in (left, right)]
-    return left is None or right is None or nested[0] != nested[1]
+    return path.rpartition(".")[2] == "rope" and nested[0] != nested[1]
 
 
 def _same_content(name: str, left: Container, right: Container) -> bool:

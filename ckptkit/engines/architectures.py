@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -83,22 +82,3 @@ def leaves_router_alone(architecture: str | None, module: str) -> bool:
     False
     """
     return _ROUTER.search(module) is not None and not (architecture or "").startswith(_QUANTIZED_ROUTERS)
-
-
-#: Multimodal classes of transformers 5.17 that keep their towers at the top, where they are stored; others do so below
-#: ``model``. Read off the classes themselves.
-_TOWERS_ON_TOP = ("Llama4", "Blip2", "InstructBlip", "Kosmos2", "Qwen2_5Omni", "Qwen3Omni")
-
-
-def moves_towers(config: Mapping[str, Any]) -> bool:
-    """Whether transformers gives the modules of this multimodal model other names than they are stored under.
-
-    Models that bring their own code (``auto_map``) are called as they are stored.
-
-    >>> [moves_towers({"architectures": [f"{name}ForConditionalGeneration"]}) for name in ("Qwen2_5_VL", "Llama4")]
-    [True, False]
-    """
-    named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    kept = architecture.startswith(_TOWERS_ON_TOP) or "auto_map" in config
-    return architecture.endswith("ForConditionalGeneration") and not kept

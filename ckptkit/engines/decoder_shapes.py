@@ -47,8 +47,8 @@ _GATED_QUERIES = frozenset({"Qwen3NextForCausalLM"})
 #: Architectures whose experts have ``intermediate_size``, as others' dense layers do.
 _EXPERTS_LIKE_MLP = frozenset({"MixtralForCausalLM", "OlmoeForCausalLM"})
 #: Prefixes of the language model's layers, embedding and last norm.
-_STACKS = ("model.language_model.", "language_model.model.", "model.")
-_STACK_PARTS = tuple(f"{stack}{part}" for stack in _STACKS for part in ("layers.", "embed_tokens", "norm"))
+STACKS = ("model.language_model.", "language_model.model.", "model.")
+_STACK_PARTS = tuple(f"{stack}{part}" for stack in STACKS for part in ("layers.", "embed_tokens", "norm"))
 _EXPERTS = ".experts."
 _NORMS = (
     *("input_layernorm", "post_attention_layernorm"),

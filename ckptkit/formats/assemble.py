@@ -17,11 +17,15 @@ from ckptkit.storage.payload import TensorRef
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a config says: a scheme for each linear module, and the KV cache."""
+    """What a config says: a scheme for each linear module, and the KV cache.
+
+    ``is_excluded``: whether a module without a scheme is on the skip list, and not only beyond all targets.
+    """
 
     format: str
     dialect: str
     scheme_of: Callable[[str], Scheme | None]
+    is_excluded: Callable[[str], bool]
     kv_cache: KVCacheScheme | None
     raw: Mapping[str, Any]
     effective: Mapping[str, Any]
@@ -45,9 +49,9 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
             plain.append(weight)
             continue
         scheme = declaration.scheme_of(name)
-        if quantized != (scheme is not None):
+        if quantized != (scheme is not None) and not (quantized and declaration.is_excluded(name)):
             # Exporters may have named the modules of a multimodal model as they are called in memory.
-            other_names = names.in_memory(census.weights) if other_names is None else other_names
+            other_names = names.in_memory(census.weights, container.config) if other_names is None else other_names
             if name in other_names:
                 scheme = declaration.scheme_of(other_names[name])
         if quantized and scheme is not None:

@@ -91,7 +91,7 @@ def skip_list(checkpoint: Checkpoint) -> list[str]:
     takes either. An entry that matches nothing does no harm.
     """
     found = set(checkpoint.unquantized)
-    other_names = names.in_memory([*checkpoint.modules, *checkpoint.unquantized])
+    other_names = names.in_memory([*checkpoint.modules, *checkpoint.unquantized], checkpoint.config)
     found.update(other for name, other in other_names.items() if name in checkpoint.unquantized)
     if not checkpoint.has_head:
         found.add(names.LM_HEAD)

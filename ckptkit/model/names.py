@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 LM_HEAD = "lm_head"
 
@@ -21,8 +22,14 @@ _EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
 
 #: Parts of names that belong to another tower of a multimodal model than the language model.
 _OTHER_TOWER = re.compile(
-    r"(^|\.)(visual|vision\w*|vit|image_\w+|audio\w*|speech\w*|multi_modal_projector|connector)(\.|$)"
+    r"(?:^|\.)(visual\w*|vision\w*|video_\w+|vit|vpm|apm|image_\w+|audio\w*|speech\w*|codec_model"
+    r"|multi_modal_projector|connector)(?:\.|$)|^(encoder)\."
 )
+#: Multimodal classes of transformers 5.17 to 5.19 that keep their towers where they are stored; others move them, and
+#: the language model, below ``model``. Read off the classes themselves.
+_TOWERS_STAY = (*("Blip", "InstructBlip", "Kosmos2", "Llama4", "PPFormulaNet", "Qwen2_5Omni", "Qwen3Omni", "T5Gemma2"),)
+#: What of a language model below ``model`` is moved.
+_LANGUAGE_PARTS = frozenset({"layers", "embed_tokens", "norm"})
 
 #: Projections that hold the keys and values of one attention module: role -> last part of the name.
 SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
@@ -122,28 +129,34 @@ def other_tower(module: str) -> str | None:
     ['visual', None]
     """
     found = _OTHER_TOWER.search(module)
-    return found[2] if found else None
+    return found[1] or found[2] if found else None
 
 
-def in_memory(modules: Iterable[str]) -> dict[str, str]:
+def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
     """Stored names of modules of a multimodal model -> what transformers since 4.52 calls them, where that differs.
 
-    Nothing for a model that is stored under such names already, or that has one tower only.
+    ``config`` is the model's. Nothing for a model that is stored under such names already, that has one tower only, or
+    that brings its own code (``auto_map``).
 
-    >>> in_memory(["visual.blocks.0.attn.qkv", "model.layers.0.mlp.up_proj", "lm_head"])
+    >>> config = {"architectures": ["Qwen2_5_VLForConditionalGeneration"]}
+    >>> in_memory(["visual.blocks.0.attn.qkv", "model.layers.0.mlp.up_proj", "lm_head"], config)
     {'visual.blocks.0.attn.qkv': 'model.visual.blocks.0.attn.qkv', \
 'model.layers.0.mlp.up_proj': 'model.language_model.layers.0.mlp.up_proj'}
-    >>> in_memory(["language_model.model.layers.0.mlp.up_proj", "language_model.lm_head"])
-    {'language_model.model.layers.0.mlp.up_proj': 'model.language_model.layers.0.mlp.up_proj', \
-'language_model.lm_head': 'lm_head'}
+    >>> in_memory(["visual.blocks.0.attn.qkv"], {**config, "auto_map": {}})
+    {}
     """
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    if not architecture.endswith("ForConditionalGeneration") or architecture.startswith(_TOWERS_STAY):
+        return {}
     stored = tuple(modules)
     stems = {module.partition(".layers.")[0] for module in stored}
-    if not any(stem.startswith("language_model") or other_tower(stem) for stem in stems):
+    apart = any(stem.startswith("language_model") or other_tower(stem) for stem in stems)
+    if not apart or "auto_map" in config:
         return {}
     roots = {_root(stem) for stem in stems}
-    named = ((module, _name_in_memory(module)) for module in stored)
-    return {module: other for module, other in named if other is not None and _root(other) not in roots}
+    other_names = ((module, _name_in_memory(module)) for module in stored)
+    return {module: other for module, other in other_names if other is not None and _root(other) not in roots}
 
 
 def _root(module: str) -> str:
@@ -156,8 +169,7 @@ def _name_in_memory(module: str) -> str | None:
         inner, _, below = rest.partition(".")
         return rest if inner == LM_HEAD else f"model.language_model.{below}" if inner == "model" else None
     if first == "model":
-        inside = rest.startswith("language_model.") or other_tower(rest.partition(".")[0])
-        return None if inside else f"model.language_model.{rest}"
+        return f"model.language_model.{rest}" if rest.partition(".")[0] in _LANGUAGE_PARTS else None
     return f"model.{module}" if other_tower(first) else None
 
 

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.dtypes import BITS
-from ckptkit.engines.architectures import moves_towers
 from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import CkptkitError, Fault
@@ -152,7 +151,7 @@ class Context:
     @cached_property
     def names_in_memory(self) -> Mapping[str, str]:
         """Linear modules of a multimodal model that transformers gives another name than they are stored under."""
-        return names.in_memory(self.linear_names) if moves_towers(self.config) else {}
+        return names.in_memory(self.linear_names, self.config)
 
     @cached_property
     def decoder_weights(self) -> Mapping[tuple[str, tuple[int, ...]], list[TensorRef]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckptkit.engines.decoder_shapes import decoder_shapes, is_judged
+from ckptkit.engines.decoder_shapes import STACKS, decoder_shapes, is_judged
 from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.effects import Effect, Outcome
 from ckptkit.engines.outcomes import outcomes_of
@@ -105,7 +105,11 @@ def layers_beyond_config(context: Context) -> Iterator[Fault]:
     stacks = stored_layers(context)
     if promised is None or not stacks or context.dimensions.mtp_layers is not None:
         return
-    prefix, stored = max(stacks.items(), key=lambda item: len(item[1]))
+    # Of several stacks the language model's counts; which one that is, its prefix must say.
+    known = {prefix: stored for prefix, stored in stacks.items() if prefix in STACKS}
+    if not known and len(stacks) > 1:
+        return
+    prefix, stored = max((known or stacks).items(), key=lambda item: len(item[1]))
     predicting = {
         name[len(prefix) + 7 :].partition(".")[0]
         for name in context.outside_experts

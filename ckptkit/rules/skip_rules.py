@@ -229,7 +229,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         outcome = Outcome.ERROR if stored else Outcome.SILENT
         note = "leaves the module alone" if stored else "builds the module quantized"
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
-        other = context.names_in_memory.get(members[0])
+        other = None if stored else context.names_in_memory.get(members[0])
         count = f"{len(members)} modules like this" if len(members) > 1 else "this module"
         yield Observation(
             "skip-ambiguous",

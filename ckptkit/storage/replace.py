@@ -137,9 +137,9 @@ def _marker(folder: Path, target: Path) -> dict[str, Any] | None:
     return marker if fits else None
 
 
-def _target_identity(target: Path) -> list[int]:
-    state = target.stat()
-    return [state.st_dev, state.st_ino]
+def _target_identity(target: Path) -> int:
+    """The folder's inode. The device's number may be another after a restart, and that is what this is for."""
+    return target.stat().st_ino
 
 
 def _identity(place: Path) -> list[int] | None:

@@ -109,6 +109,7 @@ def _create_locked(folder: Path) -> int:
     """Make a folder and lock it; -1 if another run took it for dead between the two and removed it."""
     folder.mkdir()
     try:
+        folder.chmod(folder.stat().st_mode | 0o700)  # whatever the umask hides, its owner has work to do in it
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return -1

@@ -39,8 +39,6 @@ def with_config(folder: Path, **keys: Any) -> Comparison:
         ("rope_parameters", {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}, "rope"),
         ("dtype", "float16", "dtype"),
         ("attention_bias", True, "attention_bias"),
-        ("num_hidden_layers", None, "num_hidden_layers"),
-        ("vision_config", {"depth": 2}, "vision_config.depth"),
     ],
 )
 def test_a_key_of_the_model_makes_another_model(key: str, value: Any, path: str, tmp_path: Path) -> None:
@@ -74,10 +72,57 @@ def test_a_renamed_key_is_the_same_key() -> None:
 
 def test_rope_that_cannot_be_compared_is_a_note(tmp_path: Path) -> None:
     kinds = {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
-    for value in (kinds, None):
-        comparison = with_config(tmp_path / str(value is None), rope_parameters=value)
-        assert comparison.same
-        assert any("rope is spelt too differently" in note for note in comparison.notes)
+    comparison = with_config(tmp_path, rope_parameters=kinds)
+    assert comparison.same
+    assert any("rope is spelt too differently" in note for note in comparison.notes)
+
+
+def test_what_only_one_side_says_is_a_note(tmp_path: Path) -> None:
+    comparison = with_config(tmp_path, num_hidden_layers=None, layer_types=["full_attention"] * 2, qk_head_dim=7)
+    assert comparison.same
+    assert comparison.notes == (
+        "config.json: only the left one says num_hidden_layers = 2",
+        "config.json: only the right one says layer_types = ['full_attention', 'full_attention'], qk_head_dim = 7",
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (
+            {"hidden_size": 8, "rope_theta": 1e6, "vision_config": {"depth": 2}},
+            {
+                "text_config": {"hidden_size": 8, "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}},
+                "vision_config": {"depth": 2},
+            },
+        ),
+        (
+            {"rope_theta": 1e4, "rope_scaling": {"type": "su", "factor": 2}, "partial_rotary_factor": 0.5},
+            {
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "factor": 2,
+                    "partial_rotary_factor": 0.5,
+                }
+            },
+        ),
+        (
+            {"rope_scaling": {"type": "mrope", "mrope_section": [1, 2]}},
+            {"rope_scaling": {"rope_type": "default", "mrope_section": [1, 2]}},
+        ),
+        ({"use_sliding_window": False, "sliding_window": 4096}, {"use_sliding_window": False, "sliding_window": 8}),
+        ({"logit_scale": float("nan")}, {"logit_scale": float("nan")}),
+    ],
+)
+def test_spellings_of_other_releases(left: dict[str, Any], right: dict[str, Any]) -> None:
+    assert list(config_differences(left, right)) == []
+
+
+def test_a_language_model_differs_wherever_its_config_is() -> None:
+    flat, nested = {"hidden_size": 8}, {"text_config": {"hidden_size": 16}}
+    assert [found.path for found in config_differences(flat, nested)] == ["hidden_size"]
+    assert list(config_differences({"sliding_window": 8}, {"sliding_window": 16}))
 
 
 def test_text_files_are_notes(tmp_path: Path) -> None:

@@ -73,8 +73,35 @@ def test_only_the_language_model_has_a_cache(tmp_path: Path, source: Path) -> No
 
 def test_a_model_of_one_tower_has_one_name_for_each_module() -> None:
     modules = [f"model.layers.{layer}.mlp.up_proj" for layer in range(3)]
-    assert names.in_memory([*modules, "lm_head"]) == {}
-    assert names.in_memory(["model.visual.blocks.0.qkv", "model.language_model.layers.0.mlp.up_proj"]) == {}
+    config = {"architectures": ["Qwen2_5_VLForConditionalGeneration"]}
+    assert names.in_memory([*modules, "lm_head"], config) == {}
+    assert names.in_memory(["model.visual.blocks.0.qkv", "model.language_model.layers.0.mlp.up_proj"], config) == {}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "more", "stored", "other"),
+    [
+        ("LlavaForConditionalGeneration", {}, "language_model.lm_head", "lm_head"),
+        ("LlavaForConditionalGeneration", {}, "language_model.model.layers.0.q", "model.language_model.layers.0.q"),
+        ("LlavaForConditionalGeneration", {}, "vision_tower.layers.0.q", "model.vision_tower.layers.0.q"),
+        ("Idefics2ForConditionalGeneration", {}, "model.text_model.layers.0.q", None),
+        ("Llama4ForConditionalGeneration", {}, "vision_model.layers.0.q", None),
+        ("InternVLChatModel", {"auto_map": {}}, "vision_model.layers.0.q", None),
+        ("KimiVLForConditionalGeneration", {"auto_map": {}}, "vision_tower.layers.0.q", None),
+    ],
+)
+def test_names_in_memory(architecture: str, more: dict[str, object], stored: str, other: str | None) -> None:
+    modules = [stored, "vision_tower.layers.9.k"]
+    assert names.in_memory(modules, {"architectures": [architecture], **more}).get(stored) == other
+
+
+def test_a_stored_fp8_weight_that_is_excluded_stays_an_error(tmp_path: Path) -> None:
+    tower = [f"model.{entry}" for entry in skip_list(QWEN) if entry.startswith("visual.")]
+    copy = rewritten(QWEN, tmp_path / "copy", ["lm_head", "model.layers.0.mlp.down_proj", *tower])
+    errors = {finding.code for finding in ckptkit.validate(copy).errors}
+    assert "CK606" in errors
+    with pytest.raises(ckptkit.ConversionRefused):
+        ckptkit.plan(copy, to="quark")
 
 
 def test_a_config_about_the_kv_cache_alone(tmp_path: Path) -> None:
@@ -88,3 +115,18 @@ def test_a_config_about_the_kv_cache_alone(tmp_path: Path) -> None:
     assert not codes & {"CK602", "CK605", "CK618"}
     with pytest.raises(ckptkit.ConversionRefused, match="KV cache alone"):
         ckptkit.plan(copy, to="quark")
+
+
+@pytest.mark.parametrize(
+    ("module", "tower"),
+    [
+        ("vpm.encoder.layers.0.self_attn.k_proj", "vpm"),
+        ("visual_tokenizer.backbone.encoder.layers.0.fc1", "visual_tokenizer"),
+        ("model.video_tower.encoder.layers.0.fc1", "video_tower"),
+        ("encoder.layers.0.fc1", "encoder"),
+        ("transformer.encoder.layers.0.mlp.up_proj", None),
+        ("model.layers.0.self_attn.k_proj", None),
+    ],
+)
+def test_towers_are_known_by_their_names(module: str, tower: str | None) -> None:
+    assert names.other_tower(module) == tower

@@ -155,7 +155,7 @@ def test_a_strangers_staged_folder_writes_nothing(folder: Path, tmp_path: Path) 
     leftover = staged_beside(folder)
     (leftover / "x").mkdir()
     (leftover / "x" / "authorized_keys").write_bytes(b"mine")
-    for marker in ("", "{}", '{"target": [1, 2], "files": {"x/authorized_keys": null}}'):
+    for marker in ("", "{}", '{"target": 2, "files": {"x/authorized_keys": null}}'):
         (leftover / ".complete").write_text(marker)
         assert finish_interrupted(folder) == 0
         assert unfinished(folder) is None

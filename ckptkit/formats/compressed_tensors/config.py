@@ -91,13 +91,19 @@ class ParsedConfig:
     records: tuple[str, ...] = ()
 
     @cached_property
+    def is_excluded(self) -> Callable[[str], bool]:
+        """Whether the skip list names a linear module, or all of them by their class."""
+        if LINEAR_CLASSES.intersection(self.ignore):
+            return lambda module: True
+        return Selector.of(regex_or_exact(entry) for entry in self.ignore).matches
+
+    @cached_property
     def scheme_of(self) -> Callable[[str], Scheme | None]:
         """The scheme of a linear module: None if ignored, else by exact name, else by regex, else by class.
 
         Of two groups that name one target, the last has it: the library and vLLM fill one table in order.
         """
-        ignored = Selector.of(regex_or_exact(entry) for entry in self.ignore)
-        ignores_linear = any(entry in LINEAR_CLASSES for entry in self.ignore)
+        ignored = self.is_excluded
         exact: dict[str, Scheme] = {}
         by_regex: dict[Regex, Scheme] = {}
         for group in self.groups:
@@ -110,7 +116,7 @@ class ParsedConfig:
         by_class = next((group.scheme for group in reversed(self.groups) if group.covers_linear), None)
 
         def scheme_of(module: str) -> Scheme | None:
-            if ignores_linear or ignored.matches(module):
+            if ignored(module):
                 return None
             if module in exact:
                 return exact[module]

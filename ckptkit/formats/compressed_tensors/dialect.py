@@ -69,6 +69,7 @@ class CompressedTensors:
             format=NAME,
             dialect=str(parsed.effective["format"]),
             scheme_of=parsed.scheme_of,
+            is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
             effective=parsed.effective,

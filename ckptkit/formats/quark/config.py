@@ -34,17 +34,22 @@ class ParsedConfig:
     records: tuple[str, ...] = ()
 
     @cached_property
+    def is_excluded(self) -> Callable[[str], bool]:
+        """Whether the skip list names a linear module."""
+        return Selector.of(glob_or_exact(entry) for entry in self.exclude).matches
+
+    @cached_property
     def scheme_of(self) -> Callable[[str], Scheme | None]:
         """The scheme of a linear module: None if excluded, else by exact name, by the first glob, or the default.
 
         That is the order in which Quark quantizes. Its own reload, and vLLM, take the first match of any kind.
         """
-        excluded = Selector.of(glob_or_exact(entry) for entry in self.exclude)
+        excluded = self.is_excluded
         exact = {pattern.text: scheme for pattern, scheme in self.layers if isinstance(pattern, Exact)}
         globs = [(pattern, scheme) for pattern, scheme in self.layers if not isinstance(pattern, Exact)]
 
         def scheme_of(module: str) -> Scheme | None:
-            if excluded.matches(module):
+            if excluded(module):
                 return None
             if module in exact:
                 return exact[module]

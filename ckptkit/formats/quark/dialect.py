@@ -96,6 +96,7 @@ class Quark:
             format=NAME,
             dialect="fp8 mode" if custom else "native",
             scheme_of=parsed.scheme_of,
+            is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
             effective=parsed.effective,
