@@ -260,7 +260,8 @@ def show(verdicts: Sequence[Verdict], failures: Mapping[str, CkptkitError], requ
     else:
         from ckptkit.report.machine import RENDERERS
 
-        text = RENDERERS[output]([verdict.report for verdict in verdicts], rules)
+        reasons = {path: error.message for path, error in failures.items()}
+        text = RENDERERS[output]([verdict.report for verdict in verdicts], rules, reasons)
         click.echo(text) if text else None
         for verdict in verdicts:
             if verdict.report.hidden:

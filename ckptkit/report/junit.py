@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def to_junit(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
-    """A suite for each checkpoint, a case for each finding; errors and warnings fail, info passes with a word."""
+def to_junit(reports: Sequence[Report], rules: Mapping[str, Rule], unread: Mapping[str, str]) -> str:
+    """A suite for each checkpoint, a case for each finding; errors and warnings fail, info passes with a word.
+
+    A checkpoint that could not be looked at is a suite with one error.
+    """
     root = ElementTree.Element("testsuites", name="ckptkit")
     for report in reports:
         failures = [finding for finding in report.findings if finding.severity.value != "info"]
@@ -41,6 +44,10 @@ def to_junit(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
                 classname=_legal(report.label),
             )
             _outcome(case, finding)
+    for path, message in unread.items():
+        suite = ElementTree.SubElement(root, "testsuite", name=_legal(path), tests="1", failures="0", errors="1")
+        case = ElementTree.SubElement(suite, "testcase", name="not checked", classname=_legal(path))
+        ElementTree.SubElement(case, "error", message=_legal(message))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
 

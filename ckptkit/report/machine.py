@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from ckptkit.rules.finding import Finding
     from ckptkit.rules.registry import Rule
 
-Renderer = Callable[["Sequence[Report]", "Mapping[str, Rule]"], str]
+#: From reports, rules by code, and the paths that could not be looked at with what was in the way.
+Renderer = Callable[["Sequence[Report]", "Mapping[str, Rule]", "Mapping[str, str]"], str]
 
 _GITHUB_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def to_json(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+def to_json(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
     """One document for one path, a list for several."""
-    return dump([report_to_json(report) for report in reports], several=len(reports) > 1)
+    documents = [report_to_json(report) for report in reports]
+    documents += [{"path": path, "error": message} for path, message in failures.items()]
+    return dump(documents, several=len(documents) > 1)
 
 
 def dump(documents: list[dict[str, Any]], *, several: bool) -> str:
@@ -35,17 +38,18 @@ def dump(documents: list[dict[str, Any]], *, several: bool) -> str:
     return json.dumps(documents if several else documents[0], indent=2, ensure_ascii=False)
 
 
-def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
     """One line for each finding, then one for each checkpoint."""
     lines = []
     for report in reports:
         label = printable(report.label)
         lines += [f"{label}/{_line(finding)}" for finding in report.findings]
         lines.append(f"{label}: {counts_in_words(report)}")
+    lines += [f"{printable(path)}: not checked: {printable(message)}" for path, message in failures.items()]
     return "\n".join(lines)
 
 
-def to_github(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
+def to_github(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
     """Workflow commands that GitHub shows as annotations on the files."""
     lines = []
     for report in reports:
@@ -57,6 +61,9 @@ def to_github(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
             text = "\n".join([first_line(finding), *(f"{label}: {value}" for label, value in details(finding))])
             listed = ",".join(f"{key}={_escape_property(value)}" for key, value in properties.items())
             lines.append(f"::{_GITHUB_COMMANDS[finding.severity.value]} {listed}::{_escape_data(text)}")
+    for path, message in failures.items():
+        title = _escape_property(f"{printable(path)} was not checked")
+        lines.append(f"::error title={title}::{_escape_data(printable(message))}")
     return "\n".join(lines)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
-def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
-    """One run over all checkpoints; only rules that fired are described."""
+def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
+    """One run over all checkpoints; only rules that fired are described. It failed if one could not be looked at."""
     fired = sorted({finding.code for report in reports for finding in report.findings})
     positions = {code: position for position, code in enumerate(fired)}
     document = {
@@ -38,6 +38,7 @@ def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
                     }
                 },
                 "columnKind": "utf16CodeUnits",
+                **({"invocations": [_failed(failures)]} if failures else {}),
                 "results": [
                     _result(report, finding, positions[finding.code])
                     for report in reports
@@ -47,6 +48,14 @@ def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule]) -> str:
         ],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _failed(failures: Mapping[str, str]) -> dict[str, Any]:
+    notifications = [
+        {"level": "error", "message": {"text": f"{path} was not checked: {message}"}}
+        for path, message in failures.items()
+    ]
+    return {"executionSuccessful": False, "toolExecutionNotifications": notifications}
 
 
 def _descriptor(rule: Rule) -> dict[str, Any]:

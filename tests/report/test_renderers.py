@@ -39,7 +39,7 @@ def test_every_format_has_a_renderer() -> None:
 
 @pytest.mark.parametrize("name", sorted(machine.RENDERERS))
 def test_snapshot(name: str, reports: list[Report], rules: Rules, snapshot: Snapshot) -> None:
-    text = machine.RENDERERS[name](reports, rules)
+    text = machine.RENDERERS[name](reports, rules, {})
     if name == "sarif":
         text = re.sub(r'("(?:semanticV|v)ersion": )"0[^"]*"', r'\1"0"', text)
     snapshot(f"{name}.{ENDINGS[name]}", text + "\n")
@@ -103,23 +103,23 @@ def test_nothing_from_a_file_reaches_a_terminal_raw(name: str, reports: list[Rep
         findings_text.show_report(reports[0], out=out)
         text = stream.getvalue()
     else:
-        text = machine.RENDERERS[name](reports, rules)
+        text = machine.RENDERERS[name](reports, rules, {})
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
 def test_one_report_is_a_document_and_several_are_a_list(reports: list[Report], rules: Rules) -> None:
-    assert isinstance(json.loads(machine.to_json(reports[:1], rules)), dict)
-    assert len(json.loads(machine.to_json(reports, rules))) == 2
+    assert isinstance(json.loads(machine.to_json(reports[:1], rules, {})), dict)
+    assert len(json.loads(machine.to_json(reports, rules, {}))) == 2
     assert json.loads(machine.dump([{}], several=True)) == [{}], "one of two could be read"
 
 
 def test_json_fits_its_schema(reports: list[Report], rules: Rules) -> None:
-    assert schema.faults("report", json.loads(machine.to_json(reports, rules)), file="report") == []
+    assert schema.faults("report", json.loads(machine.to_json(reports, rules, {})), file="report") == []
     assert schema.faults("rules", [rule_to_json(rule) for rule in rules.values()], file="rules") == []
 
 
 def test_sarif_is_what_the_standard_asks_for(reports: list[Report], rules: Rules) -> None:
-    document = json.loads(machine.to_sarif(reports, rules))
+    document = json.loads(machine.to_sarif(reports, rules, {}))
     assert document["version"] == "2.1.0"
     (run,) = document["runs"]
     driver = run["tool"]["driver"]
@@ -142,13 +142,13 @@ def test_sarif_is_what_the_standard_asks_for(reports: list[Report], rules: Rules
 
 
 def test_sarif_fingerprints_differ_by_place_and_not_by_wording(reports: list[Report], rules: Rules) -> None:
-    results = json.loads(machine.to_sarif(reports, rules))["runs"][0]["results"]
+    results = json.loads(machine.to_sarif(reports, rules, {}))["runs"][0]["results"]
     prints = [result["partialFingerprints"]["ckptkit/v1"] for result in results]
     assert len(set(prints)) == len(prints)
 
 
 def test_github_commands_are_one_line_each(reports: list[Report], rules: Rules) -> None:
-    lines = machine.to_github(reports, rules).splitlines()
+    lines = machine.to_github(reports, rules, {}).splitlines()
     assert len(lines) == sum(len(report.findings) for report in reports)
     for line in lines:
         match = re.fullmatch(r"::(error|warning|notice) file=([^,:]*),title=([^,:]*)::(.*)", line)
@@ -158,7 +158,7 @@ def test_github_commands_are_one_line_each(reports: list[Report], rules: Rules) 
 
 
 def test_junit_is_well_formed_and_counts_right(reports: list[Report], rules: Rules) -> None:
-    root = ElementTree.fromstring(machine.to_junit(reports, rules))
+    root = ElementTree.fromstring(machine.to_junit(reports, rules, {}))
     suites = root.findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["models/odd [name]", "models/good"]
     for suite in suites:
@@ -177,8 +177,8 @@ def test_places_are_relative_to_where_we_run(tmp_path: Path, monkeypatch: pytest
         finding = Finding("CK301", "channel-scale-rank", Severity.ERROR, "wrong", file)
         report = Report(label, None, None, Level.SCALES, (finding,), 1, 1)
         known = {"CK301": make_rule("CK301", "channel-scale-rank", Severity.ERROR)}
-        location = json.loads(machine.to_sarif([report], known))["runs"][0]["results"][0]["locations"][0]
-        github = re.fullmatch(r"::error file=(.*),title=.*", machine.to_github([report], known))
+        location = json.loads(machine.to_sarif([report], known, {}))["runs"][0]["results"][0]["locations"][0]
+        github = re.fullmatch(r"::error file=(.*),title=.*", machine.to_github([report], known, {}))
         assert github is not None
         return github[1], location["physicalLocation"]["artifactLocation"]["uri"]
 
@@ -193,4 +193,16 @@ def test_places_are_relative_to_where_we_run(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_empty_list_of_findings_prints_nothing_for_github(reports: list[Report], rules: Rules) -> None:
-    assert machine.to_github(reports[1:], rules) == ""
+    assert machine.to_github(reports[1:], rules, {}) == ""
+
+
+@pytest.mark.parametrize("name", sorted(machine.RENDERERS))
+def test_a_path_that_was_not_checked_is_in_every_document(name: str, reports: list[Report], rules: Rules) -> None:
+    text = machine.RENDERERS[name](reports[:1], rules, {"models/gone": "models/gone does not exist"})
+    assert "models/gone does not exist" in text
+    if name == "junit":
+        suites = ElementTree.fromstring(text.partition("\n")[2]).findall("testsuite")
+        assert [suite.get("errors") for suite in suites] == ["0", "1"]
+    if name == "sarif":
+        (invocation,) = json.loads(text)["runs"][0]["invocations"]
+        assert invocation["executionSuccessful"] is False
