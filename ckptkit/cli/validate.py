@@ -94,7 +94,8 @@ def command(paths: tuple[str, ...], isolated: bool, as_json: bool, **options: An
     if as_json and options["output_format"] not in (None, "json"):
         raise UsageError(f"--json and --output-format {options['output_format']}: give one of them")
     layer = command_line_layer({**options, "output_format": "json" if as_json else options["output_format"]})
-    refuse_contradictions(request, settings_for(None, layer, isolated).trusted)
+    common = settings_for(None, layer, isolated).settings
+    refuse_contradictions(request, common)
     verdicts: list[Verdict] = []
     failures: dict[str, CkptkitError] = {}
     for path in paths:
@@ -105,7 +106,7 @@ def command(paths: tuple[str, ...], isolated: bool, as_json: bool, **options: An
                 raise
             show_error(error)
             failures[path] = error
-    show(verdicts, failures, request, settings_for(None, layer, isolated).settings.output_format)
+    show(verdicts, failures, request, common.output_format)
     sys.exit(2 if failures else 0 if all(verdict.clean for verdict in verdicts) else 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import registry as formats
@@ -78,10 +79,13 @@ class Selection:
     rules: tuple[Rule, ...]
     engines: frozenset[str] | None = None
 
+    @cached_property
+    def _codes(self) -> frozenset[str]:
+        return frozenset(rule.code for rule in self.rules)
+
     def holds(self, finding: Finding) -> bool:
         """Whether a finding is among them."""
-        chosen = any(rule.code == finding.code for rule in self.rules)
-        return chosen and (self.engines is None or finding.hits(self.engines))
+        return finding.code in self._codes and (self.engines is None or finding.hits(self.engines))
 
 
 def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:

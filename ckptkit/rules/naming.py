@@ -76,7 +76,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
 
     Mend: drop the scale, or restore the weight that it belongs to.
     """
-    stacked = context.stacked_experts.values()
+    stacked = frozenset(context.stacked_experts.values())
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
         if tensor in stacked:  # CK207 has a word for both
             continue

@@ -15,14 +15,19 @@ BOOKKEEPING = frozenset({".git", ".cache", ".huggingface", "__pycache__"})
 _NO_LINK = "replace the link by the file itself"
 
 
-#: Bytes of a folder's name that its staged folder repeats: file systems allow names of 255.
+#: Bytes of a folder's name that a hidden folder beside it repeats: file systems allow names of 255.
 _NAME_BYTES = 150
+
+
+def hidden_name(target: Path, mark: str) -> str:
+    """What a hidden folder beside ``target`` is called, or what its name begins with."""
+    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
+    return f".{name}{mark}"
 
 
 def staged_folder(target: Path) -> Path:
     """Where new versions of some files of a folder lie before they take the old ones' places."""
-    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
-    return target.parent / f".{name}.ckptkit-replace"
+    return target.parent / hidden_name(target, ".ckptkit-replace")
 
 
 class FileEntry(NamedTuple):

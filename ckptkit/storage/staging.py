@@ -17,10 +17,9 @@ from pathlib import Path
 
 from ckptkit.errors import Fault, OutputError
 from ckptkit.storage.copy import shares_blocks, write_error
+from ckptkit.storage.source import hidden_name
 
 _MARK = ".ckptkit-staging-"
-#: Bytes of the destination's name that a staging folder repeats: file systems allow names of 255.
-_NAME_BYTES = 150
 
 
 def check_destination(
@@ -79,7 +78,7 @@ def staging(destination: Path) -> Iterator[Path]:
     """A new, locked folder beside ``destination``, renamed to it on success and removed on any failure."""
     target = Path(os.path.realpath(destination))
     remove_stale(target)
-    prefix = _prefix(target)
+    prefix = hidden_name(target, _MARK)
     lock = -1
     while lock < 0:
         folder = target.parent / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
@@ -124,7 +123,7 @@ def _create_locked(folder: Path) -> int:
 def remove_stale(target: Path) -> list[Path]:
     """Remove staging folders of dead processes for this destination; the folders that were removed."""
     removed = []
-    prefix = _prefix(target)
+    prefix = hidden_name(target, _MARK)
     for name in sorted(os.listdir(target.parent)):
         if not name.startswith(prefix):
             continue
@@ -153,12 +152,6 @@ def sync_folder(folder: Path) -> None:
         raise write_error(error) from error
     finally:
         os.close(handle)
-
-
-def _prefix(target: Path) -> str:
-    """What the names of all staging folders for a destination begin with."""
-    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
-    return f".{name}{_MARK}"
 
 
 def _remove(folder: Path) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.models import Tensor
 from tests.hub.conftest import REAL
 from tests.hub.store import Blob, SparseBlob
 
@@ -28,20 +28,6 @@ LINEAR = {
     "mlp.up_proj": (MIDDLE, HIDDEN),
     "mlp.down_proj": (HIDDEN, MIDDLE),
 }
-
-
-@dataclass(frozen=True)
-class Tensor:
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        count = 1 if self.dtype == "F8_E4M3" else 2
-        for extent in self.shape:
-            count *= extent
-        return count
 
 
 def llama_8b(fixture: str) -> dict[str, Blob]:

@@ -74,10 +74,6 @@ def without_kv(context: Context) -> Iterator[Edit]:
             yield SetKey((*path, "layer_quant_config", name, "output_tensors"), None)
 
 
-def _without(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in old.items() if name not in new}
-
-
 def _group_without_entries(block: Mapping[str, Any]) -> bool:
     group = (block.get("export") or {}).get("kv_cache_group") or ()
     layers = block.get("layer_quant_config") or {}
