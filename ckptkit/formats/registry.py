@@ -85,9 +85,10 @@ def detect(container: Container) -> tuple[Format, Detection]:
         faults = []
         help_text = "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
         if fp8 is not None:
-            message = "FP8 weights, but config.json has no quantization_config"
-            faults.append(Fault("config-no-quantization", message, "config.json", fp8.name))
-            help_text = "restore the quantization_config that the exporter wrote"
+            absent = any(fault.kind == "config-absent" for fault in container.faults)
+            what = "the folder has no config.json" if absent else "config.json has no quantization_config"
+            faults.append(Fault("config-no-quantization", f"FP8 weights, but {what}", "config.json", fp8.name))
+            help_text = f"restore the {'config.json' if absent else 'quantization_config'} that the exporter wrote"
         raise FormatError(f"{container.label}: not a quantized checkpoint", faults=faults, help=help_text)
     method = location.quant_method(located.block)
     if not method and "quant_algo" in {*located.block, *(located.block.get("quantization") or ())}:

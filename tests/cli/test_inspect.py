@@ -132,3 +132,14 @@ def test_another_config_is_another_model(run: Run, tmp_path: Path) -> None:
     outcome = run("diff", source, changed)
     assert outcome.code == 1
     assert "hidden_act" in outcome.out
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_missing_config_is_not_called_an_incomplete_one(run: Run, tmp_path: Path, keep: bool) -> None:
+    shutil.copy(REAL / "llama/quark-fp8-kv" / "model.safetensors", tmp_path)
+    if keep:
+        (tmp_path / "config.json").write_text("{}")
+    outcome = run("inspect", tmp_path)
+    assert outcome.code == 2
+    assert ("the folder has no config.json" in outcome.err) != keep
+    assert ("config.json has no quantization_config" in outcome.err) == keep
