@@ -13,7 +13,7 @@ from benchmarks.models import Built
 _SCAN = """
 import sys
 from ckptkit import api
-from ckptkit.rules.full_scan import scan_weights
+from ckptkit.checks.full_scan import scan_weights
 checkpoint = api.open(sys.argv[1])
 scan_weights(checkpoint.container, checkpoint.modules.values(), workers=int(sys.argv[2]))
 """

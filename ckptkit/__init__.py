@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ckptkit import hub
     from ckptkit.api import convert, diff, inspect, open, plan, validate
+    from ckptkit.checks.registry import Level
+    from ckptkit.checks.runner import Report
     from ckptkit.errors import (
         CkptkitError,
         ContainerError,
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckptkit.model.checkpoint import Checkpoint
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.registry import Level
 
 __all__ = [
     "Checkpoint",
@@ -54,7 +54,7 @@ __all__ = [
     "validate",
 ]
 
-_HOMES = {"Checkpoint": "model.checkpoint", "Level": "rules.registry", "Report": "rules.engine"}
+_HOMES = {"Checkpoint": "model.checkpoint", "Level": "checks.registry", "Report": "checks.runner"}
 
 
 def __getattr__(name: str) -> Any:

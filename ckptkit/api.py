@@ -15,22 +15,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckptkit.checks.registry import Level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.rules.registry import Level
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.traffic import traffic_of
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
+    from ckptkit.checks.fixing import Mending
+    from ckptkit.checks.runner import Report
     from ckptkit.conversion.diff import Comparison
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.fixes.mend import Mending
-    from ckptkit.summary import Summary
+    from ckptkit.model.summary import Summary
 
 PathLike = str | os.PathLike[str]
 
@@ -92,7 +92,7 @@ def inspect(path: PathLike, *, scales: bool | None = None) -> Summary:
 
     Without ``scales``, scale values are read from a folder and not from anything remote.
     """
-    from ckptkit.summary import summarise
+    from ckptkit.model.summary import summarise
 
     checkpoint = open(path)
     if scales is None:
@@ -105,10 +105,10 @@ def validate(path: PathLike, *, level: Level | str | None = None) -> Report:
 
     ``level`` is one of "headers", "scales" and "full"; without it, scales for a folder and headers for anything remote.
     """
-    from ckptkit.rules import engine
+    from ckptkit.checks import runner
 
     container = open_files(path)
-    return engine.run(engine.examine(container), _level(level, default_level(container.source)))
+    return runner.run(runner.examine(container), _level(level, default_level(container.source)))
 
 
 def finish_interrupted_fix(path: PathLike) -> int:
@@ -119,12 +119,12 @@ def finish_interrupted_fix(path: PathLike) -> int:
 
 
 def write_mended(mending: Mending, path: PathLike, output: PathLike | None = None) -> bool:
-    """Write what :func:`ckptkit.rules.fixes.mend.mend` made of a checkpoint; whether there was anything to write.
+    """Write what :func:`ckptkit.checks.fixing.mend` made of a checkpoint; whether there was anything to write.
 
     With ``output`` into a new folder, which appears complete or not at all; else in place, where only the files that
     differ are replaced.
     """
-    from ckptkit.rules.fixes.apply import write_copy, write_in_place
+    from ckptkit.conversion.apply_fixes import write_copy, write_in_place
 
     source = source_of(path)
     if output is not None:
@@ -178,9 +178,9 @@ def convert(
 
 
 def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan:
+    from ckptkit.checks import runner
     from ckptkit.conversion.planner import make_plan
     from ckptkit.formats.base import WriteOptions
-    from ckptkit.rules import engine
 
     target = formats.by_name(to)
     if mode is not None and mode not in target.modes:
@@ -192,7 +192,7 @@ def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan
         wanted = formats.by_name(expect).name
         if found != wanted:
             raise UsageError(f"{container.label} is a {found} checkpoint, not {wanted}")
-    return make_plan(engine.examine(container), target, WriteOptions(mode))
+    return make_plan(runner.examine(container), target, WriteOptions(mode))
 
 
 def diff(

@@ -18,7 +18,9 @@ collect all faults before they raise, so that a user mends a checkpoint once and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from reprlib import Repr
 
@@ -130,3 +132,20 @@ class OutputError(CkptkitError):
 
 class UsageError(CkptkitError):
     """The request itself makes no sense, whatever the checkpoint."""
+
+
+def json_path(parts: Sequence[str | int]) -> str:
+    """A path as a person writes it.
+
+    >>> json_path(["layer_quant_config", "*.mlp.*", "weight", "block_size", 0])
+    'layer_quant_config["*.mlp.*"].weight.block_size[0]'
+    """
+    path = ""
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif re.fullmatch(r"[\w-]+", part):
+            path += f".{part}" if path else part
+        else:
+            path += f"[{json.dumps(part, ensure_ascii=False)}]"
+    return path

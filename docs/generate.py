@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckptkit.formats.document import render_formats_markdown
-from ckptkit.rules.document import render_rules_markdown
+from ckptkit.views.catalogue import render_rules_markdown
 
 HERE = Path(__file__).resolve().parent
 PAGES: dict[str, Callable[[], str]] = {"formats.md": render_formats_markdown, "rules.md": render_rules_markdown}

@@ -20,12 +20,14 @@ SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in pat
 #: From the bottom up. A package imports from lines below its own, and never from a sibling on the same line.
 LINES = (
     {"errors", "dtypes"},
-    {"schema", "settings"},
     {"storage"},
     {"model"},
-    {"engines", "formats", "kernels", "summary"},
-    {"card_facts"},
-    {"rules"},
+    {"operations"},
+    {"engines", "formats", "kernels"},
+    {"edits"},
+    {"card"},
+    {"checks"},
+    {"rules", "views"},
     {"conversion"},
     {"hub", "report"},
     {"api"},
@@ -40,9 +42,8 @@ ONLY = {
     "dtypes": set[str](),
     "storage": {"errors", "dtypes"},
     "kernels": {"errors", "dtypes", "storage", "model"},
-    "summary": {"errors", "dtypes", "storage", "model"},
     "__main__": {"cli"},
-    "__init__": {"api", "errors", "hub", "model", "rules"},
+    "__init__": {"api", "checks", "errors", "hub", "model"},
 }
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ckptkit.checks.settings import CHECKPOINT_FILE, PROJECT_FILE, Settings, combine, load_layers
 from ckptkit.errors import UsageError
-from ckptkit.settings import CHECKPOINT_FILE, PROJECT_FILE, Settings, combine, load_layers
 
 
 @pytest.fixture

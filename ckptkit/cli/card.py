@@ -28,10 +28,10 @@ def command(
     if print_only and check:
         raise UsageError("--print prints the card and --check judges it: give one of them")
     from ckptkit import api
-    from ckptkit.hub.card import contradictions, make, write
-    from ckptkit.hub.place import local_folder
+    from ckptkit.card.section import contradictions, make, write
     from ckptkit.report.layout import say
     from ckptkit.report.text import console
+    from ckptkit.storage.place import local_folder
 
     folder = local_folder(path)
     checkpoint = api.open(folder)

@@ -28,10 +28,10 @@ def command(left: str, right: str, level: str | None, as_json: bool) -> None:
     Exit code 0: the same model. 1: differences. 2: could not run.
     """
     from ckptkit import api
+    from ckptkit.checks.registry import Level
     from ckptkit.conversion.diff import compare
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
-    from ckptkit.rules.registry import Level
 
     a, b = api.open(left), api.open(right)
     wanted = api.diff_level(a, b) if level is None else Level.parse(level)

@@ -15,9 +15,9 @@ from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 def command(path: str, tensors: bool, scales: bool | None, as_json: bool) -> None:
     """Say what the checkpoint in PATH is: format, scheme, sizes, modules and scale ranges."""
     from ckptkit import api
+    from ckptkit.checks.registry import Level
+    from ckptkit.model.summary import summarise
     from ckptkit.report import text
-    from ckptkit.rules.registry import Level
-    from ckptkit.summary import summarise
 
     checkpoint = api.open(path)
     if scales is None:

@@ -14,9 +14,9 @@ from ckptkit.errors import UsageError
 @json_option
 def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:
     """Explain a RULE, given by code or name: what it checks, why it hurts, whom, and how to mend it."""
+    from ckptkit.checks import registry
     from ckptkit.report import rule_text
     from ckptkit.report.data import rule_to_json
-    from ckptkit.rules import registry
 
     if show_all == bool(rules):
         raise UsageError("give the codes of rules, or --all", help="ckptkit rule CK301")

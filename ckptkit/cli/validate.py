@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptkit.checks.settings import OUTPUT_FORMATS, PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 from ckptkit.cli.options import CHECKPOINT
 from ckptkit.errors import CkptkitError, UsageError, plural, printable
-from ckptkit.settings import OUTPUT_FORMATS, PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ckptkit.rules.engine import Report, Selection
-    from ckptkit.rules.finding import Finding
-    from ckptkit.rules.fixes.mend import Mending
-    from ckptkit.rules.fixes.registry import Safety
-    from ckptkit.rules.matrix import Matrix
-    from ckptkit.rules.registry import Level
-    from ckptkit.rules.skip_lists import SkipTable
+    from ckptkit.checks.finding import Finding
+    from ckptkit.checks.fixers import Safety
+    from ckptkit.checks.fixing import Mending
+    from ckptkit.checks.registry import Level
+    from ckptkit.checks.runner import Report, Selection
+    from ckptkit.views.matrix import Matrix
+    from ckptkit.views.skip_table import SkipTable
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def settings_for(path: str | None, command_line: Layer, isolated: bool) -> Scope
 
 def check_words(layer: Layer) -> None:
     """Refuse a rule or an engine that does not exist, with the file that names it."""
+    from ckptkit.checks.registry import select
     from ckptkit.engines.effects import ENGINES
-    from ckptkit.rules.registry import select
 
     where = f"{layer.origin}: " if layer.origin else ""
     for key in ("select", "extend_select", "ignore"):
@@ -181,10 +181,10 @@ def check_words(layer: Layer) -> None:
 def judge(path: str, scope: Scope, request: Request) -> Verdict:
     """Look at one checkpoint, and mend it if that is asked for."""
     from ckptkit import api
-    from ckptkit.rules import engine
-    from ckptkit.rules.fixes.offers import offers
-    from ckptkit.rules.matrix import build_matrix
-    from ckptkit.rules.skip_lists import skip_views
+    from ckptkit.checks import runner
+    from ckptkit.checks.offers import offers
+    from ckptkit.views.matrix import build_matrix
+    from ckptkit.views.skip_table import skip_views
 
     settings = scope.settings
     wanted, due = selection(settings), selection(scope.trusted)
@@ -196,7 +196,7 @@ def judge(path: str, scope: Scope, request: Request) -> Verdict:
     level = level_for(scope, api.default_level(container.source))
     mending, destination, written = None, path, False
     if request.fix or request.diff:
-        from ckptkit.rules.fixes.mend import mend
+        from ckptkit.checks.fixing import mend
 
         # Notes are mended only for who asks for their rules: a clean checkpoint is not rewritten.
         notes = settings.select != Settings().select or bool(settings.extend_select)
@@ -208,11 +208,11 @@ def judge(path: str, scope: Scope, request: Request) -> Verdict:
             written = api.write_mended(mending, path, request.output)
         if mending.changes:
             container = api.open_files(destination) if written else mending.workspace.reopened()
-    context = engine.examine(container)
-    report = engine.run(context, level, dict.fromkeys((*wanted.rules, *due.rules)))
+    context = runner.examine(container)
+    report = runner.run(context, level, dict.fromkeys((*wanted.rules, *due.rules)))
     tables = request.matrix or bool(settings.tensor_parallel)
     matrix = build_matrix(context, report, settings.tensor_parallel) if tables else None
-    report = engine.narrow(report, wanted, due)
+    report = runner.narrow(report, wanted, due)
     if request.expect is not None:
         from ckptkit.hub.expect import with_differences
 
@@ -224,8 +224,8 @@ def judge(path: str, scope: Scope, request: Request) -> Verdict:
 
 def selection(settings: Settings) -> Selection:
     """The rules and engines that settings ask for."""
-    from ckptkit.rules.engine import Selection
-    from ckptkit.rules.registry import select
+    from ckptkit.checks.registry import select
+    from ckptkit.checks.runner import Selection
 
     rules = select((*settings.select, *settings.extend_select), settings.ignore)
     return Selection(rules, frozenset(settings.engines) or None)
@@ -233,7 +233,7 @@ def selection(settings: Settings) -> Selection:
 
 def level_for(scope: Scope, default: Level) -> Level:
     """How much is read. The checkpoint's own file can ask for more than that, and not for less."""
-    from ckptkit.rules.registry import Level
+    from ckptkit.checks.registry import Level
 
     due, wanted = (Level.parse(s.level) if s.level else default for s in (scope.trusted, scope.settings))
     return max(due, wanted)
@@ -247,7 +247,7 @@ def show_finished(path: str, moved: int) -> None:
 
 def show(verdicts: Sequence[Verdict], failures: Mapping[str, CkptkitError], request: Request, output: str) -> None:
     """Print everything in the format of the settings, which is the same for all checkpoints."""
-    from ckptkit.rules.registry import all_rules
+    from ckptkit.checks.registry import all_rules
 
     rules = {rule.code: rule for rule in all_rules()}
     if output == "json":

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff_files import config_differences, text_notes
 from ckptkit.dtypes import BITS
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
 from ckptkit.model.values import decode
-from ckptkit.rules.registry import Level
 from ckptkit.storage.payload import TensorRef
 
 _CHUNK = 1 << 22

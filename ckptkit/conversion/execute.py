@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckptkit.checks import runner
+from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.errors import CkptkitError, ConversionRefused, Fault
-from ckptkit.rules import engine
-from ckptkit.rules.registry import Level, OnConversion, errors_that
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.payload import VirtualContainer
 from ckptkit.storage.source import LocalSource, Source
@@ -77,7 +77,7 @@ def _require_sound(folder: Path, planned: VirtualContainer) -> None:
         faults = list(_deviations(container, planned))
         if not faults:
             rules = errors_that(OnConversion.BLOCKS, OnConversion.MENDED)
-            report = engine.run(engine.examine(container), Level.SCALES, rules)
+            report = runner.run(runner.examine(container), Level.SCALES, rules)
             faults = [finding.to_fault() for finding in report.errors]
     except CkptkitError as error:
         raise ConversionRefused("the written checkpoint cannot be read back", faults=error.faults) from error

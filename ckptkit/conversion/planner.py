@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from ckptkit.card_facts import CARD_FILE, is_outdated
+from ckptkit.card.facts import CARD_FILE, is_outdated
+from ckptkit.checks import runner
+from ckptkit.checks.context import Context
+from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.losses import find_losses
 from ckptkit.conversion.plan import Plan, price, summarise
 from ckptkit.dtypes import BITS
@@ -14,9 +17,6 @@ from ckptkit.formats import config as location
 from ckptkit.formats.base import Draft, Format, Operation, TensorEdit, WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.values import e8m0_to_f32
-from ckptkit.rules import engine
-from ckptkit.rules.context import Context
-from ckptkit.rules.registry import Level, OnConversion, errors_that
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container
 from ckptkit.storage.header import Header, parse_header
 from ckptkit.storage.index import INDEX_FILE, Index, build_index
@@ -67,7 +67,7 @@ def _require_sound(context: Context) -> Checkpoint:
     """The checkpoint, if no rule finds an error that a conversion would carry along."""
     container = context.container
     container.raise_if_damaged()
-    report = engine.run(context, Level.SCALES, errors_that(OnConversion.BLOCKS))
+    report = runner.run(context, Level.SCALES, errors_that(OnConversion.BLOCKS))
     if report.errors or context.checkpoint is None:
         faults = [finding.to_fault() for finding in report.errors]
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
@@ -147,13 +147,13 @@ def _index(index: Index | None, shards: Iterable[OutputShard]) -> bytes:
 def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualContainer) -> Context:
     """Read the planned files back, with the reader that a stranger would use, and compare the meaning."""
     planned = planned_container(checkpoint.container, output)
-    context = engine.examine(planned)
+    context = runner.examine(planned)
     result = context.checkpoint
     faults = [*planned.faults]
     if result is None:
         faults += context.reading_faults
     else:
-        report = engine.run(context, Level.HEADERS, errors_that(OnConversion.BLOCKS, OnConversion.MENDED))
+        report = runner.run(context, Level.HEADERS, errors_that(OnConversion.BLOCKS, OnConversion.MENDED))
         faults += [finding.to_fault() for finding in report.errors]
         wanted = {name: module.scheme for name, module in checkpoint.modules.items()}
         found = {name: module.scheme for name, module in result.modules.items()}
@@ -180,7 +180,7 @@ def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualCon
 
 def _carried(result: Context) -> Iterator[str]:
     """Errors that no format cures: the numbers are sound, but some engine refuses them before and after."""
-    errors = engine.run(result, Level.HEADERS, errors_that(OnConversion.CARRIED)).errors
+    errors = runner.run(result, Level.HEADERS, errors_that(OnConversion.CARRIED)).errors
     if errors:
         rules = ", ".join(dict.fromkeys(f"{error.code} {error.name}" for error in errors))
         count = "1 error stays" if len(errors) == 1 else f"{len(errors)} errors stay"

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.runner import Report
 from ckptkit.errors import Fault, UsageError
-from ckptkit.rules.engine import Report
-from ckptkit.rules.finding import Finding, Severity
 from ckptkit.storage.container import Container, in_parallel, open_container
 from ckptkit.storage.remote import HubSource
 from ckptkit.storage.source import LocalSource

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from ckptkit.checks import runner
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level
 from ckptkit.errors import ContainerError, Fault, UploadRefused
 from ckptkit.formats import config as location
 from ckptkit.formats import registry as formats
-from ckptkit.rules import engine
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, is_fatal, open_container
 from ckptkit.storage.index import INDEX_FILE, parse_index
 from ckptkit.storage.source import BOOKKEEPING, FileEntry
@@ -123,7 +123,7 @@ def _judge(contents: Mapping[str, Content], label: str, outgoing: set[str]) -> l
     complete = CONFIG_FILE in contents and all(shard in contents for shard in _indexed(contents))
     if not complete or not concerns_fp8(container):
         return [fault for fault in container.faults if is_fatal(fault) and fault.file in outgoing and _is_shard(fault)]
-    report = engine.run(engine.examine(container), Level.SCALES)
+    report = runner.run(runner.examine(container), Level.SCALES)
     return [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ckptkit import __version__
+from ckptkit.checks import runner
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level
+from ckptkit.checks.runner import Report
 from ckptkit.errors import UploadRefused, UsageError
 from ckptkit.hub.hub_errors import translated
-from ckptkit.hub.place import local_folder
-from ckptkit.rules import engine
-from ckptkit.rules.engine import Report
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level
 from ckptkit.storage.container import open_container
+from ckptkit.storage.place import local_folder
 from ckptkit.storage.source import BOOKKEEPING, LocalSource
 
 #: Findings of a forced or imperfect checkpoint that are listed in the description; the rest is counted.
@@ -87,7 +87,7 @@ def upload(
     _check_request(repo, create_pr, revision, force)
     folder = local_folder(path)
     source = LocalSource(folder)
-    report = engine.run(engine.examine(open_container(source)), Level.SCALES)
+    report = runner.run(runner.examine(open_container(source)), Level.SCALES)
     errors = [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
     if errors and force is None:
         count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"

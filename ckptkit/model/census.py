@@ -29,6 +29,8 @@ class Role(str, Enum):
     PROB_SCALE = "prob_scale"
 
 
+#: Endings of tensors that are no matrices of a linear layer.
+_KEEP_HIGH = ("norm.weight", "layernorm.weight", ".bias", "e_score_correction_bias", "embed_tokens.weight")
 #: Names that only quantizers write. One of these without a role in the format is foreign.
 _QUANTIZER_NAME = re.compile(
     r"_quantizer\.|(^|[._])(zero_point|amax|g_idx|weight_shape|weight_packed|qweight|qzeros|qscale|scales"
@@ -98,3 +100,8 @@ def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> 
         else:
             plain.append(tensor)
     return census
+
+
+def is_small(tensor: TensorRef) -> bool:
+    """Whether an FP8 tensor is no matrix of a linear layer."""
+    return is_fp8(tensor.dtype) and (len(tensor.shape) < 2 or tensor.name.endswith(_KEEP_HIGH))

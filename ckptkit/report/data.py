@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ckptkit.checks.registry import Rule
+from ckptkit.checks.runner import Report
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Quantization
-from ckptkit.rules.engine import Report
-from ckptkit.rules.registry import Rule
 from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:

@@ -12,20 +12,20 @@ from shlex import quote
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from ckptkit.checks.finding import Severity
 from ckptkit.engines.effects import ENGINES, Outcome
 from ckptkit.errors import plural, printable
 from ckptkit.model import names
 from ckptkit.report.layout import Part, say
 from ckptkit.report.text import console, traffic_words
-from ckptkit.rules.finding import Severity
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ckptkit.checks.finding import Finding
+    from ckptkit.checks.fixers import Safety
+    from ckptkit.checks.runner import Report
     from ckptkit.engines.effects import Effect
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.finding import Finding
-    from ckptkit.rules.fixes.registry import Safety
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _OUTCOME_WORDS = {

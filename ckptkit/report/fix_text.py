@@ -16,8 +16,8 @@ from ckptkit.storage.container import CONFIG_FILE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.rules.fixes.edits import Edit
-    from ckptkit.rules.fixes.mend import Mending
+    from ckptkit.checks.fixing import Mending
+    from ckptkit.edits.changes import Edit
 
 #: Kinds of edits of one fix beyond this many are counted, not shown.
 _SHOWN_PER_FIX = 4

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 from ckptkit.report.findings_text import details, first_line
 
 if TYPE_CHECKING:
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.finding import Finding
-    from ckptkit.rules.registry import Rule
+    from ckptkit.checks.finding import Finding
+    from ckptkit.checks.registry import Rule
+    from ckptkit.checks.runner import Report
 
 #: Characters that XML 1.0 cannot hold, not even as references.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

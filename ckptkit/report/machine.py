@@ -16,9 +16,9 @@ from ckptkit.report.junit import to_junit
 from ckptkit.report.sarif import location_of, to_sarif
 
 if TYPE_CHECKING:
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.finding import Finding
-    from ckptkit.rules.registry import Rule
+    from ckptkit.checks.finding import Finding
+    from ckptkit.checks.registry import Rule
+    from ckptkit.checks.runner import Report
 
 #: From reports, rules by code, and the paths that could not be looked at with what was in the way.
 Renderer = Callable[["Sequence[Report]", "Mapping[str, Rule]", "Mapping[str, str]"], str]

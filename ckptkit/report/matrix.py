@@ -9,11 +9,11 @@ from ckptkit.engines.effects import ENGINES
 from ckptkit.errors import plural
 from ckptkit.report.layout import Cell, say, table
 from ckptkit.report.text import console
-from ckptkit.rules.skip_lists import grouped
+from ckptkit.views.skip_table import grouped
 
 if TYPE_CHECKING:
-    from ckptkit.rules.matrix import Matrix, MatrixRow
-    from ckptkit.rules.skip_lists import SkipTable
+    from ckptkit.views.matrix import Matrix, MatrixRow
+    from ckptkit.views.skip_table import SkipTable
 
 _VERDICT_COLOURS: Mapping[str, str] = {
     "loads": "green",

@@ -13,7 +13,7 @@ from ckptkit.report.text import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.rules.registry import Rule
+    from ckptkit.checks.registry import Rule
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _FIXES = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes", None: "hand"}

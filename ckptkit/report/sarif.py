@@ -13,9 +13,9 @@ from ckptkit import __version__
 from ckptkit.report.findings_text import details, first_line
 
 if TYPE_CHECKING:
-    from ckptkit.rules.engine import Report
-    from ckptkit.rules.finding import Finding
-    from ckptkit.rules.registry import Rule
+    from ckptkit.checks.finding import Finding
+    from ckptkit.checks.registry import Rule
+    from ckptkit.checks.runner import Report
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ckptkit.conversion.diff import Comparison, Difference
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
+    from ckptkit.model.summary import Summary
     from ckptkit.storage.payload import TensorRef
     from ckptkit.storage.traffic import Traffic
-    from ckptkit.summary import Summary
 
 
 #: Columns where there is no terminal to ask.

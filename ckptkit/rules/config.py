@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.methods import KNOWN_METHODS
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import glob_or_exact
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import OnConversion, rule
 
 
 @rule("CK600", "config-not-understood", Severity.ERROR)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ckptkit.checks.context import HF_QUANT_FILE, Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import rule
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.engines.methods import KNOWN_METHODS, OTHER_ALGORITHMS, VLLM_ALGORITHMS
 from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.errors import Fault, excerpt
 from ckptkit.model.granularity import PerBlock, PerChannel, PerTensor
-from ckptkit.rules.context import HF_QUANT_FILE, Context
-from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.naming import PACKED_ENDINGS
-from ckptkit.rules.registry import rule
 
 #: kind of weight granularity -> what ModelOpt calls such FP8 weights.
 _ALGORITHMS = {

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import OnConversion, rule
-from ckptkit.schema import UNKNOWN_KEY, config_faults
 
 #: Schema -> the engines that read the config through the library it describes.
 _READERS: Mapping[str, tuple[str, ...]] = {

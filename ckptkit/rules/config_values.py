@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import rule
 from ckptkit.engines import targets
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.engines.skip_lists import SKIP_KEYS
@@ -13,9 +16,6 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.model.select import Regex
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import rule
 
 #: Keys of QuantizationArgs that came after its first release, with the first version that knows them.
 _LATER_ARGS = {"scale_dtype": "0.13", "zp_dtype": "0.13"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level, rule
 from ckptkit.dtypes import FP8_WEIGHT, SCALE_DTYPES
 from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import Fault
-from ckptkit.model.census import is_fp8
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level, rule
+from ckptkit.model.census import is_small
 from ckptkit.rules.shapes import PACKED_DTYPES
 from ckptkit.storage.payload import TensorRef
 
@@ -19,8 +19,6 @@ from ckptkit.storage.payload import TensorRef
 _SMALLEST_NORMAL_F16 = 2.0**-14
 #: One-byte or half-byte types that are no 8-bit float, whatever their size suggests.
 ONE_BYTE = frozenset({"I8", "U8", "BOOL", "F4", "F6_E2M3", "F6_E3M2"})
-#: Endings of tensors that are no matrices of a linear layer.
-_KEEP_HIGH = ("norm.weight", "layernorm.weight", ".bias", "e_score_correction_bias", "embed_tokens.weight")
 
 
 @rule("CK401", "scale-f16-subnormal", Severity.WARNING, level=Level.SCALES)
@@ -208,11 +206,6 @@ def small_tensor_in_fp8(context: Context) -> Iterator[Fault]:
         if is_small(tensor):
             message = "engines expect this tensor in high precision"
             yield Fault("small-fp8", message, tensor.shard, tensor.name, "BF16, F16 or F32", tensor.dtype)
-
-
-def is_small(tensor: TensorRef) -> bool:
-    """Whether an FP8 tensor is no matrix of a linear layer."""
-    return is_fp8(tensor.dtype) and (len(tensor.shape) < 2 or tensor.name.endswith(_KEEP_HIGH))
 
 
 @rule("CK410", "scale-dtype", Severity.ERROR)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level, rule
 
 #: An ordinary quantizer saturates the largest weight of each scale, and far fewer than one in a hundred.
 _SATURATED = 0.02

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context, FusedGroup
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level, OnConversion, rule
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.granularity import PerTensor
-from ckptkit.rules.context import Context, FusedGroup
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level, OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales
 from ckptkit.model.granularity import PerHead
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.rules.skip_rules import is_mtp
 from ckptkit.storage.payload import TensorRef
 

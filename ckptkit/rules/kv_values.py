@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import Level, rule
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.model.checkpoint import AttentionScales
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import Level, rule
 from ckptkit.storage.payload import TensorRef
 
 _STRATEGIES = ("tensor", "attn_head")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.card_facts import CARD_FILE, contradictions
+from ckptkit.card.facts import CARD_FILE, contradictions
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level, OnConversion, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level, OnConversion, rule
 
 
 @rule("CK630", "card-contradicts-tensors", Severity.WARNING, level=Level.SCALES, conversion=OnConversion.CARRIED)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")

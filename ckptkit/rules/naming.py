@@ -6,16 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.checks.skip_lists import declared_by, matchers_of
 from ckptkit.engines.architectures import EXPERT_PARTS, RELEASED_PREFIXES, SINGLE_EXPERTS_LEFT_OUT
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import OnConversion, rule
-from ckptkit.rules.skip_lists import declared_by, matchers_of
 
 #: Spellings of other formats and of older exporters -> what the number is.
 _LEGACY_ENDINGS = frozenset(

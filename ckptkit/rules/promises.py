@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
-from ckptkit.rules.registry import OnConversion, rule
 
 _TIE = "tie_word_embeddings"
 #: Parts of names of multi-token prediction layers.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.decoder_shapes import decoder_shapes
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
 #: Dtypes that hold packed exponents or codes where a scale is expected.

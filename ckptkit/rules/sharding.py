@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.parallel import block_obstacles, blocked_kinds, merged_obstacles
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import OnConversion, rule
 
 #: Sizes that CK802 tries; ``validate --matrix --tp`` judges any.
 SIZES = (2, 4, 8, 16)

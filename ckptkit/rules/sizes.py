@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.decoder_shapes import STACKS, decoder_shapes, is_judged
 from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.effects import Effect, Outcome
 from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, excerpt
 from ckptkit.model.census import is_fp8
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Observation, Severity
 from ckptkit.rules.promises import stored_layers
-from ckptkit.rules.registry import OnConversion, rule
 from ckptkit.storage.payload import TensorRef
 
 _TABLES = frozenset({"embed_tokens", "lm_head"})

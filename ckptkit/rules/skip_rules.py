@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.checks.skip_lists import builds_quantized, matchers_of, readings_of, undeclared_weights
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.engines.architectures import leaves_router_alone
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
@@ -12,14 +16,11 @@ from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.errors import Fault, excerpt
 from ckptkit.model import names
+from ckptkit.model.census import is_small
 from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
 from ckptkit.rules.config import nothing_is_quantized
-from ckptkit.rules.context import Context
-from ckptkit.rules.dtypes import ONE_BYTE, is_small
-from ckptkit.rules.finding import Observation, Severity
+from ckptkit.rules.dtypes import ONE_BYTE
 from ckptkit.rules.promises import MTP_NAMES
-from ckptkit.rules.registry import OnConversion, rule
-from ckptkit.rules.skip_lists import builds_quantized, matchers_of, readings_of, undeclared_weights
 
 #: Entries that begin or end differently than the modules they mean, in releases and in re-saved checkpoints.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault
 from ckptkit.model.values import ScaleValues
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level, rule
 from ckptkit.storage.payload import TensorRef
 
 #: The largest magnitude of an E4M3 code.

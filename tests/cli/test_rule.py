@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ckptkit import schema
-from ckptkit.rules.registry import all_rules
+from ckptkit.checks import schema
+from ckptkit.checks.registry import all_rules
 
 from .conftest import Run
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import api, schema
-from ckptkit.rules.fixes.mend import mend
-from ckptkit.rules.registry import Level
+from ckptkit import api
+from ckptkit.checks import schema
+from ckptkit.checks.fixing import mend
+from ckptkit.checks.registry import Level
 from ckptkit.storage import replace
 from tests.fixes.workbench import Bench
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.card_facts import section
+from ckptkit.card.facts import section
 
 MODEL = Path(__file__).resolve().parents[2] / "fixtures" / "real" / "llama" / "quark-ptpc"
 #: Stands for what ``ckptkit card`` writes.
@@ -36,7 +36,7 @@ def test_a_card_that_describes_the_source_is_noted(tmp_path: Path, card: str | N
 
 
 def test_the_command_that_is_named_mends_the_card(tmp_path: Path) -> None:
-    from ckptkit.hub.card import make, write
+    from ckptkit.card.section import make, write
 
     folder, out = Path(shutil.copytree(MODEL, tmp_path / "model")), tmp_path / "out"
     write(make(ckptkit.open(folder), folder, name="org/model"))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import ckptkit
+from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff import Comparison, compare
 from ckptkit.conversion.diff_files import config_differences
 from ckptkit.errors import FormatError
-from ckptkit.rules.registry import Level
 from tests import broken
 from tests.broken import CONFIG, REAL
 from tests.raw import RawTensor

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ckptkit
+from ckptkit.checks import runner
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.conversion.planner import make_plan
 from ckptkit.errors import ConversionRefused
@@ -21,7 +22,6 @@ from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import CompressedTensors
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.rules import engine
 from ckptkit.storage.container import open_container
 from ckptkit.storage.source import LocalSource
 from tests import broken
@@ -45,7 +45,7 @@ class Careless(CompressedTensors):
 
 
 def plan_with(target: Format, fixture: str) -> Plan:
-    context = engine.examine(open_container(LocalSource(REAL / fixture)))
+    context = runner.examine(open_container(LocalSource(REAL / fixture)))
     return make_plan(context, target, WriteOptions())
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ckptkit import api
-from ckptkit.rules import registry
-from ckptkit.rules.fixes.mend import mend
-from ckptkit.rules.fixes.registry import all_fixers
-from ckptkit.rules.registry import Level
+from ckptkit.checks import registry
+from ckptkit.checks.fixers import all_fixers
+from ckptkit.checks.fixing import mend
+from ckptkit.checks.registry import Level
 from tests.fixes.workbench import Bench, read_folder
 from tests.raw import RawTensor
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from ckptkit import api
+from ckptkit.checks import fixing as mending
+from ckptkit.checks import registry
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import Fixer
+from ckptkit.checks.fixing import mend
+from ckptkit.checks.registry import Level
+from ckptkit.conversion import apply_fixes as writing
+from ckptkit.edits.changes import AddItem, Drop, Edit, Rename, RenameKey, Reshape, SetKey
+from ckptkit.edits.editor import EditConflictError, change_config
+from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import OutputError
-from ckptkit.rules import registry
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes import apply as writing
-from ckptkit.rules.fixes import mend as mending
-from ckptkit.rules.fixes.editor import EditConflictError, change_config
-from ckptkit.rules.fixes.edits import AddItem, Drop, Edit, Rename, RenameKey, Reshape, SetKey
-from ckptkit.rules.fixes.mend import mend
-from ckptkit.rules.fixes.registry import Fixer
-from ckptkit.rules.fixes.workspace import Workspace
-from ckptkit.rules.registry import Level
 from tests.fixes.workbench import REAL, Bench
 
 CT = "llama/llmcompressor-dynamic"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ckptkit import api
-from ckptkit.rules import engine
-from ckptkit.rules.fixes.mend import mend
-from ckptkit.rules.fixes.offers import offers
-from ckptkit.rules.registry import Level
+from ckptkit.checks import runner
+from ckptkit.checks.fixing import mend
+from ckptkit.checks.offers import offers
+from ckptkit.checks.registry import Level
 
 from .test_each import CASES, Case
 from .workbench import Bench
@@ -20,8 +20,8 @@ QUARK = "llama/quark-ptpc"
 
 def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
     """By code: the findings, those that are offered to be mended safely, and those that need a judgement call."""
-    context = engine.examine(api.open_files(folder))
-    findings = engine.run(context, Level.SCALES).findings
+    context = runner.examine(api.open_files(folder))
+    findings = runner.run(context, Level.SCALES).findings
     found = offers(context, findings)
     counts: tuple[dict[str, int], ...] = ({}, {}, {})
     for finding in findings:

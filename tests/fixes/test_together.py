@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ckptkit import api
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.fixes.mend import mend
-from ckptkit.rules.registry import Level
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.fixing import mend
+from ckptkit.checks.registry import Level
 from tests.fixes.test_each import CASES, Case, read_tensors, weights
 from tests.fixes.workbench import Bench, read_folder
 

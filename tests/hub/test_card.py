@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.card_facts import END, START, facts, own_section
+from ckptkit.card import section as module
+from ckptkit.card.facts import END, START, facts, own_section
+from ckptkit.card.section import contradictions, make, write
 from ckptkit.errors import CkptkitError, OutputError
-from ckptkit.hub import card as module
-from ckptkit.hub.card import contradictions, make, write
 from tests.hub.conftest import REAL, Run
 
 LLAMA = REAL / "llama"

@@ -9,8 +9,8 @@ import fsspec
 import pytest
 
 import ckptkit
+from ckptkit.checks.registry import Level
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.rules.registry import Level
 from ckptkit.storage import fsspec_source
 from tests.hub.conftest import REAL
 

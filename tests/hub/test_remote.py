@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.checks.registry import Level
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.rules.registry import Level
 from ckptkit.storage.remote import HubLocation, HubSource, hub_location
 from tests.hub.conftest import REAL, Run
 from tests.hub.replica import llama_8b

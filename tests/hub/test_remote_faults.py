@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.checks.registry import Level
 from ckptkit.errors import CkptkitError, RemoteError
-from ckptkit.rules.registry import Level
 from ckptkit.storage import hub_http
 from tests.hub.conftest import REAL
 from tests.hub.replica import llama_8b

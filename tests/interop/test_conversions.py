@@ -15,8 +15,8 @@ from safetensors import safe_open
 
 import ckptkit
 from ckptkit import api
-from ckptkit.rules.fixes.mend import mend
-from ckptkit.rules.registry import Level
+from ckptkit.checks.fixing import mend
+from ckptkit.checks.registry import Level
 
 from .compare import differences
 from .oracles import Oracles

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from ckptkit import schema
+from ckptkit.checks import schema
 
 from ..schemas import strategies
 from .runner import Drivers

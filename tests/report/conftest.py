@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import Level, Rule
+from ckptkit.checks.runner import Report
 from ckptkit.engines.effects import Effect, Outcome
-from ckptkit.rules.engine import Report
-from ckptkit.rules.finding import Finding, Severity
-from ckptkit.rules.registry import Level, Rule
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 #: Set this to write what the renderers print now; then read the difference before committing it.
@@ -36,7 +36,7 @@ def check_nothing(context: object) -> tuple[()]:
 
 def make_rule(code: str, name: str, severity: Severity, fix: str | None = None) -> Rule:
     effects = (Effect("vllm", "0.32.0", Outcome.ERROR, "asserts"), Effect("quark", "0.13", Outcome.OK))
-    from ckptkit.rules.registry import OnConversion
+    from ckptkit.checks.registry import OnConversion
 
     return Rule(
         code=code,

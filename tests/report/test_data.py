@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import api, schema
+from ckptkit import api
+from ckptkit.checks import schema
 from ckptkit.errors import FormatError
 from ckptkit.report.data import manifest, report_to_json
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ckptkit import api
+from ckptkit.checks.fixing import Mending, mend
+from ckptkit.checks.registry import Level
 from ckptkit.report.fix_text import config_diff
-from ckptkit.rules.fixes.mend import Mending, mend
-from ckptkit.rules.registry import Level
 from tests.fixes.workbench import Bench
 
 

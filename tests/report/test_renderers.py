@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ckptkit import schema
+from ckptkit.checks import schema
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.fixers import Safety
+from ckptkit.checks.registry import Level, Rule
+from ckptkit.checks.runner import Report
+from ckptkit.checks.settings import OUTPUT_FORMATS
 from ckptkit.report import findings_text, machine, rule_text
 from ckptkit.report.data import rule_to_json
-from ckptkit.rules.engine import Report
-from ckptkit.rules.finding import Finding, Severity
-from ckptkit.rules.fixes.registry import Safety
-from ckptkit.rules.registry import Level, Rule
-from ckptkit.settings import OUTPUT_FORMATS
 from ckptkit.storage.traffic import Traffic
 from tests.report.conftest import Snapshot, make_rule, terminal
 

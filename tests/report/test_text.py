@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.conversion.diff import Comparison, Difference
+from ckptkit.model.summary import ModuleKind, Summary
 from ckptkit.report import text
-from ckptkit.summary import ModuleKind, Summary
 
 Capture = pytest.CaptureFixture[str]
 STATIC, DYNAMIC, NOT = "W8A8 FP8, static", "W8A8 FP8, dynamic", "BF16, not quantized"

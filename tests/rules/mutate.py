@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ckptkit.rules import engine
-from ckptkit.rules.engine import Report
-from ckptkit.rules.registry import Level
+from ckptkit.checks import runner
+from ckptkit.checks.registry import Level
+from ckptkit.checks.runner import Report
 from ckptkit.storage.container import open_container
 from tests.broken import REAL, bf16, read_shard
 from tests.raw import INDEX, MemorySource, RawTensor, index_bytes, shard_bytes, write_files
@@ -107,7 +107,7 @@ class Draft:
 
     def report(self, level: Level = Level.SCALES) -> Report:
         """What the rules say, without a disk."""
-        return engine.run(engine.examine(open_container(MemorySource(self.to_files()))), level)
+        return runner.run(runner.examine(open_container(MemorySource(self.to_files()))), level)
 
     def codes(self, level: Level = Level.SCALES) -> frozenset[str]:
         return frozenset(finding.code for finding in self.report(level).findings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.rules.registry import all_rules
+from ckptkit.checks.registry import all_rules
 from tests.rules.cases import CASES
 from tests.rules.mutate import Case
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.checks import registry
+from ckptkit.checks.planned import PLANNED
+from ckptkit.checks.registry import FAMILIES, Rule, all_rules, by_code, select
+from ckptkit.checks.reproduced import REPRODUCED
+from ckptkit.checks.sources import REPORTS, UNREPORTED
 from ckptkit.engines.effects import ENGINES
 from ckptkit.engines.outcomes import judged_codes
 from ckptkit.errors import UsageError
-from ckptkit.rules import registry
-from ckptkit.rules.document import render_rules_markdown
-from ckptkit.rules.planned import PLANNED
-from ckptkit.rules.registry import FAMILIES, Rule, all_rules, by_code, select
-from ckptkit.rules.reproduced import REPRODUCED
-from ckptkit.rules.sources import REPORTS, UNREPORTED
+from ckptkit.views.catalogue import render_rules_markdown
 from tests.interop import test_rules as interop
 
 RULES = all_rules()
@@ -132,4 +132,4 @@ def test_selection_by_prefix() -> None:
 
 def test_the_document_is_current() -> None:
     stored = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
-    assert stored.read_text("utf-8") == render_rules_markdown(), "run: python -m ckptkit.rules.document > docs/rules.md"
+    assert stored.read_text("utf-8") == render_rules_markdown(), "run: make docs"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ckptkit.checks import runner
+from ckptkit.checks.context import Context
+from ckptkit.checks.registry import Level, all_rules
 from ckptkit.engines.skip_lists import READINGS, Reading, Style, readings_for
 from ckptkit.engines.targets import library_group, vllm_group
-from ckptkit.rules import engine
-from ckptkit.rules.matrix import build_matrix
-from ckptkit.rules.registry import Level, all_rules
-from ckptkit.rules.skip_lists import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
 from ckptkit.storage.container import open_container
+from ckptkit.views.matrix import build_matrix
+from ckptkit.views.skip_table import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
 from tests.raw import MemorySource
 from tests.rules.cases.config import high_precision
 from tests.rules.mutate import BLOCK, CT, CT_KV, MOE, QUARK, Draft, load, nothing, set_block
@@ -74,8 +75,8 @@ def test_two_orders_of_targets() -> None:
     assert library_group(groups)("lm_head") == "a"
 
 
-def context_of(draft: Draft) -> engine.Context:
-    return engine.examine(open_container(MemorySource(draft.to_files())))
+def context_of(draft: Draft) -> Context:
+    return runner.examine(open_container(MemorySource(draft.to_files())))
 
 
 def test_skip_view_of_a_sound_checkpoint() -> None:
@@ -125,7 +126,7 @@ def test_an_incomplete_skip_list_harms_those_who_build_the_module_quantized() ->
     high_precision(r"model\.layers\.0\.mlp\.down_proj")(draft)
     set_block(exclude=[])(draft)
     context = context_of(draft)
-    findings = [f for f in engine.run(context, Level.SCALES).findings if f.code == "CK605"]
+    findings = [f for f in runner.run(context, Level.SCALES).findings if f.code == "CK605"]
     harmed = {f.tensor: {effect.engine for effect in f.engines} for f in findings}
     assert harmed == {
         "lm_head.weight": {"transformers"},
@@ -139,7 +140,7 @@ def test_an_incomplete_skip_list_harms_those_who_build_the_module_quantized() ->
 
 def matrix_of(draft: Draft, *sizes: int) -> dict[str, str]:
     context = context_of(draft)
-    matrix = build_matrix(context, engine.run(context, Level.SCALES), sizes)
+    matrix = build_matrix(context, runner.run(context, Level.SCALES), sizes)
     assert matrix.to_json()["engines"]
     return {row.engine: row.verdict for row in matrix.rows}
 
@@ -164,7 +165,7 @@ def test_matrix_verdicts() -> None:
 
 def test_parallel_sizes() -> None:
     context = context_of(load(BLOCK))
-    matrix = build_matrix(context, engine.run(context, Level.HEADERS), (1, 2, 8))
+    matrix = build_matrix(context, runner.run(context, Level.HEADERS), (1, 2, 8))
     vllm = next(row for row in matrix.rows if row.engine == "vllm")
     assert [size.works for size in vllm.parallel] == [True, False, False]
     assert any("blocks of 128" in obstacle for obstacle in vllm.parallel[1].obstacles)
@@ -176,10 +177,10 @@ def test_findings_can_be_asked_for_one_engine() -> None:
     draft = load(CT_KV)
     draft.drop(r".*\.v_scale")
     context = context_of(draft)
-    everyone = engine.run(context, Level.SCALES)
+    everyone = runner.run(context, Level.SCALES)
     assert "CK904" in {finding.code for finding in everyone.findings}
-    wanted = engine.Selection(all_rules(), frozenset({"trtllm"}))
-    only = engine.narrow(everyone, wanted, wanted)
+    wanted = runner.Selection(all_rules(), frozenset({"trtllm"}))
+    only = runner.narrow(everyone, wanted, wanted)
     assert "CK904" not in {finding.code for finding in only.findings}
     assert all(finding.hits(frozenset({"trtllm"})) for finding in only.findings)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ckptkit import api
-from ckptkit.rules import engine
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.registry import Level
+from ckptkit.checks import runner
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level
 from tests.broken import REAL
 
 #: fixture -> (errors and warnings, notes), at every level. fixtures/README.md says where the defects come from.
@@ -71,7 +71,7 @@ def test_every_fixture_is_listed() -> None:
 
 @pytest.mark.parametrize("fixture", FIXTURES)
 def test_exactly_these_findings(fixture: str) -> None:
-    report = engine.run(engine.examine(api.open_files(Path(REAL / fixture))), Level.FULL)
+    report = runner.run(runner.examine(api.open_files(Path(REAL / fixture))), Level.FULL)
     serious, notes = EXPECTED[fixture]
     assert {f.code for f in report.findings if f.severity is not Severity.INFO} == set(serious.split())
     assert {f.code for f in report.findings if f.severity is Severity.INFO} == set(notes.split())

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptkit import api
+from ckptkit.checks import full_scan
+from ckptkit.checks.full_scan import WeightScan, scan_weights
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
 from ckptkit.model.scheme import Quantization, Scheme
-from ckptkit.rules import full_scan
-from ckptkit.rules.full_scan import WeightScan, scan_weights
 from ckptkit.storage.container import open_container
 from tests.raw import MemorySource, RawTensor, shard_bytes, write_files
 from tests.rules.mutate import BLOCK, CT, SHARD, load

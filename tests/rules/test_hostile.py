@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ckptkit.checks import runner
+from ckptkit.checks.registry import Level
 from ckptkit.engines.skip_lists import SKIP_KEYS
-from ckptkit.rules import engine
-from ckptkit.rules.matrix import build_matrix
-from ckptkit.rules.registry import Level
-from ckptkit.rules.skip_lists import skip_views
 from ckptkit.storage.container import open_container
+from ckptkit.views.matrix import build_matrix
+from ckptkit.views.skip_table import skip_views
 from tests.raw import MemorySource
 from tests.rules.mutate import BLOCK, CT_KV, MOE, QUARK_CUSTOM, QUARK_KV, load
 
@@ -61,8 +61,8 @@ def test_no_rule_raises(fixture: str, block: dict[str, Any], config: dict[str, A
     draft.config.update(config)
     if side is not None:
         draft.files["hf_quant_config.json"] = json.dumps({"quantization": side}).encode()
-    context = engine.examine(open_container(MemorySource(draft.to_files())))
-    report = engine.run(context, Level.FULL)
+    context = runner.examine(open_container(MemorySource(draft.to_files())))
+    report = runner.run(context, Level.FULL)
     assert build_matrix(context, report, (1, 2)).rows
     skip_views(context).to_json()
     for finding in report.findings:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ckptkit.rules.registry import Level
+from ckptkit.checks.registry import Level
 from tests.raw import RawTensor
 from tests.rules.mutate import Draft, base_codes, load
 from tests.rules.test_fixtures import EXPECTED

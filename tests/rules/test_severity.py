@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ckptkit.rules.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity
 from tests.rules.mutate import CT, CT_KV, MOE, Draft, load
 
 FULL_ATTENTION = ("q", "k", "v", "o")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ckptkit.rules.finding import Finding
+from ckptkit.checks.finding import Finding
 from tests.rules.mutate import CT, load, set_config
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
+from ckptkit.edits.changes import Edit, Path, RemoveKey, RenameKey, SetKey
 from ckptkit.errors import CkptkitError
 from ckptkit.formats.base import WriteOptions
 from ckptkit.formats.compressed_tensors.config import FP8_FORMATS
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
 from ckptkit.rules.fixes.config import block_path
-from ckptkit.rules.fixes.edits import Edit, Path, RemoveKey, RenameKey, SetKey
-from ckptkit.rules.fixes.registry import fix
 
 #: Arguments that every reader knows.
 _OLDEST_ARGS = frozenset(

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
 from ckptkit.dtypes import DTYPES
+from ckptkit.edits.changes import AddItem, Edit, Path, RemoveItem, RemoveKey, RenameKey, SetKey
 from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.formats import config as location
 from ckptkit.model import names
 from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes.edits import AddItem, Edit, Path, RemoveItem, RemoveKey, RenameKey, SetKey
-from ckptkit.rules.fixes.registry import fix
 
 _HIGH_PRECISION = ("BF16", "F16", "F32")
 _DTYPE_KEYS = ("dtype", "torch_dtype")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
+from ckptkit.edits.changes import Drop, Edit, Move, RebuildIndex, SetKey, SetMetadata
 from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.model import names
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes.edits import Drop, Edit, Move, RebuildIndex, SetKey, SetMetadata
-from ckptkit.rules.fixes.registry import fix
 
 _TIE = "tie_word_embeddings"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
+from ckptkit.edits.changes import Duplicate, Edit, Rename, Reshape, SetKey
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales, KVCache
 from ckptkit.model.granularity import PerHead, PerTensor
 from ckptkit.model.scheme import KVCacheScheme, Quantization
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
 from ckptkit.rules.fixes.config import block_path
-from ckptkit.rules.fixes.edits import Duplicate, Edit, Rename, Reshape, SetKey
 from ckptkit.rules.fixes.quark import without_kv, written_kv
-from ckptkit.rules.fixes.registry import fix
 
 _OTHER = {"k": "v", "v": "k"}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
+from ckptkit.edits.changes import Edit, Path, RenameKey, SetKey
 from ckptkit.errors import CkptkitError
 from ckptkit.formats.base import WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.select import glob_or_exact
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
 from ckptkit.rules.fixes.config import block_path
-from ckptkit.rules.fixes.edits import Edit, Path, RenameKey, SetKey
-from ckptkit.rules.fixes.registry import fix
 
 #: The parts of a native config in which the KV cache is declared.
 _KV_KEYS = ("layer_quant_config", "kv_cache_quant_config", "export")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
+from ckptkit.edits.changes import Drop, Edit, Rename, Reshape
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes.edits import Drop, Edit, Rename, Reshape
-from ckptkit.rules.fixes.registry import fix
 from ckptkit.storage.payload import TensorRef
 
 #: Spellings of other formats and raw dumps -> what every format here calls that scale.

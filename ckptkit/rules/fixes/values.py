@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes.edits import Edit, TakeValue
-from ckptkit.rules.fixes.registry import fix
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import fix
+from ckptkit.edits.changes import Edit, TakeValue
 from ckptkit.storage.payload import TensorRef
 
 _EXPERT = re.compile(r"\.experts\.\d+\.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ckptkit.rules.registry import Level
+from ckptkit.checks.registry import Level
 from tests.raw import INDEX, index_bytes, raw_file, shard_bytes
 from tests.rules.mutate import (
     CT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckptkit.rules.registry import Level
+from ckptkit.checks.registry import Level
 from tests.rules.mutate import CT, MOE, QUARK, Case, Change, Draft, set_config, steps
 
 _HEADERS = Level.HEADERS

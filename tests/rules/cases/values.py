@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptkit.rules.registry import Level
+from ckptkit.checks.registry import Level
 from tests.rules.mutate import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Case, Change, Draft, f32, nothing, values
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes.registry import Safety, all_fixers
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.fixers import Safety, all_fixers
 
 
 def offers(context: Context, findings: Iterable[Finding]) -> Mapping[Finding, Safety]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckptkit.checks.fixing import Mending
 from ckptkit.errors import OutputError
-from ckptkit.rules.fixes.mend import Mending
 from ckptkit.storage.container import open_container, read_headers
 from ckptkit.storage.payload import VirtualContainer
 from ckptkit.storage.replace import replacing

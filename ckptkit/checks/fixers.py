@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding
-from ckptkit.rules.fixes.edits import Edit
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.edits.changes import Edit
 
 Safety = Literal["safe", "unsafe"]
 #: The edits that mend one finding; none if this finding is beyond the fix.

@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.errors import Fault, excerpt
+from ckptkit.errors import Fault, excerpt, json_path
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-_FOLDER = Path(__file__).parent / "schemas"
+_FOLDER = Path(__file__).parents[1] / "schemas"
 
 #: Dialect of a quantization config -> the schema of what its own library reads.
 CONFIG_SCHEMAS: Mapping[str, str] = {
@@ -157,23 +157,6 @@ _CHECKS: Mapping[str, Any] = {
 #: Keywords that say nothing about a value by themselves.
 ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "title", "description", "then", "else"})
 KEYWORDS = frozenset(_CHECKS) | ANNOTATIONS
-
-
-def json_path(parts: Sequence[str | int]) -> str:
-    """A path as a person writes it.
-
-    >>> json_path(["layer_quant_config", "*.mlp.*", "weight", "block_size", 0])
-    'layer_quant_config["*.mlp.*"].weight.block_size[0]'
-    """
-    path = ""
-    for part in parts:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif re.fullmatch(r"[\w-]+", part):
-            path += f".{part}" if path else part
-        else:
-            path += f"[{json.dumps(part, ensure_ascii=False)}]"
-    return path
 
 
 def _explain(error: ValidationError, file: str) -> Iterator[Fault]:

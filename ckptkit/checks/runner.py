@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.registry import Level, Rule, all_rules
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import registry as formats
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Finding, Observation, Severity
-from ckptkit.rules.registry import Level, Rule, all_rules
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic, traffic_of
 

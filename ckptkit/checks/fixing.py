@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ckptkit.checks import runner
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.fixers import Fixer, Safety, all_fixers
+from ckptkit.checks.registry import Level, Rule
+from ckptkit.checks.runner import Report
+from ckptkit.edits.changes import Edit
+from ckptkit.edits.editor import EditConflictError
+from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import CkptkitError
-from ckptkit.rules import engine
-from ckptkit.rules.context import Context
-from ckptkit.rules.engine import Report
-from ckptkit.rules.finding import Finding, Severity
-from ckptkit.rules.fixes.editor import EditConflictError
-from ckptkit.rules.fixes.edits import Edit
-from ckptkit.rules.fixes.registry import Fixer, Safety, all_fixers
-from ckptkit.rules.fixes.workspace import Workspace
-from ckptkit.rules.registry import Level, Rule
 from ckptkit.storage.container import Container
 
 #: How many fixes may hang on one another in one attempt.
@@ -154,8 +154,8 @@ class _Mender:
         return None
 
     def _judge(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
-        context = engine.examine(workspace.reopened() if workspace.changed else workspace.original)
-        return _State(workspace, context, engine.run(context, self.level), applied)
+        context = runner.examine(workspace.reopened() if workspace.changed else workspace.original)
+        return _State(workspace, context, runner.run(context, self.level), applied)
 
     def _attempt(self, state: _State, findings: list[Finding], before: Report, depth: int) -> _State | None:
         """The state after a rule's fixes; None if there is nothing that they can do. Raises _RevertError."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.runner import Report
 from ckptkit.engines.effects import ENGINES, Engine, Outcome
 from ckptkit.engines.methods import UNREAD
 from ckptkit.engines.parallel import SPLITTERS, obstacles
-from ckptkit.rules.context import Context
-from ckptkit.rules.engine import Report
 
 #: The worst outcome of a report's findings -> what that means for the engine.
 _VERDICTS = {

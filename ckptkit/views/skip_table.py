@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckptkit.engines import targets
-from ckptkit.engines.skip_lists import Matcher, Reading, readings_for
+from ckptkit.checks.context import Context
+from ckptkit.checks.skip_lists import builds_quantized, readings_of, undeclared_weights
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.model import names
-from ckptkit.model.select import glob_or_exact
-from ckptkit.rules.context import Context
-from ckptkit.rules.dtypes import is_small
 from ckptkit.storage.payload import TensorRef
 
 QUANTIZED, LEFT_ALONE, REFUSED = "quantized", "left alone", "refused"
@@ -94,72 +92,6 @@ def _decisions(context: Context, engine: str, reading: Reading) -> dict[str, str
         if len({found[name] for name in group.members}) > 1:
             found.update(dict.fromkeys(group.members, REFUSED))
     return found
-
-
-def builds_quantized(context: Context, engine: str, reading: Reading) -> Callable[[str], bool]:
-    """Whether an engine builds a module quantized, as far as the config alone decides: fused parts apart."""
-    skipped, covered = _skipped_by(context, engine, reading), declared_by(context, engine)
-    return lambda name: covered(name) and not skipped(name)
-
-
-def _skipped_by(context: Context, engine: str, reading: Reading) -> Matcher:
-    """Whether an engine finds a module on the skip list, under the names that it looks for.
-
-    transformers matches names in memory. vLLM and SGLang map the entries as they map the stored names, so that either
-    will do.
-    """
-    matches, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
-    if not others:
-        return matches
-    if engine == "transformers":
-        return lambda name: matches(others.get(name, name))
-    return lambda name: matches(name) or (name in others and matches(others[name]))
-
-
-def undeclared_weights(context: Context) -> tuple[TensorRef, ...]:
-    """Weights of linear modules that are stored in FP8 although the config does not call them quantized."""
-    stored = context.checkpoint.stored_only if context.checkpoint else ()
-    return tuple(t for t in stored if len(t.shape) == 2 and t.name.endswith(".weight") and not is_small(t))
-
-
-def readings_of(context: Context) -> Mapping[str, Reading]:
-    """Engine -> how it reads the checkpoint's skip list."""
-    checkpoint = context.checkpoint
-    return {} if checkpoint is None else readings_for(checkpoint.format, custom_mode=context.custom_mode)
-
-
-def matchers_of(context: Context) -> dict[str, Matcher]:
-    """Engine -> whether it finds a module on the skip list."""
-    return {engine: _skipped_by(context, engine, reading) for engine, reading in readings_of(context).items()}
-
-
-def declared_by(context: Context, engine: str) -> Callable[[str], bool]:
-    """Whether the config means a module to be quantized, the skip list aside."""
-    block = context.block
-    if context.method == "compressed-tensors":
-        groups = targets.targets_by_group(block)
-        group_of = targets.library_group(groups) if engine == "transformers" else targets.vllm_group(groups)
-        return lambda name: group_of(name) is not None
-    if context.custom_mode:
-        return lambda name: True
-    default = _quantizes(block.get("global_quant_config"))
-    layers = block.get("layer_quant_config")
-    patterns = [
-        (glob_or_exact(text), _quantizes(spec)) for text, spec in (layers.items() if isinstance(layers, dict) else ())
-    ]
-    exact = {pattern.text: quantizes for pattern, quantizes in patterns}
-    globs = [(pattern, quantizes) for pattern, quantizes in patterns if "*" in pattern.text or "[" in pattern.text]
-
-    def covers(name: str) -> bool:
-        if name in exact:
-            return exact[name]
-        return next((quantizes for pattern, quantizes in globs if pattern.matches(name)), default)
-
-    return covers
-
-
-def _quantizes(spec: Any) -> bool:
-    return isinstance(spec, dict) and spec.get("weight") is not None
 
 
 def grouped(table: SkipTable) -> dict[tuple[str, str, tuple[tuple[str, str], ...]], list[SkipRow]]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ckptkit.schema import json_path
+from ckptkit.errors import json_path
 
 Path: TypeAlias = tuple[str | int, ...]
 

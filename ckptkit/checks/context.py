@@ -26,7 +26,7 @@ from ckptkit.storage.index import parse_json_object
 from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
-    from ckptkit.rules.full_scan import WeightScan
+    from ckptkit.checks.full_scan import WeightScan
 
 HF_QUANT_FILE = "hf_quant_config.json"
 
@@ -248,6 +248,6 @@ class Context:
     @cached_property
     def weight_scans(self) -> dict[str, WeightScan]:
         """What one pass over every FP8 weight found, by tensor name. This reads the whole model."""
-        from ckptkit.rules.full_scan import scan_weights
+        from ckptkit.checks.full_scan import scan_weights
 
         return scan_weights(self.container, self.modules)

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from ckptkit.dtypes import BITS
-from ckptkit.rules.fixes.editor import Editor, Item
-from ckptkit.rules.fixes.edits import Edit
+from ckptkit.edits.changes import Edit
+from ckptkit.edits.editor import Editor, Item
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.index import INDEX_FILE, build_index
 from ckptkit.storage.payload import (

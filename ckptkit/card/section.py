@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ckptkit.card_facts import (
+from ckptkit.card.facts import (
     CARD_FILE,
     CONVERTED,
     END,
@@ -29,8 +29,8 @@ from ckptkit.card_facts import (
     tags,
 )
 from ckptkit.errors import InputError, OutputError, UsageError
-from ckptkit.hub.place import local_folder
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.storage.place import local_folder
 from ckptkit.storage.replace import refuse_cache
 
 __all__ = ["Card", "contradictions", "make", "write"]

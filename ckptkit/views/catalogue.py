@@ -1,19 +1,19 @@
-"""``docs/rules.md``, made from the rules themselves: ``python -m ckptkit.rules.document > docs/rules.md``."""
+"""``docs/rules.md``, made from the rules themselves by ``make docs``."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
 
+from ckptkit.checks.planned import PLANNED
+from ckptkit.checks.registry import FAMILIES, Rule, all_rules
+from ckptkit.checks.sources import REPORTS, UNREPORTED
 from ckptkit.engines.effects import ENGINES
-from ckptkit.rules.planned import PLANNED
-from ckptkit.rules.registry import FAMILIES, Rule, all_rules
-from ckptkit.rules.sources import REPORTS, UNREPORTED
 
 _INTRODUCTION = """\
 # Rules
 
-Made from the code by `python -m ckptkit.rules.document`; `ckptkit rule CK301` prints one of them.
+Made from the code by `make docs`; `ckptkit rule CK301` prints one of them.
 
 A rule has a code for ever. Codes are grouped by family; `--select` and `--ignore` take prefixes, so `CK3` is all
 rules about shapes. A level says what a rule reads: `headers` needs the JSON and the headers, `scales` the values of

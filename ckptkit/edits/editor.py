@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckptkit.rules.fixes import edits
-from ckptkit.rules.fixes.edits import ConfigEdit, Edit, TensorEdit
-from ckptkit.schema import json_path
+from ckptkit.edits import changes
+from ckptkit.edits.changes import ConfigEdit, Edit, TensorEdit
+from ckptkit.errors import json_path
 from ckptkit.storage.container import CONFIG_FILE
 from ckptkit.storage.index import INDEX_FILE
 from ckptkit.storage.payload import TensorRef
@@ -44,14 +44,14 @@ class Editor:
 
     def make(self, change: Edit) -> None:
         """Make one edit."""
-        if isinstance(change, edits.TENSOR_EDITS):
+        if isinstance(change, changes.TENSOR_EDITS):
             self._change_tensor(change)
             self._follow_in_index(change)
-        elif isinstance(change, edits.SetMetadata):
+        elif isinstance(change, changes.SetMetadata):
             self._require_sound(change.shard)
             self.metadata[change.shard] = {**(self.metadata[change.shard] or {}), change.key: change.value}
             self.changed.add(change.shard)
-        elif isinstance(change, edits.RebuildIndex):
+        elif isinstance(change, changes.RebuildIndex):
             self._rebuild_index(change)
         else:
             change_config(self.config, change)
@@ -63,15 +63,15 @@ class Editor:
         item = items.get(change.tensor)
         if item is None:
             raise EditConflictError(f"{change.tensor} is not stored in {change.shard}")
-        if isinstance(change, edits.Reshape):
+        if isinstance(change, changes.Reshape):
             if count(change.to) != count(item.shape):
                 raise EditConflictError(f"{change.tensor} {list(item.shape)} cannot become {list(change.to)}")
             items[change.tensor] = replace(item, shape=change.to)
-        elif isinstance(change, edits.TakeValue):
+        elif isinstance(change, changes.TakeValue):
             items[change.tensor] = replace(item, donor=self._donor(item, change.donor))
-        elif isinstance(change, edits.Drop):
+        elif isinstance(change, changes.Drop):
             del items[change.tensor]
-        elif isinstance(change, edits.Move):
+        elif isinstance(change, changes.Move):
             self._require_sound(change.to)
             del items[change.tensor]
             self.shards[change.to][change.tensor] = item
@@ -80,7 +80,7 @@ class Editor:
             raise EditConflictError(f"{change.to} is stored already")
         else:
             items[change.to] = replace(item, name=change.to)
-            if isinstance(change, edits.Rename):
+            if isinstance(change, changes.Rename):
                 del items[change.tensor]
         self.changed.add(change.shard)
 
@@ -92,18 +92,18 @@ class Editor:
 
     def _follow_in_index(self, change: TensorEdit) -> None:
         """Keep the index true to what just happened to a tensor; entries that were wrong before stay as they are."""
-        if self.weight_map is None or isinstance(change, (edits.Reshape, edits.TakeValue)):
+        if self.weight_map is None or isinstance(change, (changes.Reshape, changes.TakeValue)):
             return
         if self.weight_map.get(change.tensor) == change.shard:
-            if isinstance(change, edits.Move):
+            if isinstance(change, changes.Move):
                 self.weight_map[change.tensor] = change.to
-            elif not isinstance(change, edits.Drop):
+            elif not isinstance(change, changes.Drop):
                 self.weight_map[change.to] = change.shard
-            if isinstance(change, (edits.Rename, edits.Drop)):
+            if isinstance(change, (changes.Rename, changes.Drop)):
                 del self.weight_map[change.tensor]
         self.changed.add(INDEX_FILE)
 
-    def _rebuild_index(self, change: edits.RebuildIndex) -> None:
+    def _rebuild_index(self, change: changes.RebuildIndex) -> None:
         if not self.complete:
             raise EditConflictError("a shard is missing: the index is the only record of what it held")
         if change.places or self.weight_map is None:
@@ -131,21 +131,25 @@ def change_config(config: dict[str, Any], change: ConfigEdit) -> None:
     missing = EditConflictError(f"config.json has no {json_path(change.path)}")
     parent: Any = config
     for part in way:
-        if isinstance(change, (edits.SetKey, edits.AddItem)) and isinstance(parent, dict) and parent.get(part) is None:
+        if (
+            isinstance(change, (changes.SetKey, changes.AddItem))
+            and isinstance(parent, dict)
+            and parent.get(part) is None
+        ):
             parent[part] = {}
         try:
             parent = parent[part]
         except (KeyError, IndexError, TypeError):
             raise missing from None
-    if isinstance(change, edits.SetKey):
+    if isinstance(change, changes.SetKey):
         parent[last] = change.value
-    elif isinstance(change, edits.AddItem):
+    elif isinstance(change, changes.AddItem):
         parent[last] = [*(item for item in parent.get(last) or [] if item != change.item), change.item]
     elif not isinstance(parent, dict) or last not in parent:
         raise missing
-    elif isinstance(change, edits.RemoveKey):
+    elif isinstance(change, changes.RemoveKey):
         del parent[last]
-    elif isinstance(change, edits.RemoveItem):
+    elif isinstance(change, changes.RemoveItem):
         parent[last] = [item for item in parent[last] if item != change.item]
     elif change.to in parent:
         raise EditConflictError(f"config.json has {change.to} already")

@@ -14,7 +14,7 @@ from ckptkit.errors import Fault
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.model.scheme import Scheme
-from ckptkit.summary import ignored, summarise
+from ckptkit.model.summary import ignored, summarise
 
 CARD_FILE = "README.md"
 START = "<!-- ckptkit:quantization:start -->"

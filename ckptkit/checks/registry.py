@@ -11,13 +11,13 @@ from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import Literal
 
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.reproduced import REPRODUCED
+from ckptkit.checks.sources import sources_of
 from ckptkit.engines.effects import Effect
 from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, UsageError
-from ckptkit.rules.context import Context
-from ckptkit.rules.finding import Severity
-from ckptkit.rules.reproduced import REPRODUCED
-from ckptkit.rules.sources import sources_of
 
 Check = Callable[[Context], Iterable[Fault]]
 Fix = Literal["safe", "unsafe", None]

@@ -1,0 +1,1 @@
+"""The model card: what it should say of a checkpoint, and whether it does."""

@@ -1,0 +1,1 @@
+"""Tables over a checkpoint and its findings: engine matrix, skip lists, the catalogue of rules."""
