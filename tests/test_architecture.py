@@ -20,6 +20,7 @@ SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in pat
 #: From the bottom up. A package imports from lines below its own, and never from a sibling on the same line.
 LINES = (
     {"errors", "dtypes"},
+    {"plugins"},
     {"storage"},
     {"model"},
     {"operations"},

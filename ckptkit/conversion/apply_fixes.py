@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ckptkit.checks.fixing import Mending
 from ckptkit.errors import OutputError
+from ckptkit.operations.stream import stream
 from ckptkit.storage.container import open_container, read_headers
-from ckptkit.storage.payload import VirtualContainer
+from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.replace import replacing
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.staging import check_destination, staging
@@ -19,7 +20,7 @@ def write_copy(mending: Mending, source: Source, destination: Path, *, jobs: int
     output = mending.workspace.virtual()
     check_destination(destination, getattr(source, "root", None), sum(file_sizes(output).values()))
     with staging(destination) as folder:
-        write_container(output, source, folder, jobs=jobs, fsync=fsync)
+        write_container(output, source, folder, stream=stream, jobs=jobs, fsync=fsync)
         wanted = {fault.kind for fault in mending.workspace.reopened().faults}
         if {fault.kind for fault in open_container(LocalSource(folder)).faults} != wanted:
             raise OutputError(f"{destination}: what was written cannot be read back as it was meant")
@@ -31,7 +32,7 @@ def write_in_place(mending: Mending, source: Source, root: Path, *, jobs: int = 
     if not output.shards and not output.files:
         return
     with replacing(root) as folder:
-        write_container(output, source, folder, jobs=jobs, fsync=fsync)
+        write_container(output, source, folder, stream=stream, jobs=jobs, fsync=fsync)
         _require_written(output, folder)
 
 

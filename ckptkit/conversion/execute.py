@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from ckptkit.checks import runner
 from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.errors import CkptkitError, ConversionRefused, Fault
-from ckptkit.storage.container import Container, open_container
-from ckptkit.storage.payload import VirtualContainer
+from ckptkit.operations.stream import stream
+from ckptkit.storage.container import CONFIG_FILE, Container, open_container
+from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.staging import check_destination, staging, sync_folder
 from ckptkit.storage.writer import file_sizes, write_container
@@ -53,20 +56,62 @@ def execute(
     jobs: int = 2,
     fsync: bool = True,
     progress: Callable[[int], None] = lambda nbytes: None,
+    executor: Executor | None = None,
 ) -> Result:
-    """Write the plan's output to ``destination``, which appears complete or not at all."""
+    """Write the plan's output to ``destination``, which appears complete or not at all.
+
+    ``jobs`` threads of this process write the files, or whatever ``executor`` has: threads, processes, other machines
+    that see the same folders. Each of its tasks is one file and can be pickled.
+    """
     check(plan, source, destination)
     begin = time.perf_counter()
     with staging(destination) as folder:
-        copier = write_container(plan.output, source, folder, jobs=jobs, fsync=fsync, progress=progress)
+        moved = write_container(
+            plan.output,
+            source,
+            folder,
+            stream=stream,
+            jobs=jobs,
+            fsync=fsync,
+            progress=progress,
+            executor=executor,
+        )
         _require_sound(folder, plan.output)
         if fsync:
             for inner in sorted({path.parent for path in folder.rglob("*")}):
                 sync_folder(inner)
     if fsync:
         sync_folder(destination.resolve().parent)
-    moved = {method.value: count for method, count in copier.moved.items() if count}
-    return Result(plan, destination, time.perf_counter() - begin, moved)
+    by_method = {method.value: count for method, count in moved.items() if count}
+    return Result(plan, destination, time.perf_counter() - begin, by_method)
+
+
+def require_same_source(plan: Plan, source: Source) -> None:
+    """Refuse to carry out a plan on files that it was not made for. Raises ConversionRefused with what differs."""
+    found = {entry.name: entry.size for entry in source.files()}
+    faults = [
+        Fault("source-changed", "not the file that the plan was made for", name, None, *sizes)
+        for name in {**plan.source_files, **found}
+        if (sizes := (_bytes(plan.source_files, name), _bytes(found, name)))[0] != sizes[1]
+    ]
+    if not faults:
+        digest = hashlib.sha256(source.read(CONFIG_FILE)).hexdigest()
+        if digest != plan.source_config:
+            faults.append(Fault("source-changed", "not the config that the plan was made for", CONFIG_FILE))
+        faults += _moved_inputs(plan, open_container(source))
+    if faults:
+        help_text = "make a new plan: ckptkit convert --dry-run --json"
+        raise ConversionRefused(f"{source.label} has changed since the plan was made", faults=faults, help=help_text)
+
+
+def _moved_inputs(plan: Plan, container: Container) -> Iterator[Fault]:
+    """Tensors that the plan reads and that are not stored as it says."""
+    stored = {tensor for header in container.headers for tensor in header.tensors.values()}
+    for shard in plan.output.shards:
+        for output in shard.tensors:
+            for tensor in output.inputs:
+                if tensor not in stored:
+                    yield Fault("source-changed", "no such tensor any more", tensor.shard, tensor.name)
 
 
 def _require_sound(folder: Path, planned: VirtualContainer) -> None:

@@ -1,16 +1,19 @@
-"""A conversion plan: what happens to every tensor, why, and what it costs."""
+"""A conversion plan: what happens to every tensor, why, what it costs, and every file as a job. All of it is data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
-from ckptkit.formats.base import Operation, TensorDrop, TensorEdit
+from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.model import names
-from ckptkit.storage.payload import ByteRange, Computed, Inline, VirtualContainer
-from ckptkit.storage.writer import coalesce, shard_header
+from ckptkit.operations.operation import Loss
+from ckptkit.operations.outputs import labels, loss_of
+from ckptkit.storage.output import Drop, OutputTensor, VirtualContainer, job_from_json
+from ckptkit.storage.payload import ByteRange, Computed, Inline
 
 
 class CostKind(str, Enum):
@@ -32,6 +35,18 @@ class Cost:
     ranges: int
     files: int
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Cost:
+        """The cost that :meth:`to_json` describes."""
+        return cls(
+            CostKind(document["kind"]),
+            document["bytes_copied"],
+            document["bytes_rewritten"],
+            document["bytes_computed"],
+            document["ranges"],
+            document["files"],
+        )
+
     @property
     def total(self) -> int:
         """Bytes of the whole output."""
@@ -50,9 +65,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Step:
-    """The same operation on the same tensor of many layers."""
+    """The same operation on the same tensor of many layers; ``loss`` says how far its values may be off, in words."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[str, ...]
     source: str
     target: str | None
     source_shape: tuple[int, ...]
@@ -61,22 +76,66 @@ class Step:
     target_dtype: str | None
     count: int
     reason: str
+    loss: str = ""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Step:
+        """The step that :meth:`to_json` describes."""
+        source, target = document["source"], document["target"]
+        return cls(
+            tuple(document["operations"]),
+            source["name"],
+            target and target["name"],
+            tuple(source["shape"]),
+            target and tuple(target["shape"]),
+            source["dtype"],
+            target and target["dtype"],
+            document["count"],
+            document["reason"],
+            document.get("loss", ""),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "operations": [operation.value for operation in self.operations],
+            "operations": list(self.operations),
             "source": {"name": self.source, "dtype": self.source_dtype, "shape": list(self.source_shape)},
             "target": None
             if self.target is None or self.target_shape is None
             else {"name": self.target, "dtype": self.target_dtype, "shape": list(self.target_shape)},
             "count": self.count,
             "reason": self.reason,
+            **({"loss": self.loss} if self.loss else {}),
         }
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the result means differently, on purpose: of what, in which respect, before and after."""
+
+    subject: str
+    aspect: str
+    before: str
+    after: str
+
+    def to_json(self) -> dict[str, str]:
+        """A JSON object."""
+        return {"subject": self.subject, "aspect": self.aspect, "before": self.before, "after": self.after}
+
+
+class Verdict(str, Enum):
+    """What a conversion does to the numbers. The third verdict, "refused", is an exception and no plan."""
+
+    LOSSLESS = "lossless"
+    LOSSY = "lossy as declared"
 
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """Everything about a conversion before it happens. Plans exist only for conversions that lose nothing."""
+    """Everything about a conversion before it happens; it can be printed, sent to another process, and carried out.
+
+    ``changes`` are those that the target's writer declared. ``source_files`` holds the size of every file that the plan
+    reads and ``source_config`` a digest of the source's config.json: what has to be the same when it is carried out.
+    """
 
     source: str
     source_format: str
@@ -86,6 +145,9 @@ class Plan:
     kept: int
     notes: tuple[str, ...]
     cost: Cost
+    source_files: Mapping[str, int]
+    source_config: str
+    changes: tuple[Change, ...] = ()
 
     def __repr__(self) -> str:
         what = f"{self.source_format} to {self.target_format}, {self.changed} tensors changed, {self.kept} kept"
@@ -96,45 +158,89 @@ class Plan:
         """The number of tensors that something happens to."""
         return sum(step.count for step in self.steps)
 
+    @property
+    def verdict(self) -> Verdict:
+        """Whether every number stays."""
+        return Verdict.LOSSY if any(step.loss for step in self.steps) else Verdict.LOSSLESS
+
+    @cached_property
+    def losses(self) -> dict[str, Loss]:
+        """Tensor of the result -> how far its values may be off; tensors that are exact are not listed."""
+        tensors = (tensor for shard in self.output.shards for tensor in shard.tensors)
+        return {tensor.name: loss for tensor in tensors if (loss := loss_of(tensor)) is not None}
+
     def to_json(self) -> dict[str, Any]:
-        """A JSON object as described by ``schemas/plan.json``."""
+        """A JSON object as described by ``schemas/plan.json``; :meth:`from_json` makes the same plan of it."""
         return {
             "source": self.source,
             "source_format": self.source_format,
             "target_format": self.target_format,
-            "verdict": "lossless",
+            "verdict": self.verdict.value,
             "cost": self.cost.to_json(),
             "tensors_kept": self.kept,
             "steps": [step.to_json() for step in self.steps],
+            "changes": [change.to_json() for change in self.changes],
             "notes": list(self.notes),
             "shards": [shard.file for shard in self.output.shards],
+            "source_files": dict(self.source_files),
+            "source_config": self.source_config,
+            "jobs": [job.to_json() for job in self.output.jobs],
         }
 
-
-def summarise(edits: Iterable[TensorEdit], drops: Iterable[TensorDrop]) -> tuple[Step, ...]:
-    """Group edits and drops that differ only in their layer numbers."""
-    counted: dict[Step, int] = {}
-    for edit in edits:
-        if edit.operations != (Operation.KEEP,):
-            tensor = edit.source
-            step = Step(
-                edit.operations,
-                names.generalise(tensor.name),
-                names.generalise(edit.name),
-                tensor.shape,
-                edit.shape,
-                tensor.dtype,
-                edit.dtype,
-                1,
-                edit.reason,
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Plan:
+        """The plan that :meth:`to_json` describes. Raises ConversionRefused when it is none."""
+        try:
+            return cls(
+                source=document["source"],
+                source_format=document["source_format"],
+                target_format=document["target_format"],
+                output=VirtualContainer.of(job_from_json(job) for job in document["jobs"]),
+                steps=tuple(Step.from_json(step) for step in document["steps"]),
+                kept=document["tensors_kept"],
+                notes=tuple(document["notes"]),
+                cost=Cost.from_json(document["cost"]),
+                source_files=dict(document["source_files"]),
+                source_config=document["source_config"],
+                changes=tuple(Change(**change) for change in document["changes"]),
             )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            fault = Fault("plan", "not a plan", found=f"{type(error).__name__}: {error}"[:120])
+            help_text = "make it with: ckptkit convert --dry-run --json"
+            raise ConversionRefused("the plan cannot be read", faults=[fault], help=help_text) from error
+
+
+def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[Step, ...]:
+    """Group output tensors and drops that differ only in their layer numbers; what is kept as it is, is no step."""
+    counted: dict[Step, int] = {}
+    for tensor in tensors:
+        if tensor.operation != "keep":
+            step = _step(tensor)
             counted[step] = counted.get(step, 0) + 1
     for drop in drops:
-        tensor = drop.source
-        name = names.generalise(tensor.name)
-        step = Step((Operation.DROP,), name, None, tensor.shape, None, tensor.dtype, None, 1, drop.reason)
+        source = drop.source
+        name = names.generalise(source.name)
+        step = Step(("drop",), name, None, source.shape, None, source.dtype, None, 1, drop.reason)
         counted[step] = counted.get(step, 0) + 1
     return tuple(replace(step, count=count) for step, count in counted.items())
+
+
+def _step(tensor: OutputTensor) -> Step:
+    """One tensor as a step; a tensor that the plan itself holds comes from itself."""
+    source = tensor.inputs[0] if tensor.inputs else tensor
+    loss = loss_of(tensor)
+    return Step(
+        labels(tensor),
+        names.generalise(source.name),
+        names.generalise(tensor.name),
+        source.shape,
+        tensor.shape,
+        source.dtype,
+        tensor.dtype,
+        1,
+        tensor.reason,
+        "" if loss is None else str(loss),
+    )
 
 
 def price(output: VirtualContainer) -> Cost:
@@ -142,22 +248,15 @@ def price(output: VirtualContainer) -> Cost:
     copied = rewritten = computed = ranges = 0
     in_order = True
     for shard in output.shards:
-        rewritten += len(shard_header(shard))
-        payloads = list(coalesce(tensor.payload for tensor in shard.tensors))
-        ranges += len(payloads)
-        in_order = in_order and len(payloads) <= 1
-        for payload in payloads:
-            if isinstance(payload, ByteRange):
-                copied += payload.nbytes
-            elif isinstance(payload, Computed):
-                computed += payload.nbytes
-            else:
-                rewritten += payload.nbytes
-    for item in output.files:
-        if isinstance(item.payload, Inline):
-            rewritten += item.payload.nbytes
-        else:
-            copied += item.payload.nbytes
+        in_order = in_order and len(shard.payloads) <= 2  # the header and one range
+    for payload in (payload for job in output.jobs for payload in job.payloads):
+        if isinstance(payload, ByteRange):
+            copied += payload.nbytes
             ranges += 1
+        elif isinstance(payload, Computed):
+            computed += payload.nbytes
+            ranges += len(payload.inputs)
+        elif isinstance(payload, Inline):
+            rewritten += payload.nbytes
     kind = CostKind.RECOMPUTE if computed else CostKind.HEADER_ONLY if in_order else CostKind.REPACK
-    return Cost(kind, copied, rewritten, computed, ranges, len(output.shards) + len(output.files))
+    return Cost(kind, copied, rewritten, computed, ranges, len(output.jobs))

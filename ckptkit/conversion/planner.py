@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator
 
 from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.losses import find_losses
-from ckptkit.conversion.plan import Plan, price, summarise
-from ckptkit.dtypes import BITS
-from ckptkit.errors import ConversionRefused, Fault
+from ckptkit.conversion.plan import Change, Plan, price, summarise
+from ckptkit.conversion.readback import Reading, read_back
+from ckptkit.edits import layout
+from ckptkit.errors import ConversionRefused, Fault, printable
 from ckptkit.formats import config as location
-from ckptkit.formats.base import Draft, Format, Operation, TensorEdit, WriteOptions
+from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.values import e8m0_to_f32
+from ckptkit.operations.outputs import broken_promises, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container
-from ckptkit.storage.header import Header, parse_header
-from ckptkit.storage.index import INDEX_FILE, Index, build_index
-from ckptkit.storage.payload import (
-    ByteRange,
-    Computed,
-    Inline,
-    OutputFile,
-    OutputShard,
-    OutputTensor,
-    Payload,
-    VirtualContainer,
-)
-from ckptkit.storage.writer import shard_header
+from ckptkit.storage.index import INDEX_FILE
+from ckptkit.storage.output import OutputFile, OutputTensor, VirtualContainer
+from ckptkit.storage.payload import ByteRange, Inline
 
 METADATA_FORMAT = {"format": "pt"}
 
@@ -38,8 +29,8 @@ METADATA_FORMAT = {"format": "pt"}
 def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     """Plan a conversion. Raises ConversionRefused, with every reason, when anything would be lost or is broken.
 
-    The planned headers and config are read back by the target's own reader before the plan is returned: the
-    same modules must come out with the same schemes, and no rule may object.
+    The planned files are read back by the target's own reader before the plan is returned: the same modules must come
+    out with the schemes that the writer declares, and no rule may object.
     """
     checkpoint = _require_sound(context)
     losses = list(find_losses(checkpoint, target.capabilities(options), target.name))
@@ -47,19 +38,29 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
         message = f"{checkpoint.container.label}: {target.name} cannot hold this checkpoint without loss"
         raise ConversionRefused(message, faults=losses)
     draft = target.write(checkpoint, options)
-    _require_complete(checkpoint, draft)
-    output = _virtual_container(checkpoint, draft)
-    result = _require_readable(checkpoint, target, output)
+    _require_complete(checkpoint, draft, options)
+    output = _virtual_container(checkpoint.container, draft)
+    result = read_back(checkpoint, target, draft, output)
     mode = f" ({options.mode} mode)" if options.mode and options.mode != target.modes[0] else ""
+    config = checkpoint.container.source.read(CONFIG_FILE)
     return Plan(
         source=checkpoint.container.label,
         source_format=f"{checkpoint.format} ({checkpoint.dialect})",
         target_format=f"{target.name}{mode}",
         output=output,
-        steps=summarise(draft.edits, draft.drops),
-        kept=sum(edit.operations == (Operation.KEEP,) for edit in draft.edits),
-        notes=(*draft.notes, *_notes(checkpoint), *_card_notes(result), *_carried(result)),
+        steps=summarise(draft.tensors, draft.drops),
+        kept=sum(tensor.operation == "keep" for tensor in draft.tensors),
+        notes=(
+            *draft.changes.reasons,
+            *draft.notes,
+            *_notes(checkpoint),
+            *_card_notes(result),
+            *_carried_errors(result),
+        ),
         cost=price(output),
+        source_files={entry.name: entry.size for entry in checkpoint.container.source.files()},
+        source_config=hashlib.sha256(config).hexdigest(),
+        changes=tuple(_changes(checkpoint, draft)),
     )
 
 
@@ -75,152 +76,102 @@ def _require_sound(context: Context) -> Checkpoint:
     return context.checkpoint
 
 
-def _require_complete(checkpoint: Checkpoint, draft: Draft) -> None:
-    """Every stored tensor must have a fate, and no two tensors one name."""
-    fates = {edit.source for edit in draft.edits} | {drop.source for drop in draft.drops}
+def _require_complete(checkpoint: Checkpoint, draft: Draft, options: WriteOptions) -> None:
+    """Every stored tensor must have a fate, no two tensors one name, and no value may be rounded unless declared."""
+    label = checkpoint.container.label
+    fates = {source for tensor in draft.tensors for source in tensor.inputs} | {drop.source for drop in draft.drops}
     faults = [
         Fault("tensor-without-fate", "the target has no place for this tensor", tensor.shard, tensor.name)
         for tensor in checkpoint.container.tensors.values()
         if tensor not in fates
     ]
-    taken: dict[str, str] = {}
-    for edit in draft.edits:
-        if edit.name in taken:
-            message = f"would be stored as {edit.name}, and so would {taken[edit.name]}"
-            faults.append(Fault("name-collision", message, edit.source.shard, edit.source.name))
-        taken[edit.name] = edit.source.name
+    taken: dict[str, OutputTensor] = {}
+    for tensor in draft.tensors:
+        if tensor.name in taken:
+            message = f"would be stored as {tensor.name}, and so would {_origin(taken[tensor.name])}"
+            faults.append(Fault("name-collision", message, None, _origin(tensor)))
+        taken[tensor.name] = tensor
     if faults:
-        raise ConversionRefused(f"{checkpoint.container.label}: tensors would be lost", faults=faults)
+        raise ConversionRefused(f"{label}: tensors would be lost", faults=faults)
+    faults = list(broken_promises(draft.tensors))
+    if faults:
+        raise ConversionRefused(f"{label}: some tensors cannot be made as planned", faults=faults)
+    faults = list(_undeclared_losses(draft, options))
+    if faults:
+        raise ConversionRefused(f"{label}: values would be rounded", faults=faults)
 
 
-def _virtual_container(checkpoint: Checkpoint, draft: Draft) -> VirtualContainer:
-    container = checkpoint.container
-    by_shard: dict[str, list[TensorEdit]] = {header.shard: [] for header in container.headers}
-    for edit in draft.edits:
-        by_shard[edit.source.shard].append(edit)
-    shards = tuple(_output_shard(header, by_shard[header.shard]) for header in container.headers)
+def _origin(tensor: OutputTensor) -> str:
+    return tensor.inputs[0].name if tensor.inputs else tensor.name
+
+
+def _undeclared_losses(draft: Draft, options: WriteOptions) -> Iterator[Fault]:
+    """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
+    for tensor in draft.tensors:
+        loss = loss_of(tensor)
+        if loss is not None and not (options.allow_lossy and tensor.operation in draft.changes.lossy):
+            declared = tensor.operation in draft.changes.lossy
+            help_text = "allow it with --allow-lossy" if declared else "a defect of the format's writer: report it"
+            yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
+
+
+def _virtual_container(container: Container, draft: Draft) -> VirtualContainer:
+    """The files of the result: a shard for each of the source's, config, index, and what lies beside them."""
+    by_shard: dict[str, list[OutputTensor]] = {header.shard: [] for header in container.headers}
+    for tensor in draft.tensors:
+        by_shard[tensor.inputs[0].shard if tensor.inputs else container.headers[0].shard].append(tensor)
+    shards = tuple(
+        layout.lay_out(header.shard, by_shard[header.shard], {**(header.metadata or {}), **METADATA_FORMAT})
+        for header in container.headers
+    )
     config = location.replaced(container.config, draft.quantization_config)
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    files = [OutputFile(CONFIG_FILE, Inline(text.encode("utf-8")))]
+    files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
     if container.index is not None or len(shards) > 1:
-        files.append(OutputFile(INDEX_FILE, Inline(_index(container.index, shards))))
-    files += [OutputFile(entry.name, ByteRange(entry.name, 0, entry.size)) for entry in container.side_files]
+        files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
+    own = draft.side_files
+    files += [OutputFile(name, Inline(data)) for name, data in own.items() if data is not None]
+    kept = [entry for entry in container.side_files if entry.name not in own]
+    files += [OutputFile(entry.name, ByteRange(entry.name, 0, entry.size)) for entry in kept]
     return VirtualContainer(shards, tuple(files))
 
 
-def _output_shard(header: Header, edits: list[TensorEdit]) -> OutputShard:
-    ordered = sorted(edits, key=lambda edit: (edit.source.start, edit.duplicate))
-    tensors = [OutputTensor(edit.name, edit.dtype, edit.shape, _payload(edit)) for edit in ordered]
-    return OutputShard(header.shard, tuple(_aligned(tensors)), {**(header.metadata or {}), **METADATA_FORMAT})
+def _changes(checkpoint: Checkpoint, draft: Draft) -> Iterator[Change]:
+    """What the draft declares, as a plan shows it."""
+    for name, scheme in draft.changes.schemes.items():
+        module = checkpoint.modules.get(name)
+        before = "not quantized" if module is None else str(module.scheme)
+        yield Change(name, "scheme", before, "not quantized" if scheme is None else str(scheme))
+    if draft.changes.kv_scheme is not None:
+        cache = checkpoint.kv_cache
+        schemes = (cache.scheme if cache else None, draft.changes.kv_scheme[0])
+        yield Change("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
+    attention = checkpoint.kv_cache.attention if checkpoint.kv_cache else ()
+    stored = {item.module: tuple(item.stored()) for item in attention}
+    for owner, roles in draft.changes.attention.items():
+        before_roles, after_roles = (", ".join(found) or "none" for found in (stored.get(owner, ()), roles))
+        yield Change(owner, "attention scales", before_roles, after_roles)
+    for file in draft.side_files:
+        held = any(entry.name == file for entry in checkpoint.container.side_files)
+        after = "absent" if draft.side_files[file] is None else "written"
+        yield Change(printable(file), "file", "present" if held else "absent", after)
 
 
-def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:
-    """The tensors in an order in which each starts on a multiple of its element size, if there is one.
-
-    The source's order is kept unless a dropped or added tensor has shifted wide elements off their boundary;
-    then the widest go first, as the official writer puts them.
-    """
-    offset = 0
-    for tensor in tensors:
-        if offset % max(1, BITS[tensor.dtype] // 8):
-            return sorted(tensors, key=lambda item: -BITS[item.dtype])
-        offset += tensor.nbytes
-    return tensors
-
-
-def _payload(edit: TensorEdit) -> Payload:
-    span = ByteRange(edit.source.shard, edit.source.start, edit.source.nbytes)
-    if edit.dtype == edit.source.dtype:
-        return span
-    if (edit.source.dtype, edit.dtype) == ("F8_E8M0", "F32"):
-        return Computed((span,), 4 * edit.source.nbytes, lambda inputs: e8m0_to_f32(inputs[0]), "E8M0 to F32")
-    fault = Fault("cast", "no exact cast", edit.source.shard, edit.source.name, edit.dtype, edit.source.dtype)
-    raise ConversionRefused("a scale would have to be rounded", faults=[fault])
-
-
-def _index(index: Index | None, shards: Iterable[OutputShard]) -> bytes:
-    placed = [(tensor.name, shard.file) for shard in shards for tensor in shard.tensors]
-    total = sum(shard.data_bytes for shard in shards)
-    return build_index(placed, total, index.metadata if index else {}, index.extra if index else {})
-
-
-def _require_readable(checkpoint: Checkpoint, target: Format, output: VirtualContainer) -> Context:
-    """Read the planned files back, with the reader that a stranger would use, and compare the meaning."""
-    planned = planned_container(checkpoint.container, output)
-    context = runner.examine(planned)
-    result = context.checkpoint
-    faults = [*planned.faults]
-    if result is None:
-        faults += context.reading_faults
-    else:
-        report = runner.run(context, Level.HEADERS, errors_that(OnConversion.BLOCKS, OnConversion.MENDED))
-        faults += [finding.to_fault() for finding in report.errors]
-        wanted = {name: module.scheme for name, module in checkpoint.modules.items()}
-        found = {name: module.scheme for name, module in result.modules.items()}
-        faults += [
-            Fault(
-                "scheme-changed",
-                f"{name} would be read differently",
-                None,
-                name,
-                str(wanted.get(name)),
-                str(got),
-            )
-            for name, got in ((name, found.get(name)) for name in {**wanted, **found})
-            if wanted.get(name) != got
-        ]
-        faults += [
-            Fault("skip-list", f"{name} would be read as quantized", None, name) for name in result.declared_only
-        ]
-        faults += _kv_changes(checkpoint, result)
-    if faults:
-        raise ConversionRefused(f"{target.name} would not read the result as it is meant", faults=faults)
-    return context
-
-
-def _carried(result: Context) -> Iterator[str]:
+def _carried_errors(result: Reading) -> Iterator[str]:
     """Errors that no format cures: the numbers are sound, but some engine refuses them before and after."""
-    errors = runner.run(result, Level.HEADERS, errors_that(OnConversion.CARRIED)).errors
+    errors = result.carried
     if errors:
         rules = ", ".join(dict.fromkeys(f"{error.code} {error.name}" for error in errors))
         count = "1 error stays" if len(errors) == 1 else f"{len(errors)} errors stay"
         yield f"{count} in the result, which a conversion cannot mend: {rules}; see ckptkit validate"
 
 
-def _card_notes(result: Context) -> Iterator[str]:
+def _card_notes(result: Reading) -> Iterator[str]:
     """A model card is copied as it is, and may then describe the source."""
     source = result.container.source
     if result.checkpoint is None or CARD_FILE not in {entry.name for entry in source.files()}:
         return
     if is_outdated(result.checkpoint, source.read(CARD_FILE).decode("utf-8", errors="replace")):
         yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
-
-
-def _kv_changes(checkpoint: Checkpoint, result: Checkpoint) -> list[Fault]:
-    """What the target's reader would see differently in the KV cache."""
-    wanted, found = checkpoint.kv_cache, result.kv_cache
-    schemes = [str(cache.scheme.quantization) if cache and cache.scheme else "none" for cache in (wanted, found)]
-    faults = []
-    if schemes[0] != schemes[1]:
-        faults.append(Fault("kv-scheme-changed", "the KV scheme would be read differently", None, None, *schemes))
-    before, after = ({a.module: [*a.stored()] for a in cache.attention} if cache else {} for cache in (wanted, found))
-    for module in {**before, **after}:
-        roles = [", ".join(side.get(module, [])) or "none" for side in (before, after)]
-        if roles[0] != roles[1]:
-            faults.append(Fault("kv-scales-changed", "other scales would be read", None, module, *roles))
-    return faults
-
-
-def planned_container(source: Container, output: VirtualContainer) -> Container:
-    """The container that the output will be, parsed from the very header bytes that would be written."""
-    headers = []
-    for shard in output.shards:
-        raw = shard_header(shard)
-        headers.append(parse_header(shard.file, raw[8:], len(raw) + shard.data_bytes))
-    config = next(item.payload for item in output.files if item.file == CONFIG_FILE)
-    document = json.loads(config.data) if isinstance(config, Inline) else {}
-    faults = tuple(fault for header in headers for fault in header.faults)
-    return Container(source.source, tuple(headers), None, document, (), faults)
 
 
 def _notes(checkpoint: Checkpoint) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -84,6 +85,21 @@ class TakeValue:
 
 
 @dataclass(frozen=True)
+class Compute:
+    """A stored tensor becomes what an operation makes of it, and of other stored tensors by name."""
+
+    shard: str
+    tensor: str
+    operation: str
+    parameters: Mapping[str, Any]
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        words = [f"{key} {value}" for key, value in self.parameters.items()]
+        return f"{self.operation} {', '.join([self.tensor, *self.others, *words])}"
+
+
+@dataclass(frozen=True)
 class SetMetadata:
     """A word of a shard's ``__metadata__``."""
 
@@ -159,13 +175,13 @@ class RebuildIndex:
         return "index: every tensor where it is stored" if self.places else "index: total_size"
 
 
-TensorEdit: TypeAlias = Rename | Duplicate | Reshape | Drop | Move | TakeValue
+TensorEdit: TypeAlias = Rename | Duplicate | Reshape | Drop | Move | TakeValue | Compute
 ConfigEdit: TypeAlias = SetKey | RemoveKey | RenameKey | AddItem | RemoveItem
 Edit: TypeAlias = TensorEdit | ConfigEdit | SetMetadata | RebuildIndex
 
 
 #: For isinstance: the edits of one stored tensor.
-TENSOR_EDITS = (Rename, Duplicate, Reshape, Drop, Move, TakeValue)
+TENSOR_EDITS = (Rename, Duplicate, Reshape, Drop, Move, TakeValue, Compute)
 
 
 def _brief(value: Any) -> str:

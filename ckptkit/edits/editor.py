@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.edits import changes
 from ckptkit.edits.changes import ConfigEdit, Edit, TensorEdit
 from ckptkit.errors import json_path
+from ckptkit.operations import outputs
+from ckptkit.operations.operation import OperationError
 from ckptkit.storage.container import CONFIG_FILE
 from ckptkit.storage.index import INDEX_FILE
-from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.output import AS_STORED, OutputTensor
 
 
 class EditConflictError(Exception):
     """An edit cannot be made: what it names is not there, or what it would make is there already."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A tensor of the workspace: what it was, what it is called now, and whose bytes it has if not its own."""
-
-    origin: TensorRef
-    name: str
-    shape: tuple[int, ...]
-    donor: TensorRef | None = None
 
 
 @dataclass
@@ -36,7 +28,7 @@ class Editor:
 
     sound: frozenset[str]
     complete: bool
-    shards: dict[str, dict[str, Item]]
+    shards: dict[str, dict[str, OutputTensor]]
     metadata: dict[str, dict[str, str] | None]
     config: dict[str, Any]
     weight_map: dict[str, str] | None
@@ -59,40 +51,49 @@ class Editor:
 
     def _change_tensor(self, change: TensorEdit) -> None:
         self._require_sound(change.shard)
-        items = self.shards[change.shard]
-        item = items.get(change.tensor)
-        if item is None:
+        tensors = self.shards[change.shard]
+        tensor = tensors.get(change.tensor)
+        if tensor is None:
             raise EditConflictError(f"{change.tensor} is not stored in {change.shard}")
+        try:
+            self._changed_tensor(change, tensors, tensor)
+        except OperationError as error:
+            raise EditConflictError(str(error)) from error
+        self.changed.add(change.shard)
+
+    def _changed_tensor(self, change: TensorEdit, tensors: dict[str, OutputTensor], tensor: OutputTensor) -> None:
         if isinstance(change, changes.Reshape):
-            if count(change.to) != count(item.shape):
-                raise EditConflictError(f"{change.tensor} {list(item.shape)} cannot become {list(change.to)}")
-            items[change.tensor] = replace(item, shape=change.to)
+            tensors[change.tensor] = outputs.reshaped(tensor, change.to)
         elif isinstance(change, changes.TakeValue):
-            items[change.tensor] = replace(item, donor=self._donor(item, change.donor))
+            tensors[change.tensor] = outputs.with_value_of(tensor, self._stored(change.donor))
+        elif isinstance(change, changes.Compute):
+            inputs = (tensor.inputs[0], *(self._stored(name).inputs[0] for name in change.others))
+            made = outputs.computed(tensor.name, change.operation, inputs, change.parameters, shape=tensor.shape)
+            tensors[change.tensor] = made
         elif isinstance(change, changes.Drop):
-            del items[change.tensor]
+            del tensors[change.tensor]
         elif isinstance(change, changes.Move):
             self._require_sound(change.to)
-            del items[change.tensor]
-            self.shards[change.to][change.tensor] = item
+            del tensors[change.tensor]
+            self.shards[change.to][change.tensor] = tensor
             self.changed.add(change.to)
         elif any(change.to in others for others in self.shards.values()):
             raise EditConflictError(f"{change.to} is stored already")
+        elif isinstance(change, changes.Rename):
+            tensors[change.to] = outputs.renamed(tensor, change.to)
+            del tensors[change.tensor]
         else:
-            items[change.to] = replace(item, name=change.to)
-            if isinstance(change, changes.Rename):
-                del items[change.tensor]
-        self.changed.add(change.shard)
+            tensors[change.to] = tensor._replace(name=change.to, operation=_duplicate(tensor))
 
-    def _donor(self, item: Item, name: str) -> TensorRef:
-        donor = next((others[name] for others in self.shards.values() if name in others), None)
-        if donor is None or (donor.origin.dtype, count(donor.shape)) != (item.origin.dtype, count(item.shape)):
-            raise EditConflictError(f"{item.name} cannot have the value of {name}")
-        return donor.donor or donor.origin
+    def _stored(self, name: str) -> OutputTensor:
+        found = next((others[name] for others in self.shards.values() if name in others), None)
+        if found is None:
+            raise EditConflictError(f"{name} is not stored")
+        return found
 
     def _follow_in_index(self, change: TensorEdit) -> None:
         """Keep the index true to what just happened to a tensor; entries that were wrong before stay as they are."""
-        if self.weight_map is None or isinstance(change, (changes.Reshape, changes.TakeValue)):
+        if self.weight_map is None or isinstance(change, (changes.Reshape, changes.TakeValue, changes.Compute)):
             return
         if self.weight_map.get(change.tensor) == change.shard:
             if isinstance(change, changes.Move):
@@ -117,12 +118,9 @@ class Editor:
             raise EditConflictError(f"{shard} is damaged or not there")
 
 
-def count(shape: tuple[int, ...]) -> int:
-    """The number of elements."""
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total
+def _duplicate(tensor: OutputTensor) -> str:
+    """The operation that stores a tensor once more: computed ones are computed again."""
+    return "duplicate" if tensor.operation in AS_STORED else tensor.operation
 
 
 def change_config(config: dict[str, Any], change: ConfigEdit) -> None:

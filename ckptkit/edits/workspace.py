@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from ckptkit.dtypes import BITS
+from ckptkit.edits import layout
 from ckptkit.edits.changes import Edit
-from ckptkit.edits.editor import Editor, Item
+from ckptkit.edits.editor import Editor
+from ckptkit.operations.outputs import keep
+from ckptkit.operations.stream import stream
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.index import INDEX_FILE, build_index
-from ckptkit.storage.payload import (
-    ByteRange,
-    Inline,
-    OutputFile,
-    OutputShard,
-    OutputTensor,
-    TensorRef,
-    VirtualContainer,
-)
+from ckptkit.storage.output import OutputFile, OutputShard, OutputTensor, VirtualContainer
+from ckptkit.storage.payload import ByteRange, Inline
 from ckptkit.storage.virtual import VirtualSource
 
 
@@ -35,7 +28,7 @@ class Workspace:
     """
 
     original: Container
-    shards: Mapping[str, tuple[Item, ...]]
+    shards: Mapping[str, tuple[OutputTensor, ...]]
     metadata: Mapping[str, dict[str, str] | None]
     config: dict[str, Any]
     weight_map: dict[str, str] | None
@@ -47,11 +40,7 @@ class Workspace:
         return cls(
             original=container,
             shards={
-                header.shard: tuple(
-                    Item(tensor, tensor.name, tensor.shape)
-                    for tensor in sorted(header.tensors.values(), key=lambda t: (t.start, t.nbytes))
-                )
-                for header in container.headers
+                header.shard: tuple(keep(tensor) for tensor in header.tensors.values()) for header in container.headers
             },
             metadata={header.shard: header.metadata for header in container.headers},
             config=dict(container.config),
@@ -63,7 +52,7 @@ class Workspace:
         editor = Editor(
             sound=frozenset(header.shard for header in self.original.headers if header.readable),
             complete=all(fault.kind != "shard-missing" for fault in self.original.faults),
-            shards={shard: {item.name: item for item in items} for shard, items in self.shards.items()},
+            shards={shard: {tensor.name: tensor for tensor in own} for shard, own in self.shards.items()},
             metadata=dict(self.metadata),
             config=copy.deepcopy(self.config),
             weight_map=None if self.weight_map is None else dict(self.weight_map),
@@ -73,7 +62,7 @@ class Workspace:
             editor.make(change)
         return replace(
             self,
-            shards={shard: tuple(sorted(items.values(), key=_place)) for shard, items in editor.shards.items()},
+            shards={shard: tuple(tensors.values()) for shard, tensors in editor.shards.items()},
             metadata=editor.metadata,
             config=editor.config,
             weight_map=editor.weight_map,
@@ -87,15 +76,15 @@ class Workspace:
     @cached_property
     def _origins(self) -> dict[str, str]:
         return {
-            item.name: item.origin.name
-            for items in self.shards.values()
-            for item in items
-            if item.name != item.origin.name
+            tensor.name: tensor.source.name
+            for tensors in self.shards.values()
+            for tensor in tensors
+            if tensor.inputs and tensor.name != tensor.source.name
         }
 
     def reopened(self) -> Container:
         """The container that a stranger would find, parsed from the bytes that would be written."""
-        return open_container(VirtualSource(self.virtual(), self.original.source))
+        return open_container(VirtualSource(self.virtual(), self.original.source, stream))
 
     def virtual(self, *, changed_only: bool = False) -> VirtualContainer:
         """The files to be written: all, those that do not differ byte for byte, or only those that differ."""
@@ -111,16 +100,12 @@ class Workspace:
         return VirtualContainer(shards, tuple(files))
 
     def _output_shard(self, shard: str) -> OutputShard:
-        tensors = [
-            OutputTensor(item.name, item.origin.dtype, item.shape, _payload(item.donor or item.origin))
-            for item in self.shards[shard]
-        ]
-        return OutputShard(shard, tuple(_aligned(tensors)), self.metadata[shard])
+        return layout.lay_out(shard, self.shards[shard], self.metadata[shard])
 
     def _index_bytes(self) -> bytes:
         index = self.original.index
         placed = self.weight_map or {}
-        total = sum(item.origin.nbytes for items in self.shards.values() for item in items)
+        total = sum(tensor.nbytes for tensors in self.shards.values() for tensor in tensors)
         return build_index(placed.items(), total, index.metadata if index else {}, index.extra if index else {})
 
     @cached_property
@@ -131,27 +116,4 @@ class Workspace:
     @cached_property
     def config_text(self) -> str:
         """config.json as it would be, indented as the original is, so that only what changes differs."""
-        text = self.original_config_text
-        indentation = re.search(r"^[{\[]\s*\n([ \t]+)", text)
-        ending = "\n" if text.endswith("\n") or not text else ""
-        indent = indentation[1] if indentation else None if text.startswith('{"') else "  "
-        return json.dumps(self.config, indent=indent, ensure_ascii=text.isascii() and "\\u" in text) + ending
-
-
-def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:
-    """The tensors in an order in which each starts on a multiple of its element size, the present one if it will do."""
-    offset = 0
-    for tensor in tensors:
-        if offset % max(1, BITS[tensor.dtype] // 8):
-            return sorted(tensors, key=lambda item: -BITS[item.dtype])
-        offset += tensor.nbytes
-    return tensors
-
-
-def _place(item: Item) -> tuple[str, int, int, str]:
-    """The order of data: as it was, with what came from other shards in the order of theirs."""
-    return (item.origin.shard, item.origin.start, item.origin.nbytes, item.name)
-
-
-def _payload(tensor: TensorRef) -> ByteRange:
-    return ByteRange(tensor.shard, tensor.start, tensor.nbytes)
+        return layout.config_text(self.config, self.original_config_text)

@@ -1,85 +1,60 @@
 """What a format is: a reader into the canonical model, a writer out of it, and what it can express.
 
 A format never knows another format. It never opens files either: its reader gets a container (parsed headers
-and JSON) and its writer returns a draft (what each stored tensor becomes, and the config beside it). Everything
-between the two - losses, plans, byte movement - is common to all formats.
+and JSON) and its writer returns a draft (the tensors to be written, the config beside them, and what it means to
+change). Everything between the two - losses, plans, byte movement - is common to all formats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ckptkit.errors import Fault, FormatError
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity
+from ckptkit.model.scheme import KVCacheScheme, Scheme
 from ckptkit.storage.container import Container
-from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.output import Drop, OutputTensor
 
-
-class Operation(str, Enum):
-    """What happens to one stored tensor."""
-
-    KEEP = "keep"
-    RENAME = "rename"
-    RESHAPE = "reshape"
-    DUPLICATE = "duplicate"
-    DROP = "drop"
-    CAST = "cast"
+#: Module -> the scheme that the result gives it; None where it is no longer quantized. Modules that keep theirs are
+#: not listed.
+SchemeChanges: TypeAlias = Mapping[str, "Scheme | None"]
 
 
 @dataclass(frozen=True)
-class TensorEdit:
-    """One output tensor made from one source tensor; the operations follow from the differences.
+class Changes:
+    """What a draft means to change of what a checkpoint means; nothing, for a conversion that loses nothing.
 
-    ``dtype`` differs from the source's only for an exact cast of a scale. ``duplicate`` marks a second tensor
-    made from the same source.
+    The result is read back and compared with this, so that a change that is not declared is a refusal.
+    ``lossy`` names the operations that may round values; ``kv_scheme`` holds the scheme of the result's KV cache, alone
+    in a tuple since None is one; ``attention`` maps a module to the roles of the scales that it then has.
     """
 
-    source: TensorRef
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    reason: str = ""
-    duplicate: bool = False
-
-    @classmethod
-    def keep(cls, tensor: TensorRef) -> TensorEdit:
-        """The tensor as it is."""
-        return cls(tensor, tensor.name, tensor.shape, tensor.dtype)
-
-    @property
-    def operations(self) -> tuple[Operation, ...]:
-        found = []
-        if self.duplicate:
-            found.append(Operation.DUPLICATE)
-        if self.name != self.source.name:
-            found.append(Operation.RENAME)
-        if self.shape != self.source.shape:
-            found.append(Operation.RESHAPE)
-        if self.dtype != self.source.dtype:
-            found.append(Operation.CAST)
-        return tuple(found) or (Operation.KEEP,)
-
-
-@dataclass(frozen=True)
-class TensorDrop:
-    """A source tensor that the target does not store, and why no number is lost by it."""
-
-    source: TensorRef
-    reason: str
+    schemes: SchemeChanges = field(default_factory=dict)
+    lossy: frozenset[str] = frozenset()
+    kv_scheme: tuple[KVCacheScheme | None] | None = None
+    attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: What these changes do, in words, one sentence each.
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A writer's answer: what each tensor becomes, the target's quantization config, and what changes."""
+    """A writer's answer: every tensor to be written, the config, other files, and what it means to change.
 
-    edits: tuple[TensorEdit, ...]
-    drops: tuple[TensorDrop, ...]
-    quantization_config: Mapping[str, Any]
+    ``drops`` are stored tensors that the target does not store. ``quantization_config`` is None for a checkpoint that
+    is no longer quantized. ``side_files`` holds the contents of files that belong to the format, by name, and None for
+    a file of the source that must not come along.
+    """
+
+    tensors: tuple[OutputTensor, ...]
+    drops: tuple[Drop, ...]
+    quantization_config: Mapping[str, Any] | None
     notes: tuple[str, ...] = ()
+    side_files: Mapping[str, bytes | None] = field(default_factory=dict)
+    changes: Changes = Changes()
 
 
 @dataclass(frozen=True)
@@ -104,9 +79,13 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """Choices that a user makes about the target. ``mode`` is a dialect of the format, or None for its default."""
+    """Choices that a user makes about the target.
+
+    ``mode`` is a dialect of the format, or None for its default. With ``allow_lossy`` a writer may round values.
+    """
 
     mode: str | None = None
+    allow_lossy: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,22 +36,22 @@ def quant_method(block: Mapping[str, Any]) -> str:
     return str(block.get("quant_method") or "").lower().replace("_", "-")
 
 
-def replaced(config: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json with another quantization config in the old one's place, all other keys in their order."""
+def replaced(config: Mapping[str, Any], block: Mapping[str, Any] | None) -> dict[str, Any]:
+    """config.json with another quantization config in the old one's place, or none; all other keys in their order."""
     located = locate(config)
     if located is None:
-        return {**config, KEY: dict(block)}
+        return dict(config) if block is None else {**config, KEY: dict(block)}
     outer, _, key = located.path.rpartition(".")
     if outer:
         return {**config, outer: _swapped(config[outer], key, block)}
     return _swapped(config, key, block)
 
 
-def _swapped(config: Mapping[str, Any], old: str, block: Mapping[str, Any]) -> dict[str, Any]:
+def _swapped(config: Mapping[str, Any], old: str, block: Mapping[str, Any] | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in config.items():
         if key == old:
-            result[KEY] = dict(block)
+            result.update({} if block is None else {KEY: dict(block)})
         elif key not in (KEY, LEGACY_KEY):
             result[key] = value
     return result

@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from ckptkit.formats.base import TensorDrop, TensorEdit
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity, PerHead, PerTensor
 from ckptkit.model.scheme import Scheme
+from ckptkit.operations.cast import exact_cast
+from ckptkit.operations.outputs import as_stored, computed, keep
+from ckptkit.storage.output import Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef
-
-#: E8M0 holds powers of two only; F32 holds every one of them, so the cast is exact.
-_EXACT_CAST = {"F8_E8M0": "F32"}
 
 
 class ScaleShapes(Protocol):
@@ -24,17 +23,17 @@ class ScaleShapes(Protocol):
         """Stored shapes, the written one first."""
 
 
-def module_edits(
+def module_tensors(
     checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], suffix: str = "weight_scale"
-) -> Iterator[TensorEdit]:
+) -> Iterator[OutputTensor]:
     """Plain tensors and weights as they are, weight and input scales in the target's names and shapes."""
     for tensor in checkpoint.plain:
-        yield TensorEdit.keep(tensor)
+        yield keep(tensor)
     for module in checkpoint.modules.values():
-        yield TensorEdit.keep(module.weight)
+        yield keep(module.weight)
         if module.weight_scale is not None:
             granularity = module.scheme.weight.granularity
-            yield scale_edit(
+            yield scale(
                 module.weight_scale,
                 names.join(module.name, suffix),
                 shapes.scale_shapes(granularity, module.weight.shape)[0],
@@ -43,7 +42,7 @@ def module_edits(
             )
         scheme_input = module.scheme.input
         if module.input_scale is not None and scheme_input is not None and not scheme_input.dynamic:
-            yield scale_edit(
+            yield scale(
                 module.input_scale,
                 names.join(module.name, "input_scale"),
                 shapes.scale_shapes(scheme_input.granularity, module.input_scale.shape)[0],
@@ -52,16 +51,14 @@ def module_edits(
             )
 
 
-def module_drops(checkpoint: Checkpoint) -> Iterator[TensorDrop]:
+def module_drops(checkpoint: Checkpoint) -> Iterator[Drop]:
     """Stored input scales that nothing reads because the activations are dynamic."""
     for module in checkpoint.modules.values():
         if module.input_scale is not None and not module.scheme.has_static_input:
-            yield TensorDrop(
-                module.input_scale, "activations are dynamic: no engine reads it, and vLLM refuses to load it"
-            )
+            yield Drop(module.input_scale, "activations are dynamic: no engine reads it, and vLLM refuses to load it")
 
 
-def scale_edit(
+def scale(
     tensor: TensorRef,
     name: str,
     shape: tuple[int, ...],
@@ -69,10 +66,12 @@ def scale_edit(
     reason: str,
     *,
     duplicate: bool = False,
-) -> TensorEdit:
-    """One scale in the target's spelling; its dtype changes only where the target cannot hold it."""
-    dtype = tensor.dtype if tensor.dtype in scale_dtypes else _EXACT_CAST.get(tensor.dtype, tensor.dtype)
-    return TensorEdit(tensor, name, shape, dtype, reason, duplicate)
+) -> OutputTensor:
+    """One scale in the target's spelling; its dtype changes only where the target cannot hold it, and then exactly."""
+    dtype = exact_cast(tensor.dtype, scale_dtypes)
+    if dtype is None or dtype == tensor.dtype:
+        return as_stored(tensor, name, shape, reason, duplicate=duplicate)
+    return computed(name, "cast", (tensor,), {"dtype": dtype}, reason, shape=shape)
 
 
 def attention_shape(checkpoint: Checkpoint, tensor: TensorRef, shapes: ScaleShapes) -> tuple[int, ...]:

@@ -84,7 +84,7 @@ def show_plan(plan: Plan) -> None:
     """Where from, where to, what it costs, what changes, what to know."""
     out = console()
     cost = plan.cost
-    say(out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  lossless, {cost.kind.value}")
+    say(out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  {plan.verdict.value}, {cost.kind.value}")
     parts = [f"{size(cost.copied)} copied as they are", f"{size(cost.rewritten)} rewritten (headers, config)"]
     if cost.computed:
         parts.append(f"{size(cost.computed)} computed")
@@ -100,7 +100,7 @@ def plan_rows(steps: Iterable[Step]) -> list[tuple[str, str, str, str, str]]:
     """The steps of a plan in few lines: those that keep their tensors' names are merged by the name's last part."""
     groups: dict[tuple[str, str, str, str | None], list[Step]] = {}
     for step in steps:
-        operations = "+".join(operation.value for operation in step.operations)
+        operations = "+".join(step.operations)
         renamed = step.target != step.source
         source, target = _short_names(step.source, step.target)
         groups.setdefault((operations, step.reason, source, target if renamed else None), []).append(step)

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from ckptkit.dtypes import BITS
 from ckptkit.errors import Fault, OutputError
 from ckptkit.storage.header_faults import METADATA_KEY, TOLERATED, examine_header
-from ckptkit.storage.payload import OutputTensor, TensorRef, tensor_ref
+from ckptkit.storage.payload import TensorRef, tensor_ref
 from ckptkit.storage.strict_json import count_strings, misread_by_python
 
 #: The official library refuses longer headers.
@@ -168,8 +168,21 @@ def _end_of_cover(tensors: Iterable[TensorRef], data_start: int) -> int:
     return end
 
 
+class Promised(Protocol):
+    """A tensor that a header can name before its bytes exist."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
 def build_header(
-    tensors: tuple[OutputTensor, ...], metadata: dict[str, str] | None, *, congruent_to: int | None = None
+    tensors: Sequence[Promised], metadata: dict[str, str] | None, *, congruent_to: int | None = None
 ) -> bytes:
     """The bytes before the data section: length and JSON, space-padded to an 8-byte boundary.
 
@@ -179,12 +192,9 @@ def build_header(
     entries: dict[str, Any] = {}
     offset = 0
     for tensor in tensors:
-        entries[tensor.name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.nbytes],
-        }
-        offset += tensor.nbytes
+        end = offset + tensor.nbytes
+        entries[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (offset, end)}
+        offset = end
     if len(entries) != len(tensors) or METADATA_KEY in entries:
         raise OutputError(f"a shard cannot hold two tensors of one name, nor one named {METADATA_KEY}")
     document = entries if metadata is None else {METADATA_KEY: metadata, **entries}

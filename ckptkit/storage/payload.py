@@ -1,16 +1,21 @@
-"""What a tensor is on disk, and where the bytes of an output tensor come from.
+"""What a tensor is on disk, and where bytes to be written come from: all of it data that can be printed and sent.
 
-A :class:`TensorRef` is a name, a dtype, a shape and a byte range of a shard: no bytes. An output tensor has a
-payload: a byte range of a source file, inline bytes, or bytes computed from ranges. The cost of a conversion is
-read off the payloads before anything moves.
+A :class:`TensorRef` is a name, a dtype, a shape and a byte range of a shard: no bytes. A payload is a byte range of a
+source file, inline bytes, or bytes that an operation computes from stored tensors. The cost of a conversion is read off
+the payloads before anything moves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from ckptkit.dtypes import BITS
+
+if TYPE_CHECKING:
+    from ckptkit.storage.source import Source
 
 
 class TensorRef(NamedTuple):
@@ -65,57 +70,35 @@ class Inline:
         return len(self.data)
 
 
-@dataclass(frozen=True)
-class Computed:
-    """Bytes that ``compute`` makes from source ranges; the only payload that costs more than a copy."""
+class Computed(NamedTuple):
+    """Bytes that an operation makes from stored tensors: the only payload that costs more than a copy.
 
-    inputs: tuple[ByteRange, ...]
-    nbytes: int
-    compute: Callable[[tuple[bytes, ...]], bytes]
-    description: str
+    What ``operation`` names is looked up when the bytes are wanted, so that a payload can be sent to another process.
+    """
+
+    operation: str
+    inputs: tuple[TensorRef, ...]
+    parameters: Mapping[str, Any]
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return size_of(self.dtype, self.shape)
 
 
 Payload: TypeAlias = ByteRange | Inline | Computed
 
 
-@dataclass(frozen=True)
-class OutputTensor:
-    """A tensor of an output shard, with its promised dtype and shape."""
+class Stream(Protocol):
+    """How computed bytes are made: the bytes ``begin`` to ``end`` of a payload, in order, in pieces of bounded size."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    payload: Payload
-
-    @property
-    def nbytes(self) -> int:
-        return self.payload.nbytes
+    def __call__(self, payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]: ...
 
 
-@dataclass(frozen=True)
-class OutputShard:
-    """A safetensors file to be written: tensors in data order."""
-
-    file: str
-    tensors: tuple[OutputTensor, ...]
-    metadata: dict[str, str] | None
-
-    @property
-    def data_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors)
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """Any other file to be written: config, index, or a side file carried over byte for byte."""
-
-    file: str
-    payload: ByteRange | Inline
-
-
-@dataclass(frozen=True)
-class VirtualContainer:
-    """A whole checkpoint folder that does not exist yet."""
-
-    shards: tuple[OutputShard, ...]
-    files: tuple[OutputFile, ...]
+def size_of(dtype: str, shape: tuple[int, ...]) -> int:
+    """The bytes of a tensor; elements of less than a byte are packed."""
+    bits = BITS[dtype]
+    for extent in shape:
+        bits *= extent
+    return -(-bits // 8)

@@ -10,15 +10,15 @@ from bisect import bisect_right
 from pathlib import Path
 
 from ckptkit.errors import ContainerError, Fault
-from ckptkit.storage.payload import ByteRange, Computed, Inline, OutputShard, Payload, VirtualContainer
+from ckptkit.storage.output import VirtualContainer
+from ckptkit.storage.payload import ByteRange, Computed, Payload, Stream
 from ckptkit.storage.source import FileEntry, Source
-from ckptkit.storage.writer import shard_header
 
 
 class _Layout:
     """The payloads of one file, each with the offset at which it begins."""
 
-    def __init__(self, payloads: list[Payload]) -> None:
+    def __init__(self, payloads: tuple[Payload, ...]) -> None:
         self.payloads = payloads
         self.offsets: list[int] = []
         self.size = 0
@@ -28,12 +28,15 @@ class _Layout:
 
 
 class VirtualSource:
-    """Read access to the files of a virtual container, backed by the source that its ranges point into."""
+    """Read access to the files of a virtual container, backed by the source that its ranges point into.
 
-    def __init__(self, container: VirtualContainer, backing: Source) -> None:
+    ``stream`` makes the bytes of computed payloads, and of those only the part that is read.
+    """
+
+    def __init__(self, container: VirtualContainer, backing: Source, stream: Stream) -> None:
         self._backing = backing
-        self._layouts = {shard.file: _Layout(_shard_payloads(shard)) for shard in container.shards}
-        self._layouts.update((item.file, _Layout([item.payload])) for item in container.files)
+        self._stream = stream
+        self._layouts = {job.file: _Layout(job.payloads) for job in container.jobs}
 
     @property
     def label(self) -> str:
@@ -69,10 +72,5 @@ class VirtualSource:
         if isinstance(payload, ByteRange):
             return self._backing.read(payload.file, payload.start + begin, end - begin)
         if isinstance(payload, Computed):
-            inputs = tuple(self._backing.read(span.file, span.start, span.nbytes) for span in payload.inputs)
-            return payload.compute(inputs)[begin:end]
+            return b"".join(self._stream(payload, self._backing, begin, end))
         return payload.data[begin:end]
-
-
-def _shard_payloads(shard: OutputShard) -> list[Payload]:
-    return [Inline(shard_header(shard)), *(tensor.payload for tensor in shard.tensors)]

@@ -1,51 +1,53 @@
 """The only code that writes checkpoints: a virtual container becomes files in a folder.
 
 Files are written side by side, each by one worker from front to back: two writers in one file only wait for its
-lock. Nothing here decides anything: names, shapes and order are all in the virtual container.
+lock. Nothing here decides anything: names, shapes and order are all in the virtual container, and how bytes are
+computed is handed in. A file is a job that any process can do; :func:`write_container` deals jobs to threads of this
+process or to any executor.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock, Thread
 from typing import TypeVar
 
 from ckptkit.errors import ContainerError, OutputError
 from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blocks, write_all, write_error
-from ckptkit.storage.header import build_header
 from ckptkit.storage.index import is_inside
 from ckptkit.storage.kernel import allocate
-from ckptkit.storage.payload import ByteRange, Computed, Inline, OutputShard, Payload, VirtualContainer
+from ckptkit.storage.output import Job, VirtualContainer
+from ckptkit.storage.payload import ByteRange, Computed, Inline, Payload, Stream
 from ckptkit.storage.source import Source
 
 _REMOTE_CHUNK = 1 << 23
 
 Progress = Callable[[int], None]
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class _File:
-    """A file to be written: what it consists of, from front to back."""
+class Settings:
+    """How files are written: ``methods`` of copying that may work here; whether files are synced.
 
-    name: str
-    size: int
-    payloads: tuple[Payload, ...]
+    ``sharing``: blocks are taken over from the source, so that none need be reserved.
+    """
+
+    methods: tuple[Method, ...]
+    sharing: bool
+    fsync: bool
 
 
 def file_sizes(container: VirtualContainer) -> dict[str, int]:
     """The size in bytes of every file to be written."""
-    return {file.name: file.size for file in _files(container)}
-
-
-def shard_header(shard: OutputShard) -> bytes:
-    """The header of an output shard, padded so that its data can share blocks with the source's."""
-    ranges = [tensor.payload for tensor in shard.tensors if isinstance(tensor.payload, ByteRange)]
-    return build_header(shard.tensors, shard.metadata, congruent_to=ranges[0].start if ranges else None)
+    return {job.file: job.size for job in container.jobs}
 
 
 def write_container(
@@ -53,77 +55,129 @@ def write_container(
     source: Source,
     folder: Path,
     *,
+    stream: Stream,
     jobs: int = 2,
     fsync: bool = True,
     progress: Progress = lambda nbytes: None,
-) -> Copier:
-    """Write every file of a virtual container into an empty folder; the copier says how bytes were moved.
+    executor: Executor | None = None,
+) -> dict[Method, int]:
+    """Write every file of a virtual container into an empty folder; how many bytes were moved by which method.
+
+    Without an ``executor``, ``jobs`` threads of this process do it. An executor gets one task for each file, and
+    everything in a task can be pickled if ``source`` can; ``progress`` then hears of whole files.
 
     Raises ContainerError when a source file cannot be read or changes meanwhile, OutputError when writing fails.
     """
     before = _source_state(container, source)
-    files = sorted(_files(container), key=lambda file: -file.size)
+    ordered = sorted(container.jobs, key=lambda job: -job.size)
     sample = max(before, key=lambda path: before[path][1], default=None)
     sharing = sample is not None and shares_blocks(sample, folder)
-    methods = [method for method in Method if sharing or method is not Method.REFLINK]
-    copier = Copier(tuple(methods), write_back=fsync)
+    methods = tuple(method for method in Method if sharing or method is not Method.REFLINK)
+    settings = Settings(methods, sharing, fsync)
     root = getattr(source, "root", None)
     if root is not None:
         folder.chmod(folder.stat().st_mode & _audience(root.stat().st_mode))
-
-    def write(file: _File) -> None:
-        # Blocks that are taken over from the source need not be reserved.
-        reserve = os.ftruncate if sharing else allocate
-        _write_file(file, source, folder, copier, progress, reserve=reserve, fsync=fsync)
-
-    _run(jobs, copier, write, files)
+    if executor is None:
+        moved = _in_threads(ordered, source, folder, settings, stream, jobs, progress)
+    else:
+        moved = _in_executor(ordered, source, folder, settings, stream, executor, progress)
     if _source_state(container, source) != before:
         raise ContainerError(f"{source.label} changed while it was copied", help="convert it again when it is complete")
-    return copier
+    return {method: moved[method] for method in Method}
 
 
-def _run(jobs: int, copier: Copier, work: Callable[[Item], None], items: Collection[Item]) -> None:
-    """Do work on items in this thread and ``jobs - 1`` others.
+def write_job(job: Job, source: Source, folder: Path, settings: Settings, stream: Stream) -> dict[Method, int]:
+    """Write one file in whatever process this is; how many bytes were moved by which method."""
+    copier = Copier(settings.methods, write_back=settings.fsync)
+    _write_file(job, source, folder, copier, settings, stream, lambda nbytes: None)
+    return copier.moved
 
-    The first failure, or Ctrl-C, stops the others at their next chunk, and is raised when all have stopped.
-    """
-    queue, taking = iter(items), Lock()
-    failures: list[BaseException] = []
 
-    def labour() -> None:
-        try:
-            while not failures:
-                with taking:
-                    try:
-                        item = next(queue)
-                    except StopIteration:
-                        return
-                work(item)
-        except BaseException as error:
-            failures.append(error)
-            copier.cancel()
+def _in_threads(
+    ordered: list[Job],
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    stream: Stream,
+    jobs: int,
+    progress: Progress,
+) -> Counter[Method]:
+    """Work through the jobs with threads that share what they learn and stop when one of them fails."""
+    copier = Copier(settings.methods, write_back=settings.fsync)
+    work = partial(
+        _write_file, source=source, folder=folder, copier=copier, settings=settings, stream=stream, progress=progress
+    )
+    _run(jobs, copier, work, ordered)
+    return Counter(copier.moved)
 
-    others = [Thread(target=labour, name=f"ckptkit-{number}") for number in range(1, min(jobs, len(items)))]
+
+def _run(jobs: int, copier: Copier, work: Callable[[Item], object], items: Sequence[Item]) -> None:
+    """Do work on items in ``jobs`` threads, or in this one if that is enough."""
+    if min(jobs, len(items)) < 2:
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(jobs, thread_name_prefix="ckptkit") as pool, _stopping(copier):
+        _collect([pool.submit(work, item) for item in items])
+
+
+@contextmanager
+def _stopping(copier: Copier) -> Iterator[None]:
+    """Whatever ends the block early, Ctrl-C too, stops running copies at their next chunk."""
     try:
-        for thread in others:
-            thread.start()
-        labour()
-        for thread in others:
-            thread.join()
+        yield
     except BaseException:
         copier.cancel()
-        for thread in others:
-            if thread.ident is not None:
-                thread.join()
         raise
-    if failures:
-        raise next((error for error in failures if not isinstance(error, Cancelled)), failures[0])
+
+
+def _in_executor(
+    ordered: list[Job],
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    stream: Stream,
+    executor: Executor,
+    progress: Progress,
+) -> Counter[Method]:
+    """Hand every job to somebody else's executor."""
+    moved: Counter[Method] = Counter()
+    tasks: list[Future[dict[Method, int]]] = []
+    for job in ordered:
+        task = executor.submit(write_job, job, source, folder, settings, stream)
+        task.add_done_callback(partial(_report, progress, job.size))
+        tasks.append(task)
+    try:
+        for done in _collect(tasks):
+            moved.update(done)
+    finally:
+        wait(tasks)  # nothing may still write into a folder that is about to vanish
+    return moved
+
+
+def _report(progress: Progress, nbytes: int, task: Future[dict[Method, int]]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        progress(nbytes)
+
+
+def _collect(tasks: list[Future[Result]]) -> list[Result]:
+    """Every result. The first failure, or Ctrl-C, cancels what has not begun, and is raised when all have stopped."""
+    try:
+        wait(tasks, return_when=FIRST_EXCEPTION)
+        failures = [error for task in tasks if task.done() and (error := task.exception()) is not None]
+        if failures:
+            raise next((error for error in failures if not isinstance(error, Cancelled)), failures[0])
+        return [task.result() for task in tasks]
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
 
 
 def _source_state(container: VirtualContainer, source: Source) -> dict[Path, tuple[int, int, int]]:
     """Identity, size and time of change of every local file that is copied from."""
     state = {}
-    for name in {span.file for span in _source_ranges(container)}:
+    for name in {name for job in container.jobs for name in _files_of(job)}:
         path = source.local_path(name)
         if path is not None:
             try:
@@ -134,91 +188,58 @@ def _source_state(container: VirtualContainer, source: Source) -> dict[Path, tup
     return state
 
 
-def _source_ranges(container: VirtualContainer) -> Iterator[ByteRange]:
-    payloads: list[Payload] = [tensor.payload for shard in container.shards for tensor in shard.tensors]
-    payloads += [item.payload for item in container.files]
-    for payload in payloads:
+def _files_of(job: Job) -> set[str]:
+    """The source files that a job reads."""
+    names: set[str] = set()
+    for payload in job.payloads:
         if isinstance(payload, ByteRange):
-            yield payload
+            names.add(payload.file)
         elif isinstance(payload, Computed):
-            yield from payload.inputs
-
-
-def _files(container: VirtualContainer) -> Iterator[_File]:
-    for shard in container.shards:
-        header = shard_header(shard)
-        payloads = coalesce(tensor.payload for tensor in shard.tensors)
-        yield _File(shard.file, len(header) + shard.data_bytes, (Inline(header), *payloads))
-    for item in container.files:
-        yield _File(item.file, item.payload.nbytes, (item.payload,))
-
-
-def coalesce(payloads: Iterable[Payload]) -> Iterator[Payload]:
-    """Join byte ranges that follow each other in the source: a renamed shard becomes one range."""
-    pending: ByteRange | None = None
-    for payload in payloads:
-        if not isinstance(payload, ByteRange):
-            if pending is not None:
-                yield pending
-                pending = None
-            yield payload
-        elif pending is not None and payload.file == pending.file and payload.start == pending.start + pending.nbytes:
-            pending = ByteRange(pending.file, pending.start, pending.nbytes + payload.nbytes)
-        else:
-            if pending is not None:
-                yield pending
-            pending = payload
-    if pending is not None:
-        yield pending
+            names.update(tensor.shard for tensor in payload.inputs)
+    return names
 
 
 def _write_file(
-    file: _File,
+    job: Job,
     source: Source,
     folder: Path,
     copier: Copier,
+    settings: Settings,
+    stream: Stream,
     progress: Progress,
-    *,
-    reserve: Callable[[int, int], None],
-    fsync: bool,
-) -> None:
+) -> dict[Method, int]:
     """Write one file that does not exist yet, from front to back."""
-    if not is_inside(file.name):
-        raise OutputError(f"{file.name!r} is not the name of a file inside a checkpoint folder")
-    path = folder / file.name
+    if not is_inside(job.file):
+        raise OutputError(f"{job.file!r} is not the name of a file inside a checkpoint folder")
+    path = folder / job.file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(file, source))
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(job, source))
     except OSError as error:
-        raise write_error(error, file.name) from error
+        raise write_error(error, job.file) from error
     try:
-        reserve(target, file.size)
+        (os.ftruncate if settings.sharing else allocate)(target, job.size)
         offset = 0
-        for payload in file.payloads:
+        for payload in job.payloads:
             copier.check()
             if isinstance(payload, ByteRange):
                 _copy_range(payload, source, target, offset, copier, progress)
             else:
-                data = payload.data if isinstance(payload, Inline) else _compute(payload, source)
-                write_all(target, data, offset)
-                progress(len(data))
+                _write_pieces(_pieces(payload, source, stream), payload, target, offset, copier, progress)
             offset += payload.nbytes
-        if fsync:
+        if settings.fsync:
             os.fsync(target)
     except OSError as error:
-        raise write_error(error, file.name) from error
+        raise write_error(error, job.file) from error
     finally:
         os.close(target)
+    return copier.moved
 
 
-def _mode(file: _File, source: Source) -> int:
+def _mode(job: Job, source: Source) -> int:
     """The permissions of a new file: nobody may read it who could not read what it was made from."""
-    names = {file.name}
-    for payload in file.payloads:
-        spans = (payload,) if isinstance(payload, ByteRange) else getattr(payload, "inputs", ())
-        names.update(span.file for span in spans)
     mode = 0o666
-    for path in map(source.local_path, names):
+    for path in map(source.local_path, {job.file} | _files_of(job)):
         if path is not None:
             with suppress(OSError):
                 mode &= _audience(path.stat().st_mode)
@@ -232,25 +253,41 @@ def _audience(mode: int) -> int:
 
 def _copy_range(span: ByteRange, source: Source, target: int, offset: int, copier: Copier, progress: Progress) -> None:
     path = source.local_path(span.file)
-    if path is not None:
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise ContainerError(f"{path} cannot be read: {error.strerror}") from error
-        try:
-            copier.copy(Transfer(handle, span.start, target, offset, span.nbytes), progress)
-        finally:
-            os.close(handle)
+    if path is None:
+        _write_pieces(_remote_pieces(span, source), span, target, offset, copier, progress)
         return
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise ContainerError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        copier.copy(Transfer(handle, span.start, target, offset, span.nbytes), progress)
+    finally:
+        os.close(handle)
+
+
+def _remote_pieces(span: ByteRange, source: Source) -> Iterator[bytes]:
     for begin in range(0, span.nbytes, _REMOTE_CHUNK):
+        yield source.read(span.file, span.start + begin, min(_REMOTE_CHUNK, span.nbytes - begin))
+
+
+def _pieces(payload: Inline | Computed, source: Source, stream: Stream) -> Iterable[bytes]:
+    return (payload.data,) if isinstance(payload, Inline) else stream(payload, source, 0, payload.nbytes)
+
+
+def _write_pieces(
+    pieces: Iterable[bytes], payload: Payload, target: int, offset: int, copier: Copier, progress: Progress
+) -> None:
+    """Write a payload piece by piece, and hold it to the size that it promised."""
+    done = 0
+    for data in pieces:
         copier.check()
-        data = source.read(span.file, span.start + begin, min(_REMOTE_CHUNK, span.nbytes - begin))
-        write_all(target, data, offset + begin)
+        done += len(data)
+        if done > payload.nbytes:
+            break
+        write_all(target, data, offset + done - len(data))
         progress(len(data))
-
-
-def _compute(payload: Computed, source: Source) -> bytes:
-    data = payload.compute(tuple(source.read(span.file, span.start, span.nbytes) for span in payload.inputs))
-    if len(data) != payload.nbytes:
-        raise ContainerError(f"{payload.description} made {len(data)} bytes where {payload.nbytes} were promised")
-    return data
+    if done != payload.nbytes:
+        what = payload.operation if isinstance(payload, Computed) else "the source"
+        more = " or more" if done > payload.nbytes else ""
+        raise ContainerError(f"{what} gave {done}{more} bytes where {payload.nbytes} were promised")

@@ -22,7 +22,9 @@ from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import CompressedTensors
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.operations.outputs import computed
 from ckptkit.storage.container import open_container
+from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.source import LocalSource
 from tests import broken
 from tests.broken import REAL, tensors_of
@@ -39,9 +41,9 @@ class Careless(CompressedTensors):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         draft = super().write(checkpoint, options)
-        block = {**draft.quantization_config, **self.changes.get("block", {})}
-        edits = self.changes.get("edits", lambda found: found)(draft.edits)
-        return replace(draft, edits=tuple(edits), quantization_config=block)
+        block = {**(draft.quantization_config or {}), **self.changes.get("block", {})}
+        tensors = self.changes.get("tensors", lambda found: found)(draft.tensors)
+        return replace(draft, tensors=tuple(tensors), quantization_config=block)
 
 
 def plan_with(target: Format, fixture: str) -> Plan:
@@ -52,8 +54,8 @@ def plan_with(target: Format, fixture: str) -> Plan:
 @pytest.mark.parametrize(
     ("fixture", "changes", "kinds"),
     [
-        ("llama/quark-ptpc", {"edits": lambda edits: edits[1:]}, {"tensor-without-fate"}),
-        ("llama/quark-ptpc", {"edits": lambda e: [replace(e[0], name=e[1].name), *e[1:]]}, {"name-collision"}),
+        ("llama/quark-ptpc", {"tensors": lambda tensors: tensors[1:]}, {"tensor-without-fate"}),
+        ("llama/quark-ptpc", {"tensors": lambda t: [t[0]._replace(name=t[1].name), *t[1:]]}, {"name-collision"}),
         ("llama/quark-ptpc", {"block": {"ignore": []}}, {"skip-list"}),
         ("llama/quark-ptpc", {"block": {"ignore": ["lm_head", "re:.*up_proj"]}}, {"scheme-changed"}),
         ("llama/quark-ptpc-kv", {"block": {"kv_cache_scheme": None}}, {"kv-scheme-changed"}),
@@ -67,12 +69,23 @@ def test_a_careless_writer_is_refused(fixture: str, changes: dict[str, Any], kin
 
 
 def test_a_rounding_cast_is_refused() -> None:
-    def cast(edits: tuple[Any, ...]) -> list[Any]:
-        return [replace(edit, dtype="F32") if edit.name.endswith("weight_scale") else edit for edit in edits]
+    def retype(tensors: tuple[OutputTensor, ...]) -> list[OutputTensor]:
+        return [tensor._replace(dtype="F32") if tensor.name.endswith("weight_scale") else tensor for tensor in tensors]
+
+    def cast(tensors: tuple[OutputTensor, ...]) -> list[OutputTensor]:
+        return [
+            computed(tensor.name, "cast", tensor.inputs, {"dtype": "BF16"}, shape=tensor.shape)
+            if tensor.name.endswith("weight_scale")
+            else tensor
+            for tensor in tensors
+        ]
 
     with pytest.raises(ConversionRefused) as error:
-        plan_with(Careless(edits=cast), "llama/quark-ptpc")
-    assert {fault.kind for fault in error.value.faults} == {"cast"}
+        plan_with(Careless(tensors=retype), "llama/quark-ptpc")
+    assert {fault.kind for fault in error.value.faults} == {"operation"}
+    with pytest.raises(ConversionRefused) as error:
+        plan_with(Careless(tensors=cast), "llama/quark-ptpc-file2file")
+    assert {fault.kind for fault in error.value.faults} == {"loss"}
 
 
 def test_a_plan_in_json() -> None:

@@ -135,7 +135,7 @@ def test_one_kv_scale_for_both(tmp_path: Path) -> None:
     bent.rename(".k_scale", ".kv_scale")
     source = bent.write(tmp_path / "source")
     plan = convert(source, tmp_path / "out", to="ct").plan
-    assert {"duplicate"} <= {operation.value for step in plan.steps for operation in step.operations}
+    assert {"duplicate"} <= {operation for step in plan.steps for operation in step.operations}
     assert tensors_of(tmp_path / "out")["model.layers.0.self_attn.v_scale"].shape == (1,)
     assert ckptkit.diff(source, tmp_path / "out").same
 

@@ -36,7 +36,7 @@ class Renamed(CompressedTensors):
     def write(self, checkpoint, options):
         draft = super().write(checkpoint, options)
         block = {**draft.quantization_config, "quant_method": self.name}
-        return type(draft)(draft.edits, draft.drops, block, draft.notes)
+        return type(draft)(draft.tensors, draft.drops, block, draft.notes)
 
 
 class Clash(CompressedTensors):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptkit.dtypes import DTYPES
+from ckptkit.operations.outputs import keep
 from ckptkit.storage.header import Header, build_header
 from ckptkit.storage.header_faults import examine_header
-from ckptkit.storage.payload import ByteRange, OutputTensor
 from tests import strategies
 from tests.raw import RawTensor, shard_bytes
 from tests.storage.official import SHARD, contents, official, ours
@@ -91,10 +91,7 @@ def test_the_library_writes_what_we_read_and_build(
     header = agree(data)
     assert header.faults == ()
     assert contents(header, data) == tensors
-    outputs = tuple(
-        OutputTensor(tensor.name, tensor.dtype, tensor.shape, ByteRange(SHARD, tensor.start, tensor.nbytes))
-        for tensor in header.tensors.values()
-    )
+    outputs = tuple(keep(tensor) for tensor in header.tensors.values())
     assert build_header(outputs, metadata) == data[: header.data_start]
 
 

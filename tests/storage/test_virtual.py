@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptkit.errors import ContainerError
-from ckptkit.storage.payload import (
-    ByteRange,
-    Computed,
-    Inline,
-    OutputFile,
-    OutputShard,
-    OutputTensor,
-    Payload,
-    VirtualContainer,
-)
+from ckptkit.storage.output import CONSTANT, OutputFile, OutputShard, OutputTensor, VirtualContainer
+from ckptkit.storage.payload import ByteRange, Computed, Inline, TensorRef
+from ckptkit.storage.source import Source
 from ckptkit.storage.virtual import VirtualSource
 from ckptkit.storage.writer import write_container
 from tests.raw import MemorySource
@@ -27,35 +21,50 @@ from tests.raw import MemorySource
 SOURCE = MemorySource({"source.bin": bytes(range(200))})
 
 
+def invert(payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+    """The only operation here: every byte of the input inverted, seven at a time."""
+    (tensor,) = payload.inputs
+    data = source.read(tensor.shard, tensor.start, tensor.nbytes)
+    wanted = bytes(255 - byte for byte in data)[begin:end]
+    yield from (wanted[start : start + 7] for start in range(0, len(wanted), 7))
+
+
 @st.composite
-def payloads(draw: st.DrawFn) -> Payload:
+def spans(draw: st.DrawFn) -> TensorRef:
     start = draw(st.integers(0, 199))
-    span = ByteRange("source.bin", start, draw(st.integers(0, 200 - start)))
+    nbytes = draw(st.integers(0, 200 - start))
+    return TensorRef("stored", "U8", (nbytes,), "source.bin", start, nbytes)
+
+
+@st.composite
+def output_tensors(draw: st.DrawFn, name: str) -> OutputTensor:
     if draw(st.booleans()):
-        return span
-    if draw(st.booleans()):
-        return Inline(draw(st.binary(max_size=9)))
-    return Computed((span,), span.nbytes, lambda inputs: bytes(255 - byte for byte in inputs[0]), "inverted")
+        data = draw(st.binary(max_size=9))
+        return OutputTensor(name, "U8", (len(data),), CONSTANT, (), {"hex": data.hex()})
+    span = draw(spans())
+    return OutputTensor(name, "U8", span.shape, draw(st.sampled_from(["rename", "invert"])), (span,))
+
+
+@st.composite
+def side_files(draw: st.DrawFn) -> OutputFile:
+    span = draw(spans())
+    copied = ByteRange(span.shard, span.start, span.nbytes)
+    return OutputFile("side", draw(st.sampled_from([copied, Inline(draw(st.binary(max_size=9)))])))
 
 
 @st.composite
 def virtual_containers(draw: st.DrawFn) -> VirtualContainer:
-    tensors = [
-        OutputTensor(f"t{number}", "U8", (payload.nbytes,), payload)
-        for number, payload in enumerate(draw(st.lists(payloads(), max_size=5)))
-    ]
-    side = draw(payloads().filter(lambda payload: not isinstance(payload, Computed)))
-    assert not isinstance(side, Computed)
-    return VirtualContainer((OutputShard("a.safetensors", tuple(tensors), None),), (OutputFile("side", side),))
+    tensors = tuple(draw(output_tensors(f"t{number}")) for number in range(draw(st.integers(0, 5))))
+    return VirtualContainer((OutputShard("a.safetensors", tensors, None),), (draw(side_files()),))
 
 
 @settings(max_examples=60)
 @given(virtual_containers(), st.data())
 def test_any_range_reads_as_it_will_be_written(container: VirtualContainer, data: st.DataObject) -> None:
-    planned = VirtualSource(container, SOURCE)
+    planned = VirtualSource(container, SOURCE, invert)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_container(container, SOURCE, folder, jobs=1, fsync=False)
+        write_container(container, SOURCE, folder, stream=invert, jobs=1, fsync=False)
         written = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {entry.name: entry.size for entry in planned.files()} == {name: len(raw) for name, raw in written.items()}
     for file, raw in written.items():
@@ -69,4 +78,4 @@ def test_any_range_reads_as_it_will_be_written(container: VirtualContainer, data
 
 def test_other_files_are_not_there() -> None:
     with pytest.raises(ContainerError):
-        VirtualSource(VirtualContainer((), ()), SOURCE).read("source.bin")
+        VirtualSource(VirtualContainer((), ()), SOURCE, invert).read("source.bin")

@@ -7,27 +7,21 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ckptkit.errors import ContainerError, OutputError
+from ckptkit.operations.stream import stream
 from ckptkit.storage import writer
 from ckptkit.storage.container import open_container
 from ckptkit.storage.copy import Copier, Method
-from ckptkit.storage.payload import (
-    ByteRange,
-    Computed,
-    Inline,
-    OutputFile,
-    OutputShard,
-    OutputTensor,
-    Payload,
-    VirtualContainer,
-)
-from ckptkit.storage.source import LocalSource
-from ckptkit.storage.writer import coalesce, file_sizes, write_container
+from ckptkit.storage.output import CONSTANT, OutputFile, OutputShard, OutputTensor, VirtualContainer, coalesce
+from ckptkit.storage.payload import ByteRange, Computed, Inline, Payload
+from ckptkit.storage.source import LocalSource, Source
+from ckptkit.storage.writer import file_sizes, write_container
 from tests.raw import MemorySource, shard_bytes
 
 SHARD = "model.safetensors"
@@ -59,10 +53,7 @@ def renamed(source: LocalSource | MemorySource, *extra: OutputTensor) -> Virtual
     """The source with each tensor renamed, all other files as they are, and more tensors at the end."""
     container = open_container(source)
     (header,) = container.headers
-    tensors = [
-        OutputTensor(f"new.{t.name}", t.dtype, t.shape, ByteRange(SHARD, t.start, t.nbytes))
-        for t in header.tensors.values()
-    ]
+    tensors = [OutputTensor(f"new.{t.name}", t.dtype, t.shape, "rename", (t,)) for t in header.tensors.values()]
     entries = [entry for entry in source.files() if entry.name != SHARD]
     files = tuple(OutputFile(entry.name, ByteRange(entry.name, 0, entry.size)) for entry in entries)
     return VirtualContainer((OutputShard(SHARD, (*tensors, *extra), {"format": "pt"}),), files)
@@ -83,17 +74,20 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("jobs", [1, 2, 7])
 @pytest.mark.parametrize("fsync", [True, False])
 def test_everything_arrives(jobs: int, fsync: bool, source: LocalSource, folder: Path) -> None:
-    double = Computed(
-        (ByteRange(SHARD, open_container(source).tensors["a.scale"].start, 4),), 8, lambda data: data[0] * 2, "twice"
-    )
+    scale = open_container(source).tensors["a.scale"]
+
+    def twice(payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+        for tensor in (*payload.inputs, *payload.inputs):
+            yield source.read(tensor.shard, tensor.start, tensor.nbytes)
+
     output = renamed(
         source,
-        OutputTensor("twice", "F32", (2,), double),
-        OutputTensor("one", "F32", (), Inline(SCALE)),
-        OutputTensor("nothing", "F32", (3, 0), Inline(b"")),
+        OutputTensor("twice", "F32", (2,), "twice", (scale,)),
+        OutputTensor("one", "F32", (), CONSTANT, (), {"hex": SCALE.hex()}),
+        OutputTensor("nothing", "F32", (3, 0), CONSTANT, (), {"hex": ""}),
     )
     moved: list[int] = []
-    copier = write_container(output, source, folder, jobs=jobs, fsync=fsync, progress=moved.append)
+    by_method = write_container(output, source, folder, stream=twice, jobs=jobs, fsync=fsync, progress=moved.append)
     written = LocalSource(folder)
     assert {entry.name: entry.size for entry in written.files()} == file_sizes(output)
     assert sum(moved) == sum(file_sizes(output).values())
@@ -111,21 +105,21 @@ def test_everything_arrives(jobs: int, fsync: bool, source: LocalSource, folder:
     for entry in source.files():
         if entry.name != SHARD:
             assert written.read(entry.name) == source.read(entry.name)
-    assert copier.moved[Method.READ_WRITE] == 0
+    assert by_method[Method.READ_WRITE] == 0
 
 
 def test_a_source_that_is_not_on_this_machine(source: LocalSource, folder: Path) -> None:
     remote = MemorySource({entry.name: source.read(entry.name) for entry in source.files()})
-    copier = write_container(renamed(remote), remote, folder)
+    by_method = write_container(renamed(remote), remote, folder, stream=stream)
     assert open_container(LocalSource(folder)).tensors.keys() == {"new.a.weight", "new.a.scale", "new.empty"}
-    assert sum(copier.moved.values()) == 0
+    assert sum(by_method.values()) == 0
 
 
 def test_nobody_may_read_the_result_who_could_not_read_the_source(source: LocalSource, folder: Path) -> None:
     for path in source.root.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
     source.root.chmod(0o750)
-    write_container(renamed(source), source, folder)
+    write_container(renamed(source), source, folder, stream=stream)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o750
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o600}
 
@@ -134,7 +128,7 @@ def test_nobody_may_read_the_result_who_could_not_read_the_source(source: LocalS
 def test_modes_honour_the_umask(mask: int, source: LocalSource, folder: Path) -> None:
     previous = os.umask(mask)
     try:
-        write_container(renamed(source), source, folder)
+        write_container(renamed(source), source, folder, stream=stream)
     finally:
         os.umask(previous)
     for path in folder.rglob("*"):
@@ -155,13 +149,13 @@ def test_each_file_is_synced_after_its_last_byte(
 
     monkeypatch.setattr(os, "fsync", fsync)
     output = renamed(source)
-    write_container(output, source, folder, jobs=2, fsync=True)
+    write_container(output, source, folder, stream=stream, jobs=2, fsync=True)
     assert synced == {name: (folder / name).read_bytes() for name in file_sizes(output)}
 
 
 def test_without_fsync_nothing_is_synced(source: LocalSource, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("synced"))
-    write_container(renamed(source), source, folder, fsync=False)
+    write_container(renamed(source), source, folder, stream=stream, fsync=False)
 
 
 def test_a_failing_sync_is_an_error(source: LocalSource, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,28 +164,56 @@ def test_a_failing_sync_is_an_error(source: LocalSource, folder: Path, monkeypat
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OutputError, match="failed: Input/output error"):
-        write_container(renamed(source), source, folder)
+        write_container(renamed(source), source, folder, stream=stream)
 
 
 @pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/../../b", ""])
 def test_no_file_is_written_outside_the_folder(name: str, source: LocalSource, folder: Path) -> None:
     output = VirtualContainer((), (OutputFile(name, Inline(b"x")),))
     with pytest.raises(OutputError, match="not the name of a file inside"):
-        write_container(output, source, folder)
+        write_container(output, source, folder, stream=stream)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["source", "target"]
 
 
 def test_two_files_of_one_name(source: LocalSource, folder: Path) -> None:
     output = VirtualContainer((), (OutputFile("a", Inline(b"x")), OutputFile("a", Inline(b"y"))))
     with pytest.raises(OutputError, match="writing a failed: File exists"):
-        write_container(output, source, folder, jobs=1)
+        write_container(output, source, folder, stream=stream, jobs=1)
 
 
 def test_a_computation_must_keep_its_promise(source: LocalSource, folder: Path) -> None:
-    broken = Computed((), 8, lambda data: b"1234567", "a cast")
-    output = renamed(source, OutputTensor("x", "F32", (2,), broken))
-    with pytest.raises(ContainerError, match="a cast made 7 bytes where 8 were promised"):
-        write_container(output, source, folder)
+    def short(payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+        yield from (b"123", b"4567")
+
+    def long(payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+        yield from (b"12345678", b"9")
+
+    output = renamed(source, OutputTensor("x", "F32", (2,), "a cast", ()))
+    with pytest.raises(ContainerError, match="a cast gave 7 bytes where 8 were promised"):
+        write_container(output, source, folder, stream=short)
+    (folder / SHARD).unlink()
+    with pytest.raises(ContainerError, match="a cast gave 9 or more bytes where 8 were promised"):
+        write_container(output, source, folder, stream=long, jobs=1)
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_any_executor_writes_the_same_files(pool: type[Executor], source: LocalSource, folder: Path) -> None:
+    output, moved = renamed(source), list[int]()
+    with pool(2) as executor:
+        write_container(output, source, folder, stream=stream, executor=executor, progress=moved.append)
+    assert sum(moved) == sum(file_sizes(output).values())
+    other = folder.parent / "other"
+    other.mkdir()
+    write_container(output, source, other, stream=stream)
+    assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == {
+        path.name: path.read_bytes() for path in other.rglob("*") if path.is_file()
+    }
+
+
+def test_a_failure_in_an_executor_is_raised_when_all_have_stopped(source: LocalSource, folder: Path) -> None:
+    output = VirtualContainer((), (*renamed(source).files, OutputFile("../escape", Inline(b"x"))))
+    with ProcessPoolExecutor(1) as executor, pytest.raises(OutputError, match="not the name of a file inside"):
+        write_container(output, source, folder, stream=stream, executor=executor)
 
 
 def test_a_source_file_that_cannot_be_opened(
@@ -207,14 +229,14 @@ def test_a_source_file_that_cannot_be_opened(
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ContainerError, match=r"config\.json cannot be read: Permission denied"):
-        write_container(output, source, folder)
+        write_container(output, source, folder, stream=stream)
 
 
 def test_a_source_file_that_is_gone(source: LocalSource, folder: Path) -> None:
     output = renamed(source)
     (source.root / "config.json").unlink()
     with pytest.raises(ContainerError, match=r"config\.json cannot be read: No such file"):
-        write_container(output, source, folder)
+        write_container(output, source, folder, stream=stream)
 
 
 def shrink(path: Path) -> None:
@@ -244,7 +266,7 @@ def test_a_source_that_changes_while_it_is_copied(
             change(source.root / SHARD)
 
     with pytest.raises(ContainerError, match="changed while it was copied"):
-        write_container(renamed(source), source, folder, jobs=1, progress=progress)
+        write_container(renamed(source), source, folder, stream=stream, jobs=1, progress=progress)
 
 
 def test_coalescing_joins_neighbours_only() -> None:
@@ -268,13 +290,13 @@ def test_coalescing_joins_neighbours_only() -> None:
 
 def test_a_header_puts_data_where_the_blocks_of_the_source_meet(source: LocalSource) -> None:
     (shard,) = renamed(source).shards
-    header = writer.shard_header(shard)
+    header = shard.header
     assert (len(header) - open_container(source).headers[0].data_start) % 4096 == 0
     assert json.loads(header[8:])["__metadata__"] == {"format": "pt"}
 
 
 def workers_alive() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ckptkit-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ckptkit_")]
 
 
 def worker(work: Callable[[int], None], jobs: int, items: int = 50) -> Copier:
@@ -322,35 +344,33 @@ def test_a_real_failure_wins_over_those_that_it_cancelled() -> None:
         writer._run(2, copier, work, range(2))
 
 
-@pytest.mark.parametrize("in_main", [True, False])
-def test_an_interrupt_stops_all_workers(in_main: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C arrives in the main thread, at work or waiting for the others."""
+def test_an_interrupt_stops_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives in the main thread, which waits for the others."""
     copier = Copier()
-    main = threading.main_thread()
+    started = threading.Barrier(4)
 
     def work(item: int) -> None:
-        if threading.current_thread() is main:
-            if in_main:
-                raise KeyboardInterrupt
-            return
+        started.wait()
         while True:
             copier.check()
             time.sleep(0.001)
 
-    if not in_main:
-        real = threading.Thread.join
-        waited: list[int] = []
+    def interrupted(*args: object, **options: object) -> None:
+        started.wait()
+        raise KeyboardInterrupt
 
-        def join(thread: threading.Thread, timeout: float | None = None) -> None:
-            if not waited:
-                waited.append(1)
-                raise KeyboardInterrupt
-            real(thread, timeout)
-
-        monkeypatch.setattr(threading.Thread, "join", join)
+    monkeypatch.setattr(writer, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        writer._run(3, copier, work, range(3))
+        writer._run(3, copier, work, range(50))
     assert not workers_alive()
+
+
+def test_an_interrupt_at_work_is_raised() -> None:
+    def work(item: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker(work, 1)
 
 
 def test_an_unexpected_exception_is_not_swallowed() -> None:

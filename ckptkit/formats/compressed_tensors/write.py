@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ckptkit.formats import drafting
-from ckptkit.formats.base import Capabilities, Draft, TensorEdit
+from ckptkit.formats.base import Capabilities, Draft
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import (
@@ -19,6 +19,7 @@ from ckptkit.model.granularity import (
 )
 from ckptkit.model.scheme import Quantization, Scheme
 from ckptkit.model.select import Selector, regex_or_exact
+from ckptkit.storage.output import OutputTensor
 
 _FORMAT = "float-quantized"
 _STRATEGIES: dict[type[Any], str] = {
@@ -35,20 +36,20 @@ _KV_NAMES = {"k": "k_scale", "v": "v_scale", "q": "q_scale"}
 
 def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities) -> Draft:
     """The whole answer of the writer."""
-    edits = list(drafting.module_edits(checkpoint, shapes, capabilities.scale_dtypes))
-    edits += _attention_edits(checkpoint, shapes, capabilities)
+    tensors = list(drafting.module_tensors(checkpoint, shapes, capabilities.scale_dtypes))
+    tensors += _attention_scales(checkpoint, shapes, capabilities)
     return Draft(
-        edits=tuple(edits),
+        tensors=tuple(tensors),
         drops=tuple(drafting.module_drops(checkpoint)),
         quantization_config=_config(checkpoint),
         notes=_notes(checkpoint),
     )
 
 
-def _attention_edits(
+def _attention_scales(
     checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities
-) -> list[TensorEdit]:
-    edits: list[TensorEdit] = []
+) -> list[OutputTensor]:
+    scales: list[OutputTensor] = []
     for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
         used: set[str] = set()
         for role, tensor in attention.stored().items():
@@ -57,8 +58,8 @@ def _attention_edits(
             reason = "attention scales sit beside the attention, not on its projections"
             if tensor.name in used:
                 reason = "one stored scale stood for keys and values; each gets its own"
-            edits.append(
-                drafting.scale_edit(
+            scales.append(
+                drafting.scale(
                     tensor,
                     names.join(attention.module, _KV_NAMES[role]),
                     drafting.attention_shape(checkpoint, tensor, shapes),
@@ -68,7 +69,7 @@ def _attention_edits(
                 )
             )
             used.add(tensor.name)
-    return edits
+    return scales
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -6,20 +6,21 @@ from typing import Any
 
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats import drafting
-from ckptkit.formats.base import Capabilities, Draft, TensorDrop
+from ckptkit.formats.base import Capabilities, Draft
 from ckptkit.formats.quark.layers import STATIC_SCALAR, kv_projections, layer_table
 from ckptkit.formats.quark.spec import VERSION, tensor_spec
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization
+from ckptkit.storage.output import Drop
 
 _DIRECT = {"k": "k_scale", "v": "v_scale", "q": "q_scale"}
 
 
 def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities, *, custom: bool) -> Draft:
     """The whole answer of the writer, in the native layout or in the ``fp8`` custom mode."""
-    edits = list(drafting.module_edits(checkpoint, shapes, capabilities.scale_dtypes))
+    tensors = list(drafting.module_tensors(checkpoint, shapes, capabilities.scale_dtypes))
     drops = list(drafting.module_drops(checkpoint))
     for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
         targets = _scale_names(checkpoint, attention, custom=custom)
@@ -28,10 +29,10 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Ca
             target = targets[role]
             if target in sources.values():
                 if tensor.name not in sources:
-                    drops.append(TensorDrop(tensor, f"{target} stands for keys and values, which are equal here"))
+                    drops.append(Drop(tensor, f"{target} stands for keys and values, which are equal here"))
                 continue
-            edits.append(
-                drafting.scale_edit(
+            tensors.append(
+                drafting.scale(
                     tensor,
                     target,
                     drafting.attention_shape(checkpoint, tensor, shapes),
@@ -42,7 +43,7 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Ca
             )
             sources[tensor.name] = target
     block = _custom_config(checkpoint) if custom else _native_config(checkpoint)
-    return Draft(tuple(edits), tuple(drops), block, _notes(checkpoint, custom=custom))
+    return Draft(tuple(tensors), tuple(drops), block, _notes(checkpoint, custom=custom))
 
 
 def _scale_names(checkpoint: Checkpoint, attention: AttentionScales, *, custom: bool) -> dict[str, str]:

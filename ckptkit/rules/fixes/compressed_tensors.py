@@ -71,7 +71,7 @@ def _written_groups(context: Context) -> Any:
     if context.checkpoint is None or context.format is None:
         return None
     try:
-        return context.format.write(context.checkpoint, WriteOptions()).quantization_config["config_groups"]
+        return (context.format.write(context.checkpoint, WriteOptions()).quantization_config or {})["config_groups"]
     except (CkptkitError, KeyError):
         return None
 

@@ -48,7 +48,7 @@ def written_kv(context: Context, checkpoint: Checkpoint) -> Iterator[Edit]:
     if context.format is None:
         return
     try:
-        written = context.format.write(checkpoint, WriteOptions()).quantization_config
+        written = context.format.write(checkpoint, WriteOptions()).quantization_config or {}
     except CkptkitError:
         return
     path, block = block_path(context), context.block

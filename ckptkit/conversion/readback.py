@@ -1,0 +1,99 @@
+"""Reading a plan back: would a stranger find in the planned files what they are meant to say?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ckptkit.checks import runner
+from ckptkit.checks.finding import Finding
+from ckptkit.checks.registry import Level, OnConversion, errors_that
+from ckptkit.errors import ConversionRefused, Fault
+from ckptkit.formats.base import Changes, Draft, Format
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.scheme import Scheme
+from ckptkit.operations.stream import stream
+from ckptkit.storage.container import Container, open_container
+from ckptkit.storage.output import VirtualContainer
+from ckptkit.storage.virtual import VirtualSource
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read back: the planned files, what they mean (None without a quantization), and errors that stay."""
+
+    container: Container
+    checkpoint: Checkpoint | None
+    carried: tuple[Finding, ...] = ()
+
+
+def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: VirtualContainer) -> Reading:
+    """Read the planned files, byte for byte those that will be written, with the reader that a stranger would use.
+
+    Raises ConversionRefused where they mean anything else than the source's meaning with the declared changes.
+    """
+    container = open_container(VirtualSource(output, checkpoint.container.source, stream))
+    if draft.quantization_config is None:
+        faults = [*container.faults, *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
+        _refuse(target, faults)
+        return Reading(container, None)
+    context = runner.examine(container)
+    result = context.checkpoint
+    if result is None:
+        _refuse(target, [*container.faults, *context.reading_faults])
+        raise ConversionRefused(f"{target.name} would not read the result as it is meant")
+    errors = runner.run(context, Level.HEADERS, errors_that(*OnConversion)).errors
+    carried_codes = {rule.code for rule in errors_that(OnConversion.CARRIED)}
+    faults = [
+        *container.faults,
+        *(error.to_fault() for error in errors if error.code not in carried_codes),
+        *_scheme_changes(
+            _wanted_schemes(checkpoint, draft.changes), {name: m.scheme for name, m in result.modules.items()}
+        ),
+        *(Fault("skip-list", f"{name} would be read as quantized", None, name) for name in result.declared_only),
+        *_kv_changes(checkpoint, draft.changes, result),
+    ]
+    _refuse(target, faults)
+    return Reading(container, result, tuple(error for error in errors if error.code in carried_codes))
+
+
+def _refuse(target: Format, faults: list[Fault]) -> None:
+    if faults:
+        raise ConversionRefused(f"{target.name} would not read the result as it is meant", faults=faults)
+
+
+def _wanted_schemes(checkpoint: Checkpoint, changes: Changes) -> dict[str, Scheme]:
+    """The schemes of the source's modules, with the declared changes."""
+    wanted = {name: module.scheme for name, module in checkpoint.modules.items()}
+    for name, scheme in changes.schemes.items():
+        if scheme is None:
+            wanted.pop(name, None)
+        else:
+            wanted[name] = scheme
+    return wanted
+
+
+def _scheme_changes(wanted: dict[str, Scheme], found: dict[str, Scheme]) -> Iterator[Fault]:
+    """Modules that would be read with another scheme than they should have."""
+    for name in {**wanted, **found}:
+        meant, got = wanted.get(name), found.get(name)
+        if meant is not got and meant != got:
+            yield Fault("scheme-changed", f"{name} would be read differently", None, name, str(meant), str(got))
+
+
+def _kv_changes(checkpoint: Checkpoint, changes: Changes, result: Checkpoint) -> Iterator[Fault]:
+    """What the target's reader would see differently in the KV cache than it should."""
+    before, after = checkpoint.kv_cache, result.kv_cache
+    meant = before.scheme if before else None
+    if changes.kv_scheme is not None:
+        (meant,) = changes.kv_scheme
+    got = after.scheme if after else None
+    schemes = [str(scheme.quantization) if scheme else "none" for scheme in (meant, got)]
+    if schemes[0] != schemes[1]:
+        yield Fault("kv-scheme-changed", "the KV scheme would be read differently", None, None, *schemes)
+    wanted, found = ({a.module: [*a.stored()] for a in cache.attention} if cache else {} for cache in (before, after))
+    wanted.update((module, list(roles)) for module, roles in changes.attention.items())
+    for module in {**wanted, **found}:
+        roles = [", ".join(side.get(module, [])) or "none" for side in (wanted, found)]
+        if roles[0] != roles[1]:
+            yield Fault("kv-scales-changed", "other scales would be read", None, module, *roles)

@@ -1,0 +1,1 @@
+"""Operations: how one output tensor is made of stored tensors, each with what it promises."""
