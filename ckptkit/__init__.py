@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ckptkit import hub
-    from ckptkit.api import convert, diff, inspect, open, plan, validate
+    from ckptkit.api import convert, diff, execute, inspect, open, plan, validate
     from ckptkit.checks.registry import Level
     from ckptkit.checks.runner import Report
     from ckptkit.errors import (
@@ -47,6 +47,7 @@ __all__ = [
     "__version__",
     "convert",
     "diff",
+    "execute",
     "hub",
     "inspect",
     "open",

@@ -25,6 +25,8 @@ from ckptkit.storage.traffic import traffic_of
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ckptkit.checks.fixing import Mending
     from ckptkit.checks.runner import Report
     from ckptkit.conversion.diff import Comparison
@@ -138,13 +140,40 @@ def write_mended(mending: Mending, path: PathLike, output: PathLike | None = Non
     return True
 
 
-def plan(source: PathLike, *, to: str, mode: str | None = None, expect: str | None = None) -> Plan:
+def plan(
+    source: PathLike, *, to: str, mode: str | None = None, expect: str | None = None, allow_lossy: bool = False
+) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
     ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark). With
-    ``expect``, a source in any other format is refused.
+    ``expect``, a source in any other format is refused. With ``allow_lossy``, values may be rounded where the target's
+    writer declares it.
     """
-    return _plan(source_of(source), to, mode, expect)
+    return _plan(source_of(source), to, mode, expect, allow_lossy)
+
+
+def execute(
+    plan: Plan,
+    source: PathLike,
+    destination: PathLike,
+    *,
+    jobs: int = 2,
+    fsync: bool = True,
+    executor: Executor | None = None,
+    progress: Callable[[int], None] = lambda nbytes: None,
+) -> Result:
+    """Carry out a plan, which may come from another process: ``Plan.from_json(json.loads(text))``.
+
+    ``executor`` is any of ``concurrent.futures``: it gets a task for each file of the result. Raises ConversionRefused
+    when the source is not what it was when the plan was made, and else as :func:`convert` does.
+    """
+    from ckptkit.conversion import execute as execution
+
+    files = source_of(source)
+    execution.require_same_source(plan, files)
+    return execution.execute(
+        plan, files, Path(_filled(destination)), jobs=jobs, fsync=fsync, progress=progress, executor=executor
+    )
 
 
 def convert(
@@ -154,30 +183,32 @@ def convert(
     to: str,
     mode: str | None = None,
     expect: str | None = None,
+    allow_lossy: bool = False,
     jobs: int = 2,
     fsync: bool = True,
+    executor: Executor | None = None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> Result:
     """Convert a checkpoint into a new folder, which appears complete or not at all.
 
-    ``to``, ``mode`` and ``expect`` are those of :func:`plan`. ``on_plan`` is called once before the first byte,
-    ``progress`` with the number of bytes just written, from worker threads. Raises ConversionRefused or
-    OutputError, before anything is written wherever that is possible; after any exception the destination does
-    not exist.
+    ``to``, ``mode``, ``expect`` and ``allow_lossy`` are those of :func:`plan`, ``executor`` that of :func:`execute`.
+    ``on_plan`` is called once before the first byte, ``progress`` with the number of bytes just written, from worker
+    threads. Raises ConversionRefused or OutputError, before anything is written wherever that is possible; after any
+    exception the destination does not exist.
     """
     from ckptkit.conversion.execute import check, execute
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(_filled(destination))
-    made = _plan(files, to, mode, expect)
+    made = _plan(files, to, mode, expect, allow_lossy)
     check(made, files, target)
     on_plan(made)
-    return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress)
+    return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
 
 
-def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan:
+def _plan(source: Source, to: str, mode: str | None, expect: str | None, allow_lossy: bool) -> Plan:
     from ckptkit.checks import runner
     from ckptkit.conversion.planner import make_plan
     from ckptkit.formats.base import WriteOptions
@@ -192,7 +223,7 @@ def _plan(source: Source, to: str, mode: str | None, expect: str | None) -> Plan
         wanted = formats.by_name(expect).name
         if found != wanted:
             raise UsageError(f"{container.label} is a {found} checkpoint, not {wanted}")
-    return make_plan(runner.examine(container), target, WriteOptions(mode))
+    return make_plan(runner.examine(container), target, WriteOptions(mode, allow_lossy))
 
 
 def diff(
@@ -200,17 +231,19 @@ def diff(
     right: PathLike,
     *,
     level: Level | str | None = None,
+    plan: Plan | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> Comparison:
     """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does.
 
     ``level`` is one of "headers", "scales" and "full". Without it two folders are compared byte for byte, and anything
-    remote by headers and scale values.
+    remote by headers and scale values. With the ``plan`` by which one was made of the other, what it declares is no
+    difference.
     """
     from ckptkit.conversion.diff import compare
 
     a, b = open(left), open(right)
-    return compare(a, b, progress, _level(level, diff_level(a, b)))
+    return compare(a, b, progress, _level(level, diff_level(a, b)), plan)
 
 
 def diff_level(left: Checkpoint, right: Checkpoint) -> Level:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan
 from ckptkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 @click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
 @click.option("--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode.")
+@click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
+@click.option("--allow-lossy", is_flag=True, help="Let values be rounded where the plan says how far they may be off.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
@@ -30,6 +32,8 @@ def command(
     arguments: tuple[str, ...],
     target: str | None,
     quark_mode: str | None,
+    plan_file: str | None,
+    allow_lossy: bool,
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
@@ -46,11 +50,14 @@ def command(
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
+    if plan_file is not None:
+        carry_out(plan_file, arguments, target, jobs=jobs or default_jobs(), fsync=fsync, as_json=as_json)
+        return
     expected, to, paths = parse_arguments(arguments, target)
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
-        made = api.plan(paths[0], to=to, mode=quark_mode, expect=expected)
+        made = api.plan(paths[0], to=to, mode=quark_mode, expect=expected, allow_lossy=allow_lossy)
         if len(paths) == 2:
             check(made, api.source_of(paths[0]), Path(paths[1]))
         print_json(made.to_json()) if as_json else text.show_plan(made)
@@ -67,11 +74,31 @@ def command(
             to=to,
             mode=quark_mode,
             expect=expected,
+            allow_lossy=allow_lossy,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,
             progress=progress.advance,
         )
+    print_json(result.to_json()) if as_json else text.show_result(result)
+
+
+def carry_out(
+    plan_file: str, paths: tuple[str, ...], target: str | None, *, jobs: int, fsync: bool, as_json: bool
+) -> None:
+    """``--plan``: write what a plan says, on the very files that it was made for."""
+    from ckptkit import api
+    from ckptkit.report import text
+    from ckptkit.report.progress import ByteProgress
+
+    if target is not None or len(paths) != 2:
+        raise UsageError("a plan says all but the folders", help="ckptkit convert --plan FILE SRC DST")
+    made = read_plan(plan_file)
+    with ByteProgress("converting", quiet=as_json) as progress:
+        if not as_json:
+            text.show_plan(made)
+        progress.start(made.cost.total)
+        result = api.execute(made, *paths, jobs=jobs, fsync=fsync, progress=progress.advance)
     print_json(result.to_json()) if as_json else text.show_result(result)
 
 

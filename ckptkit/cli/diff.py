@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan
 
 
 @click.command("diff")
@@ -18,8 +18,9 @@ from ckptkit.cli.options import CHECKPOINT, json_option, print_json
     help="How much is compared: names, shapes and schemes; scale values too; every byte. "
     "[default: full, or scales if one is remote]",
 )
+@click.option("--plan", "plan_file", metavar="FILE", help="The plan by which RIGHT was made; what it says is allowed.")
 @json_option
-def command(left: str, right: str, level: str | None, as_json: bool) -> None:
+def command(left: str, right: str, level: str | None, plan_file: str | None, as_json: bool) -> None:
     """Compare the checkpoints LEFT and RIGHT as models, whatever their formats.
 
     Scale shapes, names and dtypes do not count; every dequantized value does. Of remote checkpoints (hf://org/repo
@@ -33,11 +34,12 @@ def command(left: str, right: str, level: str | None, as_json: bool) -> None:
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
+    plan = None if plan_file is None else read_plan(plan_file)
     a, b = api.open(left), api.open(right)
     wanted = api.diff_level(a, b) if level is None else Level.parse(level)
     with ByteProgress("comparing", quiet=as_json) as progress:
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
-        comparison = compare(a, b, progress.advance, wanted)
+        comparison = compare(a, b, progress.advance, wanted, plan)
     if as_json:
         print_json(comparison.to_json())
     else:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ckptkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from ckptkit.conversion.plan import Plan
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+PLAN_HELP = "make it with: ckptkit convert --dry-run --json SRC DST > plan.json"
 
 #: A folder, or the URL of a remote checkpoint. Shells complete it; whether it is there, the reader finds out.
 CHECKPOINT = click.Path(readable=False)
+
+
+def read_plan(path: str) -> Plan:
+    """The plan in a file that ``convert --dry-run --json`` has written. Raises UsageError when it cannot be read."""
+    from ckptkit.conversion.plan import Plan
+
+    try:
+        with open(path, "rb") as file:
+            return Plan.from_json(json.load(file))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}", help=PLAN_HELP) from error
 
 
 def json_option(function: Function) -> Function:

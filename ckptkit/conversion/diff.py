@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ckptkit.checks.registry import Level
+from ckptkit.conversion.declared import Declared, allows, declared_by, worst_deviation
 from ckptkit.conversion.diff_files import config_differences, text_notes
+from ckptkit.conversion.plan import Plan
 from ckptkit.dtypes import BITS
-from ckptkit.model.checkpoint import AttentionScales, Checkpoint
+from ckptkit.model.checkpoint import AttentionScales, Checkpoint, QuantizedModule
 from ckptkit.model.values import decode
+from ckptkit.operations.operation import Loss
 from ckptkit.storage.payload import TensorRef
 
 _CHUNK = 1 << 22
@@ -35,6 +38,8 @@ class Comparison:
 
     At level FULL, ``same`` means that every dequantized value is equal bit for bit; below it, that nothing differs
     in what was read. ``notes`` are differences that change no number: of the tokenizer, or in how text is generated.
+    ``declared`` are those that the plan of a conversion had announced, values within what its operations promise
+    included: they do not count.
     """
 
     left: str
@@ -45,6 +50,7 @@ class Comparison:
     bytes_compared: int
     level: Level = Level.FULL
     notes: tuple[str, ...] = ()
+    declared: tuple[Difference, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -60,6 +66,7 @@ class Comparison:
             "bytes_compared": self.bytes_compared,
             "level": self.level.name.lower(),
             "differences": [difference.to_json() for difference in self.differences],
+            "declared": [difference.to_json() for difference in self.declared],
             "notes": list(self.notes),
         }
 
@@ -69,14 +76,18 @@ def compare(
     right: Checkpoint,
     progress: Callable[[int], None] = lambda nbytes: None,
     level: Level = Level.FULL,
+    plan: Plan | None = None,
 ) -> Comparison:
     """Compare the canonical models: config, schemes, weights, scales as values, KV cache, and all other tensors.
 
     Tensors that are stored but are no part of the model count too. Spelling, scale shapes and scale dtypes do not;
     numbers do. Two FP8 weights with equal bytes and equal scale values dequantize to equal values. Below level FULL
     weights are compared by dtype and shape only, and at level HEADERS scales by their presence.
+
+    With the ``plan`` by which ``right`` was made of ``left``, what it declares is no difference: schemes that change,
+    and values that are as near as the operations promise.
     """
-    comparer = _Comparer(left, right, progress, level)
+    comparer = _Comparer(left, right, progress, level, declared_by(plan))
     differences = tuple(comparer.run())
     return Comparison(
         left.container.label,
@@ -87,12 +98,21 @@ def compare(
         comparer.compared,
         level,
         tuple(text_notes(left, right)),
+        tuple(comparer.accepted),
     )
 
 
 class _Comparer:
-    def __init__(self, left: Checkpoint, right: Checkpoint, progress: Callable[[int], None], level: Level) -> None:
-        self.left, self.right, self.progress, self.level = left, right, progress, level
+    def __init__(
+        self,
+        left: Checkpoint,
+        right: Checkpoint,
+        progress: Callable[[int], None],
+        level: Level,
+        declared: Declared,
+    ) -> None:
+        self.left, self.right, self.progress, self.level, self.declared = left, right, progress, level, declared
+        self.accepted: list[Difference] = []
         wanted = level >= Level.SCALES
         self.scales = [dict(side.container.read_many(side.scale_tensors() if wanted else ())) for side in (left, right)]
         self.compared = 0
@@ -117,9 +137,13 @@ class _Comparer:
                 yield Difference(name, "quantized module", _presence(a), _presence(b))
                 continue
             if a.scheme != b.scheme:
-                yield Difference(name, "scheme", str(a.scheme), str(b.scheme))
-            yield from self._bytes(a.weight, b.weight)
-            yield from self._scale(name, "weight scale", a.weight_scale, b.weight_scale)
+                yield from self._unless_declared(Difference(name, "scheme", str(a.scheme), str(b.scheme)))
+            loss = self.declared.loss_of_weight(b)
+            if loss is not None and self.level is Level.FULL:
+                yield from self._near(a, b, loss)
+            else:
+                yield from self._bytes(a.weight, b.weight)
+                yield from self._scale(name, "weight scale", a.weight_scale, b.weight_scale)
             yield from self._scale(name, "input scale", a.input_scale, b.input_scale)
 
     def _kv_cache(self) -> Iterator[Difference]:
@@ -128,7 +152,8 @@ class _Comparer:
         right = {item.module: item for item in b.attention} if b else {}
         schemes = [cache.scheme.quantization if cache and cache.scheme else None for cache in (a, b)]
         if schemes[0] != schemes[1]:
-            yield Difference("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
+            found = Difference("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
+            yield from self._unless_declared(found)
         for module in {**left, **right}:
             ours = left.get(module, AttentionScales(module)).stored()
             theirs = right.get(module, AttentionScales(module)).stored()
@@ -178,7 +203,39 @@ class _Comparer:
             yield Difference(subject, f"{aspect} shape", str(list(a.shape)), str(list(b.shape)))
         elif ours != theirs:
             index = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
-            yield Difference(subject, f"{aspect}, the first at index {index}", f"{ours[index]:g}", f"{theirs[index]:g}")
+            found = Difference(
+                subject, f"{aspect}, the first at index {index}", f"{ours[index]:g}", f"{theirs[index]:g}"
+            )
+            loss = self.declared.losses.get(b.name)
+            if loss is not None and all(allows(loss, x, y) for x, y in zip(ours, theirs, strict=True)):
+                self.accepted.append(found)
+            else:
+                yield found
+
+    def _near(self, a: QuantizedModule, b: QuantizedModule, loss: Loss) -> Iterator[Difference]:
+        """Where dequantized weights are further from each other than was promised."""
+        worst = worst_deviation(self.left, a, self.right, b, loss, self._count)
+        if worst is None:
+            yield Difference(a.name, "dequantized weight", str(list(a.weight.shape)), str(list(b.weight.shape)))
+            return
+        if worst.differs:
+            found = Difference(
+                a.name, f"dequantized weight, the worst at {worst.where}", f"{worst.left:g}", f"{worst.right:g}"
+            )
+            if worst.allowed:
+                self.accepted.append(found)
+            else:
+                yield found
+
+    def _count(self, nbytes: int) -> None:
+        self.compared += nbytes
+        self.progress(nbytes)
+
+    def _unless_declared(self, found: Difference) -> Iterator[Difference]:
+        if (found.subject, found.aspect, found.right) in self.declared.changes:
+            self.accepted.append(found)
+        else:
+            yield found
 
 
 def _outside(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:

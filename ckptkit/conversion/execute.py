@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level, OnConversion, errors_that
@@ -20,6 +19,9 @@ from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.staging import check_destination, staging, sync_folder
 from ckptkit.storage.writer import file_sizes, write_container
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "plan": self.plan.to_json(),
+            "plan": self.plan.to_json(jobs=False),
             "destination": str(self.destination),
             "seconds": round(self.seconds, 3),
             "bytes_by_method": self.moved,

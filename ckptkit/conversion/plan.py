@@ -169,8 +169,16 @@ class Plan:
         tensors = (tensor for shard in self.output.shards for tensor in shard.tensors)
         return {tensor.name: loss for tensor in tensors if (loss := loss_of(tensor)) is not None}
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object as described by ``schemas/plan.json``; :meth:`from_json` makes the same plan of it."""
+    def to_json(self, *, jobs: bool = True) -> dict[str, Any]:
+        """A JSON object as described by ``schemas/plan.json``; :meth:`from_json` makes the same plan of it.
+
+        Without ``jobs`` it says what happens and not how, and is small.
+        """
+        work: dict[str, Any] = {}
+        if jobs:
+            work["source_files"] = dict(self.source_files)
+            work["source_config"] = self.source_config
+            work["jobs"] = [job.to_json() for job in self.output.jobs]
         return {
             "source": self.source,
             "source_format": self.source_format,
@@ -182,9 +190,7 @@ class Plan:
             "changes": [change.to_json() for change in self.changes],
             "notes": list(self.notes),
             "shards": [shard.file for shard in self.output.shards],
-            "source_files": dict(self.source_files),
-            "source_config": self.source_config,
-            "jobs": [job.to_json() for job in self.output.jobs],
+            **work,
         }
 
     @classmethod

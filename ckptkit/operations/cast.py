@@ -14,7 +14,7 @@ _CASTS: dict[tuple[str, str], Loss | None] = {
     ("BF16", "F32"): None,
     ("F16", "F32"): None,
     # Half a unit in the last of 8 bits; below the smallest normal number half of the smallest subnormal one.
-    ("F32", "BF16"): Loss(2.0**-9, 2.0**-134),
+    ("F32", "BF16"): Loss(2.0**-8, 2.0**-134),
 }
 
 
@@ -48,7 +48,8 @@ def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
     import numpy as np
 
     if pair == ("F16", "F32"):
-        return np.frombuffer(piece.data, "<f2").astype("<f4").tobytes()
+        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+            return np.frombuffer(piece.data, "<f2").astype("<f4").tobytes()
     bits = np.frombuffer(piece.data, "<u4")
     rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
     # A NaN stays one: rounding up could carry its mantissa into the sign.

@@ -23,17 +23,17 @@ class OperationError(ValueError):
 
 @dataclass(frozen=True)
 class Loss:
-    """How far a stored value may be from the exact one: ``|stored - exact| <= relative * |exact| + absolute``."""
+    """How far a value may be from the exact one: ``|value - exact| <= relative * |exact| + absolute``.
+
+    For a weight, values are the dequantized ones.
+    """
 
     relative: float
     absolute: float = 0.0
 
-    def allows(self, exact: float, stored: float) -> bool:
-        """Whether a value is as close as was promised; NaN is close to NaN."""
-        return stored == exact or (stored != stored and exact != exact) or self._is_near(exact, stored)
-
-    def _is_near(self, exact: float, stored: float) -> bool:
-        return abs(stored - exact) <= self.relative * abs(exact) + self.absolute
+    def __add__(self, other: Loss) -> Loss:
+        """The loss of a product of two values that each have one, to first order and rounded up."""
+        return Loss(self.relative + other.relative + self.relative * other.relative, self.absolute + other.absolute)
 
     def __str__(self) -> str:
         parts = [f"{self.relative:.2g} of the value"] if self.relative else []

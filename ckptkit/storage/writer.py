@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ckptkit.errors import ContainerError, OutputError
 from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blocks, write_all, write_error
@@ -25,6 +24,9 @@ from ckptkit.storage.kernel import allocate
 from ckptkit.storage.output import Job, VirtualContainer
 from ckptkit.storage.payload import ByteRange, Computed, Inline, Payload, Stream
 from ckptkit.storage.source import Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 _REMOTE_CHUNK = 1 << 23
 
@@ -117,6 +119,8 @@ def _run(jobs: int, copier: Copier, work: Callable[[Item], object], items: Seque
         for item in items:
             work(item)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(jobs, thread_name_prefix="ckptkit") as pool, _stopping(copier):
         _collect([pool.submit(work, item) for item in items])
 
@@ -151,7 +155,7 @@ def _in_executor(
         for done in _collect(tasks):
             moved.update(done)
     finally:
-        wait(tasks)  # nothing may still write into a folder that is about to vanish
+        _wait(tasks)  # nothing may still write into a folder that is about to vanish
     return moved
 
 
@@ -163,7 +167,7 @@ def _report(progress: Progress, nbytes: int, task: Future[dict[Method, int]]) ->
 def _collect(tasks: list[Future[Result]]) -> list[Result]:
     """Every result. The first failure, or Ctrl-C, cancels what has not begun, and is raised when all have stopped."""
     try:
-        wait(tasks, return_when=FIRST_EXCEPTION)
+        _wait(tasks, "FIRST_EXCEPTION")
         failures = [error for task in tasks if task.done() and (error := task.exception()) is not None]
         if failures:
             raise next((error for error in failures if not isinstance(error, Cancelled)), failures[0])
@@ -172,6 +176,13 @@ def _collect(tasks: list[Future[Result]]) -> list[Result]:
         for task in tasks:
             task.cancel()
         raise
+
+
+def _wait(tasks: list[Future[Result]], until: str = "ALL_COMPLETED") -> None:
+    """Wait for tasks. The library behind it is imported only where somebody waits."""
+    from concurrent.futures import wait
+
+    wait(tasks, return_when=until)
 
 
 def _source_state(container: VirtualContainer, source: Source) -> dict[Path, tuple[int, int, int]]:

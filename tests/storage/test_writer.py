@@ -359,7 +359,7 @@ def test_an_interrupt_stops_all_workers(monkeypatch: pytest.MonkeyPatch) -> None
         started.wait()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer, "wait", interrupted)
+    monkeypatch.setattr(writer, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         writer._run(3, copier, work, range(50))
     assert not workers_alive()

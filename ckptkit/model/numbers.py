@@ -1,0 +1,94 @@
+"""What stored bytes are as numbers: every float type as float64, and weights times their scales. Needs numpy."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ckptkit.dtypes import DTYPES
+from ckptkit.errors import CkptkitError
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
+from ckptkit.model.values import decode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+#: 8-bit float -> exponent bits, mantissa bits, bias. Sources as in :mod:`ckptkit.dtypes`.
+_LAYOUT = {"F8_E4M3": (4, 3, 7), "F8_E5M2": (5, 2, 15), "F8_E4M3FNUZ": (4, 3, 8), "F8_E5M2FNUZ": (5, 2, 16)}
+_INFINITIES = {"F8_E5M2": {0x7C: math.inf, 0xFC: -math.inf}}
+_WIDE = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+
+
+def numbers(dtype: str, data: bytes) -> Numbers:
+    """The values of a float tensor, float64 and flat, in the order in which they are stored.
+
+    Raises CkptkitError for a type that holds no floats of whole bytes.
+    """
+    import numpy as np
+
+    if dtype in _WIDE or dtype == "BF16":
+        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+            if dtype == "BF16":
+                return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
+            return np.frombuffer(data, _WIDE[dtype]).astype(np.float64)
+    if dtype in _LAYOUT or dtype == "F8_E8M0":
+        found: Numbers = _table(dtype)[np.frombuffer(data, np.uint8)]
+        return found
+    raise CkptkitError(f"{dtype} does not hold floating point numbers of whole bytes")
+
+
+def value_of(dtype: str, code: int) -> float:
+    """The value of one code of an 8-bit float.
+
+    >>> value_of("F8_E4M3", 0x7E), value_of("F8_E4M3", 0x01) * 512, value_of("F8_E5M2", 0xFC)
+    (448.0, 1.0, -inf)
+    """
+    if dtype == "F8_E8M0":
+        return decode(dtype, code)
+    if code in DTYPES[dtype].nan_codes:
+        return math.nan
+    if code in _INFINITIES.get(dtype, {}):
+        return _INFINITIES[dtype][code]
+    exponent_bits, mantissa_bits, bias = _LAYOUT[dtype]
+    mantissa = code & ((1 << mantissa_bits) - 1)
+    exponent = (code >> mantissa_bits) & ((1 << exponent_bits) - 1)
+    significand = mantissa + ((1 << mantissa_bits) if exponent else 0)
+    magnitude = math.ldexp(significand, max(exponent, 1) - bias - mantissa_bits)
+    return -magnitude if code >> 7 else magnitude
+
+
+@cache
+def _table(dtype: str) -> Any:
+    import numpy as np
+
+    return np.array([value_of(dtype, code) for code in range(256)])
+
+
+def dequantized(codes: Numbers, scale: Numbers, granularity: Granularity, first_row: int = 0) -> Numbers:
+    """Some rows [r, K] of a weight times their scales.
+
+    ``scale`` holds the whole scale tensor, flat, in its canonical order; ``first_row`` is the number of the first of
+    the rows in the weight. Raises CkptkitError for a granularity that no weight has.
+    """
+    import numpy as np
+
+    factor: Numbers
+    rows = np.arange(first_row, first_row + codes.shape[0])
+    columns = np.arange(codes.shape[1])
+    if isinstance(granularity, PerTensor):
+        factor = scale[:1]
+    elif isinstance(granularity, PerChannel):
+        factor = scale[rows][:, None]
+    elif isinstance(granularity, PerBlock):
+        grid = scale.reshape(-1, -(-len(columns) // granularity.columns))
+        factor = grid[rows // granularity.rows][:, columns // granularity.columns]
+    elif isinstance(granularity, PerGroup):
+        grid = scale.reshape(-1, -(-len(columns) // granularity.size))
+        factor = grid[rows][:, columns // granularity.size]
+    else:
+        raise CkptkitError(f"weights are not quantized {granularity}")
+    return codes * factor

@@ -1,0 +1,188 @@
+"""The table of operations: what each promises is what it makes, in stripes of any height and in any byte range."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptkit.errors import ContainerError, UsageError
+from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
+from ckptkit.model.numbers import dequantized, numbers, value_of
+from ckptkit.operations import outputs, stream, table
+from ckptkit.operations.cast import exact_cast
+from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
+from ckptkit.storage.output import OutputTensor
+from ckptkit.storage.payload import Computed, TensorRef
+from tests.raw import MemorySource
+
+
+def stored(dtype: str, shape: tuple[int, ...], data: bytes) -> tuple[TensorRef, MemorySource]:
+    """A tensor that lies in a file of its own, after some bytes that are not its own."""
+    return TensorRef("t", dtype, shape, "file", 3, len(data)), MemorySource({"file": b"..." + data + b"..."})
+
+
+def made(output: OutputTensor, source: MemorySource) -> bytes:
+    payload = output.payload
+    assert isinstance(payload, Computed)
+    data = b"".join(stream.stream(payload, source, 0, payload.nbytes))
+    assert len(data) == payload.nbytes
+    return data
+
+
+def test_every_entry_is_described_and_found_by_name() -> None:
+    for entry in table.operations():
+        assert table.operation(entry.name) is entry and entry.summary
+    with pytest.raises(UsageError, match="there is no operation 'melt'"):
+        table.operation("melt")
+
+
+@given(st.binary(min_size=1, max_size=400))
+def test_powers_of_two_widen_exactly(data: bytes) -> None:
+    tensor, source = stored("F8_E8M0", (len(data),), data)
+    output = outputs.computed("wide", "cast", (tensor,), {"dtype": "F32"})
+    wide = np.frombuffer(made(output, source), "<f4").astype(np.float64)
+    assert np.array_equal(wide, numbers("F8_E8M0", data), equal_nan=True)
+    assert outputs.loss_of(output) is None
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16"])
+def test_every_16_bit_float_widens_exactly(dtype: str) -> None:
+    data = np.arange(1 << 16, dtype="<u2").tobytes()
+    tensor, source = stored(dtype, (256, 256), data)
+    output = outputs.computed("wide", "cast", (tensor,), {"dtype": "F32"})
+    assert np.array_equal(numbers("F32", made(output, source)), numbers(dtype, data), equal_nan=True)
+    assert outputs.loss_of(output) is None
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=40))
+def test_rounding_stays_within_what_is_promised_and_goes_to_the_nearest(values: list[float]) -> None:
+    data = struct.pack(f"<{len(values)}f", *values)
+    tensor, source = stored("F32", (len(values),), data)
+    output = outputs.computed("narrow", "cast", (tensor,), {"dtype": "BF16"})
+    loss = outputs.loss_of(output)
+    assert loss is not None
+    codes = np.frombuffer(made(output, source), "<u2")
+    for value, got, code in zip(values, numbers("BF16", codes.tobytes()), codes, strict=True):
+        if math.isnan(value):
+            assert math.isnan(got)
+        elif math.isinf(got):
+            assert math.isinf(value) or abs(value) >= 3.3961775292304957e38  # half a step over the largest BF16
+        else:
+            assert abs(got - value) <= loss.relative * abs(value) + loss.absolute
+            neighbours = np.array([code - 1, code + 1], "<u2") if code & 0x7FFF else np.array([1], "<u2")
+            for other in numbers("BF16", neighbours.tobytes()):
+                assert math.isnan(other) or abs(got - value) <= abs(other - value)
+
+
+def _sum(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+    """Every row of the output is the sum of two rows of the input, modulo 256."""
+    (piece,) = pieces
+    width = piece.shape[1]
+    lines = [piece.data[index * width : (index + 1) * width] for index in range(piece.shape[0])]
+    assert piece.first_row == 2 * rows.start
+    pairs = zip(lines[::2], lines[1::2], strict=True)
+    return b"".join(bytes((x + y) % 256 for x, y in zip(a, b, strict=True)) for a, b in pairs)
+
+
+def _halved(inputs: Inputs, parameters: Parameters) -> Promise:
+    if len(inputs[0].shape) != 2 or inputs[0].shape[0] % 2:
+        raise OperationError("takes a matrix with an even number of rows")
+    return Promise("U8", (inputs[0].shape[0] // 2, inputs[0].shape[1]), Loss(0.5))
+
+
+def _both(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
+    return (range(2 * rows.start, 2 * rows.stop),)
+
+
+PAIRS = Operation("pairs", "sums of neighbouring rows", _halved, _sum, _both, lambda inputs, parameters: 3)
+
+
+@given(st.data(), st.integers(1, 40), st.integers(1, 9), st.integers(1, 200))
+def test_any_byte_range_is_the_same_in_stripes_of_any_height(
+    data: st.DataObject, rows: int, columns: int, stripe: int
+) -> None:
+    raw = bytes((7 * index + 3) % 256 for index in range(2 * rows * columns))
+    tensor, source = stored("U8", (2 * rows, columns), raw)
+    whole = _sum((Piece("U8", (2 * rows, columns), raw, 0),), {}, range(rows))
+    begin = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(begin, len(whole)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "STRIPE", stripe)
+        patch.setitem(table.BUILT_IN, "pairs", PAIRS)
+        output = outputs.computed("summed", "pairs", (tensor,))
+        payload = output.payload
+        assert isinstance(payload, Computed)
+        pieces = list(stream.stream(payload, source, begin, end))
+    assert b"".join(pieces) == whole[begin:end]
+    height = max(3, stripe // columns // 3 * 3)
+    assert all(len(piece) <= height * columns for piece in pieces)
+
+
+def test_a_broken_promise_is_found_where_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor, source = stored("U8", (4, 2), bytes(8))
+    short = Operation("short", "too little", _halved, lambda pieces, parameters, rows: b"1", _both)
+    monkeypatch.setitem(table.BUILT_IN, "short", short)
+    payload = outputs.computed("x", "short", (tensor,)).payload
+    assert isinstance(payload, Computed)
+    with pytest.raises(ContainerError, match="short made 1 bytes where 4 were promised"):
+        list(stream.stream(payload, source, 0, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "parameters"),
+    [
+        ("cast", ("F32",), {"dtype": "F16"}),
+        ("cast", ("F32",), {}),
+        ("cast", ("F32", "F32"), {"dtype": "BF16"}),
+        ("take", ("F32",), {}),
+        ("take", ("F32", "BF16"), {}),
+        ("keep", (), {}),
+        ("drop", ("F32",), {}),
+        ("constant", (), {"dtype": "U8", "shape": [1]}),
+    ],
+)
+def test_what_cannot_be_done_is_said(name: str, inputs: tuple[str, ...], parameters: dict[str, object]) -> None:
+    tensors = tuple(TensorRef(dtype, dtype, (2,), "file", 0, 8) for dtype in inputs)
+    with pytest.raises(OperationError):
+        outputs.computed("x", name, tensors, parameters)
+
+
+def test_an_output_that_is_not_what_its_operation_makes() -> None:
+    tensor = TensorRef("t", "F32", (2, 3), "file", 0, 24)
+    fitting = [outputs.keep(tensor), outputs.as_stored(tensor, "u", (6,)), outputs.as_stored(tensor, "u", (2, 3))]
+    assert list(outputs.broken_promises(fitting)) == []
+    wrong = [
+        outputs.keep(tensor)._replace(shape=(2, 4)),
+        outputs.as_stored(tensor, "u", (6,))._replace(shape=(7,)),
+        outputs.as_stored(tensor, "u", (2, 3))._replace(dtype="BF16"),
+        outputs.keep(tensor)._replace(operation="cast"),
+    ]
+    assert [fault.tensor for fault in outputs.broken_promises(wrong)] == ["t", "u", "u", "t"]
+
+
+def test_exact_casts() -> None:
+    assert exact_cast("BF16", frozenset({"BF16", "F32"})) == "BF16"
+    assert exact_cast("F8_E8M0", frozenset({"BF16", "F32"})) == "F32"
+    assert exact_cast("F32", frozenset({"BF16"})) is None
+
+
+def test_the_values_of_8_bit_floats() -> None:
+    assert value_of("F8_E4M3", 0x08) == 2.0**-6 and value_of("F8_E4M3", 0xFE) == -448
+    assert math.isnan(value_of("F8_E4M3", 0x7F)) and value_of("F8_E4M3FNUZ", 0x7F) == 240
+    assert math.isnan(value_of("F8_E4M3FNUZ", 0x80)) and math.isinf(value_of("F8_E5M2", 0x7C))
+    assert value_of("F8_E5M2", 0x7B) == 57344 and value_of("F8_E5M2FNUZ", 0x01) == 2.0**-17
+
+
+def test_weights_times_scales() -> None:
+    codes = np.ones((4, 5))
+    assert dequantized(codes, np.array([2.0]), PerTensor()).tolist() == [[2.0] * 5] * 4
+    assert dequantized(codes[:2], np.arange(4.0), PerChannel(), 2).tolist() == [[2.0] * 5, [3.0] * 5]
+    grid = np.arange(6.0)  # [2, 3]
+    assert dequantized(codes[:1], grid, PerBlock(3, 2), 3).tolist() == [[3.0, 3.0, 4.0, 4.0, 5.0]]
+    groups = np.arange(8.0)  # [4, 2]
+    assert dequantized(codes[:1], groups, PerGroup(3), 1).tolist() == [[2.0, 2.0, 2.0, 3.0, 3.0]]
