@@ -21,7 +21,6 @@ from ckptkit.formats import registry as formats
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.source import LocalSource, Source
-from ckptkit.storage.traffic import traffic_of
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _level(level: Level | str | None, default: Level) -> Level:
 
 def default_level(source: Source) -> Level:
     """How much is checked unless the caller says: scale values too where reading them costs no traffic."""
-    return Level.SCALES if traffic_of(source) is None else Level.HEADERS
+    return Level.SCALES if source.traffic is None else Level.HEADERS
 
 
 def open_files(path: PathLike) -> Container:
@@ -248,5 +247,5 @@ def diff(
 
 def diff_level(left: Checkpoint, right: Checkpoint) -> Level:
     """How much of two checkpoints is compared unless the caller says: weights only where they are at hand."""
-    remote = any(traffic_of(side.container.source) is not None for side in (left, right))
+    remote = any(side.container.source.traffic is not None for side in (left, right))
     return Level.SCALES if remote else Level.FULL

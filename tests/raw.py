@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckptkit.errors import ContainerError, Fault
-from ckptkit.storage.source import FileEntry
+from ckptkit.storage.source import FileEntry, Source
 
 INDEX = "model.safetensors.index.json"
 
@@ -73,13 +73,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-class MemorySource:
+class MemorySource(Source):
     """A source whose files are bytes in memory; it notes each read."""
 
     def __init__(self, files: Mapping[str, bytes], *, label: str = "memory") -> None:
         self.contents = dict(files)
-        self.label = label
+        self._label = label
         self.reads: list[tuple[str, int, int]] = []
+
+    @property
+    def label(self) -> str:
+        return self._label
 
     def files(self) -> tuple[FileEntry, ...]:
         return tuple(sorted(FileEntry(name, len(data)) for name, data in self.contents.items()))

@@ -13,7 +13,7 @@ from ckptkit.checks.registry import Level, Rule, all_rules
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import registry as formats
 from ckptkit.storage.container import Container, paused_gc
-from ckptkit.storage.traffic import Traffic, traffic_of
+from ckptkit.storage.traffic import Traffic
 
 #: Faults under which it is not known which tensors the checkpoint has.
 _NAMES_UNKNOWN = frozenset(
@@ -106,7 +106,7 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
         findings=tuple(findings),
         tensors=len(container.tensors),
         shards=len(container.headers),
-        traffic=traffic_of(container.source),
+        traffic=container.source.traffic,
     )
 
 

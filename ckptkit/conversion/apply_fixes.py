@@ -18,7 +18,7 @@ from ckptkit.storage.writer import file_sizes, write_container
 def write_copy(mending: Mending, source: Source, destination: Path, *, jobs: int = 2, fsync: bool = True) -> None:
     """Write the whole mended checkpoint into a new folder, which appears complete or not at all."""
     output = mending.workspace.virtual()
-    check_destination(destination, getattr(source, "root", None), sum(file_sizes(output).values()))
+    check_destination(destination, source.root, sum(file_sizes(output).values()))
     with staging(destination) as folder:
         write_container(output, source, folder, stream=stream, jobs=jobs, fsync=fsync)
         wanted = {fault.kind for fault in mending.workspace.reopened().faults}

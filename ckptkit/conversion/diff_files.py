@@ -15,7 +15,6 @@ from ckptkit.errors import CkptkitError, excerpt
 from ckptkit.formats import config as location
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import Container
-from ckptkit.storage.traffic import traffic_of
 
 _QUANTIZATION = frozenset({location.KEY, location.LEGACY_KEY, "sparsity_config"})
 #: Keys that say who wrote the file and where it lay, or matter in training only.
@@ -86,7 +85,7 @@ def text_notes(left: Checkpoint, right: Checkpoint) -> Iterator[str]:
             more = f", and {len(keys) - _SHOWN} more keys" if len(keys) > _SHOWN else ""
             yield f"config.json: only the {side} one says {', '.join(keys[:_SHOWN])}{more}"
     sides = (left.container, right.container)
-    if any(traffic_of(side.source) is not None for side in sides):
+    if any(side.source.traffic is not None for side in sides):
         return
     held = [{entry.name for entry in side.side_files} & _TEXT_FILES for side in sides]
     for name in sorted(held[0] | held[1]):

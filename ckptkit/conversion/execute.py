@@ -46,8 +46,7 @@ def check(plan: Plan, source: Source, destination: Path) -> None:
     """Everything about the destination that can be refused before the first byte."""
     sample = source.local_path(plan.output.shards[0].file) if plan.output.shards else None
     shareable = plan.cost.copied if plan.cost.kind is CostKind.HEADER_ONLY else 0
-    root = getattr(source, "root", None)
-    check_destination(destination, root, plan.cost.total, shareable=shareable, sample=sample)
+    check_destination(destination, source.root, plan.cost.total, shareable=shareable, sample=sample)
 
 
 def execute(

@@ -18,7 +18,6 @@ from ckptkit.errors import Fault, UsageError
 from ckptkit.storage.container import Container, in_parallel, open_container
 from ckptkit.storage.remote import HubSource
 from ckptkit.storage.source import LocalSource
-from ckptkit.storage.traffic import traffic_of
 
 #: Not a rule: a checkpoint cannot tell whether it is the right one. Its code is taken all the same.
 CODE, NAME = "CK199", "served-differs"
@@ -35,7 +34,7 @@ def with_differences(report: Report, remote: Container, path: Path) -> Report:
         Finding(CODE, NAME, Severity.ERROR, f.message, f.file, f.tensor, f.expected, f.found, f.help)
         for f in differences(remote, path)
     )
-    return replace(report, findings=(*found, *report.findings), traffic=traffic_of(remote.source))
+    return replace(report, findings=(*found, *report.findings), traffic=remote.source.traffic)
 
 
 def differences(remote: Container, path: Path) -> list[Fault]:

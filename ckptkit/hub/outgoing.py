@@ -20,13 +20,13 @@ from ckptkit.formats import config as location
 from ckptkit.formats import registry as formats
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, is_fatal, open_container
 from ckptkit.storage.index import INDEX_FILE, parse_index
-from ckptkit.storage.source import BOOKKEEPING, FileEntry
+from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source
 
 #: Where the bytes of an outgoing file are: on disk, in memory, or behind an open file.
 Content: TypeAlias = Path | bytes | BinaryIO
 
 
-class OutgoingFiles:
+class OutgoingFiles(Source):
     """A source made of outgoing files."""
 
     def __init__(self, label: str, contents: Mapping[str, Content]) -> None:

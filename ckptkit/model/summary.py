@@ -10,7 +10,7 @@ from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.values import scale_values
 from ckptkit.storage.payload import TensorRef
-from ckptkit.storage.traffic import Traffic, traffic_of
+from ckptkit.storage.traffic import Traffic
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
 _ORIGINAL_BYTES = 2
@@ -112,7 +112,7 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
         modules=_module_kinds(checkpoint),
         scales=_scale_ranges(checkpoint) if scales else (),
         dtypes=dict(sorted(dtypes.items(), key=lambda item: -item[1])),
-        traffic=traffic_of(container.source),
+        traffic=container.source.traffic,
     )
 
 

@@ -34,8 +34,7 @@ _FIRST_READ = 1 << 17
 #: An entry of a header beside its tensor's name: dtype, shape, and offsets of up to 12 digits.
 _ENTRY_BYTES = 100
 
-#: Two small tensors this near to each other are read at once, up to the length of a run.
-_GAP = 1 << 12
+#: The longest read of neighbouring tensors.
 _LONGEST_RUN = 1 << 20
 
 Item = TypeVar("Item")
@@ -132,8 +131,8 @@ class Container:
     def read_many(self, tensors: Iterable[TensorRef]) -> Iterator[tuple[TensorRef, bytes]]:
         """Read many small tensors, in file order, neighbours joined into one read of at most 1 MiB.
 
-        A remote source says with ``gap`` how large a hole is cheaper to read than to ask around, and is asked for
-        several ranges at once.
+        The source's traits say how large a hole is cheaper to read than to ask around, and how many ranges to ask for
+        at once.
         """
         for run, data in self.read_runs(tensors):
             first = run[0].start
@@ -143,8 +142,7 @@ class Container:
 
     def read_runs(self, tensors: Iterable[TensorRef]) -> Iterator[tuple[list[TensorRef], bytes]]:
         """The reads of :meth:`read_many` as they are: neighbours, and the bytes from the first's start on."""
-        gap: int = getattr(self.source, "gap", _GAP)
-        runs = list(_joined(sorted(tensors, key=attrgetter("shard", "start")), gap))
+        runs = list(_joined(sorted(tensors, key=attrgetter("shard", "start")), self.source.traits.gap))
         return zip(runs, in_parallel(self.source, self._read_run, runs), strict=True)
 
     def _read_run(self, run: list[TensorRef]) -> bytes:
@@ -176,8 +174,8 @@ def _joined(ordered: list[TensorRef], gap: int) -> Iterator[list[TensorRef]]:
 
 
 def in_parallel(source: Source, read: Callable[[Item], Result], items: list[Item]) -> Iterator[Result]:
-    """The results in order; a source that says how many ``workers`` serve it well is asked by as many at once."""
-    workers: int = getattr(source, "workers", 1)
+    """The results in order; a source is asked for as many at once as serve it well."""
+    workers = source.traits.workers
     if workers == 1 or len(items) == 1:
         yield from map(read, items)
         return
@@ -239,7 +237,7 @@ def _open(source: Source) -> Container:
 
 def read_headers(source: Source, shards: list[FileEntry], index: Index | None = None) -> list[Header]:
     """Parse the headers of shards, in order. A shard whose length field is wrong gets an empty header."""
-    expected = _expected_headers(index) if index is not None and hasattr(source, "workers") else {}
+    expected = _expected_headers(index) if index is not None and source.traits.remote else {}
 
     def read(shard: FileEntry) -> Header:
         return _read_header(source, shard, expected.get(shard.name, _FIRST_READ))

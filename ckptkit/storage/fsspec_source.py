@@ -6,18 +6,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ckptkit.errors import Fault, RemoteError, UsageError
-from ckptkit.storage.source import BOOKKEEPING, FileEntry
+from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
 
 #: Scheme -> the extra of ours that reads it, where fsspec alone does not.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
-class FsspecSource:
+class FsspecSource(Source):
     """A folder of a file system that fsspec knows; credentials are that library's business."""
-
-    gap = 1 << 14
-    workers = 8
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -29,6 +26,10 @@ class FsspecSource:
     @property
     def label(self) -> str:
         return self._url
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(gap=1 << 14, workers=8, remote=True)
 
     @property
     def traffic(self) -> Traffic:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError
 from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp, transport_error
-from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source
+from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
 
 HUB_SCHEME = "hf://"
@@ -123,11 +123,8 @@ def _cached_snapshot(location: HubLocation) -> Source:
     return LocalSource(Path(folder) / location.folder)
 
 
-class HubSource:
+class HubSource(Source):
     """A folder of a model repository, pinned to one commit."""
-
-    gap = GAP
-    workers = WORKERS
 
     def __init__(self, location: HubLocation) -> None:
         from huggingface_hub import HfApi
@@ -147,6 +144,10 @@ class HubSource:
     @property
     def label(self) -> str:
         return str(HubLocation(self.location.repo, self.commit, self.location.folder))
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(GAP, WORKERS, remote=True)
 
     @property
     def traffic(self) -> Traffic:

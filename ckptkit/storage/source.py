@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ckptkit.errors import ContainerError, Fault, UsageError, excerpt, printable
+from ckptkit.storage.traffic import Traffic
 
 #: Folders of version control and of the hub library's own bookkeeping: not part of a checkpoint.
 BOOKKEEPING = frozenset({".git", ".cache", ".huggingface", "__pycache__"})
@@ -37,12 +38,39 @@ class FileEntry(NamedTuple):
     size: int
 
 
+class Traits(NamedTuple):
+    """How a source is best read.
+
+    ``gap``: a hole between two wanted ranges that is cheaper to read than to ask around, bytes. ``workers``: how many
+    requests serve it well at once. ``remote``: whether a request takes so long that guessing a header's length pays.
+    """
+
+    gap: int = 4096
+    workers: int = 1
+    remote: bool = False
+
+
 class Source(Protocol):
-    """Read access to the files of one checkpoint."""
+    """Read access to the files of one checkpoint. Classes that name it as their base inherit what suits a folder."""
 
     @property
     def label(self) -> str:
         """What a person calls it: a path or a URL."""
+
+    @property
+    def traits(self) -> Traits:
+        """How it is best read."""
+        return Traits()
+
+    @property
+    def root(self) -> Path | None:
+        """The folder on this machine that it is, if it is one."""
+        return None
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What reading it has cost so far; None where that is not counted, as for a folder."""
+        return None
 
     def files(self) -> tuple[FileEntry, ...]:
         """Every file, sorted by name."""
@@ -57,7 +85,7 @@ class Source(Protocol):
         """The file on this machine's disk, when it is there."""
 
 
-class LocalSource:
+class LocalSource(Source):
     """A folder on this machine.
 
     Symbolic links are followed only while they stay inside the folder. The hub library's cache is the one
@@ -77,7 +105,7 @@ class LocalSource:
                 f"{root} is not a folder", help="give the folder that holds config.json and the shards, not one file"
             )
         _refuse_half_changed(root)
-        self.root = root
+        self._root = root
         self._faults: list[Fault] = []
         self._entries = tuple(sorted(self._scan()))
         self._sizes = dict(self._entries)
@@ -85,6 +113,10 @@ class LocalSource:
     @property
     def label(self) -> str:
         return str(self.root)
+
+    @property
+    def root(self) -> Path:
+        return self._root
 
     def files(self) -> tuple[FileEntry, ...]:
         return self._entries

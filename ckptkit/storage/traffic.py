@@ -35,9 +35,3 @@ class Meter:
         """The totals so far."""
         with self._lock:
             return Traffic(self._requests, self._nbytes)
-
-
-def traffic_of(source: object) -> Traffic | None:
-    """The traffic of a source that counts it; None for a local folder."""
-    traffic = getattr(source, "traffic", None)
-    return traffic if isinstance(traffic, Traffic) else None

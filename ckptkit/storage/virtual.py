@@ -27,7 +27,7 @@ class _Layout:
             self.size += payload.nbytes
 
 
-class VirtualSource:
+class VirtualSource(Source):
     """Read access to the files of a virtual container, backed by the source that its ranges point into.
 
     ``stream`` makes the bytes of computed payloads, and of those only the part that is read.

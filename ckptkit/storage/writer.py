@@ -76,7 +76,7 @@ def write_container(
     sharing = sample is not None and shares_blocks(sample, folder)
     methods = tuple(method for method in Method if sharing or method is not Method.REFLINK)
     settings = Settings(methods, sharing, fsync)
-    root = getattr(source, "root", None)
+    root = source.root
     if root is not None:
         folder.chmod(folder.stat().st_mode & _audience(root.stat().st_mode))
     if executor is None:

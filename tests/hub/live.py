@@ -19,7 +19,6 @@ from ckptkit import api
 from ckptkit.errors import UploadRefused
 from ckptkit.hub.expect import differences
 from ckptkit.hub.upload import upload
-from ckptkit.storage.traffic import traffic_of
 from tests.hub.broken import SOUND, broken_copy
 
 BUDGET = 1_000_000
@@ -39,7 +38,7 @@ def write(repo: str) -> None:
     done = upload(SOUND, repo, private=True)
     container = api.open_files(done.proof)
     faults = differences(container, SOUND)
-    print(f"uploaded: {done.url}, {len(faults)} differences, {traffic_of(container.source)}")
+    print(f"uploaded: {done.url}, {len(faults)} differences, {container.source.traffic}")
     offered = upload(SOUND.with_name("llmcompressor-fp8"), repo, create_pr=True)
     print(f"offered: {offered.pull_request}")
     with tempfile.TemporaryDirectory() as scratch:
