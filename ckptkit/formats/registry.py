@@ -91,7 +91,8 @@ def detect(container: Container) -> tuple[Format, Detection]:
             help_text = f"restore the {'config.json' if absent else 'quantization_config'} that the exporter wrote"
         raise FormatError(f"{container.label}: not a quantized checkpoint", faults=faults, help=help_text)
     method = location.quant_method(located.block)
-    if not method and "quant_algo" in {*located.block, *(located.block.get("quantization") or ())}:
+    inner = located.block.get("quantization")
+    if not method and ("quant_algo" in located.block or (isinstance(inner, dict) and "quant_algo" in inner)):
         method = "modelopt"  # its older exports leave the method out
     described = _KNOWN_BUT_UNSUPPORTED.get(method)
     found = f"quant_method {method!r}" if method else "a quantization config without quant_method"
