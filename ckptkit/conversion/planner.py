@@ -18,7 +18,7 @@ from ckptkit.formats import config as location
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations.outputs import broken_promises, loss_of
-from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container
+from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paused_gc
 from ckptkit.storage.index import INDEX_FILE
 from ckptkit.storage.output import OutputFile, OutputTensor, VirtualContainer
 from ckptkit.storage.payload import ByteRange, Inline
@@ -32,6 +32,11 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     The planned files are read back by the target's own reader before the plan is returned: the same modules must come
     out with the schemes that the writer declares, and no rule may object.
     """
+    with paused_gc():  # nothing here makes garbage in cycles, and a large checkpoint makes millions of small objects
+        return _make_plan(context, target, options)
+
+
+def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     checkpoint = _require_sound(context)
     losses = list(find_losses(checkpoint, target.capabilities(options), target.name))
     if losses:
