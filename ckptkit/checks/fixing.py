@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
-from ckptkit.checks.fixers import Fixer, Safety, all_fixers
-from ckptkit.checks.registry import Level, Rule
+from ckptkit.checks.registry import Fixer, Level, Rule, Safety, all_fixers
 from ckptkit.checks.runner import Report
 from ckptkit.edits.changes import Edit
 from ckptkit.edits.editor import EditConflictError

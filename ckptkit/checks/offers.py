@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding
-from ckptkit.checks.fixers import Safety, all_fixers
+from ckptkit.checks.registry import Safety, all_fixers
 
 
 def offers(context: Context, findings: Iterable[Finding]) -> Mapping[Finding, Safety]:

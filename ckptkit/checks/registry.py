@@ -5,22 +5,27 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
+from ckptkit import plugins
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.reproduced import REPRODUCED
-from ckptkit.checks.sources import sources_of
+from ckptkit.edits.changes import Edit
 from ckptkit.engines.effects import Effect
 from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, UsageError
 
 Check = Callable[[Context], Iterable[Fault]]
-Fix = Literal["safe", "unsafe", None]
+Safety = Literal["safe", "unsafe"]
+#: The edits that fix one finding; none if this finding is beyond the fix.
+FixFunction = Callable[[Context, Finding], Iterable[Edit]]
 
 #: Hundreds of a code -> the family, which is also the word that users may select by.
 FAMILIES: Mapping[str, str] = MappingProxyType(
@@ -35,28 +40,6 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "CK8": "sharding",
         "CK9": "kv_cache",
     }
-)
-#: Modules that hold rules; importing one registers them.
-_MODULES = (
-    "config",
-    "config_formats",
-    "config_schema",
-    "config_values",
-    "dtypes",
-    "files",
-    "full_values",
-    "fused",
-    "kv_cache",
-    "kv_values",
-    "model_card",
-    "modules",
-    "naming",
-    "promises",
-    "shapes",
-    "sharding",
-    "sizes",
-    "skip_rules",
-    "values",
 )
 
 
@@ -90,11 +73,20 @@ class OnConversion(str, Enum):
 
 
 @dataclass(frozen=True)
+class Fixer:
+    """A fix and whether it may be made without asking. Its documentation is the docstring of its function."""
+
+    code: str
+    safety: Safety
+    function: FixFunction
+
+
+@dataclass(frozen=True)
 class Rule:
     """A rule and its metadata; its documentation is the docstring of its function.
 
-    ``fix`` says whether ``validate --fix`` can mend it: safely, only as a judgement call, or not at all.
-    ``sources`` are public reports of the defect; ``reproduced`` says how it was confirmed here.
+    ``reports`` are public reports of the defect, as ``owner/repository#number``, and ``unreported`` says why there are
+    none; ``reproduced`` says how it was confirmed here.
     """
 
     code: str
@@ -104,15 +96,28 @@ class Rule:
     conversion: OnConversion
     check: Check
     effects: tuple[Effect, ...] = ()
-    sources: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+    unreported: str = ""
     reproduced: str = ""
-    fix: Fix = None
     since: str = "0.1"
+    #: The fixes for what it finds, as they are registered; several belong to different formats.
+    fixers: Sequence[Fixer] = field(default=(), compare=False, repr=False)
 
     @property
     def family(self) -> str:
         """The family, by the hundreds of the code."""
         return FAMILIES[self.code[:3]]
+
+    @property
+    def fix(self) -> Safety | None:
+        """Whether ``validate --fix`` can fix it: safely, only as a judgement call, or not at all."""
+        safeties = {fixer.safety for fixer in self.fixers}
+        return "safe" if "safe" in safeties else "unsafe" if safeties else None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The addresses of its reports; GitHub leads from an issue's address to the pull request of that number."""
+        return tuple(f"https://github.com/{report.replace('#', '/issues/')}" for report in self.reports)
 
     @property
     def documentation(self) -> str:
@@ -126,6 +131,7 @@ class Rule:
 
 
 _RULES: dict[str, Rule] = {}
+_FIXERS: dict[str, list[Fixer]] = {}
 
 
 def rule(
@@ -135,7 +141,8 @@ def rule(
     *,
     level: Level = Level.HEADERS,
     conversion: OnConversion = OnConversion.BLOCKS,
-    fix: Fix = None,
+    reports: tuple[str, ...] = (),
+    unreported: str = "",
     since: str = "0.1",
 ) -> Callable[[Check], Check]:
     """Register a function as the rule ``code``. A code is used once, for ever."""
@@ -153,9 +160,10 @@ def rule(
             conversion,
             check,
             effects=outcomes_of(code),
-            sources=sources_of(code),
+            reports=reports,
+            unreported=unreported,
             reproduced=REPRODUCED.get(code, ""),
-            fix=fix,
+            fixers=_FIXERS.setdefault(code, []),
             since=since,
         )
         return check
@@ -163,11 +171,38 @@ def rule(
     return register
 
 
+def fix(safety: Safety, *codes: str) -> Callable[[FixFunction], FixFunction]:
+    """Register a function as a fix for the findings of these rules."""
+
+    def register(function: FixFunction) -> FixFunction:
+        for code in codes:
+            _FIXERS.setdefault(code, []).append(Fixer(code, safety, function))
+        return function
+
+    return register
+
+
 def all_rules() -> tuple[Rule, ...]:
-    """Every rule, by code."""
-    for module in _MODULES:
-        importlib.import_module(f"ckptkit.rules.{module}")
+    """Every rule, by code: ours, and those of other packages."""
+    _import_rules()
     return tuple(_RULES[code] for code in sorted(_RULES))
+
+
+def all_fixers() -> Mapping[str, tuple[Fixer, ...]]:
+    """Every fix, by code; several for one code belong to different formats."""
+    _import_rules()
+    return {code: tuple(fixers) for code, fixers in sorted(_FIXERS.items()) if fixers}
+
+
+@cache
+def _import_rules() -> None:
+    """Import every file of every family, which registers what it holds; then what other packages name."""
+    for family in FAMILIES.values():
+        folder = importlib.import_module(f"ckptkit.rules.{family}")
+        for module in sorted(info.name for info in pkgutil.iter_modules(folder.__path__)):
+            importlib.import_module(f"{folder.__name__}.{module}")
+    for _ in plugins.plugins(plugins.RULES):
+        pass  # importing a module registers its rules
 
 
 def by_code(code: str) -> Rule:

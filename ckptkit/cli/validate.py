@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ckptkit.checks.finding import Finding
-    from ckptkit.checks.fixers import Safety
     from ckptkit.checks.fixing import Mending
-    from ckptkit.checks.registry import Level
+    from ckptkit.checks.registry import Level, Safety
     from ckptkit.checks.runner import Report, Selection
     from ckptkit.views.matrix import Matrix
     from ckptkit.views.skip_table import SkipTable

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ckptkit.checks.finding import Finding
-    from ckptkit.checks.fixers import Safety
+    from ckptkit.checks.registry import Safety
     from ckptkit.checks.runner import Report
     from ckptkit.engines.effects import Effect
 

@@ -1,1 +1,1 @@
-"""Rules: what breaks FP8 checkpoints, one function for each, with its documentation in its docstring."""
+"""The rules: a folder for each family, a file for each rule, with its metadata, its documentation and its fix."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from ckptkit.checks.planned import PLANNED
 from ckptkit.checks.registry import FAMILIES, Rule, all_rules
-from ckptkit.checks.sources import REPORTS, UNREPORTED
 from ckptkit.engines.effects import ENGINES
 
 _INTRODUCTION = """\
@@ -104,10 +103,9 @@ def _proof(rules: Iterable[Rule]) -> Iterator[str]:
     yield "|---|---|---|"
     for rule in rules:
         reports = ", ".join(
-            f"[{report}]({address})"
-            for report, address in zip(REPORTS.get(rule.code, "").split(), rule.sources, strict=True)
+            f"[{report}]({address})" for report, address in zip(rule.reports, rule.sources, strict=True)
         )
-        yield f"| {rule.code} | {reports or UNREPORTED[rule.code]} | {_inline(rule.reproduced)} |"
+        yield f"| {rule.code} | {reports or rule.unreported} | {_inline(rule.reproduced)} |"
     yield ""
 
 
@@ -116,7 +114,7 @@ def _planned() -> Iterator[str]:
     yield ""
     yield "| code | what it would find | why it is not checked |"
     yield "|---|---|---|"
-    for code, (what, why) in PLANNED.items():
+    for code, (what, why, _) in PLANNED.items():
         yield f"| {code} | {what} | {why} |"
 
 

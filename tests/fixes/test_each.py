@@ -12,9 +12,8 @@ import pytest
 
 from ckptkit import api
 from ckptkit.checks import registry
-from ckptkit.checks.fixers import all_fixers
 from ckptkit.checks.fixing import mend
-from ckptkit.checks.registry import Level
+from ckptkit.checks.registry import Level, all_fixers
 from tests.fixes.workbench import Bench, read_folder
 from tests.raw import RawTensor
 

@@ -13,9 +13,8 @@ from ckptkit.checks import fixing as mending
 from ckptkit.checks import registry
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding
-from ckptkit.checks.fixers import Fixer
 from ckptkit.checks.fixing import mend
-from ckptkit.checks.registry import Level
+from ckptkit.checks.registry import Fixer, Level
 from ckptkit.conversion import apply_fixes as writing
 from ckptkit.edits.changes import AddItem, Drop, Edit, Rename, RenameKey, Reshape, SetKey
 from ckptkit.edits.editor import EditConflictError, change_config

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ckptkit.checks.finding import Finding, Severity
-from ckptkit.checks.registry import Level, Rule
+from ckptkit.checks.registry import Level, Rule, Safety
 from ckptkit.checks.runner import Report
 from ckptkit.engines.effects import Effect, Outcome
 
@@ -34,9 +34,9 @@ def check_nothing(context: object) -> tuple[()]:
     return ()
 
 
-def make_rule(code: str, name: str, severity: Severity, fix: str | None = None) -> Rule:
+def make_rule(code: str, name: str, severity: Severity, fix: Safety | None = None) -> Rule:
     effects = (Effect("vllm", "0.32.0", Outcome.ERROR, "asserts"), Effect("quark", "0.13", Outcome.OK))
-    from ckptkit.checks.registry import OnConversion
+    from ckptkit.checks.registry import Fixer, OnConversion
 
     return Rule(
         code=code,
@@ -46,9 +46,9 @@ def make_rule(code: str, name: str, severity: Severity, fix: str | None = None) 
         conversion=OnConversion.MENDED,
         check=check_nothing,
         effects=effects if severity is Severity.ERROR else (),
-        sources=("https://example.org/issues/1 - a report",),
+        reports=("example/repository#1",),
         reproduced="vLLM 0.32: AssertionError",
-        fix="safe" if fix == "safe" else "unsafe" if fix else None,
+        fixers=() if fix is None else (Fixer(code, fix, lambda context, finding: ()),),
     )
 
 

@@ -14,8 +14,7 @@ import pytest
 
 from ckptkit.checks import schema
 from ckptkit.checks.finding import Finding, Severity
-from ckptkit.checks.fixers import Safety
-from ckptkit.checks.registry import Level, Rule
+from ckptkit.checks.registry import Level, Rule, Safety
 from ckptkit.checks.runner import Report
 from ckptkit.checks.settings import OUTPUT_FORMATS
 from ckptkit.report import findings_text, machine, rule_text

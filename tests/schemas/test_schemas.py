@@ -17,7 +17,7 @@ from ckptkit.checks import runner, schema
 from ckptkit.dtypes import DTYPES
 from ckptkit.errors import Fault
 from ckptkit.formats.base import WriteOptions
-from ckptkit.rules.config_schema import schema_of
+from ckptkit.rules.config.ck629_config_schema import schema_of
 from ckptkit.storage.container import open_container
 from ckptkit.storage.source import LocalSource
 from tests.schemas import strategies

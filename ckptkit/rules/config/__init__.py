@@ -1,0 +1,1 @@
+"""CK6: the quantization config against tensors and loaders."""

@@ -1,0 +1,43 @@
+"""CK602 nothing-quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.errors import Fault
+from ckptkit.rules.config.skip_entries import nothing_is_quantized
+
+
+@rule(
+    "CK602",
+    "nothing-quantized",
+    Severity.ERROR,
+    reports=(
+        "huggingface/transformers#37250",
+        "sgl-project/sglang#23841",
+        "hiyouga/LlamaFactory#6777",
+    ),
+)
+def nothing_quantized(context: Context) -> Iterator[Fault]:
+    """The config declares FP8 quantization, but no weight is stored in FP8.
+
+    Why it hurts: engines build FP8 layers and cast the high-precision weights into them without a scale, or stop
+    because scales are missing.
+
+    Example: a model was dequantized and saved again, and ``quantization_config`` stayed.
+
+    Mend: remove the quantization_config, or export again.
+    """
+    checkpoint = context.checkpoint
+    # A config may be about the KV cache alone: then it calls no module quantized.
+    if checkpoint is not None and nothing_is_quantized(context) and checkpoint.declared_only:
+        yield Fault(
+            "nothing-quantized",
+            "the config declares FP8 weights and the shards hold none",
+            "config.json",
+            expected="at least one F8_E4M3 weight",
+            found=f"{len(checkpoint.unquantized)} linear modules in high precision",
+        )

@@ -1,0 +1,55 @@
+"""CK605 skip-list-incomplete, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.checks.skip_lists import builds_quantized, readings_of
+from ckptkit.engines.architectures import leaves_router_alone
+from ckptkit.engines.outcomes import outcomes_of
+from ckptkit.errors import Fault
+from ckptkit.rules.config.prediction_layers import is_mtp
+from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
+
+
+@rule(
+    "CK605",
+    "skip-list-incomplete",
+    Severity.WARNING,
+    conversion=OnConversion.MENDED,
+    reports=(
+        "vllm-project/vllm#47445",
+        "ROCm/ATOM#755",
+        "vllm-project/vllm#48226",
+    ),
+)
+def skip_list_incomplete(context: Context) -> Iterator[Fault]:
+    """A linear module is stored in high precision, but the config does not exclude it.
+
+    Why it hurts: vLLM builds it as an FP8 layer and casts the weight to FP8 by value, without a scale and without a
+    word. Routers are left alone by nearly all model classes, so that a forgotten one is a note; Qwen3-MoE's, for one,
+    is quantized. Engines that leave a module
+    alone whatever the list says, as vLLM does with the head of a Quark checkpoint, do not suffer and are not named.
+
+    Example: ``model.layers.0.mlp.gate.weight`` in BF16, and ``exclude`` holds ``lm_head`` only. Prediction layers
+    have a rule of their own, CK614.
+
+    Mend: add the exact name to the skip list. A conversion does.
+    """
+    wanted = [name for name in declared_high_precision(context) if not is_mtp(context, name)]
+    readings = readings_of(context) if wanted else {}
+    builds = {engine: builds_quantized(context, engine, reading) for engine, reading in readings.items()}
+    for name in wanted:
+        # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
+        spared = {engine for engine, quantizes in builds.items() if not quantizes(name)}
+        effects = tuple(effect for effect in outcomes_of("CK605") if effect.engine not in spared)
+        fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
+        harmless = leaves_router_alone(context.dimensions.architecture, name)
+        severity = Severity.INFO if harmless else None
+        yield Observation(**vars(fault), engines=() if harmless else effects, severity=severity)
+
+
+fix("safe", "CK605")(list_module)

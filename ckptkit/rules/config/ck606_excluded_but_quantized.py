@@ -1,0 +1,51 @@
+"""CK606 excluded-but-quantized, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.dtypes import FP8_WEIGHT
+from ckptkit.edits.changes import Edit, RemoveItem
+from ckptkit.errors import Fault
+from ckptkit.model.census import is_small
+from ckptkit.rules.config.block import block_path
+from ckptkit.rules.config.skip_entries import skip_keys
+
+
+@rule("CK606", "excluded-but-quantized", Severity.ERROR, reports=("vllm-project/compressed-tensors#712",))
+def excluded_but_quantized(context: Context) -> Iterator[Fault]:
+    """A weight is stored in FP8, but the config does not declare it quantized.
+
+    Why it hurts: engines create no scale parameter for it: they stop at the scale's name, or load raw codes as
+    values.
+
+    Example: ``model.layers.0.mlp.up_proj`` in the skip list, F8_E4M3 in the file.
+
+    Mend: take the module out of the skip list, or add it to the targets.
+    """
+    for tensor in context.checkpoint.stored_only if context.checkpoint else ():
+        if tensor.dtype == FP8_WEIGHT and not is_small(tensor) and tensor.name not in context.stacked_experts:
+            yield Fault(
+                "excluded-but-quantized",
+                "stored in FP8, but the config does not call it quantized",
+                tensor.shard,
+                tensor.name,
+                expected="a module that the config quantizes",
+                found=f"{tensor.dtype} {list(tensor.shape)}",
+                help="take it out of the skip list, or add it to the targets",
+            )
+
+
+@fix("unsafe", "CK606")
+def unlist_module(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Take a module that is stored in FP8 out of the skip list, if it is there by its exact name.
+
+    Its scale may still be another tool's, so that somebody has to say that it is meant.
+    """
+    module = (finding.tensor or "").removesuffix(".weight")
+    for key in skip_keys(context):
+        if module in (context.block.get(key) or ()):
+            yield RemoveItem((*block_path(context), key), module)

@@ -1,0 +1,100 @@
+"""CK608 skip-entry-ambiguous, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.checks.skip_lists import matchers_of, undeclared_weights
+from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
+from ckptkit.rules.config.block import block_path
+from ckptkit.rules.config.skip_entries import skip_keys
+
+
+@rule(
+    "CK608",
+    "skip-entry-ambiguous",
+    Severity.WARNING,
+    reports=(
+        "vllm-project/vllm#44628",
+        "sgl-project/sglang#23467",
+        "huggingface/transformers#47990",
+        "vllm-project/vllm#51265",
+    ),
+)
+def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
+    """The skip list means different modules to different engines.
+
+    Why it hurts: entries are exact names to one reader, regular expressions or shell patterns to the next. Where they
+    disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one.
+
+    Example: ``*mlp.gate`` in Quark's ``exclude``: a pattern for Quark and SGLang, a name that nothing has for vLLM,
+    which casts the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers
+    knows ``model.visual.blocks.0.attn.qkv`` and builds the tower from scales that nothing sets.
+
+    Mend: write exact module names, those of multimodal models as transformers calls them in memory too.
+    """
+    checkpoint = context.checkpoint
+    if checkpoint is None:
+        return
+    matchers = matchers_of(context)
+    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name in (*context.linear_names, *(weight.module for weight in undeclared_weights(context))):
+        skips = tuple(engine for engine, matches in matchers.items() if matches(name))
+        if skips and len(skips) != len(matchers) and not name.endswith(names.LM_HEAD):
+            grouped.setdefault((names.generalise(name), skips), []).append(name)
+    if not grouped:
+        yield from context.faults("ct-ignore-class")
+    for (kind, skips), members in grouped.items():
+        stored = members[0] not in checkpoint.unquantized
+        others = [engine for engine in matchers if engine not in skips]
+        wrong = skips if stored else others
+        outcome = Outcome.ERROR if stored else Outcome.SILENT
+        note = "leaves the module alone" if stored else "builds the module quantized"
+        found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
+        other = None if stored else context.names_in_memory.get(members[0])
+        count = f"{len(members)} modules like this" if len(members) > 1 else "this module"
+        yield Observation(
+            "skip-ambiguous",
+            f"engines disagree whether the skip list means {count}",
+            "config.json",
+            members[0] if len(members) == 1 else kind,
+            expected=f"{other} as well" if other else "exact module names",
+            found=found,
+            engines=tuple(Effect(engine, ENGINES[engine].version, outcome, note) for engine in wrong),
+        )
+
+
+def _labels(engines: Sequence[str]) -> str:
+    return ", ".join(ENGINES[engine].label for engine in engines)
+
+
+@fix("safe", "CK608")
+def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Write exact names for what engines read differently: the modules that are stored in high precision.
+
+    Those of multimodal models under their names in memory too, since transformers knows no others.
+    """
+    checkpoint = context.checkpoint
+    if checkpoint is None:
+        return
+    parse = regex_or_exact if context.method == "compressed-tensors" else glob_or_exact
+    for key in skip_keys(context):
+        listed = [entry for entry in context.block.get(key) or () if isinstance(entry, str)]
+        patterns = {entry: parse(entry) for entry in listed}
+        plain = [
+            entry
+            for entry, pattern in patterns.items()
+            if isinstance(pattern, Exact) or not any(pattern.matches(name) for name in checkpoint.linear_modules)
+        ]
+        others = (context.names_in_memory.get(name) for name in checkpoint.unquantized)
+        wanted = dict.fromkeys([*checkpoint.unquantized, *filter(None, others)])
+        exact = [name for name in sorted(wanted, key=names.natural) if name not in plain]
+        if plain + exact != listed:
+            yield SetKey((*block_path(context), key), plain + exact)

@@ -1,0 +1,55 @@
+"""CK609 skip-lists-differ, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.skip_lists import SKIP_KEYS
+from ckptkit.errors import Fault
+from ckptkit.rules.config.block import block_path, strings
+
+
+@rule(
+    "CK609",
+    "skip-lists-differ",
+    Severity.WARNING,
+    reports=(
+        "vllm-project/vllm#41457",
+        "NVIDIA/TensorRT-LLM#17551",
+    ),
+)
+def skip_lists_differ(context: Context) -> Iterator[Fault]:
+    """The config has several skip lists under different keys, and they differ.
+
+    Why it hurts: vLLM takes ``ignored_layers`` and looks at ``modules_to_not_convert`` only when that is empty;
+    transformers and TensorRT-LLM do the reverse.
+
+    Example: ``ignored_layers: ["lm_head"]`` beside ``modules_to_not_convert: ["lm_head", "model.layers.0.mlp.gate"]``.
+
+    Mend: write one list under every key that some engine reads.
+    """
+    lists = {
+        key: frozenset(strings(context.block[key])) for key in SKIP_KEYS if isinstance(context.block.get(key), list)
+    }
+    if len(set(lists.values())) > 1:
+        found = "; ".join(f"{key}: {len(words)}" for key, words in lists.items())
+        yield Fault(
+            "skip-lists-differ",
+            "skip lists under different keys differ",
+            "config.json",
+            None,
+            "one list",
+            f"entries of {found}",
+        )
+
+
+@fix("unsafe", "CK609")
+def join_lists(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Write the union of the lists under each of their keys. Which list was meant is a guess."""
+    keys = [key for key in SKIP_KEYS if isinstance(context.block.get(key), list)]
+    union = dict.fromkeys(entry for key in keys for entry in context.block[key])
+    yield from (SetKey((*block_path(context), key), list(union)) for key in keys)

@@ -1,0 +1,79 @@
+"""CK610 skip-list-in-fused-names, and its fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import AddItem, Edit, RemoveItem
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.rules.config.block import block_path
+from ckptkit.rules.config.skip_entries import entries, skip_key, skip_keys
+
+_EXPERT_LEAF = re.compile(r"\.experts\.\d+\.")
+
+
+@rule(
+    "CK610",
+    "skip-list-in-fused-names",
+    Severity.WARNING,
+    reports=(
+        "sgl-project/sglang#26213",
+        "sgl-project/sglang#39317",
+        "vllm-project/vllm#46757",
+    ),
+)
+def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
+    """The skip list names fused layers that are stored in parts, or single leaves of experts.
+
+    Why it hurts: some readers look for the stored parts, some for the fused layer they build, and few for both.
+    Leaves of experts are matched by engines that look at each expert, not by those that see one layer of experts;
+    they are reported as a note.
+
+    Example: ``model.layers.0.self_attn.qkv_proj`` where q_proj, k_proj and v_proj are stored.
+
+    Mend: list the stored names and the fused one, and the experts' container.
+    """
+    modules = set(context.linear_names)
+    leaves = []
+    for entry in entries(context) if context.checkpoint else ():
+        if _EXPERT_LEAF.search(entry):
+            leaves.append(entry)
+            continue
+        owner, _, last = entry.rpartition(".")
+        parts = names.FUSED_GROUPS.get(last, ())
+        stored = [part for part in parts if names.join(owner, part) in modules]
+        if stored and entry not in modules:
+            message = "the entry names a fused layer, and its parts are stored"
+            found = f"{skip_key(context)}: {entry!r}"
+            yield Fault("skip-fused", message, "config.json", entry, ", ".join(stored), found)
+    containers = {entry[: entry.find(".experts.") + len(".experts")] for entry in leaves}
+    unlisted = containers.difference(entries(context))
+    if leaves and unlisted:
+        yield Observation(
+            "skip-expert-leaves",
+            f"{len(leaves)} entries name parts of single experts; engines that see one layer of experts miss them",
+            "config.json",
+            expected=f"{min(unlisted)} as well",
+            found=leaves[0],
+            severity=Severity.INFO,
+        )
+
+
+@fix("safe", "CK610")
+def list_stored_names(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Name the parts of a fused layer instead of the layer, and beside single experts their container."""
+    path, modules = block_path(context), set(context.checkpoint.linear_modules if context.checkpoint else ())
+    for key in skip_keys(context):
+        for entry in context.block.get(key) or ():
+            owner, last = names.parent(entry), names.last_part(entry)
+            parts = [name for part in names.FUSED_GROUPS.get(last, ()) if (name := names.join(owner, part)) in modules]
+            if parts and entry not in modules:
+                yield RemoveItem((*path, key), entry)
+                yield from (AddItem((*path, key), part) for part in parts)
+            if (leaf := _EXPERT_LEAF.search(entry)) is not None:
+                yield AddItem((*path, key), entry[: leaf.start()] + ".experts")

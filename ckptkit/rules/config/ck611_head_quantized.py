@@ -1,0 +1,40 @@
+"""CK611 head-quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.rules.config.expert_modules import outside_experts
+
+
+@rule(
+    "CK611",
+    "head-quantized",
+    Severity.WARNING,
+    conversion=OnConversion.CARRIED,
+    reports=(
+        "sgl-project/sglang#34895",
+        "sgl-project/sglang#35358",
+        "vllm-project/vllm#40999",
+        "NVIDIA/TensorRT-LLM#17728",
+    ),
+)
+def head_quantized(context: Context) -> Iterator[Fault]:
+    """The output head is stored in FP8.
+
+    Why it hurts: plain fp8 and Quark have no quantized head in vLLM; SGLang drops its scale and repeats itself for
+    ever; TensorRT-LLM forces it to BF16. Only a compressed-tensors target that names the head works in vLLM.
+
+    Example: ``lm_head.weight`` F8_E4M3 with ``lm_head.weight_scale``.
+
+    Mend: store the head in BF16 and list it in the skip list.
+    """
+    for module in outside_experts(context):
+        if module.name.endswith(names.LM_HEAD):
+            message = "few engines load a quantized output head"
+            yield Fault("head-quantized", message, module.weight.shard, module.weight.name, "BF16", module.weight.dtype)

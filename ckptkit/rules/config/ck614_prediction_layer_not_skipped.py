@@ -1,0 +1,42 @@
+"""CK614 prediction-layer-not-skipped, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.errors import Fault
+from ckptkit.rules.config.prediction_layers import is_mtp
+from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
+
+
+@rule(
+    "CK614",
+    "prediction-layer-not-skipped",
+    Severity.WARNING,
+    conversion=OnConversion.MENDED,
+    reports=(
+        "vllm-project/vllm#38650",
+        "vllm-project/vllm#49187",
+        "vllm-project/vllm#43893",
+        "vllm-project/vllm#52649",
+    ),
+)
+def prediction_layer_not_skipped(context: Context) -> Iterator[Fault]:
+    """A linear module of a multi-token prediction layer is stored in high precision and not in the skip list.
+
+    Why it hurts: the draft model is built quantized from weights that are not. It loads, and no drafted token is ever
+    accepted; or its experts stop the load.
+
+    Example: ``model.layers.61.eh_proj.weight`` in BF16 with ``num_hidden_layers: 61``.
+
+    Mend: add the layer's modules to the skip list. A conversion does.
+    """
+    for name in declared_high_precision(context):
+        if is_mtp(context, name):
+            yield incomplete(context, name, "a prediction layer in high precision that the config calls quantized")
+
+
+fix("safe", "CK614")(list_module)

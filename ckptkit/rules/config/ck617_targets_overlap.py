@@ -1,0 +1,66 @@
+"""CK617 targets-overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.engines import targets
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.rules.config.arguments import ROLES, config_groups
+
+
+@rule(
+    "CK617",
+    "targets-overlap",
+    Severity.WARNING,
+    reports=(
+        "vllm-project/compressed-tensors#862",
+        "vllm-project/vllm#49483",
+    ),
+)
+def targets_overlap(context: Context) -> Iterator[Fault]:
+    """Two config groups claim the same module, and readers disagree about which wins, or one target is given twice.
+
+    Why it hurts: vLLM takes the first pattern in the config's order; compressed-tensors prefers exact names and sorts
+    regular expressions. A target that two groups name silently belongs to the later one.
+
+    Example: ``re:.*mlp.*`` in group_0 and the exact name ``model.layers.0.mlp.down_proj`` in group_1.
+
+    Mend: write targets that do not overlap.
+    """
+    bodies = config_groups(context)
+    groups = targets.targets_by_group(context.block) if bodies else {}
+    if len(groups) < 2:
+        return
+    owners: dict[str, str] = {}
+    for name, words in groups.items():
+        for word in words:
+            if word in owners and not _same_scheme(bodies, owners[word], name):
+                message = "two groups with different schemes name the same target; the later one wins"
+                yield Fault(
+                    "target-twice", message, "config.json", None, "one group", f"{word!r}: {owners[word]}, {name}"
+                )
+            owners[word] = name
+    vllm, library = targets.vllm_group(groups), targets.library_group(groups)
+    seen: set[str] = set()
+    for module in context.linear_names:
+        first, second = vllm(module), library(module)
+        if first is None or second is None or first == second or _same_scheme(bodies, first, second):
+            continue
+        kind = names.generalise(module)
+        if kind not in seen:
+            seen.add(kind)
+            found = f"vLLM: {first}; compressed-tensors: {second}"
+            yield Fault(
+                "targets-overlap", "readers apply different groups to this module", None, module, "one group", found
+            )
+
+
+def _same_scheme(bodies: Mapping[str, Mapping[str, Any]], left: str, right: str) -> bool:
+    keys = (*ROLES, "format")
+    return [bodies[left].get(key) for key in keys] == [bodies[right].get(key) for key in keys]

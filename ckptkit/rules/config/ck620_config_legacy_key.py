@@ -1,0 +1,54 @@
+"""CK620 config-legacy-key, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.edits.changes import Edit, RemoveKey, RenameKey
+from ckptkit.errors import Fault
+from ckptkit.formats import config as location
+from ckptkit.rules.config.block import block_path
+
+
+@rule(
+    "CK620",
+    "config-legacy-key",
+    Severity.WARNING,
+    conversion=OnConversion.MENDED,
+    reports=(
+        "vllm-project/compressed-tensors#169",
+        "vllm-project/llm-compressor#1241",
+        "EricLBuehler/mistral.rs#2416",
+    ),
+)
+def config_legacy_key(context: Context) -> Iterator[Fault]:
+    """The config uses a block that newer readers do not look at or refuse: ``compression_config``, ``sparsity_config``.
+
+    Why it hurts: under ``compression_config`` newer readers find no quantization at all; vLLM stops at a
+    ``sparsity_config`` that names targets, even a dense one.
+
+    Example: ``"sparsity_config": {"format": "dense", "targets": ["Linear"]}``.
+
+    Mend: move the block to ``quantization_config``; remove the sparsity block of a dense model.
+    """
+    yield from context.faults("config-legacy-key", "ct-sparsity")
+    for fault in context.faults("config-value"):
+        if fault.message.startswith("sparsity_config"):
+            yield Observation(**vars(fault), severity=Severity.ERROR)
+
+
+@fix("safe", "CK620")
+def move_legacy_block(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Put the block under the key that readers look at, and leave out a sparse compression that says "none"."""
+    if location.LEGACY_KEY in context.config:
+        if location.KEY in context.config:
+            yield RemoveKey((location.LEGACY_KEY,))
+        else:
+            yield RenameKey((location.LEGACY_KEY,), location.KEY)
+        return
+    sparsity = context.block.get("sparsity_config")
+    if isinstance(sparsity, dict) and sparsity.get("format") in (None, "dense"):
+        yield RemoveKey((*block_path(context), "sparsity_config"))

@@ -1,0 +1,53 @@
+"""CK623 method-unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import rule
+from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.engines.methods import KNOWN_METHODS, OTHER_ALGORITHMS, VLLM_ALGORITHMS
+from ckptkit.errors import Fault, excerpt
+
+
+@rule(
+    "CK623",
+    "method-unknown",
+    Severity.ERROR,
+    reports=(
+        "vllm-project/vllm#30938",
+        "sgl-project/sglang#15468",
+        "NVIDIA/TensorRT-LLM#18664",
+        "vllm-project/vllm#54367",
+    ),
+)
+def method_unknown(context: Context) -> Iterator[Fault]:
+    """The name of the quantization method or algorithm is one that engines do not know.
+
+    Why it hurts: engines stop at the name although they support the layout, or build the layer unquantized.
+
+    Example: ``quant_method: compressed-tensor``, or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
+
+    Mend: write the name that the layout has elsewhere.
+    """
+    if context.located is None:
+        return
+    path = context.located.path
+    if context.format is None and context.method not in KNOWN_METHODS:  # a third party's format knows its own
+        written = context.block.get("quant_method")
+        missing = "no quant_method" if written is None else "no engine knows this quant_method"
+        yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
+    algorithm = context.block.get("quant_algo")
+    if context.method == "modelopt" and isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:
+        known = algorithm.upper() in OTHER_ALGORITHMS
+        yield Observation(
+            "algorithm-unknown",
+            "vLLM does not know this quant_algo" if known else "no engine that was examined knows this quant_algo",
+            "config.json",
+            expected=f"a {path}.quant_algo such as FP8",
+            found=excerpt(algorithm),
+            engines=(Effect("vllm", ENGINES["vllm"].version, Outcome.ERROR, "refused when the config is read"),),
+            severity=Severity.WARNING if known else Severity.ERROR,
+        )

@@ -1,0 +1,68 @@
+"""CK632 config-size-unusable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.dimensions import text_level
+from ckptkit.errors import Fault, excerpt
+from ckptkit.rules.files.layer_counts import stored_layers
+
+_SIZES = (
+    *("hidden_size", "intermediate_size", "moe_intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "num_hidden_layers", "vocab_size"),
+)
+
+#: Sizes that are never zero in a model with attention.
+_POSITIVE = frozenset({"hidden_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size"})
+
+#: What some architectures call the number of layers.
+_LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers", "decoder_layers")
+
+
+@rule(
+    "CK632",
+    "config-size-unusable",
+    Severity.ERROR,
+    conversion=OnConversion.CARRIED,
+    reports=("sgl-project/sglang#32028",),
+)
+def config_size_unusable(context: Context) -> Iterator[Fault]:
+    """A size in config.json is not a number, is not positive, or is missing where layers are stored.
+
+    Why it hurts: loaders refuse the config, or build a model of default sizes that has nothing to do with the tensors.
+
+    Example: ``hidden_size: "4096"``, ``num_attention_heads: 0``, or a config without ``num_hidden_layers``.
+
+    Mend: write the number that the model was trained with.
+    """
+    text = text_level(context.config)
+    prefix = "" if text is context.config else f"{next(k for k, v in context.config.items() if v is text)}."
+    for key in _SIZES:
+        value = text.get(key)
+        if value is not None and not _is_size(value):
+            yield _unusable(f"{prefix}{key}", "is not a number", "a whole number", excerpt(value))
+        elif type(value) is int and value <= 0 and key in _POSITIVE and _has_attention(context):
+            yield _unusable(f"{prefix}{key}", "is not positive", "1 or more", str(value))
+    untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in _LAYER_KEYS)
+    if untold and any("model" in stack for stack in stored_layers(context)):
+        yield _unusable("num_hidden_layers", "is missing, and layers are stored", "the number of layers", "nothing")
+
+
+def _unusable(key: str, what: str, expected: str, found: str) -> Fault:
+    return Fault("config-size", f"{key} {what}", "config.json", None, expected, found)
+
+
+def _is_size(value: Any) -> bool:
+    """Whether loaders take a value for a size: a whole number, or one for each layer."""
+    if isinstance(value, list):
+        return all(item is None or _is_size(item) for item in value)
+    return type(value) is int
+
+
+def _has_attention(context: Context) -> bool:
+    return any(name.endswith(("self_attn.q_proj", "self_attn.qkv_proj")) for name in context.module_names)

@@ -1,0 +1,74 @@
+"""What rules about skip lists share: the keys that hold one, their entries, and adding a module to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.edits.changes import AddItem, Edit
+from ckptkit.engines.skip_lists import SKIP_KEYS
+from ckptkit.errors import Fault
+from ckptkit.rules.config.block import block_path
+from ckptkit.rules.dtypes.stored_types import ONE_BYTE
+
+
+def nothing_is_quantized(context: Context) -> bool:
+    checkpoint = context.checkpoint
+    return checkpoint is not None and not checkpoint.modules and not checkpoint.stored_only
+
+
+def skip_key(context: Context) -> str:
+    """The key of the config that holds the skip list."""
+    if context.method == "quark":
+        return "exclude"
+    return "ignored_layers" if context.method == "fp8" else "ignore"
+
+
+def entries(context: Context) -> tuple[str, ...]:
+    """The skip list as written, under the first key that has one."""
+    for key in (skip_key(context), *SKIP_KEYS):
+        value = context.block.get(key)
+        if isinstance(value, list) and value:
+            return tuple(entry for entry in value if isinstance(entry, str))
+    return ()
+
+
+def declared_high_precision(context: Context) -> Sequence[str]:
+    checkpoint = context.checkpoint
+    if checkpoint is None or nothing_is_quantized(context):
+        return ()
+    return [name for name in checkpoint.declared_only if checkpoint.unquantized[name].dtype not in ONE_BYTE]
+
+
+def incomplete(context: Context, name: str, message: str) -> Fault:
+    key = skip_key(context)
+    weight = context.checkpoint.unquantized[name] if context.checkpoint else None
+    return Fault(
+        "skip-list-incomplete",
+        message,
+        weight.shard if weight else None,
+        weight.name if weight else name,
+        expected=f"{name} in {key}",
+        found=f"{weight.dtype}, no scale" if weight else None,
+        help=f"add {name!r} to {key}",
+    )
+
+
+def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Add a module that is stored in high precision to the skip list, by its exact name, which every engine reads."""
+    if finding.tensor is not None and finding.tensor.endswith(".weight"):
+        module = finding.tensor.removesuffix(".weight")
+        for name in (module, context.names_in_memory.get(module)):
+            if name is not None:
+                yield from (AddItem((*block_path(context), key), name) for key in skip_keys(context))
+
+
+def skip_keys(context: Context) -> tuple[str, ...]:
+    """The keys of the block that list modules left alone: the one to write first, then others that are in use."""
+    if context.method == "compressed-tensors":
+        return ("ignore",)
+    if context.method == "quark":
+        return ("exclude",)
+    others = tuple(key for key in ("modules_to_not_convert",) if isinstance(context.block.get(key), list))
+    return ("ignored_layers", *others)

@@ -1,0 +1,1 @@
+"""CK4: the element types of weights and scales."""

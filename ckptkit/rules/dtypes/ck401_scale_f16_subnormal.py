@@ -1,0 +1,41 @@
+"""CK401 scale-f16-subnormal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import Level, rule
+from ckptkit.errors import Fault
+
+#: The smallest normal F16: below it, precision goes bit by bit, and at 6e-8 to zero.
+_SMALLEST_NORMAL_F16 = 2.0**-14
+
+
+@rule(
+    "CK401",
+    "scale-f16-subnormal",
+    Severity.WARNING,
+    level=Level.SCALES,
+    reports=(
+        "HabanaAI/vllm-fork#2141",
+        "vllm-project/llm-compressor#958",
+        "intel/auto-round#207",
+    ),
+)
+def scale_f16_subnormal(context: Context) -> Iterator[Fault]:
+    """A scale is stored as F16 and is so small that the type cannot hold it exactly, or at all.
+
+    Why it hurts: below 6.1e-5 F16 loses precision bit by bit and at 6e-8 it is zero. BF16 and F32 scales are fine in
+    every loader that was examined, and so are F16 scales of ordinary size; the dtype alone is no finding.
+
+    Example: ``weight_scale`` F16 with the value 7e-7.
+
+    Mend: export again with F32 scales.
+    """
+    for tensor, values in context.scale_values.values():
+        if tensor.dtype == "F16" and values.minimum < _SMALLEST_NORMAL_F16:
+            message = "scales are below the smallest normal F16 and have lost precision"
+            found = f"{values.minimum:.3g}"
+            yield Fault("scale-f16", message, tensor.shard, tensor.name, "F32, or at least 6.1e-5", found)

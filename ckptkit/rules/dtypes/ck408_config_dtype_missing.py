@@ -1,0 +1,76 @@
+"""CK408 config-dtype-missing, and its fix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.dtypes import DTYPES
+from ckptkit.edits.changes import Edit, Path, SetKey
+from ckptkit.engines.dimensions import TEXT_CONFIGS
+from ckptkit.errors import Fault
+from ckptkit.model import names
+
+_HIGH_PRECISION = ("BF16", "F16", "F32")
+
+_DTYPE_KEYS = ("dtype", "torch_dtype")
+
+
+@rule(
+    "CK408",
+    "config-dtype-missing",
+    Severity.INFO,
+    reports=(
+        "huggingface/transformers#44596",
+        "meta-llama/llama3#285",
+    ),
+)
+def config_dtype_missing(context: Context) -> Iterator[Fault]:
+    """config.json names no dtype for the tensors that are not quantized, or names an 8-bit float.
+
+    Why it hurts: ``dtype="auto"`` then takes the type from the first weight it sees, which may be FP8: transformers
+    before 5.16 stopped, or built norms and embeddings in eight bits. Text models load today; composite ones may not.
+
+    Example: neither ``dtype`` nor ``torch_dtype`` on any level of the config.
+
+    Mend: write ``"dtype": "bfloat16"``, or what the unquantized tensors have.
+    """
+    if not context.fp8_weights or not context.config:
+        return
+    levels = [context.config, *(context.config.get(key) for key in TEXT_CONFIGS)]
+    found = [level.get(key) for level in levels if isinstance(level, Mapping) for key in ("dtype", "torch_dtype")]
+    named = [value for value in found if isinstance(value, str)]
+    expected = '"dtype": "bfloat16", or what the norms have'
+    if not named:
+        yield Fault("config-dtype", "no dtype is named", "config.json", None, expected, "nothing")
+    elif any("float8" in value for value in named):
+        yield Fault(
+            "config-dtype", "an 8-bit float is named as the model's dtype", "config.json", None, expected, named[0]
+        )
+
+
+@fix("safe", "CK408")
+def declare_dtype(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Say the dtype in which the model computes: that of most of the weights that are not quantized."""
+    stored: Counter[str] = Counter()
+    for tensor in context.container.tensors.values():
+        if tensor.dtype in _HIGH_PRECISION and not names.last_part(tensor.name).endswith("scale"):
+            stored[tensor.dtype] += tensor.numel
+    if not stored:
+        return
+    wanted = DTYPES[stored.most_common(1)[0][0]].torch_name
+    levels: list[tuple[Path, Any]] = [
+        ((), context.config),
+        *(((key,), context.config.get(key)) for key in TEXT_CONFIGS),
+    ]
+    named = [
+        (*way, key)
+        for way, level in levels
+        for key in _DTYPE_KEYS
+        if isinstance(level, Mapping) and "float8" in str(level.get(key))
+    ]
+    yield from (SetKey(way, wanted) for way in named or [("dtype",)])

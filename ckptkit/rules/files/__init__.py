@@ -1,0 +1,1 @@
+"""CK1: files, headers, the index, and what the model promises to hold."""

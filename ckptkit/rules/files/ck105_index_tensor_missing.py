@@ -1,0 +1,41 @@
+"""CK105 index-tensor-missing, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Edit, RebuildIndex
+from ckptkit.errors import Fault
+
+
+@rule(
+    "CK105",
+    "index-tensor-missing",
+    Severity.ERROR,
+    reports=(
+        "huggingface/huggingface_hub#4725",
+        "huggingface/huggingface_hub#4728",
+        "vllm-project/vllm#57108",
+    ),
+)
+def index_tensor_missing(context: Context) -> Iterator[Fault]:
+    """The index places a tensor in a shard that does not hold it.
+
+    Why it hurts: loaders of quantized models do not check that every parameter was loaded; the missing one keeps
+    whatever value it was created with.
+
+    Example: ``mtp.fc.weight`` is listed for shard 7, whose header does not know it.
+
+    Mend: rebuild the index if the tensor is in another shard, else export again.
+    """
+    yield from context.faults("index-tensor-missing")
+
+
+@fix("safe", "CK105")
+def repoint_index(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Point the index at the shard that holds the tensor. A tensor that no shard holds cannot be mended."""
+    if finding.tensor in context.container.tensors:
+        yield RebuildIndex()

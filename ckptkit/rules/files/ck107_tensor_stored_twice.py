@@ -1,0 +1,43 @@
+"""CK107 tensor-stored-twice, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Drop, Edit
+from ckptkit.errors import Fault
+
+
+@rule(
+    "CK107",
+    "tensor-stored-twice",
+    Severity.ERROR,
+    reports=(
+        "syv-ai/qwen38-27b-rtx3090#123",
+        "JustVugg/colibri#1479",
+        "sgl-project/sglang#35107",
+    ),
+)
+def tensor_stored_twice(context: Context) -> Iterator[Fault]:
+    """One tensor name is stored in two shards.
+
+    Why it hurts: the copy that is read last wins, and the order is the loader's business.
+
+    Example: two overlapping splits of one model in a folder, 4,090 names in both.
+
+    Mend: rewrite the shards so that only the copy that the index names remains.
+    """
+    yield from context.faults("shard-duplicate-tensor")
+
+
+@fix("unsafe", "CK107")
+def drop_other_copies(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Keep the copy that the index names. Loaders may have used another one, so this can change the numbers."""
+    index = context.container.index
+    kept = index.weight_map.get(finding.tensor or "") if index else None
+    holders = [header.shard for header in context.container.headers if finding.tensor in header.tensors]
+    if finding.tensor is not None and kept in holders:
+        yield from (Drop(shard, finding.tensor) for shard in holders if shard != kept)

@@ -1,0 +1,80 @@
+"""CK114 promised-tensors-absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.rules.config.prediction_layers import MTP_NAMES
+from ckptkit.rules.files.layer_counts import stored_layers
+
+
+@rule(
+    "CK114",
+    "promised-tensors-absent",
+    Severity.ERROR,
+    conversion=OnConversion.CARRIED,
+    reports=(
+        "vllm-project/llm-compressor#1630",
+        "vllm-project/llm-compressor#2735",
+        "intel/auto-round#1526",
+    ),
+)
+def promised_tensors_absent(context: Context) -> Iterator[Fault]:
+    """Layers, experts, a vision tower or prediction layers that the config promises are not stored.
+
+    Why it hurts: transformers fills them with random numbers, vLLM does not check quantized models for completeness,
+    and speculative decoding without its layer falls back or fails.
+
+    Example: ``num_hidden_layers: 62`` where the headers know layers 0 to 60, or ``num_nextn_predict_layers: 1``
+    without any tensor of layer 61.
+
+    Mend: copy the missing tensors from the source checkpoint, or correct the config if they were left out on purpose.
+    """
+    size = context.dimensions
+    stacks = stored_layers(context)
+    missing = 0
+    if size.layers is not None and stacks:
+        best = max(stacks.values(), key=len)
+        missing = size.layers - sum(1 for number in best if number < size.layers)
+        if missing:
+            message = f"{missing} of {size.layers} promised layers are not stored"
+            found = f"no layer {_few(size.layers, best)}"
+            yield Fault("layers-absent", message, "config.json", None, f"{size.layers} layers", found)
+    if size.layers is not None and size.mtp_layers is not None and stacks and not missing:
+        beyond = any(max(stored) >= size.layers for stored in stacks.values())
+        if not beyond and not any(MTP_NAMES.search(name) for name in context.outside_experts):
+            yield Observation(
+                "mtp-absent",
+                "layers for multi-token prediction are promised, but none is stored",
+                "config.json",
+                expected=f"{size.mtp_layers} more than {size.layers} layers, or mtp.*",
+                found="nothing",
+                severity=Severity.WARNING,
+            )
+    promised = size.experts or 0
+    for owner, stored in context.experts.items():
+        if len(stored) < promised:
+            numbers = {int(number) for number in stored if number.isdecimal()}
+            absent = promised - sum(1 for number in numbers if number < promised)
+            message = f"{absent} of {promised} promised experts are not stored"
+            found = f"no expert {_few(promised, numbers)}"
+            yield Fault("experts-absent", message, "config.json", owner, None, found)
+    vision = isinstance(context.config.get("vision_config"), Mapping)
+    if vision and stacks and not any(names.other_tower(name) for name in context.outside_experts):
+        message = "a vision tower is promised, but none is stored"
+        yield Observation(
+            "tower-absent", message, "config.json", None, "vision tensors", "none", severity=Severity.WARNING
+        )
+
+
+def _few(promised: int, stored: set[int]) -> str:
+    """The first numbers that are missing; a config may promise more layers than any list could hold."""
+    first = list(islice((number for number in range(promised) if number not in stored), 7))
+    shown = ", ".join(map(str, first[:6]))
+    return f"{shown}, ..." if len(first) > 6 else shown

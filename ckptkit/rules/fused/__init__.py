@@ -1,0 +1,1 @@
+"""CK7: modules that are loaded as one."""

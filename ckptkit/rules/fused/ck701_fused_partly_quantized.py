@@ -1,0 +1,37 @@
+"""CK701 fused-partly-quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.errors import Fault
+from ckptkit.rules.fused.parts import partly
+
+
+@rule(
+    "CK701",
+    "fused-partly-quantized",
+    Severity.ERROR,
+    conversion=OnConversion.CARRIED,
+    reports=(
+        "vllm-project/vllm#25378",
+        "vllm-project/vllm#11354",
+        "vllm-project/vllm#47473",
+    ),
+)
+def fused_partly_quantized(context: Context) -> Iterator[Fault]:
+    """Of the modules that are loaded as one (q/k/v, gate/up), only some are quantized.
+
+    Why it hurts: vLLM stops because one layer has one scheme. A part that the model does not have does not count:
+    some layers share their values and store no v_proj.
+
+    Example: q_proj in FP8, k_proj and v_proj in BF16.
+
+    Mend: quantize all of them or none.
+    """
+    for group in context.fused_groups:
+        if not group.rare:
+            yield from partly(context, group)

@@ -1,0 +1,35 @@
+"""CK702 fused-schemes-differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.errors import Fault
+from ckptkit.rules.fused.parts import differing
+
+
+@rule(
+    "CK702",
+    "fused-schemes-differ",
+    Severity.ERROR,
+    conversion=OnConversion.CARRIED,
+    reports=(
+        "NVIDIA/Model-Optimizer#1354",
+        "vllm-project/vllm#22674",
+    ),
+)
+def fused_schemes_differ(context: Context) -> Iterator[Fault]:
+    """Modules that are loaded as one (q/k/v, gate/up) have different schemes.
+
+    Why it hurts: vLLM applies the first part's scheme to all, or asserts.
+
+    Example: q_proj per channel and k_proj per tensor, from two regular expressions that overlap by accident.
+
+    Mend: quantize them with one scheme.
+    """
+    for group in context.fused_groups:
+        if not group.rare:
+            yield from differing(context, group)

@@ -1,0 +1,1 @@
+"""CK9: the KV cache."""

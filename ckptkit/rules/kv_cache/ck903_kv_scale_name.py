@@ -1,0 +1,93 @@
+"""CK903 kv-scale-name, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.edits.changes import Duplicate, Edit, Rename
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.rules.kv_cache.attention import attention_of, declared_attention
+
+#: format -> the names under which its loaders map k and v scales.
+_SPELLINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "compressed-tensors": {"k": ("k_scale",), "v": ("v_scale",)},
+    "quark": {
+        "k": (
+            "k_scale",
+            "k_proj.output_scale",
+            "k_proj.k_scale",
+            "qkv_proj.k_scale",
+        ),
+        "v": (
+            "v_scale",
+            "v_proj.output_scale",
+            "v_proj.v_scale",
+            "qkv_proj.v_scale",
+        ),
+    },
+}
+
+
+@rule(
+    "CK903",
+    "kv-scale-name",
+    Severity.ERROR,
+    conversion=OnConversion.MENDED,
+    reports=(
+        "sgl-project/sglang#39942",
+        "vllm-project/vllm#25047",
+        "vllm-project/vllm#54624",
+        "intel/auto-round#2370",
+        "vllm-project/compressed-tensors#133",
+        "vllm-project/vllm#34293",
+        "sgl-project/sglang#20870",
+    ),
+)
+def kv_scale_name(context: Context) -> Iterator[Fault]:
+    """A KV scale is stored under a name that the format's loaders do not map.
+
+    Why it hurts: vLLM stops with an attribute error; elsewhere the scale is dropped and 1.0 used. The one scale of a
+    fused ``qkv_proj`` is what Quark itself writes and reads, and vLLM stops at it all the same: a warning.
+
+    Example: ``k_proj.output_scale`` in a compressed-tensors checkpoint, as early llm-compressor wrote it.
+
+    Mend: rename it. A conversion does.
+    """
+    checkpoint = context.checkpoint
+    if checkpoint is None or checkpoint.format not in _SPELLINGS:
+        return
+    spellings = _SPELLINGS[checkpoint.format]
+    for _, attention in declared_attention(context):
+        # One stored tensor may stand for k and v: it is one finding.
+        for tensor, role in {tensor: role for role, tensor in attention.stored().items()}.items():
+            wanted = [names.join(attention.module, ending) for ending in spellings.get(role, ())]
+            if wanted and tensor.name not in wanted and not tensor.name.endswith(".kv_scale"):
+                own = tensor.name.endswith("qkv_proj.output_scale") and checkpoint.format == "quark"
+                yield Observation(
+                    "kv-scale-name",
+                    "loaders of this format do not know the KV scale under this name",
+                    tensor.shard,
+                    tensor.name,
+                    expected=wanted[0],
+                    found=tensor.name,
+                    help="convert the checkpoint to rename it",
+                    severity=Severity.WARNING if own else None,
+                )
+
+
+@fix("safe", "CK903")
+def rename_kv_scale(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Give the scale the name that the format's loaders map; one scale that stood for k and v becomes two."""
+    attention = attention_of(context, finding)
+    if attention is None or not finding.expected or not finding.tensor or not finding.file:
+        return
+    module, tensor = attention.module, finding.tensor
+    if attention.k is not None and attention.k == attention.v and finding.expected.endswith(("k_scale", "v_scale")):
+        yield Duplicate(finding.file, tensor, names.join(module, "v_scale"))
+        yield Rename(finding.file, tensor, names.join(module, "k_scale"))
+    else:
+        yield Rename(finding.file, tensor, finding.expected)

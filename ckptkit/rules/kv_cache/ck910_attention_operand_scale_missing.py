@@ -1,0 +1,48 @@
+"""CK910 attention-operand-scale-missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.errors import Fault
+from ckptkit.rules.kv_cache.attention import declared_attention
+
+
+@rule(
+    "CK910",
+    "attention-operand-scale-missing",
+    Severity.INFO,
+    reports=(
+        "vllm-project/llm-compressor#1294",
+        "vllm-project/vllm#52012",
+        "vllm-project/vllm#15734",
+    ),
+)
+def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
+    """FP8 attention is declared or begun, but scales of the query or of the probabilities are missing.
+
+    Why it hurts: engines use 1.0 for what is missing. Quark's exporter drops the probabilities' scale without a word
+    for any attention implementation but ``eager``.
+
+    Example: ``softmax_quant_spec`` in the config and no ``self_attn.prob_output_scale``.
+
+    Mend: export again with eager attention, or do not serve with FP8 attention.
+    """
+    operands = [attention for _, attention in declared_attention(context)]
+    probabilities = any(attention.prob is not None for attention in operands)
+    queries = any(attention.q is not None for attention in operands)
+    if context.block.get("softmax_quant_spec") and operands and not probabilities:
+        message = "softmax_quant_spec is set, but no scale of the probabilities is stored"
+        yield Fault("prob-scale-missing", message, "config.json", None, "self_attn.prob_output_scale", "nothing")
+    for attention in operands:
+        missing = [
+            role
+            for role, begun, stored in (("q", queries, attention.q), ("prob", probabilities, attention.prob))
+            if begun and stored is None
+        ]
+        if missing:
+            message = "other attention modules have scales that this one lacks"
+            yield Fault("operand-scale-missing", message, None, attention.module, ", ".join(missing), "nothing")

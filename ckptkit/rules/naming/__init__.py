@@ -1,0 +1,1 @@
+"""CK2: the names of tensors."""

@@ -1,0 +1,48 @@
+"""CK201 weight-scale-missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.errors import Fault
+from ckptkit.model import names
+
+_OTHER_SPELLINGS = ("weight_scale_inv", "scale_weight", "scale", "weight_quantizer.scale")
+
+
+@rule(
+    "CK201",
+    "weight-scale-missing",
+    Severity.ERROR,
+    reports=(
+        "vllm-project/vllm#57108",
+        "radixark/miles#1640",
+        "kekzl/imp#1450",
+    ),
+)
+def weight_scale_missing(context: Context) -> Iterator[Fault]:
+    """A quantized weight has no scale under any known name.
+
+    Why it hurts: vLLM does not notice. The scale keeps the value it was allocated with (-3.4e38), and the layer
+    computes garbage. If only the last part of a fused layer lacks its scale, the result is even plausible.
+
+    Example: ``model.layers.3.mlp.up_proj.weight`` is F8_E4M3 and ``model.layers.3.mlp.up_proj.weight_scale`` is
+    nowhere.
+
+    Mend: export again; a scale cannot be made up.
+    """
+    tensors = context.container.tensors
+    for module in context.modules:
+        if module.weight_scale is None and not any(f"{module.name}.{e}" in tensors for e in _OTHER_SPELLINGS):
+            yield Fault(
+                "weight-scale-missing",
+                "the weight is FP8 but no scale is stored for it",
+                module.weight.shard,
+                module.weight.name,
+                expected=names.join(module.name, "weight_scale"),
+                found="nothing",
+                help="export the checkpoint again; the scale cannot be recovered",
+            )

@@ -1,0 +1,60 @@
+"""CK202 orphan-scale, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Drop, Edit
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.model.census import is_fp8
+from ckptkit.rules.naming.scale_names import stored_tensor
+
+
+@rule(
+    "CK202",
+    "orphan-scale",
+    Severity.ERROR,
+    reports=(
+        "vllm-project/vllm#31757",
+        "vllm-project/vllm#43892",
+    ),
+)
+def orphan_scale(context: Context) -> Iterator[Fault]:
+    """A scale is stored for a weight that is absent or not quantized.
+
+    Why it hurts: vLLM stops because no parameter has that name. Readers that skip unknown names hide that the weight
+    beside the scale is not what the exporter believed.
+
+    Example: ``lm_head.weight_scale`` beside a BF16 ``lm_head.weight`` that the config excludes.
+
+    Mend: drop the scale, or restore the weight that it belongs to.
+    """
+    stacked = frozenset(context.stacked_experts.values())
+    for tensor in context.checkpoint.orphans if context.checkpoint else ():
+        if tensor in stacked:  # CK207 has a word for both
+            continue
+        yield Fault(
+            "orphan-scale",
+            "the scale belongs to no quantized module",
+            tensor.shard,
+            tensor.name,
+            expected="an FP8 weight beside it",
+            found="none that the config declares quantized",
+            help="drop the scale, or mend the config if the weight is meant to be quantized",
+        )
+
+
+@fix("safe", "CK202")
+def drop_orphan_scale(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Drop a scale whose weight is stored in high precision.
+
+    Beside an FP8 weight the scale is needed and the config is what is wrong; without its weight nobody knows.
+    """
+    scale = stored_tensor(context, finding)
+    weight = context.container.tensors.get(names.join(scale.module, "weight")) if scale else None
+    if scale is not None and weight is not None and not is_fp8(weight.dtype):
+        yield Drop(scale.shard, scale.name)

@@ -1,0 +1,54 @@
+"""CK203 scale-name-of-other-dialect, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.rules.naming.scale_names import rename_scale, scale_name
+
+
+@rule(
+    "CK203",
+    "scale-name-of-other-dialect",
+    Severity.ERROR,
+    reports=(
+        "amd/Quark#42",
+        "vllm-project/vllm#54770",
+        "vllm-project/vllm#54126",
+        "huggingface/transformers#45699",
+    ),
+)
+def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
+    """A weight scale has the name that another dialect gives it: ``weight_scale`` and ``weight_scale_inv`` mixed up.
+
+    Why it hurts: each loader registers one of the two names and stops at the other. Both hold the multiplier; the
+    name does not say that a value is inverted. In Quark checkpoints the longer name is CK204.
+
+    Example: ``q_proj.weight_scale_inv`` in a compressed-tensors checkpoint, or ``q_proj.weight_scale`` where
+    ``quant_method: fp8`` has a ``weight_block_size``.
+
+    Mend: rename the tensors and the index entries; no byte of them changes.
+    """
+    wanted = scale_name(context)
+    if wanted is None:
+        return
+    wrong = "weight_scale" if wanted.endswith("_inv") else "weight_scale_inv"
+    for name, tensor in context.container.tensors.items():
+        if name.endswith(wrong) and name.rpartition(".")[2] == wrong:
+            yield Fault(
+                "scale-name-dialect",
+                "loaders of this dialect register the scale under another name",
+                tensor.shard,
+                name,
+                expected=names.join(tensor.module, wanted),
+                found=wrong,
+                help="rename it; both names hold the multiplier",
+            )
+
+
+fix("safe", "CK203")(rename_scale)

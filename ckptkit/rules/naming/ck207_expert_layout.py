@@ -1,0 +1,130 @@
+"""CK207 expert-layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import rule
+from ckptkit.checks.skip_lists import declared_by, matchers_of
+from ckptkit.engines.architectures import EXPERT_PARTS, SINGLE_EXPERTS_LEFT_OUT
+from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.engines.outcomes import outcomes_of
+from ckptkit.errors import Fault, plural
+from ckptkit.model import names
+from ckptkit.model.census import is_fp8
+
+_VLLM = ENGINES["vllm"].version
+
+
+@rule(
+    "CK207",
+    "expert-layout",
+    Severity.WARNING,
+    reports=(
+        "vllm-project/llm-compressor#2833",
+        "vllm-project/vllm#44739",
+        "huggingface/transformers#44222",
+    ),
+)
+def expert_layout(context: Context) -> Iterator[Fault]:
+    """Experts are stored in a layout that engines do not map: fused in three dimensions, or under other names.
+
+    Why it hurts: quantizers that look for two-dimensional ``.weight`` tensors pass fused experts by, so that the
+    config calls quantized what is stored in high precision. Experts under names that the architecture does not use
+    stay at random values in transformers; vLLM maps some of them and stops at others. Fused experts that the skip list
+    names are meant to be as they are.
+
+    Example: ``mlp.experts.gate_up_proj`` [4, 128, 64] in BF16 under a config that quantizes every linear layer, or
+    Mixtral experts called ``gate_proj`` where the model has ``w1``.
+
+    Mend: split the experts into one module each before quantizing; rename them to what the architecture uses.
+    """
+    yield from _fused_experts(context)
+    yield from _stacked_experts(context)
+    yield from _experts_left_out(context)
+    parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
+    if parts is None:
+        return
+    wrong: dict[str, tuple[str, bool]] = {}
+    for name in context.linear_names:
+        position = name.find(".experts.")
+        if position < 0 or ".shared_experts." in name:
+            continue
+        last = names.last_part(name)
+        misplaced = not name[: position + len(".experts")].endswith(parts.container)
+        if misplaced or last not in parts.projections:
+            wrong.setdefault(last, (name, misplaced))
+    for last, (name, misplaced) in wrong.items():
+        known = last in parts.known_to_vllm and not misplaced
+        vllm = () if known else (Effect("vllm", _VLLM, Outcome.ERROR if misplaced else Outcome.SILENT, "not mapped"),)
+        yield Observation(
+            "expert-names",
+            f"{context.dimensions.architecture} has no experts of this name",
+            None,
+            name,
+            expected=f"{parts.container}.N.{'/'.join(parts.projections)}",
+            found=last,
+            engines=(*outcomes_of("CK207"), *vllm),
+        )
+
+
+def _fused_experts(context: Context) -> Iterator[Fault]:
+    """Experts in three dimensions, in FP8 or where the config calls them quantized."""
+    fused = [t for t in context.container.tensors.values() if len(t.shape) == 3 and ".experts" in t.name]
+    if not fused or context.checkpoint is None:
+        return
+    listed, covered = matchers_of(context).values(), declared_by(context, "vllm")
+    for tensor in fused:
+        if tensor.name in context.stacked_experts:
+            continue
+        if is_fp8(tensor.dtype):
+            message = "fused experts in FP8: few engines map their scales"
+        elif not covered(tensor.name) or any(matches(n) for matches in listed for n in (tensor.module, tensor.name)):
+            continue
+        else:
+            message = "fused experts are in high precision, and the config calls them quantized"
+        yield Observation(
+            "expert-layout",
+            message,
+            tensor.shard,
+            tensor.name,
+            expected="one 2-D weight for each expert, or the experts in the skip list",
+            found=f"{tensor.dtype} {list(tensor.shape)}",
+            engines=(Effect("vllm", _VLLM, Outcome.SILENT, "FP8 experts are built, and filled by value"),),
+        )
+
+
+def _stacked_experts(context: Context) -> Iterator[Observation]:
+    """Experts in three dimensions with a scale beside them: sound, for the few classes that store them so."""
+    for weight in context.checkpoint.stored_only if context.checkpoint else ():
+        scale = context.stacked_experts.get(weight.name)
+        if scale is not None:
+            yield Observation(
+                "experts-stacked",
+                "all experts of a layer are one FP8 tensor: few classes load that, as Granite in vLLM does",
+                weight.shard,
+                weight.name,
+                expected="one 2-D weight for each expert where other engines are to load it",
+                found=f"{weight.dtype} {list(weight.shape)}, scale {list(scale.shape)}",
+                engines=(),
+                severity=Severity.INFO,
+            )
+
+
+def _experts_left_out(context: Context) -> Iterator[Observation]:
+    """Single experts of a class that transformers holds in one tensor, without a mapping between the two."""
+    architecture = context.dimensions.architecture
+    if context.method != "compressed-tensors" or architecture not in SINGLE_EXPERTS_LEFT_OUT:
+        return
+    single = [name for name in context.linear_names if names.experts_owner(name) is not None]
+    if single:
+        yield Observation(
+            "experts-left-out",
+            f"transformers maps no single experts for {architecture}: they stay at random values",
+            None,
+            single[0],
+            found=plural(len(single), "module"),
+            engines=outcomes_of("CK207"),
+        )

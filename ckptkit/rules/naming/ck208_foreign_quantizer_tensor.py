@@ -1,0 +1,106 @@
+"""CK208 foreign-quantizer-tensor, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Drop, Edit, Rename
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.model.census import is_fp8
+from ckptkit.rules.naming.scale_names import PACKED_ENDINGS, scale_name, stored_tensor
+
+#: Spellings of other formats and of older exporters -> what the number is.
+_LEGACY_ENDINGS = frozenset(
+    {
+        "act_scale",
+        "activation_scale",
+        "scale_weight",
+        "scale_input",
+        "scale",
+        "weight_quantizer.scale",
+        "input_quantizer.scale",
+        "output_quantizer.scale",
+    }
+)
+
+#: Spellings of other formats and raw dumps -> what every format here calls that scale.
+_SPELLINGS = {
+    "weight_scale_inv": "weight_scale",
+    "weight_quantizer.scale": "weight_scale",
+    "scale_weight": "weight_scale",
+    "input_quantizer.scale": "input_scale",
+    "act_scale": "input_scale",
+    "activation_scale": "input_scale",
+    "scale_input": "input_scale",
+}
+
+
+@rule(
+    "CK208",
+    "foreign-quantizer-tensor",
+    Severity.ERROR,
+    reports=(
+        "NVIDIA/Model-Optimizer#2038",
+        "NVIDIA/Model-Optimizer#2064",
+    ),
+)
+def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
+    """A quantizer's internal tensor, or another format's scale, is stored in the checkpoint.
+
+    Why it hurts: ``_amax``, zero points, ``activation_scale``, adapter leftovers and the like have no place in this
+    format; engines refuse the name, or drop the tensor and with it the number that mattered.
+
+    Example: ``model.layers.0.self_attn.q_proj.input_quantizer._amax`` in a finished export.
+
+    Mend: export again, or rename the tensor to what the format calls it.
+    """
+    if context.checkpoint is None:
+        return
+    dialect = scale_name(context)
+    for tensor in context.checkpoint.foreign:
+        last = tensor.name.rpartition(".")[2]
+        if last in PACKED_ENDINGS or (dialect is not None and last == "weight_scale_inv"):
+            continue
+        legacy = any(tensor.name.endswith(f".{ending}") for ending in _LEGACY_ENDINGS)
+        yield Fault(
+            "foreign-quantizer-tensor",
+            f"{context.checkpoint.format} has no use for this tensor",
+            tensor.shard,
+            tensor.name,
+            expected="the name that the format gives it" if legacy else "no such tensor",
+            found=last,
+            help="rename it if it is a scale" if legacy else "export the checkpoint again without it",
+        )
+    for tensor in context.checkpoint.plain:
+        if ".base_layer." in tensor.name or ".lora_" in tensor.name:
+            yield Fault(
+                "foreign-quantizer-tensor",
+                "an adapter's name: engines know no such module",
+                tensor.shard,
+                tensor.name,
+                expected="merged weights under their own names",
+                found="base_layer or lora",
+                help="merge the adapter before exporting",
+            )
+
+
+@fix("unsafe", "CK208")
+def rename_foreign_scale(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Take another tool's scale for what its name suggests, where an FP8 weight has none; drop what cannot be one."""
+    tensor = stored_tensor(context, finding)
+    if tensor is None:
+        return
+    for ending, wanted in _SPELLINGS.items():
+        module = tensor.name.removesuffix(f".{ending}")
+        weight = context.container.tensors.get(names.join(module, "weight"))
+        if module == tensor.name or weight is None or not is_fp8(weight.dtype):
+            continue
+        if names.join(module, wanted) not in context.container.tensors:
+            yield Rename(tensor.shard, tensor.name, names.join(module, wanted))
+            return
+    if tensor.name.endswith(("_amax", "zero_point", "zero_scale")):
+        yield Drop(tensor.shard, tensor.name)

@@ -1,0 +1,1 @@
+"""CK3: the shapes of weights and scales."""

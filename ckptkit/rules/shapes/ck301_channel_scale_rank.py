@@ -1,0 +1,40 @@
+"""CK301 channel-scale-rank, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.errors import Fault
+from ckptkit.model.granularity import PerChannel
+from ckptkit.rules.shapes.grids import rank_faults, reshape_weight_scale
+
+
+@rule(
+    "CK301",
+    "channel-scale-rank",
+    Severity.ERROR,
+    conversion=OnConversion.MENDED,
+    reports=(
+        "NVIDIA/TensorRT-LLM#15415",
+        "sgl-project/sglang#25286",
+        "FlashML-org/FreeToken#415",
+    ),
+)
+def channel_scale_rank(context: Context) -> Iterator[Fault]:
+    """A per-channel scale has the right number of values in the wrong rank.
+
+    Why it hurts: vLLM stops with an assertion that has no message; transformers broadcasts [N] along the wrong axis,
+    silently where the weight is square.
+
+    Example: ``weight_scale`` [64] in a compressed-tensors checkpoint, which stores [64, 1]; Quark and ModelOpt store
+    [64].
+
+    Mend: reshape it; the bytes do not change. A conversion does.
+    """
+    yield from rank_faults(context, PerChannel)
+
+
+fix("safe", "CK301")(reshape_weight_scale)

@@ -1,0 +1,40 @@
+"""CK303 block-scale-grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.errors import Fault
+from ckptkit.model.granularity import PerBlock, PerGroup
+from ckptkit.rules.shapes.grids import is_four_dimensional, is_transposed, mismatches, shape_fault
+
+
+@rule(
+    "CK303",
+    "block-scale-grid",
+    Severity.ERROR,
+    reports=(
+        "vllm-project/compressed-tensors#547",
+        "NVIDIA/TensorRT-Model-Connect#1115",
+        "modelscope/mcore-bridge#32",
+    ),
+)
+def block_scale_grid(context: Context) -> Iterator[Fault]:
+    """A block or group scale is not the grid that the declared block size gives for its weight.
+
+    Why it hurts: the grid is [ceil(N/rows), ceil(K/columns)], ragged at the edges. With any other, every reader stops
+    or shifts scales against their blocks. The block size is taken from the config and never guessed from the shapes:
+    192 rows with 2 scales fit 96-row and 128-row blocks alike.
+
+    Example: a weight [576, 7168] in blocks of 128 with a scale [4, 56]: the half block of rows was left out.
+
+    Mend: correct the declared block size if it is wrong, else export again.
+    """
+    for module, scale, wanted in mismatches(context):
+        granularity = module.scheme.weight.granularity
+        blocked = isinstance(granularity, (PerBlock, PerGroup)) and len(scale.shape) != 0
+        if blocked and not is_transposed(scale, wanted) and not is_four_dimensional(scale, wanted):
+            yield shape_fault("block-scale-grid", module, scale, wanted)

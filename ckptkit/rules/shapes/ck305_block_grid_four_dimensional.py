@@ -1,0 +1,49 @@
+"""CK305 block-grid-four-dimensional, and its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.errors import Fault
+from ckptkit.model.granularity import PerBlock
+from ckptkit.rules.shapes.grids import is_four_dimensional, mismatches, reshape_weight_scale, shape_fault
+
+
+@rule(
+    "CK305",
+    "block-grid-four-dimensional",
+    Severity.ERROR,
+    reports=(
+        "vllm-project/vllm#54126",
+        "NVIDIA/TensorRT-LLM#17433",
+    ),
+)
+def block_grid_four_dimensional(context: Context) -> Iterator[Fault]:
+    """A block scale has ModelOpt's four dimensions where two are expected, or two where ModelOpt's four are.
+
+    Why it hurts: ``FP8_PB_WO`` stores [N/128, 1, K/128, 1]. vLLM's ModelOpt loader fails on a plain grid, every
+    other loader fails on four dimensions.
+
+    Example: ``weight_scale`` [2, 1, 4, 1] in a compressed-tensors checkpoint.
+
+    Mend: reshape it; the bytes do not change.
+    """
+    for module, scale, wanted in mismatches(context):
+        if isinstance(module.scheme.weight.granularity, PerBlock) and is_four_dimensional(scale, wanted):
+            yield shape_fault("block-grid-dimensions", module, scale, wanted)
+    algorithm = str(context.block.get("quant_algo") or "").upper()
+    if context.method == "modelopt" and algorithm == "FP8_PB_WO":
+        for scale in context.raw_scales.values():
+            if len(scale.shape) == 2 and scale.name.endswith(".weight_scale"):
+                message = "vLLM squeezes the second and fourth dimension of an FP8_PB_WO scale, and this one has two"
+                rows, columns = scale.shape
+                found = str(list(scale.shape))
+                yield Fault(
+                    "block-grid-dimensions", message, scale.shard, scale.name, f"[{rows}, 1, {columns}, 1]", found
+                )
+
+
+fix("safe", "CK305")(reshape_weight_scale)

@@ -1,0 +1,41 @@
+"""CK306 scale-granularity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.errors import Fault
+from ckptkit.model.granularity import PerBlock, PerGroup
+from ckptkit.rules.shapes.grids import mismatches, same_values, shape_fault
+
+
+@rule(
+    "CK306",
+    "scale-granularity",
+    Severity.ERROR,
+    reports=(
+        "NVIDIA/Model-Optimizer#1962",
+        "ml-explore/mlx-lm#1075",
+        "vllm-project/vllm#16474",
+    ),
+)
+def scale_granularity(context: Context) -> Iterator[Fault]:
+    """A weight scale has another granularity than the config declares.
+
+    Why it hurts: loaders allocate what the config declares and stop at anything else, or broadcast it silently.
+
+    Example: one value for the whole weight where one for each row is declared.
+
+    Mend: correct the strategy in the config if the tensors are right, else export again.
+    """
+    for module, scale, wanted in mismatches(context):
+        granularity = module.scheme.weight.granularity
+        if isinstance(granularity, (PerBlock, PerGroup)):
+            wrong = len(scale.shape) == 0
+        else:
+            wrong = not same_values(scale.shape, granularity.scale_shape(module.weight.shape))
+        if wrong:
+            yield shape_fault("scale-granularity", module, scale, wanted)

@@ -1,0 +1,40 @@
+"""CK309 fused-on-disk-one-scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import rule
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.model.granularity import PerTensor
+
+
+@rule(
+    "CK309",
+    "fused-on-disk-one-scale",
+    Severity.INFO,
+    reports=(
+        "vllm-project/vllm#39764",
+        "neuralmagic/nm-vllm#336",
+        "NVIDIA/TensorRT-LLM#6761",
+    ),
+)
+def fused_on_disk_one_scale(context: Context) -> Iterator[Fault]:
+    """A weight that engines treat as several (qkv_proj, gate_up_proj) is stored as one, with one per-tensor scale.
+
+    Why it hurts: loaders keep one slot for each part. vLLM 0.32 takes the one scale for all of them; older ones left
+    the other slots uninitialised, and TensorRT-LLM wants one for each.
+
+    Example: Phi-3's ``qkv_proj.weight`` with ``weight_scale`` [].
+
+    Mend: split the weight and copy the scale, or quantize per channel.
+    """
+    for module in context.modules:
+        last = module.name.rpartition(".")[2]
+        fused = last in names.FUSED_QKV or last == "gate_up_proj"
+        if fused and isinstance(module.scheme.weight.granularity, PerTensor):
+            message = "one scale for a layer that engines load in parts"
+            yield Fault("fused-one-scale", message, module.weight.shard, module.weight.name, None, "per-tensor scale")

@@ -1,0 +1,85 @@
+"""CK312 shape-contradicts-config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.decoder_shapes import decoder_shapes, is_judged
+from ckptkit.engines.dimensions import text_level
+from ckptkit.engines.effects import Effect, Outcome
+from ckptkit.engines.outcomes import outcomes_of
+from ckptkit.errors import Fault
+from ckptkit.model.census import is_fp8
+from ckptkit.storage.payload import TensorRef
+
+_TABLES = frozenset({"embed_tokens", "lm_head"})
+
+#: vLLM copies as many rows, or columns, as its parameter has.
+_CUT = tuple(
+    Effect("vllm", effect.versions, Outcome.SILENT, "only the first rows or columns are taken")
+    if effect.engine == "vllm"
+    else effect
+    for effect in outcomes_of("CK312")
+)
+
+
+@rule(
+    "CK312",
+    "shape-contradicts-config",
+    Severity.ERROR,
+    conversion=OnConversion.CARRIED,
+    reports=(
+        "vllm-project/vllm#31454",
+        "vllm-project/vllm#44836",
+    ),
+)
+def shape_contradicts_config(context: Context) -> Iterator[Fault]:
+    """A weight of the decoder has another extent than the sizes in config.json give.
+
+    Why it hurts: engines build their layers from the config. vLLM stops at a weight that is too small and takes the
+    first rows of one that is too large, without a word: fewer heads or neurons answer. An embedding or head with more
+    rows than ``vocab_size`` is a warning, since some readers cut the padding off; vLLM does not.
+
+    Example: ``mlp.up_proj.weight`` [80, 64] under ``intermediate_size: 96``.
+
+    Mend: correct the key in config.json; if it is right, the tensors belong to another model.
+    """
+    if not is_judged(context.dimensions) or _has_sizes_by_layer(context):
+        return
+    shapes = decoder_shapes(context.dimensions)
+    found: dict[tuple[str, int, int], list[TensorRef]] = {}
+    for (kind, shape), weights in context.decoder_weights.items():
+        wanted = shapes.get(kind, ())
+        sizes = tuple(extent.size if extent else None for extent in wanted)
+        if len(wanted) != len(shape) or shape == sizes:
+            continue
+        if shape[::-1] == sizes:  # CK307 says so of those in FP8
+            weights = [weight for weight in weights if not is_fp8(weight.dtype)]
+        for axis, extent in enumerate(wanted):
+            if weights and extent is not None and shape[axis] != extent.size:
+                found.setdefault((extent.keys, extent.size, shape[axis]), []).extend(weights)
+    for (keys, size, stored), tensors in found.items():
+        table = stored > size and all(tensor.module.rpartition(".")[2] in _TABLES for tensor in tensors)
+        many = f", in {len(tensors)} tensors" if len(tensors) > 1 else ""
+        yield Observation(
+            "shape-config",
+            f"another size than config.json gives{many}",
+            tensors[0].shard,
+            tensors[0].name,
+            f"{keys} = {size}",
+            f"{stored}, in {list(tensors[0].shape)}",
+            f"correct {keys} in config.json",
+            engines=_CUT if stored > size and not table and keys != "hidden_size" else None,
+            severity=Severity.WARNING if table else None,
+        )
+
+
+def _has_sizes_by_layer(context: Context) -> bool:
+    """Whether the config has a list of numbers with one for each layer, as pruned models have beside common sizes."""
+    layers = context.dimensions.layers
+    values = text_level(context.config).values()
+    lists = [value for value in values if isinstance(value, list) and len(value) == layers]
+    return any(all(type(item) is int for item in value) for value in lists)

@@ -1,0 +1,98 @@
+"""The shapes of scales that a format allows, against those that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Finding
+from ckptkit.edits.changes import Edit, Reshape
+from ckptkit.errors import Fault
+from ckptkit.model import names
+from ckptkit.model.checkpoint import QuantizedModule
+from ckptkit.model.granularity import Granularity
+from ckptkit.storage.payload import TensorRef
+
+#: Dtypes that hold packed exponents or codes where a scale is expected.
+PACKED_DTYPES = frozenset({"I32", "U32", "I64", "U64"})
+
+
+def mismatches(context: Context) -> tuple[tuple[QuantizedModule, TensorRef, tuple[tuple[int, ...], ...]], ...]:
+    """Modules whose stored scale has none of the shapes that the format's loaders accept."""
+    if context.checkpoint is None or context.format is None:
+        return ()
+    wanted_shapes: dict[tuple[Granularity, tuple[int, ...]], tuple[tuple[int, ...], ...]] = {}
+    found = []
+    for module in context.modules:
+        scale = module.weight_scale
+        if scale is None:
+            continue
+        key = (module.scheme.weight.granularity, module.weight.shape)
+        wanted = wanted_shapes.get(key)
+        if wanted is None:
+            wanted = wanted_shapes[key] = context.format.scale_shapes(*key)
+        if scale.shape not in wanted:
+            found.append((module, scale, wanted))
+    return tuple(found)
+
+
+def rank_faults(context: Context, kind: type[Granularity]) -> Iterator[Fault]:
+    for module, scale, wanted in mismatches(context):
+        granularity = module.scheme.weight.granularity
+        if isinstance(granularity, kind) and same_values(scale.shape, granularity.scale_shape(module.weight.shape)):
+            yield shape_fault("scale-rank", module, scale, wanted)
+
+
+def same_values(stored: tuple[int, ...], canonical: tuple[int, ...]) -> bool:
+    """Whether two shapes hold the same values in the same order: equal but for axes of length 1.
+
+    >>> same_values((64, 1), (64,)), same_values((1, 1), ()), same_values((1,), (64,))
+    (True, True, False)
+    """
+    return [n for n in stored if n != 1] == [n for n in canonical if n != 1]
+
+
+def is_transposed(scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> bool:
+    return scale.shape[::-1] in wanted
+
+
+def is_four_dimensional(scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> bool:
+    return len(scale.shape) == 4 and scale.shape[1] == scale.shape[3] == 1 and scale.shape[::2] in wanted
+
+
+def shape_fault(kind: str, module: QuantizedModule, scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> Fault:
+    granularity = module.scheme.weight.granularity
+    return Fault(
+        kind,
+        f"the {granularity} scale of a weight {list(module.weight.shape)} has the wrong shape",
+        scale.shard,
+        scale.name,
+        expected=" or ".join(str(list(shape)) for shape in wanted),
+        found=str(list(scale.shape)),
+    )
+
+
+def reshape_weight_scale(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Give the scale the rank that the format stores; its values and their order stay."""
+    module = _owner(context, finding)
+    if module is not None and module.weight_scale is not None:
+        yield from _reshaped(context, module.weight_scale, module.scheme.weight.granularity, module.weight.shape)
+
+
+def _reshaped(
+    context: Context, scale: TensorRef, granularity: Granularity, weight_shape: tuple[int, ...]
+) -> Iterator[Edit]:
+    if context.format is not None:
+        wanted = context.format.scale_shapes(granularity, weight_shape)[0]
+        if wanted != scale.shape:
+            yield Reshape(scale.shard, scale.name, scale.shape, wanted)
+
+
+def _owner(context: Context, finding: Finding) -> QuantizedModule | None:
+    """The quantized module whose weight scale a finding is about; its name is one or two parts shorter."""
+    name = names.parent(finding.tensor or "")
+    for candidate in (name, names.parent(name)):
+        module = context.checkpoint.modules.get(candidate) if context.checkpoint else None
+        if module is not None and module.weight_scale is not None and module.weight_scale.name == finding.tensor:
+            return module
+    return None

@@ -1,0 +1,1 @@
+"""CK8: blocks and tensor parallelism."""

@@ -1,0 +1,45 @@
+"""CK804 block-size-unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.parallel import blocked_kinds
+from ckptkit.errors import Fault
+
+_KERNEL_BLOCK = (128, 128)
+
+
+@rule(
+    "CK804",
+    "block-size-unusual",
+    Severity.WARNING,
+    conversion=OnConversion.CARRIED,
+    reports=(
+        "NVIDIA/TensorRT-LLM#10796",
+        "zml/zml#811",
+        "sqliteai/warp#26",
+    ),
+)
+def block_size_unusual(context: Context) -> Iterator[Fault]:
+    """The block size is not 128 x 128.
+
+    Why it hurts: TensorRT-LLM and most kernels know that size only; others refuse it or run a reference path.
+
+    Example: ``weight_block_size: [32, 32]``.
+
+    Mend: quantize again in blocks of 128 x 128, or per channel.
+    """
+    sizes: dict[tuple[int, int], str] = {}
+    for kind in blocked_kinds(context.modules):
+        sizes.setdefault((kind.rows, kind.columns), kind.name)
+    declared = context.block.get("weight_block_size")
+    if isinstance(declared, list) and len(declared) == 2 and all(type(n) is int for n in declared):
+        sizes.setdefault((declared[0], declared[1]), "weight_block_size")
+    for (rows, columns), name in sizes.items():
+        if (rows, columns) != _KERNEL_BLOCK:
+            message = "few kernels know this block size"
+            yield Fault("block-size", message, "config.json", name, "128 x 128", f"{rows} x {columns}")

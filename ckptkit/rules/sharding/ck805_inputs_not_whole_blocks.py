@@ -1,0 +1,36 @@
+"""CK805 inputs-not-whole-blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
+from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.parallel import blocked_kinds
+from ckptkit.errors import Fault
+
+
+@rule(
+    "CK805",
+    "inputs-not-whole-blocks",
+    Severity.WARNING,
+    conversion=OnConversion.CARRIED,
+    unreported="found by running the exporters' own ragged blocks",
+)
+def inputs_not_whole_blocks(context: Context) -> Iterator[Fault]:
+    """A block-quantized weight has a number of inputs that is no whole number of blocks.
+
+    Why it hurts: activations are quantized in groups as wide as a block. vLLM pads or takes a short last group;
+    transformers and Quark stop at the first request.
+
+    Example: ``down_proj`` with 160 inputs in blocks of 128.
+
+    Mend: quantize this module per channel, or leave it in BF16.
+    """
+    for kind in blocked_kinds(context.modules):
+        if kind.shape[1] % kind.columns:
+            message = "inputs are no whole number of blocks"
+            yield Fault(
+                "block-columns", message, None, kind.name, f"a multiple of {kind.columns}", f"{kind.shape[1]} inputs"
+            )

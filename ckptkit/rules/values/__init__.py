@@ -1,0 +1,1 @@
+"""CK5: the values of scales and weights."""

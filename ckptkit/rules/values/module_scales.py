@@ -1,0 +1,24 @@
+"""Every scale of every quantized module, with its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptkit.checks.context import Context
+from ckptkit.errors import Fault
+from ckptkit.model.values import ScaleValues
+from ckptkit.storage.payload import TensorRef
+
+
+def module_scales(context: Context) -> Iterator[tuple[TensorRef, ScaleValues]]:
+    """The weight and input scales; those of attention modules have rules of their own."""
+    values = context.scale_values
+    for module in context.modules:
+        for scale in (module.weight_scale, module.input_scale):
+            if scale is not None and scale.name in values:
+                yield values[scale.name]
+
+
+def scale_fault(kind: str, what: str, tensor: TensorRef, values: ScaleValues, indices: tuple[int, ...]) -> Fault:
+    message = f"{len(indices)} of {values.count} scales are {what}, the first at index {indices[0]}"
+    return Fault(kind, message, tensor.shard, tensor.name, expected="finite values above zero")
