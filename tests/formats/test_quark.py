@@ -15,7 +15,7 @@ from ckptkit.errors import ConversionRefused, FormatError
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from tests.damage import REAL, MutableCheckpoint, bf16, flip, load, reshaped, scalar, tensors_of
 from tests.raw import RawTensor
-from tests.traps.common import block_of, convert
+from tests.traps.common import block_of, convert, refusal
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -69,8 +69,6 @@ def test_lists_of_one_spec_are_read_and_of_two_refused(tmp_path: Path) -> None:
         (lambda block: block["global_quant_config"].update(bias={"dtype": "fp8_e4m3"}), "bias"),
         (lambda block: block.update(exclude="lm_head"), "exclude"),
         (lambda block: block["export"].update(kv_cache_group=["*k_proj"]), "kv_cache_group"),
-        (lambda block: block.update(algo_config=[{"name": "quarot"}]), "algo_config"),
-        (lambda block: block.update(algo_config={"name": "rotation", "online_r1_rotation": True}), "algo_config"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(change: Change, message: str, tmp_path: Path) -> None:
@@ -80,8 +78,42 @@ def test_what_cannot_be_understood_is_refused(change: Change, message: str, tmp_
         ckptkit.open(bent.write(tmp_path / "source"))
 
 
-def test_algorithms_that_were_folded_in_are_records(tmp_path: Path) -> None:
-    bent = load("llama/quark-ptpc")
+@pytest.mark.parametrize("fixture", ["llama/quark-ptpc", "llama/quark-fp8-custom"])
+@pytest.mark.parametrize(
+    "rotation",
+    [
+        {"name": "quarot"},
+        {"name": "rotation", "r1": True, "online_r1_rotation": True},
+        {"name": "rotation", "r3": True, "r4": False},
+        {"name": "rotation", "r3": False, "r4": True},
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_rotations_at_run_time_are_refused(
+    rotation: dict[str, Any], listed: bool, fixture: str, tmp_path: Path
+) -> None:
+    bent = load(fixture)
+    bent.block["algo_config"] = [{"name": "smooth"}, rotation] if listed else rotation
+    source = bent.write(tmp_path / "source")
+    with pytest.raises(FormatError, match="algo_config"):
+        ckptkit.open(source)
+    assert refusal(source, "ct") == {"CK600"}
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.mlp.down_proj.input_rotation", "shared_input_rotation_80"])
+@pytest.mark.parametrize("fixture", ["llama/quark-fp8-custom", "llama/llmcompressor-dynamic"])
+def test_stored_rotations_are_refused(name: str, fixture: str, tmp_path: Path) -> None:
+    """Quark's fp8 mode has no place for ``algo_config``: the stored matrix is the only trace of a rotation."""
+    bent = load(fixture)
+    bent.put(name, "I8", (8, 8), b"\x01" * 64)
+    source = bent.write(tmp_path / "source")
+    for to in ("ct", "quark"):
+        assert refusal(source, to) == {"CK208"}
+
+
+@pytest.mark.parametrize("fixture", ["llama/quark-ptpc", "llama/quark-fp8-custom"])
+def test_algorithms_that_were_folded_in_are_records(fixture: str, tmp_path: Path) -> None:
+    bent = load(fixture)
     bent.block["algo_config"] = [{"name": "smooth", "alpha": 0.5}, {"name": "rotation", "r1": True, "r3": False}]
     plan = convert(bent.write(tmp_path / "source"), tmp_path / "out", to="ct").plan
     assert any("algo_config: smooth, algo_config: rotation" in note for note in plan.notes)
