@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixes.workbench import Bench
+from tests.damage import load
 
 from .conftest import Run
 
@@ -23,14 +23,14 @@ SHOWN = "[/x]\\x1b[31m:x:"
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sound checkpoint and a broken one, named badly and holding bad names; the places are relative."""
     monkeypatch.chdir(tmp_path)
-    sound = Bench("llama/llmcompressor-dynamic")
+    sound = load("llama/llmcompressor-dynamic")
     sound.config["architectures"] = [f"arch{HOSTILE}"]
-    sound.add(f"tensor{HOSTILE}", "BF16", (2,), b"\0" * 4)
+    sound.put(f"tensor{HOSTILE}", "BF16", (2,), b"\0" * 4)
     sound.write(tmp_path / f"sound{HOSTILE}")
-    broken = Bench("llama/llmcompressor-dynamic")
-    broken.add(f"module{HOSTILE}.weight", "BF16", (2, 2), b"\0" * 8)
+    broken = load("llama/llmcompressor-dynamic")
+    broken.put(f"module{HOSTILE}.weight", "BF16", (2, 2), b"\0" * 8)
     broken.block["ignore"] = []
-    broken.reshape(r".*\.weight_scale", lambda shape: shape[:1])
+    broken.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))
     broken.write(tmp_path / f"broken{HOSTILE}")
     return tmp_path
 

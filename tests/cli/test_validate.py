@@ -15,7 +15,7 @@ from ckptkit.checks import schema
 from ckptkit.checks.fixing import mend
 from ckptkit.checks.registry import Level
 from ckptkit.storage import replace
-from tests.fixes.workbench import Bench
+from tests.damage import load
 
 from .conftest import REAL, Run, run_process
 
@@ -33,10 +33,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     """Scales in the wrong rank, and the head missing from the skip list."""
-    bench = Bench("llama/llmcompressor-dynamic")
-    bench.reshape(r".*\.weight_scale", lambda shape: shape[:1])
-    bench.block["ignore"] = []
-    return bench.write(tmp_path / "damaged")
+    checkpoint = load("llama/llmcompressor-dynamic")
+    checkpoint.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))
+    checkpoint.block["ignore"] = []
+    return checkpoint.write(tmp_path / "damaged")
 
 
 def test_exit_codes(run: Run, tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_settings_that_name_no_rule_name_their_file(run: Run, damaged: Path) -> 
 
 
 def test_a_scale_that_was_cut_off_is_a_finding_and_not_a_failure(run: Run, tmp_path: Path) -> None:
-    bench = Bench("llama/quark-ptpc")
-    (tensors,) = bench.shards.values()
+    checkpoint = load("llama/quark-ptpc")
+    (tensors,) = checkpoint.shards.values()
     last = next(name for name in tensors if name.endswith(".weight_scale"))
     tensors[last] = tensors.pop(last)
-    folder = bench.write(tmp_path / "cut")
+    folder = checkpoint.write(tmp_path / "cut")
     shard = folder / "model.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1])
     document = run("validate", folder, "--json").json
@@ -277,9 +277,9 @@ def test_only_selected_rules_are_mended(run: Run, damaged: Path) -> None:
 
 
 def test_unsafe_fixes_are_asked_for(run: Run, tmp_path: Path) -> None:
-    bench = Bench("llama/llmcompressor-fp8-kv")
-    bench.drop(r".*\.[kv]_scale")
-    folder = bench.write(tmp_path / "no-scales")
+    checkpoint = load("llama/llmcompressor-fp8-kv")
+    checkpoint.drop(r".*\.[kv]_scale")
+    folder = checkpoint.write(tmp_path / "no-scales")
     assert run("validate", folder, "--fix", "--select", "CK901").code == 1
     assert run("validate", folder, "--fix", "--unsafe-fixes", "--select", "CK901").code == 0
 

@@ -14,8 +14,7 @@ from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff import Comparison, compare
 from ckptkit.conversion.diff_files import config_differences
 from ckptkit.errors import FormatError
-from tests import broken
-from tests.broken import CONFIG, REAL
+from tests.damage import CONFIG, REAL, load
 from tests.raw import RawTensor
 
 BASE = "llama/quark-ptpc"
@@ -23,7 +22,7 @@ BASE = "llama/quark-ptpc"
 
 def with_config(folder: Path, **keys: Any) -> Comparison:
     """The base against itself with other keys in config.json; None removes a key."""
-    changed = broken.load(BASE)
+    changed = load(BASE)
     changed.config.update(keys)
     changed.config = {key: value for key, value in changed.config.items() if value is not None}
     return ckptkit.diff(REAL / BASE, changed.write(folder / "changed"), level=Level.HEADERS)
@@ -126,7 +125,7 @@ def test_a_language_model_differs_wherever_its_config_is() -> None:
 
 
 def test_text_files_are_notes(tmp_path: Path) -> None:
-    changed = broken.load(BASE)
+    changed = load(BASE)
     changed.config["eos_token_id"] = 5
     folder = changed.write(tmp_path / "changed")
     tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
@@ -146,7 +145,7 @@ def test_text_files_are_notes(tmp_path: Path) -> None:
 
 
 def test_a_stored_tensor_outside_the_model_is_a_difference(tmp_path: Path) -> None:
-    changed = broken.load(BASE)
+    changed = load(BASE)
     changed.tensors["junk.weight_scale"] = RawTensor("F32", (), bytes(4))
     folder = changed.write(tmp_path / "left")
     (difference,) = ckptkit.diff(folder, REAL / BASE).differences

@@ -16,7 +16,7 @@ import ckptkit
 from ckptkit.checks import schema
 from ckptkit.conversion.plan import Plan
 from ckptkit.errors import ConversionRefused
-from tests.broken import REAL, load
+from tests.damage import REAL, load
 from tests.raw import RawTensor
 
 FIXTURES = [

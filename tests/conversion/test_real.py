@@ -19,7 +19,7 @@ import pytest
 import ckptkit
 from ckptkit.errors import CkptkitError, ConversionRefused, FormatError
 from ckptkit.formats import registry
-from tests.broken import CONFIG, REAL, flip, tensors_of
+from tests.damage import CONFIG, REAL, flip, tensors_of
 from tests.raw import RawTensor
 
 #: Syncing to disk is another test's business, and takes most of the time.

@@ -19,6 +19,7 @@ REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real" / "llama"
 SOURCE = REAL / "quark-ptpc-sharded"
 SLOW = Path(__file__).with_name("slow.py")
 PATIENCE = 20.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -28,6 +29,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.005)
+
+
+def _heed_signals() -> None:
+    """Undo what a child inherits from nohup, or from a shell that runs this suite in the background."""
+    for signum in INTERRUPTS:
+        signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def start(tmp_path: Path, work: Path) -> Iterator[Start]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # this suite may run under nohup
+            preexec_fn=_heed_signals,
         )
         processes.append(process)
         wait_for(lambda: flag.exists() or process.poll() is not None)
@@ -67,7 +74,7 @@ def staged(work: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", INTERRUPTS)
 def test_an_interrupt_leaves_nothing(signum: int, jobs: int, start: Start, work: Path) -> None:
     process = start(jobs)
     assert len(staged(work)) == 1

@@ -14,7 +14,7 @@ from ckptkit import api
 from ckptkit.checks import registry
 from ckptkit.checks.fixing import mend
 from ckptkit.checks.registry import Level, all_fixers
-from tests.fixes.workbench import Bench, read_folder
+from tests.damage import MutableCheckpoint, load, tensors_of
 from tests.raw import RawTensor
 
 CT, CT_KV = "llama/llmcompressor-dynamic", "llama/llmcompressor-fp8-kv"
@@ -34,15 +34,15 @@ class Case:
     code: str
     name: str
     fixture: str
-    damage: Callable[[Bench], None]
+    damage: Callable[[MutableCheckpoint], None]
     restores: bool = True
     config: bool = True
     unsafe: bool = False
 
 
-def _set(*path: str, to: Any) -> Callable[[Bench], None]:
-    def damage(bench: Bench) -> None:
-        target: Any = bench.config
+def _set(*path: str, to: Any) -> Callable[[MutableCheckpoint], None]:
+    def damage(checkpoint: MutableCheckpoint) -> None:
+        target: Any = checkpoint.config
         for part in path[:-1]:
             target = target[part]
         target[path[-1]] = to
@@ -50,170 +50,171 @@ def _set(*path: str, to: Any) -> Callable[[Bench], None]:
     return damage
 
 
-def _in_block(change: Callable[[dict[str, Any]], Any]) -> Callable[[Bench], None]:
-    return lambda bench: change(bench.block) and None
+def _in_block(change: Callable[[dict[str, Any]], Any]) -> Callable[[MutableCheckpoint], None]:
+    return lambda checkpoint: change(checkpoint.block) and None
 
 
-def _wrong_place(bench: Bench) -> None:
-    assert bench.index is not None
-    first, *_ = bench.index["weight_map"]
-    shards = list(bench.shards)
-    now = bench.index["weight_map"][first]
-    bench.index["weight_map"][first] = next(shard for shard in shards if shard != now)
+def _wrong_place(checkpoint: MutableCheckpoint) -> None:
+    assert checkpoint.index is not None
+    first, *_ = checkpoint.index["weight_map"]
+    shards = list(checkpoint.shards)
+    now = checkpoint.index["weight_map"][first]
+    checkpoint.index["weight_map"][first] = next(shard for shard in shards if shard != now)
 
 
-def _unlisted(bench: Bench) -> None:
-    assert bench.index is not None
-    del bench.index["weight_map"]["model.norm.weight"]
+def _unlisted(checkpoint: MutableCheckpoint) -> None:
+    assert checkpoint.index is not None
+    del checkpoint.index["weight_map"]["model.norm.weight"]
 
 
-def _no_index(bench: Bench) -> None:
-    bench.index = None
+def _no_index(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.index = None
 
 
-def _total_size(bench: Bench) -> None:
-    assert bench.index is not None
-    bench.index["metadata"]["total_size"] = 1
+def _total_size(checkpoint: MutableCheckpoint) -> None:
+    assert checkpoint.index is not None
+    checkpoint.index["metadata"]["total_size"] = 1
 
 
-def _no_metadata(bench: Bench) -> None:
-    bench.metadata = None
+def _no_metadata(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.metadata = None
 
 
-def _twice(bench: Bench) -> None:
-    first, *_, last = bench.shards.values()
+def _twice(checkpoint: MutableCheckpoint) -> None:
+    first, *_, last = checkpoint.shards.values()
     name = next(iter(first))
     last[name] = first[name]
 
 
-def _apart(bench: Bench) -> None:
-    first, *_, last = bench.shards.values()
+def _apart(checkpoint: MutableCheckpoint) -> None:
+    first, *_, last = checkpoint.shards.values()
     name = next(name for name in first if name.endswith(".weight_scale"))
     last[name] = first.pop(name)
-    bench.true_index()
+    checkpoint.true_index()
 
 
-def _orphan(bench: Bench) -> None:
-    bench.add("lm_head.weight_scale", "BF16", (1,), BF16_ONE)
+def _orphan(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("lm_head.weight_scale", "BF16", (1,), BF16_ONE)
 
 
-def _input_scale(bench: Bench) -> None:
-    bench.add("model.layers.0.mlp.up_proj.input_scale", "BF16", (1,), BF16_ONE)
+def _input_scale(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.mlp.up_proj.input_scale", "BF16", (1,), BF16_ONE)
 
 
-def _ignored(bench: Bench) -> None:
-    bench.block["ignore"] += ["model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj"]
+def _ignored(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["ignore"] += ["model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj"]
 
 
-def _legacy_key(bench: Bench) -> None:
-    bench.config["compression_config"] = bench.config.pop("quantization_config")
+def _legacy_key(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["compression_config"] = checkpoint.config.pop("quantization_config")
 
 
-def _no_type(bench: Bench) -> None:
-    for group in bench.block["config_groups"].values():
+def _no_type(checkpoint: MutableCheckpoint) -> None:
+    for group in checkpoint.block["config_groups"].values():
         del group["weights"]["type"]
         del group["input_activations"]["type"]
 
 
-def _preset(bench: Bench) -> None:
-    bench.block["config_groups"] = {"FP8_DYNAMIC": ["Linear"]}
+def _preset(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["config_groups"] = {"FP8_DYNAMIC": ["Linear"]}
 
 
-def _no_format(bench: Bench) -> None:
-    del bench.block["format"]
-    for group in bench.block["config_groups"].values():
+def _no_format(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.block["format"]
+    for group in checkpoint.block["config_groups"].values():
         del group["format"]
 
 
-def _old_spelling(bench: Bench) -> None:
+def _old_spelling(checkpoint: MutableCheckpoint) -> None:
     for role in ("weight", "input_tensors"):
-        spec = bench.block["global_quant_config"][role]
+        spec = checkpoint.block["global_quant_config"][role]
         spec["dynamic"] = spec.pop("is_dynamic")
 
 
-def _no_kv_scales(bench: Bench) -> None:
-    bench.drop(r".*(k_scale|v_scale|output_scale)")
+def _no_kv_scales(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.drop(r".*(k_scale|v_scale|output_scale)")
 
 
-def _no_kv_scheme(bench: Bench) -> None:
-    bench.block["kv_cache_scheme"] = None
+def _no_kv_scheme(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["kv_cache_scheme"] = None
 
 
-def _no_quark_kv_scheme(bench: Bench) -> None:
-    bench.block["export"]["kv_cache_group"] = []
-    bench.block["kv_cache_quant_config"] = {}
-    bench.block["layer_quant_config"] = {}
+def _no_quark_kv_scheme(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["export"]["kv_cache_group"] = []
+    checkpoint.block["kv_cache_quant_config"] = {}
+    checkpoint.block["layer_quant_config"] = {}
 
 
-def _no_kv_entries(bench: Bench) -> None:
-    bench.block["layer_quant_config"] = {}
+def _no_kv_entries(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["layer_quant_config"] = {}
 
 
-def _early_kv_names(bench: Bench) -> None:
+def _early_kv_names(checkpoint: MutableCheckpoint) -> None:
     for role in ("k", "v"):
-        bench.rename(rf"({LAYER}\.self_attn)\.{role}_scale", rf"\1.{role}_proj.output_scale")
+        checkpoint.rename(rf"({LAYER}\.self_attn)\.{role}_scale", rf"\1.{role}_proj.output_scale")
 
 
-def _two_lists(bench: Bench) -> None:
-    bench.block["modules_to_not_convert"] = []
+def _two_lists(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["modules_to_not_convert"] = []
 
 
-def _unnamed_group(bench: Bench) -> None:
-    bench.block["config_groups"] = {"everything": bench.block["config_groups"]["group_0"]}
+def _unnamed_group(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["config_groups"] = {"everything": checkpoint.block["config_groups"]["group_0"]}
 
 
-def _nested(bench: Bench) -> None:
-    bench.config["text_config"] = {"quantization_config": bench.config.pop("quantization_config")}
+def _nested(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["text_config"] = {"quantization_config": checkpoint.config.pop("quantization_config")}
 
 
-def _no_dtype(bench: Bench) -> None:
-    bench.config.pop("dtype", None)
-    bench.config.pop("torch_dtype", None)
+def _no_dtype(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config.pop("dtype", None)
+    checkpoint.config.pop("torch_dtype", None)
 
 
-def _qkv_in_high_precision(bench: Bench) -> None:
+def _qkv_in_high_precision(checkpoint: MutableCheckpoint) -> None:
     """q, k and v of layer 0 in BF16, excluded under the fused name."""
-    for shard, name in bench.tensors(r"model\.layers\.0\.self_attn\.[qkv]_proj\.weight"):
+    for shard, name in checkpoint.places(r"model\.layers\.0\.self_attn\.[qkv]_proj\.weight"):
         rows, columns = shard[name].shape
         shard[name] = RawTensor("BF16", (rows, columns), BF16_ONE * rows * columns)
-    bench.drop(r"model\.layers\.0\.self_attn\.[qkv]_proj\.weight_scale")
+    checkpoint.drop(r"model\.layers\.0\.self_attn\.[qkv]_proj\.weight_scale")
 
 
-def _fused_name(bench: Bench) -> None:
-    _qkv_in_high_precision(bench)
-    bench.block["exclude"].append("model.layers.0.self_attn.qkv_proj")
+def _fused_name(checkpoint: MutableCheckpoint) -> None:
+    _qkv_in_high_precision(checkpoint)
+    checkpoint.block["exclude"].append("model.layers.0.self_attn.qkv_proj")
 
 
-def _glob(bench: Bench) -> None:
-    _qkv_in_high_precision(bench)
-    bench.block["exclude"].append("model.layers.0.self_attn.[qkv]_proj")
+def _glob(checkpoint: MutableCheckpoint) -> None:
+    _qkv_in_high_precision(checkpoint)
+    checkpoint.block["exclude"].append("model.layers.0.self_attn.[qkv]_proj")
 
 
-def _prediction_layer(bench: Bench) -> None:
-    bench.config["num_nextn_predict_layers"] = 1
-    bench.add("model.layers.2.eh_proj.weight", "BF16", (2, 2), BF16_ONE * 4)
+def _prediction_layer(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["num_nextn_predict_layers"] = 1
+    checkpoint.put("model.layers.2.eh_proj.weight", "BF16", (2, 2), BF16_ONE * 4)
 
 
-def _four_dimensions(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], 1, shape[1], 1)
+def _four_dimensions(tensor: RawTensor) -> RawTensor:
+    rows, columns = tensor.shape
+    return tensor._replace(shape=(rows, 1, columns, 1))
 
 
-def _uneven_inputs(bench: Bench) -> None:
-    for shard, name in bench.tensors(r".*k_proj\.input_scale"):
+def _uneven_inputs(checkpoint: MutableCheckpoint) -> None:
+    for shard, name in checkpoint.places(r".*k_proj\.input_scale"):
         shard[name] = shard[name]._replace(data=BF16_ONE)
 
 
-def _latent(bench: Bench) -> None:
-    bench.config["kv_lora_rank"] = 16
+def _latent(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["kv_lora_rank"] = 16
 
 
-def _uncalibrated_expert(bench: Bench) -> None:
+def _uncalibrated_expert(checkpoint: MutableCheckpoint) -> None:
     """Static inputs for experts, of which one was never reached."""
-    for group in bench.block["config_groups"].values():
+    for group in checkpoint.block["config_groups"].values():
         group["input_activations"].update(strategy="tensor", dynamic=False)
-    for _, name in list(bench.tensors(r".*\.weight_scale")):
+    for _, name in list(checkpoint.places(r".*\.weight_scale")):
         data = BF16_ONE if ".experts.1." in name else bytes.fromhex("003d")
-        bench.add(name.replace("weight_scale", "input_scale"), "BF16", (1,), data)
+        checkpoint.put(name.replace("weight_scale", "input_scale"), "BF16", (1,), data)
 
 
 CASES = [
@@ -229,10 +230,10 @@ CASES = [
     Case("CK203", "weight_scale_inv", CT, lambda b: b.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")),
     Case("CK204", "raw dump", QUARK, lambda b: b.rename(r"(.*)\.weight_scale", r"\1.weight_quantizer.scale")),
     Case("CK208", "act_scale", CT_KV, lambda b: b.rename(r"(.*)\.input_scale", r"\1.act_scale"), unsafe=True),
-    Case("CK301", "flat", CT, lambda b: b.reshape(r".*\.weight_scale", lambda shape: shape[:1])),
-    Case("CK301", "column", QUARK, lambda b: b.reshape(r".*\.weight_scale", lambda shape: (*shape, 1))),
-    Case("CK302", "two ranks", CT_KV, lambda b: b.reshape(r".*\.weight_scale", lambda shape: (1, 1))),
-    Case("CK305", "ModelOpt's", BLOCK, lambda b: b.reshape(r".*\.weight_scale", _four_dimensions)),
+    Case("CK301", "flat", CT, lambda b: b.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))),
+    Case("CK301", "column", QUARK, lambda b: b.change(r".*\.weight_scale", lambda t: t._replace(shape=(*t.shape, 1)))),
+    Case("CK302", "two ranks", CT_KV, lambda b: b.change(r".*\.weight_scale", lambda t: t._replace(shape=(1, 1)))),
+    Case("CK305", "ModelOpt's", BLOCK, lambda b: b.change(r".*\.weight_scale", _four_dimensions)),
     Case("CK408", "none", CT, _no_dtype),
     Case("CK506", "one expert", MOE, _uncalibrated_expert, restores=False, config=False, unsafe=True),
     Case("CK605", "head not ignored", CT, _in_block(lambda block: block["ignore"].clear())),
@@ -265,7 +266,7 @@ CASES = [
     Case("CK902", "fp8 mode", CUSTOM_KV, _no_kv_scheme),
     Case("CK903", "early names", CT_KV, _early_kv_names),
     Case("CK904", "k alone", CT_KV, lambda b: b.drop(r".*v_scale"), restores=False, unsafe=True),
-    Case("CK907", "flat heads", HEADS, lambda b: b.reshape(r".*\.[kv]_scale", lambda shape: shape[:1])),
+    Case("CK907", "flat heads", HEADS, lambda b: b.change(r".*\.[kv]_scale", lambda t: t._replace(shape=t.shape[:1]))),
     Case("CK909", "k and v", CT_KV, _latent, restores=False, config=False, unsafe=True),
     Case("CK912", "no strategy", CT_KV, _in_block(lambda b: b["kv_cache_scheme"].pop("strategy")), True, False, True),
 ]
@@ -273,13 +274,13 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
 def test_a_fix_mends_its_finding_and_nothing_else(case: Case, tmp_path: Path) -> None:
-    bench = Bench(case.fixture)
-    whole = read_tensors(bench)
-    undamaged = Bench(case.fixture).write(tmp_path / "whole")
+    checkpoint = load(case.fixture)
+    whole = checkpoint.everything()
+    undamaged = load(case.fixture).write(tmp_path / "whole")
     known = codes(undamaged)
-    case.damage(bench)
-    damaged = read_tensors(bench)
-    source = bench.write(tmp_path / "damaged")
+    case.damage(checkpoint)
+    damaged = checkpoint.everything()
+    source = checkpoint.write(tmp_path / "damaged")
     assert times(source, case.code) > times(undamaged, case.code)
 
     result = mend(api.open_files(source), Level.SCALES, unsafe=case.unsafe)
@@ -288,7 +289,7 @@ def test_a_fix_mends_its_finding_and_nothing_else(case: Case, tmp_path: Path) ->
     api.write_mended(result, source, target)
 
     assert codes(target) <= known - {fix.code for fix in result.applied}
-    mended = read_folder(target)
+    mended = tensors_of(target)
     assert weights(mended) == weights(damaged)
     if case.restores:
         assert mended == whole
@@ -299,9 +300,9 @@ def test_a_fix_mends_its_finding_and_nothing_else(case: Case, tmp_path: Path) ->
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
 def test_in_place_the_result_is_the_same(case: Case, tmp_path: Path) -> None:
-    bench = Bench(case.fixture)
-    case.damage(bench)
-    elsewhere, here = bench.write(tmp_path / "elsewhere"), bench.write(tmp_path / "here")
+    checkpoint = load(case.fixture)
+    case.damage(checkpoint)
+    elsewhere, here = checkpoint.write(tmp_path / "elsewhere"), checkpoint.write(tmp_path / "here")
     api.write_mended(mend(api.open_files(elsewhere), Level.SCALES, unsafe=case.unsafe), elsewhere, tmp_path / "copy")
     api.write_mended(mend(api.open_files(here), Level.SCALES, unsafe=case.unsafe), here)
     assert {path.name: path.read_bytes() for path in here.iterdir()} == {
@@ -312,9 +313,9 @@ def test_in_place_the_result_is_the_same(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.unsafe], ids=lambda case: case.code)
 def test_judgement_calls_are_not_made_unasked(case: Case, tmp_path: Path) -> None:
-    bench = Bench(case.fixture)
-    case.damage(bench)
-    result = mend(api.open_files(bench.write(tmp_path / "damaged")), Level.SCALES)
+    checkpoint = load(case.fixture)
+    case.damage(checkpoint)
+    result = mend(api.open_files(checkpoint.write(tmp_path / "damaged")), Level.SCALES)
     assert case.code not in {fix.code for fix in result.applied}
 
 
@@ -337,11 +338,6 @@ def codes(folder: Path) -> set[str]:
 def times(folder: Path, code: str) -> int:
     """How often a rule fires on a folder."""
     return sum(finding.code == code for finding in api.validate(folder).findings)
-
-
-def read_tensors(bench: Bench) -> dict[str, RawTensor]:
-    """Every tensor of a bench by name."""
-    return {name: tensor for shard in bench.shards.values() for name, tensor in shard.items()}
 
 
 def weights(tensors: dict[str, RawTensor]) -> dict[str, RawTensor]:

@@ -20,7 +20,7 @@ from ckptkit.edits.changes import AddItem, Drop, Edit, Rename, RenameKey, Reshap
 from ckptkit.edits.editor import EditConflictError, change_config
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import OutputError
-from tests.fixes.workbench import REAL, Bench
+from tests.damage import REAL, load
 
 CT = "llama/llmcompressor-dynamic"
 
@@ -28,9 +28,9 @@ CT = "llama/llmcompressor-dynamic"
 @pytest.fixture
 def flat(tmp_path: Path) -> Path:
     """Per-channel scales in the wrong rank."""
-    bench = Bench(CT)
-    bench.reshape(r".*\.weight_scale", lambda shape: shape[:1])
-    return bench.write(tmp_path / "flat")
+    checkpoint = load(CT)
+    checkpoint.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))
+    return checkpoint.write(tmp_path / "flat")
 
 
 def use(monkeypatch: pytest.MonkeyPatch, code: str, *edits: Edit) -> None:
@@ -43,15 +43,15 @@ def use(monkeypatch: pytest.MonkeyPatch, code: str, *edits: Edit) -> None:
 
 
 def test_many_damages_at_once(tmp_path: Path) -> None:
-    bench = Bench("llama/llmcompressor-fp8-kv")
-    bench.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
-    bench.reshape(r".*\.weight_scale_inv", lambda shape: (1, 1))
-    bench.rename(r"(.*self_attn)\.([kv])_scale", r"\1.\2_proj.output_scale")
-    bench.block["ignore"] = ["model.layers.77.mlp"]
-    del bench.block["quantization_status"]
-    bench.config["compression_config"] = bench.config.pop("quantization_config")
-    bench.metadata = None
-    folder = bench.write(tmp_path / "wreck")
+    checkpoint = load("llama/llmcompressor-fp8-kv")
+    checkpoint.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    checkpoint.change(r".*\.weight_scale_inv", lambda t: t._replace(shape=(1, 1)))
+    checkpoint.rename(r"(.*self_attn)\.([kv])_scale", r"\1.\2_proj.output_scale")
+    checkpoint.block["ignore"] = ["model.layers.77.mlp"]
+    del checkpoint.block["quantization_status"]
+    checkpoint.config["compression_config"] = checkpoint.config.pop("quantization_config")
+    checkpoint.metadata = None
+    folder = checkpoint.write(tmp_path / "wreck")
     result = mend(api.open_files(folder), Level.SCALES)
     assert {fix.code for fix in result.applied} >= {
         "CK111",
@@ -70,10 +70,10 @@ def test_many_damages_at_once(tmp_path: Path) -> None:
 
 def test_a_fix_that_uncovers_something_mends_that_too_or_goes(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first fix makes a new finding of a rule whose fix exists; without that fix the first is taken back."""
-    bench = Bench(CT)
-    bench.reshape(r".*\.weight_scale", lambda shape: shape[:1])
-    bench.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
-    folder = bench.write(flat.parent / "both")
+    checkpoint = load(CT)
+    checkpoint.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))
+    checkpoint.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    folder = checkpoint.write(flat.parent / "both")
     assert mend(api.open_files(folder), Level.SCALES).after.clean
     real = mending.all_fixers()
     monkeypatch.setattr(mending, "all_fixers", lambda: {"CK203": real["CK203"]})
@@ -152,7 +152,7 @@ def test_config_edits_keep_the_order_of_keys() -> None:
 
 @pytest.mark.parametrize("indent", [None, 2, 4, "\t"])
 def test_the_config_keeps_its_layout(tmp_path: Path, indent: int | str | None) -> None:
-    folder = Bench(CT).write(tmp_path / "source")
+    folder = load(CT).write(tmp_path / "source")
     config = json.loads((folder / "config.json").read_text())
     config["architectures"] = ["Lläma"]
     text = json.dumps(config, indent=indent)
@@ -164,7 +164,7 @@ def test_the_config_keeps_its_layout(tmp_path: Path, indent: int | str | None) -
 
 
 def test_a_sound_folder_is_not_touched(tmp_path: Path) -> None:
-    folder = Bench("llama/quark-ptpc").write(tmp_path / "sound")
+    folder = load("llama/quark-ptpc").write(tmp_path / "sound")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     result = mend(api.open_files(folder), Level.SCALES, unsafe=True)
     assert not result.changes and not api.write_mended(result, folder)
@@ -172,9 +172,9 @@ def test_a_sound_folder_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_only_files_that_differ_are_replaced(tmp_path: Path) -> None:
-    bench = Bench("llama/quark-ptpc-sharded")
-    bench.block["exclude"] = []
-    folder = bench.write(tmp_path / "three")
+    checkpoint = load("llama/quark-ptpc-sharded")
+    checkpoint.block["exclude"] = []
+    folder = checkpoint.write(tmp_path / "three")
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert api.write_mended(mend(api.open_files(folder), Level.SCALES), folder)
     after = {path.name: path.stat().st_ino for path in folder.iterdir()}
@@ -182,9 +182,9 @@ def test_only_files_that_differ_are_replaced(tmp_path: Path) -> None:
 
 
 def test_a_damaged_shard_is_never_rewritten(tmp_path: Path) -> None:
-    bench = Bench("llama/quark-ptpc-sharded")
-    bench.metadata = None
-    folder = bench.write(tmp_path / "cut")
+    checkpoint = load("llama/quark-ptpc-sharded")
+    checkpoint.metadata = None
+    folder = checkpoint.write(tmp_path / "cut")
     shard = sorted(folder.glob("*.safetensors"))[1]
     shard.write_bytes(shard.read_bytes()[:-1])
     before = shard.read_bytes()
@@ -193,10 +193,10 @@ def test_a_damaged_shard_is_never_rewritten(tmp_path: Path) -> None:
 
 
 def test_with_a_missing_shard_the_index_stays(tmp_path: Path) -> None:
-    bench = Bench("llama/quark-ptpc-sharded")
-    assert bench.index is not None
-    bench.index["metadata"]["total_size"] = 1
-    folder = bench.write(tmp_path / "two")
+    checkpoint = load("llama/quark-ptpc-sharded")
+    assert checkpoint.index is not None
+    checkpoint.index["metadata"]["total_size"] = 1
+    folder = checkpoint.write(tmp_path / "two")
     sorted(folder.glob("*.safetensors"))[1].unlink()
     index = folder / "model.safetensors.index.json"
     before = index.read_bytes()

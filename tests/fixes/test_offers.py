@@ -11,9 +11,9 @@ from ckptkit.checks import runner
 from ckptkit.checks.fixing import mend
 from ckptkit.checks.offers import offers
 from ckptkit.checks.registry import Level
+from tests.damage import load
 
 from .test_each import CASES, Case
-from .workbench import Bench
 
 QUARK = "llama/quark-ptpc"
 
@@ -33,9 +33,9 @@ def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
 def test_what_is_mended_was_offered(case: Case, tmp_path: Path) -> None:
-    bench = Bench(case.fixture)
-    case.damage(bench)
-    folder = bench.write(tmp_path / "damaged")
+    checkpoint = load(case.fixture)
+    case.damage(checkpoint)
+    folder = checkpoint.write(tmp_path / "damaged")
     _, safe, unsafe = offered(folder)
     assert case.code in (unsafe if case.unsafe else safe)
     applied = {fix.code: fix.findings for fix in mend(api.open_files(folder), Level.SCALES).applied}
@@ -44,8 +44,8 @@ def test_what_is_mended_was_offered(case: Case, tmp_path: Path) -> None:
 
 def test_a_finding_that_its_fix_declines_is_not_offered(tmp_path: Path) -> None:
     """A scale beside a BF16 weight may go; one without any weight is a riddle."""
-    bench = Bench(QUARK)
-    bench.add("lm_head.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
-    bench.add("model.nobody.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
-    found, safe, unsafe = offered(bench.write(tmp_path / "damaged"))
+    checkpoint = load(QUARK)
+    checkpoint.put("lm_head.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
+    checkpoint.put("model.nobody.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
+    found, safe, unsafe = offered(checkpoint.write(tmp_path / "damaged"))
     assert (found["CK202"], safe["CK202"], unsafe) == (2, 1, {})

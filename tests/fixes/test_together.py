@@ -11,8 +11,8 @@ from ckptkit import api
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.fixing import mend
 from ckptkit.checks.registry import Level
-from tests.fixes.test_each import CASES, Case, read_tensors, weights
-from tests.fixes.workbench import Bench, read_folder
+from tests.damage import load, tensors_of
+from tests.fixes.test_each import CASES, Case, weights
 
 BY_FIXTURE: dict[str, list[Case]] = {}
 for _case in CASES:
@@ -24,21 +24,21 @@ MIXABLE = sorted(fixture for fixture, cases in BY_FIXTURE.items() if len(cases) 
 @pytest.mark.parametrize("seed", range(8))
 def test_any_mixture(fixture: str, seed: int, tmp_path: Path) -> None:
     chance = random.Random(f"{fixture} {seed}")
-    bench = Bench(fixture)
+    checkpoint = load(fixture)
     made = []
     for case in chance.sample(BY_FIXTURE[fixture], chance.randint(2, min(4, len(BY_FIXTURE[fixture])))):
         try:
-            case.damage(bench)
+            case.damage(checkpoint)
             made.append(f"{case.code} {case.name}")
         except (AssertionError, KeyError, TypeError, ValueError, StopIteration):
             continue  # another damage has taken away what this one needs
-    damaged = read_tensors(bench)
-    source = bench.write(tmp_path / "damaged")
+    damaged = checkpoint.everything()
+    source = checkpoint.write(tmp_path / "damaged")
     result = mend(api.open_files(source), Level.SCALES, unsafe=True)
     api.write_mended(result, source, tmp_path / "mended")
 
     assert api.validate(tmp_path / "mended").findings == result.after.findings, made
-    assert weights(read_folder(tmp_path / "mended")) == weights(damaged), made
+    assert weights(tensors_of(tmp_path / "mended")) == weights(damaged), made
     before, after = (
         sum(finding.severity is not Severity.INFO for finding in report.findings)
         for report in (result.before, result.after)

@@ -13,8 +13,7 @@ from ckptkit.errors import ConversionRefused, FormatError
 from ckptkit.formats.compressed_tensors import config
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
-from tests import broken
-from tests.broken import CONFIG, REAL, scalar, tensors_of
+from tests.damage import CONFIG, REAL, load, scalar, tensors_of
 from tests.formats.synthetic import GROUPS, args, files, read, reconfigured
 from tests.traps.common import block_of, convert
 
@@ -167,7 +166,7 @@ def test_the_smallest_and_the_largest_config_read_alike() -> None:
 
 
 def test_unknown_keys_are_told_and_left_out(tmp_path: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     bent.block["kv_cache_schema"] = {}
     bent.block["config_groups"]["group_0"]["weights"]["strategi"] = "tensor"
     source = bent.write(tmp_path / "source")
@@ -179,7 +178,7 @@ def test_unknown_keys_are_told_and_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["compression_config", "text_config", "text_config.compression_config"])
 def test_where_a_config_may_sit(where: str, tmp_path: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     config_block = bent.config.pop("quantization_config")
     if where == "text_config":
         bent.config["text_config"] = {"quantization_config": config_block, "hidden_size": 64}
@@ -196,7 +195,7 @@ def test_where_a_config_may_sit(where: str, tmp_path: Path) -> None:
 
 
 def test_mixed_precision_with_a_format_in_each_group(tmp_path: Path) -> None:
-    bent = broken.load("llama/llmcompressor-groups")
+    bent = load("llama/llmcompressor-groups")
     bent.block["format"] = "mixed-precision"
     bent.block["config_groups"]["group_1"]["format"] = "naive-quantized"
     source = bent.write(tmp_path / "source")
@@ -215,7 +214,7 @@ def test_naive_quantized_becomes_float_quantized(tmp_path: Path) -> None:
 
 def test_attention_groups_are_not_linear_schemes(tmp_path: Path) -> None:
     """vLLM skips such groups; the scales of the KV cache say the same."""
-    bent = broken.load("llama/llmcompressor-dynamic-kv")
+    bent = load("llama/llmcompressor-dynamic-kv")
     bent.block["config_groups"]["attention"] = {"targets": ["LlamaAttention"], "input_activations": args("tensor")}
     for layer in range(2):
         bent.tensors[f"model.layers.{layer}.self_attn.q_scale"] = scalar(0.5, (1,))
@@ -241,7 +240,7 @@ def test_kv_scales_for_each_head(tmp_path: Path) -> None:
 
 
 def test_block_sizes_as_text(tmp_path: Path) -> None:
-    bent = broken.load("llama-block-ragged/llmcompressor-block")
+    bent = load("llama-block-ragged/llmcompressor-block")
     bent.block["config_groups"]["group_0"]["weights"]["block_structure"] = "128x128"
     convert(bent.write(tmp_path / "source"), tmp_path / "out", to="ct")
     written = block_of(tmp_path / "out")["config_groups"]["group_0"]
@@ -250,7 +249,7 @@ def test_block_sizes_as_text(tmp_path: Path) -> None:
 
 
 def test_other_block_sizes_stay_in_compressed_tensors(tmp_path: Path) -> None:
-    bent = broken.load("llama-block-aligned/llmcompressor-block")
+    bent = load("llama-block-aligned/llmcompressor-block")
     bent.block["config_groups"]["group_0"]["weights"]["block_structure"] = [128, 64]
     bent.block["config_groups"]["group_0"]["input_activations"]["group_size"] = 64
     for name in [name for name in bent.tensors if name.endswith(".weight_scale")]:

@@ -13,24 +13,23 @@ import pytest
 import ckptkit
 from ckptkit.errors import ConversionRefused, FormatError
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
-from tests import broken
-from tests.broken import REAL, Checkpoint, scalar, tensors_of
+from tests.damage import REAL, MutableCheckpoint, bf16, flip, load, reshaped, scalar, tensors_of
 from tests.raw import RawTensor
-from tests.traps.common import block_of, convert
+from tests.traps.common import block_of, convert, refusal
 
 Change = Callable[[dict[str, Any]], Any]
 
 
 def layer(fixture: str) -> dict[str, Any]:
     """The global spec of a fixture."""
-    spec: dict[str, Any] = broken.load(fixture).block["global_quant_config"]
+    spec: dict[str, Any] = load(fixture).block["global_quant_config"]
     return spec
 
 
 @pytest.mark.parametrize("value", [None, "missing"])
 def test_null_and_missing_keys(value: str | None, tmp_path: Path) -> None:
     """Older exports leave out, or write null for, what newer ones write as empty."""
-    bent = broken.load("llama-tied/quark-ptpc-file2file")
+    bent = load("llama-tied/quark-ptpc-file2file")
     keys = ["layer_quant_config", "layer_type_quant_config", "exclude", "kv_cache_quant_config", "algo_config"]
     of_export = ["kv_cache_group", "min_kv_scale", "pack_method"]
     for body, names in ((bent.block, [*keys, "version"]), (bent.block["export"], of_export)):
@@ -49,7 +48,7 @@ def test_null_and_missing_keys(value: str | None, tmp_path: Path) -> None:
 
 
 def test_lists_of_one_spec_are_read_and_of_two_refused(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-ptpc")
+    bent = load("llama/quark-ptpc")
     spec = bent.block["global_quant_config"]
     spec["weight"] = [spec["weight"]]
     wanted = ckptkit.open(REAL / "llama/quark-ptpc").schemes
@@ -70,28 +69,60 @@ def test_lists_of_one_spec_are_read_and_of_two_refused(tmp_path: Path) -> None:
         (lambda block: block["global_quant_config"].update(bias={"dtype": "fp8_e4m3"}), "bias"),
         (lambda block: block.update(exclude="lm_head"), "exclude"),
         (lambda block: block["export"].update(kv_cache_group=["*k_proj"]), "kv_cache_group"),
-        (lambda block: block.update(algo_config=[{"name": "quarot"}]), "algo_config"),
-        (lambda block: block.update(algo_config={"name": "rotation", "online_r1_rotation": True}), "algo_config"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(change: Change, message: str, tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-ptpc")
+    bent = load("llama/quark-ptpc")
     change(bent.block)
     with pytest.raises(FormatError, match=message):
         ckptkit.open(bent.write(tmp_path / "source"))
 
 
-def test_algorithms_that_were_folded_in_are_records(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-ptpc")
+@pytest.mark.parametrize("fixture", ["llama/quark-ptpc", "llama/quark-fp8-custom"])
+@pytest.mark.parametrize(
+    "rotation",
+    [
+        {"name": "quarot"},
+        {"name": "rotation", "r1": True, "online_r1_rotation": True},
+        {"name": "rotation", "r3": True, "r4": False},
+        {"name": "rotation", "r3": False, "r4": True},
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_rotations_at_run_time_are_refused(
+    rotation: dict[str, Any], listed: bool, fixture: str, tmp_path: Path
+) -> None:
+    bent = load(fixture)
+    bent.block["algo_config"] = [{"name": "smooth"}, rotation] if listed else rotation
+    source = bent.write(tmp_path / "source")
+    with pytest.raises(FormatError, match="algo_config"):
+        ckptkit.open(source)
+    assert refusal(source, "ct") == {"CK600"}
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.mlp.down_proj.input_rotation", "shared_input_rotation_80"])
+@pytest.mark.parametrize("fixture", ["llama/quark-fp8-custom", "llama/llmcompressor-dynamic"])
+def test_stored_rotations_are_refused(name: str, fixture: str, tmp_path: Path) -> None:
+    """Quark's fp8 mode has no place for ``algo_config``: the stored matrix is the only trace of a rotation."""
+    bent = load(fixture)
+    bent.put(name, "I8", (8, 8), b"\x01" * 64)
+    source = bent.write(tmp_path / "source")
+    for to in ("ct", "quark"):
+        assert refusal(source, to) == {"CK208"}
+
+
+@pytest.mark.parametrize("fixture", ["llama/quark-ptpc", "llama/quark-fp8-custom"])
+def test_algorithms_that_were_folded_in_are_records(fixture: str, tmp_path: Path) -> None:
+    bent = load(fixture)
     bent.block["algo_config"] = [{"name": "smooth", "alpha": 0.5}, {"name": "rotation", "r1": True, "r3": False}]
     plan = convert(bent.write(tmp_path / "source"), tmp_path / "out", to="ct").plan
     assert any("algo_config: smooth, algo_config: rotation" in note for note in plan.notes)
 
 
 def test_names_of_raw_dumps(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8-kv")
+    bent = load("llama/quark-fp8-kv")
     for role in ("weight", "input", "output"):
-        bent.rename(f".{role}_scale", f".{role}_quantizer.scale")
+        bent.rename(rf"(.*)\.{role}_scale", rf"\1.{role}_quantizer.scale")
     source = bent.write(tmp_path / "source")
     for to, mode in (("ct", None), ("quark", None), ("quark", "fp8")):
         convert(source, tmp_path / f"{to}-{mode}", to=to, mode=mode)
@@ -103,7 +134,7 @@ def test_names_of_raw_dumps(tmp_path: Path) -> None:
     "name", ["weight_quantizer.0.scale", "_weight_quantizer.scale", "weight_quantizer.zero_point", "weight_scale_2"]
 )
 def test_names_that_mean_another_storage_are_refused(name: str, tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
+    bent = load("llama/quark-fp8")
     bent.tensors[f"model.layers.0.mlp.up_proj.{name}"] = scalar(1.0)
     source = bent.write(tmp_path / "source")
     assert [tensor.name.endswith(name) for tensor in ckptkit.open(source).foreign] == [True]
@@ -113,7 +144,7 @@ def test_names_that_mean_another_storage_are_refused(name: str, tmp_path: Path) 
 
 
 def test_a_second_spelling_of_a_scale_is_refused(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
+    bent = load("llama/quark-fp8")
     bent.tensors["model.layers.0.mlp.up_proj.weight_scale_inv"] = scalar(1.0)
     source = bent.write(tmp_path / "source")
     assert len(ckptkit.open(source).foreign) == 1
@@ -121,18 +152,18 @@ def test_a_second_spelling_of_a_scale_is_refused(tmp_path: Path) -> None:
 
 def test_output_scales_in_the_fp8_mode(tmp_path: Path) -> None:
     """Early exports, and AutoFP8, spell KV scales as outputs there too."""
-    bent = broken.load("llama/quark-fp8-kv-custom")
+    bent = load("llama/quark-fp8-kv-custom")
     for role in "kv":
-        bent.rename(f".{role}_scale", f".{role}_proj.output_scale")
+        bent.rename(rf"(.*)\.{role}_scale", rf"\1.{role}_proj.output_scale")
     source = bent.write(tmp_path / "source")
     convert(source, tmp_path / "out", to="quark", mode="fp8")
     assert tensors_of(tmp_path / "out") == tensors_of(REAL / "llama/quark-fp8-kv-custom")
 
 
 def test_one_kv_scale_for_both(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8-kv-custom")
-    bent.drop(".v_scale")
-    bent.rename(".k_scale", ".kv_scale")
+    bent = load("llama/quark-fp8-kv-custom")
+    bent.drop(r".*\.v_scale")
+    bent.rename(r"(.*)\.k_scale", r"\1.kv_scale")
     source = bent.write(tmp_path / "source")
     plan = convert(source, tmp_path / "out", to="ct").plan
     assert {"duplicate"} <= {operation for step in plan.steps for operation in step.operations}
@@ -153,7 +184,7 @@ def test_fused_projections_have_one_output_scale(tmp_path: Path) -> None:
 
 def test_distinct_scales_of_a_fused_projection_need_the_fp8_mode(tmp_path: Path) -> None:
     convert(REAL / "phi3/quark-fp8-kv", tmp_path / "ct", to="ct")
-    broken.flip(tmp_path / "ct", "layers.1.self_attn.v_scale")
+    flip(tmp_path / "ct", "layers.1.self_attn.v_scale")
     with pytest.raises(ConversionRefused) as error:
         convert(tmp_path / "ct", tmp_path / "native", to="quark")
     (fault,) = error.value.faults
@@ -176,7 +207,7 @@ def test_the_basis_of_kv_scales_survives_every_rewriting(tmp_path: Path) -> None
 
 
 def test_an_exact_name_wins_over_a_glob_before_it(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8-layers")
+    bent = load("llama/quark-fp8-layers")
     override = bent.block["layer_quant_config"].pop("*.mlp.*")
     exact = "model.layers.0.mlp.up_proj"
     bent.block["layer_quant_config"] = {"*.mlp.*": layer("llama/quark-fp8"), exact: override}
@@ -192,7 +223,7 @@ def test_an_exact_name_wins_over_a_glob_before_it(tmp_path: Path) -> None:
 
 
 def test_the_first_of_two_globs_wins(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8-layers")
+    bent = load("llama/quark-fp8-layers")
     override = bent.block["layer_quant_config"]["*.mlp.*"]
     bent.block["layer_quant_config"] = {"*.mlp.*": override, "*_proj": layer("llama/quark-fp8")}
     source = bent.write(tmp_path / "source")
@@ -201,11 +232,11 @@ def test_the_first_of_two_globs_wins(tmp_path: Path) -> None:
 
 def test_a_spec_for_each_layer_keeps_kv_outputs_consistent(tmp_path: Path) -> None:
     """Entries of key projections must all carry the output, also where they exist for their weights' sake."""
-    bent = broken.load("llama/quark-fp8-kv")
+    bent = load("llama/quark-fp8-kv")
     for ending in ("q_proj", "k_proj", "v_proj"):
         module = f"model.layers.1.self_attn.{ending}"
         rows = bent.tensors[f"{module}.weight"].shape[0]
-        bent.tensors[f"{module}.weight_scale"] = RawTensor("BF16", (rows,), broken.bf16(0.5) * rows)
+        bent.tensors[f"{module}.weight_scale"] = RawTensor("BF16", (rows,), bf16(0.5) * rows)
         del bent.tensors[f"{module}.input_scale"]
         output = bent.block["layer_quant_config"].get(f"*{ending}", {}).get("output_tensors")
         override = {**layer("llama/quark-ptpc"), "output_tensors": output}
@@ -222,7 +253,7 @@ def test_a_spec_for_each_layer_keeps_kv_outputs_consistent(tmp_path: Path) -> No
     assert ckptkit.diff(source, tmp_path / "out").same
 
 
-def e8m0(bent: Checkpoint) -> dict[str, RawTensor]:
+def e8m0(bent: MutableCheckpoint) -> dict[str, RawTensor]:
     """Round the F32 block scales down to powers of two and store those as E8M0; their F32 forms are returned."""
     exact = {}
     for name in [name for name in bent.tensors if name.endswith(".weight_scale")]:
@@ -237,7 +268,7 @@ def e8m0(bent: Checkpoint) -> dict[str, RawTensor]:
 
 def test_e8m0_scales(tmp_path: Path) -> None:
     """compressed-tensors has no such scales: each is widened to the F32 of the same value."""
-    bent = broken.load("llama-block-aligned/quark-block")
+    bent = load("llama-block-aligned/quark-block")
     exact = e8m0(bent)
     source = bent.write(tmp_path / "source")
     convert(source, tmp_path / "quark", to="quark")
@@ -264,7 +295,7 @@ def test_blocks_and_groups(tmp_path: Path) -> None:
 
 def test_specs_have_every_key_that_quark_writes(tmp_path: Path) -> None:
     convert(REAL / "llama/llmcompressor-fp8-kv", tmp_path / "out", to="quark")
-    ours, theirs = block_of(tmp_path / "out"), broken.load("llama/quark-fp8-kv").block
+    ours, theirs = block_of(tmp_path / "out"), load("llama/quark-fp8-kv").block
     assert ours.keys() == theirs.keys()
     assert ours["export"].keys() == theirs["export"].keys()
     for role in ("weight", "input_tensors"):
@@ -275,13 +306,13 @@ def test_specs_have_every_key_that_quark_writes(tmp_path: Path) -> None:
 
 def test_the_fp8_mode_has_what_quark_writes_and_what_others_read(tmp_path: Path) -> None:
     convert(REAL / "llama/llmcompressor-fp8-kv", tmp_path / "out", to="quark", mode="fp8")
-    ours, theirs = block_of(tmp_path / "out"), broken.load("llama/quark-fp8-kv-custom").block
+    ours, theirs = block_of(tmp_path / "out"), load("llama/quark-fp8-kv-custom").block
     assert {key: ours[key] for key in theirs} == theirs
     assert ours.keys() - theirs.keys() == {*("modules_to_not_convert", "weight_block_size", "kv_cache_post_rope")}
 
 
 def test_modules_to_not_convert_counts_when_nothing_else_is_ignored(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8-custom")
+    bent = load("llama/quark-fp8-custom")
     bent.block.update(ignored_layers=[], modules_to_not_convert=["lm_head"])
     assert ckptkit.open(bent.write(tmp_path / "source")).declared_only == ()
 
@@ -303,8 +334,8 @@ def test_fused_experts_are_excluded_by_owner_and_below(tmp_path: Path) -> None:
 
 
 def test_per_tensor_scales_of_either_rank(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
-    bent.change(".weight_scale", broken.reshaped(1))
+    bent = load("llama/quark-fp8")
+    bent.change(r".*\.weight_scale", reshaped(1))
     source = bent.write(tmp_path / "source")
     (scheme,) = ckptkit.open(source).schemes
     assert scheme.weight.granularity == PerTensor()
@@ -315,16 +346,16 @@ def test_per_tensor_scales_of_either_rank(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spelling", ["self_attn.attn.{}_scale", "self_attn.{}_proj.{}_scale"])
 def test_other_spellings_of_kv_scales(spelling: str, tmp_path: Path) -> None:
     """Loaders take these names too; what is written has the usual ones."""
-    bent = broken.load("llama/quark-fp8-kv-custom")
+    bent = load("llama/quark-fp8-kv-custom")
     for role in "kv":
-        bent.rename(f"self_attn.{role}_scale", spelling.format(role, role))
+        bent.rename(rf"(.*)self_attn\.{role}_scale", r"\1" + spelling.format(role, role))
     source = bent.write(tmp_path / "source")
     convert(source, tmp_path / "out", to="quark", mode="fp8")
     assert tensors_of(tmp_path / "out") == tensors_of(REAL / "llama/quark-fp8-kv-custom")
 
 
 def test_two_spellings_of_one_kv_scale_are_refused(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8-kv")
+    bent = load("llama/quark-fp8-kv")
     bent.tensors["model.layers.0.self_attn.k_scale"] = scalar(0.5)
     source = bent.write(tmp_path / "source")
     assert [tensor.name for tensor in ckptkit.open(source).orphans] == ["model.layers.0.self_attn.k_proj.output_scale"]

@@ -13,7 +13,7 @@ import ckptkit
 from ckptkit.errors import FormatError, UsageError
 from ckptkit.formats import registry
 from ckptkit.formats.base import Detection, Format
-from tests import broken
+from tests.damage import CONFIG, REAL, load, tensors_of
 from tests.traps.common import convert
 
 #: A format of its own: compressed-tensors storage under another name.
@@ -77,14 +77,14 @@ def test_a_third_partys_format_is_read_and_written(install: Install, tmp_path: P
     install("their_formats:Renamed")
     assert [form.name for form in registry.formats()] == ["compressed-tensors", "quark", "renamed-tensors"]
     assert registry.by_name("RT") is registry.by_name("renamed_tensors")
-    source = broken.REAL / "llama/quark-ptpc"
+    source = REAL / "llama/quark-ptpc"
     convert(source, tmp_path / "theirs", to="rt")
-    config = json.loads((tmp_path / "theirs" / broken.CONFIG).read_text(encoding="utf-8"))
+    config = json.loads((tmp_path / "theirs" / CONFIG).read_text(encoding="utf-8"))
     assert config["quantization_config"]["quant_method"] == "renamed-tensors"
     form, detection = registry.detect(ckptkit.open(tmp_path / "theirs").container)
     assert (form.name, detection) == ("renamed-tensors", Detection("renamed-tensors", "only", "config.json"))
     convert(tmp_path / "theirs", tmp_path / "back", to="quark")
-    assert broken.tensors_of(tmp_path / "back") == broken.tensors_of(source)
+    assert tensors_of(tmp_path / "back") == tensors_of(source)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_is_built_in() -> None:
     ],
 )
 def test_formats_that_are_known_but_not_read(method: str, found: str, tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
+    bent = load("llama/quark-fp8")
     bent.config["quantization_config"] = {"quant_method": method}
     with pytest.raises(FormatError, match=found) as error:
         ckptkit.open(bent.write(tmp_path / "source"))
@@ -133,13 +133,13 @@ def test_formats_that_are_known_but_not_read(method: str, found: str, tmp_path: 
 
 @pytest.mark.parametrize("spelling", ["compressed-tensors", "compressed_tensors", "Compressed-Tensors"])
 def test_spellings_of_the_method(spelling: str, tmp_path: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     bent.block["quant_method"] = spelling
     assert ckptkit.open(bent.write(tmp_path / "source")).format == "compressed-tensors"
 
 
 def test_fp8_without_a_config(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
+    bent = load("llama/quark-fp8")
     del bent.config["quantization_config"]
     with pytest.raises(FormatError) as error:
         ckptkit.open(bent.write(tmp_path / "source"))
@@ -149,4 +149,4 @@ def test_fp8_without_a_config(tmp_path: Path) -> None:
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(UsageError, match="no mode 'fp4'"):
-        ckptkit.plan(broken.REAL / "llama/quark-fp8", to="quark", mode="fp4")
+        ckptkit.plan(REAL / "llama/quark-fp8", to="quark", mode="fp4")

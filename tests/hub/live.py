@@ -19,7 +19,7 @@ from ckptkit import api
 from ckptkit.errors import UploadRefused
 from ckptkit.hub.expect import differences
 from ckptkit.hub.upload import upload
-from tests.hub.broken import SOUND, broken_copy
+from tests.hub.unfit import SOUND, broken_copy
 
 BUDGET = 1_000_000
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hub.broken import SOUND, broken_copy, infinite_scale, sound_copy
 from tests.hub.conftest import REAL, Run
 from tests.hub.server import FakeHub
+from tests.hub.unfit import SOUND, broken_copy, infinite_scale, sound_copy
 
 ROOT = Path(__file__).parents[2]
 SHARD = "model.safetensors"

@@ -15,10 +15,11 @@ import pytest
 import ckptkit.hub
 from ckptkit.errors import UploadRefused
 from ckptkit.hub import guard
-from tests.hub.broken import BREAKS, SOUND, broken_copy, cut_shard, infinite_scale, no_quantization_config, sound_copy
+from tests.damage import SHARDED, load
 from tests.hub.conftest import REAL
 from tests.hub.server import FakeHub
 from tests.hub.store import Blob
+from tests.hub.unfit import BREAKS, SOUND, broken_copy, cut_shard, infinite_scale, no_quantization_config, sound_copy
 
 SHARD = "model.safetensors"
 Way = Callable[[Any, Path], object]
@@ -132,14 +133,13 @@ def test_patterns_say_what_goes_out(repository: FakeHub, tmp_path: Path) -> None
 
 
 def test_one_shard_of_many_is_judged_with_its_siblings(repository: FakeHub, tmp_path: Path) -> None:
-    import shutil
-
-    path = tmp_path / "model"
-    shutil.copytree(REAL / "llama" / "llmcompressor-dynamic-sharded", path)
+    checkpoint = load(SHARDED)
+    path = checkpoint.write(tmp_path / "model")
     shards = sorted(file.name for file in path.glob("*.safetensors"))
     api = ckptkit.hub.GuardedHfApi()
     api.upload_file(path_or_fileobj=path / shards[0], path_in_repo=shards[0], repo_id="org/model")
-    no_quantization_config(path)
+    no_quantization_config(checkpoint)
+    checkpoint.write(path)
     with pytest.raises(UploadRefused):
         api.upload_file(path_or_fileobj=path / shards[1], path_in_repo=shards[1], repo_id="org/model")
 

@@ -13,11 +13,11 @@ from ckptkit import api
 from ckptkit.errors import RemoteError, UploadRefused, UsageError
 from ckptkit.hub.expect import differences, with_differences
 from ckptkit.hub.upload import upload
-from tests.hub.broken import BREAKS, SOUND, broken_copy, infinite_scale, sound_copy
 from tests.hub.conftest import Run
 from tests.hub.replica import llama_8b
 from tests.hub.server import TOKEN, FakeHub
 from tests.hub.store import Blob
+from tests.hub.unfit import BREAKS, SOUND, broken_copy, infinite_scale, sound_copy
 
 
 def test_an_upload_and_its_proof(login: FakeHub) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broken import REAL
+from tests.damage import REAL, Damage, load
+from tests.rules.case import Case, codes
 from tests.rules.cases import CASES
-from tests.rules.mutate import Case, Change, load
 
 from .oracles import Failure, Logits, Oracles, VllmReading
 
@@ -177,13 +177,13 @@ def _numbered(table: Mapping[str, tuple[str | None, ...]]) -> list[tuple[Case, s
     return found
 
 
-def _write(case: Case, change: Change, folder: Path) -> Path:
+def _write(case: Case, change: Damage, folder: Path) -> Path:
     """The damaged fixture with its side files, which the loaders want."""
-    draft = load(case.base)
+    checkpoint = load(case.base)
     if case.given is not None:
-        case.given(draft)
-    change(draft)
-    draft.write(folder)
+        case.given(checkpoint)
+    change(checkpoint)
+    checkpoint.write(folder)
     for path in (REAL / case.base).iterdir():
         if path.suffix != ".safetensors" and path.name not in ("config.json", "model.safetensors.index.json"):
             shutil.copyfile(path, folder / path.name)
@@ -265,4 +265,4 @@ def test_exporters_own_defects(oracles: Oracles) -> None:
 @pytest.mark.parametrize("fixture", sorted(FIXTURES))
 def test_the_rules_know_the_exporters_defects(fixture: str) -> None:
     wanted = {FIXTURES[fixture][0]} | {code for name, (code, _) in AT_WORK.items() if name == fixture}
-    assert wanted <= load(fixture).codes()
+    assert wanted <= codes(load(fixture))

@@ -19,7 +19,7 @@ from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGrou
 from ckptkit.model.select import Exact, Glob, Regex, Selector, glob_or_exact, regex_or_exact
 from ckptkit.model.values import decode, e8m0_to_f32, scale_values
 from ckptkit.storage.payload import TensorRef
-from tests.broken import REAL
+from tests.damage import REAL
 
 _TEXT = st.text(alphabet="ab.01*?[]_-é", max_size=12)
 

@@ -11,17 +11,17 @@ from ckptkit import api
 from ckptkit.checks.fixing import Mending, mend
 from ckptkit.checks.registry import Level
 from ckptkit.report.fix_text import config_diff
-from tests.fixes.workbench import Bench
+from tests.damage import load
 
 
 def mending(folder: Path, *, indent: int | None, note: str = "") -> Mending:
     """What mends a skip list without the head, in a config.json of one line or of many."""
-    bench = Bench("llama/quark-ptpc")
-    bench.block["exclude"].clear()
+    checkpoint = load("llama/quark-ptpc")
+    checkpoint.block["exclude"].clear()
     if note:
-        bench.config["note"] = note
-    bench.write(folder)
-    (folder / "config.json").write_text(json.dumps(bench.config, indent=indent), encoding="utf-8")
+        checkpoint.config["note"] = note
+    checkpoint.write(folder)
+    (folder / "config.json").write_text(json.dumps(checkpoint.config, indent=indent), encoding="utf-8")
     return mend(api.open_files(folder), Level.HEADERS)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.checks.registry import all_rules
+from tests.rules.case import Case
 from tests.rules.cases import CASES
-from tests.rules.mutate import Case
 
 
 def _id(case: Case) -> str:

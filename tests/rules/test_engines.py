@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.checks import runner
-from ckptkit.checks.context import Context
 from ckptkit.checks.registry import Level, all_rules
 from ckptkit.engines.skip_lists import READINGS, Reading, Style, readings_for
 from ckptkit.engines.targets import library_group, vllm_group
-from ckptkit.storage.container import open_container
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
-from tests.raw import MemorySource
+from tests.damage import BLOCK, CT, CT_KV, MOE, QUARK, MutableCheckpoint, load, nothing, set_block
+from tests.rules.case import context_of
 from tests.rules.cases.config import high_precision
-from tests.rules.mutate import BLOCK, CT, CT_KV, MOE, QUARK, Draft, load, nothing, set_block
 
 _GATE = "model.layers.1.mlp.gate"
 
@@ -75,10 +73,6 @@ def test_two_orders_of_targets() -> None:
     assert library_group(groups)("lm_head") == "a"
 
 
-def context_of(draft: Draft) -> Context:
-    return runner.examine(open_container(MemorySource(draft.to_files())))
-
-
 def test_skip_view_of_a_sound_checkpoint() -> None:
     for fixture in (CT, QUARK, BLOCK, MOE):
         table = skip_views(context_of(load(fixture)))
@@ -86,10 +80,10 @@ def test_skip_view_of_a_sound_checkpoint() -> None:
 
 
 def test_skip_view_shows_who_is_wrong() -> None:
-    draft = load(QUARK)
-    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(draft)
-    draft.block["exclude"].append("*down_proj")
-    rows = {row.module: row for row in skip_views(context_of(draft)).rows}
+    checkpoint = load(QUARK)
+    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(checkpoint)
+    checkpoint.block["exclude"].append("*down_proj")
+    rows = {row.module: row for row in skip_views(context_of(checkpoint)).rows}
     row = rows["model.layers.0.mlp.down_proj"]
     assert row.stored == "BF16"
     assert row.decisions["vllm"] == QUANTIZED and row.decisions["quark"] == LEFT_ALONE
@@ -98,34 +92,34 @@ def test_skip_view_shows_who_is_wrong() -> None:
 
 
 def test_skip_view_shows_refusals_of_fused_layers() -> None:
-    draft = load(CT)
-    high_precision(r"model\.layers\.0\.self_attn\.k_proj")(draft)
-    draft.block["ignore"].append("model.layers.0.self_attn.k_proj")
-    rows = {row.module: row for row in skip_views(context_of(draft)).rows}
+    checkpoint = load(CT)
+    high_precision(r"model\.layers\.0\.self_attn\.k_proj")(checkpoint)
+    checkpoint.block["ignore"].append("model.layers.0.self_attn.k_proj")
+    rows = {row.module: row for row in skip_views(context_of(checkpoint)).rows}
     assert rows["model.layers.0.self_attn.q_proj"].decisions["vllm"] == REFUSED
     assert rows["model.layers.0.self_attn.q_proj"].decisions["transformers"] == QUANTIZED
 
 
 def test_skip_view_shows_what_is_quantized_although_excluded() -> None:
-    draft = load(CT)
-    set_block(ignore=["lm_head", "re:.*up_proj"])(draft)
-    rows = {row.module: row for row in skip_views(context_of(draft)).rows}
+    checkpoint = load(CT)
+    set_block(ignore=["lm_head", "re:.*up_proj"])(checkpoint)
+    rows = {row.module: row for row in skip_views(context_of(checkpoint)).rows}
     assert set(rows["model.layers.0.mlp.up_proj"].contradicts) == {"vllm", "sglang", "transformers"}
 
 
 def test_a_weight_without_a_module_is_shown() -> None:
-    draft = load(CT)
-    draft.put(".weight", "BF16", (16, 16), bytes(512))
-    row = next(row for row in skip_views(context_of(draft)).rows if not row.module)
+    checkpoint = load(CT)
+    checkpoint.put(".weight", "BF16", (16, 16), bytes(512))
+    row = next(row for row in skip_views(context_of(checkpoint)).rows if not row.module)
     assert row.stored == "BF16"
 
 
 def test_an_incomplete_skip_list_harms_those_who_build_the_module_quantized() -> None:
     """vLLM and SGLang never quantize the head of a Quark checkpoint; its MLP is another matter."""
-    draft = load(QUARK)
-    high_precision(r"model\.layers\.0\.mlp\.down_proj")(draft)
-    set_block(exclude=[])(draft)
-    context = context_of(draft)
+    checkpoint = load(QUARK)
+    high_precision(r"model\.layers\.0\.mlp\.down_proj")(checkpoint)
+    set_block(exclude=[])(checkpoint)
+    context = context_of(checkpoint)
     findings = [f for f in runner.run(context, Level.SCALES).findings if f.code == "CK605"]
     harmed = {f.tensor: {effect.engine for effect in f.engines} for f in findings}
     assert harmed == {
@@ -138,8 +132,8 @@ def test_an_incomplete_skip_list_harms_those_who_build_the_module_quantized() ->
         assert {effect.engine for effect in finding.engines} <= set(row.contradicts)
 
 
-def matrix_of(draft: Draft, *sizes: int) -> dict[str, str]:
-    context = context_of(draft)
+def matrix_of(checkpoint: MutableCheckpoint, *sizes: int) -> dict[str, str]:
+    context = context_of(checkpoint)
     matrix = build_matrix(context, runner.run(context, Level.SCALES), sizes)
     assert matrix.to_json()["engines"]
     return {row.engine: row.verdict for row in matrix.rows}
@@ -174,9 +168,9 @@ def test_parallel_sizes() -> None:
 
 
 def test_findings_can_be_asked_for_one_engine() -> None:
-    draft = load(CT_KV)
-    draft.drop(r".*\.v_scale")
-    context = context_of(draft)
+    checkpoint = load(CT_KV)
+    checkpoint.drop(r".*\.v_scale")
+    context = context_of(checkpoint)
     everyone = runner.run(context, Level.SCALES)
     assert "CK904" in {finding.code for finding in everyone.findings}
     wanted = runner.Selection(all_rules(), frozenset({"trtllm"}))
@@ -186,6 +180,6 @@ def test_findings_can_be_asked_for_one_engine() -> None:
 
 
 def test_a_nothing_change_is_nothing() -> None:
-    draft = load(CT)
-    nothing(draft)
-    assert draft.to_files() == load(CT).to_files()
+    checkpoint = load(CT)
+    nothing(checkpoint)
+    assert checkpoint.to_files() == load(CT).to_files()

@@ -10,7 +10,7 @@ from ckptkit import api
 from ckptkit.checks import runner
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level
-from tests.broken import REAL
+from tests.damage import REAL
 
 #: fixture -> (errors and warnings, notes), at every level. fixtures/README.md says where the defects come from.
 EXPECTED = {

@@ -17,8 +17,8 @@ from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
 from ckptkit.model.scheme import Quantization, Scheme
 from ckptkit.storage.container import open_container
+from tests.damage import BLOCK, CT, SHARD, load
 from tests.raw import MemorySource, RawTensor, shard_bytes, write_files
-from tests.rules.mutate import BLOCK, CT, SHARD, load
 
 _GRANULARITIES: tuple[Granularity, ...] = (PerTensor(), PerChannel(), PerBlock(3, 4), PerBlock(128, 128))
 

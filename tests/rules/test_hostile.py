@@ -13,8 +13,8 @@ from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.storage.container import open_container
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import skip_views
+from tests.damage import BLOCK, CT_KV, MOE, QUARK_CUSTOM, QUARK_KV, load
 from tests.raw import MemorySource
-from tests.rules.mutate import BLOCK, CT_KV, MOE, QUARK_CUSTOM, QUARK_KV, load
 
 _LEAVES = (
     st.none()
@@ -56,12 +56,12 @@ _CONFIG_KEYS = (
 def test_no_rule_raises(fixture: str, block: dict[str, Any], config: dict[str, Any], side: Any) -> None:
     import json
 
-    draft = load(fixture)
-    draft.block.update(block)
-    draft.config.update(config)
+    checkpoint = load(fixture)
+    checkpoint.block.update(block)
+    checkpoint.config.update(config)
     if side is not None:
-        draft.files["hf_quant_config.json"] = json.dumps({"quantization": side}).encode()
-    context = runner.examine(open_container(MemorySource(draft.to_files())))
+        checkpoint.files["hf_quant_config.json"] = json.dumps({"quantization": side}).encode()
+    context = runner.examine(open_container(MemorySource(checkpoint.to_files())))
     report = runner.run(context, Level.FULL)
     assert build_matrix(context, report, (1, 2)).rows
     skip_views(context).to_json()

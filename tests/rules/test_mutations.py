@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ckptkit.checks.registry import Level
+from tests.damage import MutableCheckpoint, count, exactly, load
 from tests.raw import RawTensor
-from tests.rules.mutate import Draft, base_codes, load
+from tests.rules.case import base_codes, codes
 from tests.rules.test_fixtures import EXPECTED
 
-#: Fixtures whose only findings are notes.
 #: Clean and quantized: of the base, only the files are judged.
 CLEAN = sorted(fixture for fixture, (serious, _) in EXPECTED.items() if not serious and fixture != "llama/bf16")
 ALWAYS = frozenset({"CK114", "CK204", "CK606"})
@@ -28,76 +28,65 @@ class Mutation:
 
     code: str
     ending: str
-    change: Callable[[Draft, str], None]
+    change: Callable[[MutableCheckpoint, str], None]
     related: frozenset[str] = frozenset()
-    applies: Callable[[Draft, RawTensor], bool] = lambda draft, tensor: True
+    applies: Callable[[MutableCheckpoint, RawTensor], bool] = lambda checkpoint, tensor: True
 
 
-def _drop(draft: Draft, name: str) -> None:
-    draft.drop(_exactly(name))
+def _drop(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.drop(exactly(name))
 
 
-def _retag(dtype: str) -> Callable[[Draft, str], None]:
-    return lambda draft, name: draft.change(_exactly(name), lambda t: t._replace(dtype=dtype))
+def _retag(dtype: str) -> Callable[[MutableCheckpoint, str], None]:
+    return lambda checkpoint, name: checkpoint.change(exactly(name), lambda t: t._replace(dtype=dtype))
 
 
-def _reshape(*shape: int) -> Callable[[Draft, str], None]:
-    return lambda draft, name: draft.change(_exactly(name), lambda t: t._replace(shape=shape))
+def _reshape(*shape: int) -> Callable[[MutableCheckpoint, str], None]:
+    return lambda checkpoint, name: checkpoint.change(exactly(name), lambda t: t._replace(shape=shape))
 
 
-def _first_value(raw: bytes) -> Callable[[Draft, str], None]:
-    def change(draft: Draft, name: str) -> None:
-        width = 4 if draft.get(name).dtype == "F32" else 2
+def _first_value(raw: bytes) -> Callable[[MutableCheckpoint, str], None]:
+    def change(checkpoint: MutableCheckpoint, name: str) -> None:
+        width = 4 if checkpoint.get(name).dtype == "F32" else 2
         value = raw.rjust(width, b"\0") if width == 4 else raw
-        draft.change(_exactly(name), lambda t: t._replace(data=value + t.data[width:]))
+        checkpoint.change(exactly(name), lambda t: t._replace(data=value + t.data[width:]))
 
     return change
 
 
-def _nan_code(draft: Draft, name: str) -> None:
-    draft.change(_exactly(name), lambda t: t._replace(data=t.data[:5] + b"\x7f" + t.data[6:]))
+def _nan_code(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.change(exactly(name), lambda t: t._replace(data=t.data[:5] + b"\x7f" + t.data[6:]))
 
 
-def _to_int(draft: Draft, name: str) -> None:
-    draft.change(_exactly(name), lambda t: t._replace(dtype="I8", data=bytes(_count(t))))
+def _to_int(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.change(exactly(name), lambda t: t._replace(dtype="I8", data=bytes(count(t))))
 
 
-def _foreign(draft: Draft, name: str) -> None:
-    draft.put(f"{name}_quantizer._amax", "F32", (), bytes(4))
+def _foreign(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.put(f"{name}_quantizer._amax", "F32", (), bytes(4))
 
 
-def _rename_legacy(draft: Draft, name: str) -> None:
-    draft.rename(_exactly(name), name.replace(".weight_scale", ".weight_quantizer.scale"))
+def _rename_legacy(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.rename(exactly(name), name.replace(".weight_scale", ".weight_quantizer.scale"))
 
 
-def _count(tensor: RawTensor) -> int:
-    count = 1
-    for extent in tensor.shape:
-        count *= extent
-    return count
+def _two_values(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.change(exactly(name), lambda t: t._replace(shape=(2,), data=t.data * 2))
 
 
-def _two_values(draft: Draft, name: str) -> None:
-    draft.change(_exactly(name), lambda t: t._replace(shape=(2,), data=t.data * 2))
+def _is_quark(checkpoint: MutableCheckpoint, tensor: RawTensor) -> bool:
+    return checkpoint.block["quant_method"] == "quark"
 
 
-def _exactly(name: str) -> str:
-    return name.replace(".", r"\.")
+def _single(checkpoint: MutableCheckpoint, tensor: RawTensor) -> bool:
+    return count(tensor) == 1 and len(tensor.shape) < 2
 
 
-def _is_quark(draft: Draft, tensor: RawTensor) -> bool:
-    return draft.block["quant_method"] == "quark"
+def _channels(checkpoint: MutableCheckpoint, tensor: RawTensor) -> bool:
+    return len(tensor.shape) >= 1 and count(tensor) > 4 and 1 in (len(tensor.shape), tensor.shape[-1])
 
 
-def _single(draft: Draft, tensor: RawTensor) -> bool:
-    return _count(tensor) == 1 and len(tensor.shape) < 2
-
-
-def _channels(draft: Draft, tensor: RawTensor) -> bool:
-    return len(tensor.shape) >= 1 and _count(tensor) > 4 and 1 in (len(tensor.shape), tensor.shape[-1])
-
-
-def _fp8(draft: Draft, tensor: RawTensor) -> bool:
+def _fp8(checkpoint: MutableCheckpoint, tensor: RawTensor) -> bool:
     return tensor.dtype == "F8_E4M3"
 
 
@@ -126,8 +115,8 @@ MUTATIONS: Mapping[str, Mutation] = {
 }
 
 
-def _flip_rank(draft: Draft, name: str) -> None:
-    draft.change(_exactly(name), lambda t: t._replace(shape=(*t.shape, 1) if len(t.shape) == 1 else t.shape[:1]))
+def _flip_rank(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.change(exactly(name), lambda t: t._replace(shape=(*t.shape, 1) if len(t.shape) == 1 else t.shape[:1]))
 
 
 @given(st.data())
@@ -135,18 +124,18 @@ def _flip_rank(draft: Draft, name: str) -> None:
 def test_the_code_and_nothing_unrelated(data: st.DataObject) -> None:
     fixture = data.draw(st.sampled_from(CLEAN))
     mutation = MUTATIONS[data.draw(st.sampled_from(sorted(MUTATIONS)))]
-    draft = load(fixture)
+    checkpoint = load(fixture)
     names = [
         name
-        for tensors in draft.shards.values()
+        for tensors in checkpoint.shards.values()
         for name, tensor in tensors.items()
-        if name.endswith(mutation.ending) and mutation.applies(draft, tensor)
+        if name.endswith(mutation.ending) and mutation.applies(checkpoint, tensor)
     ]
     assume(names)
-    mutation.change(draft, data.draw(st.sampled_from(names)))
-    if draft.index is not None:
-        draft.true_index()
-    found = draft.codes(Level.FULL) - base_codes(fixture, Level.FULL)
+    mutation.change(checkpoint, data.draw(st.sampled_from(names)))
+    if checkpoint.index is not None:
+        checkpoint.true_index()
+    found = codes(checkpoint, Level.FULL) - base_codes(fixture, Level.FULL)
     assert mutation.code in found
     assert found <= {mutation.code} | mutation.related
 
@@ -155,8 +144,8 @@ def test_every_mutation_applies_somewhere() -> None:
     for label, mutation in MUTATIONS.items():
         drafts = [load(fixture) for fixture in CLEAN]
         assert any(
-            name.endswith(mutation.ending) and mutation.applies(draft, tensor)
-            for draft in drafts
-            for tensors in draft.shards.values()
+            name.endswith(mutation.ending) and mutation.applies(checkpoint, tensor)
+            for checkpoint in drafts
+            for tensors in checkpoint.shards.values()
             for name, tensor in tensors.items()
         ), label

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from ckptkit.checks.finding import Finding
-from tests.rules.mutate import CT, load, set_config
+from tests.damage import CT, load, set_config
+from tests.rules.case import report
 
 
 def findings(**keys: Any) -> list[Finding]:
-    draft = load(CT)
-    set_config(**keys)(draft)
-    return [found for found in draft.report().findings if found.code in ("CK307", "CK312", "CK633")]
+    checkpoint = load(CT)
+    set_config(**keys)(checkpoint)
+    return [found for found in report(checkpoint).findings if found.code in ("CK307", "CK312", "CK633")]
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from ckptkit import api
-from tests.fixes.workbench import Bench
+from tests.damage import MutableCheckpoint, load
 
 CT, QUARK, CUSTOM = "llama/llmcompressor-dynamic", "llama/quark-ptpc", "llama/quark-fp8-custom"
 
 
-def codes(bench: Bench, folder: Path) -> set[str]:
-    return {finding.code for finding in api.validate(bench.write(folder)).findings}
+def codes(checkpoint: MutableCheckpoint, folder: Path) -> set[str]:
+    return {finding.code for finding in api.validate(checkpoint.write(folder)).findings}
 
 
-def change(bench: Bench, path: str, value: Any) -> None:
+def change(checkpoint: MutableCheckpoint, path: str, value: Any) -> None:
     *way, last = path.split("/")
-    target: Any = bench.block
+    target: Any = checkpoint.block
     for part in way:
         target = target[part]
     if value is None:
@@ -43,10 +43,10 @@ def change(bench: Bench, path: str, value: Any) -> None:
     ],
 )
 def test_it_fires(tmp_path: Path, fixture: str, path: str, value: Any) -> None:
-    bench = Bench(fixture)
-    assert "CK629" not in codes(bench, tmp_path / "sound")
-    change(bench, path, value)
-    assert "CK629" in codes(bench, tmp_path / "damaged")
+    checkpoint = load(fixture)
+    assert "CK629" not in codes(checkpoint, tmp_path / "sound")
+    change(checkpoint, path, value)
+    assert "CK629" in codes(checkpoint, tmp_path / "damaged")
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_it_fires(tmp_path: Path, fixture: str, path: str, value: Any) -> None:
 def test_what_has_been_said_is_not_said_again(
     tmp_path: Path, fixture: str, path: str, value: Any, told_by: str
 ) -> None:
-    bench = Bench(fixture)
-    change(bench, path, value)
-    found = codes(bench, tmp_path / "damaged")
+    checkpoint = load(fixture)
+    change(checkpoint, path, value)
+    found = codes(checkpoint, tmp_path / "damaged")
     assert told_by in found and "CK629" not in found
 
 
 def test_keys_of_tomorrow_are_no_finding_where_the_library_ignores_them(tmp_path: Path) -> None:
-    bench = Bench(CT)
-    change(bench, "key_of_tomorrow", {"a": 1})
-    assert "CK629" not in codes(bench, tmp_path / "near miss")
+    checkpoint = load(CT)
+    change(checkpoint, "key_of_tomorrow", {"a": 1})
+    assert "CK629" not in codes(checkpoint, tmp_path / "near miss")

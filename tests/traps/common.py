@@ -12,7 +12,7 @@ import pytest
 import ckptkit
 from ckptkit.conversion.plan import Plan
 from ckptkit.errors import ConversionRefused
-from tests.broken import CONFIG
+from tests.damage import CONFIG
 
 #: Syncing to disk is another test's business, and takes most of the time.
 convert = partial(ckptkit.convert, fsync=False)

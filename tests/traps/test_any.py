@@ -9,23 +9,22 @@ import pytest
 
 import ckptkit
 from ckptkit.model.granularity import PerBlock
-from tests import broken
-from tests.broken import REAL, Checkpoint, scalar, tensors_of
+from tests.damage import REAL, MutableCheckpoint, bf16, load, read_shard, scalar, tensors_of
 from tests.raw import RawTensor
 from tests.traps.common import block_of, codes, convert, notes, refusal
 
 
 def test_trap_01_weight_scale_inv_multiplies(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama-block-aligned/quark-block")
-    bent.rename(".weight_scale", ".weight_scale_inv")
+    bent = load("llama-block-aligned/quark-block")
+    bent.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
     source = bent.write(tmp_path / "source")
     convert(source, out, to="ct")
     assert ckptkit.diff(REAL / "llama-block-aligned/quark-block", out).same
 
 
 def test_trap_02_a_missing_scale_is_noticed(tmp_path: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
-    bent.drop("layers.0.mlp.down_proj.weight_scale")
+    bent = load("llama/llmcompressor-dynamic")
+    bent.drop(r".*layers\.0\.mlp\.down_proj\.weight_scale")
     source = bent.write(tmp_path / "source")
     assert "CK201" in codes(source)
     assert "CK201" in refusal(source, "quark")
@@ -33,8 +32,8 @@ def test_trap_02_a_missing_scale_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("last", ["v_proj", "up_proj"])
 def test_trap_03_the_last_scale_of_a_fused_group_missing_is_noticed(last: str, tmp_path: Path) -> None:
-    bent = broken.load("llama/llmcompressor-fp8")
-    bent.drop(f"layers.1.{'self_attn' if last == 'v_proj' else 'mlp'}.{last}.weight_scale")
+    bent = load("llama/llmcompressor-fp8")
+    bent.drop(rf".*layers\.1\.{'self_attn' if last == 'v_proj' else 'mlp'}\.{last}\.weight_scale")
     source = bent.write(tmp_path / "source")
     (finding,) = [f for f in ckptkit.validate(source).findings if f.code == "CK201"]
     assert finding.tensor is not None and finding.tensor.endswith(f"{last}.weight")
@@ -45,7 +44,7 @@ def test_trap_03_the_last_scale_of_a_fused_group_missing_is_noticed(last: str, t
 def test_trap_41_an_input_scale_under_dynamic_inputs_is_dropped(
     fixture: str, to: str, tmp_path: Path, out: Path
 ) -> None:
-    bent = broken.load(fixture)
+    bent = load(fixture)
     bent.tensors["model.layers.0.mlp.up_proj.input_scale"] = scalar(0.5)
     source = bent.write(tmp_path / "source")
     assert "CK622" in codes(source)
@@ -56,17 +55,17 @@ def test_trap_41_an_input_scale_under_dynamic_inputs_is_dropped(
 
 
 def test_trap_42_a_scale_of_nobody_is_noticed_in_qwen3_moe_too(tmp_path: Path) -> None:
-    bent = broken.load("qwen3_moe/llmcompressor-dynamic")
+    bent = load("qwen3_moe/llmcompressor-dynamic")
     bent.tensors["model.layers.0.mlp.gate.weight_scale"] = scalar(0.5)
     source = bent.write(tmp_path / "source")
     assert "CK202" in codes(source)
     assert "CK202" in refusal(source, "quark")
 
 
-def static_experts() -> Checkpoint:
+def static_experts() -> MutableCheckpoint:
     """qwen3_moe with experts per tensor and static, each projection with an input scale of its own."""
-    bent = broken.load("qwen3_moe/llmcompressor-dynamic")
-    group = broken.load("llama/llmcompressor-fp8").block["config_groups"]["group_0"]
+    bent = load("qwen3_moe/llmcompressor-dynamic")
+    group = load("llama/llmcompressor-fp8").block["config_groups"]["group_0"]
     bent.block["config_groups"]["group_0"] = group
     for number, name in enumerate([name for name in bent.tensors if name.endswith(".weight_scale")]):
         bent.tensors[name] = scalar(0.5, (1,))
@@ -85,10 +84,10 @@ def test_trap_43_input_scales_of_gate_and_up_stay_apart(tmp_path: Path, out: Pat
 
 def test_trap_44_each_expert_keeps_the_scheme_of_its_own(tmp_path: Path, out: Path) -> None:
     bent = static_experts()
-    dynamic = broken.load("llama/llmcompressor-dynamic").block["config_groups"]["group_0"]
+    dynamic = load("llama/llmcompressor-dynamic").block["config_groups"]["group_0"]
     odd = "model.layers.0.mlp.experts.1.up_proj"
     del bent.tensors[f"{odd}.input_scale"]
-    bent.tensors[f"{odd}.weight_scale"] = RawTensor("BF16", (32, 1), broken.bf16(0.5) * 32)
+    bent.tensors[f"{odd}.weight_scale"] = RawTensor("BF16", (32, 1), bf16(0.5) * 32)
     bent.block["config_groups"]["group_1"] = {**dynamic, "targets": [odd]}
     source = bent.write(tmp_path / "source")
     for to in ("ct", "quark"):
@@ -126,7 +125,7 @@ def test_trap_47_a_ragged_block_stays_what_was_declared(out: Path) -> None:
 
 
 def test_trap_48_high_precision_under_a_declared_scheme_is_noticed(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     bent.block["ignore"] = []
     source = bent.write(tmp_path / "source")
     assert ckptkit.open(source).declared_only == ("lm_head",)
@@ -138,13 +137,13 @@ def test_trap_48_high_precision_under_a_declared_scheme_is_noticed(tmp_path: Pat
 @pytest.mark.parametrize("number", [49, 55])
 def test_trap_49_and_55_fnuz_is_neither_cast_nor_relabelled(number: int, tmp_path: Path) -> None:
     """-0 of e4m3fn is the NaN of e4m3fnuz (49), and +-240 of e4m3fnuz is the NaN of e4m3fn (55)."""
-    bent = broken.load("llama/quark-ptpc")
+    bent = load("llama/quark-ptpc")
     code = b"\x80" if number == 49 else b"\x7f"
 
     def relabel(tensor: RawTensor) -> RawTensor:
         return RawTensor("F8_E4M3FNUZ", tensor.shape, code + tensor.data[1:]) if tensor.dtype == "F8_E4M3" else tensor
 
-    bent.change(".weight", relabel)
+    bent.change(r".*\.weight", relabel)
     source = bent.write(tmp_path / "source")
     assert "CK405" in codes(source)
     assert "CK405" in refusal(source, "ct")
@@ -152,10 +151,10 @@ def test_trap_49_and_55_fnuz_is_neither_cast_nor_relabelled(number: int, tmp_pat
 
 def test_trap_56_index_and_metadata_follow_the_names(out: Path) -> None:
     source = REAL / "llama/quark-ptpc-sharded"
-    bent = broken.load("llama/quark-ptpc-sharded")
+    bent = load("llama/quark-ptpc-sharded")
     convert(source, out, to="ct")
     index = json.loads((out / "model.safetensors.index.json").read_text(encoding="utf-8"))
-    shards = {path.name: broken.read_shard(path) for path in out.glob("*.safetensors")}
+    shards = {path.name: read_shard(path) for path in out.glob("*.safetensors")}
     assert shards.keys() == bent.shards.keys()
     assert index["weight_map"] == {name: shard for shard, tensors in shards.items() for name in tensors}
     sizes = [len(tensor.data) for tensors in shards.values() for tensor in tensors.values()]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from tests import broken
-from tests.broken import REAL, reshaped, tensors_of
+from tests.damage import REAL, load, reshaped, tensors_of
 from tests.traps.common import block_of, codes, convert, notes, refusal
 
 
@@ -19,8 +18,8 @@ from tests.traps.common import block_of, codes, convert, notes, refusal
 def test_trap_04_rank_of_channel_scales(
     fixture: str, wrong: tuple[int, ...], to: str, tmp_path: Path, out: Path
 ) -> None:
-    bent = broken.load(fixture)
-    bent.change(".weight_scale", reshaped(*wrong))
+    bent = load(fixture)
+    bent.change(r".*\.weight_scale", reshaped(*wrong))
     source = bent.write(tmp_path / "source")
     assert "CK301" in codes(source)
     convert(source, out, to=to)
@@ -28,10 +27,10 @@ def test_trap_04_rank_of_channel_scales(
 
 
 def test_trap_05_a_square_weight_hides_the_wrong_axis(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     square = "layers.0.self_attn.k_proj"
     assert next(t.shape for n, t in bent.tensors.items() if n.endswith(f"{square}.weight")) == (64, 64)
-    bent.change(f"{square}.weight_scale", reshaped(-1))
+    bent.change(rf".*{square}\.weight_scale", reshaped(-1))
     source = bent.write(tmp_path / "source")
     assert "CK301" in codes(source)
     convert(source, out, to="ct")
@@ -41,7 +40,7 @@ def test_trap_05_a_square_weight_hides_the_wrong_axis(tmp_path: Path, out: Path)
 def test_trap_29_the_head_is_always_named(tmp_path: Path, out: Path) -> None:
     convert(REAL / "llama-tied/quark-ptpc", out, to="ct")
     assert block_of(out)["ignore"] == ["lm_head"]
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     for ending in ("weight", "weight_scale"):
         donor = bent.tensors[f"model.layers.0.self_attn.o_proj.{ending}"]
         bent.tensors[f"lm_head.{ending}"] = donor
@@ -55,7 +54,7 @@ def test_trap_29_the_head_is_always_named(tmp_path: Path, out: Path) -> None:
 
 
 def test_trap_30_type_and_format_are_written(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-fp8-kv")
+    bent = load("llama/llmcompressor-fp8-kv")
     group = bent.block["config_groups"]["group_0"]
     del group["weights"]["type"], group["format"], bent.block["format"]
     source = bent.write(tmp_path / "source")
@@ -68,7 +67,7 @@ def test_trap_30_type_and_format_are_written(tmp_path: Path, out: Path) -> None:
 
 
 def test_trap_31_a_class_in_ignore(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     bent.block["ignore"].append("Linear")
     source = bent.write(tmp_path / "source")
     assert "ct-ignore-class" in {fault.kind for fault in ckptkit.open(source).faults}
@@ -78,7 +77,7 @@ def test_trap_31_a_class_in_ignore(tmp_path: Path, out: Path) -> None:
 
 
 def test_trap_32_presets_are_spelled_out(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     bent.block["config_groups"] = {"FP8_DYNAMIC": ["Linear"]}
     source = bent.write(tmp_path / "source")
     assert "CK618" in codes(source)
@@ -88,21 +87,21 @@ def test_trap_32_presets_are_spelled_out(tmp_path: Path, out: Path) -> None:
 
 
 def test_trap_33_a_group_size_that_engines_ignore_does_not_become_quark(tmp_path: Path) -> None:
-    bent = broken.load("llama-block-aligned/llmcompressor-block")
+    bent = load("llama-block-aligned/llmcompressor-block")
     bent.block["config_groups"]["group_0"]["input_activations"]["group_size"] = 64
     assert refusal(bent.write(tmp_path / "source"), "quark") == {"group-size"}
 
 
 @pytest.mark.parametrize("to", ["ct", "quark"])
 def test_trap_34_blocks_without_input_quantization_are_refused(to: str, tmp_path: Path) -> None:
-    bent = broken.load("llama-block-aligned/llmcompressor-block")
+    bent = load("llama-block-aligned/llmcompressor-block")
     bent.block["config_groups"]["group_0"]["input_activations"] = None
     assert refusal(bent.write(tmp_path / "source"), to) == {"scheme"}
 
 
 def test_trap_35_dynamic_per_tensor_inputs_run_per_token(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
-    bent.drop(".input_scale")
+    bent = load("llama/quark-fp8")
+    bent.drop(r".*\.input_scale")
     bent.block["global_quant_config"]["input_tensors"]["is_dynamic"] = True
     source = bent.write(tmp_path / "source")
     plan = convert(source, out, to="ct").plan
@@ -112,31 +111,31 @@ def test_trap_35_dynamic_per_tensor_inputs_run_per_token(tmp_path: Path, out: Pa
 
 
 def test_trap_36_groups_of_inputs_on_per_tensor_weights_are_refused(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-fp8")
-    bent.drop(".input_scale")
+    bent = load("llama/quark-fp8")
+    bent.drop(r".*\.input_scale")
     bent.block["global_quant_config"]["input_tensors"].update(is_dynamic=True, qscheme="per_group", group_size=128)
     source = bent.write(tmp_path / "source")
     assert refusal(source, "quark") == refusal(source, "ct") == {"scheme"}
 
 
 def test_trap_37_kv_names_that_compressed_tensors_does_not_map(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic-kv")
-    bent.rename(".k_scale", ".k_proj.output_scale")
-    bent.rename(".v_scale", ".v_proj.output_scale")
+    bent = load("llama/llmcompressor-dynamic-kv")
+    bent.rename(r"(.*)\.k_scale", r"\1.k_proj.output_scale")
+    bent.rename(r"(.*)\.v_scale", r"\1.v_proj.output_scale")
     source = bent.write(tmp_path / "source")
     assert "CK903" in codes(source)
     convert(source, out, to="ct")
     assert tensors_of(out) == tensors_of(REAL / "llama/llmcompressor-dynamic-kv")
-    bent = broken.load("llama/llmcompressor-dynamic-kv")
-    bent.drop(".v_scale")
-    bent.rename(".k_scale", ".kv_scale")
+    bent = load("llama/llmcompressor-dynamic-kv")
+    bent.drop(r".*\.v_scale")
+    bent.rename(r"(.*)\.k_scale", r"\1.kv_scale")
     assert "CK208" in refusal(bent.write(tmp_path / "fused"), "quark")
 
 
 @pytest.mark.parametrize("fixture", ["llama/llmcompressor-dynamic-kv", "llama/quark-fp8-kv-custom"])
 def test_trap_38_one_kv_scale_alone_is_refused(fixture: str, tmp_path: Path) -> None:
-    bent = broken.load(fixture)
-    bent.drop(".k_scale")
+    bent = load(fixture)
+    bent.drop(r".*\.k_scale")
     source = bent.write(tmp_path / "source")
     assert "CK904" in codes(source)
     assert "CK904" in refusal(source, "ct")
@@ -144,7 +143,7 @@ def test_trap_38_one_kv_scale_alone_is_refused(fixture: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("status", [None, "frozen"])
 def test_trap_52_the_status_is_written(status: str | None, tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/llmcompressor-dynamic")
+    bent = load("llama/llmcompressor-dynamic")
     bent.block["quantization_status"] = status
     source = bent.write(tmp_path / "source")
     assert "CK618" in codes(source)

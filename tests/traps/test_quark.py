@@ -9,14 +9,13 @@ import pytest
 import ckptkit
 from ckptkit.errors import FormatError
 from ckptkit.model.granularity import PerToken
-from tests import broken
-from tests.broken import REAL, tensors_of
+from tests.damage import REAL, load, tensors_of
 from tests.traps.common import block_of, codes, convert, notes, refusal
 
 
 @pytest.mark.parametrize("to", ["quark", "ct"])
 def test_trap_06_globs_in_exclude_become_exact_names(to: str, tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/quark-ptpc-excluded")
+    bent = load("llama/quark-ptpc-excluded")
     exact = sorted(bent.block["exclude"])
     modules = ckptkit.open(REAL / "llama/quark-ptpc-excluded").unquantized
     bent.block["exclude"] = [name.replace("model.", "*", 1) for name in modules]
@@ -26,7 +25,7 @@ def test_trap_06_globs_in_exclude_become_exact_names(to: str, tmp_path: Path, ou
 
 
 def test_trap_07_a_regex_in_exclude_is_literal_for_quark(tmp_path: Path) -> None:
-    bent = broken.load("llama/quark-ptpc")
+    bent = load("llama/quark-ptpc")
     bent.block["exclude"] = ["lm_head", "re:.*mlp.*"]
     checkpoint = ckptkit.open(bent.write(tmp_path / "source"))
     assert len(checkpoint.modules) == 14
@@ -40,7 +39,7 @@ def test_trap_08_no_regex_in_a_written_exclude(out: Path) -> None:
 
 def test_trap_09_a_key_without_star_matches_backwards(tmp_path: Path, out: Path) -> None:
     """vLLM asks whether the key contains the module's name: ``up_proj`` must come before ``up_proj_extra``."""
-    bent = broken.load("llama/llmcompressor-groups")
+    bent = load("llama/llmcompressor-groups")
     first, second = "model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj"
     for name in [name for name in bent.tensors if name.startswith(f"{second}.")]:
         bent.tensors[name.replace(second, f"{first}_extra")] = bent.tensors.pop(name)
@@ -59,9 +58,9 @@ def test_trap_09_a_key_without_star_matches_backwards(tmp_path: Path, out: Path)
 
 
 def test_trap_10_layer_types_apply_and_are_written_by_name(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/quark-ptpc")
+    bent = load("llama/quark-ptpc")
     wanted = bent.block["global_quant_config"]
-    other = broken.load("llama/quark-fp8").block["global_quant_config"]
+    other = load("llama/quark-fp8").block["global_quant_config"]
     bent.block.update(global_quant_config=other, layer_type_quant_config={"Linear": wanted})
     source = bent.write(tmp_path / "source")
     assert "CK627" in codes(source)
@@ -87,7 +86,7 @@ def test_trap_12_an_empty_kv_group_goes_with_no_outputs(tmp_path: Path, out: Pat
     convert(REAL / "llama/quark-fp8", out, to="quark")
     block = block_of(out)
     assert block["export"]["kv_cache_group"] == [] and block["layer_quant_config"] == {}
-    bent = broken.load("llama/quark-fp8-kv")
+    bent = load("llama/quark-fp8-kv")
     bent.block["export"]["kv_cache_group"] = []
     bent.block["kv_cache_quant_config"] = {}
     source = bent.write(tmp_path / "source")
@@ -125,13 +124,13 @@ def test_trap_16_excluded_projections_keep_their_output_scale(out: Path) -> None
 
 
 def test_trap_17_static_inputs_without_a_scale_are_refused(tmp_path: Path) -> None:
-    source = broken.load("llama/quark-fp8-file2file").write(tmp_path / "source")
+    source = load("llama/quark-fp8-file2file").write(tmp_path / "source")
     assert "CK621" in codes(source)
     assert refusal(source, "ct") == {"CK621"}
 
 
 def test_trap_18_a_tied_head_is_excluded_again(out: Path) -> None:
-    assert broken.load("llama-tied/quark-ptpc-file2file").block["exclude"] == []
+    assert load("llama-tied/quark-ptpc-file2file").block["exclude"] == []
     convert(REAL / "llama-tied/quark-ptpc-file2file", out, to="quark")
     assert block_of(out)["exclude"] == ["lm_head"]
 
@@ -143,11 +142,11 @@ def test_trap_19_fake_quantized_is_refused() -> None:
 
 def test_trap_20_an_export_block_makes_it_quark(tmp_path: Path) -> None:
     assert ckptkit.open(REAL / "llama/quark-fp8-custom").dialect == "fp8 mode"
-    bent = broken.load("llama/quark-fp8-custom")
+    bent = load("llama/quark-fp8-custom")
     del bent.block["export"]
     with pytest.raises(FormatError, match="not supported"):
         ckptkit.open(bent.write(tmp_path / "plain"))
-    bent = broken.load("llama/quark-fp8-custom")
+    bent = load("llama/quark-fp8-custom")
     bent.block["weight_block_size"] = [128, 128]
     with pytest.raises(FormatError, match="weight_block_size"):
         ckptkit.open(bent.write(tmp_path / "block"))
@@ -178,14 +177,14 @@ def test_trap_40_rounding_of_kv_scales_is_said() -> None:
 
 
 def test_trap_51_records_of_the_export_are_not_acted_on(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/quark-fp8-kv")
+    bent = load("llama/quark-fp8-kv")
     bent.block["export"].update(weight_merge_groups=[["*q_proj", "*k_proj"]], pack_method="order", min_kv_scale=1.0)
     convert(bent.write(tmp_path / "source"), out, to="ct")
     assert ckptkit.diff(REAL / "llama/quark-fp8-kv", out).same
 
 
 def test_trap_53_old_keys_are_read_and_mended(tmp_path: Path, out: Path) -> None:
-    bent = broken.load("llama/quark-ptpc")
+    bent = load("llama/quark-ptpc")
     for role in ("weight", "input_tensors"):
         spec = bent.block["global_quant_config"][role]
         spec["dynamic"], spec["axis"] = spec.pop("is_dynamic"), spec.pop("ch_axis")

@@ -145,13 +145,14 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
     if kv_name not in (None, "static", "dynamic"):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
+    records = _records(reader, block)
     reader.raise_faults(label)
     kv_cache = None
     if kv_name is not None:
         kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), _basis(block))
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
     effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
-    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, ())
+    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, (), records)
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.rules.case import Case
 from tests.rules.cases import config, dtypes, files, fused, kv_cache, naming, shapes, sizes, values
-from tests.rules.mutate import Case
 
 CASES: tuple[Case, ...] = (
     *files.CASES,

@@ -6,8 +6,7 @@ import json
 import struct
 from typing import Any
 
-from tests.rules.cases.naming import plain_fp8
-from tests.rules.mutate import (
+from tests.damage import (
     BLOCK,
     CT,
     CT_FP8,
@@ -19,148 +18,149 @@ from tests.rules.mutate import (
     QUARK_FP8,
     QUARK_KV,
     QUARK_MOE,
-    Case,
-    Change,
-    Draft,
+    Damage,
+    MutableCheckpoint,
     drop,
     nothing,
     put,
     set_block,
     steps,
 )
+from tests.rules.case import Case
+from tests.rules.cases.naming import plain_fp8
 
 _UNREAD = frozenset({"CK600"})
 
 
-def _card(metadata: str) -> Change:
+def _card(metadata: str) -> Damage:
     """A model card that claims something in its front matter."""
 
-    def change(draft: Draft) -> None:
-        draft.files["README.md"] = f"---\n{metadata}\n---\n# A model\n".encode()
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.files["README.md"] = f"---\n{metadata}\n---\n# A model\n".encode()
 
     return change
 
 
-def _fake(draft: Draft) -> None:
-    draft.block["export"]["weight_format"] = "fake_quantized"
+def _fake(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["export"]["weight_format"] = "fake_quantized"
 
 
-def _no_block(draft: Draft) -> None:
-    del draft.config["quantization_config"]
+def _no_block(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.config["quantization_config"]
 
 
-def high_precision(pattern: str) -> Change:
+def high_precision(pattern: str) -> Damage:
     """Store modules in BF16 and drop their scales, as an exporter that left them alone would."""
 
-    def change(draft: Draft) -> None:
-        draft.change(rf"{pattern}\.weight", lambda t: t._replace(dtype="BF16", data=bytes(2 * len(t.data))))
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(rf"{pattern}\.weight", lambda t: t._replace(dtype="BF16", data=bytes(2 * len(t.data))))
         for ending in ("weight_scale", "input_scale"):
-            if any(name.endswith(ending) for shard in draft.shards.values() for name in shard):
-                draft.drop(rf"{pattern}\.{ending}")
+            if any(name.endswith(ending) for shard in checkpoint.shards.values() for name in shard):
+                checkpoint.drop(rf"{pattern}\.{ending}")
 
     return change
 
 
-def _all_high(draft: Draft) -> None:
-    high_precision(r"model\.layers\.\d+\.(self_attn|mlp)\.\w+")(draft)
+def _all_high(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.\d+\.(self_attn|mlp)\.\w+")(checkpoint)
 
 
-def _all_but_mlp(draft: Draft) -> None:
-    high_precision(r"model\.layers\.\d+\.mlp\.\w+")(draft)
-    draft.block["ignore"].append("re:.*mlp.*")
+def _all_but_mlp(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.\d+\.mlp\.\w+")(checkpoint)
+    checkpoint.block["ignore"].append("re:.*mlp.*")
 
 
 _ENDLESS = "re:([a-z_.0-9]+)+!"
 
 
-def _pattern(entry: str) -> Change:
+def _pattern(entry: str) -> Damage:
     """One more entry of the skip list."""
 
-    def change(draft: Draft) -> None:
-        draft.block["exclude" if "exclude" in draft.block else "ignore"].append(entry)
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.block["exclude" if "exclude" in checkpoint.block else "ignore"].append(entry)
 
     return change
 
 
-def _target(entry: str) -> Change:
-    def change(draft: Draft) -> None:
-        draft.group["targets"].append(entry)
+def _target(entry: str) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.group["targets"].append(entry)
 
     return change
 
 
-def _router(draft: Draft) -> None:
-    draft.block["ignore"] = ["lm_head"]
+def _router(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["ignore"] = ["lm_head"]
 
 
-def _router_by_name(draft: Draft) -> None:
-    draft.block["ignore"] = ["lm_head", *(f"model.layers.{layer}.mlp.gate" for layer in range(2))]
+def _router_by_name(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["ignore"] = ["lm_head", *(f"model.layers.{layer}.mlp.gate" for layer in range(2))]
 
 
-def _prediction_layer(listed: bool) -> Change:
-    def change(draft: Draft) -> None:
-        draft.put("model.layers.2.eh_proj.weight", "BF16", (64, 128), bytes(2 * 64 * 128))
-        draft.config["num_nextn_predict_layers"] = 1
+def _prediction_layer(listed: bool) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.put("model.layers.2.eh_proj.weight", "BF16", (64, 128), bytes(2 * 64 * 128))
+        checkpoint.config["num_nextn_predict_layers"] = 1
         if listed:
-            draft.block["ignore"].append("model.layers.2.eh_proj")
+            checkpoint.block["ignore"].append("model.layers.2.eh_proj")
 
     return change
 
 
-def _modelopt(**keys: Any) -> Change:
-    def change(draft: Draft) -> None:
-        draft.config["quantization_config"] = {"quant_method": "modelopt", "ignore": ["lm_head"], **keys}
+def _modelopt(**keys: Any) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.config["quantization_config"] = {"quant_method": "modelopt", "ignore": ["lm_head"], **keys}
 
     return change
 
 
-def hf_quant(**section: Any) -> Change:
+def hf_quant(**section: Any) -> Damage:
     """ModelOpt's own file beside config.json."""
 
-    def change(draft: Draft) -> None:
-        draft.files["hf_quant_config.json"] = json.dumps(
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.files["hf_quant_config.json"] = json.dumps(
             {"producer": {"name": "modelopt", "version": "0.29"}, "quantization": section}
         ).encode()
 
     return change
 
 
-def _head(method: str) -> Change:
+def _head(method: str) -> Damage:
     """The output head in FP8, with a scale as the format stores it."""
 
-    def change(draft: Draft) -> None:
-        draft.change(r"lm_head\.weight", lambda t: t._replace(dtype="F8_E4M3", data=bytes(len(t.data) // 2)))
-        draft.put("lm_head.weight_scale", "BF16", (32, 1) if method == "ct" else (32,), b"\x80\x3a" * 32)
-        draft.block["ignore" if method == "ct" else "exclude"] = []
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(r"lm_head\.weight", lambda t: t._replace(dtype="F8_E4M3", data=bytes(len(t.data) // 2)))
+        checkpoint.put("lm_head.weight_scale", "BF16", (32, 1) if method == "ct" else (32,), b"\x80\x3a" * 32)
+        checkpoint.block["ignore" if method == "ct" else "exclude"] = []
 
     return change
 
 
-def _fp8_module(name: str, shape: tuple[int, int]) -> Change:
+def _fp8_module(name: str, shape: tuple[int, int]) -> Damage:
     """One more module, quantized per channel as compressed-tensors stores it."""
     rows, columns = shape
 
-    def change(draft: Draft) -> None:
-        draft.put(f"{name}.weight", "F8_E4M3", shape, bytes([0x30]) * (rows * columns))
-        draft.put(f"{name}.weight_scale", "BF16", (rows, 1), b"\x80\x3a" * rows)
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.put(f"{name}.weight", "F8_E4M3", shape, bytes([0x30]) * (rows * columns))
+        checkpoint.put(f"{name}.weight_scale", "BF16", (rows, 1), b"\x80\x3a" * rows)
 
     return change
 
 
-def _plain_module(name: str, shape: tuple[int, int]) -> Change:
-    def change(draft: Draft) -> None:
-        draft.put(f"{name}.weight", "BF16", shape, bytes(2 * shape[0] * shape[1]))
-        draft.block["ignore"].append(name)
+def _plain_module(name: str, shape: tuple[int, int]) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.put(f"{name}.weight", "BF16", shape, bytes(2 * shape[0] * shape[1]))
+        checkpoint.block["ignore"].append(name)
 
     return change
 
 
-def _regroup(**groups: Any) -> Change:
+def _regroup(**groups: Any) -> Damage:
     """Other config groups, all with the scheme of the first but for what is given."""
 
-    def change(draft: Draft) -> None:
-        first = draft.group
-        draft.block["config_groups"] = {name: {**first, **group} for name, group in groups.items()}
+    def change(checkpoint: MutableCheckpoint) -> None:
+        first = checkpoint.group
+        checkpoint.block["config_groups"] = {name: {**first, **group} for name, group in groups.items()}
 
     return change
 
@@ -168,107 +168,107 @@ def _regroup(**groups: Any) -> Change:
 _TENSOR_WEIGHTS = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
 
 
-def _router_fp8(draft: Draft) -> None:
-    draft.change(r".*\.mlp\.gate\.weight", lambda t: t._replace(dtype="F8_E4M3", data=bytes(len(t.data) // 2)))
+def _router_fp8(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(r".*\.mlp\.gate\.weight", lambda t: t._replace(dtype="F8_E4M3", data=bytes(len(t.data) // 2)))
     for layer in range(2):
-        draft.put(f"model.layers.{layer}.mlp.gate.weight_scale", "BF16", (4, 1), b"\x80\x3a" * 4)
-    draft.block["ignore"] = ["lm_head"]
+        checkpoint.put(f"model.layers.{layer}.mlp.gate.weight_scale", "BF16", (4, 1), b"\x80\x3a" * 4)
+    checkpoint.block["ignore"] = ["lm_head"]
 
 
-def _fused_entry(draft: Draft) -> None:
-    high_precision(r"model\.layers\.0\.self_attn\.[qkv]_proj")(draft)
-    draft.block["ignore"].append("model.layers.0.self_attn.qkv_proj")
+def _fused_entry(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.0\.self_attn\.[qkv]_proj")(checkpoint)
+    checkpoint.block["ignore"].append("model.layers.0.self_attn.qkv_proj")
 
 
-def _fused_entry_and_parts(draft: Draft) -> None:
-    high_precision(r"model\.layers\.0\.self_attn\.[qkv]_proj")(draft)
-    draft.block["ignore"] += [f"model.layers.0.self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj")]
+def _fused_entry_and_parts(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.0\.self_attn\.[qkv]_proj")(checkpoint)
+    checkpoint.block["ignore"] += [f"model.layers.0.self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj")]
 
 
-def _expert_leaves(container: bool) -> Change:
-    def change(draft: Draft) -> None:
-        high_precision(r"model\.layers\.0\.mlp\.experts\.\d+\.\w+")(draft)
+def _expert_leaves(container: bool) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        high_precision(r"model\.layers\.0\.mlp\.experts\.\d+\.\w+")(checkpoint)
         owner = "model.layers.0.mlp.experts"
         parts = ("gate_proj", "up_proj", "down_proj")
-        draft.block["ignore"] += [f"{owner}.{expert}.{part}" for expert in range(4) for part in parts]
+        checkpoint.block["ignore"] += [f"{owner}.{expert}.{part}" for expert in range(4) for part in parts]
         if container:
-            draft.block["ignore"].append(owner)
+            checkpoint.block["ignore"].append(owner)
 
     return change
 
 
-def _glob(draft: Draft) -> None:
-    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(draft)
-    draft.block["exclude"].append("*down_proj")
+def _glob(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(checkpoint)
+    checkpoint.block["exclude"].append("*down_proj")
 
 
-def _names_for_glob(draft: Draft) -> None:
-    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(draft)
-    draft.block["exclude"] += [f"model.layers.{layer}.mlp.down_proj" for layer in range(2)]
+def _names_for_glob(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.\d+\.mlp\.down_proj")(checkpoint)
+    checkpoint.block["exclude"] += [f"model.layers.{layer}.mlp.down_proj" for layer in range(2)]
 
 
-def _class_name(draft: Draft) -> None:
-    draft.block["ignore"] = ["LinearBase"]
+def _class_name(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["ignore"] = ["LinearBase"]
 
 
-def _nested(at_the_top: bool) -> Change:
-    def change(draft: Draft) -> None:
-        block = draft.config["quantization_config"] if at_the_top else draft.config.pop("quantization_config")
-        draft.config["text_config"] = {"quantization_config": block}
+def _nested(at_the_top: bool) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        block = checkpoint.config["quantization_config"] if at_the_top else checkpoint.config.pop("quantization_config")
+        checkpoint.config["text_config"] = {"quantization_config": block}
 
     return change
 
 
-def _packed_beside(draft: Draft) -> None:
-    draft.put("model.layers.1.extra.qweight", "I32", (8, 64), bytes(2048))
+def _packed_beside(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.1.extra.qweight", "I32", (8, 64), bytes(2048))
 
 
-def _shared(scheme: str) -> Change:
-    def change(draft: Draft) -> None:
+def _shared(scheme: str) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
         for layer in range(2):
             name = f"model.layers.{layer}.mlp.shared_expert.up_proj"
-            (_fp8_module if scheme == "fp8" else _plain_module)(name, (32, 64))(draft)
+            (_fp8_module if scheme == "fp8" else _plain_module)(name, (32, 64))(checkpoint)
 
     return change
 
 
-def _input_scales(draft: Draft) -> None:
-    draft.put("model.layers.0.self_attn.q_proj.input_scale", "BF16", (1,), struct.pack("<H", 0x3C00))
+def _input_scales(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.self_attn.q_proj.input_scale", "BF16", (1,), struct.pack("<H", 0x3C00))
 
 
-def _preset(draft: Draft) -> None:
-    draft.block["config_groups"] = {"FP8_DYNAMIC": ["Linear"]}
+def _preset(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["config_groups"] = {"FP8_DYNAMIC": ["Linear"]}
 
 
-def _no_outputs(draft: Draft) -> None:
-    del draft.block["global_quant_config"]["output_tensors"]
+def _no_outputs(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.block["global_quant_config"]["output_tensors"]
 
 
-def _quantized_outputs(draft: Draft) -> None:
-    spec = draft.block["global_quant_config"]
+def _quantized_outputs(checkpoint: MutableCheckpoint) -> None:
+    spec = checkpoint.block["global_quant_config"]
     spec["output_tensors"] = spec["weight"]
 
 
-def _unknown_arg(draft: Draft) -> None:
-    draft.group["weights"]["scale_type"] = "float32"
+def _unknown_arg(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.group["weights"]["scale_type"] = "float32"
 
 
-def _known_args(draft: Draft) -> None:
-    draft.group["weights"] = {"num_bits": 8, "type": "float", "strategy": "channel"}
-    draft.group["input_activations"] = {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}
+def _known_args(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.group["weights"] = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    checkpoint.group["input_activations"] = {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}
 
 
-def _no_format(draft: Draft) -> None:
-    del draft.block["format"]
-    del draft.group["format"]
+def _no_format(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.block["format"]
+    del checkpoint.group["format"]
 
 
-def _static_tokens(draft: Draft) -> None:
-    draft.group["input_activations"]["dynamic"] = False
+def _static_tokens(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.group["input_activations"]["dynamic"] = False
 
 
-def _recent_arg(draft: Draft) -> None:
-    draft.group["weights"]["scale_dtype"] = None
+def _recent_arg(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.group["weights"]["scale_dtype"] = None
 
 
 CASES = (
@@ -349,7 +349,9 @@ CASES = (
     Case(
         "CK617",
         GROUPS,
-        lambda draft: draft.block["config_groups"]["group_1"]["targets"].append("model.layers.0.self_attn.q_proj"),
+        lambda checkpoint: checkpoint.block["config_groups"]["group_1"]["targets"].append(
+            "model.layers.0.self_attn.q_proj"
+        ),
         nothing,
         frozenset({"CK306", "CK621", "CK702"}),
     ),
@@ -368,7 +370,7 @@ CASES = (
     Case(
         "CK620",
         CT,
-        lambda draft: draft.config.update(compression_config=draft.config.pop("quantization_config")),
+        lambda checkpoint: checkpoint.config.update(compression_config=checkpoint.config.pop("quantization_config")),
         nothing,
     ),
     Case("CK621", CT_FP8, drop(r".*\.down_proj\.input_scale"), nothing),

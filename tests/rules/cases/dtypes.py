@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import struct
 
+from tests.damage import BLOCK, CT, QUARK, QUARK_BLOCK, Damage, MutableCheckpoint, dtype, nothing, set_config
+from tests.rules.case import Case
 from tests.rules.cases.naming import plain_fp8
-from tests.rules.mutate import (
-    BLOCK,
-    CT,
-    QUARK,
-    QUARK_BLOCK,
-    Case,
-    Change,
-    Draft,
-    dtype,
-    nothing,
-    set_config,
-)
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 
 
-def _f16(value: float) -> Change:
-    def change(draft: Draft) -> None:
-        draft.change(
+def _f16(value: float) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(
             rf"{_Q}\.weight_scale",
             lambda t: t._replace(dtype="F16", data=struct.pack("<e", value) * (len(t.data) // 2)),
         )
@@ -31,17 +21,17 @@ def _f16(value: float) -> Change:
     return change
 
 
-def _f16_tiny(draft: Draft) -> None:
-    _f16(2e-6)(draft)
+def _f16_tiny(checkpoint: MutableCheckpoint) -> None:
+    _f16(2e-6)(checkpoint)
 
 
-def _f16_usual(draft: Draft) -> None:
-    _f16(1e-3)(draft)
+def _f16_usual(checkpoint: MutableCheckpoint) -> None:
+    _f16(1e-3)(checkpoint)
 
 
-def _exponents(code: str) -> Change:
-    def change(draft: Draft) -> None:
-        draft.change(
+def _exponents(code: str) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(
             r".*\.weight_scale", lambda t: t._replace(dtype=code, data=bytes([117]) * (len(t.data) // _size(t.dtype)))
         )
 
@@ -52,41 +42,41 @@ def _size(code: str) -> int:
     return 4 if code == "F32" else 2
 
 
-def _e8m0(draft: Draft) -> None:
-    _exponents("F8_E8M0")(draft)
+def _e8m0(checkpoint: MutableCheckpoint) -> None:
+    _exponents("F8_E8M0")(checkpoint)
 
 
-def _e8m0_declared(draft: Draft) -> None:
-    _e8m0(draft)
-    for spec in [draft.block["global_quant_config"], *draft.block["layer_quant_config"].values()]:
+def _e8m0_declared(checkpoint: MutableCheckpoint) -> None:
+    _e8m0(checkpoint)
+    for spec in [checkpoint.block["global_quant_config"], *checkpoint.block["layer_quant_config"].values()]:
         spec["weight"]["scale_type"] = "float8_e8m0fnu"
 
 
-def _u8(draft: Draft) -> None:
-    _exponents("U8")(draft)
+def _u8(checkpoint: MutableCheckpoint) -> None:
+    _exponents("U8")(checkpoint)
 
 
-def _fp8_scales(draft: Draft) -> None:
-    _exponents("F8_E4M3")(draft)
+def _fp8_scales(checkpoint: MutableCheckpoint) -> None:
+    _exponents("F8_E4M3")(checkpoint)
 
 
-def _promised_powers(draft: Draft) -> None:
-    plain_fp8(draft)
-    draft.block["scale_fmt"] = "ue8m0"
+def _promised_powers(checkpoint: MutableCheckpoint) -> None:
+    plain_fp8(checkpoint)
+    checkpoint.block["scale_fmt"] = "ue8m0"
 
 
-def _kept_powers(draft: Draft) -> None:
-    _promised_powers(draft)
-    draft.change(r".*\.weight_scale_inv", lambda t: t._replace(data=b"\x80\x3a" * (len(t.data) // 2)))
+def _kept_powers(checkpoint: MutableCheckpoint) -> None:
+    _promised_powers(checkpoint)
+    checkpoint.change(r".*\.weight_scale_inv", lambda t: t._replace(data=b"\x80\x3a" * (len(t.data) // 2)))
 
 
-def _int8_weight(draft: Draft) -> None:
-    draft.change(rf"{_Q}\.weight", lambda t: t._replace(dtype="I8"))
-    draft.change(r".*\.layers\.0\.self_attn\.[kv]_proj\.weight", lambda t: t._replace(dtype="I8"))
+def _int8_weight(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(rf"{_Q}\.weight", lambda t: t._replace(dtype="I8"))
+    checkpoint.change(r".*\.layers\.0\.self_attn\.[kv]_proj\.weight", lambda t: t._replace(dtype="I8"))
 
 
-def _int8_elsewhere(draft: Draft) -> None:
-    draft.put("model.layers.0.lookup.table", "I8", (4, 4), bytes(16))
+def _int8_elsewhere(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.lookup.table", "I8", (4, 4), bytes(16))
 
 
 CASES = (
@@ -102,7 +92,9 @@ CASES = (
     Case(
         "CK409",
         CT,
-        lambda draft: draft.change(r"model\.norm\.weight", lambda t: t._replace(dtype="F8_E4M3", data=t.data[:64])),
+        lambda checkpoint: checkpoint.change(
+            r"model\.norm\.weight", lambda t: t._replace(dtype="F8_E4M3", data=t.data[:64])
+        ),
         dtype(r"model\.norm\.weight", "F16"),
     ),
     Case("CK410", CT, _fp8_scales, _f16_usual),

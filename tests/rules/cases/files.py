@@ -5,40 +5,40 @@ from __future__ import annotations
 import json
 
 from ckptkit.checks.registry import Level
-from tests.raw import INDEX, index_bytes, raw_file, shard_bytes
-from tests.rules.mutate import (
+from tests.damage import (
     CT,
     MOE,
     QUARK_SHARDED,
     SHARD,
     SHARDED,
     TIED,
-    Case,
-    Draft,
+    MutableCheckpoint,
     nothing,
     put,
     set_config,
     steps,
 )
+from tests.raw import INDEX, index_bytes, raw_file, shard_bytes
+from tests.rules.case import Case
 
 _FIRST = "model-00001-of-00003.safetensors"
 _HEADERS = Level.HEADERS
 
 
-def _lfs_pointer(draft: Draft) -> None:
-    draft.files[_FIRST] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4976698672\n"
+def _lfs_pointer(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files[_FIRST] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4976698672\n"
 
 
-def _cut(draft: Draft) -> None:
-    draft.files[SHARD] = draft.to_files()[SHARD][:-100]
+def _cut(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files[SHARD] = checkpoint.to_files()[SHARD][:-100]
 
 
-def _rewritten(draft: Draft) -> None:
-    draft.files[SHARD] = shard_bytes(draft.shards[SHARD], {"format": "pt", "written": "again"})
+def _rewritten(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files[SHARD] = shard_bytes(checkpoint.shards[SHARD], {"format": "pt", "written": "again"})
 
 
-def _header(draft: Draft, change: str) -> None:
-    raw = draft.to_files()[SHARD]
+def _header(checkpoint: MutableCheckpoint, change: str) -> None:
+    raw = checkpoint.to_files()[SHARD]
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
     entry = header["model.norm.weight"]
@@ -46,124 +46,124 @@ def _header(draft: Draft, change: str) -> None:
         entry["shape"] = [63]
     elif change == "order":
         header = dict(reversed(header.items()))
-    draft.files[SHARD] = raw_file(header, raw[8 + length :])
+    checkpoint.files[SHARD] = raw_file(header, raw[8 + length :])
 
 
-def _wrong_size(draft: Draft) -> None:
-    _header(draft, "size")
+def _wrong_size(checkpoint: MutableCheckpoint) -> None:
+    _header(checkpoint, "size")
 
 
-def _other_order(draft: Draft) -> None:
-    _header(draft, "order")
+def _other_order(checkpoint: MutableCheckpoint) -> None:
+    _header(checkpoint, "order")
 
 
-def _shard_gone(draft: Draft) -> None:
-    del draft.shards[_FIRST]
+def _shard_gone(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.shards[_FIRST]
 
 
-def _shard_gone_and_unlisted(draft: Draft) -> None:
+def _shard_gone_and_unlisted(checkpoint: MutableCheckpoint) -> None:
     """All of its tensors move into the next shard, and the index knows."""
-    moved = draft.shards.pop(_FIRST)
-    next(iter(draft.shards.values())).update(moved)
-    draft.true_index()
+    moved = checkpoint.shards.pop(_FIRST)
+    next(iter(checkpoint.shards.values())).update(moved)
+    checkpoint.true_index()
 
 
-def _index_points_elsewhere(draft: Draft) -> None:
-    index = draft.true_index()["weight_map"]
+def _index_points_elsewhere(checkpoint: MutableCheckpoint) -> None:
+    index = checkpoint.true_index()["weight_map"]
     name = next(name for name, shard in index.items() if shard == _FIRST)
     index[name] = "model-00002-of-00003.safetensors"
 
 
-def _index_in_other_order(draft: Draft) -> None:
-    index = draft.true_index()
+def _index_in_other_order(checkpoint: MutableCheckpoint) -> None:
+    index = checkpoint.true_index()
     index["weight_map"] = dict(reversed(index["weight_map"].items()))
 
 
-def _unlisted(draft: Draft) -> None:
-    index = draft.true_index()
+def _unlisted(checkpoint: MutableCheckpoint) -> None:
+    index = checkpoint.true_index()
     del index["weight_map"]["model.norm.weight"]
 
 
-def _twice(draft: Draft) -> None:
-    draft.true_index()
-    first, second = list(draft.shards)[:2]
-    name = next(iter(draft.shards[first]))
-    draft.shards[second][name] = draft.shards[first][name]
-    draft.index = json.loads(index_bytes(draft.shards))
+def _twice(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.true_index()
+    first, second = list(checkpoint.shards)[:2]
+    name = next(iter(checkpoint.shards[first]))
+    checkpoint.shards[second][name] = checkpoint.shards[first][name]
+    checkpoint.index = json.loads(index_bytes(checkpoint.shards))
 
 
-def _second_set(draft: Draft) -> None:
-    draft.files["consolidated.safetensors"] = shard_bytes(draft.shards[_FIRST], {"format": "pt"})
+def _second_set(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files["consolidated.safetensors"] = shard_bytes(checkpoint.shards[_FIRST], {"format": "pt"})
 
 
-def _nested_set(draft: Draft) -> None:
-    draft.files["original/consolidated.00.safetensors"] = shard_bytes(draft.shards[_FIRST], {"format": "pt"})
+def _nested_set(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files["original/consolidated.00.safetensors"] = shard_bytes(checkpoint.shards[_FIRST], {"format": "pt"})
 
 
-def _other_file(draft: Draft) -> None:
-    draft.files["original/weights.safetensors"] = shard_bytes(draft.shards[_FIRST], {"format": "pt"})
+def _other_file(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files["original/weights.safetensors"] = shard_bytes(checkpoint.shards[_FIRST], {"format": "pt"})
 
 
-def _no_index(draft: Draft) -> None:
-    draft.index = None
+def _no_index(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.index = None
 
 
-def _total_size(draft: Draft) -> None:
-    draft.true_index()["metadata"]["total_size"] += 1
+def _total_size(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.true_index()["metadata"]["total_size"] += 1
 
 
-def _more_metadata(draft: Draft) -> None:
-    draft.true_index()["metadata"]["total_parameters"] = 12
+def _more_metadata(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.true_index()["metadata"]["total_parameters"] = 12
 
 
-def _no_metadata(draft: Draft) -> None:
-    draft.metadata = None
+def _no_metadata(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.metadata = None
 
 
-def _no_format(draft: Draft) -> None:
-    draft.metadata = {"format": "pt", "made_by": "someone"}
+def _no_format(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.metadata = {"format": "pt", "made_by": "someone"}
 
 
-def _move(draft: Draft, name: str) -> None:
-    shards = list(draft.shards.values())
+def _move(checkpoint: MutableCheckpoint, name: str) -> None:
+    shards = list(checkpoint.shards.values())
     source = next(shard for shard in shards if name in shard)
     target = next(shard for shard in shards if shard is not source)
     target[name] = source.pop(name)
-    draft.true_index()
+    checkpoint.true_index()
 
 
-def _scale_moves(draft: Draft) -> None:
-    _move(draft, "model.layers.0.self_attn.q_proj.weight_scale")
+def _scale_moves(checkpoint: MutableCheckpoint) -> None:
+    _move(checkpoint, "model.layers.0.self_attn.q_proj.weight_scale")
 
 
-def _norm_moves(draft: Draft) -> None:
-    _move(draft, "model.norm.weight")
+def _norm_moves(checkpoint: MutableCheckpoint) -> None:
+    _move(checkpoint, "model.norm.weight")
 
 
-def _outside(draft: Draft) -> None:
-    draft.true_index()["weight_map"]["model.norm.weight"] = "../other/model.safetensors"
+def _outside(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.true_index()["weight_map"]["model.norm.weight"] = "../other/model.safetensors"
 
 
-def _bad_config(draft: Draft) -> None:
-    draft.files["config.json"] = json.dumps(draft.config).encode()[:-1]
+def _bad_config(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files["config.json"] = json.dumps(checkpoint.config).encode()[:-1]
 
 
-def _utf8_config(draft: Draft) -> None:
-    draft.config["_name_or_path"] = "модель"
-    draft.files["config.json"] = json.dumps(draft.config, ensure_ascii=False).encode()
+def _utf8_config(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["_name_or_path"] = "модель"
+    checkpoint.files["config.json"] = json.dumps(checkpoint.config, ensure_ascii=False).encode()
 
 
-def _key_twice(draft: Draft) -> None:
-    text = json.dumps(draft.config)
-    draft.files["config.json"] = (text[:-1] + ', "vocab_size": 32}').encode()
+def _key_twice(checkpoint: MutableCheckpoint) -> None:
+    text = json.dumps(checkpoint.config)
+    checkpoint.files["config.json"] = (text[:-1] + ', "vocab_size": 32}').encode()
 
 
-def _bad_index(draft: Draft) -> None:
-    draft.files[INDEX] = b'{"metadata": {}, "weight_map": []}'
+def _bad_index(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.files[INDEX] = b'{"metadata": {}, "weight_map": []}'
 
 
-def _drop_expert(draft: Draft) -> None:
-    draft.drop(r"model\.layers\.1\.mlp\.experts\.3\..*")
+def _drop_expert(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.drop(r"model\.layers\.1\.mlp\.experts\.3\..*")
 
 
 CASES = (

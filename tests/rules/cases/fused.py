@@ -2,86 +2,75 @@
 
 from __future__ import annotations
 
+from tests.damage import BLOCK, CT, CT_FP8, QUARK_BLOCK, Damage, MutableCheckpoint, drop, nothing, steps, values
+from tests.rules.case import Case
 from tests.rules.cases.config import high_precision
 from tests.rules.cases.naming import plain_fp8
-from tests.rules.mutate import (
-    BLOCK,
-    CT,
-    CT_FP8,
-    QUARK_BLOCK,
-    Case,
-    Change,
-    Draft,
-    drop,
-    nothing,
-    steps,
-    values,
-)
 
 _UNREAD = frozenset({"CK600"})
 
 
-def _only_q(draft: Draft) -> None:
-    high_precision(r"model\.layers\.0\.self_attn\.[kv]_proj")(draft)
-    draft.block["ignore"] += ["model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.v_proj"]
+def _only_q(checkpoint: MutableCheckpoint) -> None:
+    high_precision(r"model\.layers\.0\.self_attn\.[kv]_proj")(checkpoint)
+    checkpoint.block["ignore"] += ["model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.v_proj"]
 
 
-def _no_v(draft: Draft) -> None:
-    draft.drop(r"model\.layers\.0\.self_attn\.v_proj\..*")
+def _no_v(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.drop(r"model\.layers\.0\.self_attn\.v_proj\..*")
 
 
-def _two_schemes(names: str, scheme: Change) -> Change:
-    def change(draft: Draft) -> None:
-        scheme(draft)
-        first = draft.group
+def _two_schemes(names: str, scheme: Damage) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        scheme(checkpoint)
+        first = checkpoint.group
         per_tensor = {**first["weights"], "strategy": "tensor"}
-        draft.block["config_groups"]["group_1"] = {**first, "targets": [names], "weights": per_tensor}
-        for name in draft.names(names.removeprefix("re:") + r"\.weight_scale"):
-            draft.change(name.replace(".", r"\."), lambda t: t._replace(shape=(1,), data=t.data[:2]))
+        checkpoint.block["config_groups"]["group_1"] = {**first, "targets": [names], "weights": per_tensor}
+        for name in checkpoint.names(names.removeprefix("re:") + r"\.weight_scale"):
+            checkpoint.change(name.replace(".", r"\."), lambda t: t._replace(shape=(1,), data=t.data[:2]))
 
     return change
 
 
-def _linear_attention(*quantized: str) -> Change:
+def _linear_attention(*quantized: str) -> Damage:
     """in_proj_b and in_proj_a of a Qwen3.5 layer, some in FP8 and some in BF16."""
 
-    def change(draft: Draft) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
         for part in ("in_proj_b", "in_proj_a"):
             name = f"model.layers.0.linear_attn.{part}"
             if part in quantized:
-                draft.put(f"{name}.weight", "F8_E4M3", (16, 64), bytes([0x30]) * 1024)
-                draft.put(f"{name}.weight_scale", "BF16", (16, 1), b"\x80\x3a" * 16)
+                checkpoint.put(f"{name}.weight", "F8_E4M3", (16, 64), bytes([0x30]) * 1024)
+                checkpoint.put(f"{name}.weight_scale", "BF16", (16, 1), b"\x80\x3a" * 16)
             else:
-                draft.put(f"{name}.weight", "BF16", (16, 64), bytes(2048))
-                draft.block["ignore"].append(name)
+                checkpoint.put(f"{name}.weight", "BF16", (16, 64), bytes(2048))
+                checkpoint.block["ignore"].append(name)
 
     return change
 
 
-def _share(pattern: str) -> Change:
+def _share(pattern: str) -> Damage:
     """The same power-of-two scale everywhere."""
     return values(pattern, 2.0**-10)
 
 
-def _block_rows(name: str, rows: int) -> Change:
+def _block_rows(name: str, rows: int) -> Damage:
     """Cut a block-quantized module [128, 128] or [256, 128] to other rows."""
 
-    def change(draft: Draft) -> None:
-        columns = draft.get(f"{name}.weight").shape[1]
+    def change(checkpoint: MutableCheckpoint) -> None:
+        columns = checkpoint.get(f"{name}.weight").shape[1]
         grid = -(-rows // 128)
         width = -(-columns // 128)
-        draft.put(f"{name}.weight", "F8_E4M3", (rows, columns), bytes([0x30]) * (rows * columns))
-        draft.put(f"{name}.weight_scale", "BF16", (grid, width), b"\x80\x3a" * (grid * width))
+        checkpoint.put(f"{name}.weight", "F8_E4M3", (rows, columns), bytes([0x30]) * (rows * columns))
+        checkpoint.put(f"{name}.weight_scale", "BF16", (grid, width), b"\x80\x3a" * (grid * width))
 
     return change
 
 
-def _block_columns(name: str, columns: int) -> Change:
+def _block_columns(name: str, columns: int) -> Damage:
     """Cut a block-quantized module of 128 rows to other columns."""
 
-    def change(draft: Draft) -> None:
-        draft.put(f"{name}.weight", "F8_E4M3", (128, columns), bytes([0x30]) * (128 * columns))
-        draft.put(f"{name}.weight_scale", "BF16", (1, -(-columns // 128)), b"\x80\x3a" * -(-columns // 128))
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.put(f"{name}.weight", "F8_E4M3", (128, columns), bytes([0x30]) * (128 * columns))
+        checkpoint.put(f"{name}.weight_scale", "BF16", (1, -(-columns // 128)), b"\x80\x3a" * -(-columns // 128))
 
     return change
 
@@ -89,31 +78,31 @@ def _block_columns(name: str, columns: int) -> Change:
 _LAYER = "model.layers.0"
 
 
-def _blocks_of_64(draft: Draft) -> None:
-    plain_fp8(draft)
-    draft.block["weight_block_size"] = [64, 64]
+def _blocks_of_64(checkpoint: MutableCheckpoint) -> None:
+    plain_fp8(checkpoint)
+    checkpoint.block["weight_block_size"] = [64, 64]
 
 
-def _wide(draft: Draft) -> None:
+def _wide(checkpoint: MutableCheckpoint) -> None:
     """Every dimension a multiple of 128 for up to 16 devices: 2048 rows, 2048 columns."""
     for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
-        _resize(draft, f"{_LAYER}.self_attn.{part}")
+        _resize(checkpoint, f"{_LAYER}.self_attn.{part}")
     for part in ("gate_proj", "up_proj", "down_proj"):
-        _resize(draft, f"{_LAYER}.mlp.{part}")
-    draft.config.update(hidden_size=2048, num_attention_heads=16, num_key_value_heads=16)
+        _resize(checkpoint, f"{_LAYER}.mlp.{part}")
+    checkpoint.config.update(hidden_size=2048, num_attention_heads=16, num_key_value_heads=16)
 
 
-def _resize(draft: Draft, name: str) -> None:
-    draft.put(f"{name}.weight", "F8_E4M3", (2048, 2048), bytes([0x30]) * 2048 * 2048)
-    draft.put(f"{name}.weight_scale", "BF16", (16, 16), b"\x80\x3a" * 256)
+def _resize(checkpoint: MutableCheckpoint, name: str) -> None:
+    checkpoint.put(f"{name}.weight", "F8_E4M3", (2048, 2048), bytes([0x30]) * 2048 * 2048)
+    checkpoint.put(f"{name}.weight_scale", "BF16", (16, 16), b"\x80\x3a" * 256)
 
 
-def _wide_but_experts(draft: Draft) -> None:
-    _wide(draft)
+def _wide_but_experts(checkpoint: MutableCheckpoint) -> None:
+    _wide(checkpoint)
     for part in ("gate_proj", "up_proj"):
         name = f"{_LAYER}.mlp.{part}"
-        draft.put(f"{name}.weight", "F8_E4M3", (768, 2048), bytes([0x30]) * 768 * 2048)
-        draft.put(f"{name}.weight_scale", "BF16", (6, 16), b"\x80\x3a" * 96)
+        checkpoint.put(f"{name}.weight", "F8_E4M3", (768, 2048), bytes([0x30]) * 768 * 2048)
+        checkpoint.put(f"{name}.weight_scale", "BF16", (6, 16), b"\x80\x3a" * 96)
 
 
 CASES = (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 
-from tests.rules.mutate import (
+from tests.damage import (
     CT,
     CT_KV,
     QUARK_KV,
-    Case,
-    Change,
-    Draft,
+    Damage,
+    MutableCheckpoint,
     drop,
     nothing,
     rename,
@@ -20,45 +19,46 @@ from tests.rules.mutate import (
     steps,
     values,
 )
+from tests.rules.case import Case
 
 _K, _V = r".*\.self_attn\.k_scale", r".*\.self_attn\.v_scale"
 _ATTENTION = "llama/quark-fp8-attention"
 
 
-def _scheme(**keys: object) -> Change:
-    def change(draft: Draft) -> None:
-        draft.block["kv_cache_scheme"].update(keys)
+def _scheme(**keys: object) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.block["kv_cache_scheme"].update(keys)
 
     return change
 
 
-def _no_strategy(draft: Draft) -> None:
-    del draft.block["kv_cache_scheme"]["strategy"]
+def _no_strategy(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.block["kv_cache_scheme"]["strategy"]
 
 
-def _one_for_each_head(draft: Draft) -> None:
-    draft.change(
+def _one_for_each_head(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(
         r".*\.(self_attn\.k_scale|k_proj\.output_scale)", lambda t: t._replace(shape=(2, 1, 1), data=t.data * 2)
     )
 
 
-def _int_scheme(draft: Draft) -> None:
-    _scheme(type="int")(draft)
+def _int_scheme(checkpoint: MutableCheckpoint) -> None:
+    _scheme(type="int")(checkpoint)
 
 
-def _k_differs(draft: Draft) -> None:
-    draft.config["kv_lora_rank"] = 16
+def _k_differs(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["kv_lora_rank"] = 16
 
 
-def _k_equals(draft: Draft) -> None:
-    _k_differs(draft)
-    values(_K, 0.125)(draft)
-    values(_V, 0.125)(draft)
+def _k_equals(checkpoint: MutableCheckpoint) -> None:
+    _k_differs(checkpoint)
+    values(_K, 0.125)(checkpoint)
+    values(_V, 0.125)(checkpoint)
 
 
-def _scalar(value: float) -> Change:
-    def change(draft: Draft) -> None:
-        draft.change(
+def _scalar(value: float) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(
             r"model\.layers\.0\.self_attn\.v_scale", lambda t: t._replace(dtype="F32", data=struct.pack("<f", value))
         )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tests.rules.mutate import (
+from tests.damage import (
     BLOCK,
     CT,
     CT_FP8,
     MOE,
     QUARK,
-    Case,
-    Draft,
+    MutableCheckpoint,
     drop,
     f32,
     nothing,
@@ -19,15 +18,16 @@ from tests.rules.mutate import (
     steps,
     values,
 )
+from tests.rules.case import Case
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 _ALL = r"(model\.layers\.\d+\..*)"
 
 
-def plain_fp8(draft: Draft) -> None:
+def plain_fp8(checkpoint: MutableCheckpoint) -> None:
     """Block scales of a compressed-tensors export under vLLM's plain fp8 config: a DeepSeek checkpoint."""
-    draft.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
-    draft.config["quantization_config"] = {
+    checkpoint.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    checkpoint.config["quantization_config"] = {
         "quant_method": "fp8",
         "activation_scheme": "dynamic",
         "weight_block_size": [128, 128],
@@ -35,33 +35,33 @@ def plain_fp8(draft: Draft) -> None:
     }
 
 
-def _plain_fp8_with_short_names(draft: Draft) -> None:
-    plain_fp8(draft)
-    draft.rename(r"(.*)\.weight_scale_inv", r"\1.weight_scale")
+def _plain_fp8_with_short_names(checkpoint: MutableCheckpoint) -> None:
+    plain_fp8(checkpoint)
+    checkpoint.rename(r"(.*)\.weight_scale_inv", r"\1.weight_scale")
 
 
-def _expert_parts(draft: Draft) -> None:
-    draft.rename(r"(.*\.mlp\.experts\.\d+)\.gate_proj\.(.*)", r"\1.w1.\2")
+def _expert_parts(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.rename(r"(.*\.mlp\.experts\.\d+)\.gate_proj\.(.*)", r"\1.w1.\2")
 
 
-def _fused_experts(draft: Draft) -> None:
-    draft.put("model.layers.0.mlp.experts.gate_up_proj", "BF16", (4, 64, 64), bytes(2 * 4 * 64 * 64))
+def _fused_experts(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.mlp.experts.gate_up_proj", "BF16", (4, 64, 64), bytes(2 * 4 * 64 * 64))
 
 
-def _other_three_dimensional(draft: Draft) -> None:
-    draft.put("model.layers.0.conv1d.weight", "BF16", (4, 1, 4), bytes(32))
+def _other_three_dimensional(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.conv1d.weight", "BF16", (4, 1, 4), bytes(32))
 
 
-def _amax(draft: Draft) -> None:
-    draft.put("model.layers.0.self_attn.q_proj.input_quantizer._amax", "F32", (), f32(3.0))
+def _amax(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.self_attn.q_proj.input_quantizer._amax", "F32", (), f32(3.0))
 
 
-def _adapter(draft: Draft) -> None:
-    draft.put("model.layers.0.self_attn.q_proj.base_layer.bias", "BF16", (128,), bytes(256))
+def _adapter(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.self_attn.q_proj.base_layer.bias", "BF16", (128,), bytes(256))
 
 
-def _bias(draft: Draft) -> None:
-    draft.put("model.layers.0.self_attn.q_proj.bias", "BF16", (128,), bytes(256))
+def _bias(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.put("model.layers.0.self_attn.q_proj.bias", "BF16", (128,), bytes(256))
 
 
 CASES = (

@@ -2,106 +2,106 @@
 
 from __future__ import annotations
 
-from tests.rules.cases.naming import plain_fp8
-from tests.rules.mutate import (
+from tests.damage import (
     BLOCK,
     CT,
     CT_FP8,
     QUARK,
     QUARK_BLOCK,
-    Case,
-    Change,
-    Draft,
+    Damage,
+    MutableCheckpoint,
     dtype,
     nothing,
     set_config,
     shape,
     steps,
 )
+from tests.rules.case import Case
+from tests.rules.cases.naming import plain_fp8
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 
 
-def _drop_scale_row(draft: Draft) -> None:
-    draft.change(r".*\.mlp\.up_proj\.weight_scale", lambda t: t._replace(shape=(1, 1), data=t.data[:2]))
+def _drop_scale_row(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(r".*\.mlp\.up_proj\.weight_scale", lambda t: t._replace(shape=(1, 1), data=t.data[:2]))
 
 
-def _modelopt(four_dimensional: bool) -> Change:
-    def change(draft: Draft) -> None:
-        draft.config["quantization_config"] = {"quant_method": "modelopt", "quant_algo": "FP8_PB_WO", "ignore": []}
+def _modelopt(four_dimensional: bool) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.config["quantization_config"] = {"quant_method": "modelopt", "quant_algo": "FP8_PB_WO", "ignore": []}
         if four_dimensional:
-            for name in draft.names(r".*\.weight_scale"):
-                rows, columns = draft.get(name).shape
-                shape(name.replace(".", r"\."), rows, 1, columns, 1)(draft)
+            for name in checkpoint.names(r".*\.weight_scale"):
+                rows, columns = checkpoint.get(name).shape
+                shape(name.replace(".", r"\."), rows, 1, columns, 1)(checkpoint)
 
     return change
 
 
-def _modelopt_grid(draft: Draft) -> None:
-    _modelopt(False)(draft)
+def _modelopt_grid(checkpoint: MutableCheckpoint) -> None:
+    _modelopt(False)(checkpoint)
 
 
-def _modelopt_four(draft: Draft) -> None:
-    _modelopt(True)(draft)
+def _modelopt_four(checkpoint: MutableCheckpoint) -> None:
+    _modelopt(True)(checkpoint)
 
 
-def _one_value(draft: Draft) -> None:
-    draft.change(rf"{_Q}\.weight_scale", lambda t: t._replace(shape=(1,), data=t.data[:2]))
+def _one_value(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(rf"{_Q}\.weight_scale", lambda t: t._replace(shape=(1,), data=t.data[:2]))
 
 
-def _transpose(draft: Draft) -> None:
+def _transpose(checkpoint: MutableCheckpoint) -> None:
     """down_proj [64, 80], up_proj [80, 64], as if the writer had kept [in, out]."""
-    draft.change(r".*\.down_proj\.weight", lambda t: t._replace(shape=t.shape[::-1]))
-    draft.change(r".*\.down_proj\.weight_scale", lambda t: t._replace(shape=(80, 1), data=t.data + t.data[:32]))
+    checkpoint.change(r".*\.down_proj\.weight", lambda t: t._replace(shape=t.shape[::-1]))
+    checkpoint.change(r".*\.down_proj\.weight_scale", lambda t: t._replace(shape=(80, 1), data=t.data + t.data[:32]))
 
 
-def _other_hidden(draft: Draft) -> None:
-    draft.config["hidden_size"] = 96
+def _other_hidden(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["hidden_size"] = 96
 
 
-def _packed(draft: Draft) -> None:
-    draft.change(r".*\.up_proj\.weight_scale", lambda t: t._replace(dtype="I32", data=t.data * 2))
+def _packed(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(r".*\.up_proj\.weight_scale", lambda t: t._replace(dtype="I32", data=t.data * 2))
 
 
-def _wide(draft: Draft) -> None:
-    draft.change(
+def _wide(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(
         r".*\.up_proj\.weight_scale", lambda t: t._replace(dtype="F32", data=b"\0\0\x80\x3a" * (len(t.data) // 2))
     )
 
 
-def _fuse(draft: Draft) -> None:
+def _fuse(checkpoint: MutableCheckpoint) -> None:
     """gate and up of layer 0 as one weight with one scale."""
     owner = "model.layers.0.mlp"
-    gate, up = (draft.get(f"{owner}.{part}.weight") for part in ("gate_proj", "up_proj"))
-    scale, inputs = (draft.get(f"{owner}.up_proj.{part}") for part in ("weight_scale", "input_scale"))
-    draft.drop(rf"{owner}\.(gate|up)_proj\..*".replace("model.layers", r"model\.layers"))
-    draft.put(f"{owner}.gate_up_proj.weight", "F8_E4M3", (160, 64), gate.data + up.data)
-    draft.put(f"{owner}.gate_up_proj.weight_scale", scale.dtype, scale.shape, scale.data)
-    draft.put(f"{owner}.gate_up_proj.input_scale", inputs.dtype, inputs.shape, inputs.data)
+    gate, up = (checkpoint.get(f"{owner}.{part}.weight") for part in ("gate_proj", "up_proj"))
+    scale, inputs = (checkpoint.get(f"{owner}.up_proj.{part}") for part in ("weight_scale", "input_scale"))
+    checkpoint.drop(rf"{owner}\.(gate|up)_proj\..*".replace("model.layers", r"model\.layers"))
+    checkpoint.put(f"{owner}.gate_up_proj.weight", "F8_E4M3", (160, 64), gate.data + up.data)
+    checkpoint.put(f"{owner}.gate_up_proj.weight_scale", scale.dtype, scale.shape, scale.data)
+    checkpoint.put(f"{owner}.gate_up_proj.input_scale", inputs.dtype, inputs.shape, inputs.data)
 
 
-def _fuse_per_channel(draft: Draft) -> None:
+def _fuse_per_channel(checkpoint: MutableCheckpoint) -> None:
     owner = "model.layers.0.mlp"
     parts = ("gate_proj", "up_proj")
-    weights = b"".join(draft.get(f"{owner}.{part}.weight").data for part in parts)
-    scales = b"".join(draft.get(f"{owner}.{part}.weight_scale").data for part in parts)
-    draft.drop(rf"{owner}\.(gate|up)_proj\..*".replace("model.layers", r"model\.layers"))
-    draft.put(f"{owner}.gate_up_proj.weight", "F8_E4M3", (160, 64), weights)
-    draft.put(f"{owner}.gate_up_proj.weight_scale", "BF16", (160, 1), scales)
+    weights = b"".join(checkpoint.get(f"{owner}.{part}.weight").data for part in parts)
+    scales = b"".join(checkpoint.get(f"{owner}.{part}.weight_scale").data for part in parts)
+    checkpoint.drop(rf"{owner}\.(gate|up)_proj\..*".replace("model.layers", r"model\.layers"))
+    checkpoint.put(f"{owner}.gate_up_proj.weight", "F8_E4M3", (160, 64), weights)
+    checkpoint.put(f"{owner}.gate_up_proj.weight_scale", "BF16", (160, 1), scales)
 
 
-def _odd_rows(draft: Draft) -> None:
-    draft.change(r".*\.down_proj\.weight", lambda t: t._replace(shape=(40, 128)))
-    draft.change(r".*\.down_proj\.weight_scale", lambda t: t._replace(shape=(40, 1), data=t.data[:80]))
+def _odd_rows(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(r".*\.down_proj\.weight", lambda t: t._replace(shape=(40, 128)))
+    checkpoint.change(r".*\.down_proj\.weight_scale", lambda t: t._replace(shape=(40, 1), data=t.data[:80]))
 
 
-def _even_rows(draft: Draft) -> None:
-    draft.change(r".*\.down_proj\.weight", lambda t: t._replace(shape=(32, 160)))
-    draft.change(r".*\.down_proj\.weight_scale", lambda t: t._replace(shape=(32, 1), data=t.data[:64]))
+def _even_rows(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(r".*\.down_proj\.weight", lambda t: t._replace(shape=(32, 160)))
+    checkpoint.change(r".*\.down_proj\.weight_scale", lambda t: t._replace(shape=(32, 1), data=t.data[:64]))
 
 
-def _many_inputs(draft: Draft) -> None:
-    draft.change(rf"{_Q}\.input_scale", lambda t: t._replace(shape=(2,), data=t.data * 2))
+def _many_inputs(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(rf"{_Q}\.input_scale", lambda t: t._replace(shape=(2,), data=t.data * 2))
 
 
 CASES = (

@@ -5,43 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 from ckptkit.checks.registry import Level
-from tests.rules.mutate import CT, MOE, QUARK, Case, Change, Draft, set_config, steps
+from tests.damage import CT, MOE, QUARK, Damage, MutableCheckpoint, set_config, steps
+from tests.rules.case import Case
 
 _HEADERS = Level.HEADERS
 _NOTE = frozenset({"CK312"})
 
 
-def _nested(**keys: Any) -> Change:
+def _nested(**keys: Any) -> Damage:
     """The sizes in ``text_config``, under the wrapper's architecture, and the names as the wrapper stores them."""
 
-    def change(draft: Draft) -> None:
-        top = {key: draft.config[key] for key in ("quantization_config", "dtype")}
+    def change(checkpoint: MutableCheckpoint) -> None:
+        top = {key: checkpoint.config[key] for key in ("quantization_config", "dtype")}
         text = {
-            key: value for key, value in draft.config.items() if key not in ("quantization_config", "architectures")
+            key: value
+            for key, value in checkpoint.config.items()
+            if key not in ("quantization_config", "architectures")
         }
         wrapper = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava"}
-        draft.config = {**top, **wrapper, "text_config": {**text, **keys}}
-        draft.rename(r"(model\..*)", r"language_model.\1")
-        draft.block["exclude"] = ["lm_head"]
+        checkpoint.config = {**top, **wrapper, "text_config": {**text, **keys}}
+        checkpoint.rename(r"(model\..*)", r"language_model.\1")
+        checkpoint.block["exclude"] = ["lm_head"]
 
     return change
 
 
-def _gated_queries(draft: Draft) -> None:
+def _gated_queries(checkpoint: MutableCheckpoint) -> None:
     """Half of the heads, and a gate for each: q_proj is as it was, o_proj has half of the inputs."""
-    draft.config["architectures"] = ["Qwen3NextForCausalLM"]
-    draft.config["num_attention_heads"] = 2
-    draft.change(r".*\.o_proj\.weight", lambda t: t._replace(shape=(64, 64), data=t.data[: 64 * 64]))
+    checkpoint.config["architectures"] = ["Qwen3NextForCausalLM"]
+    checkpoint.config["num_attention_heads"] = 2
+    checkpoint.change(r".*\.o_proj\.weight", lambda t: t._replace(shape=(64, 64), data=t.data[: 64 * 64]))
 
 
-def _latent(draft: Draft) -> None:
-    draft.config.update(architectures=["DeepseekV3ForCausalLM"], kv_lora_rank=16, num_attention_heads=2)
+def _latent(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config.update(architectures=["DeepseekV3ForCausalLM"], kv_lora_rank=16, num_attention_heads=2)
 
 
-def _extra_layer(*parts: str) -> Change:
-    def change(draft: Draft) -> None:
+def _extra_layer(*parts: str) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
         for part in parts:
-            draft.put(f"model.layers.2.{part}.weight", "BF16", (64,), bytes(128))
+            checkpoint.put(f"model.layers.2.{part}.weight", "BF16", (64,), bytes(128))
 
     return change
 

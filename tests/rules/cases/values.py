@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 from ckptkit.checks.registry import Level
-from tests.rules.mutate import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Case, Change, Draft, f32, nothing, values
+from tests.damage import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Damage, MutableCheckpoint, f32, nothing, values
+from tests.rules.case import Case
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 _FULL = Level.FULL
 
 
-def codes(pattern: str, share: float, code: int) -> Change:
+def codes(pattern: str, share: float, code: int) -> Damage:
     """Set the first share of a weight's bytes to one code."""
 
-    def change(draft: Draft) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
         def replace(data: bytes) -> bytes:
             count = max(1, round(len(data) * share))
             return bytes([code]) * count + data[count:]
 
-        draft.change(pattern, lambda t: t._replace(data=replace(t.data)))
+        checkpoint.change(pattern, lambda t: t._replace(data=replace(t.data)))
 
     return change
 
 
-def _static_experts(value: float) -> Change:
+def _static_experts(value: float) -> Damage:
     """Experts with static inputs, one of them with this input scale."""
 
-    def change(draft: Draft) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
         static = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
-        draft.group["input_activations"] = static
-        for name in draft.names(r".*_proj\.weight"):
+        checkpoint.group["input_activations"] = static
+        for name in checkpoint.names(r".*_proj\.weight"):
             scale = value if ".experts.3." in name else 0.0125
-            draft.put(name.replace(".weight", ".input_scale"), "F32", (1,), f32(scale))
+            checkpoint.put(name.replace(".weight", ".input_scale"), "F32", (1,), f32(scale))
 
     return change
 
 
-def _one(pattern: str, raw: bytes) -> Change:
+def _one(pattern: str, raw: bytes) -> Damage:
     """The first scale of a tensor of BF16."""
 
-    def change(draft: Draft) -> None:
-        draft.change(pattern, lambda t: t._replace(data=raw + t.data[2:]))
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(pattern, lambda t: t._replace(data=raw + t.data[2:]))
 
     return change
 
