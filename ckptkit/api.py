@@ -26,7 +26,7 @@ from ckptkit.storage.source import LocalSource, Source
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ckptkit.checks.fixing import Mending
+    from ckptkit.checks.fixing import Fixes
     from ckptkit.checks.runner import Report
     from ckptkit.conversion.diff import Comparison
     from ckptkit.conversion.execute import Result
@@ -113,14 +113,14 @@ def validate(path: PathLike, *, level: Level | str | None = None) -> Report:
 
 
 def finish_interrupted_fix(path: PathLike) -> int:
-    """Finish what an interrupted :func:`write_mended` left beside a folder; how many files were moved into place."""
+    """Finish what an interrupted :func:`write_fixes` left beside a folder; how many files were moved into place."""
     from ckptkit.storage.replace import finish_interrupted
 
     return finish_interrupted(Path(path)) if os.path.isdir(path) else 0
 
 
-def write_mended(mending: Mending, path: PathLike, output: PathLike | None = None) -> bool:
-    """Write what :func:`ckptkit.checks.fixing.mend` made of a checkpoint; whether there was anything to write.
+def write_fixes(fixes: Fixes, path: PathLike, output: PathLike | None = None) -> bool:
+    """Write what :func:`ckptkit.checks.fixing.find_fixes` made of a checkpoint; whether there was anything to write.
 
     With ``output`` into a new folder, which appears complete or not at all; else in place, where only the files that
     differ are replaced.
@@ -129,13 +129,13 @@ def write_mended(mending: Mending, path: PathLike, output: PathLike | None = Non
 
     source = source_of(path)
     if output is not None:
-        write_copy(mending, source, Path(_filled(output)))
+        write_copy(fixes, source, Path(_filled(output)))
         return True
-    if not mending.changes:
+    if not fixes.changes:
         return False
     if not isinstance(source, LocalSource):
         raise UsageError(f"{source.label} is not a local folder", help="write to a new folder: --output DIR")
-    write_in_place(mending, source, source.root)
+    write_in_place(fixes, source, source.root)
     return True
 
 

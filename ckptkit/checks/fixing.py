@@ -1,7 +1,7 @@
-"""Mending a checkpoint in memory: fixes are tried one rule at a time, and each is judged by all rules before it stays.
+"""Fixing a checkpoint in memory: fixes are tried one rule at a time, and each is judged by all rules before it stays.
 
-A fix stays if every finding that it meant to mend is gone and no other error or warning came. What it uncovers - a
-renamed scale turns out to have the wrong rank - may be mended in the same attempt; if that fails, both go back.
+A fix stays if every finding that it is for is gone and no other error or warning came. What it uncovers - a
+renamed scale turns out to have the wrong rank - may be fixed in the same attempt; if that fails, both go back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ckptkit.storage.container import Container
 
 #: How many fixes may hang on one another in one attempt.
 _DEPTH = 4
-#: Up to so many findings are tried one by one when they cannot be mended together.
+#: Up to so many findings are tried one by one when they cannot be fixed together.
 _FEW = 32
 
 
@@ -49,7 +49,7 @@ class Reverted:
 
 
 @dataclass(frozen=True)
-class Mending:
+class Fixes:
     """The outcome: what the checkpoint would be, by which fixes, and what the rules say before and after."""
 
     workspace: Workspace
@@ -78,7 +78,7 @@ class _RevertError(Exception):
     """An attempt that must be taken back."""
 
 
-def mend(
+def find_fixes(
     container: Container,
     level: Level,
     *,
@@ -86,15 +86,15 @@ def mend(
     rules: tuple[Rule, ...] | None = None,
     engines: frozenset[str] | None = None,
     notes: bool = True,
-) -> Mending:
+) -> Fixes:
     """Try the fixes of all findings, or of those of ``rules`` that hit ``engines``. Nothing is written.
 
     Without ``notes``, findings of severity info stay as they are: a clean checkpoint is not rewritten.
     """
-    return _Mender(level, unsafe, rules, engines, notes).run(container)
+    return _Search(level, unsafe, rules, engines, notes).run(container)
 
 
-class _Mender:
+class _Search:
     def __init__(
         self,
         level: Level,
@@ -115,7 +115,7 @@ class _Mender:
             if (found := tuple(fixer for fixer in fixers if fixer.safety in allowed))
         }
 
-    def run(self, container: Container) -> Mending:
+    def run(self, container: Container) -> Fixes:
         first = state = self._judge(Workspace.of(container), ())
         reverted: list[Reverted] = []
         tried: set[tuple[str, int]] = set()
@@ -129,11 +129,11 @@ class _Mender:
                 state, failures = self._one_by_one(state, findings, error)
                 reverted += failures
         left = {finding.code for finding in state.report.findings}
-        unmended = dict.fromkeys(item for item in reverted if item.code in left)
-        return Mending(state.workspace, _merged(state.applied), tuple(unmended), first.report, state.report)
+        unfixed = dict.fromkeys(item for item in reverted if item.code in left)
+        return Fixes(state.workspace, _merged(state.applied), tuple(unfixed), first.report, state.report)
 
     def _one_by_one(self, state: _State, findings: list[Finding], error: _RevertError) -> tuple[_State, list[Reverted]]:
-        """What could not be mended together, each for itself, if it is not too much: one must not spoil the others."""
+        """What could not be fixed together, each for itself, if it is not too much: one must not spoil the others."""
         failures = []
         for finding in findings if 1 < len(findings) <= _FEW else ():
             try:
@@ -185,15 +185,15 @@ class _Mender:
         return self._cover(result, before, state, depth)
 
     def _cover(self, state: _State, before: Report, origin: _State, depth: int) -> _State:
-        """Mend what a fix has uncovered, or take it back."""
+        """Clear what a fix has uncovered, or take it back."""
         known = _keys(origin, before.findings)
         while new := _keys(state, _harmful(state.report)) - known:
             key = next(iter(new))
             findings = [finding for finding in state.report.findings if finding.code == key[0]]
-            mended = self._attempt(state, findings, before, depth - 1) if depth and key[0] in self.fixers else None
-            if mended is None:
+            fixed = self._attempt(state, findings, before, depth - 1) if depth and key[0] in self.fixers else None
+            if fixed is None:
                 raise _RevertError(f"it would bring up {_place(key)}")
-            state = mended
+            state = fixed
         return state
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ckptkit.checks.finding import Finding
     from ckptkit.checks.fixers import Safety
-    from ckptkit.checks.fixing import Mending
+    from ckptkit.checks.fixing import Fixes
     from ckptkit.checks.registry import Level
     from ckptkit.checks.runner import Report, Selection
     from ckptkit.views.matrix import Matrix
@@ -49,7 +49,7 @@ class Verdict:
     settings: Settings
     matrix: Matrix | None = None
     skip_table: SkipTable | None = None
-    mending: Mending | None = None
+    fixes: Fixes | None = None
     destination: str = ""
     written: bool = False
     offers: Mapping[Finding, Safety] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Verdict:
     @property
     def clean(self) -> bool:
         """No errors and no warnings left, and nothing that --diff would change."""
-        pending = self.mending is not None and self.mending.changes and not self.written
+        pending = self.fixes is not None and self.fixes.changes and not self.written
         return self.report.clean and not pending
 
 
@@ -68,10 +68,10 @@ class Verdict:
 @click.option("--select", metavar="RULES", multiple=True, help="Only these rules: CK3, CK301, a family, ALL.")
 @click.option("--ignore", metavar="RULES", multiple=True, help="Not these rules.")
 @click.option("--extend-select", metavar="RULES", multiple=True, help="These rules too.")
-@click.option("--fix", is_flag=True, help="Mend what is safe, in place or into --output; no weight byte changes.")
+@click.option("--fix", is_flag=True, help="Fix what is safe, in place or into --output; no weight byte changes.")
 @click.option("--unsafe-fixes", is_flag=True, help="Let --fix and --diff make judgement calls too.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change; write nothing.")
-@click.option("--output", metavar="DIR", help="The new folder for the mended checkpoint.")
+@click.option("--output", metavar="DIR", help="The new folder for the fixed checkpoint.")
 @click.option("--expect", metavar="DIR", help="Prove that the Hub serves what is in this folder.")
 @click.option("--matrix", is_flag=True, help="Add a table: what each engine makes of the checkpoint.")
 @click.option("--tp", metavar="SIZES", help="Add tensor-parallel sizes to the table: 1,2,4,8.")
@@ -179,7 +179,7 @@ def check_words(layer: Layer) -> None:
 
 
 def judge(path: str, scope: Scope, request: Request) -> Verdict:
-    """Look at one checkpoint, and mend it if that is asked for."""
+    """Look at one checkpoint, and fix it if that is asked for."""
     from ckptkit import api
     from ckptkit.checks import runner
     from ckptkit.checks.offers import offers
@@ -194,20 +194,20 @@ def judge(path: str, scope: Scope, request: Request) -> Verdict:
         show_finished(path, api.finish_interrupted_fix(path))
     container = api.open_files(path)
     level = level_for(scope, api.default_level(container.source))
-    mending, destination, written = None, path, False
+    fixes, destination, written = None, path, False
     if request.fix or request.diff:
-        from ckptkit.checks.fixing import mend
+        from ckptkit.checks.fixing import find_fixes
 
-        # Notes are mended only for who asks for their rules: a clean checkpoint is not rewritten.
+        # Notes are fixed only for who asks for their rules: a clean checkpoint is not rewritten.
         notes = settings.select != Settings().select or bool(settings.extend_select)
-        mending = mend(
+        fixes = find_fixes(
             container, level, unsafe=settings.unsafe_fixes, rules=wanted.rules, engines=wanted.engines, notes=notes
         )
         destination = path if request.output is None else request.output
         if request.fix:
-            written = api.write_mended(mending, path, request.output)
-        if mending.changes:
-            container = api.open_files(destination) if written else mending.workspace.reopened()
+            written = api.write_fixes(fixes, path, request.output)
+        if fixes.changes:
+            container = api.open_files(destination) if written else fixes.workspace.reopened()
     context = runner.examine(container)
     report = runner.run(context, level, dict.fromkeys((*wanted.rules, *due.rules)))
     tables = request.matrix or bool(settings.tensor_parallel)
@@ -219,7 +219,7 @@ def judge(path: str, scope: Scope, request: Request) -> Verdict:
         report = with_differences(report, container, Path(request.expect))
     table = skip_views(context) if request.skip_list else None
     offered = offers(context, report.findings) if settings.output_format == "text" else {}
-    return Verdict(report, settings, matrix, table, mending, destination, written, offered)
+    return Verdict(report, settings, matrix, table, fixes, destination, written, offered)
 
 
 def selection(settings: Settings) -> Selection:
@@ -274,7 +274,7 @@ def show_text(verdicts: Sequence[Verdict], request: Request) -> None:
     from ckptkit.report import findings_text
 
     for verdict in verdicts:
-        show_mending(verdict, request)
+        show_fixes_of(verdict, request)
         if not request.statistics and not request.diff:
             findings_text.show_report(verdict.report, verdict.offers, quiet=request.quiet)
         if not request.quiet:
@@ -293,16 +293,16 @@ def hidden_in_words(verdict: Verdict) -> str:
     return f"{count} {'findings are' if count > 1 else 'finding is'} hidden by {printable(verdict.settings.files[-1])}"
 
 
-def show_mending(verdict: Verdict, request: Request) -> None:
-    """What was mended, or with --diff what would be."""
+def show_fixes_of(verdict: Verdict, request: Request) -> None:
+    """What was fixed, or with --diff what would be."""
     from ckptkit.report import fix_text
 
-    if verdict.mending is None:
+    if verdict.fixes is None:
         return
     if request.diff:
-        fix_text.show_diff(verdict.mending, verdict.destination)
+        fix_text.show_diff(verdict.fixes, verdict.destination)
     elif not request.quiet:
-        fix_text.show_fixes(verdict.mending, verdict.destination, written=verdict.written)
+        fix_text.show_fixes(verdict.fixes, verdict.destination, written=verdict.written)
 
 
 def show_tables(verdict: Verdict) -> None:
@@ -328,8 +328,8 @@ def document(verdict: Verdict) -> dict[str, Any]:
     result = report_to_json(verdict.report)
     if verdict.settings.files:
         result["settings"] = {"files": list(verdict.settings.files), "hidden": verdict.report.hidden}
-    if verdict.mending is not None:
-        result["fixes"] = fixes_to_json(verdict.mending, verdict.destination, written=verdict.written)
+    if verdict.fixes is not None:
+        result["fixes"] = fixes_to_json(verdict.fixes, verdict.destination, written=verdict.written)
     if verdict.matrix is not None:
         result["matrix"] = verdict.matrix.to_json()
     if verdict.skip_table is not None:

@@ -70,7 +70,7 @@ def refuse_broken(contents: Mapping[str, Content], label: str) -> None:
         raise UploadRefused(
             f"{label}: the checkpoint is broken ({count}); nothing was sent",
             faults=faults,
-            help="mend the checkpoint; 'ckptkit validate' explains each code",
+            help="fix the checkpoint; 'ckptkit validate' explains each code",
         )
 
 

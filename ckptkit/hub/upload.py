@@ -94,7 +94,7 @@ def upload(
         raise UploadRefused(
             f"{folder}: the checkpoint is broken ({count}); nothing was sent",
             faults=errors,
-            help="mend it, or give '--force REASON'; the reason is written into the commit",
+            help="fix it, or give '--force REASON'; the reason is written into the commit",
         )
     entries = source.files()
     title, text = _title(report, message, force), description(report)

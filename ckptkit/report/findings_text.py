@@ -36,7 +36,7 @@ _OUTCOME_WORDS = {
 }
 _OPTIONS: Mapping[Safety, str] = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes"}
 _MARK_COLOURS: Mapping[Safety, str] = {"safe": "green", "unsafe": "yellow"}
-#: The findings that can be mended, and whether without a judgement call.
+#: The findings that can be fixed, and whether without a judgement call.
 Offers: TypeAlias = "Mapping[Finding, Safety]"
 _NO_OFFERS: Offers = MappingProxyType({})
 #: Kinds of findings of one rule beyond this many are counted, not shown.
@@ -48,7 +48,7 @@ def show_report(
 ) -> None:
     """Findings by rule, then one line that says how the checkpoint stands; quietly, only the findings.
 
-    ``offers`` holds the findings that can be mended; without it nothing is said about mending.
+    ``offers`` holds the findings that can be fixed; without it nothing is said about fixes.
     """
     out = out or console()
     for code, findings in by_rule(report.findings).items():
@@ -67,7 +67,7 @@ def show_report(
         harmful = [finding for finding in findings if finding.severity is not Severity.INFO]
         if harmful:
             _show_consequences(out, harmful)
-            _show_mending(out, report, harmful, offers)
+            _show_fix(out, report, harmful, offers)
     if not quiet:
         say(out, *_summary_line(report))
 
@@ -160,16 +160,16 @@ def _show_consequences(out: Console, findings: list[Finding]) -> None:
         say(out, ("    engines: ", "dim"), text)
 
 
-def _show_mending(out: Console, report: Report, findings: list[Finding], offers: Offers) -> None:
-    """The command that mends these findings, and how many of them if not all."""
+def _show_fix(out: Console, report: Report, findings: list[Finding], offers: Offers) -> None:
+    """The command that fixes these findings, and how many of them if not all."""
     for safety, option in _OPTIONS.items():
         count = sum(offers.get(finding) == safety for finding in findings)
         if count:
-            # What is not a folder on this machine cannot be mended where it is.
+            # What is not a folder on this machine cannot be fixed where it is.
             destination = "" if report.traffic is None else " --output DIR"
             some = "" if count == len(findings) else f" ({count:,} of {len(findings):,})"
             command = f"ckptkit validate {quote(report.label)} {option}{destination}"
-            say(out, ("    mend: ", "dim"), command, (some, "dim"))
+            say(out, ("    fix: ", "dim"), command, (some, "dim"))
 
 
 def _summary_line(report: Report) -> list[Part]:

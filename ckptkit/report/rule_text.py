@@ -22,11 +22,11 @@ _INDENT = 4
 
 
 def show_rule(rule: Rule, *, out: Console | None = None) -> None:
-    """What the rule checks, why it hurts, whom, and how to mend it."""
+    """What the rule checks, why it hurts, whom, and how to fix it."""
     out = out or console()
     severity = rule.severity.value
     say(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, _COLOURS[severity]))
-    facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"mended by {_FIXES[rule.fix]}"]
+    facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"fixed by {_FIXES[rule.fix]}"]
     say(out, (f"{', '.join(facts)}, since {rule.since}", "dim"))
     for part in rule.documentation.split("\n\n"):
         say(out)

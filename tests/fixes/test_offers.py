@@ -1,4 +1,4 @@
-"""Which findings can be mended: those for which a fix has edits, not those of a rule that has a fix."""
+"""Which findings can be fixed: those for which a fix has edits, not those of a rule that has a fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from ckptkit import api
 from ckptkit.checks import runner
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.offers import offers
 from ckptkit.checks.registry import Level
 
@@ -19,7 +19,7 @@ QUARK = "llama/quark-ptpc"
 
 
 def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """By code: the findings, those that are offered to be mended safely, and those that need a judgement call."""
+    """By code: the findings, those that are offered to be fixed safely, and those that need a judgement call."""
     context = runner.examine(api.open_files(folder))
     findings = runner.run(context, Level.SCALES).findings
     found = offers(context, findings)
@@ -32,13 +32,13 @@ def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
-def test_what_is_mended_was_offered(case: Case, tmp_path: Path) -> None:
+def test_what_is_fixed_was_offered(case: Case, tmp_path: Path) -> None:
     bench = Bench(case.fixture)
     case.damage(bench)
     folder = bench.write(tmp_path / "damaged")
     _, safe, unsafe = offered(folder)
     assert case.code in (unsafe if case.unsafe else safe)
-    applied = {fix.code: fix.findings for fix in mend(api.open_files(folder), Level.SCALES).applied}
+    applied = {fix.code: fix.findings for fix in find_fixes(api.open_files(folder), Level.SCALES).applied}
     assert applied.items() <= safe.items()
 
 
