@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
@@ -50,7 +51,7 @@ class Reverted:
 
 @dataclass(frozen=True)
 class Fixes:
-    """The outcome: what the checkpoint would be, by which fixes, and what the rules say before and after."""
+    """What a checkpoint would be, by which fixes, and what the rules say before and after."""
 
     workspace: Workspace
     applied: tuple[Applied, ...]
@@ -62,6 +63,22 @@ class Fixes:
     def changes(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.workspace.changed)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was applied and taken back, as in the part ``fixes`` of ``schemas/report.json``."""
+        return {
+            "applied": [
+                {
+                    "code": fix.code,
+                    "name": fix.name,
+                    "safety": fix.safety,
+                    "findings": fix.findings,
+                    "edits": [str(edit) for edit in fix.edits],
+                }
+                for fix in self.applied
+            ],
+            "reverted": [{"code": item.code, "name": item.name, "reason": item.reason} for item in self.reverted],
+        }
 
 
 @dataclass(frozen=True)
@@ -116,7 +133,7 @@ class _Search:
         }
 
     def run(self, container: Container) -> Fixes:
-        first = state = self._judge(Workspace.of(container), ())
+        first = state = self._checked(Workspace.of(container), ())
         reverted: list[Reverted] = []
         tried: set[tuple[str, int]] = set()
         while (code := self._next(state, tried)) is not None:
@@ -153,8 +170,9 @@ class _Search:
                 return finding.code
         return None
 
-    def _judge(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
-        context = runner.examine(workspace.reopened() if workspace.changed else workspace.original)
+    def _checked(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
+        """The state that a workspace is in, with what the rules say of it."""
+        context = runner.read_context(workspace.reopened() if workspace.changed else workspace.original)
         return _State(workspace, context, runner.run(context, self.level), applied)
 
     def _attempt(self, state: _State, findings: list[Finding], before: Report, depth: int) -> _State | None:
@@ -176,12 +194,12 @@ class _Search:
         name = targets[0].name
         applied = Applied(code, name, fixer.safety, len(targets), tuple(edits.values()))
         try:
-            result = self._judge(state.workspace.apply(applied.edits), (*state.applied, applied))
+            result = self._checked(state.workspace.apply(applied.edits), (*state.applied, applied))
         except (EditConflictError, CkptkitError) as error:
             raise _RevertError(str(error)) from error
         left = _keys(result, result.report.findings) & _keys(state, targets)
         if left:
-            raise _RevertError(f"{len(targets)} findings would not go: {_place(next(iter(left)))}")
+            raise _RevertError(f"{len(targets)} findings would not go: {_described(next(iter(left)))}")
         return self._cover(result, before, state, depth)
 
     def _cover(self, state: _State, before: Report, origin: _State, depth: int) -> _State:
@@ -192,7 +210,7 @@ class _Search:
             findings = [finding for finding in state.report.findings if finding.code == key[0]]
             fixed = self._attempt(state, findings, before, depth - 1) if depth and key[0] in self.fixers else None
             if fixed is None:
-                raise _RevertError(f"it would bring up {_place(key)}")
+                raise _RevertError(f"it would bring up {_described(key)}")
             state = fixed
         return state
 
@@ -232,5 +250,6 @@ def _harmful(report: Report) -> list[Finding]:
     return [finding for finding in report.findings if finding.severity is not Severity.INFO]
 
 
-def _place(key: _Key) -> str:
+def _described(key: _Key) -> str:
+    """A finding's key in words."""
     return " ".join(part for part in key if part)

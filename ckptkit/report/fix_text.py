@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import unified_diff
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import plural
 from ckptkit.model import names
@@ -92,25 +92,6 @@ def _indented(text: str) -> str:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
         return text
-
-
-def fixes_to_json(fixes: Fixes, destination: str, *, written: bool) -> Mapping[str, Any]:
-    """The part ``fixes`` of a report as described by ``schemas/report.json``."""
-    return {
-        "destination": destination,
-        "written": written,
-        "applied": [
-            {
-                "code": fix.code,
-                "name": fix.name,
-                "safety": fix.safety,
-                "findings": fix.findings,
-                "edits": [str(edit) for edit in fix.edits],
-            }
-            for fix in fixes.applied
-        ],
-        "reverted": [{"code": item.code, "name": item.name, "reason": item.reason} for item in fixes.reverted],
-    }
 
 
 def _alike(edits: Iterable[Edit]) -> list[tuple[str, int]]:

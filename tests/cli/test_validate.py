@@ -15,6 +15,7 @@ from ckptkit.checks import schema
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
 from ckptkit.storage import replace
+from ckptkit.validation import write_fixes
 from tests.fixes.workbench import Bench
 
 from .conftest import REAL, Run, run_process
@@ -237,7 +238,7 @@ def half_changed(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         patch.setattr(replace.os, "replace", once)
         result = find_fixes(api.open_files(damaged), Level.SCALES)
         with pytest.raises(KeyboardInterrupt):
-            api.write_fixes(result, damaged)
+            write_fixes(result, damaged)
     assert sorted(path.name for path in damaged.parent.iterdir()) == [".damaged.ckptkit-replace", "damaged"]
     return damaged
 

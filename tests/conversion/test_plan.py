@@ -47,7 +47,7 @@ class Careless(CompressedTensors):
 
 
 def plan_with(target: Format, fixture: str) -> Plan:
-    context = runner.examine(open_container(LocalSource(REAL / fixture)))
+    context = runner.read_context(open_container(LocalSource(REAL / fixture)))
     return make_plan(context, target, WriteOptions())
 
 

@@ -15,6 +15,7 @@ from ckptkit.checks import registry
 from ckptkit.checks.fixers import all_fixers
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
+from ckptkit.validation import write_fixes
 from tests.fixes.workbench import Bench, read_folder
 from tests.raw import RawTensor
 
@@ -286,7 +287,7 @@ def test_a_fix_clears_its_finding_and_nothing_else(case: Case, tmp_path: Path) -
     result = find_fixes(api.open_files(source), Level.SCALES, unsafe=case.unsafe)
     assert [item for item in result.reverted if item.code not in known] == []
     target = tmp_path / "fixed"
-    api.write_fixes(result, source, target)
+    write_fixes(result, source, target)
 
     assert codes(target) <= known - {fix.code for fix in result.applied}
     fixed = read_folder(target)
@@ -303,10 +304,8 @@ def test_in_place_the_result_is_the_same(case: Case, tmp_path: Path) -> None:
     bench = Bench(case.fixture)
     case.damage(bench)
     elsewhere, here = bench.write(tmp_path / "elsewhere"), bench.write(tmp_path / "here")
-    api.write_fixes(
-        find_fixes(api.open_files(elsewhere), Level.SCALES, unsafe=case.unsafe), elsewhere, tmp_path / "copy"
-    )
-    api.write_fixes(find_fixes(api.open_files(here), Level.SCALES, unsafe=case.unsafe), here)
+    write_fixes(find_fixes(api.open_files(elsewhere), Level.SCALES, unsafe=case.unsafe), elsewhere, tmp_path / "copy")
+    write_fixes(find_fixes(api.open_files(here), Level.SCALES, unsafe=case.unsafe), here)
     assert {path.name: path.read_bytes() for path in here.iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()
     }

@@ -20,6 +20,7 @@ from ckptkit.edits.changes import AddItem, Drop, Edit, Rename, RenameKey, Reshap
 from ckptkit.edits.editor import EditConflictError, change_config
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import OutputError
+from ckptkit.validation import write_fixes
 from tests.fixes.workbench import REAL, Bench
 
 CT = "llama/llmcompressor-dynamic"
@@ -64,7 +65,7 @@ def test_many_damages_at_once(tmp_path: Path) -> None:
         "CK903",
     }
     assert result.reverted == () and result.after.clean
-    assert api.write_fixes(result, folder)
+    assert write_fixes(result, folder)
     assert api.validate(folder).clean
 
 
@@ -167,7 +168,7 @@ def test_a_sound_folder_is_not_touched(tmp_path: Path) -> None:
     folder = Bench("llama/quark-ptpc").write(tmp_path / "sound")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     result = find_fixes(api.open_files(folder), Level.SCALES, unsafe=True)
-    assert not result.changes and not api.write_fixes(result, folder)
+    assert not result.changes and not write_fixes(result, folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -176,7 +177,7 @@ def test_only_files_that_differ_are_replaced(tmp_path: Path) -> None:
     bench.block["exclude"] = []
     folder = bench.write(tmp_path / "three")
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    assert api.write_fixes(find_fixes(api.open_files(folder), Level.SCALES), folder)
+    assert write_fixes(find_fixes(api.open_files(folder), Level.SCALES), folder)
     after = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["config.json"]
 
@@ -188,7 +189,7 @@ def test_a_damaged_shard_is_never_rewritten(tmp_path: Path) -> None:
     shard = sorted(folder.glob("*.safetensors"))[1]
     shard.write_bytes(shard.read_bytes()[:-1])
     before = shard.read_bytes()
-    api.write_fixes(find_fixes(api.open_files(folder), Level.SCALES, unsafe=True), folder)
+    write_fixes(find_fixes(api.open_files(folder), Level.SCALES, unsafe=True), folder)
     assert shard.read_bytes() == before
 
 
@@ -200,7 +201,7 @@ def test_with_a_missing_shard_the_index_stays(tmp_path: Path) -> None:
     sorted(folder.glob("*.safetensors"))[1].unlink()
     index = folder / "model.safetensors.index.json"
     before = index.read_bytes()
-    api.write_fixes(find_fixes(api.open_files(folder), Level.SCALES, unsafe=True), folder)
+    write_fixes(find_fixes(api.open_files(folder), Level.SCALES, unsafe=True), folder)
     assert index.read_bytes() == before
 
 
@@ -217,7 +218,7 @@ def test_what_cannot_be_read_back_is_not_put_in_place(flat: Path, monkeypatch: p
     result = find_fixes(api.open_files(flat), Level.SCALES)
     for target in (None, flat.parent / "new"):
         with pytest.raises(OutputError):
-            api.write_fixes(result, flat, target)
+            write_fixes(result, flat, target)
     assert {path.name: path.read_bytes() for path in flat.iterdir()} == before
     assert [path.name for path in flat.parent.iterdir()] == ["flat"]
 

@@ -20,7 +20,7 @@ QUARK = "llama/quark-ptpc"
 
 def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
     """By code: the findings, those that are offered to be fixed safely, and those that need a judgement call."""
-    context = runner.examine(api.open_files(folder))
+    context = runner.read_context(api.open_files(folder))
     findings = runner.run(context, Level.SCALES).findings
     found = offers(context, findings)
     counts: tuple[dict[str, int], ...] = ({}, {}, {})

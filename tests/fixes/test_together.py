@@ -11,6 +11,7 @@ from ckptkit import api
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
+from ckptkit.validation import write_fixes
 from tests.fixes.test_each import CASES, Case, read_tensors, weights
 from tests.fixes.workbench import Bench, read_folder
 
@@ -35,7 +36,7 @@ def test_any_mixture(fixture: str, seed: int, tmp_path: Path) -> None:
     damaged = read_tensors(bench)
     source = bench.write(tmp_path / "damaged")
     result = find_fixes(api.open_files(source), Level.SCALES, unsafe=True)
-    api.write_fixes(result, source, tmp_path / "fixed")
+    write_fixes(result, source, tmp_path / "fixed")
 
     assert api.validate(tmp_path / "fixed").findings == result.after.findings, made
     assert weights(read_folder(tmp_path / "fixed")) == weights(damaged), made

@@ -17,6 +17,7 @@ import ckptkit
 from ckptkit import api
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
+from ckptkit.validation import write_fixes
 
 from .compare import differences
 from .oracles import Oracles
@@ -141,7 +142,7 @@ def test_transformers_leaves_the_tower_of_a_multimodal_model_alone(
     """It matches skip lists with names in memory. llm-compressor writes the stored ones, which quantizes the tower."""
     ckptkit.convert(converted(name, "quark"), tmp_path / "back", to="ct")
     fixed = find_fixes(api.open_files(real(name)), Level.SCALES)
-    api.write_fixes(fixed, real(name), tmp_path / "fixed")
+    write_fixes(fixed, real(name), tmp_path / "fixed")
     theirs, *ours = oracles.logits([real(name), tmp_path / "back", tmp_path / "fixed"])
     assert theirs.missing_keys and all(key.startswith("model.visual.") for key in theirs.missing_keys)
     for reading in ours:

@@ -107,7 +107,7 @@ class Draft:
 
     def report(self, level: Level = Level.SCALES) -> Report:
         """What the rules say, without a disk."""
-        return runner.run(runner.examine(open_container(MemorySource(self.to_files()))), level)
+        return runner.run(runner.read_context(open_container(MemorySource(self.to_files()))), level)
 
     def codes(self, level: Level = Level.SCALES) -> frozenset[str]:
         return frozenset(finding.code for finding in self.report(level).findings)

@@ -67,7 +67,7 @@ def test_the_schemas_are_packaged_under_the_name_that_the_code_reads() -> None:
 
 @pytest.mark.parametrize("folder", CONFIGS, ids=fixture_id)
 def test_real_configs_fit(folder: Path) -> None:
-    context = runner.examine(open_container(LocalSource(folder)))
+    context = runner.read_context(open_container(LocalSource(folder)))
     dialect = schema_of(context)
     assert dialect in schema.CONFIG_SCHEMAS
     assert schema.config_faults(context.block, dialect) == []
@@ -75,7 +75,7 @@ def test_real_configs_fit(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", CONFIGS, ids=fixture_id)
 def test_configs_that_we_write_fit(folder: Path) -> None:
-    context = runner.examine(open_container(LocalSource(folder)))
+    context = runner.read_context(open_container(LocalSource(folder)))
     if context.checkpoint is None or context.format is None:
         assert "fake" in folder.name
         return
