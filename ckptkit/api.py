@@ -19,7 +19,7 @@ from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
-from ckptkit.storage.locate import PathLike, given, open_files, source_of
+from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
 from ckptkit.storage.source import Source
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
@@ -212,7 +212,7 @@ def plan(
     if destination is not None:
         from ckptkit.conversion.execute import check
 
-        check(made, files, Path(given(destination)))
+        check(made, files, Path(non_empty(destination)))
     return made
 
 
@@ -236,7 +236,7 @@ def execute(
     files = source_of(source)
     execution.require_same_source(plan, files)
     return execution.execute(
-        plan, files, Path(given(destination)), jobs=jobs, fsync=fsync, progress=progress, executor=executor
+        plan, files, Path(non_empty(destination)), jobs=jobs, fsync=fsync, progress=progress, executor=executor
     )
 
 
@@ -265,7 +265,7 @@ def convert(
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
-    files, target = source_of(source), Path(given(destination))
+    files, target = source_of(source), Path(non_empty(destination))
     made = _plan(files, to, mode, expect, allow_lossy)
     check(made, files, target)
     on_plan(made)

@@ -17,7 +17,7 @@ from ckptkit.checks.runner import Report, Selection, default_level, read_context
 from ckptkit.checks.settings import PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 from ckptkit.engines.effects import ENGINES
 from ckptkit.errors import UsageError
-from ckptkit.storage.locate import PathLike, given, open_files, source_of
+from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
 from ckptkit.storage.source import LocalSource
 
 # What only some requests need is imported for them: half of a quick command's time would be imports.
@@ -243,7 +243,7 @@ def write_fixes(fixes: Fixes, path: PathLike, output: PathLike | None = None) ->
 
     source = source_of(path)
     if output is not None:
-        write_copy(fixes, source, Path(given(output)))
+        write_copy(fixes, source, Path(non_empty(output)))
         return True
     if not fixes.changes:
         return False

@@ -50,6 +50,7 @@ class Card:
 
     @property
     def changed(self) -> bool:
+        """Whether there is anything to write."""
         return self.before != self.after
 
 

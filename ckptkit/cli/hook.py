@@ -41,11 +41,11 @@ def uninstall(repo: Path) -> None:
 @command.command("pre-push", hidden=True)
 @click.argument("arguments", nargs=-1)
 def pre_push(arguments: tuple[str, ...]) -> None:
-    """Judge a push: git calls this with its refs on standard input."""
+    """Check a push: git calls this with its refs on standard input."""
+    from ckptkit.hub import hooks
     from ckptkit.hub.git import GitRepository
-    from ckptkit.hub.hooks import pre_push as judge
 
-    _exit("push refused", judge(GitRepository.at(Path.cwd()), sys.stdin))
+    _exit("push refused", hooks.pre_push(GitRepository.at(Path.cwd()), sys.stdin))
 
 
 @command.command("check")

@@ -34,6 +34,7 @@ class Result:
     moved: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
+        """The result as described by ``schemas/result.json``."""
         return {
             "plan": self.plan.to_json(jobs=False),
             "destination": str(self.destination),

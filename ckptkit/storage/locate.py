@@ -19,7 +19,7 @@ def source_of(path: PathLike) -> Source:
     last any URL that fsspec reads (``s3://``, ``gs://``, ``file://``, ``memory://``). Raises UsageError for an empty
     path.
     """
-    text = given(path)
+    text = non_empty(path)
     if not os.path.lexists(text):
         # Half of a quick command's time would be imports.
         from ckptkit.storage.remote import open_remote
@@ -38,7 +38,7 @@ def open_files(path: PathLike) -> Container:
     return open_container(source_of(path))
 
 
-def given(path: PathLike) -> str:
+def non_empty(path: PathLike) -> str:
     """A path as text. Raises UsageError for an empty one: an unset variable most likely, and not the current folder."""
     text = os.fspath(path)
     if not text:
