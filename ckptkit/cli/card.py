@@ -28,7 +28,7 @@ def command(
     if print_only and check:
         raise UsageError("--print prints the card and --check judges it: give one of them")
     from ckptkit import api
-    from ckptkit.report.layout import say
+    from ckptkit.report.layout import print_line
     from ckptkit.report.text import console
 
     card = api.model_card(path, repo=repo, base_model=base_model, converted_from=converted_from)
@@ -37,7 +37,7 @@ def command(
         return
     if check:
         for fault in card.untrue:
-            say(console(), str(fault))
+            print_line(console(), str(fault))
         if not card.untrue:
             state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
             click.echo(f"{printable(str(card.path))}: {state}")

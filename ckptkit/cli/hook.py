@@ -69,14 +69,14 @@ def extension(remove: bool) -> None:
 def _exit(word: str, verdicts: Iterable[Verdict]) -> None:
     """Show what was found on standard error; exit code 1 when it includes an error."""
     from ckptkit.errors import UploadRefused, plural
-    from ckptkit.report.layout import say
+    from ckptkit.report.layout import print_line
     from ckptkit.report.text import console, show_error
 
     refused = False
     for verdict in verdicts:
         if verdict.unresolved:
             names = ", ".join(verdict.unresolved)
-            say(console(stderr=True), f"not checked, the content is not on this machine: {names}")
+            print_line(console(stderr=True), f"not checked, the content is not on this machine: {names}")
         if verdict.errors:
             refused = True
             count = plural(len(verdict.errors), "error")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.errors import plural
 from ckptkit.model import names
-from ckptkit.report.layout import say
+from ckptkit.report.layout import print_line
 from ckptkit.report.text import console
 from ckptkit.storage.container import CONFIG_FILE
 
@@ -30,40 +30,40 @@ def show_fixes(fixes: Fixes, destination: str, *, written: bool, out: Console | 
     out = out or console()
     for fix in fixes.applied:
         what = f" {fix.name}: {plural(fix.findings, 'finding')}"
-        say(out, ("fixed", "bold green"), " ", (fix.code, "bold"), what)
+        print_line(out, ("fixed", "bold green"), " ", (fix.code, "bold"), what)
         kinds = _alike(fix.edits)
         for example, count in kinds[:_SHOWN_PER_FIX]:
-            say(out, f"    {example}")
+            print_line(out, f"    {example}")
             if count > 1:
-                say(out, (f"    ... and {count - 1:,} more like it", "dim"))
+                print_line(out, (f"    ... and {count - 1:,} more like it", "dim"))
         hidden = sum(count for _, count in kinds[_SHOWN_PER_FIX:])
         if hidden:
-            say(out, (f"    ... and {hidden:,} more", "dim"))
+            print_line(out, (f"    ... and {hidden:,} more", "dim"))
     show_reverted(fixes, out=out)
     if written:
-        say(out, ("written", "bold green"), f": {destination}")
+        print_line(out, ("written", "bold green"), f": {destination}")
 
 
 def show_reverted(fixes: Fixes, *, out: Console | None = None) -> None:
     """Fixes that were taken back: a person must decide, or the fix is wrong."""
     out = out or console()
     for item in fixes.reverted:
-        say(out, ("not fixed", "bold yellow"), " ", (item.code, "bold"), f" {item.name}: {item.reason}")
+        print_line(out, ("not fixed", "bold yellow"), " ", (item.code, "bold"), f" {item.name}: {item.reason}")
 
 
 def show_diff(fixes: Fixes, label: str, *, out: Console | None = None) -> None:
     """config.json as a unified diff, then every edit of tensors and index in a line of its own."""
     out = out or console()
     for line in config_diff(fixes, label):
-        say(out, (line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
+        print_line(out, (line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
     for fix in fixes.applied:
         for line in (str(edit) for edit in fix.edits):
             if not line.startswith(f"{CONFIG_FILE}: "):
-                say(out, (fix.code, "bold"), f" {line}")
+                print_line(out, (fix.code, "bold"), f" {line}")
     show_reverted(fixes, out=out)
     count = sum(fix.findings for fix in fixes.applied)
     would = f"would fix {plural(count, 'finding')} of {plural(len(fixes.applied), 'rule')}"
-    say(out, would if count else "nothing to fix")
+    print_line(out, would if count else "nothing to fix")
 
 
 def config_diff(fixes: Fixes, label: str) -> list[str]:
