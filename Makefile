@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test quality style bench interop fixtures docs clean
+.PHONY: demo test quality style hooks bench interop fixtures docs clean
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ quality: $(STAMP)
 style: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+## Check every commit in this clone as "make quality" does.
+hooks: $(STAMP)
+	$(BIN)/pre-commit install
 
 ## The real libraries as judges. Their environments are built once per machine and set of pins.
 interop: $(STAMP)

@@ -119,7 +119,7 @@ def check_goldens(machine: session.Machine, *, full: bool) -> bool:
     """The golden check, before anything is timed: whether all is right."""
     wanted = [case for case in cases.CASES if full or not case.full]
 
-    def show(outcomes: list[check.Outcome]) -> None:
+    def show(outcomes: list[check.CaseOutcome]) -> None:
         for outcome in outcomes:
             if not outcome.passed:
                 print(f"FAIL {outcome.case} {outcome.variant} {outcome.accumulate} {outcome.dtype}: {outcome.reason}")

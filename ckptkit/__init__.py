@@ -17,7 +17,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ckptkit import hub
-    from ckptkit.api import convert, diff, execute, inspect, open, plan, validate
+    from ckptkit.api import (
+        all_rules,
+        convert,
+        diff,
+        execute,
+        fix,
+        inspect,
+        model_card,
+        open,
+        plan,
+        rule,
+        validate,
+        write_card,
+    )
     from ckptkit.checks.registry import Level
     from ckptkit.checks.runner import Report
     from ckptkit.errors import (
@@ -31,6 +44,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckptkit.model.checkpoint import Checkpoint
+    from ckptkit.validation import Validation
 
 __all__ = [
     "Checkpoint",
@@ -44,18 +58,29 @@ __all__ = [
     "Report",
     "UploadRefused",
     "UsageError",
+    "Validation",
     "__version__",
+    "all_rules",
     "convert",
     "diff",
     "execute",
+    "fix",
     "hub",
     "inspect",
+    "model_card",
     "open",
     "plan",
+    "rule",
     "validate",
+    "write_card",
 ]
 
-_HOMES = {"Checkpoint": "model.checkpoint", "Level": "checks.registry", "Report": "checks.runner"}
+_HOMES = {
+    "Checkpoint": "model.checkpoint",
+    "Level": "checks.registry",
+    "Report": "checks.runner",
+    "Validation": "validation",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The Python interface: open, inspect, validate, convert, diff. Typed, and nothing is printed.
+"""The Python interface: open, inspect, validate, fix, plan, convert, diff, cards. Typed, and nothing is printed.
 
 .. code-block:: python
 
@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,61 +18,27 @@ from ckptkit.checks.registry import Level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.storage.container import Container, open_container
-from ckptkit.storage.source import LocalSource, Source
+from ckptkit.storage.container import open_container
+from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
+from ckptkit.storage.source import Source
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ckptkit.checks.fixing import Mending
-    from ckptkit.checks.runner import Report
+    from ckptkit.card.section import Card
+    from ckptkit.checks.registry import Rule
     from ckptkit.conversion.diff import Comparison
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan
     from ckptkit.model.summary import Summary
-
-PathLike = str | os.PathLike[str]
-
-
-def source_of(path: PathLike) -> Source:
-    """Where the files of a checkpoint come from: a folder, a repository on the Hub, or a URL.
-
-    A folder of this name always wins. Then ``hf://org/repo[@revision][/subfolder]`` or ``org/repo[@revision]``, and
-    last any URL that fsspec reads (``s3://``, ``gs://``, ``file://``, ``memory://``).
-    """
-    text = _filled(path)
-    if not os.path.lexists(text):
-        from ckptkit.storage.remote import open_remote
-
-        remote = open_remote(text)
-        if remote is not None:
-            return remote
-    return LocalSource(Path(path))
-
-
-def _filled(path: PathLike) -> str:
-    """A path as text. An empty one, an unset variable most likely, would mean the current folder."""
-    text = os.fspath(path)
-    if not text:
-        raise UsageError("the path is empty")
-    return text
+    from ckptkit.validation import Sizes, Validation, Words
 
 
 def _level(level: Level | str | None, default: Level) -> Level:
     if level is None:
         return default
     return Level.parse(level) if isinstance(level, str) else level
-
-
-def default_level(source: Source) -> Level:
-    """How much is checked unless the caller says: scale values too where reading them costs no traffic."""
-    return Level.SCALES if source.traffic is None else Level.HEADERS
-
-
-def open_files(path: PathLike) -> Container:
-    """Parse the headers, index and config of a checkpoint without asking what they mean."""
-    return open_container(source_of(path))
 
 
 def open(path: PathLike) -> Checkpoint:
@@ -84,71 +49,171 @@ def open(path: PathLike) -> Checkpoint:
     """
     container = open_files(path)
     container.raise_if_damaged()
-    form, _ = formats.detect(container)
-    return form.read(container)
+    found, _ = formats.detect(container)
+    return found.read(container)
 
 
-def inspect(path: PathLike, *, scales: bool | None = None) -> Summary:
+def _opened(path: PathLike | Checkpoint) -> Checkpoint:
+    return path if isinstance(path, Checkpoint) else open(path)
+
+
+def inspect(path: PathLike | Checkpoint, *, scales: bool | None = None) -> Summary:
     """Say what a checkpoint is: format, scheme, sizes, counts and scale ranges. Raises as :func:`open` does.
 
-    Without ``scales``, scale values are read from a folder and not from anything remote.
+    ``path`` may be what :func:`open` gave. Without ``scales``, scale values are read from a folder and not from
+    anything remote.
     """
+    from ckptkit.checks import runner
     from ckptkit.model.summary import summarise
 
-    checkpoint = open(path)
+    checkpoint = _opened(path)
     if scales is None:
-        scales = default_level(checkpoint.container.source) is Level.SCALES
+        scales = runner.default_level(checkpoint.container.source) is Level.SCALES
     return summarise(checkpoint, scales=scales)
 
 
-def validate(path: PathLike, *, level: Level | str | None = None) -> Report:
-    """Check every rule up to a level. Damage is reported as findings; only a path without any checkpoint raises.
+def validate(
+    path: PathLike,
+    *,
+    level: Level | str | None = None,
+    select: Words = None,
+    ignore: Words = None,
+    extend_select: Words = None,
+    engines: Words = None,
+    fix: bool = False,
+    unsafe_fixes: bool = False,
+    diff: bool = False,
+    output: PathLike | None = None,
+    matrix: bool = False,
+    tensor_parallel: Sizes = None,
+    skip_list: bool = False,
+    expect: PathLike | None = None,
+    settings_files: bool = False,
+) -> Validation:
+    """Check a checkpoint for everything that breaks engines. Damage is reported as findings.
 
-    ``level`` is one of "headers", "scales" and "full"; without it, scales for a folder and headers for anything remote.
+    ``level`` is one of "headers", "scales" and "full"; without it, scales for a folder and headers for anything
+    remote. ``select``, ``ignore`` and ``extend_select`` take rules by prefix (CK3), code, family or name; ``engines``
+    keeps what hits these. ``matrix``, ``tensor_parallel`` and ``skip_list`` add tables, ``expect`` compares a
+    repository on the Hub with the folder that was uploaded, ``diff`` tries fixes without writing them; for ``fix``,
+    ``unsafe_fixes`` and ``output`` see :func:`fix`. With ``settings_files``, those that the command line reads count.
+
+    Raises UsageError and ContainerError when there is nothing to look at, or for arguments that make no sense.
     """
-    from ckptkit.checks import runner
+    from ckptkit import validation
 
-    container = open_files(path)
-    return runner.run(runner.examine(container), _level(level, default_level(container.source)))
+    request = validation.Request(
+        level=level,
+        select=select,
+        ignore=ignore,
+        extend_select=extend_select,
+        engines=engines,
+        unsafe_fixes=unsafe_fixes,
+        tensor_parallel=tensor_parallel,
+        fix=fix,
+        diff=diff,
+        output=output,
+        matrix=matrix,
+        skip_list=skip_list,
+        expect=expect,
+        settings_files=settings_files,
+    )
+    return validation.validate(path, request)
 
 
-def finish_interrupted_fix(path: PathLike) -> int:
-    """Finish what an interrupted :func:`write_mended` left beside a folder; how many files were moved into place."""
-    from ckptkit.storage.replace import finish_interrupted
+def fix(
+    path: PathLike,
+    *,
+    output: PathLike | None = None,
+    unsafe_fixes: bool = False,
+    level: Level | str | None = None,
+    select: Words = None,
+    ignore: Words = None,
+    extend_select: Words = None,
+    engines: Words = None,
+    settings_files: bool = False,
+) -> Validation:
+    """Correct what is safe to correct, in place or into the new folder ``output``; no weight byte changes.
 
-    return finish_interrupted(Path(path)) if os.path.isdir(path) else 0
-
-
-def write_mended(mending: Mending, path: PathLike, output: PathLike | None = None) -> bool:
-    """Write what :func:`ckptkit.checks.fixing.mend` made of a checkpoint; whether there was anything to write.
-
-    With ``output`` into a new folder, which appears complete or not at all; else in place, where only the files that
-    differ are replaced.
+    With ``unsafe_fixes`` judgement calls are made too. The other arguments choose the findings, as for
+    :func:`validate`. The result holds the findings that are left; its ``fixes`` say what was applied and taken back.
+    Files are staged, checked and moved into place: after an exception the checkpoint is as it was. Raises as
+    :func:`validate` does, and OutputError.
     """
-    from ckptkit.conversion.apply_fixes import write_copy, write_in_place
+    return validate(
+        path,
+        fix=True,
+        output=output,
+        unsafe_fixes=unsafe_fixes,
+        level=level,
+        select=select,
+        ignore=ignore,
+        extend_select=extend_select,
+        engines=engines,
+        settings_files=settings_files,
+    )
 
-    source = source_of(path)
-    if output is not None:
-        write_copy(mending, source, Path(_filled(output)))
-        return True
-    if not mending.changes:
-        return False
-    if not isinstance(source, LocalSource):
-        raise UsageError(f"{source.label} is not a local folder", help="write to a new folder: --output DIR")
-    write_in_place(mending, source, source.root)
-    return True
+
+def rule(code: str) -> Rule:
+    """The rule of a code (CK301) or a name: what it checks, why it hurts, whom. Raises UsageError with what is near."""
+    from ckptkit.checks.registry import by_code
+
+    return by_code(code)
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule, by code."""
+    from ckptkit.checks import registry
+
+    return registry.all_rules()
+
+
+def model_card(
+    path: PathLike, *, repo: str | None = None, base_model: str | None = None, converted_from: str | None = None
+) -> Card:
+    """The model card of a checkpoint folder, brought up to date; nothing is written until :func:`write_card`.
+
+    ``repo`` is the name to serve it by (default: the folder's), ``base_model`` the model that was quantized,
+    ``converted_from`` the checkpoint that this one was converted from. ``card.changed`` says whether the folder's
+    README.md differs, ``card.untrue`` what it claims and the tensors deny. Raises as :func:`open` does.
+    """
+    from ckptkit.card.section import make
+    from ckptkit.storage.place import local_folder
+
+    folder = local_folder(path)
+    return make(open(folder), folder, name=repo, base_model=base_model, converted_from=converted_from)
+
+
+def write_card(card: Card) -> None:
+    """Put a card into its folder as README.md, in one rename. Raises OutputError; the old card is then still there."""
+    from ckptkit.card.section import write
+
+    write(card)
 
 
 def plan(
-    source: PathLike, *, to: str, mode: str | None = None, expect: str | None = None, allow_lossy: bool = False
+    source: PathLike,
+    destination: PathLike | None = None,
+    *,
+    to: str,
+    mode: str | None = None,
+    expect: str | None = None,
+    allow_lossy: bool = False,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
     ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark). With
     ``expect``, a source in any other format is refused. With ``allow_lossy``, values may be rounded where the target's
-    writer declares it.
+    writer declares it. With ``destination``, it is checked as :func:`convert` does that the result could be written
+    there; raises OutputError.
     """
-    return _plan(source_of(source), to, mode, expect, allow_lossy)
+    files = source_of(source)
+    made = _plan(files, to, mode, expect, allow_lossy)
+    if destination is not None:
+        from ckptkit.conversion.execute import check
+
+        check(made, files, Path(non_empty(destination)))
+    return made
 
 
 def execute(
@@ -171,7 +236,7 @@ def execute(
     files = source_of(source)
     execution.require_same_source(plan, files)
     return execution.execute(
-        plan, files, Path(_filled(destination)), jobs=jobs, fsync=fsync, progress=progress, executor=executor
+        plan, files, Path(non_empty(destination)), jobs=jobs, fsync=fsync, progress=progress, executor=executor
     )
 
 
@@ -200,7 +265,7 @@ def convert(
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
-    files, target = source_of(source), Path(_filled(destination))
+    files, target = source_of(source), Path(non_empty(destination))
     made = _plan(files, to, mode, expect, allow_lossy)
     check(made, files, target)
     on_plan(made)
@@ -222,12 +287,12 @@ def _plan(source: Source, to: str, mode: str | None, expect: str | None, allow_l
         wanted = formats.by_name(expect).name
         if found != wanted:
             raise UsageError(f"{container.label} is a {found} checkpoint, not {wanted}")
-    return make_plan(runner.examine(container), target, WriteOptions(mode, allow_lossy))
+    return make_plan(runner.read_context(container), target, WriteOptions(mode, allow_lossy))
 
 
 def diff(
-    left: PathLike,
-    right: PathLike,
+    left: PathLike | Checkpoint,
+    right: PathLike | Checkpoint,
     *,
     level: Level | str | None = None,
     plan: Plan | None = None,
@@ -235,13 +300,13 @@ def diff(
 ) -> Comparison:
     """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does.
 
-    ``level`` is one of "headers", "scales" and "full". Without it two folders are compared byte for byte, and anything
-    remote by headers and scale values. With the ``plan`` by which one was made of the other, what it declares is no
-    difference.
+    ``left`` and ``right`` may be what :func:`open` gave. ``level`` is one of "headers", "scales" and "full". Without it
+    two folders are compared byte for byte, and anything remote by headers and scale values. With the ``plan`` by which
+    one was made of the other, what it declares is no difference.
     """
     from ckptkit.conversion.diff import compare
 
-    a, b = open(left), open(right)
+    a, b = _opened(left), _opened(right)
     return compare(a, b, progress, _level(level, diff_level(a, b)), plan)
 
 

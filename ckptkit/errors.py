@@ -13,7 +13,7 @@
     └── UsageError                  the request itself makes no sense
 
 A fault is data: what is wrong, where, what was expected and what was found, and what to do next. Readers
-collect all faults before they raise, so that a user mends a checkpoint once and not fault by fault.
+collect all faults before they raise, so that a user fixes a checkpoint once and not fault by fault.
 """
 
 from __future__ import annotations

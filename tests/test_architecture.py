@@ -31,6 +31,7 @@ LINES = (
     {"rules", "views"},
     {"conversion"},
     {"hub", "report"},
+    {"validation"},
     {"api"},
     {"cli"},
     {"__main__", "__init__"},
@@ -44,7 +45,7 @@ ONLY = {
     "storage": {"errors", "dtypes"},
     "kernels": {"errors", "dtypes", "storage", "model"},
     "__main__": {"cli"},
-    "__init__": {"api", "checks", "errors", "hub", "model"},
+    "__init__": {"api", "checks", "errors", "hub", "model", "validation"},
 }
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is

@@ -28,12 +28,10 @@ from ckptkit.card.facts import (
     served_name,
     tags,
 )
-from ckptkit.errors import InputError, OutputError, UsageError
+from ckptkit.errors import Fault, InputError, OutputError, UsageError
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.place import local_folder
 from ckptkit.storage.replace import refuse_cache
-
-__all__ = ["Card", "contradictions", "make", "write"]
 
 _FRONT = re.compile(r"\A(\s*---[ \t]*\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)
 #: Some editors begin a file with it. The hub library finds no metadata behind it, so it is not written again.
@@ -43,14 +41,16 @@ _INSTEAD = "'ckptkit card PATH --print' prints the card instead"
 
 @dataclass(frozen=True)
 class Card:
-    """A card as it was and as it should be."""
+    """A card as it was and as it should be; ``untrue`` is what it claimed and the tensors deny."""
 
     path: Path
     before: str | None
     after: str
+    untrue: tuple[Fault, ...] = ()
 
     @property
     def changed(self) -> bool:
+        """Whether there is anything to write."""
         return self.before != self.after
 
 
@@ -85,7 +85,7 @@ def make(
     new = new.replace("\n", _line_break(text))
     text = text.replace(old, new) if old else f"{text.rstrip()}{_line_break(text) * 2}{new}{_line_break(text)}"
     after = _with_metadata(text, path, checkpoint, base_model)
-    return Card(path, before, after)
+    return Card(path, before, after, tuple(contradictions(checkpoint, before or "")))
 
 
 def write(card: Card) -> None:

@@ -84,6 +84,7 @@ class Context:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
+        """The parsed config.json; empty where there is none."""
         return self.container.config
 
     @cached_property

@@ -35,7 +35,7 @@ class Observation(Fault):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, where, what was expected and found, how to mend it, and whom it hits."""
+    """One thing that is wrong, where, what was expected and found, how to fix it, and whom it hits."""
 
     code: str
     name: str

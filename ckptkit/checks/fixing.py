@@ -1,7 +1,7 @@
-"""Mending a checkpoint in memory: fixes are tried one rule at a time, and each is judged by all rules before it stays.
+"""Fixing a checkpoint in memory: fixes are tried one rule at a time, and each is judged by all rules before it stays.
 
-A fix stays if every finding that it meant to mend is gone and no other error or warning came. What it uncovers - a
-renamed scale turns out to have the wrong rank - may be mended in the same attempt; if that fails, both go back.
+A fix stays if every finding that it is for is gone and no other error or warning came. What it uncovers - a
+renamed scale turns out to have the wrong rank - may be fixed in the same attempt; if that fails, both go back.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
@@ -23,7 +24,7 @@ from ckptkit.storage.container import Container
 
 #: How many fixes may hang on one another in one attempt.
 _DEPTH = 4
-#: Up to so many findings are tried one by one when they cannot be mended together.
+#: Up to so many findings are tried one by one when they cannot be fixed together.
 _FEW = 32
 
 
@@ -48,8 +49,8 @@ class Reverted:
 
 
 @dataclass(frozen=True)
-class Mending:
-    """The outcome: what the checkpoint would be, by which fixes, and what the rules say before and after."""
+class Fixes:
+    """What a checkpoint would be, by which fixes, and what the rules say before and after."""
 
     workspace: Workspace
     applied: tuple[Applied, ...]
@@ -61,6 +62,22 @@ class Mending:
     def changes(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.workspace.changed)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was applied and taken back, as in the part ``fixes`` of ``schemas/report.json``."""
+        return {
+            "applied": [
+                {
+                    "code": fix.code,
+                    "name": fix.name,
+                    "safety": fix.safety,
+                    "findings": fix.findings,
+                    "edits": [str(edit) for edit in fix.edits],
+                }
+                for fix in self.applied
+            ],
+            "reverted": [{"code": item.code, "name": item.name, "reason": item.reason} for item in self.reverted],
+        }
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class _RevertError(Exception):
     """An attempt that must be taken back."""
 
 
-def mend(
+def find_fixes(
     container: Container,
     level: Level,
     *,
@@ -85,15 +102,15 @@ def mend(
     rules: tuple[Rule, ...] | None = None,
     engines: frozenset[str] | None = None,
     notes: bool = True,
-) -> Mending:
+) -> Fixes:
     """Try the fixes of all findings, or of those of ``rules`` that hit ``engines``. Nothing is written.
 
     Without ``notes``, findings of severity info stay as they are: a clean checkpoint is not rewritten.
     """
-    return _Mender(level, unsafe, rules, engines, notes).run(container)
+    return _Search(level, unsafe, rules, engines, notes).run(container)
 
 
-class _Mender:
+class _Search:
     def __init__(
         self,
         level: Level,
@@ -114,8 +131,8 @@ class _Mender:
             if (found := tuple(fixer for fixer in fixers if fixer.safety in allowed))
         }
 
-    def run(self, container: Container) -> Mending:
-        first = state = self._judge(Workspace.of(container), ())
+    def run(self, container: Container) -> Fixes:
+        first = state = self._checked(Workspace.of(container), ())
         reverted: list[Reverted] = []
         tried: set[tuple[str, int]] = set()
         while (code := self._next(state, tried)) is not None:
@@ -128,11 +145,11 @@ class _Mender:
                 state, failures = self._one_by_one(state, findings, error)
                 reverted += failures
         left = {finding.code for finding in state.report.findings}
-        unmended = dict.fromkeys(item for item in reverted if item.code in left)
-        return Mending(state.workspace, _merged(state.applied), tuple(unmended), first.report, state.report)
+        unfixed = dict.fromkeys(item for item in reverted if item.code in left)
+        return Fixes(state.workspace, _merged(state.applied), tuple(unfixed), first.report, state.report)
 
     def _one_by_one(self, state: _State, findings: list[Finding], error: _RevertError) -> tuple[_State, list[Reverted]]:
-        """What could not be mended together, each for itself, if it is not too much: one must not spoil the others."""
+        """What could not be fixed together, each for itself, if it is not too much: one must not spoil the others."""
         failures = []
         for finding in findings if 1 < len(findings) <= _FEW else ():
             try:
@@ -152,8 +169,9 @@ class _Mender:
                 return finding.code
         return None
 
-    def _judge(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
-        context = runner.examine(workspace.reopened() if workspace.changed else workspace.original)
+    def _checked(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
+        """The state that a workspace is in, with what the rules say of it."""
+        context = runner.read_context(workspace.reopened() if workspace.changed else workspace.original)
         return _State(workspace, context, runner.run(context, self.level), applied)
 
     def _attempt(self, state: _State, findings: list[Finding], before: Report, depth: int) -> _State | None:
@@ -175,24 +193,24 @@ class _Mender:
         name = targets[0].name
         applied = Applied(code, name, fixer.safety, len(targets), tuple(edits.values()))
         try:
-            result = self._judge(state.workspace.apply(applied.edits), (*state.applied, applied))
+            result = self._checked(state.workspace.apply(applied.edits), (*state.applied, applied))
         except (EditConflictError, CkptkitError) as error:
             raise _RevertError(str(error)) from error
         left = _keys(result, result.report.findings) & _keys(state, targets)
         if left:
-            raise _RevertError(f"{len(targets)} findings would not go: {_place(next(iter(left)))}")
+            raise _RevertError(f"{len(targets)} findings would not go: {_described(next(iter(left)))}")
         return self._cover(result, before, state, depth)
 
     def _cover(self, state: _State, before: Report, origin: _State, depth: int) -> _State:
-        """Mend what a fix has uncovered, or take it back."""
+        """Clear what a fix has uncovered, or take it back."""
         known = _keys(origin, before.findings)
         while new := _keys(state, _harmful(state.report)) - known:
             key = next(iter(new))
             findings = [finding for finding in state.report.findings if finding.code == key[0]]
-            mended = self._attempt(state, findings, before, depth - 1) if depth and key[0] in self.fixers else None
-            if mended is None:
-                raise _RevertError(f"it would bring up {_place(key)}")
-            state = mended
+            fixed = self._attempt(state, findings, before, depth - 1) if depth and key[0] in self.fixers else None
+            if fixed is None:
+                raise _RevertError(f"it would bring up {_described(key)}")
+            state = fixed
         return state
 
 
@@ -231,5 +249,6 @@ def _harmful(report: Report) -> list[Finding]:
     return [finding for finding in report.findings if finding.severity is not Severity.INFO]
 
 
-def _place(key: _Key) -> str:
+def _described(key: _Key) -> str:
+    """A finding's key in words."""
     return " ".join(part for part in key if part)

@@ -1,4 +1,4 @@
-"""Which findings can be mended. A rule may have a fix that some of its findings are beyond."""
+"""Which findings can be fixed. A rule may have a fix that some of its findings are beyond."""
 
 from __future__ import annotations
 

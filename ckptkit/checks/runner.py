@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
@@ -13,6 +14,7 @@ from ckptkit.checks.registry import Level, Rule, all_rules
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import registry as formats
 from ckptkit.storage.container import Container, paused_gc
+from ckptkit.storage.source import Source
 from ckptkit.storage.traffic import Traffic
 
 #: Faults under which it is not known which tensors the checkpoint has.
@@ -54,8 +56,32 @@ class Report:
         counted = Counter(finding.severity.value for finding in self.findings)
         return {severity.value: counted[severity.value] for severity in Severity}
 
+    def __repr__(self) -> str:
+        """Short, for there may be thousands of findings."""
+        return f"{type(self).__name__}({self.label!r}, level={self.level.name.lower()!r}, counts={self.counts})"
 
-def examine(container: Container) -> Context:
+    def to_json(self) -> dict[str, Any]:
+        """The report as described by ``schemas/report.json``."""
+        return {
+            "path": self.label,
+            "format": self.format,
+            "dialect": self.dialect,
+            "level": self.level.name.lower(),
+            "clean": self.clean,
+            "shards": self.shards,
+            "tensors": self.tensors,
+            "counts": self.counts,
+            "findings": [finding.to_json() for finding in self.findings],
+            **({"traffic": self.traffic.to_json()} if self.traffic else {}),
+        }
+
+
+def default_level(source: Source) -> Level:
+    """How much is checked unless somebody says: scale values too where reading them costs no traffic."""
+    return Level.SCALES if source.traffic is None else Level.HEADERS
+
+
+def read_context(container: Container) -> Context:
     """Read a container as far as its config allows; what reading met becomes part of the context.
 
     While a shard is missing or its names are unknown, nothing is said about modules: whatever seems to be wrong with
@@ -64,8 +90,8 @@ def examine(container: Container) -> Context:
     if any(fault.kind in _NAMES_UNKNOWN for fault in container.faults):
         return Context(container, None, None)
     try:
-        form, _ = formats.detect(container)
-        return Context(container, form.read(container), form)
+        found, _ = formats.detect(container)
+        return Context(container, found.read(container), found)
     except FormatError as error:
         what = error.message.removeprefix(f"{container.label}: ")
         faults = error.faults or (Fault("config-unsupported", what, "config.json", help=error.help),)
@@ -110,13 +136,16 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
     )
 
 
-def narrow(report: Report, wanted: Selection, due: Selection) -> Report:
-    """Keep what is wanted. Of what is due and not wanted, errors stay and the others are counted as hidden."""
+def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Report:
+    """Keep the findings that are wanted, and every error that ``trusted`` holds; count what else it holds as hidden.
+
+    ``wanted`` is what all settings ask for, ``trusted`` what they ask for without those of the checkpoint itself.
+    """
     kept, hidden = [], 0
     for finding in report.findings:
-        if wanted.holds(finding) or (finding.severity is Severity.ERROR and due.holds(finding)):
+        if wanted.holds(finding) or (finding.severity is Severity.ERROR and trusted.holds(finding)):
             kept.append(finding)
-        elif due.holds(finding):
+        elif trusted.holds(finding):
             hidden += 1
     return replace(report, findings=tuple(kept), hidden=hidden)
 

@@ -4,6 +4,13 @@ Validation has two gears, as header reading has. :func:`conforms` is a small int
 schemas use and answers yes or no; nearly every config is right, and for those it is all that runs. Whatever it turns
 down goes to the jsonschema library, which is slow to import and alone decides what is said. A test holds the two to
 the same verdict.
+
+No library is the first gear, since none is as cheap to start. Over the 46 configs of the fixtures, CPU time on Python
+3.11, where a whole ``validate`` of one takes 270 ms: this interpreter 0.4 ms a config; jsonschema 82 ms to import;
+fastjsonschema 2.22 0.2 ms a config after 6 ms to import it and 50 to 76 ms to compile a schema; jsonschema-rs 0.61
+0.01 ms a config after 19 ms to import and 8 MB of memory, out of a wheel whose library is 15 MB. All four agreed on
+all 46; jsonschema-rs turns down the NaN that Python's own JSON reads, and its errors do not hold the schema that they
+are about, from which ours are worded.
 """
 
 from __future__ import annotations

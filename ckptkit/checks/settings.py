@@ -23,7 +23,6 @@ from ckptkit.errors import UsageError
 
 PROJECT_FILE = "pyproject.toml"
 CHECKPOINT_FILE = ".ckptkit.toml"
-LEVELS = ("headers", "scales", "full")
 
 
 @dataclass(frozen=True)
@@ -142,21 +141,24 @@ def some_words(value: Any) -> tuple[str, ...]:
 
 
 def sizes(value: Any) -> tuple[int, ...]:
-    """A list of whole numbers above zero, or a string of them with commas.
+    """Whole numbers above zero, one at least, or a string of them with commas.
 
     >>> sizes("1, 2,8"), sizes([4])
     ((1, 2, 8), (4,))
     """
     if isinstance(value, str):
         value = [int(item) if item.strip().isdigit() else 0 for item in value.split(",")]
-    if not isinstance(value, list) or not value or not all(type(item) is int and item > 0 for item in value):
+    found = tuple(value) if isinstance(value, Iterable) else ()
+    if not found or not all(type(item) is int and item > 0 for item in found):
         raise ValueError("a list of whole numbers above zero")
-    return tuple(value)
+    return found
 
 
 def level(value: Any) -> str:
     """How much is read."""
-    return _one_of(value, LEVELS)
+    from ckptkit.checks.registry import Level
+
+    return _one_of(value, tuple(item.name.lower() for item in Level))
 
 
 def output_format(value: Any) -> str:

@@ -28,25 +28,20 @@ def command(
     if print_only and check:
         raise UsageError("--print prints the card and --check judges it: give one of them")
     from ckptkit import api
-    from ckptkit.card.section import contradictions, make, write
-    from ckptkit.report.layout import say
+    from ckptkit.report.layout import print_line
     from ckptkit.report.text import console
-    from ckptkit.storage.place import local_folder
 
-    folder = local_folder(path)
-    checkpoint = api.open(folder)
-    card = make(checkpoint, folder, name=repo, base_model=base_model, converted_from=converted_from)
+    card = api.model_card(path, repo=repo, base_model=base_model, converted_from=converted_from)
     if print_only:
         click.echo(card.after, nl=False)
         return
     if check:
-        faults = contradictions(checkpoint, card.before or "")
-        for fault in faults:
-            say(console(), str(fault))
-        if not faults:
+        for fault in card.untrue:
+            print_line(console(), str(fault))
+        if not card.untrue:
             state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
             click.echo(f"{printable(str(card.path))}: {state}")
-        sys.exit(1 if card.changed or faults else 0)
+        sys.exit(1 if card.changed or card.untrue else 0)
     if card.changed:
-        write(card)
+        api.write_card(card)
     click.echo(f"{'written' if card.changed else 'unchanged'}: {printable(str(card.path))}")

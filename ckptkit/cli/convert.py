@@ -21,7 +21,7 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 @click.command("convert")
 @click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
-@click.option("--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode.")
+@click.option("--mode", "--quark-mode", "mode", metavar="MODE", help="A dialect of the target, such as fp8 for Quark.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded where the plan says how far they may be off.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
@@ -31,7 +31,7 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 def command(
     arguments: tuple[str, ...],
     target: str | None,
-    quark_mode: str | None,
+    mode: str | None,
     plan_file: str | None,
     allow_lossy: bool,
     dry_run: bool,
@@ -46,7 +46,6 @@ def command(
     is written, and DESTINATION appears complete or not at all.
     """
     from ckptkit import api
-    from ckptkit.conversion.execute import check
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
@@ -57,9 +56,7 @@ def command(
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
-        made = api.plan(paths[0], to=to, mode=quark_mode, expect=expected, allow_lossy=allow_lossy)
-        if len(paths) == 2:
-            check(made, api.source_of(paths[0]), Path(paths[1]))
+        made = api.plan(*paths, to=to, mode=mode, expect=expected, allow_lossy=allow_lossy)
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
     with ByteProgress("converting", quiet=as_json) as progress:
@@ -72,7 +69,7 @@ def command(
         result = api.convert(
             *paths,
             to=to,
-            mode=quark_mode,
+            mode=mode,
             expect=expected,
             allow_lossy=allow_lossy,
             jobs=jobs or default_jobs(),

@@ -30,7 +30,6 @@ def command(left: str, right: str, level: str | None, plan_file: str | None, as_
     """
     from ckptkit import api
     from ckptkit.checks.registry import Level
-    from ckptkit.conversion.diff import compare
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
@@ -39,7 +38,7 @@ def command(left: str, right: str, level: str | None, plan_file: str | None, as_
     wanted = api.diff_level(a, b) if level is None else Level.parse(level)
     with ByteProgress("comparing", quiet=as_json) as progress:
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
-        comparison = compare(a, b, progress.advance, wanted, plan)
+        comparison = api.diff(a, b, level=wanted, plan=plan, progress=progress.advance)
     if as_json:
         print_json(comparison.to_json())
     else:

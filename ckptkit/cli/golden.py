@@ -13,7 +13,7 @@ from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 from ckptkit.errors import printable
 
 if TYPE_CHECKING:
-    from ckptkit.kernels.golden.session import Machine, Report
+    from ckptkit.kernels.golden.session import GoldenReport, Machine
 
 
 @click.group("golden")
@@ -51,7 +51,7 @@ def check(path: str | None, against: str | None, patterns: tuple[str, ...], requ
         _show_machine(machine)
     if require_gpu and machine.gpu is None:
         raise UsageError(f"no GPU to check: {machine.why}", help="without --require-gpu the interpreter runs instead")
-    report = session.Report(machine, session.probe(machine.device))
+    report = session.GoldenReport(machine, session.probe(machine.device))
     quiet = as_json
     if opened is None:
         wanted = [case for case in cases.CASES if machine.gpu is not None or not case.full]
@@ -65,7 +65,7 @@ def check(path: str | None, against: str | None, patterns: tuple[str, ...], requ
         if other is not None:
             report.against = checkpoint.run_checkpoint(other, machine.device, patterns, show)
             report.differences = checkpoint.compare(report.layers, report.against)
-    print_json(report.to_json()) if as_json else _show_verdict(report)
+    print_json(report.to_json()) if as_json else _show_outcome(report)
     sys.exit(0 if report.passed else 1)
 
 
@@ -144,7 +144,7 @@ def _show_layer(outcome: Any) -> None:
     click.echo(printable(f"{verdict}  {outcome.name}{size}, {outcome.what}: {note}"))
 
 
-def _show_verdict(report: Report) -> None:
+def _show_outcome(report: GoldenReport) -> None:
     click.echo(f"accumulator: {report.probe}")
     for difference in report.differences:
         click.echo(printable(f"FAIL  {difference}"))

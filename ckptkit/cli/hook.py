@@ -41,11 +41,11 @@ def uninstall(repo: Path) -> None:
 @command.command("pre-push", hidden=True)
 @click.argument("arguments", nargs=-1)
 def pre_push(arguments: tuple[str, ...]) -> None:
-    """Judge a push: git calls this with its refs on standard input."""
+    """Check a push: git calls this with its refs on standard input."""
+    from ckptkit.hub import hooks
     from ckptkit.hub.git import GitRepository
-    from ckptkit.hub.hooks import pre_push as judge
 
-    _exit("push refused", judge(GitRepository.at(Path.cwd()), sys.stdin))
+    _exit("push refused", hooks.pre_push(GitRepository.at(Path.cwd()), sys.stdin))
 
 
 @command.command("check")
@@ -69,14 +69,14 @@ def extension(remove: bool) -> None:
 def _exit(word: str, verdicts: Iterable[Verdict]) -> None:
     """Show what was found on standard error; exit code 1 when it includes an error."""
     from ckptkit.errors import UploadRefused, plural
-    from ckptkit.report.layout import say
+    from ckptkit.report.layout import print_line
     from ckptkit.report.text import console, show_error
 
     refused = False
     for verdict in verdicts:
         if verdict.unresolved:
             names = ", ".join(verdict.unresolved)
-            say(console(stderr=True), f"not checked, the content is not on this machine: {names}")
+            print_line(console(stderr=True), f"not checked, the content is not on this machine: {names}")
         if verdict.errors:
             refused = True
             count = plural(len(verdict.errors), "error")

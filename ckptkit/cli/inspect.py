@@ -15,14 +15,10 @@ from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 def command(path: str, tensors: bool, scales: bool | None, as_json: bool) -> None:
     """Say what the checkpoint in PATH is: format, scheme, sizes, modules and scale ranges."""
     from ckptkit import api
-    from ckptkit.checks.registry import Level
-    from ckptkit.model.summary import summarise
     from ckptkit.report import text
 
     checkpoint = api.open(path)
-    if scales is None:
-        scales = api.default_level(checkpoint.container.source) is Level.SCALES
-    summary = summarise(checkpoint, scales=scales)
+    summary = api.inspect(checkpoint, scales=scales)
     if as_json:
         document = summary.to_json()
         if tensors:

@@ -13,7 +13,7 @@ from ckptkit.errors import UsageError
 @click.option("--all", "show_all", is_flag=True, help="List every rule.")
 @json_option
 def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:
-    """Explain a RULE, given by code or name: what it checks, why it hurts, whom, and how to mend it."""
+    """Explain a RULE, given by code or name: what it checks, why it hurts, whom, and how to fix it."""
     from ckptkit.checks import registry
     from ckptkit.report import rule_text
     from ckptkit.report.data import rule_to_json

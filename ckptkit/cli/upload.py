@@ -42,7 +42,7 @@ def command(
     from ckptkit.errors import plural
     from ckptkit.hub.upload import upload
     from ckptkit.report import text
-    from ckptkit.report.layout import say
+    from ckptkit.report.layout import print_line
 
     done = upload(
         path,
@@ -59,9 +59,9 @@ def command(
         return
     out = text.console()
     if done.changed:
-        say(out, ("uploaded", "bold green"), f": {plural(done.files, 'file')}, {text.size(done.nbytes)}")
+        print_line(out, ("uploaded", "bold green"), f": {plural(done.files, 'file')}, {text.size(done.nbytes)}")
     else:
-        say(out, ("nothing to upload", "bold green"), ": the repository holds these files already")
-    say(out, f"  {done.pull_request or done.url}")
-    say(out, ("  prove that the Hub serves what was checked:", "dim"))
-    say(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}")
+        print_line(out, ("nothing to upload", "bold green"), ": the repository holds these files already")
+    print_line(out, f"  {done.pull_request or done.url}")
+    print_line(out, ("  prove that the Hub serves what was checked:", "dim"))
+    print_line(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}")

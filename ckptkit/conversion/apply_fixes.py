@@ -1,10 +1,10 @@
-"""Writing a mended checkpoint: into a new folder, or into the same one file by file."""
+"""Writing a fixed checkpoint: into a new folder, or into the same one file by file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ckptkit.checks.fixing import Mending
+from ckptkit.checks.fixing import Fixes
 from ckptkit.errors import OutputError
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import open_container, read_headers
@@ -15,20 +15,20 @@ from ckptkit.storage.staging import check_destination, staging
 from ckptkit.storage.writer import file_sizes, write_container
 
 
-def write_copy(mending: Mending, source: Source, destination: Path, *, jobs: int = 2, fsync: bool = True) -> None:
-    """Write the whole mended checkpoint into a new folder, which appears complete or not at all."""
-    output = mending.workspace.virtual()
+def write_copy(fixes: Fixes, source: Source, destination: Path, *, jobs: int = 2, fsync: bool = True) -> None:
+    """Write the whole fixed checkpoint into a new folder, which appears complete or not at all."""
+    output = fixes.workspace.virtual()
     check_destination(destination, source.root, sum(file_sizes(output).values()))
     with staging(destination) as folder:
         write_container(output, source, folder, stream=stream, jobs=jobs, fsync=fsync)
-        wanted = {fault.kind for fault in mending.workspace.reopened().faults}
+        wanted = {fault.kind for fault in fixes.workspace.reopened().faults}
         if {fault.kind for fault in open_container(LocalSource(folder)).faults} != wanted:
             raise OutputError(f"{destination}: what was written cannot be read back as it was meant")
 
 
-def write_in_place(mending: Mending, source: Source, root: Path, *, jobs: int = 2, fsync: bool = True) -> None:
+def write_in_place(fixes: Fixes, source: Source, root: Path, *, jobs: int = 2, fsync: bool = True) -> None:
     """Replace the files that differ. Weights are copied by the kernel, never rewritten where they are."""
-    output = mending.workspace.virtual(changed_only=True)
+    output = fixes.workspace.virtual(changed_only=True)
     if not output.shards and not output.files:
         return
     with replacing(root) as folder:

@@ -29,6 +29,7 @@ class Difference:
     right: str
 
     def to_json(self) -> dict[str, str]:
+        """A JSON object with the fields as keys."""
         return asdict(self)
 
 
@@ -54,9 +55,11 @@ class Comparison:
 
     @property
     def same(self) -> bool:
+        """Whether no difference was found."""
         return not self.differences
 
     def to_json(self) -> dict[str, Any]:
+        """The comparison as described by ``schemas/comparison.json``."""
         return {
             "left": self.left,
             "right": self.right,

@@ -34,6 +34,7 @@ class Result:
     moved: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
+        """The result as described by ``schemas/result.json``."""
         return {
             "plan": self.plan.to_json(jobs=False),
             "destination": str(self.destination),
@@ -123,7 +124,7 @@ def _require_sound(folder: Path, planned: VirtualContainer) -> None:
         faults = list(_deviations(container, planned))
         if not faults:
             rules = errors_that(OnConversion.BLOCKS, OnConversion.MENDED)
-            report = runner.run(runner.examine(container), Level.SCALES, rules)
+            report = runner.run(runner.read_context(container), Level.SCALES, rules)
             faults = [finding.to_fault() for finding in report.errors]
     except CkptkitError as error:
         raise ConversionRefused("the written checkpoint cannot be read back", faults=error.faults) from error

@@ -53,6 +53,7 @@ class Cost:
         return self.copied + self.rewritten + self.computed
 
     def to_json(self) -> dict[str, Any]:
+        """The cost as in the part ``cost`` of ``schemas/plan.json``."""
         return {
             "kind": self.kind.value,
             "bytes_copied": self.copied,
@@ -96,6 +97,7 @@ class Step:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """The step as in the part ``steps`` of ``schemas/plan.json``."""
         return {
             "operations": list(self.operations),
             "source": {"name": self.source, "dtype": self.source_dtype, "shape": list(self.source_shape)},

@@ -167,7 +167,7 @@ def _carried_errors(result: Reading) -> Iterator[str]:
     if errors:
         rules = ", ".join(dict.fromkeys(f"{error.code} {error.name}" for error in errors))
         count = "1 error stays" if len(errors) == 1 else f"{len(errors)} errors stay"
-        yield f"{count} in the result, which a conversion cannot mend: {rules}; see ckptkit validate"
+        yield f"{count} in the result, which a conversion cannot fix: {rules}; see ckptkit validate"
 
 
 def _card_notes(result: Reading) -> Iterator[str]:

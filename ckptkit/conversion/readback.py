@@ -37,7 +37,7 @@ def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: Virt
         faults = [*container.faults, *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
         _refuse(target, faults)
         return Reading(container, None)
-    context = runner.examine(container)
+    context = runner.read_context(container)
     result = context.checkpoint
     if result is None:
         _refuse(target, [*container.faults, *context.reading_faults])

@@ -45,13 +45,13 @@ def _third_party() -> tuple[Format, ...]:
             candidate = entry.load()()
         except Exception as error:
             message = f"{origin} cannot be loaded: {type(error).__name__}: {error}"
-            raise UsageError(message, help=f"mend or uninstall {package}") from error
+            raise UsageError(message, help=f"fix or uninstall {package}") from error
         if not isinstance(candidate, Format):
-            raise UsageError(f"{origin} is not a ckptkit format", help=f"mend or uninstall {package}")
+            raise UsageError(f"{origin} is not a ckptkit format", help=f"fix or uninstall {package}")
         own = {candidate.name, *candidate.aliases}
         if own & taken:
             clash = ", ".join(sorted(own & taken))
-            raise UsageError(f"{origin} takes a name that is in use: {clash}", help=f"mend or uninstall {package}")
+            raise UsageError(f"{origin} takes a name that is in use: {clash}", help=f"fix or uninstall {package}")
         taken |= own
         found.append(candidate)
     return tuple(found)

@@ -70,7 +70,7 @@ def refuse_broken(contents: Mapping[str, Content], label: str) -> None:
         raise UploadRefused(
             f"{label}: the checkpoint is broken ({count}); nothing was sent",
             faults=faults,
-            help="mend the checkpoint; 'ckptkit validate' explains each code",
+            help="fix the checkpoint; 'ckptkit validate' explains each code",
         )
 
 
@@ -123,7 +123,7 @@ def _judge(contents: Mapping[str, Content], label: str, outgoing: set[str]) -> l
     complete = CONFIG_FILE in contents and all(shard in contents for shard in _indexed(contents))
     if not complete or not concerns_fp8(container):
         return [fault for fault in container.faults if is_fatal(fault) and fault.file in outgoing and _is_shard(fault)]
-    report = runner.run(runner.examine(container), Level.SCALES)
+    report = runner.run(runner.read_context(container), Level.SCALES)
     return [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
 
 

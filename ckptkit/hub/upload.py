@@ -87,14 +87,14 @@ def upload(
     _check_request(repo, create_pr, revision, force)
     folder = local_folder(path)
     source = LocalSource(folder)
-    report = runner.run(runner.examine(open_container(source)), Level.SCALES)
+    report = runner.run(runner.read_context(open_container(source)), Level.SCALES)
     errors = [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
     if errors and force is None:
         count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
         raise UploadRefused(
             f"{folder}: the checkpoint is broken ({count}); nothing was sent",
             faults=errors,
-            help="mend it, or give '--force REASON'; the reason is written into the commit",
+            help="fix it, or give '--force REASON'; the reason is written into the commit",
         )
     entries = source.files()
     title, text = _title(report, message, force), description(report)

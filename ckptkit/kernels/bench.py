@@ -53,6 +53,8 @@ class HostClock:
     name: str = "host"
 
     def prepare(self, call: Call, copies: int) -> Callable[[], float]:
+        """A function that makes one call and gives its seconds of wall time."""
+
         def once() -> float:
             start = time.perf_counter()
             call(copies - 1)
@@ -70,6 +72,7 @@ class GraphClock:
     name: str = "device events"
 
     def prepare(self, call: Call, copies: int) -> Callable[[], float]:
+        """A function that replays recorded calls, over all copies, and gives the device seconds of one."""
         torch = toolkit().torch
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -109,6 +112,7 @@ class Timing:
 
     @classmethod
     def of(cls, contender: str, times: Sequence[float], config: str | None) -> Timing:
+        """The median and the tenths at both ends of ``times``, in seconds."""
         ordered = sorted(times)
         low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
         return cls(contender, statistics.median(ordered), low, high, config)
@@ -125,6 +129,7 @@ class Measurement:
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def seconds(self, contender: str) -> float | None:
+        """The median of a contender in seconds; None if it did not run."""
         return next((timing.median for timing in self.timings if timing.contender == contender), None)
 
     @property
@@ -134,6 +139,7 @@ class Measurement:
         return min(found, default=None)
 
     def to_json(self) -> dict[str, Any]:
+        """The row as ``golden bench --json`` prints it."""
         m, n, k = self.shape
         rows = {
             t.contender: {

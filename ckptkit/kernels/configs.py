@@ -49,6 +49,7 @@ class Config:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Config:
+        """A configuration from the keys that :meth:`to_json` gave."""
         return cls(**raw)
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ConfigRule:
     """A config and the problems that it is meant for; None: no limit."""
 
     config: Config
@@ -110,6 +111,7 @@ class Rule:
     only: tuple[int, int] | None = None
 
     def admits(self, problem: Problem) -> bool:
+        """Whether a problem is one that the rule is for."""
         return (
             problem.accumulate in self.accumulate
             and problem.depends_on_k == self.depends_on_k
@@ -127,8 +129,8 @@ class Table:
     name: str
     devices: tuple[str, ...]
     status: str
-    tuned: tuple[Rule, ...]
-    rules: tuple[Rule, ...]
+    tuned: tuple[ConfigRule, ...]
+    rules: tuple[ConfigRule, ...]
 
     def select(self, problem: Problem) -> Config | None:
         """The config of the first entry that admits the problem, tuned ones first."""
@@ -148,9 +150,9 @@ class Table:
                     yield key
 
 
-def _rule(raw: Mapping[str, Any]) -> Rule:
+def _rule(raw: Mapping[str, Any]) -> ConfigRule:
     only = raw.get("only")
-    return Rule(
+    return ConfigRule(
         config=Config.from_json(raw["config"]),
         accumulate=frozenset(raw["accumulate"]),
         depends_on_k=raw["depends_on_k"],

@@ -159,6 +159,7 @@ def _type(name: str, job: Job, constants: dict[str, Any]) -> str:
 
 
 def main() -> int:
+    """Compile for the chips that are asked for, and print what came out as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chip", action="append", choices=CHIPS, help="may be repeated [default: all]")
     parser.add_argument("--workers", type=int, default=2)

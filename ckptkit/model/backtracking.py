@@ -2,6 +2,13 @@
 
 Python's matcher tries every way to match before it gives up. Where one text can be cut into pieces in many ways
 (``(a+)+``, ``(a|a)*``), the ways double with each character. Such a pattern is told by its form and never run.
+
+A matcher that cannot run away, such as google-re2, would not end the question. The engines match these patterns with
+Python's matcher, so whether one would hang them is what has to be known. And it is not the same language: google-re2
+1.1.20251105 has wheels for Python 3.10 to 3.14 and is imported in 3 ms, but refuses what configs hold
+(``^(?!.*mlp).*$``) and what ``fnmatch.translate`` writes (``(?>...)``, ``\\Z``), reads ``\\d`` as ASCII and ``$`` not
+before a last line break, and takes 5.4 us for a name where ``re`` takes 0.3. To tell a form takes 85 us, once for each
+pattern. The parser that is used here is private to Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reports, rules and checkpoints as JSON documents, each described by a schema of the same name."""
+"""Rules and checkpoints as JSON documents, each described by a schema of the same name."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.checks.registry import Rule
-from ckptkit.checks.runner import Report
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Quantization
 from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
     from ckptkit.model.granularity import Granularity
-
-
-def report_to_json(report: Report) -> dict[str, Any]:
-    """A report as described by ``schemas/report.json``."""
-    return {
-        "path": report.label,
-        "format": report.format,
-        "dialect": report.dialect,
-        "level": report.level.name.lower(),
-        "clean": report.clean,
-        "shards": report.shards,
-        "tensors": report.tensors,
-        "counts": report.counts,
-        "findings": [finding.to_json() for finding in report.findings],
-        **({"traffic": report.traffic.to_json()} if report.traffic else {}),
-    }
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:

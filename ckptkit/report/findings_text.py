@@ -16,7 +16,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.engines.effects import ENGINES, Outcome
 from ckptkit.errors import plural, printable
 from ckptkit.model import names
-from ckptkit.report.layout import Part, say
+from ckptkit.report.layout import Part, print_line
 from ckptkit.report.text import console, traffic_words
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _OUTCOME_WORDS = {
 }
 _OPTIONS: Mapping[Safety, str] = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes"}
 _MARK_COLOURS: Mapping[Safety, str] = {"safe": "green", "unsafe": "yellow"}
-#: The findings that can be mended, and whether without a judgement call.
+#: The findings that can be fixed, and whether without a judgement call.
 Offers: TypeAlias = "Mapping[Finding, Safety]"
 _NO_OFFERS: Offers = MappingProxyType({})
 #: Kinds of findings of one rule beyond this many are counted, not shown.
@@ -48,7 +48,7 @@ def show_report(
 ) -> None:
     """Findings by rule, then one line that says how the checkpoint stands; quietly, only the findings.
 
-    ``offers`` holds the findings that can be mended; without it nothing is said about mending.
+    ``offers`` holds the findings that can be fixed; without it nothing is said about fixes.
     """
     out = out or console()
     for code, findings in by_rule(report.findings).items():
@@ -63,19 +63,19 @@ def show_report(
                 _show_details(out, group[0])
         hidden = sum(len(group) for group in groups[_SHOWN_PER_RULE:])
         if hidden:
-            say(out, (f"    ... and {hidden:,} more {code}", "dim"))
+            print_line(out, (f"    ... and {hidden:,} more {code}", "dim"))
         harmful = [finding for finding in findings if finding.severity is not Severity.INFO]
         if harmful:
             _show_consequences(out, harmful)
-            _show_mending(out, report, harmful, offers)
+            _show_fix(out, report, harmful, offers)
     if not quiet:
-        say(out, *_summary_line(report))
+        print_line(out, *_summary_line(report))
 
 
 def show_origin(files: Sequence[str], *, out: Console | None = None) -> None:
     """The settings files that had a say: a checkpoint may come with one that ignores what matters."""
     if files:
-        say(out or console(), ("    settings: ", "dim"), ", ".join(files))
+        print_line(out or console(), ("    settings: ", "dim"), ", ".join(files))
 
 
 def show_statistics(reports: Sequence[Report], offers: Offers = _NO_OFFERS, *, out: Console | None = None) -> None:
@@ -89,10 +89,12 @@ def show_statistics(reports: Sequence[Report], offers: Offers = _NO_OFFERS, *, o
         safety = next((offers[finding] for finding in findings if finding in offers), None)
         mark: Part = (f" {_OPTIONS[safety]}", _MARK_COLOURS[safety]) if safety else ""
         count = f"{len(findings):>{width},}  "
-        say(out, count, (code, "bold"), "  ", (f"{severity:7}", _COLOURS[severity]), f"  {findings[0].name}", mark)
+        print_line(
+            out, count, (code, "bold"), "  ", (f"{severity:7}", _COLOURS[severity]), f"  {findings[0].name}", mark
+        )
     total = sum(len(findings) for _, findings in ordered)
     where = f"{plural(len(ordered), 'rule')} in {plural(len(reports), 'checkpoint')}"
-    say(out, f"{plural(total, 'finding')} of {where}")
+    print_line(out, f"{plural(total, 'finding')} of {where}")
 
 
 def by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -146,30 +148,32 @@ def _show_group(out: Console, group: list[Finding]) -> None:
     finding = group[0]
     severity = finding.severity.value
     more = f" (and {len(group) - 1:,} like it)" if len(group) > 1 else ""
-    say(out, (severity, _COLOURS[severity]), " ", (finding.code, "bold"), " ", first_line(finding), (more, "dim"))
+    print_line(
+        out, (severity, _COLOURS[severity]), " ", (finding.code, "bold"), " ", first_line(finding), (more, "dim")
+    )
 
 
 def _show_details(out: Console, finding: Finding) -> None:
     for label, value in details(finding):
-        say(out, (f"    {label}: ", "dim"), value)
+        print_line(out, (f"    {label}: ", "dim"), value)
 
 
 def _show_consequences(out: Console, findings: list[Finding]) -> None:
     text = consequences(dict.fromkeys(effect for finding in findings for effect in finding.engines))
     if text:
-        say(out, ("    engines: ", "dim"), text)
+        print_line(out, ("    engines: ", "dim"), text)
 
 
-def _show_mending(out: Console, report: Report, findings: list[Finding], offers: Offers) -> None:
-    """The command that mends these findings, and how many of them if not all."""
+def _show_fix(out: Console, report: Report, findings: list[Finding], offers: Offers) -> None:
+    """The command that fixes these findings, and how many of them if not all."""
     for safety, option in _OPTIONS.items():
         count = sum(offers.get(finding) == safety for finding in findings)
         if count:
-            # What is not a folder on this machine cannot be mended where it is.
+            # What is not a folder on this machine cannot be fixed where it is.
             destination = "" if report.traffic is None else " --output DIR"
             some = "" if count == len(findings) else f" ({count:,} of {len(findings):,})"
             command = f"ckptkit validate {quote(report.label)} {option}{destination}"
-            say(out, ("    mend: ", "dim"), command, (some, "dim"))
+            print_line(out, ("    fix: ", "dim"), command, (some, "dim"))
 
 
 def _summary_line(report: Report) -> list[Part]:

@@ -1,22 +1,22 @@
-"""Fixes for people: what was mended, what was taken back, and what would change."""
+"""Fixes for people: what was fixed, what was taken back, and what would change."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import unified_diff
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import plural
 from ckptkit.model import names
-from ckptkit.report.layout import say
+from ckptkit.report.layout import print_line
 from ckptkit.report.text import console
 from ckptkit.storage.container import CONFIG_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.checks.fixing import Mending
+    from ckptkit.checks.fixing import Fixes
     from ckptkit.edits.changes import Edit
 
 #: Kinds of edits of one fix beyond this many are counted, not shown.
@@ -25,53 +25,53 @@ _SHOWN_PER_FIX = 4
 _LONGEST_LINE = 200
 
 
-def show_fixes(mending: Mending, destination: str, *, written: bool, out: Console | None = None) -> None:
+def show_fixes(fixes: Fixes, destination: str, *, written: bool, out: Console | None = None) -> None:
     """One paragraph for each fix that was made or taken back, then where the result is."""
     out = out or console()
-    for fix in mending.applied:
+    for fix in fixes.applied:
         what = f" {fix.name}: {plural(fix.findings, 'finding')}"
-        say(out, ("fixed", "bold green"), " ", (fix.code, "bold"), what)
+        print_line(out, ("fixed", "bold green"), " ", (fix.code, "bold"), what)
         kinds = _alike(fix.edits)
         for example, count in kinds[:_SHOWN_PER_FIX]:
-            say(out, f"    {example}")
+            print_line(out, f"    {example}")
             if count > 1:
-                say(out, (f"    ... and {count - 1:,} more like it", "dim"))
+                print_line(out, (f"    ... and {count - 1:,} more like it", "dim"))
         hidden = sum(count for _, count in kinds[_SHOWN_PER_FIX:])
         if hidden:
-            say(out, (f"    ... and {hidden:,} more", "dim"))
-    show_reverted(mending, out=out)
+            print_line(out, (f"    ... and {hidden:,} more", "dim"))
+    show_reverted(fixes, out=out)
     if written:
-        say(out, ("written", "bold green"), f": {destination}")
+        print_line(out, ("written", "bold green"), f": {destination}")
 
 
-def show_reverted(mending: Mending, *, out: Console | None = None) -> None:
+def show_reverted(fixes: Fixes, *, out: Console | None = None) -> None:
     """Fixes that were taken back: a person must decide, or the fix is wrong."""
     out = out or console()
-    for item in mending.reverted:
-        say(out, ("not fixed", "bold yellow"), " ", (item.code, "bold"), f" {item.name}: {item.reason}")
+    for item in fixes.reverted:
+        print_line(out, ("not fixed", "bold yellow"), " ", (item.code, "bold"), f" {item.name}: {item.reason}")
 
 
-def show_diff(mending: Mending, label: str, *, out: Console | None = None) -> None:
+def show_diff(fixes: Fixes, label: str, *, out: Console | None = None) -> None:
     """config.json as a unified diff, then every edit of tensors and index in a line of its own."""
     out = out or console()
-    for line in config_diff(mending, label):
-        say(out, (line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
-    for fix in mending.applied:
+    for line in config_diff(fixes, label):
+        print_line(out, (line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
+    for fix in fixes.applied:
         for line in (str(edit) for edit in fix.edits):
             if not line.startswith(f"{CONFIG_FILE}: "):
-                say(out, (fix.code, "bold"), f" {line}")
-    show_reverted(mending, out=out)
-    count = sum(fix.findings for fix in mending.applied)
-    would = f"would mend {plural(count, 'finding')} of {plural(len(mending.applied), 'rule')}"
-    say(out, would if count else "nothing to mend")
+                print_line(out, (fix.code, "bold"), f" {line}")
+    show_reverted(fixes, out=out)
+    count = sum(fix.findings for fix in fixes.applied)
+    would = f"would fix {plural(count, 'finding')} of {plural(len(fixes.applied), 'rule')}"
+    print_line(out, would if count else "nothing to fix")
 
 
-def config_diff(mending: Mending, label: str) -> list[str]:
+def config_diff(fixes: Fixes, label: str) -> list[str]:
     """The lines of a unified diff of config.json; none if it stays as it is.
 
     Where a changed line is too long to compare, the file is indented first, and the headers of the diff say so.
     """
-    workspace = mending.workspace
+    workspace = fixes.workspace
     if CONFIG_FILE not in workspace.changed:
         return []
     before, after = workspace.original_config_text, workspace.config_text
@@ -92,25 +92,6 @@ def _indented(text: str) -> str:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
         return text
-
-
-def fixes_to_json(mending: Mending, destination: str, *, written: bool) -> Mapping[str, Any]:
-    """The part ``fixes`` of a report as described by ``schemas/report.json``."""
-    return {
-        "destination": destination,
-        "written": written,
-        "applied": [
-            {
-                "code": fix.code,
-                "name": fix.name,
-                "safety": fix.safety,
-                "findings": fix.findings,
-                "edits": [str(edit) for edit in fix.edits],
-            }
-            for fix in mending.applied
-        ],
-        "reverted": [{"code": item.code, "name": item.name, "reason": item.reason} for item in mending.reverted],
-    }
 
 
 def _alike(edits: Iterable[Edit]) -> list[tuple[str, int]]:

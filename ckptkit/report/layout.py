@@ -30,7 +30,7 @@ _GAP = "  "
 _WORD = re.compile(r"\S+")
 
 
-def say(out: Console, *parts: Part) -> None:
+def print_line(out: Console, *parts: Part) -> None:
     """Print one line, however long: a program that reads it finds every name whole."""
     out.print(_text(parts))
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import printable
-from ckptkit.report.data import report_to_json
 from ckptkit.report.findings_text import counts_in_words, details, first_line
 from ckptkit.report.junit import to_junit
 from ckptkit.report.sarif import location_of, to_sarif
@@ -28,7 +27,7 @@ _GITHUB_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 
 def to_json(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
     """One document for one path, a list for several."""
-    documents = [report_to_json(report) for report in reports]
+    documents = [report.to_json() for report in reports]
     documents += [{"path": path, "error": message} for path, message in failures.items()]
     return dump(documents, several=len(documents) > 1)
 

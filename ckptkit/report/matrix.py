@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.engines.effects import ENGINES
 from ckptkit.errors import plural
-from ckptkit.report.layout import Cell, say, table
+from ckptkit.report.layout import Cell, print_line, table
 from ckptkit.report.text import console
 from ckptkit.views.skip_table import grouped
 
@@ -29,7 +29,7 @@ _MARKS = {"quantized": "FP8", "left alone": "-", "refused": "refuses"}
 def show_matrix(matrix: Matrix) -> None:
     """One line for each engine: verdict, the tensor-parallel sizes, and the rules behind the verdict."""
     out = console()
-    say(out, (matrix.label, "bold"), (f" ({matrix.format or 'unknown format'})", "dim"))
+    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or 'unknown format'})", "dim"))
     asked = any(row.parallel for row in matrix.rows)
     rows: list[list[Cell]] = []
     for row in matrix.rows:
@@ -39,7 +39,7 @@ def show_matrix(matrix: Matrix) -> None:
     headings = ("engine", "verdict", *(["tensor parallel"] if asked else []), "because of")
     table(out, headings, rows, prose=True)
     for (size, obstacle), labels in _obstacles(matrix).items():
-        say(out, (f"  {size} devices ({', '.join(labels)}): ", "dim"), obstacle)
+        print_line(out, (f"  {size} devices ({', '.join(labels)}): ", "dim"), obstacle)
 
 
 def _obstacles(matrix: Matrix) -> dict[tuple[int, str], list[str]]:
@@ -68,9 +68,9 @@ def show_skip_table(skips: SkipTable) -> None:
     """One line for each kind of module; decisions that contradict what is stored are red."""
     out = console()
     if not skips.rows:
-        say(out, (skips.label, "bold"), ": no linear modules to judge")
+        print_line(out, (skips.label, "bold"), ": no linear modules to judge")
         return
-    say(out, (skips.label, "bold"), (f" ({skips.format})", "dim"))
+    print_line(out, (skips.label, "bold"), (f" ({skips.format})", "dim"))
     shown: list[list[Cell]] = []
     for (kind, stored, _), rows in grouped(skips).items():
         first = rows[0]
@@ -80,9 +80,9 @@ def show_skip_table(skips: SkipTable) -> None:
             marks.append([(mark, "bold red")] if engine in first.contradicts else mark)
         shown.append([str(len(rows)), kind if len(rows) > 1 else first.module, stored, *marks])
     table(out, ("count", "module", "stored", *(ENGINES[engine].label for engine in skips.engines)), shown)
-    say(out, ("  FP8: built quantized; -: left in the stored type; refuses: fused parts that differ", "dim"))
+    print_line(out, ("  FP8: built quantized; -: left in the stored type; refuses: fused parts that differ", "dim"))
     wrong = len(skips.contradictions)
     if wrong:
-        say(out, (plural(wrong, "module"), "bold red"), " stored otherwise than an engine decides (red)")
+        print_line(out, (plural(wrong, "module"), "bold red"), " stored otherwise than an engine decides (red)")
     else:
-        say(out, ("every engine's decision fits what is stored", "green"))
+        print_line(out, ("every engine's decision fits what is stored", "green"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ckptkit.engines.effects import ENGINES
-from ckptkit.report.layout import Part, paragraph, say
+from ckptkit.report.layout import Part, paragraph, print_line
 from ckptkit.report.text import console
 
 if TYPE_CHECKING:
@@ -22,28 +22,28 @@ _INDENT = 4
 
 
 def show_rule(rule: Rule, *, out: Console | None = None) -> None:
-    """What the rule checks, why it hurts, whom, and how to mend it."""
+    """What the rule checks, why it hurts, whom, and how to fix it."""
     out = out or console()
     severity = rule.severity.value
-    say(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, _COLOURS[severity]))
-    facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"mended by {_FIXES[rule.fix]}"]
-    say(out, (f"{', '.join(facts)}, since {rule.since}", "dim"))
+    print_line(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, _COLOURS[severity]))
+    facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"fixed by {_FIXES[rule.fix]}"]
+    print_line(out, (f"{', '.join(facts)}, since {rule.since}", "dim"))
     for part in rule.documentation.split("\n\n"):
-        say(out)
+        print_line(out)
         paragraph(out, *_styled(part))
     if rule.effects:
-        say(out)
-        say(out, ("Engines", "bold"))
+        print_line(out)
+        print_line(out, ("Engines", "bold"))
         for effect in rule.effects:
             label = ENGINES[effect.engine].label if effect.engine in ENGINES else effect.engine
             note = f" - {effect.note}" if effect.note else ""
             paragraph(out, f"  {label} {effect.versions}: {effect.outcome.value}{note}", indent=_INDENT)
     if rule.reproduced:
-        say(out)
+        print_line(out)
         paragraph(out, ("Reproduced", "bold"), f": {rule.reproduced}", indent=_INDENT)
     if rule.sources:
-        say(out)
-        say(out, ("Reports", "bold"))
+        print_line(out)
+        print_line(out, ("Reports", "bold"))
         for source in rule.sources:
             paragraph(out, f"  {source}", indent=_INDENT)
 
@@ -54,7 +54,7 @@ def show_rules(rules: Iterable[Rule], *, out: Console | None = None) -> None:
     for rule in rules:
         severity = rule.severity.value
         fix = f" {_FIXES[rule.fix]}" if rule.fix else ""
-        say(out, (rule.code, "bold"), " ", (f"{severity:7}", _COLOURS[severity]), f" {rule.name}", (fix, "dim"))
+        print_line(out, (rule.code, "bold"), " ", (f"{severity:7}", _COLOURS[severity]), f" {rule.name}", (fix, "dim"))
         paragraph(out, " " * _INDENT, *_styled(rule.summary), indent=_INDENT)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.errors import CkptkitError, Fault, plural
 from ckptkit.model import names
-from ckptkit.report.layout import say, table
+from ckptkit.report.layout import print_line, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,35 +65,39 @@ def traffic_words(traffic: Traffic | None) -> str:
 def show_error(error: CkptkitError) -> None:
     """An error on standard error: one sentence, then every fault, then what to do."""
     out = console(stderr=True)
-    say(out, ("error", "bold red"), ": ", error.message)
+    print_line(out, ("error", "bold red"), ": ", error.message)
     for fault in error.faults:
         _show_fault(out, fault)
     if error.help:
-        say(out, ("  help: ", "bold cyan"), error.help)
+        print_line(out, ("  help: ", "bold cyan"), error.help)
 
 
 def _show_fault(out: Console, fault: Fault) -> None:
     place = ": ".join(part for part in (fault.file, fault.tensor) if part)
-    say(out, f"  {place}: {fault.message}" if place else f"  {fault.message}")
+    print_line(out, f"  {place}: {fault.message}" if place else f"  {fault.message}")
     for label, value in (("expected", fault.expected), ("found", fault.found), ("help", fault.help)):
         if value:
-            say(out, (f"    {label}: ", "dim"), value)
+            print_line(out, (f"    {label}: ", "dim"), value)
 
 
 def show_plan(plan: Plan) -> None:
     """Where from, where to, what it costs, what changes, what to know."""
     out = console()
     cost = plan.cost
-    say(out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  {plan.verdict.value}, {cost.kind.value}")
+    print_line(
+        out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  {plan.verdict.value}, {cost.kind.value}"
+    )
     parts = [f"{size(cost.copied)} copied as they are", f"{size(cost.rewritten)} rewritten (headers, config)"]
     if cost.computed:
         parts.append(f"{size(cost.computed)} computed")
-    say(out, f"  {', '.join(parts)}, {plural(cost.files, 'file')}")
+    print_line(out, f"  {', '.join(parts)}, {plural(cost.files, 'file')}")
     if plan.steps:
         table(out, ("operation", "count", "tensor", "becomes", "why"), plan_rows(plan.steps), prose=True)
-    say(out, f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are")
+    print_line(
+        out, f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are"
+    )
     for note in plan.notes:
-        say(out, ("  note", "cyan"), ": ", note)
+        print_line(out, ("  note", "cyan"), ": ", note)
 
 
 def plan_rows(steps: Iterable[Step]) -> list[tuple[str, str, str, str, str]]:
@@ -152,23 +156,23 @@ def show_result(result: Result) -> None:
     means = "; ".join(["", *(f"{size(count)} by {method}" for method, count in result.moved.items())])
     rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
     cost = f" ({size(total)} in {result.seconds:.2f} s{rate}{means})"
-    say(console(), ("written", "bold green"), f": {result.destination}", (cost, "dim"))
+    print_line(console(), ("written", "bold green"), f": {result.destination}", (cost, "dim"))
 
 
 def show_summary(summary: Summary) -> None:
     """What a person wants to see first."""
     out = console()
-    say(out, (summary.label, "bold"))
+    print_line(out, (summary.label, "bold"))
     architecture = f", {summary.architecture}" if summary.architecture else ""
-    say(out, f"  format   {summary.format} ({summary.dialect}){architecture}")
-    say(out, "  scheme   ", (summary.scheme, "bold"))
+    print_line(out, f"  format   {summary.format} ({summary.dialect}){architecture}")
+    print_line(out, "  scheme   ", (summary.scheme, "bold"))
     original = f"{size(summary.original_bytes)} in 16 bits, ratio {summary.ratio:.2f}"
     where = f"{plural(summary.tensors, 'tensor')} in {plural(summary.shards, 'shard')}{traffic_words(summary.traffic)}"
-    say(out, f"  size     {size(summary.data_bytes)} ({original}), {where}")
-    say(out, "  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
+    print_line(out, f"  size     {size(summary.data_bytes)} ({original}), {where}")
+    print_line(out, "  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
     for item in summary.scales:
         span = f"{item.minimum:.4g}" if item.minimum == item.maximum else f"{item.minimum:.4g} to {item.maximum:.4g}"
-        say(out, f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
+        print_line(out, f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
     _show_modules(out, summary)
 
 
@@ -179,7 +183,7 @@ def _show_modules(out: Console, summary: Summary) -> None:
         counted[kind.scheme] += kind.count
     common = counted.most_common(1)[0][0] if counted else ""
     if not summary.scheme.startswith(common):
-        say(out, f"  mostly   {common}")
+        print_line(out, f"  mostly   {common}")
     rows = [
         (str(kind.count), kind.name, str(list(kind.shape)), "" if kind.scheme == common else kind.scheme)
         for kind in summary.modules
@@ -200,17 +204,17 @@ def show_comparison(comparison: Comparison) -> None:
     for alike in kinds[:_SHOWN_KINDS]:
         first = alike[0]
         more = f" (and {len(alike) - 1:,} like it)" if len(alike) > 1 else ""
-        say(out, ("differs", "bold red"), f" {first.subject}: {first.aspect}", (more, "dim"))
-        say(out, ("    left:  ", "dim"), first.left)
-        say(out, ("    right: ", "dim"), first.right)
+        print_line(out, ("differs", "bold red"), f" {first.subject}: {first.aspect}", (more, "dim"))
+        print_line(out, ("    left:  ", "dim"), first.left)
+        print_line(out, ("    right: ", "dim"), first.right)
     hidden = sum(len(alike) for alike in kinds[_SHOWN_KINDS:])
     if hidden:
-        say(
+        print_line(
             out,
             (f"    ... and {hidden:,} more of {plural(len(kinds) - _SHOWN_KINDS, 'kind')}; --json lists all", "dim"),
         )
     for note in comparison.notes:
-        say(out, ("note:", "bold blue"), f" {note}")
+        print_line(out, ("note:", "bold blue"), f" {note}")
     compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
     compared += f"{size(comparison.bytes_compared)} compared"
     if comparison.same:
@@ -218,9 +222,9 @@ def show_comparison(comparison: Comparison) -> None:
         if comparison.level.name != "FULL":
             what = "headers and scales" if comparison.level.name == "SCALES" else "headers"
             proven = f"{what} are equal; the weights were not compared"
-        say(out, ("the same model", "bold green"), f": {proven} ", (f"({compared})", "dim"))
+        print_line(out, ("the same model", "bold green"), f": {proven} ", (f"({compared})", "dim"))
     else:
-        say(out, (plural(len(comparison.differences), "difference"), "bold red"), " ", (f"({compared})", "dim"))
+        print_line(out, (plural(len(comparison.differences), "difference"), "bold red"), " ", (f"({compared})", "dim"))
 
 
 def _kinds(differences: Iterable[Difference]) -> list[list[Difference]]:

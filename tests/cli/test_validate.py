@@ -12,9 +12,10 @@ import pytest
 
 from ckptkit import api
 from ckptkit.checks import schema
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
 from ckptkit.storage import replace
+from ckptkit.validation import write_fixes
 from tests.damage import load
 
 from .conftest import REAL, Run, run_process
@@ -203,7 +204,7 @@ def test_diff_shows_and_writes_nothing(run: Run, damaged: Path) -> None:
     lines = outcome.out.splitlines()
     assert f"--- {damaged}/config.json" in lines and '+      "lm_head"' in lines
     assert len([line for line in lines if line.startswith("CK301 reshape ")]) == 14
-    assert lines[-1] == "would mend 15 findings of 2 rules"
+    assert lines[-1] == "would fix 15 findings of 2 rules"
 
 
 def test_fix_in_place(run: Run, damaged: Path) -> None:
@@ -235,9 +236,9 @@ def half_changed(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     with monkeypatch.context() as patch:
         patch.setattr(replace.os, "replace", once)
-        result = mend(api.open_files(damaged), Level.SCALES)
+        result = find_fixes(api.open_files(damaged), Level.SCALES)
         with pytest.raises(KeyboardInterrupt):
-            api.write_mended(result, damaged)
+            write_fixes(result, damaged)
     assert sorted(path.name for path in damaged.parent.iterdir()) == [".damaged.ckptkit-replace", "damaged"]
     return damaged
 
@@ -249,7 +250,7 @@ def test_fix_first_finishes_what_was_interrupted(run: Run, half_changed: Path) -
     assert run("validate", half_changed).code == 0
 
 
-@pytest.mark.parametrize("command", [["validate"], ["inspect"], ["validate", "--fix", "--output", "mended"]])
+@pytest.mark.parametrize("command", [["validate"], ["inspect"], ["validate", "--fix", "--output", "fixed"]])
 def test_nobody_reads_a_half_changed_checkpoint(
     run: Run, half_changed: Path, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,20 +258,20 @@ def test_nobody_reads_a_half_changed_checkpoint(
     before = contents(half_changed)
     outcome = run(*command, half_changed)
     assert outcome.code == 2 and f"finish it: ckptkit validate --fix {half_changed}" in " ".join(outcome.err.split())
-    assert contents(half_changed) == before and not Path("mended").exists()
+    assert contents(half_changed) == before and not Path("fixed").exists()
 
 
 def test_fix_into_a_new_folder(run: Run, damaged: Path, tmp_path: Path) -> None:
     before = contents(damaged)
-    document = run("validate", damaged, "--fix", "--output", tmp_path / "mended", "--json").json
+    document = run("validate", damaged, "--fix", "--output", tmp_path / "fixed", "--json").json
     assert contents(damaged) == before
     assert schema.faults("report", document, file="report") == []
     assert document["clean"] and document["fixes"]["written"]
     assert {fix["code"] for fix in document["fixes"]["applied"]} >= {"CK301", "CK605"}
-    assert run("validate", tmp_path / "mended").code == 0
+    assert run("validate", tmp_path / "fixed").code == 0
 
 
-def test_only_selected_rules_are_mended(run: Run, damaged: Path) -> None:
+def test_only_selected_rules_are_fixed(run: Run, damaged: Path) -> None:
     document = run("validate", damaged, "--fix", "--select", "CK301", "--json").json
     assert [fix["code"] for fix in document["fixes"]["applied"]] == ["CK301"]
     assert run("validate", damaged, "--select", "CK605").code == 1

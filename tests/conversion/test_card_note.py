@@ -35,7 +35,7 @@ def test_a_card_that_describes_the_source_is_noted(tmp_path: Path, card: str | N
     assert all("'ckptkit card' on the result" in note for note in notes)
 
 
-def test_the_command_that_is_named_mends_the_card(tmp_path: Path) -> None:
+def test_the_command_that_is_named_corrects_the_card(tmp_path: Path) -> None:
     from ckptkit.card.section import make, write
 
     folder, out = Path(shutil.copytree(MODEL, tmp_path / "model")), tmp_path / "out"

@@ -46,7 +46,7 @@ class Careless(CompressedTensors):
 
 
 def plan_with(target: Format, fixture: str) -> Plan:
-    context = runner.examine(open_container(LocalSource(REAL / fixture)))
+    context = runner.read_context(open_container(LocalSource(REAL / fixture)))
     return make_plan(context, target, WriteOptions())
 
 
@@ -204,13 +204,13 @@ def test_the_registry_formats_have_capabilities() -> None:
 def test_errors_that_stay_are_said(fixture: str, to: str, tmp_path: Path) -> None:
     result = convert(REAL / fixture, tmp_path / "out", to=to)
     errors = [finding for finding in ckptkit.validate(tmp_path / "out").findings if finding.severity.value == "error"]
-    (note,) = [note for note in result.plan.notes if "cannot mend" in note]
+    (note,) = [note for note in result.plan.notes if "cannot fix" in note]
     assert note.startswith(f"{len(errors)} errors stay in the result")
     assert "CK801 merged-member-cuts-block" in note
 
 
 def test_a_sound_source_brings_no_such_note() -> None:
-    assert not any("cannot mend" in note for note in ckptkit.plan(REAL / "llama" / "quark-ptpc", to="ct").notes)
+    assert not any("cannot fix" in note for note in ckptkit.plan(REAL / "llama" / "quark-ptpc", to="ct").notes)
 
 
 @pytest.mark.parametrize(("fixture", "key"), [("llmcompressor-dynamic", "ignore"), ("quark-ptpc", "exclude")])

@@ -157,7 +157,7 @@ def test_round_trip(name: str, to: str, mode: str | None, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("name", "to", "mode"), [case for case in CASES if convertible(*case)], ids=case_id)
 def test_what_is_written_is_clean(name: str, to: str, mode: str | None, tmp_path: Path) -> None:
-    """Our own rules find nothing to mend in what we write; what the source carries along is an error there too."""
+    """Our own rules find nothing to fix in what we write; what the source carries along is an error there too."""
     convert(REAL / name, tmp_path / "out", to=to, mode=mode)
     before = {finding.code for finding in ckptkit.validate(REAL / name).findings}
     for finding in ckptkit.validate(tmp_path / "out").findings:

@@ -1,4 +1,4 @@
-"""Every fix: a real fixture is damaged, the rule fires, the fix mends it, and the weights are what they were."""
+"""Every fix: a real fixture is damaged, the rule fires, the fix clears it, and the weights are what they were."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 
 from ckptkit import api
 from ckptkit.checks import registry
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level, all_fixers
+from ckptkit.validation import write_fixes
 from tests.damage import MutableCheckpoint, load, tensors_of
 from tests.raw import RawTensor
 
@@ -273,7 +274,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
-def test_a_fix_mends_its_finding_and_nothing_else(case: Case, tmp_path: Path) -> None:
+def test_a_fix_clears_its_finding_and_nothing_else(case: Case, tmp_path: Path) -> None:
     checkpoint = load(case.fixture)
     whole = checkpoint.everything()
     undamaged = load(case.fixture).write(tmp_path / "whole")
@@ -283,18 +284,18 @@ def test_a_fix_mends_its_finding_and_nothing_else(case: Case, tmp_path: Path) ->
     source = checkpoint.write(tmp_path / "damaged")
     assert times(source, case.code) > times(undamaged, case.code)
 
-    result = mend(api.open_files(source), Level.SCALES, unsafe=case.unsafe)
+    result = find_fixes(api.open_files(source), Level.SCALES, unsafe=case.unsafe)
     assert [item for item in result.reverted if item.code not in known] == []
-    target = tmp_path / "mended"
-    api.write_mended(result, source, target)
+    target = tmp_path / "fixed"
+    write_fixes(result, source, target)
 
     assert codes(target) <= known - {fix.code for fix in result.applied}
-    mended = tensors_of(target)
-    assert weights(mended) == weights(damaged)
+    fixed = tensors_of(target)
+    assert weights(fixed) == weights(damaged)
     if case.restores:
-        assert mended == whole
+        assert fixed == whole
     if case.config:
-        wanted = mend(api.open_files(undamaged), Level.SCALES, unsafe=case.unsafe).workspace.config
+        wanted = find_fixes(api.open_files(undamaged), Level.SCALES, unsafe=case.unsafe).workspace.config
         assert json.loads((target / "config.json").read_text()) == wanted
 
 
@@ -303,8 +304,8 @@ def test_in_place_the_result_is_the_same(case: Case, tmp_path: Path) -> None:
     checkpoint = load(case.fixture)
     case.damage(checkpoint)
     elsewhere, here = checkpoint.write(tmp_path / "elsewhere"), checkpoint.write(tmp_path / "here")
-    api.write_mended(mend(api.open_files(elsewhere), Level.SCALES, unsafe=case.unsafe), elsewhere, tmp_path / "copy")
-    api.write_mended(mend(api.open_files(here), Level.SCALES, unsafe=case.unsafe), here)
+    write_fixes(find_fixes(api.open_files(elsewhere), Level.SCALES, unsafe=case.unsafe), elsewhere, tmp_path / "copy")
+    write_fixes(find_fixes(api.open_files(here), Level.SCALES, unsafe=case.unsafe), here)
     assert {path.name: path.read_bytes() for path in here.iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()
     }
@@ -315,11 +316,11 @@ def test_in_place_the_result_is_the_same(case: Case, tmp_path: Path) -> None:
 def test_judgement_calls_are_not_made_unasked(case: Case, tmp_path: Path) -> None:
     checkpoint = load(case.fixture)
     case.damage(checkpoint)
-    result = mend(api.open_files(checkpoint.write(tmp_path / "damaged")), Level.SCALES)
+    result = find_fixes(api.open_files(checkpoint.write(tmp_path / "damaged")), Level.SCALES)
     assert case.code not in {fix.code for fix in result.applied}
 
 
-def test_rules_and_fixes_agree_on_what_can_be_mended() -> None:
+def test_rules_and_fixes_agree_on_what_can_be_fixed() -> None:
     promised = {rule.code: rule.fix for rule in registry.all_rules() if rule.fix is not None}
     kept = {code: {fixer.safety for fixer in fixers} for code, fixers in all_fixers().items()}
     assert {code: {safety} for code, safety in promised.items()} == kept

@@ -1,4 +1,4 @@
-"""Which findings can be mended: those for which a fix has edits, not those of a rule that has a fix."""
+"""Which findings can be fixed: those for which a fix has edits, not those of a rule that has a fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from ckptkit import api
 from ckptkit.checks import runner
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.offers import offers
 from ckptkit.checks.registry import Level
 from tests.damage import load
@@ -19,8 +19,8 @@ QUARK = "llama/quark-ptpc"
 
 
 def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """By code: the findings, those that are offered to be mended safely, and those that need a judgement call."""
-    context = runner.examine(api.open_files(folder))
+    """By code: the findings, those that are offered to be fixed safely, and those that need a judgement call."""
+    context = runner.read_context(api.open_files(folder))
     findings = runner.run(context, Level.SCALES).findings
     found = offers(context, findings)
     counts: tuple[dict[str, int], ...] = ({}, {}, {})
@@ -38,7 +38,7 @@ def test_what_is_mended_was_offered(case: Case, tmp_path: Path) -> None:
     folder = checkpoint.write(tmp_path / "damaged")
     _, safe, unsafe = offered(folder)
     assert case.code in (unsafe if case.unsafe else safe)
-    applied = {fix.code: fix.findings for fix in mend(api.open_files(folder), Level.SCALES).applied}
+    applied = {fix.code: fix.findings for fix in find_fixes(api.open_files(folder), Level.SCALES).applied}
     assert applied.items() <= safe.items()
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from ckptkit import api
 from ckptkit.checks.finding import Severity
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
+from ckptkit.validation import write_fixes
 from tests.damage import load, tensors_of
 from tests.fixes.test_each import CASES, Case, weights
 
@@ -34,15 +35,15 @@ def test_any_mixture(fixture: str, seed: int, tmp_path: Path) -> None:
             continue  # another damage has taken away what this one needs
     damaged = checkpoint.everything()
     source = checkpoint.write(tmp_path / "damaged")
-    result = mend(api.open_files(source), Level.SCALES, unsafe=True)
-    api.write_mended(result, source, tmp_path / "mended")
+    result = find_fixes(api.open_files(source), Level.SCALES, unsafe=True)
+    write_fixes(result, source, tmp_path / "fixed")
 
-    assert api.validate(tmp_path / "mended").findings == result.after.findings, made
-    assert weights(tensors_of(tmp_path / "mended")) == weights(damaged), made
+    assert api.validate(tmp_path / "fixed").findings == result.after.findings, made
+    assert weights(tensors_of(tmp_path / "fixed")) == weights(damaged), made
     before, after = (
         sum(finding.severity is not Severity.INFO for finding in report.findings)
         for report in (result.before, result.after)
     )
     assert after < before or not result.applied or before == 0, made
-    again = mend(api.open_files(tmp_path / "mended"), Level.SCALES, unsafe=True)
-    assert again.applied == (), "nothing is left that can be mended"
+    again = find_fixes(api.open_files(tmp_path / "fixed"), Level.SCALES, unsafe=True)
+    assert again.applied == (), "nothing is left that can be fixed"

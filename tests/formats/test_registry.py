@@ -101,7 +101,7 @@ def test_a_broken_one_is_blamed_by_name(target: str, message: str, install: Inst
     install(target)
     with pytest.raises(UsageError, match=message) as error:
         registry.by_name("theirs")
-    assert error.value.help == "mend or uninstall their-formats"
+    assert error.value.help == "fix or uninstall their-formats"
     assert registry.by_name("ct").name == "compressed-tensors", "what is built in does not suffer"
 
 

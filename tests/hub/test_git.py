@@ -91,7 +91,7 @@ def test_a_push_is_judged(clone: Clone, tmp_path: Path, pointers: bool, place: s
     fill(clone, SOUND, place)
     if pointers:
         clone.pointer()
-    clone.commit("mended")
+    clone.commit("fixed")
     clone.git("push", "origin", "main")
     assert clone.pushed() != before
 
@@ -146,7 +146,7 @@ def test_an_existing_hook_is_kept_and_put_back(clone: Clone, run: Run, tmp_path:
     clone.git("push", "origin", "main", ok=False)
     assert not log.exists()
     fill(clone, SOUND)
-    clone.commit("mended")
+    clone.commit("fixed")
     clone.git("push", "origin", "main")
     lines = log.read_text().splitlines()
     assert lines[0] == "origin"
@@ -189,7 +189,7 @@ def test_with_git_lfs_itself(clone: Clone, tmp_path: Path) -> None:
     assert not list(stored.rglob("*")) if stored.exists() else True
     fill(clone, SOUND)
     clone.git("add", "--all")
-    clone.git("commit", "--quiet", "--amend", "--message", "mended")
+    clone.git("commit", "--quiet", "--amend", "--message", "fixed")
     clone.git("push", "origin", "main")
     assert len([path for path in stored.rglob("*") if path.is_file()]) == 1
 
@@ -212,7 +212,7 @@ def test_pre_commit_refuses_a_commit(clone: Clone, run: Run, tmp_path: Path) -> 
     assert "CK502" in done.stdout + done.stderr
     fill(clone, SOUND, "models/fp8")
     clone.git("add", "--all")
-    done = run("git", "commit", "--message", "mended", cwd=clone.root, **home)
+    done = run("git", "commit", "--message", "fixed", cwd=clone.root, **home)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

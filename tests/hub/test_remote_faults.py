@@ -210,7 +210,7 @@ def test_a_server_that_is_no_hub(hub: FakeHub) -> None:
 
 
 def test_a_fault_of_the_server_is_not_a_fault_of_the_checkpoint(hub: FakeHub) -> None:
-    """Exit code 2, not a finding: nobody should mend a checkpoint because a server is down."""
+    """Exit code 2, not a finding: nobody should fix a checkpoint because a server is down."""
     hub.add("org/model", MODEL)
     hub.inject(SHARD, "status", times=1000, status=404)
     with pytest.raises(RemoteError):

@@ -15,8 +15,9 @@ from safetensors import safe_open
 
 import ckptkit
 from ckptkit import api
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
+from ckptkit.validation import write_fixes
 
 from .compare import differences
 from .oracles import Oracles
@@ -140,9 +141,9 @@ def test_transformers_leaves_the_tower_of_a_multimodal_model_alone(
 ) -> None:
     """It matches skip lists with names in memory. llm-compressor writes the stored ones, which quantizes the tower."""
     ckptkit.convert(converted(name, "quark"), tmp_path / "back", to="ct")
-    mended = mend(api.open_files(real(name)), Level.SCALES)
-    api.write_mended(mended, real(name), tmp_path / "mended")
-    theirs, *ours = oracles.logits([real(name), tmp_path / "back", tmp_path / "mended"])
+    fixed = find_fixes(api.open_files(real(name)), Level.SCALES)
+    write_fixes(fixed, real(name), tmp_path / "fixed")
+    theirs, *ours = oracles.logits([real(name), tmp_path / "back", tmp_path / "fixed"])
     assert theirs.missing_keys and all(key.startswith("model.visual.") for key in theirs.missing_keys)
     for reading in ours:
         assert (reading.missing_keys, reading.unexpected_keys, reading.mismatched_keys) == ((), (), ())
@@ -240,7 +241,7 @@ def test_the_fp8_cache_turns_itself_on_for_compressed_tensors_only(
     assert {scales.kv_cache_dtype for scales in target.attention.values()} == {"fp8"}
 
 
-def test_a_conversion_can_mend_what_vllm_refuses(oracles: Oracles, real: Real, converted: Converted) -> None:
+def test_a_conversion_can_fix_what_vllm_refuses(oracles: Oracles, real: Real, converted: Converted) -> None:
     """Quark's export of fused qkv with a KV cache stops vLLM; as compressed-tensors it loads, scales and all."""
     source, target = oracles.vllm(
         [real("phi3/quark-fp8-kv"), converted("phi3/quark-fp8-kv", "ct")], kv_cache_dtype="fp8", refusals=True

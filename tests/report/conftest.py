@@ -29,7 +29,7 @@ def check_nothing(context: object) -> tuple[()]:
 
     Example: none & <none>.
 
-    Mend: reshape it.
+    Fix: reshape it.
     """
     return ()
 

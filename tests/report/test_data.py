@@ -9,7 +9,7 @@ import pytest
 from ckptkit import api
 from ckptkit.checks import schema
 from ckptkit.errors import FormatError
-from ckptkit.report.data import manifest, report_to_json
+from ckptkit.report.data import manifest
 
 REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
 FIXTURES = sorted(str(path.parent.relative_to(REAL)) for path in REAL.glob("*/*/config.json"))
@@ -18,7 +18,7 @@ UNREADABLE = {"llama/bf16", "llama/quark-fp8-fake"}
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_every_document_fits_its_schema(name: str) -> None:
-    assert schema.faults("report", report_to_json(api.validate(REAL / name)), file="report") == []
+    assert schema.faults("report", api.validate(REAL / name).to_json(), file="report") == []
     if name in UNREADABLE:
         with pytest.raises(FormatError):
             api.open(REAL / name)

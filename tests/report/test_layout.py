@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ckptkit.report import layout
-from ckptkit.report.layout import paragraph, say, table
+from ckptkit.report.layout import paragraph, print_line, table
 
 #: What a careless renderer reads as markup, as an escape sequence of the terminal and as an emoji.
 HOSTILE = "[/x]\x1b[31m:x:\\"
@@ -24,7 +24,7 @@ def printed(width: int = 40) -> tuple[Console, StringIO]:
 
 def test_text_is_never_read_as_markup() -> None:
     out, stream = printed(80)
-    say(out, HOSTILE, (HOSTILE, "bold"), "\n")
+    print_line(out, HOSTILE, (HOSTILE, "bold"), "\n")
     paragraph(out, HOSTILE)
     table(out, ("count", "name"), [("1", HOSTILE), ("2", [(HOSTILE, "red"), "[red]"])])
     table(out, ("name", "why"), [(HOSTILE, HOSTILE)], prose=True)
@@ -37,7 +37,7 @@ def test_text_is_never_read_as_markup() -> None:
 
 def test_a_line_is_not_wrapped() -> None:
     out, stream = printed(20)
-    say(out, "model.layers.0.self_attn.q_proj.weight is long")
+    print_line(out, "model.layers.0.self_attn.q_proj.weight is long")
     assert stream.getvalue() == "model.layers.0.self_attn.q_proj.weight is long\n"
 
 

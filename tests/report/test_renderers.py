@@ -79,16 +79,16 @@ def test_the_first_line_of_a_finding_stands_alone(reports: list[Report]) -> None
     assert "model.safetensors: model.layers.0.mlp.up_proj.weight_scale: the per-channel scale" in lines[0]
 
 
-def test_only_what_can_be_mended_is_said_to_be(reports: list[Report], rules: Rules) -> None:
+def test_only_what_can_be_fixed_is_said_to_be(reports: list[Report], rules: Rules) -> None:
     out, stream = terminal()
     findings_text.show_report(reports[0], offered(reports[0], rules), out=out)
-    mends = [line.strip() for line in stream.getvalue().splitlines() if "mend:" in line]
-    assert mends == [
-        "mend: ckptkit validate 'models/odd [name]' --fix (12 of 13)",
-        "mend: ckptkit validate 'models/odd [name]' --fix --unsafe-fixes",
+    fixes = [line.strip() for line in stream.getvalue().splitlines() if "fix:" in line]
+    assert fixes == [
+        "fix: ckptkit validate 'models/odd [name]' --fix (12 of 13)",
+        "fix: ckptkit validate 'models/odd [name]' --fix --unsafe-fixes",
     ]
     findings_text.show_report(replace(reports[0], traffic=Traffic(1, 1)), offered(reports[0], rules), out=out)
-    assert "--fix --output DIR (12 of 13)\n" in stream.getvalue(), "what is remote cannot be mended where it is"
+    assert "--fix --output DIR (12 of 13)\n" in stream.getvalue(), "what is remote cannot be fixed where it is"
     out, stream = terminal()
     findings_text.show_report(reports[0], out=out)
     findings_text.show_statistics(reports, out=out)

@@ -16,7 +16,7 @@ from tests.raw import MemorySource
 
 def context_of(checkpoint: MutableCheckpoint) -> Context:
     """What rules see of a checkpoint, without a disk."""
-    return runner.examine(open_container(MemorySource(checkpoint.to_files())))
+    return runner.read_context(open_container(MemorySource(checkpoint.to_files())))
 
 
 def report(checkpoint: MutableCheckpoint, level: Level = Level.SCALES) -> Report:

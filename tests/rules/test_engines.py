@@ -174,7 +174,7 @@ def test_findings_can_be_asked_for_one_engine() -> None:
     everyone = runner.run(context, Level.SCALES)
     assert "CK904" in {finding.code for finding in everyone.findings}
     wanted = runner.Selection(all_rules(), frozenset({"trtllm"}))
-    only = runner.narrow(everyone, wanted, wanted)
+    only = runner.select_findings(everyone, wanted, wanted)
     assert "CK904" not in {finding.code for finding in only.findings}
     assert all(finding.hits(frozenset({"trtllm"})) for finding in only.findings)
 

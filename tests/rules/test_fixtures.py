@@ -71,7 +71,7 @@ def test_every_fixture_is_listed() -> None:
 
 @pytest.mark.parametrize("fixture", FIXTURES)
 def test_exactly_these_findings(fixture: str) -> None:
-    report = runner.run(runner.examine(api.open_files(Path(REAL / fixture))), Level.FULL)
+    report = runner.run(runner.read_context(api.open_files(Path(REAL / fixture))), Level.FULL)
     serious, notes = EXPECTED[fixture]
     assert {f.code for f in report.findings if f.severity is not Severity.INFO} == set(serious.split())
     assert {f.code for f in report.findings if f.severity is Severity.INFO} == set(notes.split())

@@ -61,7 +61,7 @@ def test_no_rule_raises(fixture: str, block: dict[str, Any], config: dict[str, A
     checkpoint.config.update(config)
     if side is not None:
         checkpoint.files["hf_quant_config.json"] = json.dumps({"quantization": side}).encode()
-    context = runner.examine(open_container(MemorySource(checkpoint.to_files())))
+    context = runner.read_context(open_container(MemorySource(checkpoint.to_files())))
     report = runner.run(context, Level.FULL)
     assert build_matrix(context, report, (1, 2)).rows
     skip_views(context).to_json()

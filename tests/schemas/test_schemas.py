@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,12 +65,21 @@ def test_the_header_schema_knows_every_dtype() -> None:
 
 def test_the_schemas_are_packaged_under_the_name_that_the_code_reads() -> None:
     assert '"schemas/*.json"' in (ROOT / "pyproject.toml").read_text()
-    assert {path.name for path in (ROOT / "schemas").iterdir()} == {f"{name}.json" for name in schema.names()}
+    assert {path.name for path in (ROOT / "ckptkit/schemas").iterdir()} == {f"{name}.json" for name in schema.names()}
+
+
+def test_a_plain_copy_of_the_package_is_whole(tmp_path: Path) -> None:
+    """As a zip file or a system without symbolic links gives it."""
+    assert not [path for path in (ROOT / "ckptkit").rglob("*") if path.is_symlink()]
+    shutil.copytree(ROOT / "ckptkit", tmp_path / "ckptkit", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import ckptkit; from ckptkit.checks import schema; print(ckptkit.__file__, len(schema.names()))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == [str(tmp_path / "ckptkit" / "__init__.py"), str(len(schema.names()))]
 
 
 @pytest.mark.parametrize("folder", CONFIGS, ids=fixture_id)
 def test_real_configs_fit(folder: Path) -> None:
-    context = runner.examine(open_container(LocalSource(folder)))
+    context = runner.read_context(open_container(LocalSource(folder)))
     dialect = schema_of(context)
     assert dialect in schema.CONFIG_SCHEMAS
     assert schema.config_faults(context.block, dialect) == []
@@ -75,7 +87,7 @@ def test_real_configs_fit(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", CONFIGS, ids=fixture_id)
 def test_configs_that_we_write_fit(folder: Path) -> None:
-    context = runner.examine(open_container(LocalSource(folder)))
+    context = runner.read_context(open_container(LocalSource(folder)))
     if context.checkpoint is None or context.format is None:
         assert "fake" in folder.name
         return

@@ -296,5 +296,5 @@ def test_a_header_over_the_limit_is_not_built(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_fault_reads_as_one_line_and_escapes_names() -> None:
-    fault = Fault("kind", "is wrong", "a.safetensors", "x\x1b[2J", "good", "bad", "mend it")
-    assert str(fault) == "a.safetensors: x\\x1b[2J: is wrong (expected good, found bad); mend it"
+    fault = Fault("kind", "is wrong", "a.safetensors", "x\x1b[2J", "good", "bad", "fix it")
+    assert str(fault) == "a.safetensors: x\\x1b[2J: is wrong (expected good, found bad); fix it"

@@ -91,8 +91,8 @@ def test_trap_12_an_empty_kv_group_goes_with_no_outputs(tmp_path: Path, out: Pat
     bent.block["kv_cache_quant_config"] = {}
     source = bent.write(tmp_path / "source")
     assert "quark-kv-group" in {fault.kind for fault in ckptkit.open(source).faults}
-    convert(source, tmp_path / "mended", to="quark")
-    assert block_of(tmp_path / "mended")["export"]["kv_cache_group"] == ["*k_proj", "*v_proj"]
+    convert(source, tmp_path / "fixed", to="quark")
+    assert block_of(tmp_path / "fixed")["export"]["kv_cache_group"] == ["*k_proj", "*v_proj"]
 
 
 def test_trap_13_both_kv_sections_are_written(out: Path) -> None:

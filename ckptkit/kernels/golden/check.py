@@ -30,7 +30,7 @@ INTERPRETED = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaseOutcome:
     """One run of one case. ``reason`` is None when it passed."""
 
     case: str
@@ -43,9 +43,11 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing speaks against the run."""
         return self.reason is None
 
     def to_json(self) -> dict[str, Any]:
+        """The run as a part of what ``golden check --json`` prints."""
         return {
             "case": self.case,
             "variant": self.variant,
@@ -104,6 +106,7 @@ class Prepared:
 
     @classmethod
     def of(cls, case: Case, record: Mapping[str, Any], device: Any) -> Prepared:
+        """The operands of a case on a device, and how its outputs are judged."""
         operands = inputs.build(case, device)
         known = record.get(case.name)
         if known is not None and known["inputs"] != inputs.inputs_digest(operands):
@@ -111,7 +114,7 @@ class Prepared:
         exact = case.kind == "exact"
         return cls(case, operands, _exact_judge(operands, known) if exact else _random_judge(operands, toolkit()))
 
-    def run(self, config: Config, accumulate: Accumulate, dtype: torch.dtype) -> Outcome:
+    def run(self, config: Config, accumulate: Accumulate, dtype: torch.dtype) -> CaseOutcome:
         """Run one variant and judge it."""
         case, operands, name = self.case, self.operands, str(dtype).removeprefix("torch.")
         try:
@@ -129,17 +132,17 @@ class Prepared:
             reason, norms = self.judge(out, accumulate)
         except Exception as error:  # a variant that cannot even run is a finding about this machine, not a crash
             message = f"did not run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            return Outcome(case.name, config.name, accumulate, name, message)
-        return Outcome(case.name, config.name, accumulate, name, reason, norms, inputs.output_digest(out))
+            return CaseOutcome(case.name, config.name, accumulate, name, message)
+        return CaseOutcome(case.name, config.name, accumulate, name, reason, norms, inputs.output_digest(out))
 
 
-def run_case(case: Case, record: Mapping[str, Any], device: Any) -> list[Outcome]:
+def run_case(case: Case, record: Mapping[str, Any], device: Any) -> list[CaseOutcome]:
     """All variants of one case."""
     kit = toolkit()
     try:
         prepared = Prepared.of(case, record, device)
     except ValueError as error:
-        return [Outcome(case.name, "inputs", "", "", str(error))]
+        return [CaseOutcome(case.name, "inputs", "", "", str(error))]
     operands = prepared.operands
     found = []
     for config, accumulate in variants(operands, kit):
@@ -184,7 +187,7 @@ def _random_judge(operands: Operands, kit: Toolkit) -> Judge:
     return judge
 
 
-def run_quantization(device: Any) -> list[Outcome]:
+def run_quantization(device: Any) -> list[CaseOutcome]:
     """The quantization kernel against the eager one, bit for bit: random rows, zeros, saturation, every exponent."""
     kit = toolkit()
     torch = kit.torch
@@ -200,12 +203,12 @@ def run_quantization(device: Any) -> list[Outcome]:
         same = torch.equal(scale, wanted.scale)
         reason = None if same and not wrong else f"{wrong} codes differ, scales {'agree' if same else 'differ'}"
         found.append(
-            Outcome(f"quantize-{name}", "quantize_rows", "", "float8_e4m3fn", reason, {}, inputs.digest(codes))
+            CaseOutcome(f"quantize-{name}", "quantize_rows", "", "float8_e4m3fn", reason, {}, inputs.digest(codes))
         )
     return found
 
 
-def run_behaviour(device: Any) -> list[Outcome]:
+def run_behaviour(device: Any) -> list[CaseOutcome]:
     """What no single result shows: the same bits twice, rows that do not mix, a NaN that stays in its row."""
     kit = toolkit()
     case = Case("behaviour", "random", TOKEN_CHANNEL, 20, 80, 272, 400)
@@ -230,16 +233,16 @@ def run_behaviour(device: Any) -> list[Outcome]:
             None if rows == [7] and whole_row else f"a NaN in row 7 shows in rows {rows[:8]}",
         ]
         broken = "; ".join(reason for reason in reasons if reason)
-        found.append(Outcome("behaviour", config.name, accumulate, "float32", broken or None))
+        found.append(CaseOutcome("behaviour", config.name, accumulate, "float32", broken or None))
     return found
 
 
 def run_all(
-    cases: Sequence[Case], record: Mapping[str, Any], device: Any, on_outcome: Callable[[list[Outcome]], None]
-) -> list[Outcome]:
+    cases: Sequence[Case], record: Mapping[str, Any], device: Any, on_outcome: Callable[[list[CaseOutcome]], None]
+) -> list[CaseOutcome]:
     """Every case and check; ``on_outcome`` is told after each."""
-    found: list[Outcome] = []
-    steps: list[Callable[[], list[Outcome]]] = [partial(run_quantization, device), partial(run_behaviour, device)]
+    found: list[CaseOutcome] = []
+    steps: list[Callable[[], list[CaseOutcome]]] = [partial(run_quantization, device), partial(run_behaviour, device)]
     steps += [partial(run_case, case, record, device) for case in cases]
     for step in steps:
         outcomes = step()

@@ -50,9 +50,11 @@ class LayerOutcome:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing speaks against the layer."""
         return self.reason is None
 
     def to_json(self) -> dict[str, Any]:
+        """The layer as a part of what ``golden check --json`` prints."""
         verdict = "skip" if self.skipped else "pass" if self.passed else "fail"
         return {
             "name": self.name,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ckptkit.kernels.build import import_torch, import_triton, toolkit, use_interpreter
-from ckptkit.kernels.golden.check import Outcome
+from ckptkit.kernels.golden.check import CaseOutcome
 from ckptkit.kernels.golden.checkpoint import LayerOutcome
 
 #: The first NVIDIA architecture with FP8 products.
@@ -29,30 +29,33 @@ class Machine:
 
     @property
     def device(self) -> str:
+        """Where torch runs the products."""
         return "cpu" if self.gpu is None else "cuda"
 
 
 @dataclass
-class Report:
+class GoldenReport:
     """All that a check found. ``probe`` is what the accumulator showed: see :func:`probe`."""
 
     machine: Machine
     probe: str
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[CaseOutcome] = field(default_factory=list)
     layers: list[LayerOutcome] = field(default_factory=list)
     against: list[LayerOutcome] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
     @property
-    def results(self) -> list[Outcome | LayerOutcome]:
+    def results(self) -> list[CaseOutcome | LayerOutcome]:
         """Everything that ran or was skipped."""
         return [*self.outcomes, *self.layers, *self.against]
 
     @property
     def passed(self) -> bool:
+        """Whether every result passed, and the two checkpoints gave the same bits."""
         return all(result.passed for result in self.results) and not self.differences
 
     def to_json(self) -> dict[str, Any]:
+        """Everything, as ``golden check --json`` prints it."""
         return {
             "passed": self.passed,
             "mode": "interpreter" if self.machine.gpu is None else "gpu",

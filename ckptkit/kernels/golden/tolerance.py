@@ -56,6 +56,7 @@ class Errors:
     column_gain: float
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object with the fields as keys; what is not finite as text."""
         return {name: value if math.isfinite(value) else str(value) for name, value in asdict(self).items()}
 
 

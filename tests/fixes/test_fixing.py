@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from ckptkit import api
-from ckptkit.checks import fixing as mending
-from ckptkit.checks import registry
+from ckptkit.checks import fixing, registry
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding
-from ckptkit.checks.fixing import mend
+from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Fixer, Level
 from ckptkit.conversion import apply_fixes as writing
 from ckptkit.edits.changes import AddItem, Drop, Edit, Rename, RenameKey, Reshape, SetKey
 from ckptkit.edits.editor import EditConflictError, change_config
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import OutputError
+from ckptkit.validation import write_fixes
 from tests.damage import REAL, load
 
 CT = "llama/llmcompressor-dynamic"
@@ -39,7 +39,7 @@ def use(monkeypatch: pytest.MonkeyPatch, code: str, *edits: Edit) -> None:
     def function(context: Context, finding: Finding) -> Iterator[Edit]:
         yield from edits
 
-    monkeypatch.setattr(mending, "all_fixers", lambda: {code: (Fixer(code, "safe", function),)})
+    monkeypatch.setattr(fixing, "all_fixers", lambda: {code: (Fixer(code, "safe", function),)})
 
 
 def test_many_damages_at_once(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_many_damages_at_once(tmp_path: Path) -> None:
     checkpoint.config["compression_config"] = checkpoint.config.pop("quantization_config")
     checkpoint.metadata = None
     folder = checkpoint.write(tmp_path / "wreck")
-    result = mend(api.open_files(folder), Level.SCALES)
+    result = find_fixes(api.open_files(folder), Level.SCALES)
     assert {fix.code for fix in result.applied} >= {
         "CK111",
         "CK203",
@@ -64,26 +64,26 @@ def test_many_damages_at_once(tmp_path: Path) -> None:
         "CK903",
     }
     assert result.reverted == () and result.after.clean
-    assert api.write_mended(result, folder)
+    assert write_fixes(result, folder)
     assert api.validate(folder).clean
 
 
-def test_a_fix_that_uncovers_something_mends_that_too_or_goes(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fix_that_uncovers_something_clears_that_too_or_goes(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first fix makes a new finding of a rule whose fix exists; without that fix the first is taken back."""
     checkpoint = load(CT)
     checkpoint.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))
     checkpoint.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
     folder = checkpoint.write(flat.parent / "both")
-    assert mend(api.open_files(folder), Level.SCALES).after.clean
-    real = mending.all_fixers()
-    monkeypatch.setattr(mending, "all_fixers", lambda: {"CK203": real["CK203"]})
-    result = mend(api.open_files(folder), Level.SCALES)
+    assert find_fixes(api.open_files(folder), Level.SCALES).after.clean
+    real = fixing.all_fixers()
+    monkeypatch.setattr(fixing, "all_fixers", lambda: {"CK203": real["CK203"]})
+    result = find_fixes(api.open_files(folder), Level.SCALES)
     assert not result.changes and "CK301" in result.reverted[0].reason
 
 
 def test_a_fix_that_does_not_clear_its_finding_is_taken_back(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "CK301", SetKey(("comment",), "done"))
-    result = mend(api.open_files(flat), Level.SCALES)
+    result = find_fixes(api.open_files(flat), Level.SCALES)
     assert not result.changes and result.after == result.before
     assert [(item.code, "would not go" in item.reason) for item in result.reverted] == [("CK301", True)]
 
@@ -91,20 +91,20 @@ def test_a_fix_that_does_not_clear_its_finding_is_taken_back(flat: Path, monkeyp
 def test_a_fix_that_makes_a_new_finding_is_taken_back(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = api.open_files(flat).tensors
     use(monkeypatch, "CK301", *(Drop(t.shard, t.name) for t in tensors.values() if t.name.endswith("_scale")))
-    result = mend(api.open_files(flat), Level.SCALES)
+    result = find_fixes(api.open_files(flat), Level.SCALES)
     assert not result.changes and "CK201" in result.reverted[0].reason
 
 
 def test_one_bad_edit_does_not_spoil_the_others(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All scales are mended but the one whose edit is impossible."""
+    """All scales are fixed but the one whose edit is impossible."""
 
     def function(context: Context, finding: Finding) -> Iterator[Edit]:
         tensor = context.container.tensors[finding.tensor or ""]
         wrong = 1 if "0.mlp.up_proj" in tensor.name else 0
         yield Reshape(tensor.shard, tensor.name, tensor.shape, (*tensor.shape, 1 + wrong))
 
-    monkeypatch.setattr(mending, "all_fixers", lambda: {"CK301": (Fixer("CK301", "safe", function),)})
-    result = mend(api.open_files(flat), Level.SCALES)
+    monkeypatch.setattr(fixing, "all_fixers", lambda: {"CK301": (Fixer("CK301", "safe", function),)})
+    result = find_fixes(api.open_files(flat), Level.SCALES)
     assert [finding.tensor for finding in result.after.findings if finding.code == "CK301"] == [
         "model.layers.0.mlp.up_proj.weight_scale"
     ]
@@ -115,7 +115,7 @@ def test_one_bad_edit_does_not_spoil_the_others(flat: Path, monkeypatch: pytest.
 def test_edits_that_contradict_are_taken_back(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensor = next(t for t in api.open_files(flat).tensors.values() if t.name.endswith("_scale"))
     use(monkeypatch, "CK301", Rename(tensor.shard, tensor.name, "a"), Rename(tensor.shard, tensor.name, "b"))
-    assert "not stored" in mend(api.open_files(flat), Level.SCALES).reverted[0].reason
+    assert "not stored" in find_fixes(api.open_files(flat), Level.SCALES).reverted[0].reason
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_the_config_keeps_its_layout(tmp_path: Path, indent: int | str | None) -
 def test_a_sound_folder_is_not_touched(tmp_path: Path) -> None:
     folder = load("llama/quark-ptpc").write(tmp_path / "sound")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    result = mend(api.open_files(folder), Level.SCALES, unsafe=True)
-    assert not result.changes and not api.write_mended(result, folder)
+    result = find_fixes(api.open_files(folder), Level.SCALES, unsafe=True)
+    assert not result.changes and not write_fixes(result, folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -176,7 +176,7 @@ def test_only_files_that_differ_are_replaced(tmp_path: Path) -> None:
     checkpoint.block["exclude"] = []
     folder = checkpoint.write(tmp_path / "three")
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
-    assert api.write_mended(mend(api.open_files(folder), Level.SCALES), folder)
+    assert write_fixes(find_fixes(api.open_files(folder), Level.SCALES), folder)
     after = {path.name: path.stat().st_ino for path in folder.iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["config.json"]
 
@@ -188,7 +188,7 @@ def test_a_damaged_shard_is_never_rewritten(tmp_path: Path) -> None:
     shard = sorted(folder.glob("*.safetensors"))[1]
     shard.write_bytes(shard.read_bytes()[:-1])
     before = shard.read_bytes()
-    api.write_mended(mend(api.open_files(folder), Level.SCALES, unsafe=True), folder)
+    write_fixes(find_fixes(api.open_files(folder), Level.SCALES, unsafe=True), folder)
     assert shard.read_bytes() == before
 
 
@@ -200,7 +200,7 @@ def test_with_a_missing_shard_the_index_stays(tmp_path: Path) -> None:
     sorted(folder.glob("*.safetensors"))[1].unlink()
     index = folder / "model.safetensors.index.json"
     before = index.read_bytes()
-    api.write_mended(mend(api.open_files(folder), Level.SCALES, unsafe=True), folder)
+    write_fixes(find_fixes(api.open_files(folder), Level.SCALES, unsafe=True), folder)
     assert index.read_bytes() == before
 
 
@@ -214,14 +214,14 @@ def test_what_cannot_be_read_back_is_not_put_in_place(flat: Path, monkeypatch: p
         shard.write_bytes(shard.read_bytes()[:-1])
 
     monkeypatch.setattr(writing, "write_container", truncate)
-    result = mend(api.open_files(flat), Level.SCALES)
+    result = find_fixes(api.open_files(flat), Level.SCALES)
     for target in (None, flat.parent / "new"):
         with pytest.raises(OutputError):
-            api.write_mended(result, flat, target)
+            write_fixes(result, flat, target)
     assert {path.name: path.read_bytes() for path in flat.iterdir()} == before
     assert [path.name for path in flat.parent.iterdir()] == ["flat"]
 
 
-def test_selection_limits_what_is_mended(flat: Path) -> None:
+def test_selection_limits_what_is_fixed(flat: Path) -> None:
     chosen = registry.select(["CK1"])
-    assert not mend(api.open_files(flat), Level.SCALES, rules=chosen).changes
+    assert not find_fixes(api.open_files(flat), Level.SCALES, rules=chosen).changes

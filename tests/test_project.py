@@ -1,0 +1,75 @@
+"""What lies around the code: dependencies, the docs' index, the checks of a commit."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import REAL, run_process
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(
+    (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+)
+#: Import name -> the name under which it is installed, where the two differ.
+INSTALLED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+#: Imported by name from a string, and an fsspec package that fsspec imports itself.
+BY_NAME = {"tomli", "s3fs", "gcsfs"}
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """The names of requirements without versions and markers."""
+    names = (re.match(r"[\w.-]+", text) for text in requirements)
+    return {name[0] for name in names if name}
+
+
+def imported() -> set[str]:
+    """What the package imports anywhere beside itself and Python."""
+    found: set[str] = set()
+    for path in (ROOT / "ckptkit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                found.add((node.module or "").partition(".")[0])
+    return {INSTALLED_AS.get(name, name) for name in found - set(sys.stdlib_module_names) - {"ckptkit"}}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    project = PROJECT["project"]
+    extras = {name: declared(listed) for name, listed in project["optional-dependencies"].items() if name != "dev"}
+    assert declared(project["dependencies"]).union(*extras.values()) - BY_NAME == imported()
+
+
+def test_the_index_leads_to_every_page_and_nowhere_else() -> None:
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\(([^)#]+)\)", text))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= links
+    assert [link for link in links if not (ROOT / "docs" / link).is_file()] == []
+
+
+def test_the_index_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(REAL / "llama" / "llmcompressor-fp8-kv", tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    done = run_process(code=code)
+    assert done.returncode == 0, done.stderr
+    assert {"model", "fixed", "out"} <= {path.name for path in tmp_path.iterdir()}
+    assert "org/model-FP8" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_commit_is_checked_as_the_whole_is() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nquality:")[2].partition("\n\n")[0]
+    assert len(hooks) >= 4
+    for hook in hooks:
+        assert f"\t{hook['entry'].replace('.venv/bin', '$(BIN)')}\n" in recipe, hook["id"]
