@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -105,8 +104,8 @@ class Rule:
 
     @property
     def family(self) -> str:
-        """The family, by the hundreds of the code."""
-        return FAMILIES[self.code[:3]]
+        """The family, by the hundreds of the code; the letters of the code for rules of other packages."""
+        return FAMILIES.get(self.code[:3]) or self.code.rstrip("0123456789")
 
     @property
     def fix(self) -> Safety | None:
@@ -131,6 +130,7 @@ class Rule:
 
 
 _RULES: dict[str, Rule] = {}
+_NAMES: set[str] = set()
 _FIXERS: dict[str, list[Fixer]] = {}
 
 
@@ -150,8 +150,9 @@ def rule(
     def register(check: Check) -> Check:
         if code in _RULES:
             raise ValueError(f"{code} is taken by {_RULES[code].name}")
-        if any(known.name == name for known in _RULES.values()):
+        if name in _NAMES:
             raise ValueError(f"the name {name!r} is taken")
+        _NAMES.add(name)
         _RULES[code] = Rule(
             code,
             name,
@@ -202,7 +203,7 @@ def _import_rules() -> None:
         for module in sorted(info.name for info in pkgutil.iter_modules(folder.__path__)):
             importlib.import_module(f"{folder.__name__}.{module}")
     for _ in plugins.plugins(plugins.RULES):
-        pass  # importing a module registers its rules
+        pass  # importing the module that is named has registered its rules
 
 
 def by_code(code: str) -> Rule:
@@ -237,7 +238,9 @@ def _neighbours(word: str) -> str:
     family = [candidate.code for candidate in rules if candidate.code.startswith(word.upper()[:3])]
     if word[:2].upper() == "CK" and family:
         return f"near it: {', '.join(family)}; {everything}"
-    near = difflib.get_close_matches(word.lower(), [candidate.name for candidate in rules], n=1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(word.lower(), [candidate.name for candidate in rules], n=1)
     return f"did you mean {near[0]!r}? {everything}" if near else everything
 
 

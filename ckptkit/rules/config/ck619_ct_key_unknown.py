@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
@@ -82,6 +81,8 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
 
 def _ignored_key(fault: Fault) -> Observation:
     """A key at the top level: readers drop it without a word. That matters where it is one of theirs, misspelt."""
+    from difflib import get_close_matches
+
     misspelt = get_close_matches(fault.found or "", _TOP_LEVEL, 1, cutoff=0.8)
     engines = tuple(
         Effect(name, ENGINES[name].version, Outcome.SILENT, "the key is ignored") for name in ("vllm", "transformers")

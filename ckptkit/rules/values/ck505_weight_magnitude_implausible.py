@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import median
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
@@ -41,6 +40,8 @@ def weight_magnitude_implausible(context: Context) -> Iterator[Fault]:
 
     Mend: look for the cause: CK201, CK203 to CK205 and CK403 name the usual ones.
     """
+    from statistics import median
+
     siblings: dict[str, list[float]] = {}
     for name, scan in context.weight_scans.items():
         if scan.absmax and math.isfinite(scan.absmax):
