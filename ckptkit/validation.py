@@ -205,7 +205,7 @@ def validate(path: PathLike, request: Request, on_finished: Callable[[int], None
         from ckptkit.views.skip_table import skip_views
 
         skip_table = skip_views(context)
-    offers: Mapping[Finding, Safety] = field(default_factory=dict)
+    offers: Mapping[Finding, Safety] = {}
     if request.offers:
         from ckptkit.checks.offers import offers as offers_for
 

@@ -28,7 +28,7 @@ def owner_missing(context):
 
     Example: no ``owner``.
 
-    Mend: name one.
+    Fix: name one.
     """
     if "owner" not in context.config:
         yield Fault("owner-missing", "no owner is named", "config.json", None, "an owner", "nothing")

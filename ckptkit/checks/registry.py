@@ -62,12 +62,12 @@ class Level(IntEnum):
 class OnConversion(str, Enum):
     """What an error of a rule means for a conversion.
 
-    It *blocks*: what is stored cannot be trusted. Or it is *mended*: the conversion rewrites exactly what is
+    It *blocks*: what is stored cannot be trusted. Or it is *fixed*: the conversion rewrites exactly what is
     wrong. Or it is *carried*: the numbers are sound, and some engine is refusing them in any format.
     """
 
     BLOCKS = "blocks"
-    MENDED = "mended"
+    FIXED = "fixed"
     CARRIED = "carried"
 
 
@@ -120,7 +120,7 @@ class Rule:
 
     @property
     def documentation(self) -> str:
-        """What it checks, why it hurts, an example and how to mend it."""
+        """What it checks, why it hurts, an example and how to fix it."""
         return inspect.cleandoc(self.check.__doc__ or "")
 
     @property

@@ -123,7 +123,7 @@ def _require_sound(folder: Path, planned: VirtualContainer) -> None:
         container.raise_if_damaged()
         faults = list(_deviations(container, planned))
         if not faults:
-            rules = errors_that(OnConversion.BLOCKS, OnConversion.MENDED)
+            rules = errors_that(OnConversion.BLOCKS, OnConversion.FIXED)
             report = runner.run(runner.read_context(container), Level.SCALES, rules)
             faults = [finding.to_fault() for finding in report.errors]
     except CkptkitError as error:

@@ -16,7 +16,7 @@ Made from the code by `make docs`; `ckptkit rule CK301` prints one of them.
 
 A rule has a code for ever. Codes are grouped by family; `--select` and `--ignore` take prefixes, so `CK3` is all
 rules about shapes. A level says what a rule reads: `headers` needs the JSON and the headers, `scales` the values of
-scales too (a few megabytes), `full` every byte of every weight. *Mended* says what `validate --fix` does: what is
+scales too (a few megabytes), `full` every byte of every weight. *Fixed* says what `validate --fix` does: what is
 safe, and with `--unsafe-fixes` what is a judgement call.
 
 Engines are judged as of the versions below. What was only read or reported is not marked as reproduced.
@@ -33,7 +33,7 @@ _HEADINGS = {
     "sharding": "Blocks and tensor parallelism",
     "kv_cache": "The KV cache",
 }
-_MENDED = {"safe": "`--fix`", "unsafe": "`--unsafe-fixes`", None: "by hand"}
+_FIXED = {"safe": "by `--fix`", "unsafe": "by `--unsafe-fixes`", None: "by hand"}
 
 
 def render_rules_markdown() -> str:
@@ -54,7 +54,7 @@ def _engines() -> Iterator[str]:
 
 
 def _overview(rules: Iterable[Rule]) -> Iterator[str]:
-    yield "| code | name | severity | level | mended | what it finds |"
+    yield "| code | name | severity | level | fixed | what it finds |"
     yield "|---|---|---|---|---|---|"
     for rule in rules:
         cells = (
@@ -62,7 +62,7 @@ def _overview(rules: Iterable[Rule]) -> Iterator[str]:
             rule.name,
             rule.severity.value,
             rule.level.name.lower(),
-            _MENDED[rule.fix],
+            _FIXED[rule.fix],
             _inline(rule.summary),
         )
         yield f"| {' | '.join(cells)} |"
@@ -81,7 +81,7 @@ def _chapters(rules: tuple[Rule, ...]) -> Iterator[str]:
 def _chapter(rule: Rule) -> Iterator[str]:
     yield f"### {rule.code} {rule.name}"
     yield ""
-    yield f"{rule.severity.value}, reads {rule.level.name.lower()}, mended {_MENDED[rule.fix]}, since {rule.since}"
+    yield f"{rule.severity.value}, reads {rule.level.name.lower()}, fixed {_FIXED[rule.fix]}, since {rule.since}"
     yield ""
     yield _inline(rule.documentation)
     yield ""

@@ -73,6 +73,7 @@ def test_a_validation_is_a_report() -> None:
     assert isinstance(answer, ckptkit.Report) and isinstance(answer, ckptkit.Validation)
     assert answer.clean and answer.findings and answer.errors == () and answer.counts["info"] == len(answer.findings)
     assert answer.matrix is None and answer.skip_table is None and answer.fixes is None and not answer.pending
+    assert answer.offers == {}
     assert answer.label in repr(answer) and len(repr(ckptkit.validate(BROKEN))) < 300
 
 

@@ -32,7 +32,7 @@ def offered(folder: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}-{case.name.replace(' ', '-')}")
-def test_what_is_mended_was_offered(case: Case, tmp_path: Path) -> None:
+def test_what_is_fixed_was_offered(case: Case, tmp_path: Path) -> None:
     checkpoint = load(case.fixture)
     case.damage(checkpoint)
     folder = checkpoint.write(tmp_path / "damaged")

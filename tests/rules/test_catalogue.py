@@ -34,7 +34,7 @@ WITHOUT_EFFECTS = {"CK110", "CK112", "CK117", "CK507", "CK508", "CK600", "CK630"
 def test_documentation_has_the_one_form(rule: Rule) -> None:
     paragraphs = rule.documentation.split("\n\n")
     starts = [paragraph.split(":")[0] for paragraph in paragraphs[1:]]
-    assert starts == ["Why it hurts", "Example", "Mend"], rule.code
+    assert starts == ["Why it hurts", "Example", "Fix"], rule.code
     assert "\n" not in paragraphs[0] and paragraphs[0].endswith("."), "the first line stands alone"
     assert len(paragraphs[0]) <= 120
 

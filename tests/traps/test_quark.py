@@ -183,7 +183,7 @@ def test_trap_51_records_of_the_export_are_not_acted_on(tmp_path: Path, out: Pat
     assert ckptkit.diff(REAL / "llama/quark-fp8-kv", out).same
 
 
-def test_trap_53_old_keys_are_read_and_mended(tmp_path: Path, out: Path) -> None:
+def test_trap_53_old_keys_are_read_and_fixed(tmp_path: Path, out: Path) -> None:
     bent = load("llama/quark-ptpc")
     for role in ("weight", "input_tensors"):
         spec = bent.block["global_quant_config"][role]

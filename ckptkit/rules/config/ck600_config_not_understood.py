@@ -20,7 +20,7 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     Example: ``export.weight_format: fake_quantized`` in a Quark config: the weights are BF16, and engines load them as
     if they were codes.
 
-    Mend: correct the named key; for formats that ckptkit does not read, little is judged.
+    Fix: correct the named key; for formats that ckptkit does not read, little is judged.
     """
     for fault in context.faults("config-value", "pattern-invalid"):
         if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):

@@ -26,6 +26,6 @@ def quantization_config_missing(context: Context) -> Iterator[Fault]:
 
     Example: the recipe was left in ``recipe.yaml`` and never reached config.json.
 
-    Mend: restore the block that the exporter wrote.
+    Fix: restore the block that the exporter wrote.
     """
     yield from context.faults("config-no-quantization")

@@ -29,7 +29,7 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
 
     Example: a model was dequantized and saved again, and ``quantization_config`` stayed.
 
-    Mend: remove the quantization_config, or export again.
+    Fix: remove the quantization_config, or export again.
     """
     checkpoint = context.checkpoint
     # A config may be about the KV cache alone: then it calls no module quantized.

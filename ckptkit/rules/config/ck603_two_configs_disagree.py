@@ -37,7 +37,7 @@ def two_configs_disagree(context: Context) -> Iterator[Fault]:
 
     Example: ``quant_algo: NVFP4`` in one and ``FP8`` in the other after a second export into the same folder.
 
-    Mend: decide which is right and write the other from it.
+    Fix: decide which is right and write the other from it.
     """
     side = context.hf_quant_config
     if side is None or not context.block:

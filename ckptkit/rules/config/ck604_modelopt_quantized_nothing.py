@@ -28,7 +28,7 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
 
     Example: ``{"quantization": {"quant_algo": null}}`` in ``hf_quant_config.json``.
 
-    Mend: export again with patterns that match.
+    Fix: export again with patterns that match.
     """
     places: list[tuple[str, Mapping[str, Any]]] = []
     if context.method == "modelopt":

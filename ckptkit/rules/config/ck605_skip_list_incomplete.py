@@ -19,7 +19,7 @@ from ckptkit.rules.config.skip_entries import declared_high_precision, incomplet
     "CK605",
     "skip-list-incomplete",
     Severity.WARNING,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#47445",
         "ROCm/ATOM#755",
@@ -37,7 +37,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     Example: ``model.layers.0.mlp.gate.weight`` in BF16, and ``exclude`` holds ``lm_head`` only. Prediction layers
     have a rule of their own, CK614.
 
-    Mend: add the exact name to the skip list. A conversion does.
+    Fix: add the exact name to the skip list. A conversion does.
     """
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context, name)]
     readings = readings_of(context) if wanted else {}

@@ -24,7 +24,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.0.mlp.up_proj`` in the skip list, F8_E4M3 in the file.
 
-    Mend: take the module out of the skip list, or add it to the targets.
+    Fix: take the module out of the skip list, or add it to the targets.
     """
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
         if tensor.dtype == FP8_WEIGHT and not is_small(tensor) and tensor.name not in context.stacked_experts:

@@ -24,7 +24,7 @@ _SUGGESTIONS = 50
     "CK607",
     "skip-entry-matches-nothing",
     Severity.INFO,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/compressed-tensors#866",
         "vllm-project/llm-compressor#2641",
@@ -40,7 +40,7 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
     Example: ``model.layers.0.mlp.gat`` where the module is called ``model.layers.0.mlp.gate``. Modules of multimodal
     models may be listed under the names that transformers gives them in memory.
 
-    Mend: correct the entry or remove it.
+    Fix: correct the entry or remove it.
     """
     checkpoint = context.checkpoint
     listed = entries(context)

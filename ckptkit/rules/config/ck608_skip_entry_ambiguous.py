@@ -38,7 +38,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     which casts the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers
     knows ``model.visual.blocks.0.attn.qkv`` and builds the tower from scales that nothing sets.
 
-    Mend: write exact module names, those of multimodal models as transformers calls them in memory too.
+    Fix: write exact module names, those of multimodal models as transformers calls them in memory too.
     """
     checkpoint = context.checkpoint
     if checkpoint is None:

@@ -30,7 +30,7 @@ def skip_lists_differ(context: Context) -> Iterator[Fault]:
 
     Example: ``ignored_layers: ["lm_head"]`` beside ``modules_to_not_convert: ["lm_head", "model.layers.0.mlp.gate"]``.
 
-    Mend: write one list under every key that some engine reads.
+    Fix: write one list under every key that some engine reads.
     """
     lists = {
         key: frozenset(strings(context.block[key])) for key in SKIP_KEYS if isinstance(context.block.get(key), list)

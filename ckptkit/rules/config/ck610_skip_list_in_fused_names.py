@@ -36,7 +36,7 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.0.self_attn.qkv_proj`` where q_proj, k_proj and v_proj are stored.
 
-    Mend: list the stored names and the fused one, and the experts' container.
+    Fix: list the stored names and the fused one, and the experts' container.
     """
     modules = set(context.linear_names)
     leaves = []

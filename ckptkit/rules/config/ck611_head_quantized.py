@@ -32,7 +32,7 @@ def head_quantized(context: Context) -> Iterator[Fault]:
 
     Example: ``lm_head.weight`` F8_E4M3 with ``lm_head.weight_scale``.
 
-    Mend: store the head in BF16 and list it in the skip list.
+    Fix: store the head in BF16 and list it in the skip list.
     """
     for module in outside_experts(context):
         if module.name.endswith(names.LM_HEAD):

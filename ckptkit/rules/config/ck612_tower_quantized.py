@@ -33,7 +33,7 @@ def tower_quantized(context: Context) -> Iterator[Fault]:
 
     Example: ``vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight`` F8_E4M3.
 
-    Mend: store the tower in BF16 and list it under the names that the engine uses.
+    Fix: store the tower in BF16 and list it under the names that the engine uses.
     """
     towers: dict[str, list[TensorRef]] = {}
     for module in outside_experts(context):

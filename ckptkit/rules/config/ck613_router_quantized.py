@@ -35,7 +35,7 @@ def router_quantized(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.0.mlp.gate.weight`` F8_E4M3 [128, 2048].
 
-    Mend: store the router in BF16 and list it in the skip list.
+    Fix: store the router in BF16 and list it in the skip list.
     """
     for module in outside_experts(context):
         name = module.name

@@ -16,7 +16,7 @@ from ckptkit.rules.config.skip_entries import declared_high_precision, incomplet
     "CK614",
     "prediction-layer-not-skipped",
     Severity.WARNING,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#38650",
         "vllm-project/vllm#49187",
@@ -32,7 +32,7 @@ def prediction_layer_not_skipped(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.61.eh_proj.weight`` in BF16 with ``num_hidden_layers: 61``.
 
-    Mend: add the layer's modules to the skip list. A conversion does.
+    Fix: add the layer's modules to the skip list. A conversion does.
     """
     for name in declared_high_precision(context):
         if is_mtp(context, name):

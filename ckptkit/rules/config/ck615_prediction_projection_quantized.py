@@ -29,7 +29,7 @@ def prediction_projection_quantized(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.61.eh_proj.weight`` F8_E4M3.
 
-    Mend: store it in BF16 and list it in the skip list.
+    Fix: store it in BF16 and list it in the skip list.
     """
     for module in outside_experts(context):
         last = names.last_part(module.name)

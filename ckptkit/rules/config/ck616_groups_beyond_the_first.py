@@ -31,7 +31,7 @@ def groups_beyond_the_first(context: Context) -> Iterator[Fault]:
 
     Example: ``config_groups: {"mlp": {...}}``. Several groups are legitimate and reported as a note.
 
-    Mend: rename the only group.
+    Fix: rename the only group.
     """
     groups = config_groups(context)
     if len(groups) == 1 and "group_0" not in groups:

@@ -31,7 +31,7 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
 
     Example: ``re:.*mlp.*`` in group_0 and the exact name ``model.layers.0.mlp.down_proj`` in group_1.
 
-    Mend: write targets that do not overlap.
+    Fix: write targets that do not overlap.
     """
     bodies = config_groups(context)
     groups = targets.targets_by_group(context.block) if bodies else {}

@@ -20,7 +20,7 @@ from ckptkit.rules.config.block import block_path
     "CK618",
     "ct-config-incomplete",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "ml-explore/mlx-lm#1865",
         "neuralmagic/nm-vllm#343",
@@ -35,7 +35,7 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
 
     Example: ``"weights": {"num_bits": 8, "strategy": "channel"}``, where the type defaults to int.
 
-    Mend: write the key; converting the checkpoint to compressed-tensors does.
+    Fix: write the key; converting the checkpoint to compressed-tensors does.
     """
     yield from context.faults("ct-format", "ct-type-missing", "ct-status", "ct-preset-group")
 

@@ -47,7 +47,7 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
 
     Example: ``scale_dtype: null``, which versions before 0.13 do not know. Keys that are merely new are notes.
 
-    Mend: remove keys that are null or say what is the default anyway.
+    Fix: remove keys that are null or say what is the default anyway.
     """
     if context.method != "compressed-tensors":
         return

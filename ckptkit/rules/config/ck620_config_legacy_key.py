@@ -17,7 +17,7 @@ from ckptkit.rules.config.block import block_path
     "CK620",
     "config-legacy-key",
     Severity.WARNING,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/compressed-tensors#169",
         "vllm-project/llm-compressor#1241",
@@ -32,7 +32,7 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
 
     Example: ``"sparsity_config": {"format": "dense", "targets": ["Linear"]}``.
 
-    Mend: move the block to ``quantization_config``; remove the sparsity block of a dense model.
+    Fix: move the block to ``quantization_config``; remove the sparsity block of a dense model.
     """
     yield from context.faults("config-legacy-key", "ct-sparsity")
     for fault in context.faults("config-value"):

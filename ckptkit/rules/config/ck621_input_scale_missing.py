@@ -29,7 +29,7 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
 
     Example: Quark's file-to-file export declares static inputs and stores no ``input_scale``.
 
-    Mend: calibrate and export again, or declare dynamic activations.
+    Fix: calibrate and export again, or declare dynamic activations.
     """
     for module in context.modules:
         if module.scheme.has_static_input and module.input_scale is None:

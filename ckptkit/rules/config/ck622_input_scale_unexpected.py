@@ -16,7 +16,7 @@ from ckptkit.rules.naming.scale_names import stored_tensor
     "CK622",
     "input-scale-unexpected",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "ggml-org/llama.cpp#22346",
         "sgl-project/sglang#5095",
@@ -29,7 +29,7 @@ def input_scale_unexpected(context: Context) -> Iterator[Fault]:
 
     Example: ``q_proj.input_scale`` beside ``"input_activations": {"dynamic": true, ...}``.
 
-    Mend: drop it, or declare static activations. A conversion drops it and says so.
+    Fix: drop it, or declare static activations. A conversion drops it and says so.
     """
     for module in context.modules:
         if module.input_scale is not None and not module.scheme.has_static_input:

@@ -30,7 +30,7 @@ def method_unknown(context: Context) -> Iterator[Fault]:
 
     Example: ``quant_method: compressed-tensor``, or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
 
-    Mend: write the name that the layout has elsewhere.
+    Fix: write the name that the layout has elsewhere.
     """
     if context.located is None:
         return

@@ -22,7 +22,7 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_block_size: [128, 128]`` with ``activation_scheme: static``.
 
-    Mend: correct the fields.
+    Fix: correct the fields.
     """
     if context.method != "fp8":
         return

@@ -29,7 +29,7 @@ def config_only_nested(context: Context) -> Iterator[Fault]:
 
     Example: ``text_config.quantization_config`` and nothing at the top.
 
-    Mend: copy the block to the top level, and list modules under both prefixes.
+    Fix: copy the block to the top level, and list modules under both prefixes.
     """
     if context.located is not None and "." in context.located.path:
         message = "the quantization config is not at the top level"

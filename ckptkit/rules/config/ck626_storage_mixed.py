@@ -28,7 +28,7 @@ def storage_mixed(context: Context) -> Iterator[Fault]:
 
     Example: packed INT4 experts (``qweight``) beside FP8 attention (``weight_scale``) under ``quant_method: gptq``.
 
-    Mend: declare the scheme of each group of modules.
+    Fix: declare the scheme of each group of modules.
     """
     if not context.fp8_weights:
         return

@@ -21,7 +21,7 @@ _OLD_SPELLINGS = {"dynamic": "is_dynamic", "axis": "ch_axis"}
     "CK627",
     "quark-config-incomplete",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#10765",
         "vllm-project/vllm#54547",
@@ -36,7 +36,7 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
 
     Example: ``"exclude": null``, as exports up to 0.8 wrote it.
 
-    Mend: converting the checkpoint to Quark again writes every key.
+    Fix: converting the checkpoint to Quark again writes every key.
     """
     yield from context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group")
     checkpoint = context.checkpoint

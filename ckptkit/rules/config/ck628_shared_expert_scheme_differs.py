@@ -26,7 +26,7 @@ def shared_expert_scheme_differs(context: Context) -> Iterator[Fault]:
 
     Example: routed experts per channel, the shared expert in BF16.
 
-    Mend: quantize both alike where that fusion matters.
+    Fix: quantize both alike where that fusion matters.
     """
     shared: dict[str, str] = {}
     for name in context.outside_experts:

@@ -32,7 +32,7 @@ _QUOTED = re.compile(r'\["(.*?)"\]')
     "CK629",
     "config-schema",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     unreported="the formats' own definition: what the libraries' classes refuse",
 )
 def config_schema(context: Context) -> Iterator[Fault]:
@@ -43,7 +43,7 @@ def config_schema(context: Context) -> Iterator[Fault]:
 
     Example: ``strategy: token`` with ``dynamic: false``, or a Quark layer without the key ``bias``.
 
-    Mend: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627.
+    Fix: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627.
     """
     dialect = schema_of(context)
     if dialect is None:

@@ -27,7 +27,7 @@ def card_contradicts_tensors(context: Context) -> Iterator[Fault]:
 
     Example: the tag ``compressed-tensors`` on a Quark checkpoint, or "FP8 KV cache" where no KV scale is stored.
 
-    Mend: ``ckptkit card`` writes the section and the tags from the tensors.
+    Fix: ``ckptkit card`` writes the section and the tags from the tensors.
     """
     files = {entry.name for entry in context.container.side_files}
     if context.checkpoint is None or CARD_FILE not in files:

@@ -29,7 +29,7 @@ def pattern_may_take_forever(context: Context) -> Iterator[Fault]:
 
     Example: ``re:([a-z_.0-9]+)+!``, a repeat inside a repeat.
 
-    Mend: write the pattern without repeats inside repeats, such as ``re:[a-z_.0-9]+!``, or list exact names.
+    Fix: write the pattern without repeats inside repeats, such as ``re:[a-z_.0-9]+!``, or list exact names.
     """
     listed = [entry for key in SKIP_KEYS for entry in _texts(context.block.get(key))]
     words = [word for target in targets.targets_by_group(context.block).values() for word in target]

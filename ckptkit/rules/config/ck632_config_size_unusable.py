@@ -38,7 +38,7 @@ def config_size_unusable(context: Context) -> Iterator[Fault]:
 
     Example: ``hidden_size: "4096"``, ``num_attention_heads: 0``, or a config without ``num_hidden_layers``.
 
-    Mend: write the number that the model was trained with.
+    Fix: write the number that the model was trained with.
     """
     text = text_level(context.config)
     prefix = "" if text is context.config else f"{next(k for k, v in context.config.items() if v is text)}."

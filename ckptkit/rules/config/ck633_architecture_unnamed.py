@@ -31,7 +31,7 @@ def architecture_unnamed(context: Context) -> Iterator[Fault]:
 
     Example: a config.json that was written by hand and begins with ``hidden_size``.
 
-    Mend: copy ``architectures`` and ``model_type`` from the original model's config.json.
+    Fix: copy ``architectures`` and ``model_type`` from the original model's config.json.
     """
     config = context.config
     if context.located is None or "_class_name" in config:  # a part of a diffusers pipeline has neither

@@ -32,7 +32,7 @@ def scale_f16_subnormal(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` F16 with the value 7e-7.
 
-    Mend: export again with F32 scales.
+    Fix: export again with F32 scales.
     """
     for tensor, values in context.scale_values.values():
         if tensor.dtype == "F16" and values.minimum < _SMALLEST_NORMAL_F16:

@@ -28,7 +28,7 @@ def scale_e8m0_undeclared(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` F8_E8M0 in a Quark checkpoint whose spec has ``scale_type: float``.
 
-    Mend: widen the scales to F32, which is exact, or declare the type.
+    Fix: widen the scales to F32, which is exact, or declare the type.
     """
     if declares_e8m0(context):
         return

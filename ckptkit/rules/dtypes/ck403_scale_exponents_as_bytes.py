@@ -20,7 +20,7 @@ def scale_exponents_as_bytes(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` U8 [4096, 128] beside a weight F8_E4M3 [4096, 4096].
 
-    Mend: tag them F8_E8M0, or widen them to F32 powers of two.
+    Fix: tag them F8_E8M0, or widen them to F32 powers of two.
     """
     for tensor in weight_scales(context):
         if tensor.dtype == "U8":

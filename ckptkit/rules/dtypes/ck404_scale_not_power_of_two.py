@@ -32,7 +32,7 @@ def scale_not_power_of_two(context: Context) -> Iterator[Fault]:
 
     Example: ``scale_fmt: ue8m0`` beside ``weight_scale_inv`` with the value 0.00213.
 
-    Mend: export again with power-of-two scales, or remove ``scale_fmt``.
+    Fix: export again with power-of-two scales, or remove ``scale_fmt``.
     """
     if not declares_e8m0(context):
         return

@@ -29,6 +29,6 @@ def weight_fnuz(context: Context) -> Iterator[Fault]:
 
     Example: ``q_proj.weight`` F8_E4M3FNUZ, saved from the memory of an engine on MI300.
 
-    Mend: export as e4m3fn.
+    Fix: export as e4m3fn.
     """
     yield from weight_faults(context, "F8_E4M3FNUZ", "F8_E5M2FNUZ")

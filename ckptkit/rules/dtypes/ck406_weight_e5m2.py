@@ -28,6 +28,6 @@ def weight_e5m2(context: Context) -> Iterator[Fault]:
 
     Example: ``q_proj.weight`` F8_E5M2.
 
-    Mend: quantize again to e4m3fn.
+    Fix: quantize again to e4m3fn.
     """
     yield from weight_faults(context, "F8_E5M2")

@@ -29,7 +29,7 @@ def one_byte_weight_not_fp8(context: Context) -> Iterator[Fault]:
 
     Example: an expert's ``weight`` I8 [2048, 3584] under a config that declares FP8 for every linear layer.
 
-    Mend: declare what is stored, module by module.
+    Fix: declare what is stored, module by module.
     """
     checkpoint = context.checkpoint
     for name in checkpoint.declared_only if checkpoint is not None else ():

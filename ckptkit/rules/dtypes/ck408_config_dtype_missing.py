@@ -37,7 +37,7 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
 
     Example: neither ``dtype`` nor ``torch_dtype`` on any level of the config.
 
-    Mend: write ``"dtype": "bfloat16"``, or what the unquantized tensors have.
+    Fix: write ``"dtype": "bfloat16"``, or what the unquantized tensors have.
     """
     if not context.fp8_weights or not context.config:
         return

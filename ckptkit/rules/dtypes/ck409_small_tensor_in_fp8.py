@@ -20,7 +20,7 @@ def small_tensor_in_fp8(context: Context) -> Iterator[Fault]:
 
     Example: ``input_layernorm.weight`` F8_E4M3 [4096] after a cast of the whole state dict.
 
-    Mend: take the tensor from the source checkpoint.
+    Fix: take the tensor from the source checkpoint.
     """
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
         if is_small(tensor):

@@ -21,7 +21,7 @@ def scale_dtype(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` F8_E4M3, the inner scale of an FP4 format.
 
-    Mend: export again.
+    Fix: export again.
     """
     for tensor in context.checkpoint.scale_tensors() if context.checkpoint else ():
         if tensor.dtype not in SCALE_DTYPES and tensor.dtype not in PACKED_DTYPES and tensor.dtype != "U8":

@@ -28,6 +28,6 @@ def shard_is_a_stub(context: Context) -> Iterator[Fault]:
     Example: ``model-00001-of-00004.safetensors`` has 135 bytes and starts with ``version https://git-lfs``, because
     the clone was made without LFS.
 
-    Mend: ``git lfs pull``, or download the shard again.
+    Fix: ``git lfs pull``, or download the shard again.
     """
     yield from context.faults("lfs-pointer", "file-empty")

@@ -27,6 +27,6 @@ def shard_truncated(context: Context) -> Iterator[Fault]:
 
     Example: a shard of 4,999,802,720 bytes whose header asks for 5,000,900,000.
 
-    Mend: download or export the shard again.
+    Fix: download or export the shard again.
     """
     yield from context.faults("header-truncated", "header-too-large", "data-truncated", "data-trailing")

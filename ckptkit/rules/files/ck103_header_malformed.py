@@ -28,7 +28,7 @@ def header_malformed(context: Context) -> Iterator[Fault]:
 
     Example: a tensor F8_E4M3 [64, 64] with ``data_offsets`` [0, 2048].
 
-    Mend: export the shard again.
+    Fix: export the shard again.
     """
     yield from context.faults(
         "header-invalid-json",

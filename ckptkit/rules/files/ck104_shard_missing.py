@@ -28,6 +28,6 @@ def shard_missing(context: Context) -> Iterator[Fault]:
 
     Example: the index speaks of 30 shards, the download stopped after 15.
 
-    Mend: download the shard; nothing in the folder replaces it.
+    Fix: download the shard; nothing in the folder replaces it.
     """
     yield from context.faults("shard-missing")

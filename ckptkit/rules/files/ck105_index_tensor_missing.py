@@ -29,13 +29,13 @@ def index_tensor_missing(context: Context) -> Iterator[Fault]:
 
     Example: ``mtp.fc.weight`` is listed for shard 7, whose header does not know it.
 
-    Mend: rebuild the index if the tensor is in another shard, else export again.
+    Fix: rebuild the index if the tensor is in another shard, else export again.
     """
     yield from context.faults("index-tensor-missing")
 
 
 @fix("safe", "CK105")
 def repoint_index(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Point the index at the shard that holds the tensor. A tensor that no shard holds cannot be mended."""
+    """Point the index at the shard that holds the tensor. A tensor that no shard holds cannot be placed."""
     if finding.tensor in context.container.tensors:
         yield RebuildIndex()

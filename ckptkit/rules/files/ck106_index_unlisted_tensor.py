@@ -15,7 +15,7 @@ from ckptkit.rules.files.index_fixes import rebuild_index
     "CK106",
     "index-unlisted-tensor",
     Severity.WARNING,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#54230",
         "vllm-project/vllm#5353",
@@ -29,7 +29,7 @@ def index_unlisted_tensor(context: Context) -> Iterator[Fault]:
 
     Example: FP8 experts left behind in shards that were reused for another quantization of the same model.
 
-    Mend: rebuild the index, or rewrite the shard without the stale tensor.
+    Fix: rebuild the index, or rewrite the shard without the stale tensor.
     """
     yield from context.faults("index-unlisted-tensor")
 

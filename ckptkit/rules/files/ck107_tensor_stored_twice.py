@@ -28,7 +28,7 @@ def tensor_stored_twice(context: Context) -> Iterator[Fault]:
 
     Example: two overlapping splits of one model in a folder, 4,090 names in both.
 
-    Mend: rewrite the shards so that only the copy that the index names remains.
+    Fix: rewrite the shards so that only the copy that the index names remains.
     """
     yield from context.faults("shard-duplicate-tensor")
 

@@ -32,7 +32,7 @@ def unlisted_weight_file(context: Context) -> Iterator[Fault]:
 
     Example: ``consolidated.safetensors`` beside ``model-00001-of-00002.safetensors``.
 
-    Mend: move the file out of the folder.
+    Fix: move the file out of the folder.
     """
     yield from context.faults("shard-unlisted")
     shards = [header.shard for header in context.container.headers]

@@ -11,7 +11,7 @@ from ckptkit.errors import Fault
 from ckptkit.rules.files.index_fixes import rebuild_index
 
 
-@rule("CK109", "index-absent", Severity.ERROR, conversion=OnConversion.MENDED, reports=("unslothai/unsloth#2355",))
+@rule("CK109", "index-absent", Severity.ERROR, conversion=OnConversion.FIXED, reports=("unslothai/unsloth#2355",))
 def index_absent(context: Context) -> Iterator[Fault]:
     """Several shards, but no index.
 
@@ -19,7 +19,7 @@ def index_absent(context: Context) -> Iterator[Fault]:
 
     Example: three files ``model-0000N-of-00003.safetensors`` and no ``model.safetensors.index.json``.
 
-    Mend: rebuild the index from the headers.
+    Fix: rebuild the index from the headers.
     """
     yield from context.faults("index-absent")
 

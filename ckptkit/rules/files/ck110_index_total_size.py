@@ -15,7 +15,7 @@ from ckptkit.errors import Fault
     "CK110",
     "index-total-size",
     Severity.INFO,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=("huggingface/huggingface_hub#4391",),
 )
 def index_total_size(context: Context) -> Iterator[Fault]:
@@ -25,7 +25,7 @@ def index_total_size(context: Context) -> Iterator[Fault]:
 
     Example: Quark's file-to-file export writes the size of the file, header included.
 
-    Mend: rewrite the index.
+    Fix: rewrite the index.
     """
     yield from context.faults("index-total-size")
 

@@ -15,7 +15,7 @@ from ckptkit.errors import Fault
     "CK111",
     "metadata-format",
     Severity.INFO,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "foundation-model-stack/fastsafetensors#96",
         "safetensors/safetensors#549",
@@ -29,7 +29,7 @@ def metadata_format(context: Context) -> Iterator[Fault]:
 
     Example: Quark's file-to-file export and several converters write no metadata at all.
 
-    Mend: rewrite the header.
+    Fix: rewrite the header.
     """
     for header in context.container.headers:
         found = (header.metadata or {}).get("format")

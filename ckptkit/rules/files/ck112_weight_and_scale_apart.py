@@ -30,7 +30,7 @@ def weight_and_scale_apart(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.9.mlp.down_proj.weight`` in shard 1 and its ``weight_scale`` in shard 2.
 
-    Mend: write the shards again with both in one; nothing needs to be recomputed.
+    Fix: write the shards again with both in one; nothing needs to be recomputed.
     """
     if len(context.container.headers) < 2:
         return

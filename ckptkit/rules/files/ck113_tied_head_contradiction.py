@@ -35,7 +35,7 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
 
     Example: ``tie_word_embeddings: true`` beside a stored ``lm_head.weight`` that was fine-tuned.
 
-    Mend: clear the flag on every level of the config, or drop a head that is bit for bit the embedding.
+    Fix: clear the flag on every level of the config, or drop a head that is bit for bit the embedding.
     """
     flags = dict(_tie_flags(context.config))
     tensors = context.container.tensors

@@ -34,7 +34,7 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
     Example: ``num_hidden_layers: 62`` where the headers know layers 0 to 60, or ``num_nextn_predict_layers: 1``
     without any tensor of layer 61.
 
-    Mend: copy the missing tensors from the source checkpoint, or correct the config if they were left out on purpose.
+    Fix: copy the missing tensors from the source checkpoint, or correct the config if they were left out on purpose.
     """
     size = context.dimensions
     stacks = stored_layers(context)

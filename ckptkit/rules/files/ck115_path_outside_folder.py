@@ -23,7 +23,7 @@ def path_outside_folder(context: Context) -> Iterator[Fault]:
 
     Example: an index that places a tensor in ``../../home/user/.ssh/id_ed25519``.
 
-    Mend: replace links by files; do not trust an index that names ``../`` or absolute paths.
+    Fix: replace links by files; do not trust an index that names ``../`` or absolute paths.
     """
     yield from context.faults(
         "outside-folder", "index-outside-folder", "broken-link", "linked-folder", "not-a-file", "file-unreadable"

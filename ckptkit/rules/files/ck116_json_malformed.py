@@ -18,6 +18,6 @@ def json_malformed(context: Context) -> Iterator[Fault]:
 
     Example: an index whose ``weight_map`` is a list, or names a ``.bin`` file.
 
-    Mend: restore the file from the export.
+    Fix: restore the file from the export.
     """
     yield from context.faults("json-invalid", "json-too-large", "index-invalid", "index-not-a-shard", "config-absent")

@@ -24,7 +24,7 @@ def duplicate_key(context: Context) -> Iterator[Fault]:
 
     Example: a header that names ``lm_head.weight`` twice with different offsets.
 
-    Mend: export the file again.
+    Fix: export the file again.
     """
     yield from context.faults(
         "header-duplicate-key",

@@ -34,7 +34,7 @@ def layers_beyond_config(context: Context) -> Iterator[Fault]:
 
     Example: ``num_hidden_layers: 1`` where layers 0 and 1 are stored.
 
-    Mend: correct ``num_hidden_layers``, or remove the layers that are not meant.
+    Fix: correct ``num_hidden_layers``, or remove the layers that are not meant.
     """
     promised = context.dimensions.layers
     stacks = stored_layers(context)

@@ -30,7 +30,7 @@ def fused_partly_quantized(context: Context) -> Iterator[Fault]:
 
     Example: q_proj in FP8, k_proj and v_proj in BF16.
 
-    Mend: quantize all of them or none.
+    Fix: quantize all of them or none.
     """
     for group in context.fused_groups:
         if not group.rare:

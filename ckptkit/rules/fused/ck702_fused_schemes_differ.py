@@ -28,7 +28,7 @@ def fused_schemes_differ(context: Context) -> Iterator[Fault]:
 
     Example: q_proj per channel and k_proj per tensor, from two regular expressions that overlap by accident.
 
-    Mend: quantize them with one scheme.
+    Fix: quantize them with one scheme.
     """
     for group in context.fused_groups:
         if not group.rare:

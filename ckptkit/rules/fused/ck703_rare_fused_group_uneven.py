@@ -31,7 +31,7 @@ def rare_fused_group_uneven(context: Context) -> Iterator[Fault]:
 
     Example: ``in_proj_a`` in BF16 beside ``in_proj_b`` in FP8.
 
-    Mend: quantize all members or none, and list all or none in the skip list.
+    Fix: quantize all members or none, and list all or none in the skip list.
     """
     for group in context.fused_groups:
         if group.rare:

@@ -31,7 +31,7 @@ def fused_weight_scales_differ(context: Context) -> Iterator[Fault]:
 
     Example: q_proj 0.00084, k_proj 0.00098, v_proj 0.00091.
 
-    Mend: requantize to the shared maximum once, offline, or quantize per channel.
+    Fix: requantize to the shared maximum once, offline, or quantize per channel.
     """
     kinds: dict[str, list[tuple[FusedGroup, str]]] = {}
     for group in context.fused_groups:

@@ -32,7 +32,7 @@ def fused_input_scales_differ(context: Context) -> Iterator[Fault]:
 
     Example: q_proj 0.011, k_proj 0.013. Experts that see different tokens may differ and are not compared.
 
-    Mend: set all of them to the largest, which is what engines do.
+    Fix: set all of them to the largest, which is what engines do.
     """
     for group in context.fused_groups:
         values = scalars(context, group, "input_scale")

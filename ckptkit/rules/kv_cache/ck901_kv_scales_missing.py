@@ -30,7 +30,7 @@ def kv_scales_missing(context: Context) -> Iterator[Fault]:
 
     Example: ``kv_cache_scheme`` in the config, and not one ``k_scale`` in the headers.
 
-    Mend: calibrate and export again, or remove the declaration.
+    Fix: calibrate and export again, or remove the declaration.
     """
     if any_stored(context):
         return

@@ -28,7 +28,7 @@ def kv_scheme_missing(context: Context) -> Iterator[Fault]:
 
     Example: ``self_attn.k_scale`` in every layer, ``kv_cache_scheme: null``.
 
-    Mend: declare the scheme, or drop the scales.
+    Fix: declare the scheme, or drop the scales.
     """
     checkpoint = context.checkpoint
     if checkpoint is not None and checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is None:

@@ -36,7 +36,7 @@ _SPELLINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "CK903",
     "kv-scale-name",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "sgl-project/sglang#39942",
         "vllm-project/vllm#25047",
@@ -55,7 +55,7 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
 
     Example: ``k_proj.output_scale`` in a compressed-tensors checkpoint, as early llm-compressor wrote it.
 
-    Mend: rename it. A conversion does.
+    Fix: rename it. A conversion does.
     """
     checkpoint = context.checkpoint
     if checkpoint is None or checkpoint.format not in _SPELLINGS:

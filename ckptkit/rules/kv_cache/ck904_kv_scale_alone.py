@@ -34,7 +34,7 @@ def kv_scale_alone(context: Context) -> Iterator[Fault]:
 
     Example: ``self_attn.k_scale`` without ``self_attn.v_scale``.
 
-    Mend: export again with both. Copying one to the other is what some engines do, and a judgement call.
+    Fix: export again with both. Copying one to the other is what some engines do, and a judgement call.
     """
     for _, attention in declared_attention(context):
         if (attention.k is None) != (attention.v is None):

@@ -21,7 +21,7 @@ def kv_scales_uneven(context: Context) -> Iterator[Fault]:
 
     Example: layers 0 to 30 have ``k_scale`` and ``v_scale``, layer 31 does not.
 
-    Mend: export again so that every attention module is calibrated.
+    Fix: export again so that every attention module is calibrated.
     """
     if not any_stored(context):
         return

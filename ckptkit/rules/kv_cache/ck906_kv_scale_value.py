@@ -31,7 +31,7 @@ def kv_scale_value(context: Context) -> Iterator[Fault]:
 
     Example: ``self_attn.v_scale`` 0.0 in a layer that no token reached.
 
-    Mend: calibrate and export again.
+    Fix: calibrate and export again.
     """
     for attention in attention_modules(context):
         for tensor in dict.fromkeys(attention.stored().values()):

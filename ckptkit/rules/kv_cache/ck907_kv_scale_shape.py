@@ -32,7 +32,7 @@ def kv_scale_shape(context: Context) -> Iterator[Fault]:
 
     Example: ``k_scale`` [8, 1, 1] under the strategy ``tensor``.
 
-    Mend: reshape [heads] to [heads, 1, 1] under ``attn_head``; declare that strategy if there is one scale for each
+    Fix: reshape [heads] to [heads, 1, 1] under ``attn_head``; declare that strategy if there is one scale for each
     head; else export again.
     """
     checkpoint = context.checkpoint

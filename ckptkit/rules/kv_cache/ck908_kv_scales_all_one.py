@@ -20,7 +20,7 @@ def kv_scales_all_one(context: Context) -> Iterator[Fault]:
 
     Example: 64 scales of 1.0 in a model of 32 layers.
 
-    Mend: calibrate, or drop the scales and the declaration.
+    Fix: calibrate, or drop the scales and the declaration.
     """
     read = [
         tensor

@@ -23,7 +23,7 @@ def latent_scales_differ(context: Context) -> Iterator[Fault]:
 
     Example: ``kv_lora_rank: 512``, ``k_scale`` 0.02 and ``v_scale`` 0.013.
 
-    Mend: set both to the larger.
+    Fix: set both to the larger.
     """
     if context.dimensions.kv_lora_rank is None:
         return

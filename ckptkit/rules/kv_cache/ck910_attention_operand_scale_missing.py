@@ -29,7 +29,7 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
 
     Example: ``softmax_quant_spec`` in the config and no ``self_attn.prob_output_scale``.
 
-    Mend: export again with eager attention, or do not serve with FP8 attention.
+    Fix: export again with eager attention, or do not serve with FP8 attention.
     """
     operands = [attention for _, attention in declared_attention(context)]
     probabilities = any(attention.prob is not None for attention in operands)

@@ -28,7 +28,7 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
 
     Example: ``kv_cache_scheme`` in a compressed-tensors config.
 
-    Mend: nothing if it is meant; else remove the declaration and the scales.
+    Fix: nothing if it is meant; else remove the declaration and the scales.
     """
     checkpoint = context.checkpoint
     declared = checkpoint is not None and checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None

@@ -23,7 +23,7 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
 
     Example: ``{"num_bits": 8, "type": "int", "strategy": "channel"}``.
 
-    Mend: declare 8-bit float, symmetric, static, strategy ``tensor`` or ``attn_head``, or remove the scheme.
+    Fix: declare 8-bit float, symmetric, static, strategy ``tensor`` or ``attn_head``, or remove the scheme.
     """
     for fault in context.faults("config-value"):
         if fault.message.startswith("kv_cache_scheme"):

@@ -32,7 +32,7 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
     Example: ``model.layers.3.mlp.up_proj.weight`` is F8_E4M3 and ``model.layers.3.mlp.up_proj.weight_scale`` is
     nowhere.
 
-    Mend: export again; a scale cannot be made up.
+    Fix: export again; a scale cannot be made up.
     """
     tensors = context.container.tensors
     for module in context.modules:

@@ -31,7 +31,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
 
     Example: ``lm_head.weight_scale`` beside a BF16 ``lm_head.weight`` that the config excludes.
 
-    Mend: drop the scale, or restore the weight that it belongs to.
+    Fix: drop the scale, or restore the weight that it belongs to.
     """
     stacked = frozenset(context.stacked_experts.values())
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
@@ -44,7 +44,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
             tensor.name,
             expected="an FP8 weight beside it",
             found="none that the config declares quantized",
-            help="drop the scale, or mend the config if the weight is meant to be quantized",
+            help="drop the scale, or correct the config if the weight is meant to be quantized",
         )
 
 

@@ -32,7 +32,7 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
     Example: ``q_proj.weight_scale_inv`` in a compressed-tensors checkpoint, or ``q_proj.weight_scale`` where
     ``quant_method: fp8`` has a ``weight_block_size``.
 
-    Mend: rename the tensors and the index entries; no byte of them changes.
+    Fix: rename the tensors and the index entries; no byte of them changes.
     """
     wanted = scale_name(context)
     if wanted is None:

@@ -16,7 +16,7 @@ from ckptkit.rules.naming.scale_names import rename_scale
     "CK204",
     "legacy-scale-name",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#5353",
         "vllm-project/vllm#41982",
@@ -33,7 +33,7 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.0.mlp.up_proj.weight_quantizer.scale`` as early Quark exports wrote it.
 
-    Mend: rename it; a conversion does.
+    Fix: rename it; a conversion does.
     """
     if context.checkpoint is None or context.checkpoint.format != "quark":
         return

@@ -36,7 +36,7 @@ def scale_reciprocal(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` 1121.0, where 1 / 1121 would give weights of at most 0.4.
 
-    Mend: invert the scales, after comparing one layer with the source checkpoint.
+    Fix: invert the scales, after comparing one layer with the source checkpoint.
     """
     suspects: list[tuple[TensorRef, ScaleValues]] = []
     judged = 0

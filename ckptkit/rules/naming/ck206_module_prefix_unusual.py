@@ -34,7 +34,7 @@ def module_prefix_unusual(context: Context) -> Iterator[Fault]:
 
     Example: ``language_model.model.layers.0...`` in a checkpoint of ``Qwen3ForCausalLM``.
 
-    Mend: rename the prefix in tensors, index and skip list together.
+    Fix: rename the prefix in tensors, index and skip list together.
     """
     released = RELEASED_PREFIXES.get(context.dimensions.architecture or "")
     if released is None:

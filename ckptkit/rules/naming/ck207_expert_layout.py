@@ -39,7 +39,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
     Example: ``mlp.experts.gate_up_proj`` [4, 128, 64] in BF16 under a config that quantizes every linear layer, or
     Mixtral experts called ``gate_proj`` where the model has ``w1``.
 
-    Mend: split the experts into one module each before quantizing; rename them to what the architecture uses.
+    Fix: split the experts into one module each before quantizing; rename them to what the architecture uses.
     """
     yield from _fused_experts(context)
     yield from _stacked_experts(context)

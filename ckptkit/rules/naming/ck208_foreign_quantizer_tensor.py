@@ -56,7 +56,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
 
     Example: ``model.layers.0.self_attn.q_proj.input_quantizer._amax`` in a finished export.
 
-    Mend: export again, or rename the tensor to what the format calls it.
+    Fix: export again, or rename the tensor to what the format calls it.
     """
     if context.checkpoint is None:
         return

@@ -16,7 +16,7 @@ from ckptkit.rules.shapes.grids import rank_faults, reshape_weight_scale
     "CK301",
     "channel-scale-rank",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "NVIDIA/TensorRT-LLM#15415",
         "sgl-project/sglang#25286",
@@ -32,7 +32,7 @@ def channel_scale_rank(context: Context) -> Iterator[Fault]:
     Example: ``weight_scale`` [64] in a compressed-tensors checkpoint, which stores [64, 1]; Quark and ModelOpt store
     [64].
 
-    Mend: reshape it; the bytes do not change. A conversion does.
+    Fix: reshape it; the bytes do not change. A conversion does.
     """
     yield from rank_faults(context, PerChannel)
 

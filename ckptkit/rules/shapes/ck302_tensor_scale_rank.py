@@ -16,7 +16,7 @@ from ckptkit.rules.shapes.grids import rank_faults, reshape_weight_scale
     "CK302",
     "tensor-scale-rank",
     Severity.ERROR,
-    conversion=OnConversion.MENDED,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#10765",
         "vllm-project/vllm#29867",
@@ -30,7 +30,7 @@ def tensor_scale_rank(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` [1, 1] after a tool kept the dimensions of a reduction.
 
-    Mend: reshape it; the bytes do not change. A conversion does.
+    Fix: reshape it; the bytes do not change. A conversion does.
     """
     yield from rank_faults(context, PerTensor)
 

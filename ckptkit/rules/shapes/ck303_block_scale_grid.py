@@ -31,7 +31,7 @@ def block_scale_grid(context: Context) -> Iterator[Fault]:
 
     Example: a weight [576, 7168] in blocks of 128 with a scale [4, 56]: the half block of rows was left out.
 
-    Mend: correct the declared block size if it is wrong, else export again.
+    Fix: correct the declared block size if it is wrong, else export again.
     """
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity

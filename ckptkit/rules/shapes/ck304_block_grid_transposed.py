@@ -21,7 +21,7 @@ def block_grid_transposed(context: Context) -> Iterator[Fault]:
 
     Example: a weight [256, 512] in blocks of 128 with a scale [4, 2].
 
-    Mend: transpose the grid's values.
+    Fix: transpose the grid's values.
     """
     for module, scale, wanted in mismatches(context):
         if isinstance(module.scheme.weight.granularity, PerBlock) and is_transposed(scale, wanted):

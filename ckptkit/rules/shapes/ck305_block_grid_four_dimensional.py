@@ -29,7 +29,7 @@ def block_grid_four_dimensional(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale`` [2, 1, 4, 1] in a compressed-tensors checkpoint.
 
-    Mend: reshape it; the bytes do not change.
+    Fix: reshape it; the bytes do not change.
     """
     for module, scale, wanted in mismatches(context):
         if isinstance(module.scheme.weight.granularity, PerBlock) and is_four_dimensional(scale, wanted):

@@ -29,7 +29,7 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
 
     Example: one value for the whole weight where one for each row is declared.
 
-    Mend: correct the strategy in the config if the tensors are right, else export again.
+    Fix: correct the strategy in the config if the tensors are right, else export again.
     """
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity

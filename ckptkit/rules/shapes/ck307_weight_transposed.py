@@ -20,7 +20,7 @@ def weight_transposed(context: Context) -> Iterator[Fault]:
 
     Example: ``mlp.down_proj.weight`` [11008, 4096] under ``hidden_size: 4096``.
 
-    Mend: export again; a transposed weight needs its scales transposed too.
+    Fix: export again; a transposed weight needs its scales transposed too.
     """
     shapes = decoder_shapes(context.dimensions)
     for (kind, shape), weights in context.decoder_weights.items():

@@ -28,7 +28,7 @@ def scale_packed(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_scale_inv`` I32 [7168, 14] as DeepGEMM packs it in memory.
 
-    Mend: export from the unpacked weights again.
+    Fix: export from the unpacked weights again.
     """
     scales = context.checkpoint.scale_tensors() if context.checkpoint else context.raw_scales.values()
     for tensor in scales:

@@ -30,7 +30,7 @@ def fused_on_disk_one_scale(context: Context) -> Iterator[Fault]:
 
     Example: Phi-3's ``qkv_proj.weight`` with ``weight_scale`` [].
 
-    Mend: split the weight and copy the scale, or quantize per channel.
+    Fix: split the weight and copy the scale, or quantize per channel.
     """
     for module in context.modules:
         last = module.name.rpartition(".")[2]

@@ -31,7 +31,7 @@ def dimension_not_multiple_of_16(context: Context) -> Iterator[Fault]:
 
     Example: a vision MLP of 3,420 rows.
 
-    Mend: leave that layer in BF16 and list it in the skip list.
+    Fix: leave that layer in BF16 and list it in the skip list.
     """
     for module in context.modules:
         if any(extent % _MULTIPLE for extent in module.weight.shape):

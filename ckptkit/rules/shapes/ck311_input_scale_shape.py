@@ -21,7 +21,7 @@ def input_scale_shape(context: Context) -> Iterator[Fault]:
 
     Example: ``input_scale`` [64] for a layer of 64 inputs.
 
-    Mend: export again with per-tensor activations.
+    Fix: export again with per-tensor activations.
     """
     for module in context.modules:
         scale = module.input_scale

@@ -45,7 +45,7 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
 
     Example: ``mlp.up_proj.weight`` [80, 64] under ``intermediate_size: 96``.
 
-    Mend: correct the key in config.json; if it is right, the tensors belong to another model.
+    Fix: correct the key in config.json; if it is right, the tensors belong to another model.
     """
     if not is_judged(context.dimensions) or _has_sizes_by_layer(context):
         return

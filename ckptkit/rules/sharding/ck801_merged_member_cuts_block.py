@@ -30,7 +30,7 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
 
     Example: k_proj with 64 rows in blocks of 128.
 
-    Mend: quantize these modules per channel, or leave them in BF16.
+    Fix: quantize these modules per channel, or leave them in BF16.
     """
     kinds: dict[tuple[str, int, int], list[str]] = {}
     for _, module, granularity in merged_obstacles(context.checkpoint) if context.checkpoint else ():

@@ -34,7 +34,7 @@ def parallel_size_cuts_block(context: Context) -> Iterator[Fault]:
 
     Example: experts of 768 rows in blocks of 128: 2 devices work (384), 4 do not (192).
 
-    Mend: serve with a smaller size or with expert parallelism, or quantize these modules per channel.
+    Fix: serve with a smaller size or with expert parallelism, or quantize these modules per channel.
     """
     kinds = blocked_kinds(context.modules)
     if not kinds:

@@ -30,7 +30,7 @@ def rows_not_multiple_of_128(context: Context) -> Iterator[Fault]:
 
     Example: ``kv_a_proj_with_mqa`` with 576 rows.
 
-    Mend: nothing is wrong in the file; a per-channel scheme for that module runs faster.
+    Fix: nothing is wrong in the file; a per-channel scheme for that module runs faster.
     """
     for kind in blocked_kinds(context.modules):
         if kind.shape[0] % _KERNEL_ROWS:

@@ -31,7 +31,7 @@ def block_size_unusual(context: Context) -> Iterator[Fault]:
 
     Example: ``weight_block_size: [32, 32]``.
 
-    Mend: quantize again in blocks of 128 x 128, or per channel.
+    Fix: quantize again in blocks of 128 x 128, or per channel.
     """
     sizes: dict[tuple[int, int], str] = {}
     for kind in blocked_kinds(context.modules):

@@ -26,7 +26,7 @@ def inputs_not_whole_blocks(context: Context) -> Iterator[Fault]:
 
     Example: ``down_proj`` with 160 inputs in blocks of 128.
 
-    Mend: quantize this module per channel, or leave it in BF16.
+    Fix: quantize this module per channel, or leave it in BF16.
     """
     for kind in blocked_kinds(context.modules):
         if kind.shape[1] % kind.columns:

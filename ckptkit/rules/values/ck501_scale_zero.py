@@ -30,7 +30,7 @@ def scale_zero(context: Context) -> Iterator[Fault]:
 
     Example: one zero among the 128 scales of an expert that saw no calibration data.
 
-    Mend: export again; where the weights under the scale are all zero, any tiny positive scale does.
+    Fix: export again; where the weights under the scale are all zero, any tiny positive scale does.
     """
     for tensor, values in module_scales(context):
         if values.zeros:

@@ -28,7 +28,7 @@ def scale_not_finite(context: Context) -> Iterator[Fault]:
 
     Example: ``down_proj.weight_scale`` with 3 NaN among 4096 values.
 
-    Mend: export again.
+    Fix: export again.
     """
     for tensor, values in module_scales(context):
         if values.invalid:

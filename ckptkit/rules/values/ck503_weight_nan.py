@@ -30,7 +30,7 @@ def weight_nan(context: Context) -> Iterator[Fault]:
 
     Example: 3 NaN codes in ``experts.17.down_proj.weight``.
 
-    Mend: clamp them to 448, which is what the cast should have done, or export again.
+    Fix: clamp them to 448, which is what the cast should have done, or export again.
     """
     for scan in context.weight_scans.values():
         if scan.nans:

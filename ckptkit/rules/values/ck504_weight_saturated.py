@@ -22,7 +22,7 @@ def weight_saturated(context: Context) -> Iterator[Fault]:
 
     Example: 14 % of ``up_proj.weight`` is 0x7E or 0xFE.
 
-    Mend: quantize again with a scale of the largest magnitude over 448.
+    Fix: quantize again with a scale of the largest magnitude over 448.
     """
     for scan in context.weight_scans.values():
         # The largest weight of each row or block is saturated by design, also where rows are short.

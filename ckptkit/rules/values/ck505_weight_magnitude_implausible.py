@@ -38,7 +38,7 @@ def weight_magnitude_implausible(context: Context) -> Iterator[Fault]:
 
     Example: ``layers.7.mlp.up_proj`` has weights up to 5.1e5 where the other layers' reach 0.3.
 
-    Mend: look for the cause: CK201, CK203 to CK205 and CK403 name the usual ones.
+    Fix: look for the cause: CK201, CK203 to CK205 and CK403 name the usual ones.
     """
     from statistics import median
 

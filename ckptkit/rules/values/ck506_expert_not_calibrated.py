@@ -33,7 +33,7 @@ def expert_not_calibrated(context: Context) -> Iterator[Fault]:
 
     Example: ``experts.93.down_proj.input_scale`` 1.0 where its siblings have 0.02.
 
-    Mend: calibrate with more tokens, or take the largest scale of the siblings.
+    Fix: calibrate with more tokens, or take the largest scale of the siblings.
     """
     found: list[TensorRef] = []
     for module in context.modules:

@@ -19,7 +19,7 @@ def weight_all_zero(context: Context) -> Iterator[Fault]:
 
     Example: all of ``experts.93.up_proj.weight``.
 
-    Mend: nothing if it is meant.
+    Fix: nothing if it is meant.
     """
     for scan in context.weight_scans.values():
         if scan.zero_units:

@@ -25,7 +25,7 @@ def scale_wider_than_weight(context: Context) -> Iterator[Fault]:
 
     Example: the largest code of ``down_proj`` stands for 3.5 where a fitting scale gives 448.
 
-    Mend: quantize again if it is not meant.
+    Fix: quantize again if it is not meant.
     """
     for scan in context.weight_scans.values():
         if scan.slack_units * 2 > scan.units:
