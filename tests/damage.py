@@ -326,5 +326,34 @@ def set_block(**keys: Any) -> Damage:
     return lambda checkpoint: checkpoint.block.update(keys)
 
 
-def nothing(checkpoint: MutableCheckpoint) -> None:
-    """The fixture as it is."""
+def skip(*entries: str) -> Damage:
+    """More entries of the skip list of a compressed-tensors or Quark config."""
+    return lambda checkpoint: checkpoint.block["exclude" if "exclude" in checkpoint.block else "ignore"].extend(entries)
+
+
+def high_precision(pattern: str) -> Damage:
+    """Store modules in BF16 and drop their scales, as an exporter that left them alone would."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(rf"{pattern}\.weight", lambda t: t._replace(dtype="BF16", data=bytes(2 * len(t.data))))
+        for ending in ("weight_scale", "input_scale"):
+            if any(name.endswith(ending) for name in checkpoint.everything()):
+                checkpoint.drop(rf"{pattern}\.{ending}")
+
+    return change
+
+
+def left_alone(module: str) -> Damage:
+    """One module in high precision, and the skip list says so."""
+    return steps(high_precision(exactly(module)), skip(module))
+
+
+def plain_fp8(checkpoint: MutableCheckpoint) -> None:
+    """Block scales of a compressed-tensors export under vLLM's plain fp8 config: a DeepSeek checkpoint."""
+    checkpoint.rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")
+    checkpoint.config["quantization_config"] = {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "ignored_layers": ["lm_head"],
+    }

@@ -20,7 +20,8 @@ from ckptkit.edits.editor import EditConflictError, change_config
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import OutputError
 from ckptkit.validation import write_fixes
-from tests.damage import REAL, load
+from tests.damage import REAL, load, off_boundary, tensors_of
+from tests.raw import RawTensor
 
 CT = "llama/llmcompressor-dynamic"
 
@@ -31,6 +32,24 @@ def flat(tmp_path: Path) -> Path:
     checkpoint = load(CT)
     checkpoint.change(r".*\.weight_scale", lambda t: t._replace(shape=t.shape[:1]))
     return checkpoint.write(tmp_path / "flat")
+
+
+def test_wide_elements_stay_on_their_boundary(tmp_path: Path) -> None:
+    """A fix that drops one of two leading bytes would leave all that follows at odd offsets."""
+    checkpoint = load(CT)
+    odd = {
+        "lm_head.weight_scale": RawTensor("F8_E8M0", (1,), b"\x7f"),
+        "model.layers.0.flag": RawTensor("U8", (1,), b"\x01"),
+    }
+    checkpoint.shards = {file: {**odd, **tensors} for file, tensors in checkpoint.shards.items()}
+    folder = checkpoint.write(tmp_path / "odd")
+    assert off_boundary(folder) == []
+    result = find_fixes(api.open_files(folder), Level.SCALES)
+    assert [fix.code for fix in result.applied if fix.code != "CK619"] == ["CK202"]
+    write_fixes(result, folder)
+    assert off_boundary(folder) == []
+    del odd["lm_head.weight_scale"]
+    assert tensors_of(folder) == {**odd, **load(CT).tensors}
 
 
 def use(monkeypatch: pytest.MonkeyPatch, code: str, *edits: Edit) -> None:

@@ -23,5 +23,14 @@ def test_near_miss(case: Case) -> None:
     assert case.new_codes(case.near) == case.near_also
 
 
+@pytest.mark.parametrize("case", CASES, ids=_id)
+def test_a_near_miss_is_a_change(case: Case) -> None:
+    """The fixture as it is comes near nothing, and a case with it could not fail."""
+    near = case.before()
+    case.near(near)
+    before, after = case.before().to_files(), near.to_files()
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
 def test_every_rule_has_a_case() -> None:
     assert {case.code for case in CASES} == {rule.code for rule in all_rules()}

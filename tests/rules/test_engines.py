@@ -10,9 +10,8 @@ from ckptkit.engines.skip_lists import READINGS, Reading, Style, readings_for
 from ckptkit.engines.targets import library_group, vllm_group
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
-from tests.damage import BLOCK, CT, CT_KV, MOE, QUARK, MutableCheckpoint, load, nothing, set_block
+from tests.damage import BLOCK, CT, CT_KV, MOE, QUARK, MutableCheckpoint, high_precision, load, set_block
 from tests.rules.case import context_of
-from tests.rules.cases.config import high_precision
 
 _GATE = "model.layers.1.mlp.gate"
 
@@ -177,9 +176,3 @@ def test_findings_can_be_asked_for_one_engine() -> None:
     only = runner.select_findings(everyone, wanted, wanted)
     assert "CK904" not in {finding.code for finding in only.findings}
     assert all(finding.hits(frozenset({"trtllm"})) for finding in only.findings)
-
-
-def test_a_nothing_change_is_nothing() -> None:
-    checkpoint = load(CT)
-    nothing(checkpoint)
-    assert checkpoint.to_files() == load(CT).to_files()

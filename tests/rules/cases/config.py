@@ -21,13 +21,14 @@ from tests.damage import (
     Damage,
     MutableCheckpoint,
     drop,
-    nothing,
+    high_precision,
+    plain_fp8,
     put,
     set_block,
+    skip,
     steps,
 )
 from tests.rules.case import Case
-from tests.rules.cases.naming import plain_fp8
 
 _UNREAD = frozenset({"CK600"})
 
@@ -45,20 +46,16 @@ def _fake(checkpoint: MutableCheckpoint) -> None:
     checkpoint.block["export"]["weight_format"] = "fake_quantized"
 
 
+def _weight_format_unsaid(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["export"]["weight_format"] = None
+
+
+def _legacy_block(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["compression_config"] = checkpoint.config.pop("quantization_config")
+
+
 def _no_block(checkpoint: MutableCheckpoint) -> None:
     del checkpoint.config["quantization_config"]
-
-
-def high_precision(pattern: str) -> Damage:
-    """Store modules in BF16 and drop their scales, as an exporter that left them alone would."""
-
-    def change(checkpoint: MutableCheckpoint) -> None:
-        checkpoint.change(rf"{pattern}\.weight", lambda t: t._replace(dtype="BF16", data=bytes(2 * len(t.data))))
-        for ending in ("weight_scale", "input_scale"):
-            if any(name.endswith(ending) for shard in checkpoint.shards.values() for name in shard):
-                checkpoint.drop(rf"{pattern}\.{ending}")
-
-    return change
 
 
 def _all_high(checkpoint: MutableCheckpoint) -> None:
@@ -71,15 +68,6 @@ def _all_but_mlp(checkpoint: MutableCheckpoint) -> None:
 
 
 _ENDLESS = "re:([a-z_.0-9]+)+!"
-
-
-def _pattern(entry: str) -> Damage:
-    """One more entry of the skip list."""
-
-    def change(checkpoint: MutableCheckpoint) -> None:
-        checkpoint.block["exclude" if "exclude" in checkpoint.block else "ignore"].append(entry)
-
-    return change
 
 
 def _target(entry: str) -> Damage:
@@ -134,6 +122,12 @@ def _head(method: str) -> Damage:
         checkpoint.block["ignore" if method == "ct" else "exclude"] = []
 
     return change
+
+
+def _quark_score(checkpoint: MutableCheckpoint) -> None:
+    """A classifier on top of the decoder, in FP8 per channel: a head, and not the output head."""
+    checkpoint.put("model.score.weight", "F8_E4M3", (32, 64), bytes([0x30]) * 2048)
+    checkpoint.put("model.score.weight_scale", "BF16", (32,), b"\x80\x3a" * 32)
 
 
 def _fp8_module(name: str, shape: tuple[int, int]) -> Damage:
@@ -232,8 +226,12 @@ def _shared(scheme: str) -> Damage:
     return change
 
 
-def _input_scales(checkpoint: MutableCheckpoint) -> None:
-    checkpoint.put("model.layers.0.self_attn.q_proj.input_scale", "BF16", (1,), struct.pack("<H", 0x3C00))
+def _input_scale(module: str) -> Damage:
+    return put(f"{module}.input_scale", "BF16", (1,), struct.pack("<H", 0x3C00))
+
+
+def _dynamic(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.group["input_activations"].update(dynamic=True, observer=None)
 
 
 def _preset(checkpoint: MutableCheckpoint) -> None:
@@ -247,6 +245,22 @@ def _no_outputs(checkpoint: MutableCheckpoint) -> None:
 def _quantized_outputs(checkpoint: MutableCheckpoint) -> None:
     spec = checkpoint.block["global_quant_config"]
     spec["output_tensors"] = spec["weight"]
+
+
+def _no_bias(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.block["global_quant_config"]["bias"]
+
+
+def _unquantized_outputs(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["global_quant_config"]["output_tensors"] = []
+
+
+def _arg(**args: Any) -> Damage:
+    return lambda checkpoint: checkpoint.group["weights"].update(args)
+
+
+def _also_in(group: str, target: str) -> Damage:
+    return lambda checkpoint: checkpoint.block["config_groups"][group]["targets"].append(target)
 
 
 def _unknown_arg(checkpoint: MutableCheckpoint) -> None:
@@ -272,8 +286,8 @@ def _recent_arg(checkpoint: MutableCheckpoint) -> None:
 
 
 CASES = (
-    Case("CK600", QUARK_FP8, _fake, nothing),
-    Case("CK601", CT, _no_block, nothing),
+    Case("CK600", QUARK_FP8, _fake, _weight_format_unsaid, near_also=frozenset({"CK629"})),
+    Case("CK601", CT, _no_block, _legacy_block, near_also=frozenset({"CK620"})),
     Case("CK602", CT, _all_high, _all_but_mlp),
     Case(
         "CK603",
@@ -288,7 +302,13 @@ CASES = (
     Case("CK604", CT_FP8, hf_quant(quant_algo=None), hf_quant(quant_algo="FP8")),
     Case("CK604", CT_FP8, _modelopt(), _modelopt(quant_algo="FP8"), _UNREAD | {"CK629"}, _UNREAD),
     Case("CK605", MOE, _router, _router_by_name),
-    Case("CK605", QUARK_MOE, set_block(exclude=["lm_head"]), nothing),
+    Case(
+        "CK605",
+        QUARK_MOE,
+        set_block(exclude=["lm_head"]),
+        set_block(exclude=["lm_head", "*mlp.gate"]),
+        near_also=frozenset({"CK608"}),
+    ),
     Case(
         "CK606",
         CT,
@@ -313,13 +333,13 @@ CASES = (
         frozenset({"CK607"}),
     ),
     Case("CK609", QUARK_CUSTOM, set_block(modules_to_not_convert=[]), set_block(modules_to_not_convert=["lm_head"])),
-    Case("CK631", CT, _pattern(_ENDLESS), _pattern("re:[a-z_.0-9]+!"), near_also=frozenset({"CK607"})),
+    Case("CK631", CT, skip(_ENDLESS), skip("re:[a-z_.0-9]+!"), near_also=frozenset({"CK607"})),
     Case("CK631", CT, _target(_ENDLESS), _target("re:.*(q|k|v)_proj$")),
-    Case("CK631", QUARK, _pattern(_ENDLESS), nothing, frozenset({"CK607"})),
+    Case("CK631", QUARK, skip(_ENDLESS), skip("([a-z_.0-9]+)+!"), frozenset({"CK607"}), frozenset({"CK607"})),
     Case("CK610", CT, _fused_entry, _fused_entry_and_parts, frozenset({"CK605", "CK607"})),
     Case("CK610", MOE, _expert_leaves(False), _expert_leaves(True)),
-    Case("CK611", CT, _head("ct"), nothing),
-    Case("CK611", QUARK, _head("quark"), nothing),
+    Case("CK611", CT, _head("ct"), _fp8_module("model.lm_head.adapter", (32, 64))),
+    Case("CK611", QUARK, _head("quark"), _quark_score),
     Case(
         "CK612",
         CT,
@@ -334,9 +354,12 @@ CASES = (
         _fp8_module("model.layers.2.eh_proj", (64, 128)),
         _plain_module("model.layers.2.eh_proj", (64, 128)),
     ),
-    Case("CK616", CT, _regroup(everything={}), _regroup(group_0={})),
+    Case("CK616", CT, _regroup(everything={}), _regroup(group_0={"targets": ["Linear", "re:.*q_proj"]})),
     Case(
-        "CK616", CT, _regroup(group_0={"targets": ["re:.*mlp.*"]}, group_1={"targets": ["re:.*self_attn.*"]}), nothing
+        "CK616",
+        CT,
+        _regroup(group_0={"targets": ["re:.*mlp.*"]}, group_1={"targets": ["re:.*self_attn.*"]}),
+        _regroup(group_0={"targets": ["re:.*mlp.*", "re:.*self_attn.*"]}),
     ),
     Case(
         "CK617",
@@ -349,18 +372,16 @@ CASES = (
     Case(
         "CK617",
         GROUPS,
-        lambda checkpoint: checkpoint.block["config_groups"]["group_1"]["targets"].append(
-            "model.layers.0.self_attn.q_proj"
-        ),
-        nothing,
+        _also_in("group_1", "model.layers.0.self_attn.q_proj"),
+        _also_in("group_0", "model.layers.0.self_attn.q_proj"),
         frozenset({"CK306", "CK621", "CK702"}),
     ),
     Case("CK618", CT, _no_format, set_block(format="naive-quantized")),
-    Case("CK618", CT, set_block(quantization_status="frozen"), nothing),
-    Case("CK618", CT, _preset, nothing),
-    Case("CK619", CT, _unknown_arg, nothing, given=_known_args),
-    Case("CK619", CT, set_block(ignored=["lm_head"]), set_block(version="0.19.0"), given=_known_args),
-    Case("CK619", CT, _recent_arg, nothing, given=_known_args),
+    Case("CK618", CT, set_block(quantization_status="frozen"), set_block(run_compressed=False)),
+    Case("CK618", CT, _preset, _regroup(FP8_DYNAMIC={}), near_also=frozenset({"CK616"})),
+    Case("CK619", CT, _unknown_arg, _arg(observer_kwargs={}), given=_known_args),
+    Case("CK619", CT, set_block(ignored=["lm_head"]), set_block(version="0.1.0"), given=_known_args),
+    Case("CK619", CT, _recent_arg, _arg(block_structure=None), given=_known_args),
     Case(
         "CK620",
         CT,
@@ -370,11 +391,17 @@ CASES = (
     Case(
         "CK620",
         CT,
-        lambda checkpoint: checkpoint.config.update(compression_config=checkpoint.config.pop("quantization_config")),
-        nothing,
+        _legacy_block,
+        lambda checkpoint: checkpoint.config.update(compression_config={}),
     ),
-    Case("CK621", CT_FP8, drop(r".*\.down_proj\.input_scale"), nothing),
-    Case("CK622", CT, _input_scales, nothing),
+    Case("CK621", CT_FP8, drop(r".*\.down_proj\.input_scale"), steps(_dynamic, drop(r".*\.input_scale"))),
+    Case(
+        "CK622",
+        CT,
+        _input_scale("model.layers.0.self_attn.q_proj"),
+        _input_scale("lm_head"),
+        near_also=frozenset({"CK202"}),
+    ),
     Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(quant_method="compressed_tensors")),
     Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD, _UNREAD),
     Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD, _UNREAD),
@@ -388,9 +415,9 @@ CASES = (
     ),
     Case("CK625", CT, _nested(False), _nested(True)),
     Case("CK626", CT, _packed_beside, put("model.layers.1.extra.table", "I32", (8, 64), bytes(2048))),
-    Case("CK627", QUARK, set_block(exclude=None), nothing, frozenset({"CK605"})),
-    Case("CK627", QUARK_KV, _no_outputs, nothing, frozenset({"CK629"})),
-    Case("CK627", QUARK, _quantized_outputs, nothing),
+    Case("CK627", QUARK, set_block(exclude=None), set_block(exclude=[]), frozenset({"CK605"}), frozenset({"CK605"})),
+    Case("CK627", QUARK_KV, _no_outputs, _no_bias, frozenset({"CK629"}), frozenset({"CK629"})),
+    Case("CK627", QUARK, _quantized_outputs, _unquantized_outputs),
     Case("CK630", CT, _card("tags: [quark]"), _card("tags: [compressed-tensors]")),
     Case("CK629", CT, _static_tokens, _known_args, frozenset({"CK621"})),
     Case("CK628", MOE, _shared("bf16"), _shared("fp8")),

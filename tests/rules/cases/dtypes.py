@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import struct
 
-from tests.damage import BLOCK, CT, QUARK, QUARK_BLOCK, Damage, MutableCheckpoint, dtype, nothing, set_config
+from tests.damage import (
+    BLOCK,
+    CT,
+    QUARK,
+    QUARK_BLOCK,
+    Damage,
+    MutableCheckpoint,
+    dtype,
+    plain_fp8,
+    set_config,
+)
 from tests.rules.case import Case
-from tests.rules.cases.naming import plain_fp8
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 
@@ -84,8 +93,20 @@ CASES = (
     Case("CK402", QUARK_BLOCK, _e8m0, _e8m0_declared),
     Case("CK403", CT, _u8, _f16_usual),
     Case("CK404", BLOCK, _promised_powers, _kept_powers, frozenset({"CK600"}), frozenset({"CK600"})),
-    Case("CK405", CT, dtype(rf"{_Q}\.weight", "F8_E4M3FNUZ"), nothing),
-    Case("CK406", QUARK, dtype(rf"{_Q}\.weight", "F8_E5M2"), nothing),
+    Case(
+        "CK405",
+        CT,
+        dtype(rf"{_Q}\.weight", "F8_E4M3FNUZ"),
+        dtype(rf"{_Q}\.weight", "F8_E5M2"),
+        near_also=frozenset({"CK406"}),
+    ),
+    Case(
+        "CK406",
+        QUARK,
+        dtype(rf"{_Q}\.weight", "F8_E5M2"),
+        dtype(rf"{_Q}\.weight", "F8_E5M2FNUZ"),
+        near_also=frozenset({"CK405"}),
+    ),
     Case("CK407", CT, _int8_weight, _int8_elsewhere, frozenset({"CK202"})),
     Case("CK408", CT, set_config(dtype=None), set_config(dtype=None, text_config={"dtype": "bfloat16"})),
     Case("CK408", CT, set_config(dtype="float8_e4m3fn"), set_config(dtype=None, torch_dtype="float16")),

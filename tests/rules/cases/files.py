@@ -13,7 +13,6 @@ from tests.damage import (
     SHARDED,
     TIED,
     MutableCheckpoint,
-    nothing,
     put,
     set_config,
     steps,
@@ -162,6 +161,11 @@ def _bad_index(checkpoint: MutableCheckpoint) -> None:
     checkpoint.files[INDEX] = b'{"metadata": {}, "weight_map": []}'
 
 
+def _untied_with_head(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config["tie_word_embeddings"] = False
+    checkpoint.put("lm_head.weight", *checkpoint.get("model.embed_tokens.weight"))
+
+
 def _drop_expert(checkpoint: MutableCheckpoint) -> None:
     checkpoint.drop(r"model\.layers\.1\.mlp\.experts\.3\..*")
 
@@ -181,7 +185,7 @@ CASES = (
     Case("CK111", CT, _no_metadata, _no_format, level=_HEADERS),
     Case("CK112", QUARK_SHARDED, _scale_moves, _norm_moves, level=_HEADERS),
     Case("CK113", CT, set_config(tie_word_embeddings=True), set_config(tie_word_embeddings=None), level=_HEADERS),
-    Case("CK113", TIED, set_config(tie_word_embeddings=False), nothing, level=_HEADERS),
+    Case("CK113", TIED, set_config(tie_word_embeddings=False), _untied_with_head, level=_HEADERS),
     Case(
         "CK113",
         TIED,

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from tests.damage import BLOCK, CT, CT_FP8, QUARK_BLOCK, Damage, MutableCheckpoint, drop, nothing, steps, values
+from tests.damage import (
+    BLOCK,
+    CT,
+    CT_FP8,
+    QUARK_BLOCK,
+    Damage,
+    MutableCheckpoint,
+    drop,
+    high_precision,
+    plain_fp8,
+    steps,
+    values,
+)
 from tests.rules.case import Case
-from tests.rules.cases.config import high_precision
-from tests.rules.cases.naming import plain_fp8
 
 _UNREAD = frozenset({"CK600"})
 
@@ -19,9 +29,8 @@ def _no_v(checkpoint: MutableCheckpoint) -> None:
     checkpoint.drop(r"model\.layers\.0\.self_attn\.v_proj\..*")
 
 
-def _two_schemes(names: str, scheme: Damage) -> Damage:
+def _two_schemes(names: str) -> Damage:
     def change(checkpoint: MutableCheckpoint) -> None:
-        scheme(checkpoint)
         first = checkpoint.group
         per_tensor = {**first["weights"], "strategy": "tensor"}
         checkpoint.block["config_groups"]["group_1"] = {**first, "targets": [names], "weights": per_tensor}
@@ -31,12 +40,12 @@ def _two_schemes(names: str, scheme: Damage) -> Damage:
     return change
 
 
-def _linear_attention(*quantized: str) -> Damage:
-    """in_proj_b and in_proj_a of a Qwen3.5 layer, some in FP8 and some in BF16."""
+def _side_by_side(parts: tuple[str, str], *quantized: str) -> Damage:
+    """Two modules that engines load as one, some in FP8 and some in BF16."""
 
     def change(checkpoint: MutableCheckpoint) -> None:
-        for part in ("in_proj_b", "in_proj_a"):
-            name = f"model.layers.0.linear_attn.{part}"
+        for part in parts:
+            name = f"model.layers.0.mixer.{part}"
             if part in quantized:
                 checkpoint.put(f"{name}.weight", "F8_E4M3", (16, 64), bytes([0x30]) * 1024)
                 checkpoint.put(f"{name}.weight_scale", "BF16", (16, 1), b"\x80\x3a" * 16)
@@ -45,6 +54,15 @@ def _linear_attention(*quantized: str) -> Damage:
                 checkpoint.block["ignore"].append(name)
 
     return change
+
+
+#: Qwen3-Next's and Qwen3.5's linear attention, DeepSeek's latent attention, that of DeepSeek V4.
+_RARE = (
+    ("in_proj_qkv", "in_proj_z"),
+    ("in_proj_b", "in_proj_a"),
+    ("q_a_proj", "kv_a_proj_with_mqa"),
+    ("wq_a", "wkv"),
+)
 
 
 def _share(pattern: str) -> Damage:
@@ -97,12 +115,14 @@ def _resize(checkpoint: MutableCheckpoint, name: str) -> None:
     checkpoint.put(f"{name}.weight_scale", "BF16", (16, 16), b"\x80\x3a" * 256)
 
 
-def _wide_but_experts(checkpoint: MutableCheckpoint) -> None:
-    _wide(checkpoint)
-    for part in ("gate_proj", "up_proj"):
-        name = f"{_LAYER}.mlp.{part}"
-        checkpoint.put(f"{name}.weight", "F8_E4M3", (768, 2048), bytes([0x30]) * 768 * 2048)
-        checkpoint.put(f"{name}.weight_scale", "BF16", (6, 16), b"\x80\x3a" * 96)
+def _wide_mlp(rows: int) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        for part in ("gate_proj", "up_proj"):
+            name = f"{_LAYER}.mlp.{part}"
+            checkpoint.put(f"{name}.weight", "F8_E4M3", (rows, 2048), bytes([0x30]) * rows * 2048)
+            checkpoint.put(f"{name}.weight_scale", "BF16", (rows // 128, 16), b"\x80\x3a" * (rows // 8))
+
+    return change
 
 
 CASES = (
@@ -110,12 +130,12 @@ CASES = (
     Case(
         "CK702",
         CT,
-        _two_schemes(r"re:model\.layers\.0\.self_attn\.k_proj", nothing),
-        _two_schemes(r"re:model\.layers\.0\.self_attn\..*_proj", nothing),
+        _two_schemes(r"re:model\.layers\.0\.self_attn\.k_proj"),
+        _two_schemes(r"re:model\.layers\.0\.self_attn\..*_proj"),
         frozenset({"CK616"}),
         frozenset({"CK616", "CK704"}),
     ),
-    Case("CK703", CT, _linear_attention("in_proj_b"), _linear_attention("in_proj_b", "in_proj_a")),
+    *(Case("CK703", CT, _side_by_side(parts, parts[0]), _side_by_side(parts, *parts)) for parts in _RARE),
     Case(
         "CK704",
         CT_FP8,
@@ -144,8 +164,22 @@ CASES = (
         drop(r"model\.layers\.0\.mlp\.gate_proj\..*"),
         frozenset({"CK312", "CK803"}),
     ),
-    Case("CK802", BLOCK, _wide_but_experts, nothing, given=_wide),
-    Case("CK803", BLOCK, _block_rows(f"{_LAYER}.mlp.down_proj", 192), nothing, frozenset({"CK312"})),
-    Case("CK805", BLOCK, _block_columns(f"{_LAYER}.mlp.down_proj", 160), nothing, frozenset({"CK312"})),
+    Case("CK802", BLOCK, _wide_mlp(768), _wide_mlp(4096), given=_wide),
+    Case(
+        "CK803",
+        BLOCK,
+        _block_rows(f"{_LAYER}.mlp.down_proj", 192),
+        _block_rows(f"{_LAYER}.mlp.down_proj", 256),
+        frozenset({"CK312"}),
+        frozenset({"CK312"}),
+    ),
+    Case(
+        "CK805",
+        BLOCK,
+        _block_columns(f"{_LAYER}.mlp.down_proj", 160),
+        _block_columns(f"{_LAYER}.mlp.down_proj", 384),
+        frozenset({"CK312"}),
+        frozenset({"CK312"}),
+    ),
     Case("CK804", BLOCK, _blocks_of_64, plain_fp8, _UNREAD, _UNREAD),
 )

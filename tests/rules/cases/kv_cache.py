@@ -11,10 +11,9 @@ from tests.damage import (
     Damage,
     MutableCheckpoint,
     drop,
-    nothing,
+    put,
     rename,
     set_block,
-    set_config,
     shape,
     steps,
     values,
@@ -22,6 +21,8 @@ from tests.damage import (
 from tests.rules.case import Case
 
 _K, _V = r".*\.self_attn\.k_scale", r".*\.self_attn\.v_scale"
+_LAST = r"model\.layers\.1\.self_attn"
+_SOME = frozenset({"CK905"})
 _ATTENTION = "llama/quark-fp8-attention"
 
 
@@ -66,33 +67,50 @@ def _scalar(value: float) -> Damage:
 
 
 CASES = (
-    Case("CK901", CT_KV, drop(r".*\.[kv]_scale"), nothing),
-    Case("CK901", QUARK_KV, drop(r".*\.output_scale"), nothing),
+    Case("CK901", CT_KV, drop(r".*\.[kv]_scale"), drop(rf"{_LAST}\.[kv]_scale"), near_also=_SOME),
+    Case("CK901", QUARK_KV, drop(r".*\.output_scale"), drop(rf"{_LAST}\.[kv]_proj\.output_scale"), near_also=_SOME),
     Case(
         "CK902", CT_KV, set_block(kv_cache_scheme=None), steps(set_block(kv_cache_scheme=None), drop(r".*\.[kv]_scale"))
     ),
-    Case("CK903", CT_KV, rename(r"(.*\.self_attn)\.(k|v)_scale", r"\1.\2_proj.output_scale"), nothing),
-    Case("CK904", CT_KV, drop(_V), nothing),
-    Case("CK904", QUARK_KV, drop(r".*\.k_proj\.output_scale"), nothing),
+    Case(
+        "CK903",
+        CT_KV,
+        rename(r"(.*\.self_attn)\.(k|v)_scale", r"\1.\2_proj.output_scale"),
+        put("model.layers.0.self_attn.o_proj.output_scale", "BF16", (1,), b"\x80\x3c"),
+        near_also=frozenset({"CK202"}),
+    ),
+    Case("CK904", CT_KV, drop(_V), drop(rf"{_LAST}\.[kv]_scale"), near_also=_SOME),
+    Case(
+        "CK904",
+        QUARK_KV,
+        drop(r".*\.k_proj\.output_scale"),
+        rename(r"(.*)\.k_proj\.output_scale", r"\1.k_scale"),
+    ),
     Case("CK905", CT_KV, drop(r"model\.layers\.1\.self_attn\.[kv]_scale"), drop(r"model\.layers\.1\.self_attn\..*")),
     Case("CK906", CT_KV, _scalar(0.0), _scalar(1e-3)),
     Case("CK906", CT_KV, _scalar(float("inf")), _scalar(448.0)),
-    Case("CK906", QUARK_KV, values(r".*\.k_proj\.output_scale", 0.0), nothing),
+    Case("CK906", QUARK_KV, values(r".*\.k_proj\.output_scale", 0.0), values(r".*\.k_proj\.output_scale", 2.0**-120)),
     Case("CK907", CT_KV, _one_for_each_head, shape(_K, 1, 1)),
     Case("CK907", QUARK_KV, _one_for_each_head, shape(r".*\.output_scale", 1)),
     Case("CK908", CT_KV, steps(values(_K, 1.0), values(_V, 1.0)), values(_K, 1.0)),
     Case("CK909", CT_KV, _k_differs, _k_equals),
-    Case("CK910", _ATTENTION, drop(r".*\.prob_output_scale"), nothing),
-    Case("CK910", _ATTENTION, drop(r"model\.layers\.1\.self_attn\.q_proj\.output_scale"), nothing),
+    Case(
+        "CK910",
+        _ATTENTION,
+        drop(r".*\.prob_output_scale"),
+        steps(drop(r".*\.prob_output_scale"), set_block(softmax_quant_spec=None)),
+    ),
+    Case("CK910", _ATTENTION, drop(rf"{_LAST}\.q_proj\.output_scale"), drop(r".*\.q_proj\.output_scale")),
     Case(
         "CK911",
         CT,
         set_block(kv_cache_scheme={"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}),
-        nothing,
+        steps(*(put(f"model.layers.0.self_attn.{part}_scale", "BF16", (1,), b"\x80\x3c") for part in "kv")),
         frozenset({"CK901"}),
+        frozenset({"CK902"}),
     ),
-    Case("CK912", CT_KV, _no_strategy, nothing),
-    Case("CK912", CT_KV, _int_scheme, set_config(kv_cache_scheme=None)),
-    Case("CK912", CT_KV, _scheme(dynamic=True), nothing),
-    Case("CK912", CT_KV, _scheme(symmetric=None), nothing, frozenset({"CK629"})),
+    Case("CK912", CT_KV, _no_strategy, _scheme(strategy="attn_head"), near_also=frozenset({"CK907"})),
+    Case("CK912", CT_KV, _int_scheme, _scheme(type="FLOAT")),
+    Case("CK912", CT_KV, _scheme(dynamic=True), _scheme(observer="memoryless_minmax")),
+    Case("CK912", CT_KV, _scheme(symmetric=None), _scheme(zp_dtype="float8_e4m3fn"), frozenset({"CK629"})),
 )

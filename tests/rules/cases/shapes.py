@@ -10,20 +10,20 @@ from tests.damage import (
     QUARK_BLOCK,
     Damage,
     MutableCheckpoint,
-    dtype,
-    nothing,
-    set_config,
+    left_alone,
+    load,
     shape,
     steps,
 )
 from tests.rules.case import Case
-from tests.rules.cases.naming import plain_fp8
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 
 
 def _drop_scale_row(checkpoint: MutableCheckpoint) -> None:
-    checkpoint.change(r".*\.mlp\.up_proj\.weight_scale", lambda t: t._replace(shape=(1, 1), data=t.data[:2]))
+    checkpoint.change(
+        r".*\.mlp\.up_proj\.weight_scale", lambda t: t._replace(shape=(1, 1), data=t.data[: len(t.data) // 2])
+    )
 
 
 def _modelopt(four_dimensional: bool) -> Damage:
@@ -47,6 +47,10 @@ def _modelopt_four(checkpoint: MutableCheckpoint) -> None:
 
 def _one_value(checkpoint: MutableCheckpoint) -> None:
     checkpoint.change(rf"{_Q}\.weight_scale", lambda t: t._replace(shape=(1,), data=t.data[:2]))
+
+
+def _half_the_rows(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.change(rf"{_Q}\.weight_scale", lambda t: t._replace(shape=(1, 64), data=t.data[:128]))
 
 
 def _transpose(checkpoint: MutableCheckpoint) -> None:
@@ -80,6 +84,15 @@ def _fuse(checkpoint: MutableCheckpoint) -> None:
     checkpoint.put(f"{owner}.gate_up_proj.input_scale", inputs.dtype, inputs.shape, inputs.data)
 
 
+def _per_channel(checkpoint: MutableCheckpoint) -> None:
+    """Every linear module as in the per-channel export of the same model."""
+    other = load(CT)
+    checkpoint.block["config_groups"] = other.block["config_groups"]
+    checkpoint.drop(r".*_scale")
+    for name in other.names(r".*\.weight(_scale)?"):
+        checkpoint.put(name, *other.get(name))
+
+
 def _fuse_per_channel(checkpoint: MutableCheckpoint) -> None:
     owner = "model.layers.0.mlp"
     parts = ("gate_proj", "up_proj")
@@ -105,20 +118,43 @@ def _many_inputs(checkpoint: MutableCheckpoint) -> None:
 
 
 CASES = (
-    Case("CK301", CT, shape(rf"{_Q}\.weight_scale", -1), nothing),
-    Case("CK301", CT, shape(rf"{_Q}\.weight_scale", 1, -1), nothing),
-    Case("CK301", QUARK, shape(rf"{_Q}\.weight_scale", -1, 1), nothing),
+    Case("CK301", CT, shape(rf"{_Q}\.weight_scale", -1), _one_value, near_also=frozenset({"CK306"})),
+    Case("CK301", CT, shape(rf"{_Q}\.weight_scale", 1, -1), _half_the_rows, near_also=frozenset({"CK306"})),
+    Case(
+        "CK301",
+        QUARK,
+        shape(rf"{_Q}\.weight_scale", -1, 1),
+        shape(rf"{_Q}\.weight_scale", 2, 64),
+        near_also=frozenset({"CK306"}),
+    ),
     Case("CK302", CT_FP8, shape(rf"{_Q}\.weight_scale", 1, 1), shape(rf"{_Q}\.weight_scale")),
-    Case("CK303", BLOCK, _drop_scale_row, nothing),
-    Case("CK304", QUARK_BLOCK, shape(r".*\.up_proj\.weight_scale", 1, 2), nothing),
-    Case("CK305", BLOCK, shape(r".*\.up_proj\.weight_scale", 2, 1, 1, 1), nothing),
+    Case(
+        "CK303",
+        BLOCK,
+        _drop_scale_row,
+        shape(r".*\.up_proj\.weight_scale", 1, 2),
+        near_also=frozenset({"CK304"}),
+    ),
+    Case(
+        "CK304",
+        QUARK_BLOCK,
+        shape(r".*\.up_proj\.weight_scale", 1, 2),
+        _drop_scale_row,
+        near_also=frozenset({"CK303"}),
+    ),
+    Case(
+        "CK305",
+        BLOCK,
+        shape(r".*\.up_proj\.weight_scale", 2, 1, 1, 1),
+        shape(r".*\.up_proj\.weight_scale", 1, 2, 1, 1),
+        near_also=frozenset({"CK303"}),
+    ),
     Case("CK305", BLOCK, _modelopt_grid, _modelopt_four, frozenset({"CK600"}), frozenset({"CK600"})),
-    Case("CK306", CT, _one_value, nothing),
+    Case("CK306", CT, _one_value, shape(rf"{_Q}\.weight_scale", -1), near_also=frozenset({"CK301"})),
     Case("CK307", CT, _transpose, _other_hidden, near_also=frozenset({"CK312"})),
     Case("CK308", CT, _packed, _wide),
-    Case("CK309", CT_FP8, _fuse, nothing),
-    Case("CK309", CT_FP8, _fuse, steps(dtype(r"model\.norm\.weight", "F16")), frozenset()),
+    Case("CK309", CT_FP8, _fuse, steps(_fuse, left_alone("model.layers.0.mlp.gate_up_proj"))),
+    Case("CK309", CT_FP8, _fuse, steps(_per_channel, _fuse_per_channel)),
     Case("CK310", CT, _odd_rows, _even_rows, frozenset({"CK312"}), frozenset({"CK312"})),
     Case("CK311", CT_FP8, _many_inputs, shape(rf"{_Q}\.input_scale")),
 )
-PLAIN = (plain_fp8, set_config)

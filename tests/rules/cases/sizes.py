@@ -65,7 +65,7 @@ CASES = (
         "CK632",
         CT,
         set_config(hidden_size="a"),
-        set_config(hidden_size=64),
+        set_config(hidden_act="a"),
     ),
     Case("CK632", CT, set_config(intermediate_size=80.0), set_config(intermediate_size=[80, 80])),
     Case("CK632", CT, set_config(num_attention_heads=0), set_config(sliding_window=0)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ckptkit.checks.registry import Level
-from tests.damage import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Damage, MutableCheckpoint, f32, nothing, values
+from tests.damage import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Damage, MutableCheckpoint, f32, values
 from tests.rules.case import Case
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 _FULL = Level.FULL
+_UNEVEN = (frozenset({"CK705"}), frozenset({"CK705"}))
 
 
 def codes(pattern: str, share: float, code: int) -> Damage:
@@ -47,9 +48,9 @@ def _one(pattern: str, raw: bytes) -> Damage:
 
 CASES = (
     Case("CK501", CT, _one(rf"{_Q}\.weight_scale", b"\0\0"), _one(rf"{_Q}\.weight_scale", b"\x01\0")),
-    Case("CK501", QUARK_FP8, values(rf"{_Q}\.input_scale", 0.0), nothing, frozenset({"CK705"})),
-    Case("CK502", CT, _one(rf"{_Q}\.weight_scale", b"\x80\x7f"), nothing),
-    Case("CK502", CT, _one(rf"{_Q}\.weight_scale", b"\x80\xbf"), nothing),
+    Case("CK501", QUARK_FP8, values(rf"{_Q}\.input_scale", 0.0), values(rf"{_Q}\.input_scale", 2.0**-120), *_UNEVEN),
+    Case("CK502", CT, _one(rf"{_Q}\.weight_scale", b"\x80\x7f"), _one(rf"{_Q}\.weight_scale", b"\x7f\x7f")),
+    Case("CK502", CT, _one(rf"{_Q}\.weight_scale", b"\x80\xbf"), _one(rf"{_Q}\.weight_scale", b"\x80\x3f")),
     Case("CK503", CT, codes(rf"{_Q}\.weight", 0, 0x7F), codes(rf"{_Q}\.weight", 0, 0x7E), level=_FULL),
     Case("CK503", BLOCK, codes(rf"{_Q}\.weight", 0, 0xFF), codes(rf"{_Q}\.weight", 0, 0xFE), level=_FULL),
     Case("CK504", CT_FP8, codes(rf"{_Q}\.weight", 0.2, 0xFE), codes(rf"{_Q}\.weight", 0.01, 0x7E), level=_FULL),
