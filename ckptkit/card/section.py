@@ -7,12 +7,9 @@ library's ``ModelCard`` reads the result back before it is written.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ckptkit.card.facts import (
@@ -30,6 +27,7 @@ from ckptkit.card.facts import (
 )
 from ckptkit.errors import Fault, InputError, OutputError, UsageError
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.storage.beside import clear_beside, write_beside
 from ckptkit.storage.place import local_folder
 from ckptkit.storage.replace import refuse_cache
 
@@ -89,18 +87,19 @@ def make(
 
 
 def write(card: Card) -> None:
-    """Put the card into its folder, in one rename. Raises OutputError; the old card is then still there."""
+    """Put the card into its folder, in one rename, if it is not there already; clean up what a killed run left.
+
+    Raises OutputError; the old card is then still there.
+    """
     folder = card.path.parent.resolve()
+    if not card.changed:
+        clear_beside(card.path)
+        return
     try:
         refuse_cache(folder)
         if card.path.is_symlink():
             raise OutputError(f"{card.path} is a symbolic link; its target is not ours to change")
-        with TemporaryDirectory(prefix=f".{CARD_FILE}.", dir=folder) as staging:
-            staged = Path(staging) / CARD_FILE
-            staged.write_bytes(card.after.encode())
-            if card.path.exists():
-                shutil.copymode(card.path, staged)
-            os.replace(staged, card.path)
+        write_beside(card.path, card.after.encode())
     except OutputError as error:
         raise OutputError(error.message, help=_INSTEAD) from error
     except OSError as error:

@@ -42,6 +42,5 @@ def command(
             state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
             click.echo(f"{printable(str(card.path))}: {state}")
         sys.exit(1 if card.changed or card.untrue else 0)
-    if card.changed:
-        api.write_card(card)
+    api.write_card(card)
     click.echo(f"{'written' if card.changed else 'unchanged'}: {printable(str(card.path))}")

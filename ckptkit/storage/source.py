@@ -20,6 +20,10 @@ _NO_LINK = "replace the link by the file itself"
 _NAME_BYTES = 150
 
 
+#: How the name of a file ends that is written beside its place and was not renamed yet.
+UNFINISHED = ".ckptkit-new"
+
+
 def hidden_name(target: Path, mark: str) -> str:
     """What a hidden folder beside ``target`` is called, or what its name begins with."""
     name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
@@ -160,6 +164,8 @@ class LocalSource(Source):
                 continue
             for child in children:
                 name = f"{prefix}{child.name}"
+                if child.name.startswith(".") and child.name.endswith(UNFINISHED):
+                    continue
                 try:
                     if not self._is_usable(name, child, allowed):
                         continue

@@ -124,7 +124,7 @@ def _rotates_at_run_time(reader: ConfigReader, entry: Mapping[str, Any]) -> bool
     name, at_run_time = str(entry.get("name")).lower(), ("online_r1_rotation", "r3", "r4")
     if name != "rotation":
         return name == "quarot"
-    return any([reader.truth(entry.get(key), f"algo_config.{key}", default=False) for key in at_run_time])
+    return any(reader.truth(entry.get(key), f"algo_config.{key}", default=False) for key in at_run_time)
 
 
 def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
