@@ -178,7 +178,7 @@ class LocalSource(Source):
 
     def _is_usable(self, name: str, child: os.DirEntry[str], allowed: tuple[Path, ...]) -> bool:
         """Whether a name leads to a file or folder of this checkpoint; a fault if not."""
-        if not _is_utf8(child.name):
+        if not is_utf8(child.name):
             self._note("file-name", "a file name that is not UTF-8", name, printable(child.name), "rename the file")
             return False
         if child.is_symlink():
@@ -221,7 +221,7 @@ def _refuse_half_changed(root: Path) -> None:
             raise ContainerError(f"{root} is half changed: a --fix was interrupted, see {folder}", help=help_text)
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Whether a file name is text; Python smuggles other bytes through as lone surrogates."""
     try:
         name.encode("utf-8")

@@ -1,9 +1,9 @@
 """Every write-side step of a piece of work, stopped or failing in turn: a shim over the calls that change a disk.
 
 A stop is what it is in life: after it no call has any effect any more, so that neither handlers nor clean-ups do
-anything; what the process held, its locks above all, is given back. What a run left is described by an abstract state, and from every state that has not been seen
-the work is started again and stopped at each of its steps, until no new state turns up. What then holds in all states
-holds after any number of interruptions.
+anything; what the process held, its locks above all, is given back. What a run left is described by an abstract state,
+and from every state that has not been seen the work is started again and stopped at each of its steps, until no new
+state turns up. What then holds in all states holds after any number of interruptions.
 """
 
 from __future__ import annotations
