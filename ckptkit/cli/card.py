@@ -7,7 +7,7 @@ import sys
 import click
 
 from ckptkit.cli.options import CHECKPOINT
-from ckptkit.errors import UsageError, printable, printable_line
+from ckptkit.errors import UsageError, place, printable, printable_line
 
 
 @click.command("card")
@@ -43,7 +43,7 @@ def command(
             print_line(console(), str(fault))
         if not card.untrue:
             state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
-            click.echo(f"{printable(str(card.path))}: {state}")
+            click.echo(f"{place(str(card.path))}: {state}")
         sys.exit(1 if card.changed or card.untrue else 0)
     api.write_card(card)
     click.echo(f"{'written' if card.changed else 'unchanged'}: {printable(str(card.path))}")
