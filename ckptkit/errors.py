@@ -77,6 +77,23 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def place(label: str) -> str:
+    """A path or URL at the beginning of a line, where GitHub would read a command in some names.
+
+    >>> place("::error::owned"), place("models/a")
+    ('./::error::owned', 'models/a')
+    """
+    shown = printable(label)
+    return f"./{shown}" if shown.lstrip().startswith(("::", "##[")) else shown
+
+
+def printable_line(line: str) -> str:
+    """A line of somebody's text for a terminal: its end and its tabs as they are, anything else that is not printable
+    spelled out."""
+    body = line.rstrip("\r\n")
+    return "\t".join(map(printable, body.split("\t"))) + ("\n" if body != line else "")
+
+
 def plural(count: int, word: str) -> str:
     """A number and what it counts.
 

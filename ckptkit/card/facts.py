@@ -10,11 +10,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ckptkit.card.markdown import cell, code, fenced, from_cell, shell_word
 from ckptkit.errors import Fault
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.model.scheme import Scheme
 from ckptkit.model.summary import ignored, summarise
+from ckptkit.storage.untrusted import parse_yaml
 
 CARD_FILE = "README.md"
 START = "<!-- ckptkit:quantization:start -->"
@@ -32,10 +34,12 @@ _FOREIGN_TAGS = frozenset(
 _SCHEME_TAGS = {"w8a8": True, "w8a16": False}
 
 _FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_ROW = re.compile(r"^\| ([^|]+?) \| (.*?) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| ([^|\n]{1,80}?) \| (.*?) \|$", re.MULTILINE)
 _PRESET = re.compile(r"""scheme\s*[=:]\s*["']?(FP8_DYNAMIC|FP8_BLOCK|FP8)\b""")
-_IGNORE = re.compile(r"""ignore\s*=\s*\[([^\]]*)\]""")
+_IGNORE = re.compile(r"""ignore\s{0,8}=\s{0,8}\[([^\]]{0,4000})\]""")
 _KV_CLAIM = re.compile(r"\b(?:fp8|quantized) kv[- ]cache\b", re.IGNORECASE)
+#: The characters that are looked at: the longest of these words, and what may stand between.
+_NEAR = 48
 _NEGATION = re.compile(r"\b(?:no|not|without|never|non)\b[^.\n]{0,20}$", re.IGNORECASE)
 
 
@@ -82,29 +86,27 @@ Kernels and hardware:
 
 Serve with vLLM:
 
-```sh
-vllm serve {shlex.quote(name)}{kv_option}
-```
+{fenced(f"vllm serve {shell_word(name)}{kv_option}", "sh")}
 {END}"""
 
 
 def facts(checkpoint: Checkpoint, converted_from: str | None = None) -> dict[str, str]:
-    """The rows of the section's table."""
+    """The rows of the section's table, as they stand in the card."""
     summary = summarise(checkpoint, scales=False)
-    left_alone = ", ".join(f"`{name}`" for name in ignored(checkpoint))
+    left_alone = ", ".join(code(name) for name in ignored(checkpoint))
     rows = {
-        "Scheme": "; ".join(_schemes(checkpoint)),
+        "Scheme": cell("; ".join(_schemes(checkpoint))),
         "Weight scales": "; ".join(dict.fromkeys(_scale_words(module) for module in checkpoint.modules.values())),
         "KV cache": _kv_words(checkpoint),
         "Not quantized": left_alone or "nothing",
         "Size": f"{_size(summary.data_bytes)}, {summary.ratio:.2f} of the {_size(summary.original_bytes)} in 16 bits",
-        "Format": f"{checkpoint.format} ({checkpoint.dialect})",
+        "Format": cell(f"{checkpoint.format} ({checkpoint.dialect})"),
     }
     if exporter := _exporter(checkpoint):
-        rows["Made with"] = exporter
+        rows["Made with"] = cell(exporter)
     if converted_from:
-        rows[CONVERTED] = converted_from
-    return {key: value.replace("|", r"\|") for key, value in rows.items()}
+        rows[CONVERTED] = cell(converted_from)
+    return rows
 
 
 def tags(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -126,12 +128,10 @@ def is_untrue_tag(tag: str, checkpoint: Checkpoint) -> bool:
 
 def metadata(text: str) -> dict[str, Any]:
     """The metadata block of a card; empty when there is none, or none that can be read."""
-    import yaml  # type: ignore[import-untyped]
-
     match = _FRONT.match(text)
     try:
-        document = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
+        document = parse_yaml(match[1]) if match else None
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -144,7 +144,7 @@ def own_section(text: str) -> str | None:
 
 def served_name(section_text: str) -> str | None:
     """The name that a section tells people to serve."""
-    match = re.search(r"^vllm serve (.+)", section_text, re.MULTILINE)
+    match = re.search(r"^vllm serve (.{1,4000})", section_text, re.MULTILINE)
     try:
         return shlex.split(match[1])[0] if match else None
     except (ValueError, IndexError):
@@ -154,6 +154,12 @@ def served_name(section_text: str) -> str | None:
 def section_rows(section_text: str) -> dict[str, str]:
     """The table of a section."""
     return {key.strip(): value.strip() for key, value in _ROW.findall(section_text) if not set(key) <= set("- ")}
+
+
+def converted_from(section_text: str) -> str | None:
+    """The checkpoint that a section says this one was converted from."""
+    found = section_rows(section_text).get(CONVERTED)
+    return None if found is None else from_cell(found)
 
 
 def contradictions(checkpoint: Checkpoint, text: str) -> list[Fault]:
@@ -205,9 +211,14 @@ def _prose_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
             if name in checkpoint.modules:
                 yield _fault("card-ignored", f"the card says that {name} is not quantized", "FP8", "ignored", name)
     if checkpoint.kv_cache is None:
-        claims = (match for match in _KV_CLAIM.finditer(prose) if not _NEGATION.search(prose[: match.start()]))
+        claims = (match for match in _KV_CLAIM.finditer(prose) if not _is_negated(prose, match.start()))
         if claim := next(claims, None):
             yield _fault("card-kv-cache", "the card claims a quantized KV cache", "no KV-cache scales", claim[0])
+
+
+def _is_negated(prose: str, position: int) -> bool:
+    """Whether a word shortly before a claim turns it round."""
+    return _NEGATION.search(prose[max(0, position - _NEAR) : position]) is not None
 
 
 def _fits(preset: str, scheme: Scheme) -> bool:

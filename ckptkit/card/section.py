@@ -7,31 +7,30 @@ library's ``ModelCard`` reads the result back before it is written.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from ckptkit.card import facts
 from ckptkit.card.facts import (
     CARD_FILE,
-    CONVERTED,
     END,
     START,
     contradictions,
     is_untrue_tag,
     own_section,
     section,
-    section_rows,
     served_name,
     tags,
 )
-from ckptkit.errors import Fault, InputError, OutputError, UsageError
+from ckptkit.card.markdown import heading
+from ckptkit.errors import Fault, InputError, OutputError, UsageError, printable
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.storage.beside import clear_beside, write_beside
 from ckptkit.storage.place import local_folder
 from ckptkit.storage.replace import refuse_cache
+from ckptkit.storage.untrusted import MOST_TEXT_BYTES, parse_yaml
 
 _FRONT = re.compile(r"\A(\s*---[ \t]*\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)
 #: Some editors begin a file with it. The hub library finds no metadata behind it, so it is not written again.
@@ -70,7 +69,7 @@ def make(
     """
     path = local_folder(folder) / CARD_FILE
     before = _read(path)
-    text = f"# {(name or folder.resolve().name).rpartition('/')[2]}\n"
+    text = f"# {heading((name or folder.resolve().name).rpartition('/')[2])}\n"
     if before is not None:
         text = before.removeprefix(_BYTE_ORDER_MARK)
     old = own_section(text)
@@ -80,7 +79,7 @@ def make(
         )
     if old is not None:
         name = name or served_name(old)
-        converted_from = converted_from or section_rows(old).get(CONVERTED)
+        converted_from = converted_from or facts.converted_from(old)
     new = section(checkpoint, name or folder.resolve().name, converted_from)
     new = new.replace("\n", _line_break(text))
     text = text.replace(old, new) if old else f"{text.rstrip()}{_line_break(text) * 2}{new}{_line_break(text)}"
@@ -89,18 +88,19 @@ def make(
 
 
 def write(card: Card) -> None:
-    """Put the card into its folder, in one rename. Raises OutputError; the old card is then still there."""
+    """Put the card into its folder, in one rename, if it is not there already; clean up what a killed run left.
+
+    Raises OutputError; the old card is then still there.
+    """
     folder = card.path.parent.resolve()
+    if not card.changed:
+        clear_beside(card.path)
+        return
     try:
         refuse_cache(folder)
         if card.path.is_symlink():
             raise OutputError(f"{card.path} is a symbolic link; its target is not ours to change")
-        with TemporaryDirectory(prefix=f".{CARD_FILE}.", dir=folder) as staging:
-            staged = Path(staging) / CARD_FILE
-            staged.write_bytes(card.after.encode())
-            if card.path.exists():
-                shutil.copymode(card.path, staged)
-            os.replace(staged, card.path)
+        write_beside(card.path, card.after.encode())
     except OutputError as error:
         raise OutputError(error.message, help=_INSTEAD) from error
     except OSError as error:
@@ -109,8 +109,11 @@ def write(card: Card) -> None:
 
 def _read(path: Path) -> str | None:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return file.read()
+        with open(path, "rb") as file:
+            data = file.read(MOST_TEXT_BYTES + 1)
+        if len(data) > MOST_TEXT_BYTES:
+            raise InputError(f"{path} cannot be read: more than {MOST_TEXT_BYTES:,} bytes")
+        return data.decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -119,13 +122,7 @@ def _read(path: Path) -> str | None:
 
 def _with_metadata(text: str, path: Path, checkpoint: Checkpoint, base_model: str | None) -> str:
     """The card with our keys set in its metadata block, all other lines of the block untouched."""
-    from huggingface_hub import ModelCard
-
-    try:
-        data: dict[str, Any] = ModelCard(_with_block(text)).data.to_dict()  # type: ignore[no-untyped-call]
-    except Exception as error:  # YAML errors, and the hub library's own
-        message = f"{path}: the metadata block cannot be read: {str(error).splitlines()[0]}"
-        raise InputError(message, help="correct the block between the --- lines") from error
+    data = _metadata_of(_with_block(text), path)
     ours = _our_metadata(data, checkpoint, base_model)
     updated = {key: value for key, value in ours.items() if data.get(key) != value}
     match = _FRONT.match(text)
@@ -135,12 +132,27 @@ def _with_metadata(text: str, path: Path, checkpoint: Checkpoint, base_model: st
         lines = _set_key(lines, key, value)
     block = line_break.join(lines)
     result = f"{match[1]}{block}{match[3]}{text[match.end() :]}" if match else _fresh(block, text, line_break)
-    if ModelCard(result).data.to_dict() != {**data, **updated}:  # type: ignore[no-untyped-call]
+    if _metadata_of(result, path) != {**data, **updated}:
         raise InputError(
             f"{path}: the metadata block is written in a way that ckptkit cannot change safely",
             help=f"set these keys by hand: {', '.join(updated)}",
         )
     return result
+
+
+def _metadata_of(text: str, path: Path) -> dict[str, Any]:
+    """The metadata as the hub library reads it, once our own parser has found nothing in it to be wary of."""
+    from huggingface_hub import ModelCard
+
+    try:
+        if match := _FRONT.match(text):
+            parse_yaml(match[2])
+        data: dict[str, Any] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
+    except Exception as error:  # ours, YAML's, and the hub library's own
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
+        message = f"{path}: the metadata block cannot be read: {reason}"
+        raise InputError(message, help="correct the block between the --- lines") from error
+    return data
 
 
 def _our_metadata(data: dict[str, Any], checkpoint: Checkpoint, base_model: str | None) -> dict[str, Any]:

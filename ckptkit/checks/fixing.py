@@ -14,7 +14,7 @@ from typing import Any
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
-from ckptkit.checks.registry import Fixer, Level, Rule, Safety, all_fixers
+from ckptkit.checks.registry import Fixer, Level, Rule, Safety, all_fixers, objection
 from ckptkit.checks.runner import Report
 from ckptkit.edits.changes import Edit
 from ckptkit.edits.editor import EditConflictError
@@ -190,6 +190,9 @@ class _Search:
                     break
         if fixer is None:
             return None
+        reason = objection(edits.values(), state.report.findings)
+        if reason is not None:
+            raise _RevertError(reason)
         name = targets[0].name
         applied = Applied(code, name, fixer.safety, len(targets), tuple(edits.values()))
         try:

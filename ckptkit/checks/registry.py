@@ -16,7 +16,7 @@ from ckptkit import plugins
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.reproduced import REPRODUCED
-from ckptkit.edits.changes import Edit
+from ckptkit.edits.changes import LOSING_EDITS, Edit
 from ckptkit.engines.effects import Effect
 from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, UsageError
@@ -25,6 +25,9 @@ Check = Callable[[Context], Iterable[Fault]]
 Safety = Literal["safe", "unsafe"]
 #: The edits that fix one finding; none if this finding is beyond the fix.
 FixFunction = Callable[[Context, Finding], Iterable[Edit]]
+
+#: The rules that call the declaration itself invalid. Nothing is thrown away on the strength of such a one.
+_INVALID = ("CK600", "CK629")
 
 #: Hundreds of a code -> the family, which is also the word that users may select by.
 FAMILIES: Mapping[str, str] = MappingProxyType(
@@ -73,7 +76,10 @@ class OnConversion(str, Enum):
 
 @dataclass(frozen=True)
 class Fixer:
-    """A fix and whether it may be made without asking. Its documentation is the docstring of its function."""
+    """A fix and whether it may be made without asking. Its documentation is the docstring of its function.
+
+    A safe one takes away no bytes that cannot be had again.
+    """
 
     code: str
     safety: Safety
@@ -193,6 +199,16 @@ def all_fixers() -> Mapping[str, tuple[Fixer, ...]]:
     """Every fix, by code; several for one code belong to different formats."""
     _import_rules()
     return {code: tuple(fixers) for code, fixers in sorted(_FIXERS.items()) if fixers}
+
+
+def objection(edits: Iterable[Edit], findings: Iterable[Finding]) -> str | None:
+    """Why these edits must wait, if they must: tensors would go although the config that says so is invalid."""
+    if not any(isinstance(edit, LOSING_EDITS) for edit in edits):
+        return None
+    invalid = next((finding for finding in findings if finding.code in _INVALID), None)
+    if invalid is None:
+        return None
+    return f"correct the config first, since a tensor would go for good: {invalid.code} {invalid.message}"
 
 
 @cache

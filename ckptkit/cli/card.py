@@ -7,7 +7,7 @@ import sys
 import click
 
 from ckptkit.cli.options import CHECKPOINT
-from ckptkit.errors import UsageError, printable
+from ckptkit.errors import UsageError, place, printable, printable_line
 
 
 @click.command("card")
@@ -33,15 +33,17 @@ def command(
 
     card = api.model_card(path, repo=repo, base_model=base_model, converted_from=converted_from)
     if print_only:
-        click.echo(card.after, nl=False)
+        # A file or a program gets the very bytes; a terminal is not to be steered by what somebody wrote into a card.
+        lines = card.after.splitlines(keepends=True)
+        shown = "".join(map(printable_line, lines)) if sys.stdout.isatty() else card.after
+        click.echo(shown, nl=False)
         return
     if check:
         for fault in card.untrue:
             print_line(console(), str(fault))
         if not card.untrue:
             state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
-            click.echo(f"{printable(str(card.path))}: {state}")
+            click.echo(f"{place(str(card.path))}: {state}")
         sys.exit(1 if card.changed or card.untrue else 0)
-    if card.changed:
-        api.write_card(card)
+    api.write_card(card)
     click.echo(f"{'written' if card.changed else 'unchanged'}: {printable(str(card.path))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,4 +40,6 @@ def json_option(function: Function) -> Function:
 
 def print_json(document: Any) -> None:
     """Print a JSON document for machines."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    from ckptkit.storage.json_text import json_text
+
+    click.echo(json_text(document))

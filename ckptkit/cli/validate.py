@@ -12,7 +12,7 @@ import click
 
 from ckptkit.checks.settings import OUTPUT_FORMATS, PROJECT_KEYS, checked
 from ckptkit.cli.options import CHECKPOINT
-from ckptkit.errors import CkptkitError, UsageError, plural, printable
+from ckptkit.errors import CkptkitError, UsageError, place, plural, printable
 
 if TYPE_CHECKING:
     from ckptkit.validation import Request, Validation
@@ -145,7 +145,7 @@ def show(answers: Sequence[Validation], failures: Mapping[str, CkptkitError], re
         click.echo(text) if text else None
         for answer in answers:
             if answer.hidden:
-                click.echo(f"{printable(answer.label)}: {hidden_in_words(answer)}", err=True)
+                click.echo(f"{place(answer.label)}: {hidden_in_words(answer)}", err=True)
 
 
 def show_text(answers: Sequence[Validation], request: Request, view: View) -> None:

@@ -182,6 +182,8 @@ Edit: TypeAlias = TensorEdit | ConfigEdit | SetMetadata | RebuildIndex
 
 #: For isinstance: the edits of one stored tensor.
 TENSOR_EDITS = (Rename, Duplicate, Reshape, Drop, Move, TakeValue, Compute)
+#: The edits after which bytes are nowhere any more: a tensor that goes, a value that is overwritten or made anew.
+LOSING_EDITS = (Drop, TakeValue, Compute)
 
 
 def _brief(value: Any) -> str:

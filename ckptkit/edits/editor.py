@@ -106,11 +106,14 @@ class Editor:
 
     def _rebuild_index(self, change: changes.RebuildIndex) -> None:
         if not self.complete:
-            raise EditConflictError("a shard is missing: the index is the only record of what it held")
+            raise EditConflictError("a shard or an entry is missing: the index is the only record of what it held")
         if change.places or self.weight_map is None:
             for shard in self.shards:
                 self._require_sound(shard)
-            self.weight_map = {name: shard for shard, items in self.shards.items() for name in items}
+            stored = {name: shard for shard, items in self.shards.items() for name in items}
+            # An entry for what no shard holds is the only trace of a tensor that was lost.
+            lost = {name: shard for name, shard in (self.weight_map or {}).items() if name not in stored}
+            self.weight_map = {**lost, **stored}
         self.changed.add(INDEX_FILE)
 
     def _require_sound(self, shard: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ckptkit.edits import layout
 from ckptkit.edits.changes import Edit
 from ckptkit.edits.editor import Editor
+from ckptkit.errors import Fault
 from ckptkit.operations.outputs import keep
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
@@ -18,6 +19,9 @@ from ckptkit.storage.index import INDEX_FILE, build_index
 from ckptkit.storage.output import OutputFile, OutputShard, OutputTensor, VirtualContainer
 from ckptkit.storage.payload import ByteRange, Inline
 from ckptkit.storage.virtual import VirtualSource
+
+#: Faults of index entries that cannot be followed and are left out when an index is read.
+_ASTRAY = ("index-outside-folder", "index-not-a-shard")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Workspace:
         """The workspace after some edits, all or none. Raises EditConflictError."""
         editor = Editor(
             sound=frozenset(header.shard for header in self.original.headers if header.readable),
-            complete=all(fault.kind != "shard-missing" for fault in self.original.faults),
+            complete=not any(self._hides_tensors(fault) for fault in self.original.faults),
             shards={shard: {tensor.name: tensor for tensor in own} for shard, own in self.shards.items()},
             metadata=dict(self.metadata),
             config=copy.deepcopy(self.config),
@@ -68,6 +72,11 @@ class Workspace:
             weight_map=editor.weight_map,
             changed=frozenset(editor.changed),
         )
+
+    def _hides_tensors(self, fault: Fault) -> bool:
+        """Whether there may be tensors of which only the index on disk tells."""
+        astray = fault.kind in _ASTRAY and fault.tensor not in self.original.tensors
+        return fault.kind == "shard-missing" or astray
 
     def origin(self, name: str) -> str:
         """The name that a tensor had in the original, for one that is stored now; else the name itself."""

@@ -153,6 +153,25 @@ class ConfigReader:
         self.wrong(path, "a list of strings", value)
         return []
 
+    def truth(self, value: Any, path: str, *, default: bool | None = None) -> bool | None:
+        """True or false, and nothing that Python takes for either: "false" is no truth value, and 0 is a number.
+
+        Null reads as the default; without one it is a value like any other that is neither. None where it is noted.
+        """
+        if isinstance(value, bool):
+            return value
+        if value is None and default is not None:
+            return default
+        self.wrong(path, "true or false", value)
+        return None
+
+    def text(self, value: Any, path: str) -> str | None:
+        """A string; null reads as None."""
+        if value is None or isinstance(value, str):
+            return value
+        self.wrong(path, "a string", value)
+        return None
+
     def wrong(self, path: str, expected: str, value: Any, help: str | None = None) -> None:
         """Note a value that is not what the format allows."""
         found = "nothing" if value is None else repr(value)[:80]

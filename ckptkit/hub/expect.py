@@ -107,7 +107,10 @@ def _header_faults(remote: Container, local: Container) -> Iterator[Fault]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+    return _digest(path, hashlib.sha256())
+
+
+def _digest(path: Path, digest: hashlib._Hash) -> str:
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -116,5 +119,4 @@ def _sha256(path: Path) -> str:
 
 def _blob_id(path: Path) -> str:
     """The id that git gives to a file's content."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return _digest(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))

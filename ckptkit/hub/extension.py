@@ -14,9 +14,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ckptkit.errors import OutputError, UsageError
+from ckptkit.storage.beside import clear_beside, write_beside
 
 NAME = "ckptkit"
 _SCRIPT = "hf-ckptkit"
+_LATEST = ".latest_commit"
 
 
 def folder() -> Path:
@@ -44,9 +46,9 @@ def register() -> Path:
     target = folder() / "manifest.json"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         # hf compares this file with GitHub at most once a day; an empty one says that there is nothing newer to offer.
-        (target.parent / ".latest_commit").write_text("", encoding="utf-8")
+        write_beside(target.parent / _LATEST, b"")
+        write_beside(target, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
@@ -55,7 +57,17 @@ def register() -> Path:
 def unregister() -> Path:
     """Forget the extension again."""
     place = folder()
-    if not (place / "manifest.json").is_file():
+    ours = [place / name for name in ("manifest.json", _LATEST)]
+    try:
+        # A registration, or a removal, that was killed leaves some of it.
+        found = [clear_beside(path) for path in ours] + [path.is_file() for path in ours]
+        for path in ours:
+            path.unlink(missing_ok=True)
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+            found.append(True)
+    except OSError as error:
+        raise OutputError(f"{place} cannot be removed: {error.strerror or error}") from error
+    if not any(found):
         raise UsageError("hf does not know ckptkit", help="there is nothing to remove")
-    shutil.rmtree(place)
     return place

@@ -6,9 +6,9 @@ that was there before (git-lfs has one) is kept beside it and run afterwards.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shlex
-import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,10 +17,13 @@ from pathlib import Path
 from ckptkit.errors import Fault, OutputError, UsageError
 from ckptkit.hub.git import NO_COMMIT, GitRepository, Published, touches_checkpoint
 from ckptkit.hub.outgoing import errors_in
+from ckptkit.storage.beside import clear_beside, keep_beside, write_beside
 
 NAME = "pre-push"
 CHAINED = "pre-push.before-ckptkit"
 _MARK = "# Installed by ckptkit."
+#: The mark is in the second line.
+_MOST_SCRIPT_BYTES = 1 << 16
 
 _SCRIPT = f"""\
 #!/bin/sh
@@ -59,13 +62,15 @@ def install(path: Path) -> Path:
     hook, before = folder / NAME, folder / CHAINED
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if hook.exists() and not _is_ours(hook):
-            if before.exists():
+        clear_beside(before)
+        if os.path.lexists(hook) and not _is_ours(hook):
+            if os.path.lexists(before) and not _is_kept(hook, before):
                 help_text = f"merge {before} into {hook} by hand, and remove it"
                 raise UsageError("another hook was installed over ours", help=help_text)
-            hook.rename(before)
-        hook.write_text(_SCRIPT.replace("@PYTHON@", shlex.quote(sys.executable)), encoding="utf-8")
-        hook.chmod(hook.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+            if not os.path.lexists(before):
+                keep_beside(hook, before)
+        script = _SCRIPT.replace("@PYTHON@", shlex.quote(sys.executable))
+        write_beside(hook, script.encode(), executable=True)
     except OSError as error:
         raise OutputError(f"{hook} cannot be written: {error.strerror or error}") from error
     return hook
@@ -75,12 +80,17 @@ def uninstall(path: Path) -> Path:
     """Remove the hook from a clone and put back the one that was there before; the file of the hook."""
     folder = GitRepository.at(path).hooks()
     hook, before = folder / NAME, folder / CHAINED
-    if not hook.exists() or not _is_ours(hook):
-        raise UsageError(f"{hook} is not a hook of ckptkit", help="there is nothing to uninstall")
     try:
-        hook.unlink()
-        if before.exists():
-            before.rename(hook)
+        ours = _is_ours(hook)
+        left = [clear_beside(place) for place in (hook, before)]
+        if not ours and _is_kept(hook, before):  # an install was killed before it wrote its own
+            before.unlink()
+        elif not ours and not any(left):
+            raise UsageError(f"{hook} is not a hook of ckptkit", help="there is nothing to uninstall")
+        elif ours and os.path.lexists(before):
+            os.replace(before, hook)
+        elif ours:
+            hook.unlink()
     except OSError as error:
         raise OutputError(f"{hook} cannot be removed: {error.strerror or error}") from error
     return hook
@@ -116,4 +126,18 @@ def _verdict(published: Published, label: str) -> Verdict:
 
 
 def _is_ours(hook: Path) -> bool:
-    return _MARK in hook.read_text(encoding="utf-8", errors="replace")
+    """Whether a hook is the script above; one that is not there, or is very long, is not."""
+    try:
+        with open(hook, "rb") as file:
+            return _MARK.encode() in file.read(_MOST_SCRIPT_BYTES)
+    except FileNotFoundError:
+        return False
+
+
+def _is_kept(hook: Path, before: Path) -> bool:
+    """Whether an install that was killed has kept the hook under its second name already."""
+    if not (os.path.lexists(hook) and os.path.lexists(before)):
+        return False
+    return os.path.samestat(hook.lstat(), before.lstat()) or (
+        hook.is_file() and before.is_file() and filecmp.cmp(hook, before, shallow=False)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ckptkit.errors import CkptkitError, RemoteError
+from ckptkit.errors import CkptkitError, RemoteError, printable
 from ckptkit.storage.hub_http import CHECK_NETWORK, GO_ONLINE, OFFLINE, UNREACHABLE, transport_error
 
 #: Status of an answer -> (what it means for a writer, what to do).
@@ -42,7 +42,7 @@ def _in_our_words(what: str, error: BaseException) -> RemoteError:
         status = error.response.status_code
         meaning, help_text = _MEANING.get(status, (f"the Hub fails (status {status})", "try again later"))
         said = (error.server_message or "").splitlines()
-        return RemoteError(f"{what}: {meaning}" + (f" ({said[0][:200]})" if said else ""), help=help_text)
+        return RemoteError(f"{what}: {meaning}" + (f" ({printable(said[0][:200])})" if said else ""), help=help_text)
     if isinstance(error, ValueError):
         # The hub library judging an argument or a model card; it does not name addresses there.
         return RemoteError(f"{what}: {' '.join(str(error).split())[:300]}")

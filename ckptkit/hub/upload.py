@@ -6,7 +6,6 @@ the Hub serves is then exactly the folder that was checked, and ``validate --exp
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ from ckptkit.checks import runner
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level
 from ckptkit.checks.runner import Report
-from ckptkit.errors import UploadRefused, UsageError
+from ckptkit.errors import UploadRefused, UsageError, printable
 from ckptkit.hub.hub_errors import translated
 from ckptkit.storage.container import open_container
+from ckptkit.storage.json_text import json_text
 from ckptkit.storage.place import local_folder
 from ckptkit.storage.source import BOOKKEEPING, LocalSource
 
@@ -186,7 +186,7 @@ def _title(report: Report, message: str | None, force: str | None) -> str:
 def description(report: Report) -> str:
     """The report for a commit or a pull request: one line for people, then the document for programs."""
     counts = ", ".join(f"{count} {severity}" for severity, count in report.counts.items())
-    what = f"{report.format} ({report.dialect})" if report.format else "unknown format"
+    what = printable(f"{report.format} ({report.dialect})") if report.format else "unknown format"
     document = {
         "ckptkit": __version__,
         "format": report.format,
@@ -198,4 +198,4 @@ def description(report: Report) -> str:
         "findings": [finding.to_json() for finding in report.findings[:_LISTED]],
     }
     line = f"Checked by ckptkit {__version__} before upload, at level {report.level.name.lower()}: {what}, {counts}."
-    return f"{line}\n\n```json\n{json.dumps(document, indent=2, ensure_ascii=False)}\n```\n"
+    return f"{line}\n\n```json\n{json_text(document)}\n```\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,7 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
         format=checkpoint.format,
         dialect=checkpoint.dialect,
         scheme=in_words(checkpoint),
-        architecture=architectures[0] if isinstance(architectures, list) and architectures else None,
+        architecture=_first_text(architectures),
         shards=len(container.headers),
         tensors=len(container.tensors),
         data_bytes=data_bytes,
@@ -114,6 +115,12 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
         dtypes=dict(sorted(dtypes.items(), key=lambda item: -item[1])),
         traffic=container.source.traffic,
     )
+
+
+def _first_text(value: Any) -> str | None:
+    """The first of a config's list of strings, if it is one."""
+    first = value[0] if isinstance(value, list) and value else None
+    return first if isinstance(first, str) else None
 
 
 def in_words(checkpoint: Checkpoint) -> str:
@@ -204,6 +211,9 @@ def _extend(ranges: dict[str, ScaleRange], key: tuple[str, str], data: bytes, te
     values = scale_values(dtype, data)
     if values is not None:
         known = ranges.get(kind, ScaleRange(kind, 0, values.minimum, values.maximum))
+        # NaN stands for no value at all, and must not hide the others.
+        low = [value for value in (known.minimum, values.minimum) if not math.isnan(value)]
+        high = [value for value in (known.maximum, values.maximum) if not math.isnan(value)]
         ranges[kind] = ScaleRange(
-            kind, known.tensors + tensors, min(known.minimum, values.minimum), max(known.maximum, values.maximum)
+            kind, known.tensors + tensors, min(low, default=math.nan), max(high, default=math.nan)
         )

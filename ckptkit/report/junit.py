@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from ckptkit.errors import printable
 from ckptkit.report.findings_text import details, first_line
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def _outcome(case: ElementTree.Element, finding: Finding) -> None:
 
 
 def _legal(text: str) -> str:
+    r"""Text that XML can hold, and that a terminal can show; line breaks stay.
+
+    >>> _legal("a\x00b\uffff\nc\x9b")
+    'a\\x00b\\uffff\nc\\x9b'
     """
-    >>> _legal("a\\x00b")
-    'a?b'
-    """
-    return _ILLEGAL.sub("?", text)
+    return _ILLEGAL.sub("?", "\n".join(map(printable, text.split("\n"))))

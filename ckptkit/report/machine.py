@@ -5,14 +5,14 @@ Each renderer is a pure function from reports (and the rules behind them) to the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.errors import printable
+from ckptkit.errors import place, printable
 from ckptkit.report.findings_text import counts_in_words, details, first_line
 from ckptkit.report.junit import to_junit
 from ckptkit.report.sarif import location_of, to_sarif
+from ckptkit.storage.json_text import json_text
 
 if TYPE_CHECKING:
     from ckptkit.checks.finding import Finding
@@ -34,17 +34,17 @@ def to_json(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapp
 
 def dump(documents: list[dict[str, Any]], *, several: bool) -> str:
     """JSON documents as text: a list where ``several`` were asked for, however many there are, else the one."""
-    return json.dumps(documents if several else documents[0], indent=2, ensure_ascii=False)
+    return json_text(documents if several else documents[0])
 
 
 def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
     """One line for each finding, then one for each checkpoint."""
     lines = []
     for report in reports:
-        label = printable(report.label)
+        label = place(report.label)
         lines += [f"{label}/{_line(finding)}" for finding in report.findings]
         lines.append(f"{label}: {counts_in_words(report)}")
-    lines += [f"{printable(path)}: not checked: {printable(message)}" for path, message in failures.items()]
+    lines += [f"{place(path)}: not checked: {printable(message)}" for path, message in failures.items()]
     return "\n".join(lines)
 
 
@@ -54,7 +54,7 @@ def to_github(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Ma
     for report in reports:
         for finding in report.findings:
             properties = {
-                "file": location_of(report.label, finding.file),
+                "file": printable(location_of(report.label, finding.file)),
                 "title": f"{finding.code} {finding.name}",
             }
             text = "\n".join([first_line(finding), *(f"{label}: {value}" for label, value in details(finding))])
@@ -67,8 +67,8 @@ def to_github(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Ma
 
 
 def _line(finding: Finding) -> str:
-    place = ": ".join(printable(part) for part in (finding.file, finding.tensor) if part)
-    return f"{place}: {finding.severity.value} {finding.code} {printable(finding.message)}"
+    where = ": ".join(printable(part) for part in (finding.file, finding.tensor) if part)
+    return f"{where}: {finding.severity.value} {finding.code} {printable(finding.message)}"
 
 
 def _escape_data(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ckptkit import __version__
+from ckptkit.errors import printable
 from ckptkit.report.findings_text import details, first_line
+from ckptkit.storage.json_text import json_text
 
 if TYPE_CHECKING:
     from ckptkit.checks.finding import Finding
@@ -47,12 +48,12 @@ def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Map
             }
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json_text(document)
 
 
 def _failed(failures: Mapping[str, str]) -> dict[str, Any]:
     notifications = [
-        {"level": "error", "message": {"text": f"{path} was not checked: {message}"}}
+        {"level": "error", "message": {"text": printable(f"{path} was not checked: {message}")}}
         for path, message in failures.items()
     ]
     return {"executionSuccessful": False, "toolExecutionNotifications": notifications}
@@ -101,11 +102,17 @@ def location_of(label: str, file: str | None) -> str:
 
 def _uri(location: str) -> str:
     """A reference that stays valid whatever the names hold; a colon in a relative one would make it a scheme."""
+    try:
+        raw = os.fsencode(location)  # a folder's name need not be text
+    except UnicodeEncodeError:
+        raw = printable(location).encode()
     if "://" in location:
-        return quote(location, safe="/:@")
-    return ("file://" if os.path.isabs(location) else "") + quote(location, safe="/@")
+        return quote(raw, safe="/:@")
+    return ("file://" if os.path.isabs(location) else "") + quote(raw, safe="/@")
 
 
 def _fingerprint(finding: Finding) -> str:
     """What makes two findings of two runs the same one: the rule and the place, not the wording."""
-    return sha256("\0".join((finding.code, finding.file or "", finding.tensor or "")).encode()).hexdigest()[:32]
+    return sha256(
+        "\0".join((finding.code, finding.file or "", finding.tensor or "")).encode(errors="backslashreplace")
+    ).hexdigest()[:32]

@@ -15,15 +15,12 @@ from ckptkit.errors import ContainerError, Fault
 from ckptkit.storage.agreement import choose_shards, compare_names
 from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header
 from ckptkit.storage.header_faults import TOLERATED
-from ckptkit.storage.index import INDEX_FILE, Index, parse_index, parse_json_object
+from ckptkit.storage.index import INDEX_FILE, MAX_JSON_BYTES, Index, parse_index, parse_json_object
 from ckptkit.storage.index import SHARD_SUFFIX as SHARD_SUFFIX
 from ckptkit.storage.payload import ByteRange, TensorRef
 from ckptkit.storage.source import FileEntry, Source
 
 CONFIG_FILE = "config.json"
-
-#: A config or index beyond this is an attack or a mistake; an index of a million tensors has 150 MB.
-MAX_JSON_BYTES = 1 << 29
 
 #: Why the system refuses to read a file that may well be sound: permissions, and a failing disk.
 _NOT_OUR_FAULT = frozenset({errno.EACCES, errno.EPERM, errno.EIO})

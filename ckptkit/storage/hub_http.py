@@ -2,7 +2,7 @@
 
 The hub library does the talking: its session (proxies, certificates, offline mode), its login, its reading of the
 Hub's error headers. What is added here is what a validator needs and a downloader does not: exact byte ranges
-that survive a cut connection, a limit on every wait, and a count of requests and bytes.
+that survive a cut connection, a limit on every wait and on what is done altogether, and a count of requests and bytes.
 
 Two secrets pass through: the user's token, and the signature in the address of a storage server. Neither may
 reach a message, so errors name files and hosts only, and no exception of the HTTP library is chained to them.
@@ -10,16 +10,18 @@ reach a message, so errors name files and hosts only, and no exception of the HT
 
 from __future__ import annotations
 
-import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from ckptkit.errors import CkptkitError, RemoteError
+from ckptkit.errors import CkptkitError, RemoteError, printable
+from ckptkit.storage.patience import OutOfTimeError, within
 from ckptkit.storage.traffic import Meter
+from ckptkit.storage.untrusted import parse_json
 
 #: Attempts after the first one, and the wait before the first of them, in seconds; each wait doubles the last.
 RETRIES = 4
@@ -35,10 +37,24 @@ SLOWEST = 32 << 10
 UNREACHABLE, CHECK_NETWORK = "the Hub cannot be reached", "check the network, the proxy and HF_ENDPOINT"
 OFFLINE, GO_ONLINE = "the hub library is in offline mode", "unset HF_HUB_OFFLINE"
 
+#: After this many seconds nothing is tried once more.
+LONGEST_TRY = 300.0
+#: Requests that one checkpoint may take; 10,000 shards with two requests each and all their scales stay far below.
+MOST_REQUESTS = 200_000
+#: A page of the API, decompressed.
+MOST_DOCUMENT = 64 << 20
+
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = 5
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_JSON_LIMIT = 64 << 20
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_SECONDS = re.compile(r"[0-9]{1,9}")
+_RATE_LIMIT = re.compile(r"r\s*=\s*0\s*;\s*t\s*=\s*([0-9]{1,9})")
+#: An ETag that may be shown, compared and used as a name: a hash, or what storage servers make of several.
+_ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: What a server may have compressed an answer with, although it is asked not to.
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+_NEXT = re.compile(r"""<([^<>]{1,2048})>\s*;\s*rel="?next"?""")
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 
 Result = TypeVar("Result")
 
@@ -66,13 +82,14 @@ class HubHttp:
         """A JSON answer of the API, and the address of the next page if there is one."""
 
         def attempt() -> tuple[Any, str | None]:
-            with self._answer(url, what, {}) as response:
-                body = b"".join(self._chunks(response, what, _JSON_LIMIT))
+            with self._answer(url, what, _AS_IT_IS) as response:
+                body = self._body(response, what)
                 try:
-                    return json.loads(body), response.links.get("next", {}).get("url")
-                except ValueError:
-                    message = f"{self.label}: the answer for {what} is not JSON"
+                    document = parse_json(body, most=MOST_DOCUMENT, constants=False)
+                except ValueError as error:
+                    message = f"{self.label}: the answer for {what} is not JSON that can be read: {error}"
                     raise TryAgainError(RemoteError(message, help="is HF_ENDPOINT the address of a Hub?")) from None
+                return document, self._next_page(response, url, what)
 
         return _patiently(attempt)
 
@@ -94,17 +111,24 @@ class HubHttp:
         """The ETag with which the Hub announces a file, before any redirect to a storage server."""
 
         def attempt() -> str:
-            with self._answer(url, name, {"Accept-Encoding": "identity"}, "HEAD") as response:
-                found = response.headers.get("x-linked-etag") or response.headers.get("etag") or ""
-                return str(found).removeprefix("W/").strip('"')
+            with self._answer(url, name, _AS_IT_IS, "HEAD") as response:
+                found = str(response.headers.get("x-linked-etag") or response.headers.get("etag") or "")
+                found = found.removeprefix("W/").strip('"')
+                if found and not _ETAG.fullmatch(found):
+                    message = f"{self.label}: {name} has an ETag that is none: {printable(found[:60])!r}"
+                    raise RemoteError(message, help="is HF_ENDPOINT the address of a Hub?")
+                return found
 
         return _patiently(attempt)
 
     def _read_on(self, url: str, name: str, start: int, nbytes: int, size: int, received: bytearray) -> None:
         begin, stop = start + len(received), start + nbytes
-        headers = {"Range": f"bytes={begin}-{stop - 1}", "Accept-Encoding": "identity"}
+        headers = {"Range": f"bytes={begin}-{stop - 1}", **_AS_IT_IS}
         with self._answer(url, name, headers) as response:
             skip = 0
+            if _encoding(response):
+                message = f"{self.label}: {self._host(response)} compresses {name}, although it was asked not to"
+                raise RemoteError(message, help="download the checkpoint ('hf download') and give the local folder")
             if response.status_code == 206:
                 self._check_range(response, name, begin, size)
             elif (begin, stop) != (0, size):
@@ -136,24 +160,71 @@ class HubHttp:
                 help=f"expected bytes from {begin} of {size}, found {found}; the file may have been replaced",
             )
 
-    def _chunks(self, response: Any, what: str, limit: int) -> Iterator[bytes]:
-        """The body, counted, until ``limit`` bytes have come or patience ends."""
-        patience = 3 * _timeout() + limit / SLOWEST
-        deadline = time.monotonic() + patience
-        counted = 0
+    def _body(self, response: Any, what: str) -> bytes:
+        """A whole body of at most MOST_DOCUMENT bytes, whatever it was compressed with."""
+        compressed = _encoding(response)
+        raw = b"".join(self._chunks(response, what, MOST_DOCUMENT + 1))
+        if compressed:
+            if compressed not in _COMPRESSED:
+                raise RemoteError(f"{self.label}: the answer for {what} is compressed in an unknown way")
+            try:
+                raw = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, MOST_DOCUMENT + 1)
+            except zlib.error:
+                message = f"{self.label}: the answer for {what} is not compressed as it claims"
+                raise TryAgainError(RemoteError(message, help="is HF_ENDPOINT the address of a Hub?")) from None
+        if len(raw) > MOST_DOCUMENT:
+            message = f"{self.label}: the answer for {what} is longer than {MOST_DOCUMENT:,} bytes"
+            raise RemoteError(message, help="is HF_ENDPOINT the address of a Hub?")
+        return raw
+
+    def _next_page(self, response: Any, url: str, what: str) -> str | None:
+        """The address of the next page. It gets the token too, and so must be one of the same server."""
+        found = _NEXT.search(response.headers.get("link", "")[:4096])
+        if found is None:
+            return None
+        onwards = self._joined(url, found[1], what)
+        if not same_origin(url, onwards):
+            message = f"{self.label}: the Hub continues {what} on another server, {printable(_host_of(onwards))}"
+            raise RemoteError(message, help="is HF_ENDPOINT the address of a Hub?")
+        return onwards
+
+    def _joined(self, base: str, target: str, what: str) -> str:
+        """Where a server sends us on to. Raises RemoteError for what is no address, or one that is not encrypted."""
         try:
-            for chunk in response.iter_bytes():
-                self._meter.count(nbytes=response.num_bytes_downloaded - counted)
-                counted = response.num_bytes_downloaded
-                yield chunk
-                limit -= len(chunk)
-                if limit <= 0:
-                    return
-                if time.monotonic() > deadline:
-                    message = f"{self.label}: {what} comes too slowly, not in {patience:.0f} s"
-                    raise TryAgainError(RemoteError(message, help="set HF_HUB_DOWNLOAD_TIMEOUT to wait longer"))
-        except transport_error() as error:
-            raise TryAgainError(self._unreachable(what, error)) from None
+            onwards = urljoin(base, target)
+            parts = urlsplit(onwards)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            usable = usable and onwards.isascii() and onwards.isprintable() and " " not in onwards
+        except ValueError:
+            onwards, usable = "", False
+        if usable and urlsplit(base).scheme == "https":
+            usable = urlsplit(onwards).scheme == "https"
+        if not usable:
+            raise RemoteError(f"{self.label}: {what} is redirected to no usable address", help=CHECK_NETWORK)
+        return onwards
+
+    def _chunks(self, response: Any, what: str, limit: int) -> Iterator[bytes]:
+        """The body as it is sent, counted, until ``limit`` bytes have come or patience ends."""
+        begin, received = time.monotonic(), 0
+        chunks = iter(response.iter_raw())
+        while limit > 0:
+            try:
+                chunk = next(chunks, None)
+            except Exception as error:  # of the HTTP library, which has a dozen kinds
+                raise TryAgainError(self._unreachable(what, error)) from None
+            if chunk is None:
+                return
+            self._meter.count(nbytes=len(chunk))
+            yield chunk[:limit]
+            limit -= len(chunk)
+            received += len(chunk)
+            patience = 3 * _timeout() + received / SLOWEST
+            if limit > 0 and time.monotonic() - begin > patience:
+                raise TryAgainError(self._too_slow(what, patience))
+
+    def _too_slow(self, what: str, patience: float) -> RemoteError:
+        message = f"{self.label}: {what} comes too slowly, not in {patience:.0f} s"
+        return RemoteError(message, help="set HF_HUB_DOWNLOAD_TIMEOUT to wait longer")
 
     @contextmanager
     def _answer(self, url: str, what: str, headers: dict[str, str], method: str = "GET") -> Iterator[Any]:
@@ -167,16 +238,23 @@ class HubHttp:
         target = url if method == "HEAD" else self._located.get(url, url)
         for _ in range(_REDIRECTS):
             # The token goes to the Hub, never to the storage server that a redirect names.
-            sent = {**build_hf_headers(library_name="ckptkit"), **headers} if _same_origin(url, target) else headers
+            sent = {**build_hf_headers(library_name="ckptkit"), **headers} if same_origin(url, target) else headers
             self._meter.count(requests=1)
+            if self._meter.traffic.requests > MOST_REQUESTS:
+                message = f"{self.label}: more than {MOST_REQUESTS:,} requests, and no end"
+                raise RemoteError(message, help="download the checkpoint ('hf download') and give the local folder")
             request = get_session().stream(method, target, headers=sent, timeout=_timeout(), follow_redirects=False)
+            patience = 3 * _timeout()
             try:
-                response = request.__enter__()
-            except transport_error() as error:
+                response = within(patience, request.__enter__, lambda late: late.close())
+            except OutOfTimeError:
+                raise TryAgainError(self._too_slow(what, patience)) from None
+            except Exception as error:  # of the HTTP library, which has a dozen kinds
                 raise TryAgainError(self._unreachable(what, error)) from None
             try:
-                onwards = urljoin(target, response.headers.get("location", ""))
-                if not response.has_redirect_location or (method == "HEAD" and not _same_origin(target, onwards)):
+                redirected = response.has_redirect_location
+                onwards = self._joined(target, response.headers["location"], what) if redirected else target
+                if not redirected or (method == "HEAD" and not same_origin(target, onwards)):
                     self._require_success(response, url, what)
                     yield response
                     return
@@ -220,13 +298,13 @@ class HubHttp:
 
 def _patiently(attempt: Callable[[], Result]) -> Result:
     """Repeat an attempt that asks for it, a limited number of times, with growing waits."""
-    wait = FIRST_WAIT
+    wait, begin = FIRST_WAIT, time.monotonic()
     for left in range(RETRIES, -1, -1):
         try:
             return attempt()
         except TryAgainError as again:
             pause = wait if again.wait is None else again.wait
-            if left == 0 or pause > LONGEST_WAIT:
+            if left == 0 or pause > LONGEST_WAIT or time.monotonic() - begin > LONGEST_TRY:
                 raise again.error from None
         time.sleep(pause)
         wait *= 2
@@ -236,10 +314,16 @@ def _patiently(attempt: Callable[[], Result]) -> Result:
 def _asked_wait(response: Any) -> float | None:
     """The seconds that a server asks to wait: Retry-After, or the reset time of the Hub's rate limit."""
     asked = str(response.headers.get("retry-after", "")).strip()
-    if asked.isdigit():
+    if _SECONDS.fullmatch(asked):
         return float(asked)
-    reset = re.search(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", response.headers.get("ratelimit", ""))
+    reset = _RATE_LIMIT.search(response.headers.get("ratelimit", "")[:1024])
     return float(reset[1]) if reset else None
+
+
+def _encoding(response: Any) -> str:
+    """How the body is compressed; the empty string if it is not."""
+    found = str(response.headers.get("content-encoding", "")).strip().lower()
+    return "" if found == "identity" else found
 
 
 def _timeout() -> float:
@@ -248,9 +332,18 @@ def _timeout() -> float:
     return float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
 
 
-def _same_origin(url: str, target: str) -> bool:
-    a, b = urlsplit(url), urlsplit(target)
-    return (a.scheme, a.netloc) == (b.scheme, b.netloc)
+def same_origin(url: str, target: str) -> bool:
+    """Whether two addresses are of one server: the same scheme, host and port."""
+    return _origin(url) == _origin(target)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def transport_error() -> type[Exception]:

@@ -7,18 +7,20 @@ is resolved to a commit once; every later read is of that commit, whatever is pu
 
 from __future__ import annotations
 
-import inspect
+import os
 import re
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError
-from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp, transport_error
-from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source, Traits
+from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError, printable
+from ckptkit.storage.hub_cache import keep_in_cache
+from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp
+from ckptkit.storage.index import is_inside
+from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source, Traits, is_utf8
 from ckptkit.storage.traffic import Meter, Traffic
 
 HUB_SCHEME = "hf://"
@@ -38,6 +40,12 @@ GAP = 1 << 14
 WORKERS = 8
 #: Whole files up to this size (config, index) go through the hub library's cache.
 _CACHED_SIZE = 64 << 20
+#: Pages of a listing, of up to 1,000 files each, and seconds for all of them.
+MOST_PAGES = 1_000
+LONGEST_LISTING = 300.0
+#: Bytes that file systems take for a name.
+_LONGEST_PART = 255
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LISTING = "the list of files"
 
 
@@ -165,7 +173,12 @@ class HubSource(Source):
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.location.repo, self._path(name), revision=self.commit)
-        return Path(found) if isinstance(found, str) else None
+        try:
+            # A file of another size than the repository lists is no copy of it: an empty one, for example.
+            whole = isinstance(found, str) and os.stat(found).st_size == self._sizes.get(name)
+        except OSError:
+            return None
+        return Path(found) if whole and isinstance(found, str) else None
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
         size = self._sizes.get(name)
@@ -173,16 +186,21 @@ class HubSource(Source):
             raise RemoteError(f"{self.label}: there is no file {name}")
         count = size - start if nbytes is None else min(nbytes, size - start)
         path = self.local_path(name)
-        if path is None and nbytes is None and start == 0 and size <= _CACHED_SIZE:
-            path = self._download(name, size)
         if path is None:
-            return self._http.read(self.url(name), name, start, count, size)
+            data = self._http.read(self.url(name), name, start, count, size)
+            if nbytes is None and start == 0 and size <= _CACHED_SIZE:
+                digest = self.sha256.get(name) or self.blob_ids.get(name, "")
+                keep_in_cache(self.location.repo, self.commit, self._path(name), digest, data)
+            return data
         try:
             with open(path, "rb") as file:
                 file.seek(start)
-                return file.read(count)
+                data = file.read(count)
         except OSError as error:
             raise RemoteError(f"{path} cannot be read: {error.strerror or error}") from error
+        if len(data) != count:
+            raise RemoteError(f"{path} became shorter while it was read")
+        return data
 
     def etag(self, name: str) -> str:
         """The hash with which the Hub serves a file: its sha256 if it is in LFS, else its git blob id."""
@@ -214,24 +232,33 @@ class HubSource(Source):
             f"{self._endpoint}/api/models/{self.location.repo}/tree/{self.commit}{folder}?recursive=true&expand=false"
         )
         prefix = f"{self.location.folder}/" if self.location.folder else ""
-        entries = []
+        sizes: dict[str, int] = {}
+        pages, begin = {url}, time.monotonic()
         while url:
             page, url = self._http.document(url, _LISTING)
             try:
-                files = [item for item in page if item["type"] == "file"]
-                for item in files:
-                    name, size = str(item["path"]).removeprefix(prefix), int(item["size"])
-                    if not self._acceptable(name):
-                        continue
-                    entries.append(FileEntry(name, size))
-                    if item.get("lfs"):
-                        self.sha256[name] = str(item["lfs"]["oid"])
-                    else:
-                        self.blob_ids[name] = str(item["oid"])
-            except (KeyError, TypeError, ValueError):
+                for item in page:
+                    if item["type"] == "file" and item["path"].startswith(prefix):
+                        self._add(sizes, item["path"].removeprefix(prefix), item)
+            except (KeyError, TypeError, ValueError, AttributeError):
                 message = f"{self.label}: the Hub's list of files cannot be understood"
                 raise RemoteError(message, help="is HF_ENDPOINT the address of a Hub?") from None
-        return entries
+            if url in pages or len(pages) > MOST_PAGES or time.monotonic() - begin > LONGEST_LISTING:
+                message = f"{self.label}: the Hub's list of files does not end"
+                raise RemoteError(message, help="is HF_ENDPOINT the address of a Hub?")
+            pages.add(url)
+        return [FileEntry(name, size) for name, size in sizes.items()]
+
+    def _add(self, sizes: dict[str, int], name: str, item: dict[str, Any]) -> None:
+        """Take over a file of the listing, after looking at everything that could become a path or a number."""
+        if not self._acceptable(name):
+            return
+        large = item.get("lfs") or {}
+        size, digest = item["size"], large["oid"] if large else item["oid"]
+        if type(size) is not int or not 0 <= size < 1 << 63 or not _HASH.fullmatch(digest):
+            raise ValueError(name)
+        sizes[name] = size
+        (self.sha256 if large else self.blob_ids)[name] = digest
 
     def _acceptable(self, name: str) -> bool:
         fault = name_fault(name)
@@ -239,31 +266,11 @@ class HubSource(Source):
             self._faults.append(fault)
         return fault is None and not BOOKKEEPING.intersection(PurePosixPath(name).parts)
 
-    def _download(self, name: str, size: int) -> Path | None:
-        """Fetch a whole file into the hub library's cache; None when that fails, or there is no cache.
-
-        The library waits as long as a server asks it to, so the server is tried out first, with our patience.
-        """
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError
-
-        self.etag(name)
-        try:
-            path = hf_hub_download(
-                self.location.repo, self._path(name), revision=self.commit, **_without_bar(hf_hub_download)
-            )
-        except HfHubHTTPError as error:
-            raise self._explain(name, error.response) from None
-        except (OSError, ValueError, transport_error()):
-            return None
-        self._meter.count(requests=2, nbytes=size)
-        return Path(path)
-
     def _explain(self, what: str, response: Any) -> CkptkitError:
         """An answer of status 4xx in words, with what to do about it."""
         where, status = str(self.location), response.status_code
         code = response.headers.get("x-error-code", "")
-        said = str(response.headers.get("x-error-message", ""))[:200]
+        said = printable(str(response.headers.get("x-error-message", ""))[:200])
         page = f"{self._endpoint}/{self.location.repo}"
         if code == "GatedRepo":
             return RemoteError(
@@ -293,19 +300,9 @@ class HubSource(Source):
 
 
 def name_fault(name: str) -> Fault | None:
-    """The fault of a remote file name that would leave the folder it is written to, if it has one."""
-    parts = name.split("/")
-    if name and not any(part in ("", ".", "..") for part in parts) and "\\" not in name and "\0" not in name:
+    """The fault of a remote file name that cannot be the name of a file inside a folder, if it has one."""
+    if not is_utf8(name):
+        return Fault("file-name", "a file name that is not UTF-8", printable(name), help="rename the file")
+    if is_inside(name) and max(len(part.encode()) for part in name.split("/")) <= _LONGEST_PART:
         return None
-    return Fault("outside-folder", "a file name that leaves the checkpoint folder", repr(name))
-
-
-def _without_bar(download: Callable[..., Any]) -> dict[str, Any]:
-    """The argument that keeps a download from drawing a bar, where the hub library has it: a config is too small."""
-    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
-
-    class Silent(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
-
-    return {"tqdm_class": Silent} if "tqdm_class" in inspect.signature(download).parameters else {}
+    return Fault("outside-folder", "a file name that leaves the checkpoint folder", printable(repr(name)[:300]))

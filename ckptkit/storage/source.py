@@ -20,6 +20,10 @@ _NO_LINK = "replace the link by the file itself"
 _NAME_BYTES = 150
 
 
+#: How the name of a file ends that is written beside its place and was not renamed yet.
+UNFINISHED = ".ckptkit-new"
+
+
 def hidden_name(target: Path, mark: str) -> str:
     """What a hidden folder beside ``target`` is called, or what its name begins with."""
     name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
@@ -160,6 +164,8 @@ class LocalSource(Source):
                 continue
             for child in children:
                 name = f"{prefix}{child.name}"
+                if child.name.startswith(".") and child.name.endswith(UNFINISHED):
+                    continue
                 try:
                     if not self._is_usable(name, child, allowed):
                         continue
@@ -172,7 +178,7 @@ class LocalSource(Source):
 
     def _is_usable(self, name: str, child: os.DirEntry[str], allowed: tuple[Path, ...]) -> bool:
         """Whether a name leads to a file or folder of this checkpoint; a fault if not."""
-        if not _is_utf8(child.name):
+        if not is_utf8(child.name):
             self._note("file-name", "a file name that is not UTF-8", name, printable(child.name), "rename the file")
             return False
         if child.is_symlink():
@@ -215,7 +221,7 @@ def _refuse_half_changed(root: Path) -> None:
             raise ContainerError(f"{root} is half changed: a --fix was interrupted, see {folder}", help=help_text)
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Whether a file name is text; Python smuggles other bytes through as lone surrogates."""
     try:
         name.encode("utf-8")

@@ -11,7 +11,8 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -84,7 +85,10 @@ def staging(destination: Path) -> Iterator[Path]:
         folder = target.parent / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
         try:
             lock = _create_locked(folder)
+        except FileExistsError:
+            continue
         except OSError as error:
+            _remove(folder)
             raise OutputError(f"{target.parent} cannot be written: {error.strerror}") from error
         except BaseException:
             _remove(folder)
@@ -108,7 +112,8 @@ def _create_locked(folder: Path) -> int:
     """Make a folder and lock it; -1 if another run took it for dead between the two and removed it."""
     folder.mkdir()
     try:
-        folder.chmod(folder.stat().st_mode | 0o700)  # whatever the umask hides, its owner has work to do in it
+        with suppress(OSError):  # some mounts have one mode for all
+            folder.chmod(folder.stat().st_mode | 0o700)  # whatever the umask hides, its owner has work to do in it
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return -1
@@ -141,6 +146,25 @@ def remove_stale(target: Path) -> list[Path]:
         finally:
             os.close(handle)
     return removed
+
+
+class DurabilityWarning(UserWarning):
+    """Everything is written and in its place, but the disk has not confirmed that it would survive a power cut."""
+
+
+def confirm(done: str, folders: Iterable[Path]) -> bool:
+    """Make folders' entries durable after something is ``done``; a DurabilityWarning, and False, where that fails.
+
+    What is done does not become undone by it, so it is no error.
+    """
+    for folder in folders:
+        try:
+            sync_folder(folder)
+        except (OSError, OutputError) as error:
+            reason = error.message if isinstance(error, OutputError) else error.strerror or error
+            warnings.warn(f"{done}, but the disk has not confirmed it: {reason}", DurabilityWarning, stacklevel=2)
+            return False
+    return True
 
 
 def sync_folder(folder: Path) -> None:

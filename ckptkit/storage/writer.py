@@ -78,7 +78,8 @@ def write_container(
     settings = Settings(methods, sharing, fsync)
     root = source.root
     if root is not None:
-        folder.chmod(folder.stat().st_mode & _audience(root.stat().st_mode))
+        with suppress(OSError):  # some mounts have one mode for all; every file is made with its own
+            folder.chmod(folder.stat().st_mode & _audience(root.stat().st_mode))
     if executor is None:
         moved = _in_threads(ordered, source, folder, settings, stream, jobs, progress)
     else:

@@ -48,4 +48,4 @@ def test_a_finding_that_its_fix_declines_is_not_offered(tmp_path: Path) -> None:
     checkpoint.put("lm_head.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
     checkpoint.put("model.nobody.weight_scale", "BF16", (32,), b"\0\x3d" * 32)
     found, safe, unsafe = offered(checkpoint.write(tmp_path / "damaged"))
-    assert (found["CK202"], safe["CK202"], unsafe) == (2, 1, {})
+    assert (found["CK202"], safe, unsafe["CK202"]) == (2, {}, 1)

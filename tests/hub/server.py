@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +37,7 @@ class Injected:
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    answer: Callable[[BaseHTTPRequestHandler], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,10 @@ class FakeHub:
         return repo
 
     def inject(self, pattern: str, kind: str, times: int = 1, **options: Any) -> None:
-        """Make the next requests that match fail: kinds ``status``, ``cut``, ``late``, ``drip``, ``no-range``."""
+        """Make the next requests that match fail: kinds ``status``, ``cut``, ``late``, ``drip``, ``no-range``.
+
+        Kind ``raw`` lets ``answer`` write whatever it likes to the connection, which is closed afterwards.
+        """
         self.faults.append(Injected(pattern, kind, times, **options))
 
     def take_fault(self, path: str) -> Injected | None:
@@ -178,6 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
             if self.fault and self.fault.kind == "status":
                 self._send(self.fault.status, b"{}", self.fault.headers)
                 return
+            if self.fault and self.fault.answer:
+                self.close_connection = True
+                self._send_raw(self.fault.answer)
+                return
             self._route()
         except _Answer as answer:
             headers = {"X-Error-Message": answer.message} if answer.message else {}
@@ -229,6 +237,14 @@ class _Handler(BaseHTTPRequestHandler):
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
         return sent
+
+    def _send_raw(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        self.hub.begin()
+        try:
+            answer(self)
+        finally:
+            authorized = "Authorization" in self.headers
+            self.hub.end(Logged(self.command, self.path, self.role, authorized, self.headers.get("Range"), 0))
 
     def _json(self, document: Any, status: int = 200) -> None:
         self._send(status, json.dumps(document).encode())

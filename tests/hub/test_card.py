@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatc
 
     folder = folder_with(tmp_path, "llama/quark-ptpc", "# mine\n")
     card = make(ckptkit.open(folder), folder)
-    monkeypatch.setattr(module, "TemporaryDirectory", read_only)
+    monkeypatch.setattr(module, "write_beside", read_only)
     with pytest.raises(OutputError, match=r"README\.md cannot be written: Read-only file system"):
         write(card)
     assert (folder / "README.md").read_text() == "# mine\n"

@@ -149,9 +149,10 @@ def parse(block: Mapping[str, Any], label: str) -> ParsedConfig:
         kv_cache = KVCacheScheme(quantization, basis="post-rope") if quantization else None
     ignore = tuple(reader.strings(block.get("ignore"), "ignore"))
     faults += _unknown_keys(block, _KNOWN_KEYS, "")
+    format_name = reader.text(block.get("format"), "format")
     reader.raise_faults(label)
     effective = {
-        "format": block.get("format") or "float-quantized",
+        "format": format_name or "float-quantized",
         "quantization_status": block.get("quantization_status"),
         "groups": {group.name: {"targets": list(group.targets), "scheme": str(group.scheme)} for group in groups},
         "ignore": list(ignore),
@@ -208,7 +209,7 @@ def _parse_group(
     if _is_attention_group(value):
         return None
     body = reader.mapping(value, path, required=True)
-    declared = body.get("format") or block.get("format")
+    declared = reader.text(body.get("format"), f"{path}.format") or block.get("format")
     if declared is not None and declared not in FP8_FORMATS and declared != "mixed-precision":
         reader.wrong(f"{path}.format", "float-quantized", declared, "ckptkit handles FP8 checkpoints only")
         return None
@@ -270,11 +271,10 @@ def _parse_args(reader: ConfigReader, faults: list[Fault], args: Mapping[str, An
         reader.wrong(f"{path}.type", "float", kind, "ckptkit handles FP8 checkpoints only")
     if args.get("num_bits", 8) != 8:
         reader.wrong(f"{path}.num_bits", "8", args.get("num_bits"), "ckptkit handles FP8 checkpoints only")
-    if args.get("symmetric", True) is False:
+    if reader.truth(args.get("symmetric"), f"{path}.symmetric", default=True) is False:
         reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
-    dynamic = args.get("dynamic", False)
-    if not isinstance(dynamic, bool):
-        reader.wrong(f"{path}.dynamic", "true or false", dynamic)
+    dynamic = reader.truth(args.get("dynamic", False), f"{path}.dynamic")
+    if dynamic is None:
         return None
     granularity = _granularity_of(reader, args, path)
     return None if granularity is None else Quantization(granularity, dynamic=dynamic)

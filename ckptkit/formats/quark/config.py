@@ -82,7 +82,9 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
         default_spec, default_path = type_specs[LINEAR], f"layer_type_quant_config.{LINEAR}"
     default = _parse_layer(reader, faults, default_spec, default_path)
     faults += _required_keys(block, export)
-    kv_cache = _kv_cache(reader, faults, block, kv_group, layer_specs, kv_specs)
+    basis = _basis(reader, block)
+    kv_cache = _kv_cache(reader, faults, basis, kv_group, layer_specs, kv_specs)
+    records = _records(reader, block)
     reader.raise_faults(label)
     effective = {
         "exclude": list(exclude),
@@ -92,8 +94,6 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
         "kv_cache_group": kv_group,
         "version": block.get("version"),
     }
-    records = _records(reader, block)
-    reader.raise_faults(label)
     return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
 
 
@@ -114,15 +114,17 @@ def _records(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
         name = str(entry.get("name")) if isinstance(entry, dict) else repr(entry)
         names_of.append(f"algo_config: {name}")
-        if isinstance(entry, dict) and _rotates_at_run_time(entry):
+        if isinstance(entry, dict) and _rotates_at_run_time(reader, entry):
             reader.wrong("algo_config", "no rotation at run time", name, "ckptkit does not handle rotated checkpoints")
     return tuple(names_of)
 
 
-def _rotates_at_run_time(entry: Mapping[str, Any]) -> bool:
+def _rotates_at_run_time(reader: ConfigReader, entry: Mapping[str, Any]) -> bool:
     """Whether activations are rotated in every forward pass; other rotations are folded into the weights."""
     name, at_run_time = str(entry.get("name")).lower(), ("online_r1_rotation", "r3", "r4")
-    return name == "quarot" or (name == "rotation" and any(entry.get(key) for key in at_run_time))
+    if name != "rotation":
+        return name == "quarot"
+    return any(reader.truth(entry.get(key), f"algo_config.{key}", default=False) for key in at_run_time)
 
 
 def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
@@ -146,10 +148,11 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
     records = _records(reader, block)
+    basis = _basis(reader, block)
     reader.raise_faults(label)
     kv_cache = None
     if kv_name is not None:
-        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), _basis(block))
+        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis)
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
     effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
     return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, (), records)
@@ -212,11 +215,11 @@ def _parse_tensor(
     if spec.get("dtype") != "fp8_e4m3":
         reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only")
         return None
-    if spec.get("symmetric") is False:
+    if reader.truth(spec.get("symmetric"), f"{path}.symmetric", default=True) is False:
         reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
-    dynamic = spec.get("is_dynamic")
+    dynamic, key = spec.get("is_dynamic"), "is_dynamic"
     if dynamic is None and "dynamic" in spec:
-        dynamic = spec["dynamic"]
+        dynamic, key = spec["dynamic"], "dynamic"
         faults.append(
             Fault(
                 "quark-old-key",
@@ -227,7 +230,8 @@ def _parse_tensor(
             )
         )
     granularity = _granularity(reader, spec, path, is_input=is_input)
-    return None if granularity is None else Quantization(granularity, dynamic=bool(dynamic))
+    declared = reader.truth(dynamic, f"{path}.{key}")
+    return None if granularity is None or declared is None else Quantization(granularity, dynamic=declared)
 
 
 def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is_input: bool) -> Granularity | None:
@@ -256,7 +260,7 @@ def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is
 def _kv_cache(
     reader: ConfigReader,
     faults: list[Fault],
-    block: Mapping[str, Any],
+    basis: str,
     group: list[str],
     layer_specs: Mapping[str, Any],
     kv_specs: Mapping[str, Any],
@@ -289,8 +293,9 @@ def _kv_cache(
     quantization = next(iter(found))
     if quantization.granularity != PerTensor():
         reader.wrong("kv_cache_quant_config", "per_tensor", str(quantization), "Quark KV scales are scalars")
-    return KVCacheScheme(quantization, _basis(block))
+    return KVCacheScheme(quantization, basis)
 
 
-def _basis(block: Mapping[str, Any]) -> str:
-    return "post-rope" if block.get("kv_cache_post_rope") else "pre-rope"
+def _basis(reader: ConfigReader, block: Mapping[str, Any]) -> str:
+    after = reader.truth(block.get("kv_cache_post_rope"), "kv_cache_post_rope", default=False)
+    return "post-rope" if after else "pre-rope"

@@ -43,10 +43,10 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
 @fix("safe", "CK620")
 def move_legacy_block(context: Context, finding: Finding) -> Iterator[Edit]:
     """Put the block under the key that readers look at, and leave out a sparse compression that says "none"."""
-    if location.LEGACY_KEY in context.config:
-        if location.KEY in context.config:
-            yield RemoveKey((location.LEGACY_KEY,))
-        else:
+    if context.located is not None and context.located.path == location.LEGACY_KEY:
+        if context.config.get(location.KEY) is None:
+            if location.KEY in context.config:
+                yield RemoveKey((location.KEY,))
             yield RenameKey((location.LEGACY_KEY,), location.KEY)
         return
     sparsity = context.block.get("sparsity_config")

@@ -44,9 +44,12 @@ def input_scale_unexpected(context: Context) -> Iterator[Fault]:
             )
 
 
-@fix("safe", "CK622")
+@fix("unsafe", "CK622")
 def drop_input_scale(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Drop an input scale that nothing reads because activations are scaled at run time."""
+    """Drop an input scale that nothing reads because activations are scaled at run time.
+
+    It was calibrated, and if it is the config that is wrong, it cannot be had again.
+    """
     scale = stored_tensor(context, finding)
     if scale is not None:
         yield Drop(scale.shard, scale.name)

@@ -39,5 +39,6 @@ def config_only_nested(context: Context) -> Iterator[Fault]:
 @fix("safe", "CK625")
 def copy_block_to_top(context: Context, finding: Finding) -> Iterator[Edit]:
     """Put the block at the top level too, where every engine looks first."""
-    if context.located is not None and "." in context.located.path:
+    vacant = context.config.get(location.KEY) is None
+    if context.located is not None and "." in context.located.path and vacant:
         yield SetKey((location.KEY,), dict(context.located.block))

@@ -11,7 +11,7 @@ def stored_layers(context: Context) -> dict[str, set[int]]:
 
     Nothing for an encoder with a decoder: configs count the layers of only one of them.
     """
-    if context.config.get("is_encoder_decoder"):
+    if context.config.get("is_encoder_decoder") is True:
         return {}
     stacks: dict[str, set[int]] = {}
     for name in (*context.outside_experts, *context.experts):

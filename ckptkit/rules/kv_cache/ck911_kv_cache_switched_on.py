@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
@@ -32,7 +32,7 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     """
     checkpoint = context.checkpoint
     declared = checkpoint is not None and checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
-    raw = context.method == "modelopt" and bool(context.block.get("kv_cache_scheme"))
+    raw = context.method == "modelopt" and isinstance(context.block.get("kv_cache_scheme"), Mapping)
     if (declared and context.method == "compressed-tensors") or raw:
         message = "vLLM serves this checkpoint with an FP8 KV cache unless it is told otherwise"
         yield Fault("kv-switched-on", message, "config.json", None, None, f"{context.method}: kv_cache_scheme")

@@ -39,7 +39,7 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     if scheme.get("symmetric") is None:
         message = "vLLM reads the key itself and takes its absence for asymmetric"
         yield Fault("kv-symmetric", message, "config.json", None, "kv_cache_scheme.symmetric = true", "nothing")
-    if scheme.get("dynamic"):
+    if scheme.get("dynamic") is True:
         silent = Effect("vllm", ENGINES["vllm"].version, Outcome.SILENT, "all scales are 1.0")
         yield Observation(
             "kv-dynamic",

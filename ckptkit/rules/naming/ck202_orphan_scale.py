@@ -48,11 +48,12 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
         )
 
 
-@fix("safe", "CK202")
+@fix("unsafe", "CK202")
 def drop_orphan_scale(context: Context, finding: Finding) -> Iterator[Edit]:
     """Drop a scale whose weight is stored in high precision.
 
-    Beside an FP8 weight the scale is needed and the config is what is wrong; without its weight nobody knows.
+    Beside an FP8 weight the scale is needed and the config is what is wrong; without its weight nobody knows. Whether
+    the weight beside it has been multiplied by it nobody can tell either, and what was measured is gone for good.
     """
     scale = stored_tensor(context, finding)
     weight = context.container.tensors.get(names.join(scale.module, "weight")) if scale else None

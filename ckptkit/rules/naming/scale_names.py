@@ -18,7 +18,10 @@ def scale_name(context: Context) -> str | None:
     if context.method == "compressed-tensors":
         return "weight_scale"
     if context.method == "fp8" and context.checkpoint is None:
-        return "weight_scale_inv" if context.block.get("weight_block_size") else "weight_scale"
+        blocks = context.block.get("weight_block_size")
+        if blocks is not None and not isinstance(blocks, list):
+            return None  # CK629 has the word; a name is not changed on the strength of it
+        return "weight_scale_inv" if blocks else "weight_scale"
     return "weight_scale" if context.method == "modelopt" else None
 
 
