@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ckptkit.errors import Fault
+from ckptkit.edits.changes import Path
+from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigReader
+from ckptkit.formats.fp8_fields import SKIP_LIST, field_faults
+from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, required_keys
+from ckptkit.formats.quark.other import other_scheme
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
+from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
 
 #: The key of ``layer_type_quant_config`` for linear modules.
@@ -20,13 +24,17 @@ LINEAR = "Linear"
 ATTENTION_OUTPUTS = frozenset({*names.SEPARATE_KV.values(), *names.FUSED_QKV})
 
 
+#: What a layer is declared as.
+Declared = Scheme | OtherScheme
+
+
 @dataclass(frozen=True)
 class ParsedConfig:
     """A Quark config in canonical words. ``layers`` is in the config's order."""
 
     dialect: str
-    default: Scheme | None
-    layers: tuple[tuple[Pattern, Scheme | None], ...]
+    default: Declared | None
+    layers: tuple[tuple[Pattern, Declared | None], ...]
     exclude: tuple[str, ...]
     kv_cache: KVCacheScheme | None
     effective: dict[str, Any]
@@ -39,7 +47,7 @@ class ParsedConfig:
         return Selector.of(glob_or_exact(entry) for entry in self.exclude).matches
 
     @cached_property
-    def scheme_of(self) -> Callable[[str], Scheme | None]:
+    def scheme_of(self) -> Callable[[str], Declared | None]:
         """The scheme of a linear module: None if excluded, else by exact name, by the first glob, or the default.
 
         That is the order in which Quark quantizes. Its own reload, and vLLM, take the first match of any kind.
@@ -48,7 +56,7 @@ class ParsedConfig:
         exact = {pattern.text: scheme for pattern, scheme in self.layers if isinstance(pattern, Exact)}
         globs = [(pattern, scheme) for pattern, scheme in self.layers if not isinstance(pattern, Exact)]
 
-        def scheme_of(module: str) -> Scheme | None:
+        def scheme_of(module: str) -> Declared | None:
             if excluded(module):
                 return None
             if module in exact:
@@ -61,8 +69,11 @@ class ParsedConfig:
         return scheme_of
 
 
-def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
-    """Parse ``quant_method: quark``. Raises FormatError when it is not FP8 storage or cannot be understood."""
+def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
+    """Parse ``quant_method: quark``, found at ``way`` in config.json.
+
+    Raises UnsupportedFormat when no layer is FP8, and FormatError when the config cannot be understood.
+    """
     reader, faults = ConfigReader(), list[Fault]()
     export = _export_block(reader, block)
     default_spec = reader.mapping(block.get("global_quant_config"), "global_quant_config", required=True)
@@ -81,9 +92,12 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
     if LINEAR in type_specs:
         default_spec, default_path = type_specs[LINEAR], f"layer_type_quant_config.{LINEAR}"
     default = _parse_layer(reader, faults, default_spec, default_path)
-    faults += _required_keys(block, export)
-    kv_cache = _kv_cache(reader, faults, block, kv_group, layer_specs, kv_specs)
-    reader.raise_faults(label)
+    faults += required_keys(block, export, way)
+    basis = _basis(reader, block)
+    kv_cache = _kv_cache(reader, faults, basis, kv_group, layer_specs, kv_specs)
+    records = _records(reader, block)
+    reader.raise_faults(label, faults)
+    _refuse_other_storage(default, default_path, default_spec, layers, label)
     effective = {
         "exclude": list(exclude),
         "default": str(default),
@@ -92,9 +106,25 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
         "kv_cache_group": kv_group,
         "version": block.get("version"),
     }
-    records = _records(reader, block)
-    reader.raise_faults(label)
     return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
+
+
+def _refuse_other_storage(
+    default: Declared | None,
+    path: str,
+    spec: Mapping[str, Any],
+    layers: tuple[tuple[Pattern, Declared | None], ...],
+    label: str,
+) -> None:
+    """Refuse what is sound and holds no FP8 layer as that, and not as a mistake."""
+    schemes = [scheme for scheme in (default, *(scheme for _, scheme in layers)) if scheme is not None]
+    others = [scheme for scheme in schemes if isinstance(scheme, OtherScheme)]
+    if others and len(others) == len(schemes):
+        named = ", ".join(dict.fromkeys(scheme.name for scheme in others))
+        weight = spec.get("weight")
+        dtype = f", {path}.weight.dtype {weight.get('dtype')!r}" if isinstance(weight, Mapping) else ""
+        message = f"{label}: a Quark checkpoint of another storage than FP8 ({named}{dtype}) is not supported"
+        raise UnsupportedFormat(message, help="ckptkit handles FP8 E4M3 checkpoints")
 
 
 def _layer_type_fault(types: list[str]) -> Fault:
@@ -114,15 +144,17 @@ def _records(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
         name = str(entry.get("name")) if isinstance(entry, dict) else repr(entry)
         names_of.append(f"algo_config: {name}")
-        if isinstance(entry, dict) and _rotates_at_run_time(entry):
+        if isinstance(entry, dict) and _rotates_at_run_time(reader, entry):
             reader.wrong("algo_config", "no rotation at run time", name, "ckptkit does not handle rotated checkpoints")
     return tuple(names_of)
 
 
-def _rotates_at_run_time(entry: Mapping[str, Any]) -> bool:
+def _rotates_at_run_time(reader: ConfigReader, entry: Mapping[str, Any]) -> bool:
     """Whether activations are rotated in every forward pass; other rotations are folded into the weights."""
     name, at_run_time = str(entry.get("name")).lower(), ("online_r1_rotation", "r3", "r4")
-    return name == "quarot" or (name == "rotation" and any(entry.get(key) for key in at_run_time))
+    if name != "rotation":
+        return name == "quarot"
+    return any(reader.truth(entry.get(key), f"algo_config.{key}", default=False) for key in at_run_time)
 
 
 def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
@@ -139,20 +171,23 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
         reader.wrong("activation_scheme", "static, dynamic or null", scheme_name)
     if block.get("weight_block_size") is not None:
         reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
-    ignored = reader.strings(block.get("ignored_layers"), "ignored_layers")
-    ignored = ignored or reader.strings(block.get("modules_to_not_convert"), "modules_to_not_convert")
+    ignored: list[str] = []
+    for key in SKIP_LIST.keys:
+        ignored = ignored or reader.strings(block.get(key), key)
     kv_name = block.get("kv_cache_scheme")
     if kv_name not in (None, "static", "dynamic"):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
+    basis = _basis(reader, block)
+    faults = tuple(field_faults(block))
     records = _records(reader, block)
-    reader.raise_faults(label)
+    reader.raise_faults(label, faults)
     kv_cache = None
     if kv_name is not None:
-        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), _basis(block))
+        kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis)
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
     effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
-    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, (), records)
+    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, faults, records)
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,23 +203,14 @@ def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, A
     return export
 
 
-def _required_keys(block: Mapping[str, Any], export: Mapping[str, Any]) -> list[Fault]:
-    """Keys that vLLM reads without asking whether they are there."""
-    faults = []
-    for path, value, empty in (
-        ("exclude", block.get("exclude"), "[]"),
-        ("layer_type_quant_config", block.get("layer_type_quant_config"), "{}"),
-        ("export.kv_cache_group", export.get("kv_cache_group"), "[]"),
-    ):
-        if value is None:
-            message = f"{path} is null or missing, and vLLM fails on that"
-            faults.append(Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing"))
-    return faults
-
-
-def _parse_layer(reader: ConfigReader, faults: list[Fault], value: Any, path: str, pattern: str = "") -> Scheme | None:
+def _parse_layer(
+    reader: ConfigReader, faults: list[Fault], value: Any, path: str, pattern: str = ""
+) -> Declared | None:
     """A layer spec; None where the weight is not quantized. ``pattern`` tells attention outputs from others."""
     spec = reader.mapping(value, path, required=True)
+    other = other_scheme(spec)
+    if other is not None:
+        return other
     weight = _parse_tensor(reader, faults, spec.get("weight"), f"{path}.weight")
     inputs = _parse_tensor(reader, faults, spec.get("input_tensors"), f"{path}.input_tensors", is_input=True)
     output = None
@@ -212,14 +238,14 @@ def _parse_tensor(
     if spec.get("dtype") != "fp8_e4m3":
         reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only")
         return None
-    if spec.get("symmetric") is False:
+    if reader.truth(spec.get("symmetric"), f"{path}.symmetric", default=True) is False:
         reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
-    dynamic = spec.get("is_dynamic")
+    dynamic, key = spec.get("is_dynamic"), "is_dynamic"
     if dynamic is None and "dynamic" in spec:
-        dynamic = spec["dynamic"]
+        dynamic, key = spec["dynamic"], "dynamic"
         faults.append(
             Fault(
-                "quark-old-key",
+                OLD_KEY,
                 "an old spelling that vLLM does not read: it takes the tensor as static",
                 "config.json",
                 expected=f"{path}.is_dynamic",
@@ -227,7 +253,8 @@ def _parse_tensor(
             )
         )
     granularity = _granularity(reader, spec, path, is_input=is_input)
-    return None if granularity is None else Quantization(granularity, dynamic=bool(dynamic))
+    declared = reader.truth(dynamic, f"{path}.{key}")
+    return None if granularity is None or declared is None else Quantization(granularity, dynamic=declared)
 
 
 def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is_input: bool) -> Granularity | None:
@@ -256,7 +283,7 @@ def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is
 def _kv_cache(
     reader: ConfigReader,
     faults: list[Fault],
-    block: Mapping[str, Any],
+    basis: str,
     group: list[str],
     layer_specs: Mapping[str, Any],
     kv_specs: Mapping[str, Any],
@@ -283,14 +310,15 @@ def _kv_cache(
     if not group:
         message = "outputs of key and value projections are quantized, but kv_cache_group is empty: vLLM refuses that"
         wanted = "export.kv_cache_group names those entries"
-        faults.append(Fault("quark-kv-group", message, "config.json", None, wanted, "[]"))
+        faults.append(Fault(KV_GROUP, message, "config.json", None, wanted, "[]"))
     if len(found) > 1:
         reader.wrong("kv_cache_quant_config", "one output spec for keys and values", list(found.values()))
     quantization = next(iter(found))
     if quantization.granularity != PerTensor():
         reader.wrong("kv_cache_quant_config", "per_tensor", str(quantization), "Quark KV scales are scalars")
-    return KVCacheScheme(quantization, _basis(block))
+    return KVCacheScheme(quantization, basis)
 
 
-def _basis(block: Mapping[str, Any]) -> str:
-    return "post-rope" if block.get("kv_cache_post_rope") else "pre-rope"
+def _basis(reader: ConfigReader, block: Mapping[str, Any]) -> str:
+    after = reader.truth(block.get("kv_cache_post_rope"), "kv_cache_post_rope", default=False)
+    return "post-rope" if after else "pre-rope"

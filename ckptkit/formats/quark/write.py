@@ -6,7 +6,8 @@ from typing import Any
 
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats import drafting
-from ckptkit.formats.base import Capabilities, Draft
+from ckptkit.formats.base import Draft
+from ckptkit.formats.dialect import Capabilities
 from ckptkit.formats.quark.layers import STATIC_SCALAR, kv_projections, layer_table
 from ckptkit.formats.quark.spec import VERSION, tensor_spec
 from ckptkit.model import names
