@@ -158,8 +158,8 @@ class Context:
     @cached_property
     def opaque_parts(self) -> Mapping[str, TensorRef]:
         """The tensors of modules in another quantization than FP8, by name."""
-        modules = self.checkpoint.opaque.values() if self.checkpoint is not None else ()
-        return {tensor.name: tensor for module in modules for tensor in module.parts.values()}
+        parts = self.checkpoint.opaque_tensors() if self.checkpoint is not None else ()
+        return {tensor.name: tensor for tensor in parts}
 
     @cached_property
     def fp8_weights(self) -> dict[str, TensorRef]:

@@ -21,7 +21,8 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 @click.command("convert")
 @click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
-@click.option("--quark-mode", type=click.Choice(["quark", "fp8"]), help="Quark's native layout, or its fp8 mode.")
+@click.option("--mode", metavar="DIALECT", help="A dialect of the target, where it has several: fp8 for Quark.")
+@click.option("--quark-mode", hidden=True, help="The same as --mode.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded where the plan says how far they may be off.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
@@ -31,6 +32,7 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 def command(
     arguments: tuple[str, ...],
     target: str | None,
+    mode: str | None,
     quark_mode: str | None,
     plan_file: str | None,
     allow_lossy: bool,
@@ -50,6 +52,9 @@ def command(
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
+    if None not in (mode, quark_mode) and mode != quark_mode:
+        raise UsageError("--mode and --quark-mode are the same: give one of them")
+    mode = mode or quark_mode
     if plan_file is not None:
         carry_out(plan_file, arguments, target, jobs=jobs or default_jobs(), fsync=fsync, as_json=as_json)
         return
@@ -57,7 +62,7 @@ def command(
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
-        made = api.plan(paths[0], to=to, mode=quark_mode, expect=expected, allow_lossy=allow_lossy)
+        made = api.plan(paths[0], to=to, mode=mode, expect=expected, allow_lossy=allow_lossy)
         if len(paths) == 2:
             check(made, api.source_of(paths[0]), Path(paths[1]))
         print_json(made.to_json()) if as_json else text.show_plan(made)
@@ -72,7 +77,7 @@ def command(
         result = api.convert(
             *paths,
             to=to,
-            mode=quark_mode,
+            mode=mode,
             expect=expected,
             allow_lossy=allow_lossy,
             jobs=jobs or default_jobs(),

@@ -100,6 +100,11 @@ def families(dialect: Dialect | None = None) -> tuple[Family, ...]:
     return (*known, by_name(dialect.format))
 
 
+def dialects() -> tuple[Dialect, ...]:
+    """Every dialect that is built in, with a reader or without."""
+    return tuple(dialect for family in families() for dialect in family.dialects)
+
+
 def skip_keys(dialect: Dialect | None = None) -> tuple[str, ...]:
     """Every key under which some dialect lists modules to be left alone, those of ``dialect`` among them."""
     lists = [known.skip_list for family in families(dialect) for known in family.dialects]

@@ -202,6 +202,10 @@ class Checkpoint:
             return True
         return any(names.is_head(module) for module in self.linear_names)
 
+    def opaque_tensors(self) -> tuple[TensorRef, ...]:
+        """Every part of the modules in another quantization than FP8."""
+        return tuple(tensor for module in self.opaque.values() for tensor in module.parts.values())
+
     def scale_tensors(self) -> tuple[TensorRef, ...]:
         """Every scale of a quantized module or attention module, each once, for value checks."""
         found: dict[str, TensorRef] = {}
