@@ -214,16 +214,6 @@ class Context:
                     found.setdefault((beginning + last, tensor.shape), []).append(tensor)
         return found
 
-    @property
-    def custom_mode(self) -> bool:
-        """Whether this is Quark's fp8 mode, which engines read as plain fp8."""
-        return self.checkpoint is not None and self.checkpoint.dialect == "fp8 mode"
-
-    @cached_property
-    def stacked_experts(self) -> Mapping[str, TensorRef]:
-        """FP8 weights [E, N, K] of all experts of a layer, by name, and the scale [E, ...] beside each."""
-        return {module.weight.name: module.weight_scale for module in self.stacks if module.weight_scale is not None}
-
     @cached_property
     def module_names(self) -> tuple[str, ...]:
         """The owner of every tensor, each once, in file order, whatever the config says."""

@@ -7,7 +7,7 @@ change). Everything between the two - losses, plans, byte movement - is common t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -133,6 +133,10 @@ class Format(Family, Protocol):
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """The stored shapes of a scale that loaders accept, the one that exporters write first."""
+
+    def declares(self, checkpoint: Checkpoint) -> Callable[[str], bool]:
+        """Whether the config means a module of this name to be quantized, the skip list aside."""
+        return lambda module: True
 
     def config_edits(self, checkpoint: Checkpoint, fault: Fault) -> Iterable[ConfigEdit]:
         """The edits of config.json that put right a fault that the reader found; nothing where somebody must judge."""

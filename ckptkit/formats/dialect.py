@@ -99,7 +99,8 @@ class Dialect:
     * ``endings``: the ends of all names that the reader gives a role; ``parts`` those of modules in another
       quantization;
     * ``targets_key`` is the key of the config whose groups name the modules that they apply to;
-    * ``kv_key`` is the key of the config that declares an FP8 KV cache;
+    * ``kv_key`` is the key of the config that declares an FP8 KV cache, and ``algorithm_key`` the one that names an
+      algorithm instead of spelling out a scheme;
     * ``side_files`` are files beside config.json that belong to the format;
     * ``tool`` is what the exporter is called, and ``tag`` the tag of model cards.
     """
@@ -119,6 +120,7 @@ class Dialect:
     targets_key: str | None = None
     schema: str | None = None
     kv_key: str | None = None
+    algorithm_key: str | None = None
     side_files: tuple[str, ...] = ()
     tool: str = ""
     tag: str | None = None

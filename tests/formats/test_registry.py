@@ -29,7 +29,7 @@ from ckptkit.formats.compressed_tensors.dialect import DIALECT
 class Renamed(CompressedTensors):
     name = "renamed-tensors"
     aliases = ("rt",)
-    dialects = (replace(DIALECT, format=name, name="only", key=name, mode="only"),)
+    dialects = (replace(DIALECT, format=name, name="only", key=name, mode="only", schema=None),)
 
     def dialect_of(self, container):
         located = location.locate(container.config)

@@ -10,6 +10,7 @@ from ckptkit.errors import CkptkitError, Fault, excerpt
 from ckptkit.formats import config as location
 from ckptkit.formats.base import Family
 from ckptkit.formats.dialect import Dialect, ScaleNames, SkipList, texts
+from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
 from ckptkit.model.select import PatternKind
@@ -35,6 +36,7 @@ DIALECT = Dialect(
     endings=MappingProxyType({}),
     schema="modelopt",
     kv_key="kv_cache_scheme",
+    algorithm_key="quant_algo",
     side_files=(SIDE_FILE,),
     tool="NVIDIA ModelOpt",
     tag=NAME,
@@ -76,6 +78,8 @@ class ModelOpt(Family):
         for file, section in ((CONFIG_FILE, own), (SIDE_FILE, side)):
             if section is not None:
                 yield from _nothing_quantized(file, section)
+        if own is not None and _algorithm(own) == "FP8_PB_WO":
+            yield from _flat_grids(container)
         located = location.locate(container.config)
         if located is not None and located.block and _side_document(container) is not None:
             yield from _disagreements(located.block, own, side or {}, dialect, checkpoint)
@@ -120,6 +124,17 @@ def _nothing_quantized(file: str, section: Mapping[str, Any]) -> Iterator[Fault]
         yield Fault("modelopt-nothing", "no quant_algo", file, None, "an algorithm", found)
     elif algorithm == "MIXED_PRECISION" and not section.get("quantized_layers") and not section.get("config_groups"):
         yield Fault("modelopt-nothing", "mixed precision without layers", file, None, "quantized_layers", "none")
+
+
+def _flat_grids(container: Container) -> Iterator[Fault]:
+    """Block scales without the two dimensions of one that this algorithm's have."""
+    for name, scale in container.tensors.items():
+        weight = container.tensors.get(name.removesuffix("_scale")) if name.endswith(".weight_scale") else None
+        if weight is not None and is_fp8(weight.dtype) and len(weight.shape) > 1 and len(scale.shape) == 2:
+            message = "vLLM squeezes the second and fourth dimension of an FP8_PB_WO scale, and this one has two"
+            rows, columns = scale.shape
+            wanted, found = f"[{rows}, 1, {columns}, 1]", str(list(scale.shape))
+            yield Fault("block-grid-flat", message, scale.shard, name, wanted, found)
 
 
 def _disagreements(

@@ -322,3 +322,25 @@ def _kv_cache(
 def _basis(reader: ConfigReader, block: Mapping[str, Any]) -> str:
     after = reader.truth(block.get("kv_cache_post_rope"), "kv_cache_post_rope", default=False)
     return "post-rope" if after else "pre-rope"
+
+
+def declares(block: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether a native config quantizes the weight of a module, the skip list aside, read without judging it."""
+    default = _quantizes(block.get("global_quant_config"))
+    layers = block.get("layer_quant_config")
+    patterns = [
+        (glob_or_exact(text), _quantizes(spec)) for text, spec in (layers.items() if isinstance(layers, dict) else ())
+    ]
+    exact = {pattern.text: quantizes for pattern, quantizes in patterns}
+    globs = [(pattern, quantizes) for pattern, quantizes in patterns if not isinstance(pattern, Exact)]
+
+    def declared(name: str) -> bool:
+        if name in exact:
+            return exact[name]
+        return next((quantizes for pattern, quantizes in globs if pattern.matches(name)), default)
+
+    return declared
+
+
+def _quantizes(spec: Any) -> bool:
+    return isinstance(spec, dict) and spec.get("weight") is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -100,7 +100,8 @@ CUSTOM = replace(
     key="quark-fp8",
     mode="fp8",
     capabilities=CUSTOM_CAPABILITIES,
-    skip_list=SKIP_LIST,
+    # Quark itself matches ``ignored_layers`` as it matches its own list.
+    skip_list=replace(SKIP_LIST, patterns=PatternKind.GLOB),
     attention=MappingProxyType({role: ScaleNames(f"{role}_scale", loaded) for role, loaded in _LOADED.items()}),
     schema="quark-fp8",
     kv_key="kv_cache_scheme",
@@ -176,6 +177,12 @@ class Quark(Format):
             yield from kv_cache.without(located)
         else:
             yield from kv_cache.declare_native(self, located, checkpoint, cache)
+
+    def declares(self, checkpoint: Checkpoint) -> Callable[[str], bool]:
+        """By exact name, by the first pattern, or the default; everything in the fp8 mode."""
+        if self.dialect_of(checkpoint.container) is CUSTOM:
+            return lambda module: True
+        return config.declares(checkpoint.raw)
 
     def config_edits(self, checkpoint: Checkpoint, fault: Fault) -> Iterator[ConfigEdit]:
         """Old spellings are replaced everywhere at once, and missing KV entries written as our writer spells them."""
