@@ -29,7 +29,7 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     # A checkpoint that is not FP8, or in a format that ckptkit does not read, is not a broken one.
     no_reader = isinstance(context.reading, NoReader)
     severity = Severity.WARNING if no_reader else Severity.INFO
-    if not no_reader or context.dialect is not None or context.method in KNOWN_METHODS:
+    if not no_reader or context.located is None or context.method in KNOWN_METHODS:
         for fault in context.faults("config-unsupported"):
             message = f"{fault.message}: only its files were judged"
             yield Observation(fault.kind, message, fault.file, help=fault.help, severity=severity)
