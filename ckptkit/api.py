@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from ckptkit.checks.registry import Level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
+from ckptkit.formats.base import WriteOptions, written_dialect
+from ckptkit.formats.reading import open_checkpoint, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
 from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
@@ -49,8 +51,7 @@ def open(path: PathLike) -> Checkpoint:
     """
     container = open_files(path)
     container.raise_if_damaged()
-    found, _ = formats.detect(container)
-    return found.read(container)
+    return open_checkpoint(container).checkpoint
 
 
 def _opened(path: PathLike | Checkpoint) -> Checkpoint:
@@ -275,19 +276,20 @@ def convert(
 def _plan(source: Source, to: str, mode: str | None, expect: str | None, allow_lossy: bool) -> Plan:
     from ckptkit.checks import runner
     from ckptkit.conversion.planner import make_plan
-    from ckptkit.formats.base import WriteOptions
 
     target = formats.by_name(to)
-    if mode is not None and mode not in target.modes:
-        raise UsageError(f"{target.name} has no mode {mode!r}", help=f"its modes: {', '.join(target.modes)}")
+    written_dialect(target, mode)
     container = open_container(source)
     container.raise_if_damaged()
-    found = formats.detect(container)[0].name
-    if expect is not None:
+    context = runner.read_context(container)
+    if not context.has_reader:
+        readable(container, context.reading)
+    dialect = context.dialect
+    if expect is not None and dialect is not None:
         wanted = formats.by_name(expect).name
-        if found != wanted:
-            raise UsageError(f"{container.label} is a {found} checkpoint, not {wanted}")
-    return make_plan(runner.read_context(container), target, WriteOptions(mode, allow_lossy))
+        if dialect.format != wanted:
+            raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
+    return make_plan(context, target, WriteOptions(mode, allow_lossy))
 
 
 def diff(

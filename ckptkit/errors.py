@@ -5,7 +5,8 @@
     CkptkitError                    anything that ckptkit refuses or cannot do; exit code 2
     ├── InputError                  the source cannot be read as a checkpoint
     │   ├── ContainerError          files, headers or index are damaged
-    │   ├── FormatError             the quantization config is unknown, unsupported or contradicts itself
+    │   ├── FormatError             the quantization config is unknown or contradicts itself
+    │   │   └── UnsupportedFormat   it is sound as far as can be told, and nothing that ckptkit reads
     │   └── RemoteError             a server refuses or fails; says nothing about the checkpoint itself
     ├── ConversionRefused           the target cannot hold what the source holds; lists every loss
     ├── UploadRefused               a broken checkpoint was about to be uploaded; nothing was sent
@@ -128,7 +129,11 @@ class ContainerError(InputError):
 
 
 class FormatError(InputError):
-    """The quantization config is unknown, unsupported or contradicts itself."""
+    """The quantization config is unknown or contradicts itself."""
+
+
+class UnsupportedFormat(FormatError):
+    """The quantization config is sound as far as can be told, and describes nothing that ckptkit reads."""
 
 
 class RemoteError(InputError):

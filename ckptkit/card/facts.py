@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ckptkit.card.markdown import cell, code, fenced, from_cell, shell_word
 from ckptkit.errors import Fault
+from ckptkit.formats.registry import dialects
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.model.scheme import Scheme
@@ -25,7 +26,7 @@ END = "<!-- ckptkit:quantization:end -->"
 CONVERTED = "Converted from"
 
 #: Tags of formats: at most the one of the checkpoint's own format can be true.
-FORMAT_TAGS = frozenset({"compressed-tensors", "quark", "modelopt"})
+FORMAT_TAGS = frozenset(dialect.tag for dialect in dialects() if dialect.tag)
 #: Tags of other quantizations, none of which can be true of an FP8 checkpoint.
 _FOREIGN_TAGS = frozenset(
     {"awq", "gptq", "gguf", "bitsandbytes", "4-bit", "int4", "int8", "w4a16", "nvfp4", "mxfp4", "mxfp8", "exl2", "hqq"}
@@ -273,7 +274,7 @@ def _hardware(checkpoint: Checkpoint) -> Iterator[str]:
 def _exporter(checkpoint: Checkpoint) -> str:
     """The tool that wrote the config, when the config says so."""
     version = checkpoint.raw.get("version") or checkpoint.raw.get("quark_version")
-    tool = {"quark": "AMD Quark"}.get(checkpoint.format, checkpoint.format)
+    tool = next((d.tool for d in dialects() if d.format == checkpoint.format and d.tool), checkpoint.format)
     return f"{tool} {version}" if isinstance(version, str) and version else ""
 
 

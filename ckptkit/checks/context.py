@@ -14,21 +14,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ckptkit.dtypes import BITS
 from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
-from ckptkit.errors import CkptkitError, Fault
+from ckptkit.errors import Fault
 from ckptkit.formats import config as location
 from ckptkit.formats.base import Format
+from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.reading import (
+    BrokenConfig,
+    FilesUnknown,
+    Readable,
+    ReadOutcome,
+    Unquantized,
+    config_faults,
+    read,
+)
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.values import ScaleValues, scale_values
-from ckptkit.storage.container import Container
-from ckptkit.storage.index import parse_json_object
+from ckptkit.storage.container import CONFIG_FILE, Container
 from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
     from ckptkit.checks.full_scan import WeightScan
-
-HF_QUANT_FILE = "hf_quant_config.json"
 
 #: Last parts of names under which some exporter stores a weight's scale, whatever the format.
 WEIGHT_SCALE_ENDINGS = ("weight_scale", "weight_scale_inv", "scale_weight", "weight_quantizer.scale", "scale")
@@ -57,12 +64,35 @@ _UNPACKED = frozenset({"BF16", "F16", "F32", "F64"})
 
 @dataclass(frozen=True)
 class Context:
-    """One checkpoint under examination. ``checkpoint`` and ``format`` are None when the config was unreadable."""
+    """One checkpoint under examination, and what came of reading it."""
 
     container: Container
-    checkpoint: Checkpoint | None
-    format: Format | None
-    reading_faults: tuple[Fault, ...] = ()
+    reading: ReadOutcome
+
+    @classmethod
+    def of(cls, container: Container) -> Context:
+        """Read a container as far as its config allows."""
+        return cls(container, read(container))
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint where it was read; ``reading`` says why where it was not."""
+        return self.reading.checkpoint if isinstance(self.reading, Readable) else None
+
+    @property
+    def format(self) -> Format | None:
+        """The format of a checkpoint that was read."""
+        return self.reading.format if isinstance(self.reading, Readable) else None
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The facts about how the checkpoint is spelt, where some are known: there may be no reader all the same."""
+        return None if isinstance(self.reading, (Unquantized, FilesUnknown)) else self.reading.dialect
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether a format that ckptkit reads claims the checkpoint, even if its config is broken."""
+        return isinstance(self.reading, (Readable, BrokenConfig))
 
     def faults(self, *kinds: str) -> Iterator[Fault]:
         """The faults of these kinds that reading met, in files or in the config."""
@@ -71,16 +101,35 @@ class Context:
 
     @cached_property
     def _faults_by_kind(self) -> dict[str, list[Fault]]:
-        own = self.checkpoint.faults if self.checkpoint is not None else ()
         found: dict[str, list[Fault]] = {}
-        for fault in (*self.container.faults, *own, *self.reading_faults):
+        for fault in (*self.container.faults, *self.reading_faults):
             found.setdefault(fault.kind, []).append(fault)
         return found
 
     @cached_property
+    def reading_faults(self) -> tuple[Fault, ...]:
+        """What reading met in the config, or why there is no checkpoint."""
+        outcome = self.reading
+        if isinstance(outcome, FilesUnknown):  # its faults are the container's
+            return ()
+        if isinstance(outcome, Readable):
+            own = outcome.checkpoint.faults
+        else:
+            unread = Fault("config-unsupported", outcome.message, CONFIG_FILE, help=outcome.help)
+            own = outcome.faults or (unread,)
+        return (*own, *config_faults(self.container, outcome))
+
+    @cached_property
     def modules(self) -> tuple[QuantizedModule, ...]:
-        """Every quantized module, or none when the config could not be read."""
-        return tuple(self.checkpoint.modules.values()) if self.checkpoint is not None else ()
+        """Every quantized linear module, or none when the config could not be read; stacks of experts are apart."""
+        every = self.checkpoint.modules.values() if self.checkpoint is not None else ()
+        return tuple(module for module in every if len(module.weight.shape) == 2)
+
+    @cached_property
+    def stacks(self) -> tuple[QuantizedModule, ...]:
+        """Every stack of experts, with one weight [E, N, K] and its scale."""
+        every = self.checkpoint.modules.values() if self.checkpoint is not None else ()
+        return tuple(module for module in every if module.experts is not None)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -107,28 +156,22 @@ class Context:
         """The normalised ``quant_method``; the empty string when there is none."""
         return location.quant_method(self.block)
 
-    @property
-    def custom_mode(self) -> bool:
-        """Whether this is Quark's fp8 mode, which engines read as plain fp8."""
-        return self.checkpoint is not None and self.checkpoint.dialect == "fp8 mode"
-
     @cached_property
-    def hf_quant_config(self) -> Mapping[str, Any] | None:
-        """ModelOpt's second config, when a sound one lies in the folder."""
-        if all(entry.name != HF_QUANT_FILE for entry in self.container.side_files):
-            return None
-        try:
-            document, _ = parse_json_object(HF_QUANT_FILE, self.container.source.read(HF_QUANT_FILE))
-        except CkptkitError:
-            return None
-        return document
+    def opaque_parts(self) -> Mapping[str, TensorRef]:
+        """The tensors of modules in another quantization than FP8, by name."""
+        parts = self.checkpoint.opaque_tensors() if self.checkpoint is not None else ()
+        return {tensor.name: tensor for tensor in parts}
 
     @cached_property
     def fp8_weights(self) -> dict[str, TensorRef]:
-        """Every tensor of an 8-bit float type with two dimensions or more, by name, whatever the config says."""
+        """Every tensor of an 8-bit float type with two dimensions or more, by name, whatever the config says.
+
+        The scales of a module that the config declares in another quantization are none.
+        """
         tensors = self.container.tensors
         fp8 = {dtype for dtype in {tensor.dtype for tensor in tensors.values()} if is_fp8(dtype)}
-        return {name: t for name, t in tensors.items() if t.dtype in fp8 and len(t.shape) > 1} if fp8 else {}
+        found = {name: t for name, t in tensors.items() if t.dtype in fp8 and len(t.shape) > 1} if fp8 else {}
+        return {name: t for name, t in found.items() if name not in self.opaque_parts} if self.opaque_parts else found
 
     @cached_property
     def raw_scales(self) -> dict[str, TensorRef]:
@@ -147,7 +190,7 @@ class Context:
     def linear_names(self) -> tuple[str, ...]:
         """Every linear module in file order, quantized or not."""
         checkpoint = self.checkpoint
-        return () if checkpoint is None else (*checkpoint.modules, *checkpoint.unquantized)
+        return () if checkpoint is None else checkpoint.linear_names
 
     @cached_property
     def names_in_memory(self) -> Mapping[str, str]:
@@ -170,18 +213,6 @@ class Context:
                 beginning = beginnings[owner]
                 if beginning is not None:
                     found.setdefault((beginning + last, tensor.shape), []).append(tensor)
-        return found
-
-    @cached_property
-    def stacked_experts(self) -> Mapping[str, TensorRef]:
-        """FP8 weights [E, N, K] of all experts of a layer, by name, and the scale [E, ...] beside each."""
-        checkpoint = self.checkpoint
-        scales = {scale.name: scale for scale in checkpoint.orphans} if checkpoint is not None else {}
-        found = {}
-        for weight in checkpoint.stored_only if checkpoint is not None else ():
-            scale = scales.get(f"{weight.module}.weight_scale")
-            if scale is not None and len(weight.shape) == len(scale.shape) == 3 and weight.shape[0] == scale.shape[0]:
-                found[weight.name] = scale
         return found
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -31,6 +31,14 @@ class Observation(Fault):
 
     engines: tuple[Effect, ...] | None = None
     severity: Severity | None = None
+
+    @classmethod
+    def of(
+        cls, fault: Fault, *, engines: tuple[Effect, ...] | None = None, severity: Severity | None = None
+    ) -> Observation:
+        """A fault that something else found, with consequences of its own."""
+        stated = {field.name: getattr(fault, field.name) for field in fields(Fault)}
+        return cls(**stated, engines=engines, severity=severity)
 
 
 @dataclass(frozen=True)

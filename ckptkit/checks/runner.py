@@ -11,16 +11,10 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import Level, Rule, all_rules
-from ckptkit.errors import Fault, FormatError
-from ckptkit.formats import registry as formats
+from ckptkit.errors import Fault
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.source import Source
 from ckptkit.storage.traffic import Traffic
-
-#: Faults under which it is not known which tensors the checkpoint has.
-_NAMES_UNKNOWN = frozenset(
-    {"shard-missing", "lfs-pointer", "file-empty", "file-unreadable", "header-too-large", "header-truncated"}
-)
 
 
 @dataclass(frozen=True)
@@ -87,15 +81,7 @@ def read_context(container: Container) -> Context:
     While a shard is missing or its names are unknown, nothing is said about modules: whatever seems to be wrong with
     them is most likely only that.
     """
-    if any(fault.kind in _NAMES_UNKNOWN for fault in container.faults):
-        return Context(container, None, None)
-    try:
-        found, _ = formats.detect(container)
-        return Context(container, found.read(container), found)
-    except FormatError as error:
-        what = error.message.removeprefix(f"{container.label}: ")
-        faults = error.faults or (Fault("config-unsupported", what, "config.json", help=error.help),)
-        return Context(container, None, None, faults)
+    return Context.of(container)
 
 
 @dataclass(frozen=True)

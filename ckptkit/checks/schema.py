@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parents[1] / "schemas"
 
-#: Dialect of a quantization config -> the schema of what its own library reads.
-CONFIG_SCHEMAS: Mapping[str, str] = {
-    "compressed-tensors": "compressed-tensors",
-    "quark": "quark",
-    "quark-fp8": "quark-fp8",
-    "fp8": "fp8",
-    "modelopt": "modelopt",
-}
-
 #: How faults about keys that a schema does not know end.
 UNKNOWN_KEY = "is not a key that is known here"
 
@@ -52,6 +43,7 @@ _TYPE_WORDS = {
 }
 
 
+@cache
 def names() -> tuple[str, ...]:
     """The schemas that are shipped."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
@@ -64,10 +56,9 @@ def load(name: str) -> dict[str, Any]:
     return document
 
 
-def config_faults(block: Mapping[str, Any], dialect: str) -> list[Fault]:
-    """What a quantization config holds that its format's own library would refuse; [] for an unknown dialect."""
-    name = CONFIG_SCHEMAS.get(dialect)
-    return [] if name is None else faults(name, block, file="config.json")
+def config_faults(block: Mapping[str, Any], schema: str) -> list[Fault]:
+    """What a quantization config holds that its format's own library would refuse; [] where no schema is shipped."""
+    return faults(schema, block, file="config.json") if schema in names() else []
 
 
 def faults(name: str, document: Any, *, file: str) -> list[Fault]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ckptkit.checks.context import Context
 from ckptkit.engines import targets
 from ckptkit.engines.skip_lists import Matcher, Reading, readings_for
 from ckptkit.model.census import is_small
-from ckptkit.model.select import glob_or_exact
 from ckptkit.storage.payload import TensorRef
 
 
@@ -41,8 +39,8 @@ def undeclared_weights(context: Context) -> tuple[TensorRef, ...]:
 
 def readings_of(context: Context) -> Mapping[str, Reading]:
     """Engine -> how it reads the checkpoint's skip list."""
-    checkpoint = context.checkpoint
-    return {} if checkpoint is None else readings_for(checkpoint.format, custom_mode=context.custom_mode)
+    dialect = context.dialect
+    return {} if context.checkpoint is None or dialect is None else readings_for(dialect.key)
 
 
 def matchers_of(context: Context) -> dict[str, Matcher]:
@@ -51,29 +49,14 @@ def matchers_of(context: Context) -> dict[str, Matcher]:
 
 
 def declared_by(context: Context, engine: str) -> Callable[[str], bool]:
-    """Whether the config means a module to be quantized, the skip list aside."""
-    block = context.block
-    if context.method == "compressed-tensors":
-        groups = targets.targets_by_group(block)
+    """Whether the config means a module to be quantized, the skip list aside.
+
+    Engines take it from the format's own library, but for groups of targets, which they match in ways of their own.
+    """
+    if context.checkpoint is None or context.format is None:
+        return lambda name: True
+    if context.dialect is not None and context.dialect.targets_key is not None:
+        groups = targets.targets_by_group(context.block)
         group_of = targets.library_group(groups) if engine == "transformers" else targets.vllm_group(groups)
         return lambda name: group_of(name) is not None
-    if context.custom_mode:
-        return lambda name: True
-    default = _quantizes(block.get("global_quant_config"))
-    layers = block.get("layer_quant_config")
-    patterns = [
-        (glob_or_exact(text), _quantizes(spec)) for text, spec in (layers.items() if isinstance(layers, dict) else ())
-    ]
-    exact = {pattern.text: quantizes for pattern, quantizes in patterns}
-    globs = [(pattern, quantizes) for pattern, quantizes in patterns if "*" in pattern.text or "[" in pattern.text]
-
-    def covers(name: str) -> bool:
-        if name in exact:
-            return exact[name]
-        return next((quantizes for pattern, quantizes in globs if pattern.matches(name)), default)
-
-    return covers
-
-
-def _quantizes(spec: Any) -> bool:
-    return isinstance(spec, dict) and spec.get("weight") is not None
+    return context.format.declares(context.checkpoint)

@@ -21,7 +21,8 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 @click.command("convert")
 @click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
-@click.option("--mode", "--quark-mode", "mode", metavar="MODE", help="A dialect of the target, such as fp8 for Quark.")
+@click.option("--mode", metavar="DIALECT", help="A dialect of the target, where it has several: fp8 for Quark.")
+@click.option("--quark-mode", hidden=True, help="The same as --mode.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded where the plan says how far they may be off.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
@@ -32,6 +33,7 @@ def command(
     arguments: tuple[str, ...],
     target: str | None,
     mode: str | None,
+    quark_mode: str | None,
     plan_file: str | None,
     allow_lossy: bool,
     dry_run: bool,
@@ -49,6 +51,9 @@ def command(
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
+    if None not in (mode, quark_mode) and mode != quark_mode:
+        raise UsageError("--mode and --quark-mode are the same: give one of them")
+    mode = mode or quark_mode
     if plan_file is not None:
         carry_out(plan_file, arguments, target, jobs=jobs or default_jobs(), fsync=fsync, as_json=as_json)
         return

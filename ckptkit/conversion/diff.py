@@ -126,7 +126,7 @@ class _Comparer:
             yield Difference(key, "config.json", a, b)
         yield from self._modules()
         yield from self._kv_cache()
-        for name, ours, theirs in _paired(self.left.plain, self.right.plain):
+        for name, ours, theirs in _paired(_as_stored(self.left), _as_stored(self.right)):
             self.plain_count += ours is not None and theirs is not None
             yield from self._tensor(name, "tensor", ours, theirs)
         for name, ours, theirs in _paired(_outside(self.left), _outside(self.right)):
@@ -239,6 +239,11 @@ class _Comparer:
             self.accepted.append(found)
         else:
             yield found
+
+
+def _as_stored(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:
+    """Tensors that are compared as they are stored: what is not quantized, and what is in another way than FP8."""
+    return (*checkpoint.plain, *checkpoint.opaque_tensors())
 
 
 def _outside(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.errors import Fault
-from ckptkit.formats.base import Capabilities
+from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerGroup
-from ckptkit.model.scheme import Quantization, Scheme
-
-
-def input_kind(quantization: Quantization | None) -> str:
-    """How capabilities spell a module's input: "none", "static per-tensor", "dynamic per-group", ..."""
-    if quantization is None:
-        return "none"
-    return f"{'dynamic' if quantization.dynamic else 'static'} {quantization.granularity.kind}"
+from ckptkit.model.scheme import InputKind, Quantization, Scheme
 
 
 def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
     """Every part of the checkpoint that the target cannot express."""
+    yield from _other_losses(checkpoint, capabilities, target)
     if not checkpoint.schemes:
         yield _loss("kv-cache-alone", "no config is written for a quantized KV cache alone", "FP8 weights", "none")
     for scheme, members in checkpoint.schemes.items():
@@ -35,20 +29,36 @@ def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str)
             "lm_head in BF16",
             "FP8",
         )
+    stacks = tuple(module.name for module in checkpoint.modules.values() if module.experts is not None)
+    if stacks and not capabilities.stacked_experts:
+        message = f"{target} has one module for each expert, and all of a layer are one stack: {_where(stacks)}"
+        yield _loss("stacked-experts", message, "one 2-D weight for each expert", "weights [experts, rows, columns]")
     yield from _kv_losses(checkpoint, capabilities, target)
+
+
+def _other_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
+    """Modules in another quantization than FP8, which only a target with the same storage can carry."""
+    for scheme, members in checkpoint.other_schemes.items():
+        if scheme.storage not in capabilities.other_storages:
+            known = " or ".join(sorted(capabilities.other_storages)) or "FP8 modules"
+            message = f"{target} cannot hold the {scheme.name} modules: {_where(members)}"
+            yield _loss("other-quantization", message, known, f"{scheme} ({scheme.storage})")
+
+
+def _where(members: tuple[str, ...]) -> str:
+    return f"{members[0]} and {len(members) - 1} more" if len(members) > 1 else members[0]
 
 
 def _scheme_losses(
     scheme: Scheme, members: tuple[str, ...], capabilities: Capabilities, target: str
 ) -> Iterator[Fault]:
     granularity = scheme.weight.granularity
-    pair = (granularity.kind, input_kind(scheme.input))
-    where = f"{members[0]} and {len(members) - 1} more" if len(members) > 1 else members[0]
-    if pair not in capabilities.schemes:
-        known = sorted(inputs for weight, inputs in capabilities.schemes if weight == granularity.kind)
+    where = _where(members)
+    if (type(granularity), InputKind.of(scheme.input)) not in capabilities.schemes:
+        known = sorted(str(inputs) for weight, inputs in capabilities.schemes if weight is type(granularity))
         expected = f"{granularity.kind} weights with {' or '.join(known)} inputs" if known else None
         if expected is None:
-            expected = f"{' or '.join(sorted({weight for weight, _ in capabilities.schemes}))} weights"
+            expected = f"{' or '.join(sorted({weight.kind for weight, _ in capabilities.schemes}))} weights"
         message = f"{target} cannot express the scheme of {where}"
         yield _loss("scheme", message, expected, str(scheme))
     elif isinstance(granularity, PerBlock):
@@ -79,8 +89,8 @@ def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) 
     if checkpoint.kv_cache is None:
         return
     scheme = checkpoint.kv_cache.scheme
-    if scheme is not None and scheme.quantization.granularity.kind not in capabilities.kv_granularities:
-        expected = " or ".join(sorted(capabilities.kv_granularities))
+    if scheme is not None and type(scheme.quantization.granularity) not in capabilities.kv_granularities:
+        expected = " or ".join(sorted(kind.kind for kind in capabilities.kv_granularities))
         message = f"{target} cannot express the KV-cache scheme"
         yield _loss("kv-granularity", message, expected, str(scheme.quantization.granularity))
     missing: dict[str, int] = {}

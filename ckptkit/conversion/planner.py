@@ -15,7 +15,8 @@ from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
 from ckptkit.errors import ConversionRefused, Fault, printable
 from ckptkit.formats import config as location
-from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
+from ckptkit.formats.reading import readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations.outputs import broken_promises, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paused_gc
@@ -38,7 +39,8 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
 
 def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     checkpoint = _require_sound(context)
-    losses = list(find_losses(checkpoint, target.capabilities(options), target.name))
+    dialect, capabilities = written_dialect(target, options.mode)
+    losses = list(find_losses(checkpoint, capabilities, target.name))
     if losses:
         message = f"{checkpoint.container.label}: {target.name} cannot hold this checkpoint without loss"
         raise ConversionRefused(message, faults=losses)
@@ -46,7 +48,7 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     _require_complete(checkpoint, draft, options)
     output = _virtual_container(checkpoint.container, draft)
     result = read_back(checkpoint, target, draft, output)
-    mode = f" ({options.mode} mode)" if options.mode and options.mode != target.modes[0] else ""
+    mode = "" if dialect is target.dialects[0] else f" ({dialect.mode} mode)"
     config = checkpoint.container.source.read(CONFIG_FILE)
     return Plan(
         source=checkpoint.container.label,
@@ -74,11 +76,11 @@ def _require_sound(context: Context) -> Checkpoint:
     container = context.container
     container.raise_if_damaged()
     report = runner.run(context, Level.SCALES, errors_that(OnConversion.BLOCKS))
-    if report.errors or context.checkpoint is None:
+    if report.errors:
         faults = [finding.to_fault() for finding in report.errors]
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
         raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults)
-    return context.checkpoint
+    return readable(container, context.reading).checkpoint
 
 
 def _require_complete(checkpoint: Checkpoint, draft: Draft, options: WriteOptions) -> None:

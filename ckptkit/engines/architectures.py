@@ -59,10 +59,14 @@ EXPERT_PARTS: Mapping[str, ExpertNames] = MappingProxyType(
 
 #: Architectures whose single experts transformers 5.16 to 5.19 leaves out of a compressed-tensors checkpoint: it holds
 #: all experts of a layer in one tensor, and maps ``experts.N.gate_proj`` to it for other classes only.
-SINGLE_EXPERTS_LEFT_OUT = frozenset(
+SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
-        *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+        "compressed-tensors": frozenset(
+            {
+                *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
+                *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+            }
+        )
     }
 )
 

@@ -24,11 +24,11 @@ OTHER_ALGORITHMS = frozenset(
     {"FP8_BLOCK_SCALES", "W4A8_AWQ", "W4A16_AWQ", "W8A16", "W8A8_SQ_PER_CHANNEL", "INT8", "W4AFP8", "NVFP4_AWQ"}
 )
 
-#: (format, engine) -> why the engine does not read the format. A pair that is missing here is read.
+#: (dialect, engine) -> why the engine does not read the format. A pair that is missing here is read.
 UNREAD: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("compressed-tensors", "quark"): "Quark reads its own exports",
         ("quark", "trtllm"): "TensorRT-LLM has no Quark reader",
-        ("quark fp8 mode", "transformers"): "transformers 5.16 fails on Quark's fp8 mode",
+        ("quark-fp8", "transformers"): "transformers 5.16 fails on Quark's fp8 mode",
     }
 )

@@ -20,9 +20,6 @@ from ckptkit.model.backtracking import may_run_away
 #: Class names that some readers take in a skip list for "every linear module".
 LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
 
-#: Every key under which some exporter writes a skip list, and which readers look there.
-SKIP_KEYS = ("ignore", "exclude", "exclude_modules", "ignored_layers", "modules_to_not_convert")
-
 _REGEX_PREFIX = "re:"
 _EXPERTS = ".experts"
 _HEAD = "lm_head"
@@ -167,8 +164,14 @@ _MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType
 )
 
 _FP8_KEYS = ("ignored_layers", "modules_to_not_convert")
+_FP8: Mapping[str, Reading] = {
+    "vllm": Reading(Style.EXACT, _FP8_KEYS, fuses=True, experts_as_one=True, head_left_alone=True),
+    "sglang": Reading(Style.COMPONENTS, _FP8_KEYS, fuses=True, head_left_alone=True),
+    "trtllm": Reading(Style.GLOB, ("modules_to_not_convert",), head_left_alone=True),
+    "transformers": Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers")),
+}
 
-#: format -> engine -> how it reads the skip list. A missing pair: the engine does not read the format, or (TensorRT-LLM
+#: dialect -> engine -> how it reads the skip list. A missing pair: the engine does not read it, or (TensorRT-LLM
 #: and compressed-tensors) how it matches is not known.
 READINGS: Mapping[str, Mapping[str, Reading]] = MappingProxyType(
     {
@@ -183,11 +186,12 @@ READINGS: Mapping[str, Mapping[str, Reading]] = MappingProxyType(
             "transformers": Reading(Style.GLOB, ("exclude",)),
             "quark": Reading(Style.GLOB, ("exclude",)),
         },
-        "fp8": {
-            "vllm": Reading(Style.EXACT, _FP8_KEYS, fuses=True, experts_as_one=True, head_left_alone=True),
-            "sglang": Reading(Style.COMPONENTS, _FP8_KEYS, fuses=True, head_left_alone=True),
-            "trtllm": Reading(Style.GLOB, ("modules_to_not_convert",), head_left_alone=True),
-            "transformers": Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers")),
+        "fp8": _FP8,
+        "fp8-block": _FP8,
+        # Written by Quark, which matches shell patterns, and read by the fp8 readers; transformers 5.16 fails on it.
+        "quark-fp8": {
+            **{engine: reading for engine, reading in _FP8.items() if engine != "transformers"},
+            "quark": Reading(Style.GLOB, ("ignored_layers",)),
         },
         "modelopt": {
             "vllm": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
@@ -198,12 +202,6 @@ READINGS: Mapping[str, Mapping[str, Reading]] = MappingProxyType(
 )
 
 
-def readings_for(format: str, *, custom_mode: bool = False) -> Mapping[str, Reading]:
-    """The engines that read a format. Quark's fp8 mode is written by Quark and read by the ``fp8`` readers.
-
-    Quark itself matches ``ignored_layers`` as shell patterns, and transformers 5.16 fails on the mode.
-    """
-    if not custom_mode:
-        return READINGS.get(format, {})
-    engines = {engine: reading for engine, reading in READINGS["fp8"].items() if engine != "transformers"}
-    return {**engines, "quark": Reading(Style.GLOB, ("ignored_layers",))}
+def readings_for(dialect: str) -> Mapping[str, Reading]:
+    """The engines that read a dialect, given by its key, each with how it reads the skip list."""
+    return READINGS.get(dialect, {})

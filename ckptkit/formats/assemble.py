@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import Census, Role, is_fp8
-from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, QuantizedModule
-from ckptkit.model.scheme import KVCacheScheme, Scheme
+from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, OpaqueModule, Part, QuantizedModule
+from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
+
+#: Dtypes of weights that are not quantized.
+_HIGH_PRECISION = frozenset({"BF16", "F16", "F32", "F64"})
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a config says: a scheme for each linear module, and the KV cache.
+    """What a config says: a scheme for each linear module, FP8 or another, and the KV cache.
 
     ``is_excluded``: whether a module without a scheme is on the skip list, and not only beyond all targets.
     """
 
     format: str
     dialect: str
-    scheme_of: Callable[[str], Scheme | None]
+    scheme_of: Callable[[str], Scheme | OtherScheme | None]
     is_excluded: Callable[[str], bool]
     kv_cache: KVCacheScheme | None
     raw: Mapping[str, Any]
@@ -33,28 +38,29 @@ class Declaration:
     records: tuple[str, ...] = ()
 
 
-def assemble(container: Container, census: Census, declaration: Declaration) -> Checkpoint:
-    """Join what is declared with what is stored; every tensor ends in exactly one place."""
+def assemble(
+    container: Container, census: Census, declaration: Declaration, parts: Mapping[str, Part] = MappingProxyType({})
+) -> Checkpoint:
+    """Join what is declared with what is stored; every tensor ends in exactly one place.
+
+    ``parts`` are the ends of names of what modules in another quantization than FP8 consist of.
+    """
+    asked = _Asked(container, census, declaration)
+    opaque = _opaque_modules(container, census, asked, parts) if parts else {}
     modules: dict[str, QuantizedModule] = {}
     unquantized: dict[str, TensorRef] = {}
     declared_only: list[str] = []
-    stored_only: list[TensorRef] = list(census.fp8_elsewhere)
+    stored_only: list[TensorRef] = []
     plain = list(census.plain)
     weight_scales = dict(census.roles[Role.WEIGHT_SCALE])
     input_scales = dict(census.roles[Role.INPUT_SCALE])
-    other_names: dict[str, str] | None = None
     for name, weight in census.weights.items():
         quantized = is_fp8(weight.dtype)
         if not quantized and names.is_embedding(name):
             plain.append(weight)
             continue
-        scheme = declaration.scheme_of(name)
-        if quantized != (scheme is not None) and not (quantized and declaration.is_excluded(name)):
-            # Exporters may have named the modules of a multimodal model as they are called in memory.
-            other_names = names.in_memory(census.weights, container.config) if other_names is None else other_names
-            if name in other_names:
-                scheme = declaration.scheme_of(other_names[name])
-        if quantized and scheme is not None:
+        scheme = asked.scheme_of(name, quantized=quantized)
+        if quantized and isinstance(scheme, Scheme):
             modules[name] = QuantizedModule(
                 name, scheme, weight, weight_scales.pop(name, None), input_scales.pop(name, None)
             )
@@ -65,7 +71,17 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
             plain.append(weight)
             if scheme is not None:
                 declared_only.append(name)
-    attention_modules = names.attention_modules([*modules, *unquantized])
+    for weight in census.fp8_elsewhere:
+        name = weight.module
+        # A stack of experts has three dimensions, and a scale for each expert.
+        scale = weight_scales.get(name) if len(weight.shape) == 3 and weight.name.endswith(".weight") else None
+        stacked = scale is not None and scale.shape[:1] == weight.shape[:1]
+        scheme = asked.scheme_of(name, quantized=True) if stacked else None
+        if isinstance(scheme, Scheme):
+            modules[name] = QuantizedModule(name, scheme, weight, weight_scales.pop(name), input_scales.pop(name, None))
+        else:
+            stored_only.append(weight)
+    attention_modules = names.attention_modules([*modules, *opaque, *unquantized])
     attention, leftovers = _attention_scales(census, frozenset(attention_modules))
     orphans = [*weight_scales.values(), *input_scales.values(), *leftovers]
     if declaration.kv_cache is not None:
@@ -80,6 +96,7 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
         format=declaration.format,
         dialect=declaration.dialect,
         modules=modules,
+        opaque=opaque,
         kv_cache=kv_cache,
         plain=tuple(plain),
         unquantized=unquantized,
@@ -93,6 +110,60 @@ def assemble(container: Container, census: Census, declaration: Declaration) -> 
         records=declaration.records,
         faults=declaration.faults,
     )
+
+
+class _Asked:
+    """What a config declares of modules, under their stored names or under those that they have in memory."""
+
+    def __init__(self, container: Container, census: Census, declaration: Declaration) -> None:
+        self.container, self.census, self.declaration = container, census, declaration
+
+    @cached_property
+    def other_names(self) -> dict[str, str]:
+        """Exporters may have named the modules of a multimodal model as they are called in memory."""
+        return names.in_memory(self.census.weights, self.container.config)
+
+    def scheme_of(self, name: str, *, quantized: bool) -> Scheme | OtherScheme | None:
+        """The scheme of a module; ``quantized`` says whether its storage looks as if it had one."""
+        declaration = self.declaration
+        scheme = declaration.scheme_of(name)
+        if quantized != (scheme is not None) and not (quantized and declaration.is_excluded(name)):
+            other = self.other_names.get(name)
+            return scheme if other is None else declaration.scheme_of(other)
+        return scheme
+
+
+def _opaque_modules(
+    container: Container, census: Census, asked: _Asked, parts: Mapping[str, Part]
+) -> dict[str, OpaqueModule]:
+    """The modules that the config declares in another quantization; their tensors leave the census."""
+    stored: dict[str, dict[Part, TensorRef]] = {}
+    for name, tensor in container.tensors.items():
+        module, _, last = name.rpartition(".")
+        part = parts.get(last)
+        if part is not None:
+            stored.setdefault(module, {})[part] = tensor
+    found: dict[str, OpaqueModule] = {}
+    for module, tensors in stored.items():
+        weight = tensors.get(Part.PACKED, tensors.get(Part.WEIGHT))
+        if weight is None or weight.dtype in _HIGH_PRECISION:
+            continue
+        scheme = asked.scheme_of(module, quantized=True)
+        if isinstance(scheme, OtherScheme) and _fits(scheme, weight):
+            found[module] = OpaqueModule(module, scheme, tensors)
+    taken = {tensor.name for module in found.values() for tensor in module.parts.values()}
+    if taken:
+        for kept in (census.weights, *census.roles.values()):
+            for module in [module for module, tensor in kept.items() if tensor.name in taken]:
+                del kept[module]
+        for others in (census.plain, census.foreign, census.fp8_elsewhere):
+            others[:] = [tensor for tensor in others if tensor.name not in taken]
+    return found
+
+
+def _fits(scheme: OtherScheme, weight: TensorRef) -> bool:
+    """Whether a weight can be of this scheme: FP8 elements only where the scheme has these."""
+    return scheme.weight is None or not is_fp8(weight.dtype) or weight.dtype == scheme.weight.dtype
 
 
 def _attention_scales(census: Census, known: frozenset[str]) -> tuple[dict[str, AttentionScales], list[TensorRef]]:

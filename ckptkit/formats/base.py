@@ -7,12 +7,14 @@ change). Everything between the two - losses, plans, byte movement - is common t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from ckptkit.errors import Fault, FormatError
-from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.edits.changes import ConfigEdit, Path
+from ckptkit.errors import Fault, FormatError, UsageError
+from ckptkit.formats.dialect import Capabilities, Dialect
+from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity
 from ckptkit.model.scheme import KVCacheScheme, Scheme
 from ckptkit.storage.container import Container
@@ -58,26 +60,6 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What a format can express so that its serving engines read it right.
-
-    ``schemes`` pairs the kind of weight granularity with the kind of input: "none", "static per-tensor",
-    "dynamic per-token", and so on. ``block_sizes`` is None when any is fine. With ``groups_match_blocks``, inputs
-    of blocks must be in groups of as many elements as a block has columns.
-    """
-
-    schemes: frozenset[tuple[str, str]]
-    kv_roles: frozenset[str]
-    kv_granularities: frozenset[str]
-    mixed_schemes: bool
-    quantized_lm_head: bool
-    block_sizes: frozenset[tuple[int, int]] | None
-    scale_dtypes: frozenset[str]
-    output_quantization: bool = False
-    groups_match_blocks: bool = False
-
-
-@dataclass(frozen=True)
 class WriteOptions:
     """Choices that a user makes about the target.
 
@@ -89,44 +71,97 @@ class WriteOptions:
 
 
 @dataclass(frozen=True)
-class Detection:
-    """That a container is in a format, in which dialect, and by what it was known."""
+class ConfigFault(Fault):
+    """A fault of a quantization config that its own format found.
 
-    format: str
-    dialect: str
-    evidence: str
+    ``path`` is the way to the value below the quantization config, and ``edits`` are the changes that put it right, if
+    there are any that need no judgement.
+    """
+
+    path: Path = ()
+    edits: tuple[ConfigEdit, ...] = ()
 
 
-@runtime_checkable
-class Format(Protocol):
-    """The contract of a format. Third parties register one under the entry point group ``ckptkit.formats``."""
+class Family(Protocol):
+    """What is known of a way to store quantized checkpoints, whether or not there is a reader for it."""
 
     @property
     def name(self) -> str:
         """The full name, as configs spell it: ``compressed-tensors``."""
 
     @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """Its dialects, the one that is written by default first."""
+
+    def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container, by its config (or a side file); None when it is not ours."""
+
+    def describe(self, container: Container) -> str:
+        """What a container that is ours holds, in a few words, as far as its config says."""
+
+    def config_faults(
+        self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None
+    ) -> Iterable[Fault]:
+        """What a config of ours says that some reader takes wrongly, beyond what :meth:`Format.read` finds.
+
+        Asked of a container that is ours, and of one that holds a side file of ours beside another format's config:
+        ``dialect`` and ``checkpoint`` are what it was read as.
+        """
+        return ()
+
+
+@runtime_checkable
+class Format(Family, Protocol):
+    """The contract of a format. Third parties register one under the entry point group ``ckptkit.formats``.
+
+    A class that names this one as its base inherits what is optional.
+    """
+
+    @property
     def aliases(self) -> tuple[str, ...]:
         """Short names that the command line accepts."""
 
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """The dialects that the writer can produce, the default first."""
-
-    def detect(self, container: Container) -> Detection | None:
-        """Say whether this is ours, from config keys alone."""
-
     def read(self, container: Container) -> Checkpoint:
-        """Make the canonical model. Raises FormatError when the config cannot be understood."""
+        """Make the canonical model.
 
-    def capabilities(self, options: WriteOptions) -> Capabilities:
-        """What the writer can express with these options."""
+        Raises UnsupportedFormat when the config is sound and describes nothing that is FP8, and FormatError with every
+        fault when it cannot be understood.
+        """
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """Say what each tensor becomes. Called only when nothing would be lost."""
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """The stored shapes of a scale that loaders accept, the one that exporters write first."""
+
+    def declares(self, checkpoint: Checkpoint) -> Callable[[str], bool]:
+        """Whether the config means a module of this name to be quantized, the skip list aside."""
+        return lambda module: True
+
+    def config_edits(self, checkpoint: Checkpoint, fault: Fault) -> Iterable[ConfigEdit]:
+        """The edits of config.json that put right a fault that the reader found; nothing where somebody must judge."""
+        return fault.edits if isinstance(fault, ConfigFault) else ()
+
+    def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
+        """The edits of config.json that declare this KV cache, or none; nothing where it cannot be declared alone."""
+        return ()
+
+
+def modes(form: Format) -> tuple[str, ...]:
+    """The dialects that a format can write, as ``--mode`` spells them, the default first."""
+    return tuple(dialect.mode for dialect in form.dialects if dialect.mode is not None)
+
+
+def written_dialect(form: Format, mode: str | None) -> tuple[Dialect, Capabilities]:
+    """The dialect that a mode stands for, and what it can express. Raises UsageError with the modes that exist."""
+    for dialect in form.dialects:
+        if dialect.mode is not None and dialect.capabilities is not None and mode in (None, dialect.mode):
+            return dialect, dialect.capabilities
+    known = modes(form)
+    if not known:
+        raise UsageError(f"{form.name} is only read, not written")
+    fault = Fault("unknown-mode", "no such mode", expected=" or ".join(known), found=mode)
+    raise UsageError(f"{form.name} has no mode {mode!r}", faults=[fault], help=f"its modes: {', '.join(known)}")
 
 
 @dataclass
@@ -177,7 +212,8 @@ class ConfigReader:
         found = "nothing" if value is None else repr(value)[:80]
         self.faults.append(Fault("config-value", f"{path} is not valid", self.file, None, expected, found, help))
 
-    def raise_faults(self, label: str) -> None:
-        """Raise FormatError with everything that was noted."""
+    def raise_faults(self, label: str, others: Iterable[Fault] = ()) -> None:
+        """Raise FormatError with everything that was noted, and other faults beside it."""
         if self.faults:
-            raise FormatError(f"{label}: the quantization config cannot be understood", faults=self.faults)
+            message = f"{label}: the quantization config cannot be understood"
+            raise FormatError(message, faults=(*self.faults, *others))

@@ -17,6 +17,11 @@ class Located(NamedTuple):
     block: dict[str, Any]
     path: str
 
+    @property
+    def way(self) -> tuple[str, ...]:
+        """The path as edits spell it."""
+        return tuple(self.path.split("."))
+
 
 def locate(config: Mapping[str, Any]) -> Located | None:
     """Find the quantization config: top level first, then the legacy key, then sub-configs."""

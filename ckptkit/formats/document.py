@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckptkit.formats.base import Capabilities, Format, WriteOptions
+from ckptkit.formats.base import Format, modes, written_dialect
+from ckptkit.formats.dialect import Capabilities
 from ckptkit.formats.registry import BUILT_IN
 
 _INTRODUCTION = """\
@@ -15,27 +16,28 @@ anything else is refused, with every loss listed. Generated from the code by `ma
 
 def render_formats_markdown() -> str:
     """One section for each built-in format and mode."""
-    sections = [_section(form, mode) for form in BUILT_IN for mode in form.modes]
+    sections = [_section(form, mode) for form in BUILT_IN for mode in modes(form)]
     return "\n".join([_INTRODUCTION, *sections])
 
 
 def _section(form: Format, mode: str) -> str:
-    capabilities = form.capabilities(WriteOptions(mode))
+    _, capabilities = written_dialect(form, mode)
     names = ", ".join(f"`{name}`" for name in (form.name, *form.aliases))
-    title = form.name if len(form.modes) == 1 else f"{form.name}, mode `{mode}`"
+    title = form.name if len(modes(form)) == 1 else f"{form.name}, mode `{mode}`"
     return "\n".join([f"## {title}\n", f"Names on the command line: {names}.\n", *_tables(capabilities)])
 
 
 def _tables(capabilities: Capabilities) -> list[str]:
     lines = ["| weights | inputs |", "|---|---|"]
     by_weight: dict[str, list[str]] = {}
-    for weight, inputs in sorted(capabilities.schemes):
+    for weight, inputs in sorted((weight.kind, str(inputs)) for weight, inputs in capabilities.schemes):
         by_weight.setdefault(weight, []).append(inputs)
     lines += [f"| {weight} | {', '.join(inputs)} |" for weight, inputs in by_weight.items()]
     lines += ["", "| | |", "|---|---|"]
     sizes = capabilities.block_sizes
     blocks = "any" if sizes is None else ", ".join(f"{r}x{c}" for r, c in sorted(sizes)) or "none"
-    kv_scales = f"{_listed(capabilities.kv_granularities)}; attention roles {_listed(capabilities.kv_roles)}"
+    kinds = frozenset(kind.kind for kind in capabilities.kv_granularities)
+    kv_scales = f"{_listed(kinds)}; attention roles {_listed(capabilities.kv_roles)}"
     facts = {
         "block sizes": blocks,
         "KV-cache scales": kv_scales,

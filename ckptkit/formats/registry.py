@@ -1,29 +1,34 @@
-"""The formats that exist: ours, in one explicit tuple, and third parties' through entry points."""
+"""The formats that exist: ours, in one explicit tuple, third parties' through entry points, and those only known of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
-from ckptkit.errors import Fault, FormatError, UsageError
-from ckptkit.formats import config as location
-from ckptkit.formats.base import Detection, Format
+from ckptkit.errors import UsageError
+from ckptkit.formats.base import Family, Format
 from ckptkit.formats.compressed_tensors import CompressedTensors
+from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.fp8 import PlainFp8
+from ckptkit.formats.modelopt import ModelOpt
 from ckptkit.formats.quark import Quark
+from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
 BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark())
-ENTRY_POINT_GROUP = "ckptkit.formats"
 
-#: What an unsupported ``quant_method`` is, so that a refusal can say more than "unknown".
-_KNOWN_BUT_UNSUPPORTED = {
-    "fp8": "vLLM/AutoFP8 or DeepSeek block FP8",
-    "fbgemm-fp8": "fbgemm FP8",
-    "modelopt": "NVIDIA ModelOpt",
-    "awq": "AWQ, which is not FP8",
-    "gptq": "GPTQ, which is not FP8",
-    "bitsandbytes": "bitsandbytes, which is not FP8",
-}
+#: Ways to store FP8 checkpoints for which there are facts and no reader.
+WITHOUT_READER: tuple[Family, ...] = (PlainFp8(), ModelOpt())
+
+#: ``quant_method`` -> what it is, for those that are not FP8 at all, so that a refusal can say more than "unknown".
+NOT_FP8: Mapping[str, str] = MappingProxyType(
+    {
+        "awq": "AWQ",
+        "gptq": "GPTQ",
+        "bitsandbytes": "bitsandbytes",
+    }
+)
 
 
 @lru_cache(maxsize=1)
@@ -34,24 +39,20 @@ def formats() -> tuple[Format, ...]:
 
 def _third_party() -> tuple[Format, ...]:
     """What the entry points name, each called without arguments. Raises UsageError with the package to blame."""
-    from importlib.metadata import entry_points
-
     taken = {name for built_in in BUILT_IN for name in (built_in.name, *built_in.aliases)}
     found = []
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        package = entry.dist.name if entry.dist is not None else "an unknown package"
-        origin = f"entry point {entry.name!r} ({entry.value}) of {package}"
+    for plugin in plugins(FORMATS):
         try:
-            candidate = entry.load()()
+            candidate = plugin.value()
         except Exception as error:
-            message = f"{origin} cannot be loaded: {type(error).__name__}: {error}"
-            raise UsageError(message, help=f"fix or uninstall {package}") from error
+            message = f"{plugin.origin} cannot be loaded: {type(error).__name__}: {error}"
+            raise refused(message, plugin.package) from error
         if not isinstance(candidate, Format):
-            raise UsageError(f"{origin} is not a ckptkit format", help=f"fix or uninstall {package}")
+            raise refused(f"{plugin.origin} is not a ckptkit format", plugin.package)
         own = {candidate.name, *candidate.aliases}
         if own & taken:
             clash = ", ".join(sorted(own & taken))
-            raise UsageError(f"{origin} takes a name that is in use: {clash}", help=f"fix or uninstall {package}")
+            raise refused(f"{plugin.origin} takes a name that is in use: {clash}", plugin.package)
         taken |= own
         found.append(candidate)
     return tuple(found)
@@ -73,29 +74,38 @@ def by_name(name: str) -> Format:
     raise UsageError(f"unknown format {name!r}", help=f"known formats: {known}")
 
 
-def detect(container: Container) -> tuple[Format, Detection]:
-    """The format of a container. Raises FormatError when it is none that ckptkit reads."""
+def detect(container: Container) -> tuple[Format, Dialect] | None:
+    """The format of a container and its dialect; None when no reader claims it."""
     for candidate in _candidates():
-        detection = candidate.detect(container)
-        if detection is not None:
-            return candidate, detection
-    located = location.locate(container.config)
-    if located is None:
-        fp8 = next((t for t in container.tensors.values() if t.dtype.startswith("F8_E4M3")), None)
-        faults = []
-        help_text = "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
-        if fp8 is not None:
-            absent = any(fault.kind == "config-absent" for fault in container.faults)
-            what = "the folder has no config.json" if absent else "config.json has no quantization_config"
-            faults.append(Fault("config-no-quantization", f"FP8 weights, but {what}", "config.json", fp8.name))
-            help_text = f"restore the {'config.json' if absent else 'quantization_config'} that the exporter wrote"
-        raise FormatError(f"{container.label}: not a quantized checkpoint", faults=faults, help=help_text)
-    method = location.quant_method(located.block)
-    inner = located.block.get("quantization")
-    if not method and ("quant_algo" in located.block or (isinstance(inner, dict) and "quant_algo" in inner)):
-        method = "modelopt"  # its older exports leave the method out
-    described = _KNOWN_BUT_UNSUPPORTED.get(method)
-    found = f"quant_method {method!r}" if method else "a quantization config without quant_method"
-    found += f" ({described})" if described else ""
-    known = ", ".join(f.name for f in formats())
-    raise FormatError(f"{container.label}: {found} is not supported", help=f"supported: {known}")
+        dialect = candidate.dialect_of(container)
+        if dialect is not None:
+            return candidate, dialect
+    return None
+
+
+def family_of(container: Container) -> tuple[Family, Dialect] | None:
+    """What a container is of that no reader claims, and its dialect; None when nothing is known of it."""
+    for known in WITHOUT_READER:
+        dialect = known.dialect_of(container)
+        if dialect is not None:
+            return known, dialect
+    return None
+
+
+def families(dialect: Dialect | None = None) -> tuple[Family, ...]:
+    """Everything built in that facts are known of, and the format of ``dialect`` if it is a third party's."""
+    known: tuple[Family, ...] = (*BUILT_IN, *WITHOUT_READER)
+    if dialect is None or any(dialect.format == family.name for family in known):
+        return known
+    return (*known, by_name(dialect.format))
+
+
+def dialects() -> tuple[Dialect, ...]:
+    """Every dialect that is built in, with a reader or without."""
+    return tuple(dialect for family in families() for dialect in family.dialects)
+
+
+def skip_keys(dialect: Dialect | None = None) -> tuple[str, ...]:
+    """Every key under which some dialect lists modules to be left alone, those of ``dialect`` among them."""
+    lists = [known.skip_list for family in families(dialect) for known in family.dialects]
+    return tuple(dict.fromkeys(key for skip_list in lists for key in skip_list.keys))

@@ -134,7 +134,7 @@ def concerns_fp8(container: Container) -> bool:
     """
     if location.locate(container.config) is None:
         return any(tensor.dtype.startswith("F8_E4M3") for tensor in container.tensors.values())
-    return any(form.detect(container) is not None for form in formats.formats())
+    return formats.detect(container) is not None
 
 
 def _is_shard(fault: Fault) -> bool:

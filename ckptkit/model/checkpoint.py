@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.model.scheme import KVCacheScheme, Scheme
+from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
@@ -17,8 +18,9 @@ from ckptkit.storage.payload import TensorRef
 class QuantizedModule(NamedTuple):
     """A linear module stored in FP8. ``w = weight * scale``: every scale is a multiplier.
 
-    ``weight`` is [N, K]. ``weight_scale`` is None when the file lacks it, which a rule reports and every
-    conversion refuses. ``input_scale`` is set only for static activations.
+    ``weight`` is [N, K], or [E, N, K] where the experts of a layer are one stack. ``weight_scale`` is None when the
+    file lacks it, which a rule reports and every conversion refuses. ``input_scale`` is set only for static
+    activations.
     """
 
     name: str
@@ -26,6 +28,53 @@ class QuantizedModule(NamedTuple):
     weight: TensorRef
     weight_scale: TensorRef | None
     input_scale: TensorRef | None = None
+
+    @property
+    def experts(self) -> int | None:
+        """How many experts the weight stacks; None for a plain linear module."""
+        return self.weight.shape[0] if len(self.weight.shape) == 3 else None
+
+
+class Part(str, Enum):
+    """What a tensor is to a module that is quantized in another way than FP8."""
+
+    WEIGHT = "weight"
+    PACKED = "packed weight"
+    SCALE = "weight scale"
+    SECOND_SCALE = "scale of the weight scales"
+    ZERO_POINT = "zero point"
+    ORDER = "order of the columns"
+    SHAPE = "shape of the unpacked weight"
+    INPUT_SCALE = "input scale"
+    SECOND_INPUT_SCALE = "scale of the input scales"
+
+
+class OpaqueModule(NamedTuple):
+    """A linear module, or a stack of experts, in a quantization other than FP8: known by its parts, carried as it is.
+
+    A part that the scheme needs and the file lacks is missing from ``parts``. A bias is never quantized: it is one of
+    the checkpoint's plain tensors.
+    """
+
+    name: str
+    scheme: OtherScheme
+    parts: Mapping[Part, TensorRef]
+
+    @property
+    def weight(self) -> TensorRef | None:
+        """The stored weight, packed or not."""
+        return self.parts.get(Part.PACKED, self.parts.get(Part.WEIGHT))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(tensor.nbytes for tensor in self.parts.values())
+
+    @property
+    def elements(self) -> int | None:
+        """Elements of the weight once it is unpacked; None where the width of one is not known."""
+        weight, bits = self.weight, self.scheme.bits
+        return weight.nbytes * 8 // bits if weight is not None and bits else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +108,10 @@ class KVCache:
 class Checkpoint:
     """What a checkpoint means, whatever its format.
 
+    Every stored tensor is in exactly one place:
+
     * ``modules``: linear modules that are stored in FP8 and declared so, in file order;
+    * ``opaque``: linear modules in another quantization that the config declares, by name;
     * ``unquantized``: linear modules stored in high precision, by name;
     * ``declared_only``: those of ``unquantized`` that the config calls quantized all the same;
     * ``stored_only``: FP8 weights that the config does not call quantized;
@@ -88,6 +140,7 @@ class Checkpoint:
     effective: Mapping[str, Any]
     records: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    opaque: Mapping[str, OpaqueModule] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         what = f"{self.format} ({self.dialect}), {len(self.modules)} quantized modules"
@@ -111,18 +164,31 @@ class Checkpoint:
         return {scheme: tuple(members) for scheme, members in ordered}
 
     @cached_property
+    def other_schemes(self) -> Mapping[OtherScheme, tuple[str, ...]]:
+        """Scheme other than FP8 -> the modules that use it, in file order."""
+        grouped: dict[OtherScheme, list[str]] = {}
+        for module in self.opaque.values():
+            grouped.setdefault(module.scheme, []).append(module.name)
+        return {scheme: tuple(members) for scheme, members in grouped.items()}
+
+    @cached_property
+    def linear_names(self) -> tuple[str, ...]:
+        """Every linear module in file order: in FP8, in another quantization, in high precision."""
+        return (*self.modules, *self.opaque, *self.unquantized)
+
+    @cached_property
     def attention_modules(self) -> tuple[str, ...]:
         """Attention modules, known by their projections."""
-        return names.attention_modules([*self.modules, *self.unquantized])
+        return names.attention_modules(self.linear_names)
 
     def has_module(self, name: str) -> bool:
         """Whether a linear module of this name is stored, quantized or not."""
-        return name in self.modules or name in self.unquantized
+        return name in self.modules or name in self.unquantized or name in self.opaque
 
     @property
     def linear_modules(self) -> tuple[str, ...]:
         """Every linear module, quantized or not, in natural order."""
-        return tuple(sorted([*self.modules, *self.unquantized], key=names.natural))
+        return tuple(sorted(self.linear_names, key=names.natural))
 
     @property
     def tied_head(self) -> bool:
@@ -134,7 +200,11 @@ class Checkpoint:
         """Whether an output head is stored, quantized or not."""
         if self.has_module(names.LM_HEAD):
             return True
-        return any(names.is_head(module) for module in (*self.modules, *self.unquantized))
+        return any(names.is_head(module) for module in self.linear_names)
+
+    def opaque_tensors(self) -> tuple[TensorRef, ...]:
+        """Every part of the modules in another quantization than FP8."""
+        return tuple(tensor for module in self.opaque.values() for tensor in module.parts.values())
 
     def scale_tensors(self) -> tuple[TensorRef, ...]:
         """Every scale of a quantized module or attention module, each once, for value checks."""

@@ -11,6 +11,9 @@ ratio of shapes: 192 rows with 2 scales may be 96-row blocks or ragged 128-row b
 | PerGroup(g) | g elements of a row | (N, ceil(K/g)) |
 | PerToken | one activation row | computed at run time, none stored |
 | PerHead | one attention head of the KV cache | (H,) |
+
+A weight is the last two axes of its tensor. Axes before these (the experts of a stack [E, N, K]) have scales of their
+own each: E comes first in the scale's shape too.
 """
 
 from __future__ import annotations
@@ -27,10 +30,10 @@ class PerTensor:
 
     def scale_shape(self, weight_shape: tuple[int, ...]) -> tuple[int, ...]:
         """
-        >>> PerTensor().scale_shape((64, 256))
-        ()
+        >>> PerTensor().scale_shape((64, 256)), PerTensor().scale_shape((8, 64, 256))
+        ((), (8,))
         """
-        return ()
+        return weight_shape[:-2]
 
     def __str__(self) -> str:
         return self.kind
@@ -44,10 +47,10 @@ class PerChannel:
 
     def scale_shape(self, weight_shape: tuple[int, ...]) -> tuple[int, ...]:
         """
-        >>> PerChannel().scale_shape((64, 256))
-        (64,)
+        >>> PerChannel().scale_shape((64, 256)), PerChannel().scale_shape((8, 64, 256))
+        ((64,), (8, 64))
         """
-        return (weight_shape[0],)
+        return weight_shape[:-1]
 
     def __str__(self) -> str:
         return self.kind
@@ -63,10 +66,11 @@ class PerBlock:
 
     def scale_shape(self, weight_shape: tuple[int, ...]) -> tuple[int, ...]:
         """
-        >>> PerBlock(128, 128).scale_shape((64, 256))
-        (1, 2)
+        >>> PerBlock(128, 128).scale_shape((64, 256)), PerBlock(128, 128).scale_shape((8, 64, 256))
+        ((1, 2), (8, 1, 2))
         """
-        return (-(-weight_shape[0] // self.rows), -(-weight_shape[1] // self.columns))
+        *stack, rows, columns = weight_shape
+        return (*stack, -(-rows // self.rows), -(-columns // self.columns))
 
     def __str__(self) -> str:
         return f"per-block {self.rows}x{self.columns}"
@@ -81,10 +85,10 @@ class PerGroup:
 
     def scale_shape(self, weight_shape: tuple[int, ...]) -> tuple[int, ...]:
         """
-        >>> PerGroup(128).scale_shape((64, 300))
-        (64, 3)
+        >>> PerGroup(128).scale_shape((64, 300)), PerGroup(128).scale_shape((8, 64, 300))
+        ((64, 3), (8, 64, 3))
         """
-        return (weight_shape[0], -(-weight_shape[1] // self.size))
+        return (*weight_shape[:-1], -(-weight_shape[-1] // self.size))
 
     def __str__(self) -> str:
         return f"per-group {self.size}"

@@ -1,4 +1,8 @@
-"""Schemes: how each role of a module is quantized, in words that no format owns."""
+"""Schemes: how each role of a module is quantized, in words that no format owns.
+
+A role's elements have one dtype and scales in one level or more: the first level multiplies the elements, each further
+one the scales before it (NVFP4: E4M3 scales of groups, and one F32 scale of these). FP8 storage has one level.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,82 @@ from ckptkit.model.granularity import Granularity
 
 
 @dataclass(frozen=True)
+class ScaleLevel:
+    """One level of scales. ``dtype`` None: any float that is wide enough (F32, BF16, F16), as it is stored."""
+
+    granularity: Granularity
+    dtype: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.granularity}{f' {self.dtype}' if self.dtype else ''}"
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """The levels of scales of one role, the one that multiplies the elements first."""
+
+    levels: tuple[ScaleLevel, ...]
+
+    def shapes(self, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The canonical shape of each level's scale for a weight [..., N, K].
+
+        >>> from ckptkit.model.granularity import PerGroup, PerTensor
+        >>> ScaleSpec((ScaleLevel(PerGroup(16), "F8_E4M3"), ScaleLevel(PerTensor(), "F32"))).shapes((512, 256))
+        ((512, 16), ())
+        """
+        return tuple(level.granularity.scale_shape(weight_shape) for level in self.levels)
+
+
+@dataclass(frozen=True)
 class Quantization:
-    """How one role (weight, input, output, KV cache) is quantized. All schemes here are symmetric."""
+    """How one role (weight, input, output, KV cache) is quantized.
+
+    ``dtype`` is that of the elements: a safetensors code, or one of ``F4``, ``I4`` and the like for elements that are
+    packed. ``scale_dtype`` is set where the scheme fixes it (E8M0 groups), ``second`` is the second level of
+    scales. Schemes are symmetric unless a zero point is stored.
+    """
 
     granularity: Granularity
     dynamic: bool = False
     dtype: str = FP8_WEIGHT
+    scale_dtype: str | None = None
+    second: ScaleLevel | None = None
+    symmetric: bool = True
+
+    @property
+    def scale(self) -> ScaleSpec:
+        """The scales, level by level."""
+        first = ScaleLevel(self.granularity, self.scale_dtype)
+        return ScaleSpec((first,) if self.second is None else (first, self.second))
 
     def __str__(self) -> str:
         return f"{'dynamic' if self.dynamic else 'static'} {self.granularity}"
+
+
+@dataclass(frozen=True)
+class InputKind:
+    """How inputs are quantized, sizes aside; without a granularity they are not."""
+
+    granularity: type[Granularity] | None = None
+    dynamic: bool = False
+
+    @classmethod
+    def of(cls, quantization: Quantization | None) -> InputKind:
+        """
+        >>> from ckptkit.model.granularity import PerGroup
+        >>> str(InputKind.of(Quantization(PerGroup(128), dynamic=True))), str(InputKind.of(None))
+        ('dynamic per-group', 'none')
+        """
+        return NO_INPUT if quantization is None else cls(type(quantization.granularity), quantization.dynamic)
+
+    def __str__(self) -> str:
+        if self.granularity is None:
+            return "none"
+        return f"{'dynamic' if self.dynamic else 'static'} {self.granularity.kind}"
+
+
+#: Inputs in high precision.
+NO_INPUT = InputKind()
 
 
 @dataclass(frozen=True)
@@ -37,6 +108,27 @@ class Scheme:
         name = "W8A16 FP8" if self.input is None else "W8A8 FP8"
         activations = "activations not quantized" if self.input is None else f"{self.input} activations"
         return f"{name}, {self.weight} weights, {activations}"
+
+
+@dataclass(frozen=True)
+class OtherScheme:
+    """A quantization that is not FP8 with one scale: what is known of it.
+
+    ``name`` is the short name that people use ("NVFP4", "W4A16"), ``storage`` the word for the layout that two formats
+    would have to share for the bytes to be carried from one to the other. ``bits`` are those of a stored weight
+    element; ``weight`` and ``input`` are None as far as they are not known.
+    """
+
+    name: str
+    storage: str
+    bits: int | None = None
+    weight: Quantization | None = None
+    input: Quantization | None = None
+
+    def __str__(self) -> str:
+        bits = "" if self.bits is None else f", {self.bits}-bit weights"
+        scales = "" if self.weight is None else f" scaled {' and '.join(str(n) for n in self.weight.scale.levels)}"
+        return f"{self.name}{bits}{scales}"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""One matcher for module names, with the three kinds of pattern that configs use.
+"""One matcher for module names, with the kinds of pattern that configs use.
 
 * exact: the whole name;
 * regex: ``re.match``, anchored at the start only, so ``.*q_proj`` also matches ``...q_proj_extra``;
-* glob: ``fnmatch`` on the whole name, where ``*`` crosses dots.
+* glob: ``fnmatch`` on the whole name, where ``*`` crosses dots;
+* substring: any part of the name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 
 from ckptkit.errors import Fault, FormatError, excerpt
@@ -66,7 +68,34 @@ class Glob:
         return fnmatch.fnmatchcase(name, self.text)
 
 
-Pattern = Exact | Regex | Glob
+@dataclass(frozen=True)
+class Substring:
+    """Any part of the name."""
+
+    text: str
+
+    def matches(self, name: str) -> bool:
+        return self.text in name
+
+
+Pattern = Exact | Regex | Glob | Substring
+
+
+class PatternKind(str, Enum):
+    """What an entry of a config's list of modules means to the library that the config is from."""
+
+    EXACT = "the whole name"
+    REGEX = "the whole name, or after re: a regular expression"
+    GLOB = "a shell pattern over the whole name"
+    SUBSTRING = "any part of the name, or a shell pattern over the whole name"
+
+    def parse(self, text: str) -> Pattern:
+        """An entry of this kind as a pattern.
+
+        >>> [kind.parse("*.gate") for kind in (PatternKind.EXACT, PatternKind.GLOB)]
+        [Exact(text='*.gate'), Glob(text='*.gate')]
+        """
+        return _PARSERS[self](text)
 
 
 def glob_or_exact(text: str) -> Pattern:
@@ -77,6 +106,19 @@ def glob_or_exact(text: str) -> Pattern:
 def regex_or_exact(text: str) -> Pattern:
     """``re:`` starts a regular expression; anything else is an exact name."""
     return Regex(text.removeprefix("re:")) if text.startswith("re:") else Exact(text)
+
+
+def glob_or_substring(text: str) -> Pattern:
+    """A glob when the text holds a wildcard, else a part of a name."""
+    return Glob(text) if any(character in text for character in "*?[") else Substring(text)
+
+
+_PARSERS = {
+    PatternKind.EXACT: Exact,
+    PatternKind.REGEX: regex_or_exact,
+    PatternKind.GLOB: glob_or_exact,
+    PatternKind.SUBSTRING: glob_or_substring,
+}
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
     modules = checkpoint.modules.values()
     scale_bytes = sum(tensor.nbytes for tensor in checkpoint.scale_tensors())
     weight_bytes = sum(module.weight.nbytes for module in modules)
+    opaque_bytes, unpacked = _opaque_sizes(checkpoint)
     data_bytes = container.data_bytes
     dtypes: dict[str, int] = {}
     for tensor in container.tensors.values():
@@ -108,7 +109,9 @@ def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
         shards=len(container.headers),
         tensors=len(container.tensors),
         data_bytes=data_bytes,
-        original_bytes=data_bytes - scale_bytes - weight_bytes + weight_bytes * _ORIGINAL_BYTES,
+        original_bytes=data_bytes
+        - (scale_bytes + weight_bytes + opaque_bytes)
+        + (weight_bytes + unpacked) * _ORIGINAL_BYTES,
         ignored=ignored(checkpoint),
         modules=_module_kinds(checkpoint),
         scales=_scale_ranges(checkpoint) if scales else (),
@@ -123,20 +126,29 @@ def _first_text(value: Any) -> str | None:
     return first if isinstance(first, str) else None
 
 
+def _opaque_sizes(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Stored bytes of the modules whose elements can be counted although they are not FP8, and their elements."""
+    counted = [(module.nbytes, module.elements) for module in checkpoint.opaque.values()]
+    known = [(nbytes, elements) for nbytes, elements in counted if elements is not None]
+    return sum(nbytes for nbytes, _ in known), sum(elements for _, elements in known)
+
+
 def in_words(checkpoint: Checkpoint) -> str:
     """One line: the scheme or schemes, the KV cache, what is left alone."""
     schemes = checkpoint.schemes
-    if len(schemes) == 1:
+    others = checkpoint.other_schemes
+    if len(schemes) == 1 and not others:
         parts = [str(next(iter(schemes)))]
     else:
-        parts = [f"{plural(len(members), 'module')} {scheme}" for scheme, members in schemes.items()]
+        every: list[tuple[object, tuple[str, ...]]] = [*schemes.items(), *others.items()]
+        parts = [f"{plural(len(members), 'module')} {scheme}" for scheme, members in every]
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     parts.append(str(kv_scheme) if kv_scheme else "KV cache not quantized")
     left_alone = list(dict.fromkeys(_tower_or_self(name) for name in ignored(checkpoint)))
     if len(left_alone) > _SHOWN:
         left_alone[_SHOWN - 1 :] = [f"{len(left_alone) - _SHOWN + 1} more kinds of modules"]
     parts.append(f"ignored: {', '.join(left_alone)}" if left_alone else "nothing ignored")
-    return ("; " if len(schemes) > 1 else ", ").join(parts)
+    return ("; " if len(schemes) + len(others) > 1 else ", ").join(parts)
 
 
 def _tower_or_self(name: str) -> str:
@@ -161,6 +173,10 @@ def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
         if module.scheme is not scheme:  # modules share their schemes, and wording one takes longer than all else
             scheme, words = module.scheme, str(module.scheme)
         key = (names.generalise(module.name), module.weight.shape, words)
+        counted[key] = counted.get(key, 0) + 1
+    for other in checkpoint.opaque.values():
+        shape = other.weight.shape if other.weight is not None else ()
+        key = (names.generalise(other.name), shape, str(other.scheme))
         counted[key] = counted.get(key, 0) + 1
     for name, weight in checkpoint.unquantized.items():
         key = (names.generalise(name), weight.shape, f"{weight.dtype}, not quantized")

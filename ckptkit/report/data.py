@@ -60,6 +60,15 @@ def manifest(checkpoint: Checkpoint) -> dict[str, Any]:
             }
             for module in checkpoint.modules.values()
         ],
+        "other_modules": [
+            {
+                "name": module.name,
+                "scheme": module.scheme.name,
+                "storage": module.scheme.storage,
+                "parts": {part.value: _tensor(tensor) for part, tensor in module.parts.items()},
+            }
+            for module in checkpoint.opaque.values()
+        ],
         "kv_cache": _kv_cache(checkpoint),
         "unquantized": list(checkpoint.unquantized),
         "declared_only": list(checkpoint.declared_only),

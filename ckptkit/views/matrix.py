@@ -13,6 +13,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.engines.effects import ENGINES, Engine, Outcome
 from ckptkit.engines.methods import UNREAD
 from ckptkit.engines.parallel import SPLITTERS, obstacles
+from ckptkit.formats.reading import NoReader, Unquantized
 
 #: The worst outcome of a report's findings -> what that means for the engine.
 _VERDICTS = {
@@ -95,6 +96,16 @@ def build_matrix(context: Context, report: Report, tensor_parallel: tuple[int, .
     return Matrix(report.label, report.format, report.dialect, rows)
 
 
+def _why_not_read(context: Context) -> str:
+    """Why nothing is said about engines that nothing was found against."""
+    found = context.reading
+    if isinstance(found, NoReader):
+        return f"no reader for this: {found.words}"
+    if isinstance(found, Unquantized):
+        return found.message
+    return "the quantization config could not be read"
+
+
 def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tuple[int, ...]) -> MatrixRow:
     codes: dict[Outcome, dict[str, None]] = {}
     for finding in report.findings:
@@ -103,11 +114,11 @@ def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tupl
                 codes.setdefault(effect.outcome, {})[finding.code] = None
     worst = min(codes, key=list(Outcome).index, default=Outcome.OK)
     verdict, note = _VERDICTS[worst], ""
-    name = "quark fp8 mode" if context.custom_mode else report.format or ""
+    name = context.dialect.key if context.dialect is not None else ""
     if (name, engine.name) in UNREAD:
         verdict, note = "does not read", UNREAD[(name, engine.name)]
     elif context.checkpoint is None and worst is Outcome.OK:
-        verdict, note = "not judged", "the quantization config could not be read"
+        verdict, note = "not judged", _why_not_read(context)
     parallel: tuple[ParallelSize, ...] = ()
     if context.checkpoint is not None and verdict != "does not read" and engine.name in SPLITTERS:
         parallel = tuple(

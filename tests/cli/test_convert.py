@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ckptkit
 from ckptkit.cli.convert import parse_arguments
 from ckptkit.errors import UsageError
 from tests.cli.conftest import REAL, Run, run_process
@@ -101,6 +102,17 @@ def test_json_of_a_conversion_is_one_document(run: Run, tmp_path: Path) -> None:
     document = run("convert", "quark→ct", QUARK, tmp_path / "out", "--json").json
     assert document["destination"] == str(tmp_path / "out")
     assert sum(document["bytes_by_method"].values()) == document["plan"]["cost"]["bytes_copied"]
+
+
+def test_either_spelling_of_the_mode_and_not_two_modes(run: Run, tmp_path: Path) -> None:
+    for number, option in enumerate(("--mode", "--quark-mode")):
+        target = tmp_path / str(number)
+        assert run("convert", "ct→quark", REAL / "llama/llmcompressor-fp8", target, option, "fp8").code == 0
+        assert ckptkit.open(target).dialect == "fp8 mode"
+    given = ("--mode", "quark", "--quark-mode", "fp8")
+    outcome = run("convert", "ct→quark", REAL / "llama/llmcompressor-fp8", tmp_path / "out", *given)
+    assert outcome.code == 2 and "give one of them" in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_quark_mode(run: Run, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.conversion.planner import make_plan
 from ckptkit.errors import ConversionRefused
 from ckptkit.formats import registry
-from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.base import Draft, Format, WriteOptions, modes, written_dialect
 from ckptkit.formats.compressed_tensors import CompressedTensors
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations.outputs import computed
@@ -193,8 +193,8 @@ def test_made_up_checkpoints_round_trip(files: tuple[dict[str, dict[str, RawTens
 
 def test_the_registry_formats_have_capabilities() -> None:
     for form in registry.BUILT_IN:
-        for mode in form.modes:
-            found = form.capabilities(WriteOptions(mode))
+        for mode in modes(form):
+            _, found = written_dialect(form, mode)
             assert found.schemes and found.kv_roles and found.scale_dtypes
 
 

@@ -216,8 +216,8 @@ def test_one_flipped_bit_is_found(ending: str, aspect: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", [name for name in FIXTURES if name not in UNREADABLE])
 def test_every_tensor_has_one_place(name: str) -> None:
     checkpoint = ckptkit.open(REAL / name)
-    form, _ = registry.detect(checkpoint.container)
-    assert form.name == checkpoint.format
+    found = registry.detect(checkpoint.container)
+    assert found is not None and found[0].name == checkpoint.format
     placed = [tensor.name for tensor in checkpoint.plain]
     for module in checkpoint.modules.values():
         placed += [tensor.name for tensor in (module.weight, module.weight_scale, module.input_scale) if tensor]

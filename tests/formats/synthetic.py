@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit.formats import registry
+from ckptkit.formats.reading import open_checkpoint
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
 from tests.raw import MemorySource, RawTensor, checkpoint_files
@@ -68,8 +68,7 @@ def files(schemes: Mapping[str, str | None], *, kv: bool = False, q: bool = Fals
 def read(contents: Mapping[str, bytes]) -> Checkpoint:
     """Read a folder that exists in memory only."""
     container = open_container(MemorySource(contents))
-    form, _ = registry.detect(container)
-    return form.read(container)
+    return open_checkpoint(container).checkpoint
 
 
 def reconfigured(contents: Mapping[str, bytes], block: Mapping[str, Any]) -> dict[str, bytes]:

@@ -10,28 +10,32 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit import plugins
 from ckptkit.errors import FormatError, UsageError
 from ckptkit.formats import registry
-from ckptkit.formats.base import Detection, Format
+from ckptkit.formats.base import Format
 from tests.damage import CONFIG, REAL, load, tensors_of
 from tests.traps.common import convert
 
 #: A format of its own: compressed-tensors storage under another name.
 MODULE = """
-from ckptkit.formats.base import Detection
+from dataclasses import replace
+
 from ckptkit.formats import config as location
 from ckptkit.formats.compressed_tensors import CompressedTensors
+from ckptkit.formats.compressed_tensors.dialect import DIALECT
 
 
 class Renamed(CompressedTensors):
     name = "renamed-tensors"
     aliases = ("rt",)
+    dialects = (replace(DIALECT, format=name, name="only", key=name, mode="only", schema=None),)
 
-    def detect(self, container):
+    def dialect_of(self, container):
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != self.name:
             return None
-        return Detection(self.name, "only", "config.json")
+        return self.dialects[0]
 
     def write(self, checkpoint, options):
         draft = super().write(checkpoint, options)
@@ -66,10 +70,16 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-formats\nVersion: 1.0\n", encoding="utf-8")
         (info / "entry_points.txt").write_text(f"[ckptkit.formats]\ntheirs = {target}\n", encoding="utf-8")
         monkeypatch.syspath_prepend(str(site))
-        registry.formats.cache_clear()
+        forget()
 
     yield write
     sys.modules.pop("their_formats", None)
+    forget()
+
+
+def forget() -> None:
+    """What is installed is looked up once in a process."""
+    plugins._entries.cache_clear()
     registry.formats.cache_clear()
 
 
@@ -81,8 +91,10 @@ def test_a_third_partys_format_is_read_and_written(install: Install, tmp_path: P
     convert(source, tmp_path / "theirs", to="rt")
     config = json.loads((tmp_path / "theirs" / CONFIG).read_text(encoding="utf-8"))
     assert config["quantization_config"]["quant_method"] == "renamed-tensors"
-    form, detection = registry.detect(ckptkit.open(tmp_path / "theirs").container)
-    assert (form.name, detection) == ("renamed-tensors", Detection("renamed-tensors", "only", "config.json"))
+    found = registry.detect(ckptkit.open(tmp_path / "theirs").container)
+    assert found is not None
+    form, dialect = found
+    assert (form.name, dialect.format, dialect.name) == ("renamed-tensors", "renamed-tensors", "only")
     convert(tmp_path / "theirs", tmp_path / "back", to="quark")
     assert tensors_of(tmp_path / "back") == tensors_of(source)
 
@@ -101,7 +113,7 @@ def test_a_broken_one_is_blamed_by_name(target: str, message: str, install: Inst
     install(target)
     with pytest.raises(UsageError, match=message) as error:
         registry.by_name("theirs")
-    assert error.value.help == "fix or uninstall their-formats"
+    assert error.value.help == "repair or uninstall their-formats"
     assert registry.by_name("ct").name == "compressed-tensors", "what is built in does not suffer"
 
 

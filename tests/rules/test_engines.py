@@ -59,7 +59,7 @@ def test_experts_are_skipped_together() -> None:
 
 
 def test_custom_mode_is_read_as_plain_fp8() -> None:
-    assert set(readings_for("quark", custom_mode=True)) == {"vllm", "sglang", "trtllm", "quark"}
+    assert set(readings_for("quark-fp8")) == {"vllm", "sglang", "trtllm", "quark"}
     assert readings_for("nothing known") == {}
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ckptkit import api
 from ckptkit.checks import full_scan
 from ckptkit.checks.full_scan import WeightScan, scan_weights
+from ckptkit.formats.reading import open_checkpoint
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
 from ckptkit.model.scheme import Quantization, Scheme
@@ -96,9 +97,8 @@ def test_saturation_is_counted_in_a_sample(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fixture", [CT, BLOCK])
 def test_any_number_of_workers(fixture: str) -> None:
     container = open_container(MemorySource(load(fixture).to_files()))
-    from ckptkit.formats import registry
 
-    checkpoint = registry.detect(container)[0].read(container)
+    checkpoint = open_checkpoint(container).checkpoint
     one, many = (scan_weights(container, checkpoint.modules.values(), workers=count) for count in (1, 5))
     assert {name: _facts(scan) for name, scan in one.items()} == {name: _facts(scan) for name, scan in many.items()}
 
@@ -107,18 +107,16 @@ def test_a_truncated_shard_is_not_scanned_beyond_its_end() -> None:
     files = load(CT).to_files()
     files[SHARD] = files[SHARD][:-5000]
     container = open_container(MemorySource(files))
-    from ckptkit.formats import registry
 
-    checkpoint = registry.detect(container)[0].read(container)
+    checkpoint = open_checkpoint(container).checkpoint
     scans = scan_weights(container, checkpoint.modules.values())
     assert 0 < len(scans) < len(checkpoint.modules)
 
 
 def test_progress_is_told_in_bytes() -> None:
     container = open_container(MemorySource(load(CT).to_files()))
-    from ckptkit.formats import registry
 
-    checkpoint = registry.detect(container)[0].read(container)
+    checkpoint = open_checkpoint(container).checkpoint
     seen: list[int] = []
     scan_weights(container, checkpoint.modules.values(), progress=seen.append)
     assert sum(seen) == sum(module.weight.nbytes for module in checkpoint.modules.values())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
-from ckptkit.engines.skip_lists import SKIP_KEYS
+from ckptkit.formats import registry
 from ckptkit.storage.container import open_container
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import skip_views
@@ -34,7 +34,7 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _BLOCK_KEYS = (
-    *SKIP_KEYS,
+    *registry.skip_keys(),
     *("quant_method", "quant_algo", "format", "config_groups", "kv_cache_scheme", "sparsity_config", "scale_fmt"),
     *("global_quant_config", "layer_quant_config", "export", "softmax_quant_spec", "activation_scheme"),
     *("weight_block_size", "quantization_status", "quantization", "quantized_layers", "kv_cache_quant_algo"),

@@ -20,7 +20,6 @@ from ckptkit.checks import runner, schema
 from ckptkit.dtypes import DTYPES
 from ckptkit.errors import Fault
 from ckptkit.formats.base import WriteOptions
-from ckptkit.rules.config.ck629_config_schema import schema_of
 from ckptkit.storage.container import open_container
 from ckptkit.storage.source import LocalSource
 from tests.schemas import strategies
@@ -80,9 +79,8 @@ def test_a_plain_copy_of_the_package_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", CONFIGS, ids=fixture_id)
 def test_real_configs_fit(folder: Path) -> None:
     context = runner.read_context(open_container(LocalSource(folder)))
-    dialect = schema_of(context)
-    assert dialect in schema.CONFIG_SCHEMAS
-    assert schema.config_faults(context.block, dialect) == []
+    assert context.dialect is not None and context.dialect.schema in schema.names()
+    assert schema.config_faults(context.block, context.dialect.schema) == []
 
 
 @pytest.mark.parametrize("folder", CONFIGS, ids=fixture_id)

@@ -1,17 +1,24 @@
-"""The compressed-tensors format: detection, reader, capabilities and scale shapes."""
+"""The compressed-tensors format: facts, detection, reader, capabilities and scale shapes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.errors import Fault, FormatError
+from ckptkit.edits.changes import ConfigEdit, SetKey
+from ckptkit.errors import FormatError
 from ckptkit.formats import config as location
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Capabilities, Detection, Draft, WriteOptions
-from ckptkit.formats.compressed_tensors import config, write
+from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.compressed_tensors import config, faults, spec, write
+from ckptkit.formats.compressed_tensors.other import PARTS
+from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role, take_census
-from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.granularity import Granularity, PerChannel, PerHead, PerTensor
+from ckptkit.model.checkpoint import Checkpoint, KVCache
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
+from ckptkit.model.scheme import NO_INPUT, InputKind, Quantization
+from ckptkit.model.select import PatternKind
 from ckptkit.storage.container import Container
 
 NAME = "compressed-tensors"
@@ -28,58 +35,83 @@ ROLES = MappingProxyType(
     }
 )
 
-_INPUTS = ("none", "static per-tensor", "dynamic per-tensor", "dynamic per-token")
+_INPUTS = (NO_INPUT, InputKind(PerTensor), InputKind(PerTensor, dynamic=True), InputKind(PerToken, dynamic=True))
 CAPABILITIES = Capabilities(
     schemes=frozenset(
         {
-            *((weight, inputs) for weight in ("per-tensor", "per-channel") for inputs in _INPUTS),
-            ("per-block", "dynamic per-group"),
-            ("per-block", "dynamic per-token"),
+            *((weight, inputs) for weight in (PerTensor, PerChannel) for inputs in _INPUTS),
+            (PerBlock, InputKind(PerGroup, dynamic=True)),
+            (PerBlock, InputKind(PerToken, dynamic=True)),
         }
     ),
     kv_roles=frozenset({"k", "v", "q"}),
-    kv_granularities=frozenset({"per-tensor", "per-head"}),
+    kv_granularities=frozenset({PerTensor, PerHead}),
     mixed_schemes=True,
     quantized_lm_head=True,
     block_sizes=None,
     scale_dtypes=frozenset({"F32", "BF16", "F16"}),
 )
 
+DIALECT = Dialect(
+    format=NAME,
+    name=spec.STORAGE,
+    key=NAME,
+    mode=spec.STORAGE,
+    capabilities=CAPABILITIES,
+    skip_list=SkipList(("ignore",), ("ignore",), PatternKind.REGEX),
+    targets_key="config_groups",
+    weight_scale=ScaleNames("weight_scale", ("weight_scale",)),
+    input_scale=ScaleNames("input_scale", ("input_scale",)),
+    attention=MappingProxyType(
+        {
+            "k": ScaleNames("k_scale", ("k_scale",)),
+            "v": ScaleNames("v_scale", ("v_scale",)),
+        }
+    ),
+    endings=ROLES,
+    parts=PARTS,
+    schema=NAME,
+    kv_key="kv_cache_scheme",
+    tag=NAME,
+)
 
-class CompressedTensors:
+
+class CompressedTensors(Format):
     """Reader and writer of compressed-tensors checkpoints."""
 
     name = NAME
     aliases = ("ct",)
-    modes = ("float-quantized",)
+    dialects = (DIALECT,)
 
-    def detect(self, container: Container) -> Detection | None:
+    def dialect_of(self, container: Container) -> Dialect | None:
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
-        dialect = str(located.block.get("format") or "format not given")
-        return Detection(NAME, dialect, f"config.json: {located.path}.quant_method")
+        return self._dialect(located)
+
+    def describe(self, container: Container) -> str:
+        located = location.locate(container.config)
+        return f"{NAME}, format {located.block.get('format')!r}" if located else NAME
 
     def read(self, container: Container) -> Checkpoint:
         located = location.locate(container.config)
         if located is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
-        parsed = config.parse(located.block, container.label)
+        parsed = config.parse(located.block, container.label, located.way)
+        usual = location.KEY in container.config
+        beside = faults.Beside(container.config[location.KEY]) if usual else None
         declaration = Declaration(
-            format=NAME,
-            dialect=str(parsed.effective["format"]),
+            format=self.name,
+            dialect=self._dialect(located).name,
             scheme_of=parsed.scheme_of,
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
             effective=parsed.effective,
-            faults=(*parsed.faults, *_version_faults(located)),
+            faults=(*parsed.faults, *faults.config_faults(located, beside)),
             records=parsed.records,
         )
-        return assemble(container, take_census(container.tensors, ROLES), declaration)
-
-    def capabilities(self, options: WriteOptions) -> Capabilities:
-        return CAPABILITIES
+        return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         return write.draft(checkpoint, self, CAPABILITIES)
@@ -94,55 +126,26 @@ class CompressedTensors:
         """
         canonical = granularity.scale_shape(weight_shape)
         if isinstance(granularity, PerTensor):
-            return ((1,), ())
+            return ((*canonical, 1), canonical)
         if isinstance(granularity, PerChannel):
             return ((*canonical, 1),)
         if isinstance(granularity, PerHead):
             return ((*canonical, 1, 1),)
         return (canonical,)
 
+    def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterator[ConfigEdit]:
+        """One scheme for the whole checkpoint: a value for each tensor, or for each head."""
+        located = location.locate(checkpoint.config)
+        if located is None:
+            return
+        value = None
+        if cache is not None:
+            stored = (tensor for attention in cache.attention for tensor in (attention.k, attention.v))
+            scalar = all(tensor.numel == 1 for tensor in stored if tensor is not None)
+            value = spec.args(Quantization(PerTensor() if scalar else PerHead()))
+        yield SetKey((*located.way, "kv_cache_scheme"), value)
 
-def _version_faults(located: location.Located) -> tuple[Fault, ...]:
-    """Keys without which one of the loaders reads garbage although the tensors are right."""
-    faults = []
-    status = located.block.get("quantization_status")
-    if status != "compressed":
-        faults.append(
-            Fault(
-                "ct-status",
-                "transformers loads the weights unscaled or with made-up scales",
-                "config.json",
-                expected='quantization_status "compressed"',
-                found=repr(status) if status is not None else "nothing",
-            )
-        )
-    groups = located.block.get("config_groups") or {}
-    own = [group.get("format") for group in groups.values() if isinstance(group, dict)]
-    # Without groups only the KV cache is quantized, and no format is asked for.
-    if groups and located.block.get("format") not in config.FP8_FORMATS and not (own and all(own)):
-        faults.append(
-            Fault(
-                "ct-format",
-                "vLLM finds no FP8 scheme without the format",
-                "config.json",
-                expected='format "float-quantized"',
-                found=repr(located.block.get("format")),
-            )
-        )
-    sparsity = located.block.get("sparsity_config")
-    if isinstance(sparsity, dict) and sparsity.get("targets"):
-        message = "a sparsity_config with targets stops vLLM, although the storage is dense"
-        faults.append(Fault("ct-sparsity", message, "config.json", None, "sparsity_config = {}", "targets"))
-    classes = sorted(config.LINEAR_CLASSES.intersection(located.block.get("ignore") or ()))
-    if classes:
-        message = "a class name in ignore: transformers skips all such modules, vLLM none"
-        faults.append(Fault("ct-ignore-class", message, "config.json", None, "module names", ", ".join(classes)))
-    if located.path == location.LEGACY_KEY:
-        faults.append(
-            Fault(
-                "config-legacy-key",
-                "the block sits under a key that newer readers do not look at",
-                "config.json",
-            )
-        )
-    return tuple(faults)
+    def _dialect(self, located: location.Located) -> Dialect:
+        """The dialect as the file calls it; what is not given is read as the usual one."""
+        name = located.block.get("format")
+        return replace(DIALECT, name=name) if isinstance(name, str) and name else DIALECT

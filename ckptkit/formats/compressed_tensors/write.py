@@ -5,31 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ckptkit.formats import drafting
-from ckptkit.formats.base import Capabilities, Draft
+from ckptkit.formats.base import Draft
+from ckptkit.formats.compressed_tensors.spec import STORAGE, args, group
+from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.granularity import (
-    Granularity,
-    PerBlock,
-    PerChannel,
-    PerGroup,
-    PerHead,
-    PerTensor,
-    PerToken,
-)
+from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization, Scheme
 from ckptkit.model.select import Selector, regex_or_exact
 from ckptkit.storage.output import OutputTensor
 
-_FORMAT = "float-quantized"
-_STRATEGIES: dict[type[Any], str] = {
-    PerTensor: "tensor",
-    PerChannel: "channel",
-    PerToken: "token",
-    PerGroup: "group",
-    PerBlock: "block",
-    PerHead: "attn_head",
-}
 _DYNAMIC_TENSOR = Quantization(PerTensor(), dynamic=True)
 _KV_NAMES = {"k": "k_scale", "v": "v_scale", "q": "q_scale"}
 
@@ -79,24 +64,18 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     for vLLM; ``type`` must be written since it defaults to "int"; ``ignore`` holds exact names, and regular
     expressions only for fused experts, whose members have no names of their own.
     """
-    scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
+    kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     return {
         "quant_method": "compressed-tensors",
-        "format": _FORMAT,
+        "format": STORAGE,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
         "config_groups": {
-            f"group_{number}": {
-                "format": _FORMAT,
-                "targets": targets,
-                "weights": _args(group.weight),
-                "input_activations": None if group.input is None else _args(group.input),
-                "output_activations": None,
-            }
-            for number, (group, targets) in enumerate(_targets(checkpoint).items())
+            f"group_{number}": group(scheme, targets)
+            for number, (scheme, targets) in enumerate(_targets(checkpoint).items())
         },
         "ignore": [*drafting.skip_list(checkpoint), *_fused_experts(checkpoint)],
-        "kv_cache_scheme": None if scheme is None else _args(scheme.quantization),
+        "kv_cache_scheme": None if kv_scheme is None else args(kv_scheme.quantization),
     }
 
 
@@ -142,22 +121,6 @@ def _is_partition(targets: dict[Scheme, list[str]], checkpoint: Checkpoint) -> b
         for scheme, members in ((scheme, frozenset(members)) for scheme, members in checkpoint.schemes.items())
         for module in checkpoint.modules
     )
-
-
-def _args(quantization: Quantization) -> dict[str, Any]:
-    granularity: Granularity = quantization.granularity
-    args: dict[str, Any] = {
-        "num_bits": 8,
-        "type": "float",
-        "symmetric": True,
-        "strategy": _STRATEGIES[type(granularity)],
-        "dynamic": quantization.dynamic,
-    }
-    if isinstance(granularity, PerGroup):
-        args["group_size"] = granularity.size
-    if isinstance(granularity, PerBlock):
-        args["block_structure"] = [granularity.rows, granularity.columns]
-    return args
 
 
 def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:

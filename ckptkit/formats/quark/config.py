@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ckptkit.errors import Fault
+from ckptkit.edits.changes import Path
+from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigReader
+from ckptkit.formats.fp8_fields import SKIP_LIST, field_faults
+from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, required_keys
+from ckptkit.formats.quark.other import other_scheme
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
+from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
 
 #: The key of ``layer_type_quant_config`` for linear modules.
@@ -20,13 +24,17 @@ LINEAR = "Linear"
 ATTENTION_OUTPUTS = frozenset({*names.SEPARATE_KV.values(), *names.FUSED_QKV})
 
 
+#: What a layer is declared as.
+Declared = Scheme | OtherScheme
+
+
 @dataclass(frozen=True)
 class ParsedConfig:
     """A Quark config in canonical words. ``layers`` is in the config's order."""
 
     dialect: str
-    default: Scheme | None
-    layers: tuple[tuple[Pattern, Scheme | None], ...]
+    default: Declared | None
+    layers: tuple[tuple[Pattern, Declared | None], ...]
     exclude: tuple[str, ...]
     kv_cache: KVCacheScheme | None
     effective: dict[str, Any]
@@ -39,7 +47,7 @@ class ParsedConfig:
         return Selector.of(glob_or_exact(entry) for entry in self.exclude).matches
 
     @cached_property
-    def scheme_of(self) -> Callable[[str], Scheme | None]:
+    def scheme_of(self) -> Callable[[str], Declared | None]:
         """The scheme of a linear module: None if excluded, else by exact name, by the first glob, or the default.
 
         That is the order in which Quark quantizes. Its own reload, and vLLM, take the first match of any kind.
@@ -48,7 +56,7 @@ class ParsedConfig:
         exact = {pattern.text: scheme for pattern, scheme in self.layers if isinstance(pattern, Exact)}
         globs = [(pattern, scheme) for pattern, scheme in self.layers if not isinstance(pattern, Exact)]
 
-        def scheme_of(module: str) -> Scheme | None:
+        def scheme_of(module: str) -> Declared | None:
             if excluded(module):
                 return None
             if module in exact:
@@ -61,8 +69,11 @@ class ParsedConfig:
         return scheme_of
 
 
-def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
-    """Parse ``quant_method: quark``. Raises FormatError when it is not FP8 storage or cannot be understood."""
+def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
+    """Parse ``quant_method: quark``, found at ``way`` in config.json.
+
+    Raises UnsupportedFormat when no layer is FP8, and FormatError when the config cannot be understood.
+    """
     reader, faults = ConfigReader(), list[Fault]()
     export = _export_block(reader, block)
     default_spec = reader.mapping(block.get("global_quant_config"), "global_quant_config", required=True)
@@ -81,11 +92,12 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
     if LINEAR in type_specs:
         default_spec, default_path = type_specs[LINEAR], f"layer_type_quant_config.{LINEAR}"
     default = _parse_layer(reader, faults, default_spec, default_path)
-    faults += _required_keys(block, export)
+    faults += required_keys(block, export, way)
     basis = _basis(reader, block)
     kv_cache = _kv_cache(reader, faults, basis, kv_group, layer_specs, kv_specs)
     records = _records(reader, block)
-    reader.raise_faults(label)
+    reader.raise_faults(label, faults)
+    _refuse_other_storage(default, default_path, default_spec, layers, label)
     effective = {
         "exclude": list(exclude),
         "default": str(default),
@@ -95,6 +107,24 @@ def parse_native(block: Mapping[str, Any], label: str) -> ParsedConfig:
         "version": block.get("version"),
     }
     return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
+
+
+def _refuse_other_storage(
+    default: Declared | None,
+    path: str,
+    spec: Mapping[str, Any],
+    layers: tuple[tuple[Pattern, Declared | None], ...],
+    label: str,
+) -> None:
+    """Refuse what is sound and holds no FP8 layer as that, and not as a mistake."""
+    schemes = [scheme for scheme in (default, *(scheme for _, scheme in layers)) if scheme is not None]
+    others = [scheme for scheme in schemes if isinstance(scheme, OtherScheme)]
+    if others and len(others) == len(schemes):
+        named = ", ".join(dict.fromkeys(scheme.name for scheme in others))
+        weight = spec.get("weight")
+        dtype = f", {path}.weight.dtype {weight.get('dtype')!r}" if isinstance(weight, Mapping) else ""
+        message = f"{label}: a Quark checkpoint of another storage than FP8 ({named}{dtype}) is not supported"
+        raise UnsupportedFormat(message, help="ckptkit handles FP8 E4M3 checkpoints")
 
 
 def _layer_type_fault(types: list[str]) -> Fault:
@@ -141,21 +171,23 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
         reader.wrong("activation_scheme", "static, dynamic or null", scheme_name)
     if block.get("weight_block_size") is not None:
         reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
-    ignored = reader.strings(block.get("ignored_layers"), "ignored_layers")
-    ignored = ignored or reader.strings(block.get("modules_to_not_convert"), "modules_to_not_convert")
+    ignored: list[str] = []
+    for key in SKIP_LIST.keys:
+        ignored = ignored or reader.strings(block.get(key), key)
     kv_name = block.get("kv_cache_scheme")
     if kv_name not in (None, "static", "dynamic"):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
-    records = _records(reader, block)
     basis = _basis(reader, block)
-    reader.raise_faults(label)
+    faults = tuple(field_faults(block))
+    records = _records(reader, block)
+    reader.raise_faults(label, faults)
     kv_cache = None
     if kv_name is not None:
         kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis)
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
     effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
-    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, (), records)
+    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, faults, records)
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,23 +203,14 @@ def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, A
     return export
 
 
-def _required_keys(block: Mapping[str, Any], export: Mapping[str, Any]) -> list[Fault]:
-    """Keys that vLLM reads without asking whether they are there."""
-    faults = []
-    for path, value, empty in (
-        ("exclude", block.get("exclude"), "[]"),
-        ("layer_type_quant_config", block.get("layer_type_quant_config"), "{}"),
-        ("export.kv_cache_group", export.get("kv_cache_group"), "[]"),
-    ):
-        if value is None:
-            message = f"{path} is null or missing, and vLLM fails on that"
-            faults.append(Fault("quark-null-key", message, "config.json", None, f"{path} = {empty}", "nothing"))
-    return faults
-
-
-def _parse_layer(reader: ConfigReader, faults: list[Fault], value: Any, path: str, pattern: str = "") -> Scheme | None:
+def _parse_layer(
+    reader: ConfigReader, faults: list[Fault], value: Any, path: str, pattern: str = ""
+) -> Declared | None:
     """A layer spec; None where the weight is not quantized. ``pattern`` tells attention outputs from others."""
     spec = reader.mapping(value, path, required=True)
+    other = other_scheme(spec)
+    if other is not None:
+        return other
     weight = _parse_tensor(reader, faults, spec.get("weight"), f"{path}.weight")
     inputs = _parse_tensor(reader, faults, spec.get("input_tensors"), f"{path}.input_tensors", is_input=True)
     output = None
@@ -222,7 +245,7 @@ def _parse_tensor(
         dynamic, key = spec["dynamic"], "dynamic"
         faults.append(
             Fault(
-                "quark-old-key",
+                OLD_KEY,
                 "an old spelling that vLLM does not read: it takes the tensor as static",
                 "config.json",
                 expected=f"{path}.is_dynamic",
@@ -287,7 +310,7 @@ def _kv_cache(
     if not group:
         message = "outputs of key and value projections are quantized, but kv_cache_group is empty: vLLM refuses that"
         wanted = "export.kv_cache_group names those entries"
-        faults.append(Fault("quark-kv-group", message, "config.json", None, wanted, "[]"))
+        faults.append(Fault(KV_GROUP, message, "config.json", None, wanted, "[]"))
     if len(found) > 1:
         reader.wrong("kv_cache_quant_config", "one output spec for keys and values", list(found.values()))
     quantization = next(iter(found))
@@ -299,3 +322,25 @@ def _kv_cache(
 def _basis(reader: ConfigReader, block: Mapping[str, Any]) -> str:
     after = reader.truth(block.get("kv_cache_post_rope"), "kv_cache_post_rope", default=False)
     return "post-rope" if after else "pre-rope"
+
+
+def declares(block: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether a native config quantizes the weight of a module, the skip list aside, read without judging it."""
+    default = _quantizes(block.get("global_quant_config"))
+    layers = block.get("layer_quant_config")
+    patterns = [
+        (glob_or_exact(text), _quantizes(spec)) for text, spec in (layers.items() if isinstance(layers, dict) else ())
+    ]
+    exact = {pattern.text: quantizes for pattern, quantizes in patterns}
+    globs = [(pattern, quantizes) for pattern, quantizes in patterns if not isinstance(pattern, Exact)]
+
+    def declared(name: str) -> bool:
+        if name in exact:
+            return exact[name]
+        return next((quantizes for pattern, quantizes in globs if pattern.matches(name)), default)
+
+    return declared
+
+
+def _quantizes(spec: Any) -> bool:
+    return isinstance(spec, dict) and spec.get("weight") is not None

@@ -1,22 +1,29 @@
-"""The Quark format: detection, reader, capabilities and scale shapes, for both of its dialects."""
+"""The Quark format: facts, detection, reader, capabilities and scale shapes, for both of its dialects."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.errors import Fault, FormatError, UsageError
+from ckptkit.edits.changes import ConfigEdit
+from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import config as location
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Capabilities, Detection, Draft, WriteOptions
-from ckptkit.formats.quark import config, write
+from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
+from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
+from ckptkit.formats.fp8_fields import SKIP_LIST
+from ckptkit.formats.quark import config, faults, kv_cache, write
+from ckptkit.formats.quark.other import PARTS
 from ckptkit.model.census import Role, take_census
-from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.granularity import Granularity, PerTensor
+from ckptkit.model.checkpoint import Checkpoint, KVCache
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
+from ckptkit.model.scheme import InputKind
+from ckptkit.model.select import PatternKind
 from ckptkit.storage.container import Container
 
 NAME = "quark"
-NATIVE, CUSTOM = "quark", "fp8"
+CUSTOM_METHOD = "fp8"
 
 #: Endings and roles. The ``*_quantizer`` names are those of raw dumps and early exports; ``weight_scale_inv`` is
 #: kept by Quark where it preserves layers that were quantized before, and multiplies like any other scale.
@@ -37,20 +44,17 @@ ROLES = MappingProxyType(
     }
 )
 
+_STATIC, _DYNAMIC = InputKind(PerTensor), InputKind(PerTensor, dynamic=True)
+_TOKENS, _GROUPS = InputKind(PerToken, dynamic=True), InputKind(PerGroup, dynamic=True)
 NATIVE_CAPABILITIES = Capabilities(
     schemes=frozenset(
         {
-            ("per-tensor", "static per-tensor"),
-            ("per-tensor", "dynamic per-token"),
-            ("per-tensor", "dynamic per-tensor"),
-            ("per-channel", "dynamic per-token"),
-            ("per-channel", "dynamic per-tensor"),
-            ("per-channel", "static per-tensor"),
-            ("per-block", "dynamic per-group"),
+            *((weight, inputs) for weight in (PerTensor, PerChannel) for inputs in (_STATIC, _DYNAMIC, _TOKENS)),
+            (PerBlock, _GROUPS),
         }
     ),
     kv_roles=frozenset({"k", "v", "q", "prob"}),
-    kv_granularities=frozenset({"per-tensor"}),
+    kv_granularities=frozenset({PerTensor}),
     mixed_schemes=True,
     quantized_lm_head=False,
     block_sizes=frozenset({(128, 128)}),
@@ -59,42 +63,82 @@ NATIVE_CAPABILITIES = Capabilities(
 )
 CUSTOM_CAPABILITIES = replace(
     NATIVE_CAPABILITIES,
-    schemes=frozenset({("per-tensor", "static per-tensor"), ("per-tensor", "dynamic per-tensor")}),
+    schemes=frozenset({(PerTensor, _STATIC), (PerTensor, _DYNAMIC)}),
     mixed_schemes=False,
     block_sizes=frozenset(),
 )
 
+#: Loaders map these names whichever of the two layouts the config is in.
+_LOADED = {
+    "k": ("k_scale", "k_proj.output_scale", "k_proj.k_scale", "qkv_proj.k_scale"),
+    "v": ("v_scale", "v_proj.output_scale", "v_proj.v_scale", "qkv_proj.v_scale"),
+}
+NATIVE = Dialect(
+    format=NAME,
+    name="native",
+    key=NAME,
+    mode="quark",
+    capabilities=NATIVE_CAPABILITIES,
+    skip_list=SkipList(("exclude",), ("exclude",), PatternKind.GLOB),
+    weight_scale=ScaleNames("weight_scale", ("weight_scale",), ("weight_scale_inv", "weight_quantizer.scale")),
+    input_scale=ScaleNames("input_scale", ("input_scale",), ("input_quantizer.scale",)),
+    attention=MappingProxyType(
+        {role: ScaleNames(f"{role}_proj.output_scale", loaded) for role, loaded in _LOADED.items()}
+    ),
+    # Quark itself writes and reads one scale for a fused projection.
+    own_attention=("qkv_proj.output_scale",),
+    endings=ROLES,
+    parts=PARTS,
+    schema=NAME,
+    kv_key="kv_cache_quant_config",
+    tool="AMD Quark",
+    tag=NAME,
+)
+CUSTOM = replace(
+    NATIVE,
+    name="fp8 mode",
+    key="quark-fp8",
+    mode="fp8",
+    capabilities=CUSTOM_CAPABILITIES,
+    # Quark itself matches ``ignored_layers`` as it matches its own list.
+    skip_list=replace(SKIP_LIST, patterns=PatternKind.GLOB),
+    attention=MappingProxyType({role: ScaleNames(f"{role}_scale", loaded) for role, loaded in _LOADED.items()}),
+    schema="quark-fp8",
+    kv_key="kv_cache_scheme",
+)
 
-class Quark:
+
+class Quark(Format):
     """Reader and writer of AMD Quark checkpoints."""
 
     name = NAME
     aliases = ()
-    modes = (NATIVE, CUSTOM)
+    dialects = (NATIVE, CUSTOM)
 
-    def detect(self, container: Container) -> Detection | None:
+    def dialect_of(self, container: Container) -> Dialect | None:
         located = location.locate(container.config)
         if located is None:
             return None
         method = location.quant_method(located.block)
+        if method == NAME:
+            return NATIVE
         has_export = isinstance(located.block.get("export"), dict)
-        if method == NATIVE:
-            return Detection(NAME, "native", f"config.json: {located.path}.quant_method")
-        if method == CUSTOM and has_export:
-            return Detection(NAME, "fp8 mode", f"config.json: {located.path}.quant_method and .export")
-        return None
+        return CUSTOM if method == CUSTOM_METHOD and has_export else None
+
+    def describe(self, container: Container) -> str:
+        return f"{NAME} ({(self.dialect_of(container) or NATIVE).name})"
 
     def read(self, container: Container) -> Checkpoint:
-        located = location.locate(container.config)
-        if located is None:
+        located, dialect = location.locate(container.config), self.dialect_of(container)
+        if located is None or dialect is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
-        custom = location.quant_method(located.block) == CUSTOM
-        parse = config.parse_custom if custom else config.parse_native
-        parsed = parse(located.block, container.label)
-        census = take_census(container.tensors, ROLES)
+        if dialect is CUSTOM:
+            parsed = config.parse_custom(located.block, container.label)
+        else:
+            parsed = config.parse_native(located.block, container.label, located.way)
         declaration = Declaration(
             format=NAME,
-            dialect="fp8 mode" if custom else "native",
+            dialect=dialect.name,
             scheme_of=parsed.scheme_of,
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
@@ -103,13 +147,15 @@ class Quark:
             faults=parsed.faults,
             records=parsed.records,
         )
-        return assemble(container, census, declaration)
-
-    def capabilities(self, options: WriteOptions) -> Capabilities:
-        return CUSTOM_CAPABILITIES if self._mode(options) == CUSTOM else NATIVE_CAPABILITIES
+        checkpoint = assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
+        if dialect is CUSTOM:
+            return checkpoint
+        found = faults.read_faults(checkpoint, located.block, located.way)
+        return replace(checkpoint, faults=(*checkpoint.faults, *found))
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
-        return write.draft(checkpoint, self, self.capabilities(options), custom=self._mode(options) == CUSTOM)
+        dialect, capabilities = written_dialect(self, options.mode)
+        return write.draft(checkpoint, self, capabilities, custom=dialect is CUSTOM)
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Stored scale shapes, the exporters' form first.
@@ -118,11 +164,31 @@ class Quark:
         ((), (1,))
         """
         canonical = granularity.scale_shape(weight_shape)
-        return (canonical, (1,)) if isinstance(granularity, PerTensor) else (canonical,)
+        return (canonical, (*canonical, 1)) if isinstance(granularity, PerTensor) else (canonical,)
 
-    def _mode(self, options: WriteOptions) -> str:
-        mode = options.mode or NATIVE
-        if mode not in self.modes:
-            fault = Fault("unknown-mode", "no such mode", expected=" or ".join(self.modes), found=mode)
-            raise UsageError(f"Quark has no mode {mode!r}", faults=[fault])
-        return mode
+    def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterator[ConfigEdit]:
+        """In the native layout in four places at once; in the fp8 mode in a word."""
+        located = location.locate(checkpoint.config)
+        if located is None:
+            return
+        if self.dialect_of(checkpoint.container) is CUSTOM:
+            yield from kv_cache.declare_custom(located, cache)
+        elif cache is None:
+            yield from kv_cache.without(located)
+        else:
+            yield from kv_cache.declare_native(self, located, checkpoint, cache)
+
+    def declares(self, checkpoint: Checkpoint) -> Callable[[str], bool]:
+        """By exact name, by the first pattern, or the default; everything in the fp8 mode."""
+        if self.dialect_of(checkpoint.container) is CUSTOM:
+            return lambda module: True
+        return config.declares(checkpoint.raw)
+
+    def config_edits(self, checkpoint: Checkpoint, fault: Fault) -> Iterator[ConfigEdit]:
+        """Old spellings are replaced everywhere at once, and missing KV entries written as our writer spells them."""
+        located = location.locate(checkpoint.config)
+        yield from super().config_edits(checkpoint, fault)
+        if located is not None and fault.kind == faults.OLD_KEY:
+            yield from faults.new_spellings(located.block, located.way)
+        if located is not None and fault.kind == faults.KV_GROUP and faults.group_without_entries(located.block):
+            yield from kv_cache.as_written(self, located, checkpoint)

@@ -1,18 +1,24 @@
-"""Where the quantization config sits, and lists of words in it."""
+"""Where the quantization config sits, and the edits with which its own format puts it right."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.edits.changes import Path
+from ckptkit.edits.changes import Edit, Path
 from ckptkit.formats import config as location
-
-
-def strings(value: Any) -> tuple[str, ...]:
-    return tuple(entry for entry in value if isinstance(entry, str)) if isinstance(value, list) else ()
 
 
 def block_path(context: Context) -> Path:
     """The way to the quantization config, as edits spell it."""
-    return tuple(context.located.path.split(".")) if context.located else (location.KEY,)
+    return context.located.way if context.located else (location.KEY,)
+
+
+def put_right(context: Context, *kinds: str) -> Iterator[Edit]:
+    """The edits that the checkpoint's format has for its config's faults of these kinds, each once."""
+    if context.checkpoint is None or context.format is None:
+        return
+    made: list[Edit] = []
+    for fault in context.faults(*kinds):
+        made += (edit for edit in context.format.config_edits(context.checkpoint, fault) if edit not in made)
+    yield from made

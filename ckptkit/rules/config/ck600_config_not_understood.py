@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines.methods import KNOWN_METHODS
 from ckptkit.errors import Fault
+from ckptkit.formats.reading import NoReader
 
 
 @rule("CK600", "config-not-understood", Severity.ERROR, unreported="says that ckptkit itself cannot judge the config")
@@ -26,8 +27,9 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
         if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
             yield fault
     # A checkpoint that is not FP8, or in a format that ckptkit does not read, is not a broken one.
-    severity = Severity.INFO if context.located is None else Severity.WARNING
-    if context.located is None or context.method in KNOWN_METHODS:
+    no_reader = isinstance(context.reading, NoReader)
+    severity = Severity.WARNING if no_reader else Severity.INFO
+    if not no_reader or context.located is None or context.method in KNOWN_METHODS:
         for fault in context.faults("config-unsupported"):
             message = f"{fault.message}: only its files were judged"
             yield Observation(fault.kind, message, fault.file, help=fault.help, severity=severity)

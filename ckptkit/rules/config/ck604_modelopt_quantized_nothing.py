@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from ckptkit.checks.context import HF_QUANT_FILE, Context
+from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
-from ckptkit.errors import Fault, excerpt
+from ckptkit.errors import Fault
 
 
 @rule(
@@ -30,20 +29,4 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
 
     Fix: export again with patterns that match.
     """
-    places: list[tuple[str, Mapping[str, Any]]] = []
-    if context.method == "modelopt":
-        nested = context.block.get("quantization")
-        places.append(("config.json", nested if isinstance(nested, Mapping) else context.block))
-    side = context.hf_quant_config
-    if side is not None and isinstance(side.get("quantization"), Mapping):
-        places.append((HF_QUANT_FILE, side["quantization"]))
-    for file, section in places:
-        algorithm = str(section.get("quant_algo") or "").upper()
-        if not algorithm:
-            yield Fault(
-                "modelopt-nothing", "no quant_algo", file, None, "an algorithm", excerpt(section.get("quant_algo"))
-            )
-        elif (
-            algorithm == "MIXED_PRECISION" and not section.get("quantized_layers") and not section.get("config_groups")
-        ):
-            yield Fault("modelopt-nothing", "mixed precision without layers", file, None, "quantized_layers", "none")
+    yield from context.faults("modelopt-nothing")

@@ -27,7 +27,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     Fix: take the module out of the skip list, or add it to the targets.
     """
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
-        if tensor.dtype == FP8_WEIGHT and not is_small(tensor) and tensor.name not in context.stacked_experts:
+        if tensor.dtype == FP8_WEIGHT and not is_small(tensor):
             yield Fault(
                 "excluded-but-quantized",
                 "stored in FP8, but the config does not call it quantized",

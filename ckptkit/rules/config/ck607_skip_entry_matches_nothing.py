@@ -10,7 +10,7 @@ from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.errors import Fault, excerpt
 from ckptkit.model import names
-from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
+from ckptkit.model.select import Exact
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.config.skip_entries import entries, skip_key, skip_keys
 
@@ -44,9 +44,9 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
     """
     checkpoint = context.checkpoint
     listed = entries(context)
-    if checkpoint is None or not listed:
+    if checkpoint is None or context.dialect is None or not listed:
         return
-    parse = regex_or_exact if checkpoint.format == "compressed-tensors" else glob_or_exact
+    parse = context.dialect.skip_list.patterns.parse
     others = (tensor.module for tensor in (*checkpoint.plain, *checkpoint.stored_only))
     modules = dict.fromkeys([*context.linear_names, *context.names_in_memory.values(), *others])
     owners = _owners(modules)

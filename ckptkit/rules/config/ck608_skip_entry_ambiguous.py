@@ -12,7 +12,7 @@ from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.model.select import Exact, glob_or_exact, regex_or_exact
+from ckptkit.model.select import Exact
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.config.skip_entries import skip_keys
 
@@ -82,9 +82,9 @@ def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
     Those of multimodal models under their names in memory too, since transformers knows no others.
     """
     checkpoint = context.checkpoint
-    if checkpoint is None:
+    if checkpoint is None or context.dialect is None:
         return
-    parse = regex_or_exact if context.method == "compressed-tensors" else glob_or_exact
+    parse = context.dialect.skip_list.patterns.parse
     for key in skip_keys(context):
         listed = [entry for entry in context.block.get(key) or () if isinstance(entry, str)]
         patterns = {entry: parse(entry) for entry in listed}

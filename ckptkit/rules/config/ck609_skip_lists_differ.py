@@ -8,9 +8,10 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, SetKey
-from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.errors import Fault
-from ckptkit.rules.config.block import block_path, strings
+from ckptkit.formats import registry
+from ckptkit.formats.dialect import texts
+from ckptkit.rules.config.block import block_path
 
 
 @rule(
@@ -32,9 +33,8 @@ def skip_lists_differ(context: Context) -> Iterator[Fault]:
 
     Fix: write one list under every key that some engine reads.
     """
-    lists = {
-        key: frozenset(strings(context.block[key])) for key in SKIP_KEYS if isinstance(context.block.get(key), list)
-    }
+    keys = registry.skip_keys(context.dialect)
+    lists = {key: frozenset(texts(context.block[key])) for key in keys if isinstance(context.block.get(key), list)}
     if len(set(lists.values())) > 1:
         found = "; ".join(f"{key}: {len(words)}" for key, words in lists.items())
         yield Fault(
@@ -50,6 +50,6 @@ def skip_lists_differ(context: Context) -> Iterator[Fault]:
 @fix("unsafe", "CK609")
 def join_lists(context: Context, finding: Finding) -> Iterator[Edit]:
     """Write the union of the lists under each of their keys. Which list was meant is a guess."""
-    keys = [key for key in SKIP_KEYS if isinstance(context.block.get(key), list)]
+    keys = [key for key in registry.skip_keys(context.dialect) if isinstance(context.block.get(key), list)]
     union = dict.fromkeys(entry for key in keys for entry in context.block[key])
     yield from (SetKey((*block_path(context), key), list(union)) for key in keys)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.edits.changes import Edit, RenameKey
+from ckptkit.edits.changes import Edit
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
-from ckptkit.rules.config.arguments import config_groups
-from ckptkit.rules.config.block import block_path
+from ckptkit.rules.config.block import put_right
 
 
 @rule(
@@ -33,27 +32,13 @@ def groups_beyond_the_first(context: Context) -> Iterator[Fault]:
 
     Fix: rename the only group.
     """
-    groups = config_groups(context)
-    if len(groups) == 1 and "group_0" not in groups:
-        (name,) = groups
-        message = "some consumers look for the group by name"
-        yield Fault("group-name", message, "config.json", None, "config_groups.group_0", f"config_groups.{name}")
-    elif len(groups) > 1:
-        note = Effect("trtllm", ENGINES["trtllm"].version, Outcome.SILENT, "applies group_0 to every module")
-        yield Observation(
-            "groups-several",
-            "consumers that know one scheme apply the first group to every module",
-            "config.json",
-            found=", ".join(groups)[:80],
-            engines=(note,),
-            severity=Severity.INFO,
-        )
+    yield from context.faults("group-name")
+    note = Effect("trtllm", ENGINES["trtllm"].version, Outcome.SILENT, "applies group_0 to every module")
+    for fault in context.faults("groups-several"):
+        yield Observation.of(fault, engines=(note,), severity=Severity.INFO)
 
 
 @fix("safe", "CK616")
 def name_single_group(context: Context, finding: Finding) -> Iterator[Edit]:
     """Call the only group ``group_0``, under which some readers look for it."""
-    groups = context.block.get("config_groups")
-    if isinstance(groups, Mapping) and len(groups) == 1 and "group_0" not in groups:
-        (name,) = groups
-        yield RenameKey((*block_path(context), "config_groups", name), "group_0")
+    yield from put_right(context, "group-name")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
-from ckptkit.edits.changes import Edit, SetKey
-from ckptkit.errors import CkptkitError, Fault
-from ckptkit.formats.base import WriteOptions
-from ckptkit.formats.compressed_tensors.config import FP8_FORMATS
-from ckptkit.rules.config.arguments import all_args
-from ckptkit.rules.config.block import block_path
+from ckptkit.edits.changes import Edit
+from ckptkit.errors import Fault
+from ckptkit.rules.config.block import put_right
 
 
 @rule(
@@ -46,29 +42,4 @@ def fill_keys(context: Context, finding: Finding) -> Iterator[Edit]:
 
     The config was understood as FP8 without them; now every reader understands it so.
     """
-    block, path = context.block, block_path(context)
-    groups = block.get("config_groups")
-    if context.method != "compressed-tensors" or not isinstance(groups, Mapping):
-        return
-    if any(isinstance(group, list) for group in groups.values()):
-        written = _written_groups(context)
-        if written is not None:
-            yield SetKey((*path, "config_groups"), written)
-    else:
-        own = [group.get("format") for group in groups.values() if isinstance(group, Mapping)]
-        if block.get("format") not in FP8_FORMATS and not (own and all(own)):
-            yield SetKey((*path, "format"), "float-quantized")
-        for way, args in all_args(block):
-            if args.get("type") is None:
-                yield SetKey((*path, *way, "type"), "float")
-    if block.get("quantization_status") != "compressed":
-        yield SetKey((*path, "quantization_status"), "compressed")
-
-
-def _written_groups(context: Context) -> Any:
-    if context.checkpoint is None or context.format is None:
-        return None
-    try:
-        return (context.format.write(context.checkpoint, WriteOptions()).quantization_config or {})["config_groups"]
-    except (CkptkitError, KeyError):
-        return None
+    yield from put_right(context, "ct-format", "ct-type-missing", "ct-status", "ct-preset-group")

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from difflib import get_close_matches
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.edits.changes import Edit, RemoveKey
+from ckptkit.edits.changes import Edit
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
-from ckptkit.rules.config.arguments import ROLES, all_args, config_groups
-from ckptkit.rules.config.block import block_path
-
-#: Keys of QuantizationArgs that came after its first release, with the first version that knows them.
-_LATER_ARGS = {"scale_dtype": "0.13", "zp_dtype": "0.13"}
+from ckptkit.formats.base import ConfigFault
+from ckptkit.rules.config.block import put_right
 
 #: What readers look for at the top level, and a misspelt key was meant to be.
 _TOP_LEVEL = ("config_groups", "format", "ignore", "kv_cache_scheme", "quantization_status", "sparsity_config")
 
-#: Arguments that every reader knows.
-_OLDEST_ARGS = frozenset(
-    {
-        *("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure"),
-        *("dynamic", "actorder", "observer", "observer_kwargs"),
-    }
+#: Readers that refuse keys which came with compressed-tensors 0.13, while they are older than that.
+_OLDER_READERS = tuple(
+    Effect(engine, "with compressed-tensors before 0.13", Outcome.ERROR, "unknown keys are refused")
+    for engine in ("vllm", "sglang", "transformers")
 )
 
 
@@ -49,39 +45,14 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
 
     Fix: remove keys that are null or say what is the default anyway.
     """
-    if context.method != "compressed-tensors":
-        return
     for fault in context.faults("config-unknown-key"):
-        refused = (fault.found or "").startswith(("config_groups.", "kv_cache_scheme."))
-        yield fault if refused else _ignored_key(fault)
-    specs = {
-        f"config_groups.{name}.{role}": group.get(role)
-        for name, group in config_groups(context).items()
-        for role in ROLES
-    }
-    specs["kv_cache_scheme"] = context.block.get("kv_cache_scheme")
-    recent = {
-        key: path for path, spec in specs.items() if isinstance(spec, Mapping) for key in _LATER_ARGS if key in spec
-    }
-    if recent:
-        since = max(_LATER_ARGS[key] for key in recent)
-        yield Observation(
-            "ct-key-recent",
-            f"compressed-tensors before {since} refuses these keys, even when they are null",
-            "config.json",
-            expected="no such keys",
-            found=", ".join(f"{path}.{key}" if len(recent) == 1 else key for key, path in recent.items()),
-            engines=tuple(
-                Effect(engine, f"with compressed-tensors before {since}", Outcome.ERROR, "unknown keys are refused")
-                for engine in ("vllm", "sglang", "transformers")
-            ),
-            severity=Severity.INFO,
-        )
+        yield fault if isinstance(fault, ConfigFault) and len(fault.path) > 1 else _ignored_key(fault)
+    for fault in context.faults("ct-key-recent"):
+        yield Observation.of(fault, engines=_OLDER_READERS, severity=Severity.INFO)
 
 
 def _ignored_key(fault: Fault) -> Observation:
     """A key at the top level: readers drop it without a word. That matters where it is one of theirs, misspelt."""
-    from difflib import get_close_matches
 
     misspelt = get_close_matches(fault.found or "", _TOP_LEVEL, 1, cutoff=0.8)
     engines = tuple(
@@ -101,7 +72,4 @@ def _ignored_key(fault: Fault) -> Observation:
 @fix("safe", "CK619")
 def leave_out_null_keys(context: Context, finding: Finding) -> Iterator[Edit]:
     """Leave out keys that some reader does not know where they say nothing."""
-    for way, args in all_args(context.block):
-        for key, value in args.items():
-            if value is None and key not in _OLDEST_ARGS:
-                yield RemoveKey((*block_path(context), *way, key))
+    yield from put_right(context, "config-unknown-key", "ct-key-recent")

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
-from ckptkit.edits.changes import Edit, RemoveKey, RenameKey
+from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
-from ckptkit.formats import config as location
-from ckptkit.rules.config.block import block_path
+from ckptkit.rules.config.block import put_right
 
 
 @rule(
@@ -37,18 +36,10 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
     yield from context.faults("config-legacy-key", "ct-sparsity")
     for fault in context.faults("config-value"):
         if fault.message.startswith("sparsity_config"):
-            yield Observation(**vars(fault), severity=Severity.ERROR)
+            yield Observation.of(fault, severity=Severity.ERROR)
 
 
 @fix("safe", "CK620")
 def move_legacy_block(context: Context, finding: Finding) -> Iterator[Edit]:
     """Put the block under the key that readers look at, and leave out a sparse compression that says "none"."""
-    if context.located is not None and context.located.path == location.LEGACY_KEY:
-        if context.config.get(location.KEY) is None:
-            if location.KEY in context.config:
-                yield RemoveKey((location.KEY,))
-            yield RenameKey((location.LEGACY_KEY,), location.KEY)
-        return
-    sparsity = context.block.get("sparsity_config")
-    if isinstance(sparsity, dict) and sparsity.get("format") in (None, "dense"):
-        yield RemoveKey((*block_path(context), "sparsity_config"))
+    yield from put_right(context, "config-legacy-key", "ct-sparsity")

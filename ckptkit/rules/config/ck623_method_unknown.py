@@ -35,18 +35,19 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     if context.located is None:
         return
     path = context.located.path
-    if context.format is None and context.method not in KNOWN_METHODS:  # a third party's format knows its own
+    if not context.has_reader and context.method not in KNOWN_METHODS:  # a format with a reader knows its own
         written = context.block.get("quant_method")
         missing = "no quant_method" if written is None else "no engine knows this quant_method"
         yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
-    algorithm = context.block.get("quant_algo")
-    if context.method == "modelopt" and isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:
+    key = context.dialect.algorithm_key if context.dialect is not None else None
+    algorithm = context.block.get(key) if key is not None else None
+    if isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:
         known = algorithm.upper() in OTHER_ALGORITHMS
         yield Observation(
             "algorithm-unknown",
-            "vLLM does not know this quant_algo" if known else "no engine that was examined knows this quant_algo",
+            f"vLLM does not know this {key}" if known else f"no engine that was examined knows this {key}",
             "config.json",
-            expected=f"a {path}.quant_algo such as FP8",
+            expected=f"a {path}.{key} such as FP8",
             found=excerpt(algorithm),
             engines=(Effect("vllm", ENGINES["vllm"].version, Outcome.ERROR, "refused when the config is read"),),
             severity=Severity.WARNING if known else Severity.ERROR,

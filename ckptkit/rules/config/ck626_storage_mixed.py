@@ -35,7 +35,7 @@ def storage_mixed(context: Context) -> Iterator[Fault]:
     kinds: dict[str, str] = {}
     for name in context.container.tensors:
         last = name.rpartition(".")[2]
-        if last in PACKED_ENDINGS:
+        if last in PACKED_ENDINGS and name not in context.opaque_parts:
             kinds.setdefault(last, name)
     for last, name in kinds.items():
         message = "weights of another quantization beside FP8 weights"

@@ -10,20 +10,18 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
+from ckptkit.engines.dialects import CONFIG_READERS
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
-
-#: Schema -> the engines that read the config through the library it describes.
-_READERS: Mapping[str, tuple[str, ...]] = {
-    "compressed-tensors": ("vllm", "sglang", "transformers"),
-    "quark": ("quark", "transformers"),
-    "quark-fp8": ("quark", "vllm"),
-    "fp8": ("vllm", "transformers"),
-    "modelopt": ("vllm",),
-}
+from ckptkit.formats.base import ConfigFault
 
 #: What our own readers have said already, in other words.
-_TOLD = ("config-value", "pattern-invalid", "quark-null-key", "quark-old-key", "ct-preset-group", "ct-type-missing")
+_TOLD = (
+    *("config-value", "pattern-invalid", "quark-null-key", "quark-old-key", "ct-preset-group", "ct-type-missing"),
+    "fp8-fields",
+)
+#: How a reader that knows every key says that one is unknown: CK619 speaks of them.
+_KEYS = ("config-unknown-key",)
 
 _QUOTED = re.compile(r'\["(.*?)"\]')
 
@@ -45,21 +43,21 @@ def config_schema(context: Context) -> Iterator[Fault]:
 
     Fix: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627.
     """
-    dialect = schema_of(context)
-    if dialect is None:
+    dialect = context.dialect
+    if dialect is None or dialect.schema is None or context.located is None:
         return
     told = {fault.message.partition(" ")[0] for fault in context.faults(*_TOLD)}
+    told |= {".".join(map(str, fault.path)) for fault in context.faults(*_TOLD) if isinstance(fault, ConfigFault)}
+    knows_keys = any(True for _ in context.faults(*_KEYS))
     engines = tuple(
-        Effect(name, ENGINES[name].version, Outcome.ERROR, "refuses the config") for name in _READERS[dialect]
+        Effect(name, ENGINES[name].version, Outcome.ERROR, "refuses the config")
+        for name in CONFIG_READERS.get(dialect.key, ())
     )
-    for fault in config_faults(_as_read(context.block), dialect):
+    for fault in config_faults(_as_read(context.block), dialect.schema):
         path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
-        covered = dialect == "fp8" and path in ("activation_scheme", "weight_block_size")
-        unknown = dialect == "compressed-tensors" and UNKNOWN_KEY in fault.message
-        if path not in told and not covered and not unknown:
-            yield Observation(
-                fault.kind, fault.message, fault.file, None, fault.expected, fault.found, fault.help, engines=engines
-            )
+        unknown = knows_keys and UNKNOWN_KEY in fault.message
+        if path not in told and not unknown:
+            yield Observation.of(fault, engines=engines)
 
 
 def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,10 +77,3 @@ def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:
         return block
     read = {**block, "config_groups": {name: group(value) for name, value in groups.items()}}
     return {**read, "kv_cache_scheme": spec(block["kv_cache_scheme"])} if "kv_cache_scheme" in block else read
-
-
-def schema_of(context: Context) -> str | None:
-    """The schema for the block that was found; None when no schema is known for its method."""
-    if context.method == "fp8" and isinstance(context.block.get("export"), Mapping):
-        return "quark-fp8"
-    return context.method if context.method in _READERS else None

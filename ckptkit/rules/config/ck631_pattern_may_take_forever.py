@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines import targets
-from ckptkit.engines.skip_lists import SKIP_KEYS
+from ckptkit.engines.skip_lists import Style, readings_for
 from ckptkit.errors import Fault
+from ckptkit.formats import registry
+from ckptkit.formats.dialect import texts
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.model.select import Regex
+
+#: Styles that take every entry for a regular expression, without a mark in front.
+_BARE = (Style.PREFIX_OR_SUFFIX,)
 
 
 @rule(
@@ -31,14 +35,10 @@ def pattern_may_take_forever(context: Context) -> Iterator[Fault]:
 
     Fix: write the pattern without repeats inside repeats, such as ``re:[a-z_.0-9]+!``, or list exact names.
     """
-    listed = [entry for key in SKIP_KEYS for entry in _texts(context.block.get(key))]
+    listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.block.get(key))]
     words = [word for target in targets.targets_by_group(context.block).values() for word in target]
     patterns = dict.fromkeys(word.removeprefix("re:") for word in (*listed, *words) if word.startswith("re:"))
-    if context.method == "fp8":
+    if context.dialect is not None and any(r.style in _BARE for r in readings_for(context.dialect.key).values()):
         patterns.update(dict.fromkeys(entry for entry in listed if not entry.startswith("re:")))
     faults = [*context.faults("pattern-slow"), *(Regex(text).slow() for text in patterns if may_run_away(text))]
     yield from dict.fromkeys(faults)
-
-
-def _texts(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -7,34 +7,35 @@ from collections.abc import Iterator, Sequence
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding
 from ckptkit.edits.changes import AddItem, Edit
-from ckptkit.engines.skip_lists import SKIP_KEYS
 from ckptkit.errors import Fault
+from ckptkit.formats import registry
+from ckptkit.formats.dialect import texts
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.dtypes.stored_types import ONE_BYTE
 
+#: The key to speak of where nothing is known about the format.
+_USUAL = "ignore"
+
 
 def nothing_is_quantized(context: Context) -> bool:
+    """Whether no module at all is stored quantized, although a config speaks of it."""
     checkpoint = context.checkpoint
-    return checkpoint is not None and not checkpoint.modules and not checkpoint.stored_only
+    return checkpoint is not None and not (checkpoint.modules or checkpoint.opaque or checkpoint.stored_only)
 
 
 def skip_key(context: Context) -> str:
     """The key of the config that holds the skip list."""
-    if context.method == "quark":
-        return "exclude"
-    return "ignored_layers" if context.method == "fp8" else "ignore"
+    return context.dialect.skip_list.key if context.dialect is not None else _USUAL
 
 
 def entries(context: Context) -> tuple[str, ...]:
-    """The skip list as written, under the first key that has one."""
-    for key in (skip_key(context), *SKIP_KEYS):
-        value = context.block.get(key)
-        if isinstance(value, list) and value:
-            return tuple(entry for entry in value if isinstance(entry, str))
-    return ()
+    """The skip list as written, under the first key that has one, be it another format's."""
+    keys = (skip_key(context), *registry.skip_keys(context.dialect))
+    return next((found for key in keys if (found := texts(context.block.get(key)))), ())
 
 
 def declared_high_precision(context: Context) -> Sequence[str]:
+    """Modules that are stored in high precision although the config calls them quantized."""
     checkpoint = context.checkpoint
     if checkpoint is None or nothing_is_quantized(context):
         return ()
@@ -42,6 +43,7 @@ def declared_high_precision(context: Context) -> Sequence[str]:
 
 
 def incomplete(context: Context, name: str, message: str) -> Fault:
+    """The fault that the skip list lacks a module."""
     key = skip_key(context)
     weight = context.checkpoint.unquantized[name] if context.checkpoint else None
     return Fault(
@@ -66,9 +68,4 @@ def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
 
 def skip_keys(context: Context) -> tuple[str, ...]:
     """The keys of the block that list modules left alone: the one to write first, then others that are in use."""
-    if context.method == "compressed-tensors":
-        return ("ignore",)
-    if context.method == "quark":
-        return ("exclude",)
-    others = tuple(key for key in ("modules_to_not_convert",) if isinstance(context.block.get(key), list))
-    return ("ignored_layers", *others)
+    return context.dialect.skip_list.present(context.block) if context.dialect is not None else (_USUAL,)

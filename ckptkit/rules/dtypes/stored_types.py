@@ -15,6 +15,7 @@ ONE_BYTE = frozenset({"I8", "U8", "BOOL", "F4", "F6_E2M3", "F6_E3M2"})
 
 
 def declares_e8m0(context: Context) -> bool:
+    """Whether the config says that scales are powers of two."""
     if "e8m0" in str(context.block.get("scale_fmt") or "").lower():
         return True
     specs: list[Any] = [context.block.get("global_quant_config")]
@@ -35,6 +36,7 @@ def weight_scales(context: Context) -> Iterator[TensorRef]:
 
 
 def weight_faults(context: Context, *dtypes: str) -> Iterator[Fault]:
+    """A fault for each FP8 weight of one of these types."""
     for tensor in context.fp8_weights.values():
         if tensor.dtype in dtypes:
             yield Fault(

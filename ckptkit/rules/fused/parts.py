@@ -12,6 +12,7 @@ from ckptkit.storage.payload import TensorRef
 
 
 def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
+    """A fault where only some parts of a fused layer are quantized."""
     modules = context.checkpoint.modules if context.checkpoint else {}
     quantized = [name for name in group.members if name in modules]
     if 0 < len(quantized) < len(group.members):
@@ -22,6 +23,7 @@ def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
 
 
 def differing(context: Context, group: FusedGroup) -> Iterator[Fault]:
+    """A fault where the parts of a fused layer have different schemes."""
     modules = context.checkpoint.modules if context.checkpoint else {}
     schemes = {name: modules[name].scheme for name in group.members if name in modules}
     if len(schemes) > 1 and any(scheme != schemes[next(iter(schemes))] for scheme in schemes.values()):
@@ -46,4 +48,5 @@ def scalars(context: Context, group: FusedGroup, attribute: str) -> dict[str, fl
 
 
 def spread(values: dict[str, float]) -> str:
+    """Values by name, in words."""
     return ", ".join(f"{last} {value:.4g}" for last, value in values.items())

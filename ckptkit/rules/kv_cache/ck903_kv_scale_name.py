@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
@@ -11,25 +11,6 @@ from ckptkit.edits.changes import Duplicate, Edit, Rename
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.kv_cache.attention import attention_of, declared_attention
-
-#: format -> the names under which its loaders map k and v scales.
-_SPELLINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "compressed-tensors": {"k": ("k_scale",), "v": ("v_scale",)},
-    "quark": {
-        "k": (
-            "k_scale",
-            "k_proj.output_scale",
-            "k_proj.k_scale",
-            "qkv_proj.k_scale",
-        ),
-        "v": (
-            "v_scale",
-            "v_proj.output_scale",
-            "v_proj.v_scale",
-            "qkv_proj.v_scale",
-        ),
-    },
-}
 
 
 @rule(
@@ -57,16 +38,16 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
 
     Fix: rename it. A conversion does.
     """
-    checkpoint = context.checkpoint
-    if checkpoint is None or checkpoint.format not in _SPELLINGS:
+    dialect = context.dialect
+    if context.checkpoint is None or dialect is None:
         return
-    spellings = _SPELLINGS[checkpoint.format]
     for _, attention in declared_attention(context):
         # One stored tensor may stand for k and v: it is one finding.
         for tensor, role in {tensor: role for role, tensor in attention.stored().items()}.items():
-            wanted = [names.join(attention.module, ending) for ending in spellings.get(role, ())]
+            loaded = dialect.attention[role].loaded if role in dialect.attention else ()
+            wanted = [names.join(attention.module, ending) for ending in loaded]
             if wanted and tensor.name not in wanted and not tensor.name.endswith(".kv_scale"):
-                own = tensor.name.endswith("qkv_proj.output_scale") and checkpoint.format == "quark"
+                own = tensor.name.endswith(dialect.own_attention)
                 yield Observation(
                     "kv-scale-name",
                     "loaders of this format do not know the KV scale under this name",

@@ -11,7 +11,7 @@ from ckptkit.edits.changes import Duplicate, Edit
 from ckptkit.engines.effects import Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.kv_cache.attention import VLLM, attention_of, declared_attention
+from ckptkit.rules.kv_cache.attention import VLLM, attention_of, declared_attention, keeps_scales_at_one
 
 _OTHER = {"k": "v", "v": "k"}
 
@@ -52,7 +52,7 @@ def kv_scale_alone(context: Context) -> Iterator[Fault]:
 
 
 def _with_one_scale(context: Context, missing: str) -> tuple[Effect, ...]:
-    if context.method == "compressed-tensors":
+    if keeps_scales_at_one(context):
         return (Effect("vllm", VLLM, Outcome.SILENT, f"{missing} stays at 1.0"),)
     if missing == "v":
         return (Effect("vllm", VLLM, Outcome.SILENT, "k is copied to v"),)

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import Level, rule
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
-from ckptkit.rules.kv_cache.attention import attention_modules
+from ckptkit.rules.kv_cache.attention import attention_modules, keeps_scales_at_one
 
 
 @rule(
@@ -47,5 +47,5 @@ def kv_scale_value(context: Context) -> Iterator[Fault]:
                     tensor.shard,
                     tensor.name,
                     expected="a finite value above zero",
-                    engines=(silent,) if context.method == "compressed-tensors" else None,
+                    engines=(silent,) if keeps_scales_at_one(context) else None,
                 )

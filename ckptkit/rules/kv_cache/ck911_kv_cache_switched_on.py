@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
+from ckptkit.engines.dialects import KV_CACHE_SWITCHED_ON
 from ckptkit.errors import Fault
 
 
@@ -30,9 +31,12 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
 
     Fix: nothing if it is meant; else remove the declaration and the scales.
     """
-    checkpoint = context.checkpoint
-    declared = checkpoint is not None and checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
-    raw = context.method == "modelopt" and isinstance(context.block.get("kv_cache_scheme"), Mapping)
-    if (declared and context.method == "compressed-tensors") or raw:
+    checkpoint, dialect = context.checkpoint, context.dialect
+    if dialect is None or dialect.kv_key is None or dialect.key not in KV_CACHE_SWITCHED_ON:
+        return
+    declared = bool(context.block.get(dialect.kv_key))
+    if checkpoint is not None:
+        declared = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
+    if declared:
         message = "vLLM serves this checkpoint with an FP8 KV cache unless it is told otherwise"
-        yield Fault("kv-switched-on", message, "config.json", None, None, f"{context.method}: kv_cache_scheme")
+        yield Fault("kv-switched-on", message, "config.json", None, None, f"{context.method}: {dialect.kv_key}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
@@ -10,8 +10,6 @@ from ckptkit.checks.registry import fix, rule
 from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.rules.kv_cache.declaration import correct_declaration
-
-_STRATEGIES = ("tensor", "attn_head")
 
 
 @rule("CK912", "kv-scheme-not-representable", Severity.ERROR, reports=("sgl-project/sglang#35455",))
@@ -28,28 +26,10 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     for fault in context.faults("config-value"):
         if fault.message.startswith("kv_cache_scheme"):
             yield fault
-    scheme = context.block.get("kv_cache_scheme")
-    if context.method != "compressed-tensors" or context.checkpoint is None or not isinstance(scheme, Mapping):
-        return
-    strategy = scheme.get("strategy")
-    if strategy not in _STRATEGIES:
-        message = "vLLM takes two strategies and no default"
-        found = "nothing" if strategy is None else repr(strategy)
-        yield Fault("kv-strategy", message, "config.json", None, "kv_cache_scheme.strategy tensor or attn_head", found)
-    if scheme.get("symmetric") is None:
-        message = "vLLM reads the key itself and takes its absence for asymmetric"
-        yield Fault("kv-symmetric", message, "config.json", None, "kv_cache_scheme.symmetric = true", "nothing")
-    if scheme.get("dynamic") is True:
-        silent = Effect("vllm", ENGINES["vllm"].version, Outcome.SILENT, "all scales are 1.0")
-        yield Observation(
-            "kv-dynamic",
-            "no engine computes KV scales while running",
-            "config.json",
-            expected="kv_cache_scheme.dynamic = false",
-            found=repr(scheme["dynamic"]),
-            engines=(silent,),
-            severity=Severity.WARNING,
-        )
+    yield from context.faults("kv-strategy", "kv-symmetric")
+    silent = Effect("vllm", ENGINES["vllm"].version, Outcome.SILENT, "all scales are 1.0")
+    for fault in context.faults("kv-dynamic"):
+        yield Observation.of(fault, engines=(silent,), severity=Severity.WARNING)
 
 
 fix("unsafe", "CK912")(correct_declaration)

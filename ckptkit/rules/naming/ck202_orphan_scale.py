@@ -33,10 +33,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
 
     Fix: drop the scale, or restore the weight that it belongs to.
     """
-    stacked = frozenset(context.stacked_experts.values())
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
-        if tensor in stacked:  # CK207 has a word for both
-            continue
         yield Fault(
             "orphan-scale",
             "the scale belongs to no quantized module",

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.naming.scale_names import rename_scale, scale_name
+from ckptkit.rules.naming.scale_names import misnamed_scale, rename_scale
 
 
 @rule(
@@ -34,10 +34,10 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
 
     Fix: rename the tensors and the index entries; no byte of them changes.
     """
-    wanted = scale_name(context)
-    if wanted is None:
+    spelling = misnamed_scale(context)
+    if spelling is None:
         return
-    wrong = "weight_scale" if wanted.endswith("_inv") else "weight_scale_inv"
+    wanted, wrong = spelling
     for name, tensor in context.container.tensors.items():
         if name.endswith(wrong) and name.rpartition(".")[2] == wrong:
             yield Fault(

@@ -35,11 +35,13 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
 
     Fix: rename it; a conversion does.
     """
-    if context.checkpoint is None or context.checkpoint.format != "quark":
+    dialect = context.dialect
+    if dialect is None or not (dialect.weight_scale.older or dialect.input_scale.older):
         return
     for module in context.modules:
-        for tensor, wanted in ((module.weight_scale, "weight_scale"), (module.input_scale, "input_scale")):
-            if tensor is not None and tensor.name != names.join(module.name, wanted):
+        for tensor, known in ((module.weight_scale, dialect.weight_scale), (module.input_scale, dialect.input_scale)):
+            wanted = known.written
+            if tensor is not None and tensor.name not in [names.join(module.name, name) for name in known.loaded]:
                 yield Fault(
                     "legacy-scale-name",
                     "engines know this scale under another name",

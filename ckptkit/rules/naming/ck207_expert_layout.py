@@ -75,9 +75,10 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
     fused = [t for t in context.container.tensors.values() if len(t.shape) == 3 and ".experts" in t.name]
     if not fused or context.checkpoint is None:
         return
+    stacked = {module.weight.name for module in context.stacks}
     listed, covered = matchers_of(context).values(), declared_by(context, "vllm")
     for tensor in fused:
-        if tensor.name in context.stacked_experts:
+        if tensor.name in stacked:
             continue
         if is_fp8(tensor.dtype):
             message = "fused experts in FP8: few engines map their scales"
@@ -98,8 +99,8 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
 
 def _stacked_experts(context: Context) -> Iterator[Observation]:
     """Experts in three dimensions with a scale beside them: sound, for the few classes that store them so."""
-    for weight in context.checkpoint.stored_only if context.checkpoint else ():
-        scale = context.stacked_experts.get(weight.name)
+    for module in context.stacks:
+        weight, scale = module.weight, module.weight_scale
         if scale is not None:
             yield Observation(
                 "experts-stacked",
@@ -116,7 +117,8 @@ def _stacked_experts(context: Context) -> Iterator[Observation]:
 def _experts_left_out(context: Context) -> Iterator[Observation]:
     """Single experts of a class that transformers holds in one tensor, without a mapping between the two."""
     architecture = context.dimensions.architecture
-    if context.method != "compressed-tensors" or architecture not in SINGLE_EXPERTS_LEFT_OUT:
+    dialect = context.dialect.key if context.dialect is not None else ""
+    if architecture not in SINGLE_EXPERTS_LEFT_OUT.get(dialect, ()):
         return
     single = [name for name in context.linear_names if names.experts_owner(name) is not None]
     if single:

@@ -11,7 +11,7 @@ from ckptkit.edits.changes import Drop, Edit, Rename
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
-from ckptkit.rules.naming.scale_names import PACKED_ENDINGS, scale_name, stored_tensor
+from ckptkit.rules.naming.scale_names import PACKED_ENDINGS, misnamed_scale, stored_tensor
 
 #: Spellings of other formats and of older exporters -> what the number is.
 _LEGACY_ENDINGS = frozenset(
@@ -60,10 +60,10 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
     """
     if context.checkpoint is None:
         return
-    dialect = scale_name(context)
+    misnamed = misnamed_scale(context)
     for tensor in context.checkpoint.foreign:
         last = tensor.name.rpartition(".")[2]
-        if last in PACKED_ENDINGS or (dialect is not None and last == "weight_scale_inv"):
+        if last in PACKED_ENDINGS or (misnamed is not None and last == misnamed[1]):
             continue
         legacy = any(tensor.name.endswith(f".{ending}") for ending in _LEGACY_ENDINGS)
         yield Fault(

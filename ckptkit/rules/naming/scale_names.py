@@ -13,16 +13,17 @@ from ckptkit.storage.payload import TensorRef
 PACKED_ENDINGS = frozenset({"weight_packed", "qweight", "qzeros", "g_idx", "weight_shape", "weight_zero_point"})
 
 
-def scale_name(context: Context) -> str | None:
-    """What the declared dialect calls a weight scale; None where several names are fine."""
-    if context.method == "compressed-tensors":
-        return "weight_scale"
-    if context.method == "fp8" and context.checkpoint is None:
-        blocks = context.block.get("weight_block_size")
-        if blocks is not None and not isinstance(blocks, list):
-            return None  # CK629 has the word; a name is not changed on the strength of it
-        return "weight_scale_inv" if blocks else "weight_scale"
-    return "weight_scale" if context.method == "modelopt" else None
+#: The two names that a weight's scale has in one dialect or another.
+_WEIGHT_SCALES = ("weight_scale", "weight_scale_inv")
+
+
+def misnamed_scale(context: Context) -> tuple[str, str] | None:
+    """A weight scale's name in the checkpoint's dialect, and its name in others; None where either will do."""
+    if context.dialect is None:
+        return None
+    names = context.dialect.weight_scale
+    wrong = [name for name in _WEIGHT_SCALES if name not in names.known]
+    return (names.written, wrong[0]) if len(wrong) == 1 else None
 
 
 def rename_scale(context: Context, finding: Finding) -> Iterator[Edit]:

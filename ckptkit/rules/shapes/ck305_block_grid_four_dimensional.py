@@ -34,16 +34,7 @@ def block_grid_four_dimensional(context: Context) -> Iterator[Fault]:
     for module, scale, wanted in mismatches(context):
         if isinstance(module.scheme.weight.granularity, PerBlock) and is_four_dimensional(scale, wanted):
             yield shape_fault("block-grid-dimensions", module, scale, wanted)
-    algorithm = str(context.block.get("quant_algo") or "").upper()
-    if context.method == "modelopt" and algorithm == "FP8_PB_WO":
-        for scale in context.raw_scales.values():
-            if len(scale.shape) == 2 and scale.name.endswith(".weight_scale"):
-                message = "vLLM squeezes the second and fourth dimension of an FP8_PB_WO scale, and this one has two"
-                rows, columns = scale.shape
-                found = str(list(scale.shape))
-                yield Fault(
-                    "block-grid-dimensions", message, scale.shard, scale.name, f"[{rows}, 1, {columns}, 1]", found
-                )
+    yield from context.faults("block-grid-flat")
 
 
 fix("safe", "CK305")(reshape_weight_scale)

@@ -37,6 +37,7 @@ def mismatches(context: Context) -> tuple[tuple[QuantizedModule, TensorRef, tupl
 
 
 def rank_faults(context: Context, kind: type[Granularity]) -> Iterator[Fault]:
+    """Scales of one kind of granularity with the right values in the wrong rank."""
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
         if isinstance(granularity, kind) and same_values(scale.shape, granularity.scale_shape(module.weight.shape)):
@@ -53,14 +54,17 @@ def same_values(stored: tuple[int, ...], canonical: tuple[int, ...]) -> bool:
 
 
 def is_transposed(scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether a scale has an allowed shape the other way round."""
     return scale.shape[::-1] in wanted
 
 
 def is_four_dimensional(scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether a scale has ModelOpt's four dimensions around an allowed grid."""
     return len(scale.shape) == 4 and scale.shape[1] == scale.shape[3] == 1 and scale.shape[::2] in wanted
 
 
 def shape_fault(kind: str, module: QuantizedModule, scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> Fault:
+    """The fault that a scale has none of the shapes that its format stores."""
     granularity = module.scheme.weight.granularity
     return Fault(
         kind,

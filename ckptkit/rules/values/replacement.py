@@ -10,6 +10,7 @@ from ckptkit.storage.payload import TensorRef
 
 
 def take_largest(context: Context, scales: Iterable[TensorRef]) -> Iterator[Edit]:
+    """The edits that give scales the largest value among them."""
     known = [scale for scale in scales if value(context, scale) is not None]
     if not known:
         return

@@ -1,0 +1,112 @@
+"""Reading QuantizationArgs: how one role of a group, or the KV cache, is quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+from ckptkit.edits.changes import Path, RemoveKey, SetKey
+from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault, ConfigReader
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
+from ckptkit.model.scheme import Quantization
+
+#: The kind of the fault for a key that no version of the library knows.
+UNKNOWN_KEY = "config-unknown-key"
+#: Arguments that every version of the library knows, and later ones with the first version that does.
+_OLDEST_ARGS = frozenset(
+    {
+        *("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure"),
+        *("dynamic", "actorder", "observer", "observer_kwargs"),
+    }
+)
+LATER_ARGS = {"scale_dtype": "0.13", "zp_dtype": "0.13"}
+_KNOWN_ARGS = _OLDEST_ARGS | LATER_ARGS.keys()
+
+
+def unknown_keys(body: Mapping[str, Any], known: Set[str], place: Path, way: Path) -> list[Fault]:
+    """Faults for keys that no version of the library writes: it refuses them in groups, and drops them at the top."""
+    return [
+        ConfigFault(
+            UNKNOWN_KEY,
+            "a key that compressed-tensors does not know",
+            "config.json",
+            found=".".join(map(str, (*place, key))),
+            path=(*place, key),
+            edits=(RemoveKey((*way, *place, key)),) if place and value is None else (),
+        )
+        for key, value in body.items()
+        if key not in known
+    ]
+
+
+class ArgsReader:
+    """Reads the QuantizationArgs of one config. ``way`` is the way to the config in config.json, for edits."""
+
+    def __init__(self, reader: ConfigReader, way: Path) -> None:
+        self.reader, self.way = reader, way
+        self.faults: list[Fault] = []
+
+    def read(self, args: Mapping[str, Any], place: Path) -> Quantization | None:
+        """The quantization that these arguments, found at ``place`` in the config, declare; None if it is not FP8.
+
+        ``type`` defaults to "int" in the library, which no FP8 checkpoint means.
+        """
+        path, reader = ".".join(map(str, place)), self.reader
+        self.faults += unknown_keys(args, _KNOWN_ARGS, place, self.way)
+        kind = lower(args.get("type"))
+        if kind is None:
+            self.faults.append(
+                ConfigFault(
+                    "ct-type-missing",
+                    "the quantization type is missing and defaults to int: vLLM then loads an INT8 scheme",
+                    "config.json",
+                    expected=f'{path}.type = "float"',
+                    found="nothing",
+                    path=(*place, "type"),
+                    edits=(SetKey((*self.way, *place, "type"), "float"),),
+                )
+            )
+        elif kind != "float":
+            reader.wrong(f"{path}.type", "float", kind, "ckptkit handles FP8 checkpoints only")
+        if args.get("num_bits", 8) != 8:
+            reader.wrong(f"{path}.num_bits", "8", args.get("num_bits"), "ckptkit handles FP8 checkpoints only")
+        if reader.truth(args.get("symmetric"), f"{path}.symmetric", default=True) is False:
+            reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
+        dynamic = reader.truth(args.get("dynamic", False), f"{path}.dynamic")
+        if dynamic is None:
+            return None
+        granularity = granularity_of(reader, args, path)
+        return None if granularity is None else Quantization(granularity, dynamic=dynamic)
+
+
+def lower(value: Any) -> Any:
+    """A word in lower case, as the library takes it in any."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def granularity_of(reader: ConfigReader, args: Mapping[str, Any], path: str) -> Granularity | None:
+    """The granularity that arguments declare; None, and a fault, where they declare none."""
+    strategy, group_size = lower(args.get("strategy")), args.get("group_size")
+    if strategy is None:
+        strategy = "tensor" if group_size is None else "channel" if group_size == -1 else "group"
+    if strategy == "tensor":
+        return PerTensor()
+    if strategy == "channel":
+        return PerChannel()
+    if strategy == "token":
+        return PerToken()
+    if strategy == "attn_head":
+        return PerHead()
+    if strategy == "group" and type(group_size) is int and group_size > 0:
+        return PerGroup(group_size)
+    if strategy == "block":
+        size = args.get("block_structure")
+        if isinstance(size, str) and all(part.isdigit() for part in size.split("x")):
+            size = [int(part) for part in size.split("x")]
+        if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+            return PerBlock(size[0], size[1])
+        reader.wrong(f"{path}.block_structure", "[rows, columns]", args.get("block_structure"))
+        return None
+    reader.wrong(f"{path}.strategy", "tensor, channel, token, group, block or attn_head", strategy)
+    return None

@@ -1,0 +1,93 @@
+"""Groups that are not FP8: what compressed-tensors calls other storages, in canonical words as far as they go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ckptkit.formats.compressed_tensors.args import lower
+from ckptkit.model.checkpoint import Part
+from ckptkit.model.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken
+from ckptkit.model.scheme import OtherScheme, Quantization, ScaleLevel
+
+#: Formats of the library that store something else than FP8, beside which a group of FP8 may stand.
+OTHER_STORAGES = frozenset(
+    {"int-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized"}
+)
+#: Formats that change the storage of a whole checkpoint.
+WHOLE_STORAGES = frozenset({"marlin-24", "sparse-bitmask", "sparse-24-bitmask"})
+
+#: Ends of tensor names -> what they are to a module of another storage.
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        "weight": Part.WEIGHT,
+        "weight_packed": Part.PACKED,
+        "weight_scale": Part.SCALE,
+        "weight_global_scale": Part.SECOND_SCALE,
+        "weight_zero_point": Part.ZERO_POINT,
+        "weight_shape": Part.SHAPE,
+        "weight_g_idx": Part.ORDER,
+        "input_scale": Part.INPUT_SCALE,
+        "input_global_scale": Part.SECOND_INPUT_SCALE,
+    }
+)
+
+_SINGLE = ScaleLevel(PerTensor(), "F32")
+#: Storage -> its name, and how its weights are quantized where the storage alone decides that.
+_FIXED: Mapping[str, tuple[str, Quantization]] = MappingProxyType(
+    {
+        "nvfp4-pack-quantized": (
+            "NVFP4",
+            Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=_SINGLE),
+        ),
+        "mxfp4-pack-quantized": ("MXFP4", Quantization(PerGroup(32), dtype="F4", scale_dtype="F8_E8M0")),
+        "mxfp8-quantized": ("MXFP8", Quantization(PerGroup(32), scale_dtype="F8_E8M0")),
+    }
+)
+_BITS = {"nvfp4-pack-quantized": 4, "mxfp4-pack-quantized": 4, "mxfp8-quantized": 8}
+
+
+def other_scheme(storage: str, body: Mapping[str, Any]) -> OtherScheme:
+    """What a group of this storage declares. Values that are not understood are left out, not guessed."""
+    weights = body.get("weights") if isinstance(body.get("weights"), Mapping) else {}
+    inputs = body.get("input_activations")
+    if storage in _FIXED:
+        name, weight = _FIXED[storage]
+        name = name if inputs is not None or not name.startswith("NV") else f"{name}A16"
+        return OtherScheme(name, storage, _BITS[storage], weight, _quantization(inputs))
+    bits = weights.get("num_bits") if isinstance(weights, Mapping) else None
+    bits = bits if type(bits) is int and 0 < bits <= 16 else None
+    return OtherScheme(_integer_name(bits, inputs), storage, bits, _quantization(weights), _quantization(inputs))
+
+
+def _integer_name(bits: int | None, inputs: Any) -> str:
+    """
+    >>> _integer_name(4, None), _integer_name(8, {"num_bits": 8})
+    ('W4A16', 'W8A8 INT8')
+    """
+    width = "?" if bits is None else str(bits)
+    if not isinstance(inputs, Mapping):
+        return f"W{width}A16"
+    return f"W{width}A{inputs.get('num_bits', 8)} INT{width}"
+
+
+def _quantization(args: Any) -> Quantization | None:
+    """Arguments in canonical words; None where they use others."""
+    if not isinstance(args, Mapping):
+        return None
+    bits, kind, dynamic = args.get("num_bits", 8), lower(args.get("type")) or "int", args.get("dynamic", False)
+    granularity = _granularity(args)
+    if granularity is None or type(bits) is not int or not isinstance(dynamic, bool):
+        return None
+    dtype = {("int", 8): "I8", ("int", 4): "I4", ("float", 8): "F8_E4M3", ("float", 4): "F4"}.get((kind, bits))
+    symmetric = args.get("symmetric", True) is not False
+    return None if dtype is None else Quantization(granularity, dynamic, dtype, symmetric=symmetric)
+
+
+def _granularity(args: Mapping[str, Any]) -> Granularity | None:
+    strategy, size = lower(args.get("strategy")), args.get("group_size")
+    if strategy == "group" or (strategy is None and type(size) is int and size > 0):
+        return PerGroup(size) if type(size) is int and size > 0 else None
+    simple: Mapping[Any, Granularity] = {"tensor": PerTensor(), "channel": PerChannel(), "token": PerToken()}
+    return simple.get(strategy)

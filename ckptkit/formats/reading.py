@@ -1,0 +1,160 @@
+"""What came of reading a container: one of five answers, and everything that asks for a checkpoint asks for these.
+
+"There is no reader for this" and "this config is broken" are different things: of the first nothing more is said than
+what it is, the second is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ckptkit.errors import Fault, FormatError, UnsupportedFormat
+from ckptkit.formats import config as location
+from ckptkit.formats import registry
+from ckptkit.formats.base import Format
+from ckptkit.formats.dialect import Dialect
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.storage.container import Container
+
+#: Faults under which it is not known which tensors the checkpoint has.
+_NAMES_UNKNOWN = frozenset(
+    {"shard-missing", "lfs-pointer", "file-empty", "file-unreadable", "header-too-large", "header-truncated"}
+)
+
+
+@dataclass(frozen=True)
+class Readable:
+    """The checkpoint was understood; what reading met on the way is among its faults."""
+
+    checkpoint: Checkpoint
+    format: Format
+    dialect: Dialect
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """Why there is no checkpoint: in a sentence, in faults where something is wrong, and what to do next."""
+
+    message: str
+    faults: tuple[Fault, ...] = ()
+    help: str | None = None
+
+    def error(self, label: str) -> FormatError:
+        """The same as an error about the checkpoint of this label."""
+        return FormatError(f"{label}: {self.message}", faults=self.faults, help=self.help)
+
+
+@dataclass(frozen=True)
+class NoReader(NotRead):
+    """A quantization that ckptkit does not read, and that may well be sound.
+
+    ``words`` say what it is as far as that is known, ``method`` is the normalised ``quant_method``, empty where none is
+    given; ``dialect`` is set where facts about it are known although there is no reader.
+    """
+
+    words: str = ""
+    method: str = ""
+    dialect: Dialect | None = None
+
+    def error(self, label: str) -> FormatError:
+        """The same as an error about the checkpoint of this label."""
+        return UnsupportedFormat(f"{label}: {self.message}", faults=self.faults, help=self.help)
+
+
+@dataclass(frozen=True)
+class BrokenConfig(NotRead):
+    """The config is one of a format that ckptkit reads, and cannot be understood."""
+
+    format: Format | None = None
+    dialect: Dialect | None = None
+
+
+@dataclass(frozen=True)
+class Unquantized(NotRead):
+    """No quantization is declared; a fault says so where tensors are stored in FP8 all the same."""
+
+
+@dataclass(frozen=True)
+class FilesUnknown(NotRead):
+    """A shard is missing or its names are not known, so that nothing can be said about modules."""
+
+
+ReadOutcome: TypeAlias = Readable | NoReader | BrokenConfig | Unquantized | FilesUnknown
+
+
+def read(container: Container) -> ReadOutcome:
+    """Read a container as far as its config allows. Raises nothing that is about the checkpoint."""
+    lost = tuple(fault for fault in container.faults if fault.kind in _NAMES_UNKNOWN)
+    if lost:
+        return FilesUnknown("it is not known which tensors the checkpoint has", lost)
+    found = registry.detect(container)
+    if found is None:
+        return _unread(container)
+    form, dialect = found
+    try:
+        return Readable(form.read(container), form, dialect)
+    except UnsupportedFormat as error:
+        message = error.message.removeprefix(f"{container.label}: ")
+        words = message.removesuffix(" is not supported")
+        return NoReader(message, error.faults, error.help, words, _method(container), dialect)
+    except FormatError as error:
+        message = error.message.removeprefix(f"{container.label}: ")
+        return BrokenConfig(message, error.faults, error.help, form, dialect)
+
+
+def readable(container: Container, outcome: ReadOutcome) -> Readable:
+    """The outcome of reading a container, if there is a checkpoint; else raises FormatError with what prevents it."""
+    if isinstance(outcome, NotRead):
+        raise outcome.error(container.label)
+    return outcome
+
+
+def open_checkpoint(container: Container) -> Readable:
+    """Read a container, or raise FormatError with what stands in the way."""
+    return readable(container, read(container))
+
+
+def config_faults(container: Container, outcome: ReadOutcome) -> Iterator[Fault]:
+    """What formats find wrong with a config beyond reading it: theirs, and side files of theirs beside another's."""
+    dialect = None if isinstance(outcome, (Unquantized, FilesUnknown)) else outcome.dialect
+    checkpoint = outcome.checkpoint if isinstance(outcome, Readable) else None
+    beside = {entry.name for entry in container.side_files}
+    for family in registry.families(dialect):
+        own = dialect is not None and family.name == dialect.format
+        if own or any(beside.intersection(known.side_files) for known in family.dialects):
+            yield from family.config_faults(container, dialect, checkpoint)
+
+
+def _method(container: Container) -> str:
+    located = location.locate(container.config)
+    return "" if located is None else location.quant_method(located.block)
+
+
+def _unread(container: Container) -> NoReader | Unquantized:
+    """What a container is that no reader claims."""
+    family, method = registry.family_of(container), _method(container)
+    if family is None and location.locate(container.config) is None:
+        return _unquantized(container)
+    if family is not None:
+        words, dialect = family[0].describe(container), family[1]
+    else:
+        described = registry.NOT_FP8.get(method)
+        words = f"quant_method {method!r}" if method else "a quantization config without quant_method"
+        words, dialect = f"{words} ({described}, which is not FP8)" if described else words, None
+    known = ", ".join(form.name for form in registry.formats())
+    return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect)
+
+
+def _unquantized(container: Container) -> Unquantized:
+    message = "not a quantized checkpoint"
+    fp8 = next((t for t in container.tensors.values() if t.dtype.startswith("F8_E4M3")), None)
+    if fp8 is None:
+        help_text = "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
+        return Unquantized(message, (), help_text)
+    absent = any(fault.kind == "config-absent" for fault in container.faults)
+    what = "the folder has no config.json" if absent else "config.json has no quantization_config"
+    fault = Fault("config-no-quantization", f"FP8 weights, but {what}", "config.json", fp8.name)
+    missing = "config.json" if absent else "quantization_config"
+    return Unquantized(message, (fault,), f"restore the {missing} that the exporter wrote")
