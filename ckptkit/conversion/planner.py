@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
@@ -44,7 +45,7 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     if losses:
         message = f"{checkpoint.container.label}: {target.name} cannot hold this checkpoint without loss"
         raise ConversionRefused(message, faults=losses)
-    draft = target.write(checkpoint, options)
+    draft = _without_old_files(context, target.write(checkpoint, options))
     _require_complete(checkpoint, draft, options)
     output = _virtual_container(checkpoint.container, draft)
     result = read_back(checkpoint, target, draft, output)
@@ -81,6 +82,14 @@ def _require_sound(context: Context) -> Checkpoint:
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
         raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults)
     return readable(container, context.reading).checkpoint
+
+
+def _without_old_files(context: Context, draft: Draft) -> Draft:
+    """The draft without the files that belong to the source's format: they would contradict the new config."""
+    old = context.dialect.side_files if context.dialect is not None else ()
+    held = {entry.name for entry in context.container.side_files}
+    gone: dict[str, bytes | None] = {name: None for name in old if name in held and name not in draft.side_files}
+    return replace(draft, side_files={**draft.side_files, **gone}) if gone else draft
 
 
 def _require_complete(checkpoint: Checkpoint, draft: Draft, options: WriteOptions) -> None:
