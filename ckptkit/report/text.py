@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -96,8 +96,24 @@ def show_plan(plan: Plan) -> None:
     print_line(
         out, f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are"
     )
+    for words in _change_lines(plan):
+        print_line(out, ("  changes:", "bold yellow"), f" {words}")
     for note in plan.notes:
         print_line(out, ("  note", "cyan"), ": ", note)
+
+
+def _change_lines(plan: Plan) -> Iterator[str]:
+    """What a plan declares to change, alike changes together, and how far values may be off."""
+    counted: dict[tuple[str, str, str], list[str]] = {}
+    for change in plan.changes:
+        counted.setdefault((change.aspect, change.before, change.after), []).append(change.subject)
+    for (aspect, before, after), subjects in counted.items():
+        more = f" and {len(subjects) - 1:,} more" if len(subjects) > 1 else ""
+        yield f"{aspect} of {subjects[0]}{more}: {before} → {after}"
+    for step in plan.steps:
+        if step.loss:
+            operations = "+".join(step.operations)
+            yield f"values of {plural(step.count, 'tensor')} {step.target} ({operations}): {step.loss}"
 
 
 def plan_rows(steps: Iterable[Step]) -> list[tuple[str, str, str, str, str]]:
