@@ -32,8 +32,8 @@ def fix(root: Path) -> None:
     """Edits of every kind of file that a fix changes: shards, index, config."""
     finish_interrupted(root)
     container = api.open_files(root)
-    edits = [SetMetadata(header.shard, "format", "mended") for header in container.headers]
-    workspace = Workspace.of(container).apply([*edits, RebuildIndex(), SetKey(("mended",), True)])
+    edits = [SetMetadata(header.shard, "format", "fixed") for header in container.headers]
+    workspace = Workspace.of(container).apply([*edits, RebuildIndex(), SetKey(("fixed",), True)])
     write_in_place(SimpleNamespace(workspace=workspace), container.source, root)  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from ckptkit.card.facts import END, START, contradictions, served_name
 from ckptkit.card.markdown import cell, code, fenced, from_cell, shell_word
 from ckptkit.card.section import Card, make, write
 from ckptkit.errors import printable
-from tests.fixes.workbench import Bench
+from tests.damage import MutableCheckpoint, load
 
 HOSTILE = (
     "a|b",
@@ -87,36 +87,36 @@ def harmless(text: str, clean: str) -> None:
     assert ModelCard(text).data.to_dict() == ModelCard(clean).data.to_dict()  # type: ignore[no-untyped-call]
 
 
-def bench_with(module: str = "model.plain", version: str = "1.0") -> Bench:
-    bench = Bench("llama/llmcompressor-dynamic")
-    bench.add(f"{module}.weight", "BF16", (2, 2), b"\x80\x3f" * 4)
-    bench.block["ignore"].append(module)
-    bench.block["version"] = version
-    return bench
+def checkpoint_with(module: str = "model.plain", version: str = "1.0") -> MutableCheckpoint:
+    checkpoint = load("llama/llmcompressor-dynamic")
+    checkpoint.put(f"{module}.weight", "BF16", (2, 2), b"\x80\x3f" * 4)
+    checkpoint.block["ignore"].append(module)
+    checkpoint.block["version"] = version
+    return checkpoint
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = bench_with().write(tmp_path_factory.mktemp("clean") / "name")
+    folder = checkpoint_with().write(tmp_path_factory.mktemp("clean") / "name")
     return checked(folder, name="org/name", converted_from="org/other").after
 
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if "\udcff" not in text and text], ids=ascii)
 def test_a_tensors_name_and_a_configs_word(text: str, clean: str, tmp_path: Path) -> None:
-    folder = bench_with(f"model.{text}.proj", text).write(tmp_path / "name")
+    folder = checkpoint_with(f"model.{text}.proj", text).write(tmp_path / "name")
     harmless(checked(folder, name="org/name", converted_from="org/other").after, clean)
 
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if text.strip()], ids=ascii)
 def test_names_that_are_given(text: str, clean: str, tmp_path: Path) -> None:
-    folder = bench_with().write(tmp_path / "name")
+    folder = checkpoint_with().write(tmp_path / "name")
     card = checked(folder, name=f"org/{text}", converted_from=text)
     harmless(card.after, clean)
 
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if text and "/" not in text and "\0" not in text], ids=ascii)
 def test_a_folders_name(text: str, clean: str, tmp_path: Path) -> None:
-    folder = bench_with().write(tmp_path / text)
+    folder = checkpoint_with().write(tmp_path / text)
     harmless(checked(folder, converted_from="org/other").after, clean)
 
 

@@ -18,7 +18,7 @@ from ckptkit.checks.registry import Level
 from ckptkit.checks.runner import Report
 from ckptkit.report import findings_text, machine
 from ckptkit.storage.json_text import json_text
-from tests.fixes.workbench import Bench
+from tests.damage import load
 from tests.report.conftest import make_rule, terminal
 
 HOSTILE = (
@@ -95,16 +95,20 @@ def test_json_is_json_and_says_the_same(document: object) -> None:
 @pytest.mark.parametrize("bits", ["c07f", "0000", "807f"])
 def test_no_scale_is_a_number_above_zero(bits: str, tmp_path: Path) -> None:
     """NaN, zero, infinity: the summary says null, which is JSON, and one such scale does not hide the others."""
-    bench = Bench("llama/llmcompressor-fp8-kv")
-    scales = list(bench.tensors(r".*\.weight_scale"))
+    checkpoint = load("llama/llmcompressor-fp8-kv")
+    scales = list(checkpoint.places(r".*\.weight_scale"))
     shard, first = scales[0]
     shard[first] = shard[first]._replace(data=bytes.fromhex(bits))
-    summary = json.loads(json_text(api.inspect(bench.write(tmp_path / "one")).to_json()), parse_constant=pytest.fail)
+    summary = json.loads(
+        json_text(api.inspect(checkpoint.write(tmp_path / "one")).to_json()), parse_constant=pytest.fail
+    )
     (weights,) = [scale for scale in summary["scales"] if scale["kind"] == "weight"]
     assert 0 < weights["min"] <= weights["max"]
     for shard, name in scales:
         shard[name] = shard[name]._replace(data=bytes.fromhex(bits))
-    summary = json.loads(json_text(api.inspect(bench.write(tmp_path / "all")).to_json()), parse_constant=pytest.fail)
+    summary = json.loads(
+        json_text(api.inspect(checkpoint.write(tmp_path / "all")).to_json()), parse_constant=pytest.fail
+    )
     (weights,) = [scale for scale in summary["scales"] if scale["kind"] == "weight"]
     assert weights["min"] is weights["max"] is None
     assert schema.faults("summary", summary, file="summary") == []
@@ -112,6 +116,6 @@ def test_no_scale_is_a_number_above_zero(bits: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), 7, {"a": 1}, None])
 def test_an_architecture_is_a_word(value: object, tmp_path: Path) -> None:
-    bench = Bench("llama/llmcompressor-dynamic")
-    bench.config["architectures"] = [value]
-    assert api.inspect(bench.write(tmp_path / "checkpoint")).architecture is None
+    checkpoint = load("llama/llmcompressor-dynamic")
+    checkpoint.config["architectures"] = [value]
+    assert api.inspect(checkpoint.write(tmp_path / "checkpoint")).architecture is None
