@@ -79,7 +79,7 @@ def test_what_has_no_reader_says_what_it_is(damage: Damage, words: str, dialect:
         ckptkit.inspect(folder)
     with pytest.raises(UnsupportedFormat, match=words):
         ckptkit.plan(folder, to="ct")
-    context = runner.examine(api.open_files(folder))
+    context = runner.read_context(api.open_files(folder))
     assert context.checkpoint is None and context.format is None and not context.has_reader
     assert skip_views(context).rows == ()
 
@@ -88,7 +88,7 @@ def test_no_reader_and_a_broken_config_differ_in_the_matrix(tmp_path: Path) -> N
     notes = []
     broken = set_block(config_groups=[])
     for number, damage in enumerate((method(quant_method="gptq"), broken)):
-        context = runner.examine(api.open_files(written(CT, damage, tmp_path / str(number))))
+        context = runner.read_context(api.open_files(written(CT, damage, tmp_path / str(number))))
         report = runner.run(context, runner.Level.HEADERS, [])
         (note,) = {row.note for row in build_matrix(context, report).rows if row.verdict == "not judged"}
         notes.append(note)
