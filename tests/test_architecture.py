@@ -13,6 +13,7 @@ import pytest
 
 import ckptkit
 from ckptkit import errors
+from ckptkit.formats import registry
 
 ROOT = Path(ckptkit.__file__).parent
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
@@ -108,14 +109,46 @@ def test_imports_run_downwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
 def test_formats_are_known_to_the_registry_only(path: Path) -> None:
-    """One exception: the fixes of a rule that concern one format's own config may know that format."""
     parts = parts_of(path)
     for target in imported(path):
         if target[0] == "formats" and len(target) > 1 and target[1] in BUILT_IN_FORMATS:
             own = parts[:2] == target[:2]
-            assert own or parts == ("formats", "registry") or parts[-1].startswith("ck618_"), (
-                f"{'.'.join(parts)} imports {'.'.join(target)}"
-            )
+            assert own or parts == ("formats", "registry"), f"{'.'.join(parts)} imports {'.'.join(target)}"
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Every string in a file's code with its line; documentation, which may name what it likes, apart."""
+    tree = tree_of(path)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.lineno, node.value
+
+
+#: Words that name a format or a dialect of it, as code would compare them.
+FORMAT_WORDS = {
+    word
+    for dialect in registry.dialects()
+    for word in (dialect.format, dialect.name, dialect.key, dialect.mode, dialect.schema)
+} | {alias for form in registry.BUILT_IN for alias in form.aliases}
+#: (file, word) -> what else the word is there.
+OTHER_MEANINGS = {("card/facts.py", "fp8"): "a tag of model cards, whatever the format"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_no_code_asks_for_a_format_by_its_name(path: Path) -> None:
+    """Facts are asked from the dialect; only formats, and what is known of engines, speak of a format by name."""
+    if parts_of(path)[0] in ("formats", "engines", "kernels"):  # kernels see no formats at all
+        return
+    file = path.relative_to(ROOT).as_posix()
+    words = FORMAT_WORDS - {word for other, word in OTHER_MEANINGS if other == file}
+    found = [(line, word) for line, word in literals(path) if word in words]
+    assert not found, f"{file} names a format: ask the dialect for a fact, or write a hook of the format"
+
+
+def test_other_meanings_are_in_use() -> None:
+    for file, word in OTHER_MEANINGS:
+        assert word in FORMAT_WORDS and word in {text for _, text in literals(ROOT / file)}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))

@@ -140,9 +140,9 @@ def _unread(container: Container) -> NoReader | Unquantized:
     if family is not None:
         words, dialect = family[0].describe(container), family[1]
     else:
-        described = registry.NOT_FP8.get(method)
+        described = registry.METHODS.get(method)
         words = f"quant_method {method!r}" if method else "a quantization config without quant_method"
-        words, dialect = f"{words} ({described}, which is not FP8)" if described else words, None
+        words, dialect = f"{words} ({described})" if described else words, None
     known = ", ".join(form.name for form in registry.formats())
     return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect)
 

@@ -21,12 +21,18 @@ BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark())
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
 WITHOUT_READER: tuple[Family, ...] = (PlainFp8(), ModelOpt())
 
-#: ``quant_method`` -> what it is, for those that are not FP8 at all, so that a refusal can say more than "unknown".
-NOT_FP8: Mapping[str, str] = MappingProxyType(
+#: ``quant_method`` -> what it is, so that an answer can say more than "unknown".
+METHODS: Mapping[str, str] = MappingProxyType(
     {
-        "awq": "AWQ",
-        "gptq": "GPTQ",
-        "bitsandbytes": "bitsandbytes",
+        "fbgemm-fp8": "fbgemm FP8",
+        "mxfp8": "MXFP8",
+        **{
+            method: f"{name}, which is not FP8"
+            for method, name in (
+                *(("awq", "AWQ"), ("gptq", "GPTQ"), ("bitsandbytes", "bitsandbytes"), ("mxfp4", "MXFP4")),
+                *(("hqq", "HQQ"), ("aqlm", "AQLM"), ("eetq", "EETQ"), ("quanto", "Quanto")),
+            )
+        },
     }
 )
 

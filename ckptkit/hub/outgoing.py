@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from ckptkit.checks import runner
+from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level
 from ckptkit.errors import ContainerError, Fault, UploadRefused
-from ckptkit.formats import config as location
 from ckptkit.formats import registry as formats
-from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, is_fatal, open_container
+from ckptkit.formats.reading import FilesUnknown, Unquantized
+from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, is_fatal, open_container
 from ckptkit.storage.index import INDEX_FILE, parse_index
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source
 
@@ -121,20 +122,21 @@ def _indexed(contents: Mapping[str, Content]) -> tuple[str, ...]:
 def _judge(contents: Mapping[str, Content], label: str, outgoing: set[str]) -> list[Fault]:
     container = open_container(OutgoingFiles(label, contents))
     complete = CONFIG_FILE in contents and all(shard in contents for shard in _indexed(contents))
-    if not complete or not concerns_fp8(container):
+    context = runner.read_context(container)
+    if not complete or not concerns_fp8(context):
         return [fault for fault in container.faults if is_fatal(fault) and fault.file in outgoing and _is_shard(fault)]
-    report = runner.run(runner.read_context(container), Level.SCALES)
+    report = runner.run(context, Level.SCALES)
     return [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
 
 
-def concerns_fp8(container: Container) -> bool:
+def concerns_fp8(context: Context) -> bool:
     """Whether a checkpoint is one to judge: in a format that ckptkit reads, or FP8 weights that nothing declares.
 
-    FP8 in a format that ckptkit does not read may be sound, and is let through.
+    What has no reader may be sound, and is let through.
     """
-    if location.locate(container.config) is None:
-        return any(tensor.dtype.startswith("F8_E4M3") for tensor in container.tensors.values())
-    return formats.detect(container) is not None
+    if isinstance(context.reading, FilesUnknown):
+        return formats.detect(context.container) is not None
+    return context.has_reader or (isinstance(context.reading, Unquantized) and bool(context.reading.faults))
 
 
 def _is_shard(fault: Fault) -> bool:
