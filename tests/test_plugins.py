@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ckptkit.checks import schema
+
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "real" / "llama" / "quark-ptpc"
 MODULE = '''
 from ckptkit.checks.finding import Severity
@@ -60,7 +62,9 @@ def python(*arguments: str, path: Path | None = None) -> subprocess.CompletedPro
 
 def codes(folder: Path, *arguments: str, path: Path) -> list[str]:
     result = python("-m", "ckptkit", "validate", str(folder), "--json", *arguments, path=path)
-    return [finding["code"] for finding in json.loads(result.stdout)["findings"]]
+    report = json.loads(result.stdout)
+    assert schema.faults("report", [report], file="report") == []
+    return [finding["code"] for finding in report["findings"]]
 
 
 def test_a_rule_from_outside_is_checked_selected_explained_and_fixed(site: Path, tmp_path: Path) -> None:
@@ -70,6 +74,7 @@ def test_a_rule_from_outside_is_checked_selected_explained_and_fixed(site: Path,
     for word in ("ACME001", "acme", "owner-missing"):
         assert codes(folder, "--select", word, path=site) == ["ACME001"]
     explained = json.loads(python("-m", "ckptkit", "rule", "ACME001", "--json", path=site).stdout)
+    assert schema.faults("rules", [explained], file="rules") == []
     assert (explained["name"], explained["family"], explained["fix"]) == ("owner-missing", "ACME", "safe")
     fixed = python("-m", "ckptkit", "validate", str(folder), "--fix", path=site)
     assert fixed.returncode == 0, fixed.stderr
@@ -88,6 +93,7 @@ def test_packages_in_zip_files_are_found(site: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
+        (MODULE.replace("ACME001", "acme-1"), "cannot be loaded: ValueError: 'acme-1' is no code of a rule"),
         (MODULE.replace("ACME001", "CK301"), "cannot be loaded: ValueError: CK301 is taken by channel-scale-rank"),
         ("import not_installed", "cannot be loaded: ModuleNotFoundError: No module named 'not_installed'"),
     ],

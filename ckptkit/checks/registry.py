@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -135,6 +136,7 @@ class Rule:
         return self.documentation.partition("\n")[0]
 
 
+_CODE = re.compile(r"[A-Z]{2,}[0-9]{3}")
 _RULES: dict[str, Rule] = {}
 _NAMES: set[str] = set()
 _FIXERS: dict[str, list[Fixer]] = {}
@@ -151,7 +153,12 @@ def rule(
     unreported: str = "",
     since: str = "0.1",
 ) -> Callable[[Check], Check]:
-    """Register a function as the rule ``code``. A code is used once, for ever."""
+    """Register a function as the rule ``code``: capital letters and three digits. A code is used once, for ever.
+
+    The letters CK are ckptkit's own. Raises ValueError for a code of another form, and for what is taken.
+    """
+    if not _CODE.fullmatch(code):
+        raise ValueError(f"{code!r} is no code of a rule: write capital letters and three digits, such as CK301")
 
     def register(check: Check) -> Check:
         if code in _RULES:
