@@ -25,6 +25,7 @@ class Declaration:
     """What a config says: a scheme for each linear module, FP8 or another, and the KV cache.
 
     ``is_excluded``: whether a module without a scheme is on the skip list, and not only beyond all targets.
+    ``has_others``: whether some module has a scheme other than FP8.
     """
 
     format: str
@@ -35,6 +36,7 @@ class Declaration:
     raw: Mapping[str, Any]
     effective: Mapping[str, Any]
     faults: tuple[Fault, ...] = field(default=())
+    has_others: bool = False
     records: tuple[str, ...] = ()
 
 
@@ -46,7 +48,7 @@ def assemble(
     ``parts`` are the ends of names of what modules in another quantization than FP8 consist of.
     """
     asked = _Asked(container, census, declaration)
-    opaque = _opaque_modules(container, census, asked, parts) if parts else {}
+    opaque = _opaque_modules(container, census, asked, parts) if declaration.has_others else {}
     modules: dict[str, QuantizedModule] = {}
     unquantized: dict[str, TensorRef] = {}
     declared_only: list[str] = []

@@ -76,6 +76,11 @@ class ParsedConfig:
     faults: tuple[Fault, ...]
     records: tuple[str, ...] = ()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether some group is of another storage than FP8."""
+        return any(isinstance(group.scheme, OtherScheme) for group in self.groups)
+
     @cached_property
     def is_excluded(self) -> Callable[[str], bool]:
         """Whether the skip list names a linear module, or all of them by their class."""

@@ -109,6 +109,7 @@ class CompressedTensors(Format):
             raw=located.block,
             effective=parsed.effective,
             faults=(*parsed.faults, *faults.config_faults(located, beside)),
+            has_others=parsed.has_others,
             records=parsed.records,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)

@@ -41,6 +41,11 @@ class ParsedConfig:
     faults: tuple[Fault, ...]
     records: tuple[str, ...] = ()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether some layer is of another storage than FP8."""
+        return any(isinstance(scheme, OtherScheme) for scheme in (self.default, *(scheme for _, scheme in self.layers)))
+
     @cached_property
     def is_excluded(self) -> Callable[[str], bool]:
         """Whether the skip list names a linear module."""

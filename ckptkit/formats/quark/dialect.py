@@ -145,6 +145,7 @@ class Quark(Format):
             raw=located.block,
             effective=parsed.effective,
             faults=parsed.faults,
+            has_others=parsed.has_others,
             records=parsed.records,
         )
         checkpoint = assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
