@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test quality style hooks bench interop fixtures docs clean
+.PHONY: demo test quality style hooks bench interop reproduced fixtures docs clean
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,10 @@ interop: $(STAMP)
 	$(BIN)/python -m fixtures.build --check
 	PYTHONPATH=. $$($(BIN)/python tests/interop/environments.py kernels) -m pytest tests/kernels -p no:cacheprovider
 	$(BIN)/python -m pytest tests/interop
+
+## Write what vLLM and transformers do where rules fire into their data; CODES=CK301,CK302 asks about rules anew.
+reproduced: $(STAMP)
+	$(BIN)/python -m pytest tests/interop/test_rules.py -k does_what_its_data_says --record $(CODES)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

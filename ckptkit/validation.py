@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ckptkit.checks.registry import Level, select
 from ckptkit.checks.runner import Report, Selection, default_level, read_context, run, select_findings
 from ckptkit.checks.settings import PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
-from ckptkit.engines.effects import ENGINES
+from ckptkit.engines.registry import by_name
 from ckptkit.errors import UsageError
 from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
 from ckptkit.storage.source import LocalSource
@@ -155,14 +155,13 @@ def selection(settings: Settings) -> Selection:
 def _refuse_unknown_words(layer: Layer) -> None:
     """Refuse a rule or an engine that does not exist, with the file that names it."""
     where = f"{layer.origin}: " if layer.origin else ""
-    for key in ("select", "extend_select", "ignore"):
-        try:
+    try:
+        for key in ("select", "extend_select", "ignore"):
             select(layer.values.get(key, ()))
-        except UsageError as error:
-            raise UsageError(f"{where}{error.message}", help=error.help) from None
-    unknown = [name for name in layer.values.get("engines", ()) if name not in ENGINES]
-    if unknown:
-        raise UsageError(f"{where}unknown engine {unknown[0]!r}", help=f"engines: {', '.join(ENGINES)}")
+        for name in layer.values.get("engines", ()):
+            by_name(name)
+    except UsageError as error:
+        raise UsageError(f"{where}{error.message}", help=error.help) from None
 
 
 def validate(path: PathLike, request: Request, on_finished: Callable[[int], None] = lambda moved: None) -> Validation:

@@ -156,6 +156,11 @@ class Context:
         """The normalised ``quant_method``; the empty string when there is none."""
         return location.quant_method(self.block)
 
+    @property
+    def dialect_key(self) -> str:
+        """The word by which facts about engines speak of the checkpoint's dialect; its method where none is known."""
+        return self.dialect.key if self.dialect is not None else self.method
+
     @cached_property
     def opaque_parts(self) -> Mapping[str, TensorRef]:
         """The tensors of modules in another quantization than FP8, by name."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Any
 
-from ckptkit.engines.effects import Effect
+from ckptkit.engines.base import Effect
 from ckptkit.errors import Fault
 
 
@@ -26,19 +26,26 @@ class Severity(str, Enum):
 class Observation(Fault):
     """A fault whose consequences differ from those that its rule usually has.
 
-    ``engines`` replaces the rule's effects and ``severity`` its severity, where they are given.
+    ``variant`` is a word under which engines' tables may tell other consequences; ``only`` names the engines that can
+    suffer, where the rule has asked them; ``severity`` replaces the rule's.
     """
 
-    engines: tuple[Effect, ...] | None = None
+    variant: str | None = None
+    only: frozenset[str] | None = None
     severity: Severity | None = None
 
     @classmethod
     def of(
-        cls, fault: Fault, *, engines: tuple[Effect, ...] | None = None, severity: Severity | None = None
+        cls,
+        fault: Fault,
+        *,
+        variant: str | None = None,
+        only: frozenset[str] | None = None,
+        severity: Severity | None = None,
     ) -> Observation:
         """A fault that something else found, with consequences of its own."""
         stated = {field.name: getattr(fault, field.name) for field in fields(Fault)}
-        return cls(**stated, engines=engines, severity=severity)
+        return cls(**stated, variant=variant, only=only, severity=severity)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Literal
 from ckptkit import plugins
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
-from ckptkit.checks.reproduced import REPRODUCED
 from ckptkit.edits.changes import LOSING_EDITS, Edit
-from ckptkit.engines.effects import Effect
-from ckptkit.engines.outcomes import outcomes_of
+from ckptkit.engines.base import Effect
+from ckptkit.engines.registry import effects_of
+from ckptkit.engines.reproduced import reproduced
 from ckptkit.errors import Fault, UsageError
 
 Check = Callable[[Context], Iterable[Fault]]
@@ -92,7 +92,7 @@ class Rule:
     """A rule and its metadata; its documentation is the docstring of its function.
 
     ``reports`` are public reports of the defect, as ``owner/repository#number``, and ``unreported`` says why there are
-    none; ``reproduced`` says how it was confirmed here.
+    none.
     """
 
     code: str
@@ -101,10 +101,8 @@ class Rule:
     level: Level
     conversion: OnConversion
     check: Check
-    effects: tuple[Effect, ...] = ()
     reports: tuple[str, ...] = ()
     unreported: str = ""
-    reproduced: str = ""
     since: str = "0.1"
     #: The fixes for what it finds, as they are registered; several belong to different formats.
     fixers: Sequence[Fixer] = field(default=(), compare=False, repr=False)
@@ -119,6 +117,16 @@ class Rule:
         """Whether ``validate --fix`` can fix it: safely, only as a judgement call, or not at all."""
         safeties = {fixer.safety for fixer in self.fixers}
         return "safe" if "safe" in safeties else "unsafe" if safeties else None
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What the defect usually does, from the engines' own tables."""
+        return effects_of(self.code)
+
+    @property
+    def reproduced(self) -> str:
+        """How it was confirmed here, with the real engines; empty where it was not."""
+        return reproduced(self.code)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -173,10 +181,8 @@ def rule(
             level,
             conversion,
             check,
-            effects=outcomes_of(code),
             reports=reports,
             unreported=unreported,
-            reproduced=REPRODUCED.get(code, ""),
             fixers=_FIXERS.setdefault(code, []),
             since=since,
         )

@@ -11,6 +11,7 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import Level, Rule, all_rules
+from ckptkit.engines.registry import effects_of
 from ckptkit.errors import Fault
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.source import Source
@@ -106,7 +107,7 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
-                findings += [_finding(rule, fault) for fault in rule.check(context)]
+                findings += [_finding(rule, fault, context) for fault in rule.check(context)]
     order = list(Severity)
     findings.sort(key=lambda f: (order.index(f.severity), f.code))
     checkpoint, container = context.checkpoint, context.container
@@ -136,11 +137,13 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
     return replace(report, findings=tuple(kept), hidden=hidden)
 
 
-def _finding(rule: Rule, fault: Fault) -> Finding:
-    engines, severity = rule.effects, rule.severity
+def _finding(rule: Rule, fault: Fault, context: Context) -> Finding:
+    variant, only, severity = None, None, rule.severity
     if isinstance(fault, Observation):
-        engines = rule.effects if fault.engines is None else fault.engines
-        severity = fault.severity or severity
+        variant, only, severity = fault.variant, fault.only, fault.severity or severity
+    engines = effects_of(
+        rule.code, variant, dialect=context.dialect_key, architecture=context.dimensions.architecture, only=only
+    )
     return Finding(
         rule.code,
         rule.name,

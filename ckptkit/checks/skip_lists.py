@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ckptkit.checks.context import Context
-from ckptkit.engines import targets
-from ckptkit.engines.skip_lists import Matcher, Reading, readings_for
+from ckptkit.engines.registry import readings_for
+from ckptkit.engines.skip_lists import Matcher, Reading
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
 
 
-def builds_quantized(context: Context, engine: str, reading: Reading) -> Callable[[str], bool]:
+def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool]:
     """Whether an engine builds a module quantized, as far as the config alone decides: fused parts apart."""
-    skipped, covered = _skipped_by(context, engine, reading), declared_by(context, engine)
+    skipped, covered = _skipped_by(context, reading), _declares(context, reading)
     return lambda name: covered(name) and not skipped(name)
 
 
-def _skipped_by(context: Context, engine: str, reading: Reading) -> Matcher:
+def _skipped_by(context: Context, reading: Reading) -> Matcher:
     """Whether an engine finds a module on the skip list, under the names that it looks for.
 
-    transformers matches names in memory. vLLM and SGLang map the entries as they map the stored names, so that either
-    will do.
+    Some match names in memory. Others map the entries as they map the stored names, so that either will do.
     """
     matches, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
     if not others:
         return matches
-    if engine == "transformers":
+    if reading.names_in_memory:
         return lambda name: matches(others.get(name, name))
     return lambda name: matches(name) or (name in others and matches(others[name]))
 
@@ -39,24 +38,22 @@ def undeclared_weights(context: Context) -> tuple[TensorRef, ...]:
 
 def readings_of(context: Context) -> Mapping[str, Reading]:
     """Engine -> how it reads the checkpoint's skip list."""
-    dialect = context.dialect
-    return {} if context.checkpoint is None or dialect is None else readings_for(dialect.key)
+    return {} if context.checkpoint is None else readings_for(context.dialect_key)
 
 
 def matchers_of(context: Context) -> dict[str, Matcher]:
     """Engine -> whether it finds a module on the skip list."""
-    return {engine: _skipped_by(context, engine, reading) for engine, reading in readings_of(context).items()}
+    return {engine: _skipped_by(context, reading) for engine, reading in readings_of(context).items()}
 
 
-def declared_by(context: Context, engine: str) -> Callable[[str], bool]:
-    """Whether the config means a module to be quantized, the skip list aside.
+def declared(context: Context) -> Matcher:
+    """Whether the config means a module to be quantized, the skip list aside, as the first engine in order reads it."""
+    return _declares(context, next(iter(readings_of(context).values()), None))
 
-    Engines take it from the format's own library, but for groups of targets, which they match in ways of their own.
-    """
+
+def _declares(context: Context, reading: Reading | None) -> Matcher:
+    """Engines take it from the format's own library, but for groups of targets, which some match in their own way."""
     if context.checkpoint is None or context.format is None:
         return lambda name: True
-    if context.dialect is not None and context.dialect.targets_key is not None:
-        groups = targets.targets_by_group(context.block)
-        group_of = targets.library_group(groups) if engine == "transformers" else targets.vllm_group(groups)
-        return lambda name: group_of(name) is not None
-    return context.format.declares(context.checkpoint)
+    own = reading.declares if reading is not None else None
+    return context.format.declares(context.checkpoint) if own is None else own(context.block)

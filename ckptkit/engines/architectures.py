@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ckptkit.engines.vllm.classes import QUANTIZED_ROUTERS
+
 
 @dataclass(frozen=True)
 class ExpertNames:
-    """The container of routed experts, what their projections are called, and what else vLLM 0.32 maps to them."""
+    """The container of routed experts, what their projections are called, and what else vLLM maps to them."""
 
     container: str
     projections: tuple[str, ...]
@@ -70,8 +72,6 @@ SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
-#: How classes begin whose routers vLLM 0.32 builds from the quantization config; all others leave them alone.
-_QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon")
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
 
 
@@ -85,4 +85,4 @@ def leaves_router_alone(architecture: str | None, module: str) -> bool:
     >>> leaves_router_alone("Qwen2MoeForCausalLM", "model.layers.0.mlp.shared_expert_gate")
     False
     """
-    return _ROUTER.search(module) is not None and not (architecture or "").startswith(_QUANTIZED_ROUTERS)
+    return _ROUTER.search(module) is not None and not (architecture or "").startswith(QUANTIZED_ROUTERS)

@@ -1,9 +1,6 @@
-"""Which quantization methods and ModelOpt algorithms exist, and which formats each engine reads."""
+"""Which quantization methods and ModelOpt algorithms exist."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from types import MappingProxyType
 
 #: Every ``quant_method``, lower case with hyphens, that vLLM 0.32, SGLang or transformers 5.16 knows.
 KNOWN_METHODS = frozenset(
@@ -22,13 +19,4 @@ VLLM_ALGORITHMS = frozenset(
 )
 OTHER_ALGORITHMS = frozenset(
     {"FP8_BLOCK_SCALES", "W4A8_AWQ", "W4A16_AWQ", "W8A16", "W8A8_SQ_PER_CHANNEL", "INT8", "W4AFP8", "NVFP4_AWQ"}
-)
-
-#: (dialect, engine) -> why the engine does not read the format. A pair that is missing here is read.
-UNREAD: Mapping[tuple[str, str], str] = MappingProxyType(
-    {
-        ("compressed-tensors", "quark"): "Quark reads its own exports",
-        ("quark", "trtllm"): "TensorRT-LLM has no Quark reader",
-        ("quark-fp8", "transformers"): "transformers 5.16 fails on Quark's fp8 mode",
-    }
 )

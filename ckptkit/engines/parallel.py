@@ -1,21 +1,21 @@
 """Which tensor-parallel sizes a checkpoint can be served with, and what stands in the way of the others.
 
-The conditions are those of vLLM 0.32 (attention heads, block grids of split and of merged layers, experts), which
-SGLang shares; the heads alone are common to every engine that splits a model.
+Attention heads stand in the way of every engine that splits a model; the block grids of split and of merged layers of
+those that keep scales beside the rows that they belong to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from ckptkit.engines.base import Splitting
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock
 
-#: Engines that split a model over devices by the rules of this module.
-SPLITTERS = frozenset({"vllm", "sglang", "trtllm"})
 #: Modules whose input is split; every other linear module of a layer has its output split.
 ROW_PARALLEL = frozenset({"o_proj", "down_proj", "w2", "out_proj", "dense_4h_to_h", "wo", "wo_b"})
 #: Modules that each device holds whole.
@@ -80,34 +80,62 @@ def block_obstacles(kinds: Iterable[BlockedModule], dimensions: Dimensions, size
             yield f"{kind.name}: {rows} outputs over {parts} in blocks of {kind.rows}"
 
 
-def merged_obstacles(checkpoint: Checkpoint) -> Iterator[tuple[str, QuantizedModule, PerBlock]]:
-    """Members of merged layers, all but the last, whose rows are no whole number of blocks: (group, module, block).
+class Cut(NamedTuple):
+    """A part of a merged layer whose rows are no whole number of blocks: the layer, the stored module, rows, block."""
 
-    They stop vLLM on a single device already. Every offending module is given.
+    fused: str
+    module: QuantizedModule
+    rows: int
+    block: PerBlock
+
+
+def merged_obstacles(checkpoint: Checkpoint) -> Iterator[Cut]:
+    """Parts of merged layers, all but the last, that end inside a block, stored one by one or merged already.
+
+    They stop engines on a single device already. Every offending part is given.
     """
     inner = {part: fused for fused, parts in MERGED.items() for part in parts[:-1]}
     final = {part: fused for fused, parts in MERGED.items() for part in parts[-1:]}
+    merged = _parts_of_merged(Dimensions.of(checkpoint.config))
     for name, module in checkpoint.modules.items():
-        owner, _, last = name.rpartition(".")
-        fused = inner.get(last) or (final.get(last) if ".experts." in name else None)
         granularity = module.scheme.weight.granularity
-        if fused is None or not isinstance(granularity, PerBlock) or not module.weight.shape[0] % granularity.rows:
+        if not isinstance(granularity, PerBlock):
+            continue
+        owner, _, last = name.rpartition(".")
+        rows = module.weight.shape[0]
+        if last in merged and sum(merged[last]) == rows:
+            yield from (Cut(last, module, part, granularity) for part in merged[last][:-1] if part % granularity.rows)
+            continue
+        fused = inner.get(last) or (final.get(last) if ".experts." in name else None)
+        if fused is None or not rows % granularity.rows:
             continue
         siblings = MERGED[fused]
         if any(checkpoint.has_module(names.join(owner, part)) for part in siblings if part != last):
-            yield fused, module, granularity
+            yield Cut(fused, module, rows, granularity)
 
 
-def obstacles(checkpoint: Checkpoint, engine: str, size: int) -> tuple[str, ...]:
+def _parts_of_merged(dimensions: Dimensions) -> dict[str, tuple[int, ...]]:
+    """Layers that some models store merged -> the rows of their parts, as far as the config says."""
+    found: dict[str, tuple[int, ...]] = {}
+    heads, kv_heads, head = dimensions.heads, dimensions.kv_heads, dimensions.head_dim
+    if head is None and dimensions.hidden is not None and heads is not None:
+        head = dimensions.hidden // heads
+    if heads is not None and kv_heads is not None and head is not None:
+        found["qkv_proj"] = (heads * head, kv_heads * head, kv_heads * head)
+    if dimensions.intermediate is not None:
+        found["gate_up_proj"] = (dimensions.intermediate, dimensions.intermediate)
+    return found
+
+
+def obstacles(checkpoint: Checkpoint, splitting: Splitting, size: int) -> tuple[str, ...]:
     """All that keeps an engine from splitting the checkpoint over ``size`` devices."""
     dimensions = Dimensions.of(checkpoint.config)
     found = list(head_obstacles(dimensions, size))
-    if engine in ("vllm", "sglang"):
+    if splitting is Splitting.BLOCKS:
         kinds = blocked_kinds(checkpoint.modules.values())
         found += block_obstacles(kinds, dimensions, size)
         merged: dict[str, None] = {}
-        for fused, module, granularity in merged_obstacles(checkpoint):
-            rows = module.weight.shape[0]
-            merged[f"{names.generalise(module.name)}: {rows} rows inside {fused}, blocks of {granularity.rows}"] = None
+        for fused, module, rows, block in merged_obstacles(checkpoint):
+            merged[f"{names.generalise(module.name)}: {rows} rows inside {fused}, blocks of {block.rows}"] = None
         found += merged
     return tuple(found)

@@ -1,8 +1,8 @@
 """How each engine reads a skip list: one list, and as many meanings as there are readers.
 
 An entry is a module name to one engine, the start of a regular expression to the next and a shell pattern to a
-third. ``READINGS`` says which, by format and engine; :meth:`Reading.matcher` turns entries into a question that is
-cheap to ask for every module of a checkpoint.
+third. Each engine's folder says which, by format; :meth:`Reading.matcher` turns entries into a question that is cheap
+to ask for every module of a checkpoint.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _EXPERTS = ".experts"
 _HEAD = "lm_head"
 
 Matcher = Callable[[str], bool]
+#: A quantization config -> whether it means a module to be quantized, the skip list aside.
+Declares = Callable[[Mapping[str, Any]], Matcher]
 
 
 class Style(str, Enum):
@@ -45,6 +47,9 @@ class Reading:
 
     ``fuses`` engines stack q/k/v and gate/up and insist that the parts agree; ``experts_as_one`` ones leave all
     experts of a layer alone as soon as one is listed; ``head_left_alone`` ones never quantize the output head.
+    ``names_in_memory`` ones know the names in memory only, where those differ; others map entries as they map stored
+    names. ``declares`` says which modules
+    the config means, the skip list aside; None where that is what the format's own library says.
     """
 
     style: Style
@@ -52,6 +57,8 @@ class Reading:
     fuses: bool = False
     experts_as_one: bool = False
     head_left_alone: bool = False
+    names_in_memory: bool = False
+    declares: Declares | None = None
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""
@@ -162,46 +169,3 @@ _MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType
         Style.SUBSTRING_OR_GLOB: _substring_or_glob,
     }
 )
-
-_FP8_KEYS = ("ignored_layers", "modules_to_not_convert")
-_FP8: Mapping[str, Reading] = {
-    "vllm": Reading(Style.EXACT, _FP8_KEYS, fuses=True, experts_as_one=True, head_left_alone=True),
-    "sglang": Reading(Style.COMPONENTS, _FP8_KEYS, fuses=True, head_left_alone=True),
-    "trtllm": Reading(Style.GLOB, ("modules_to_not_convert",), head_left_alone=True),
-    "transformers": Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers")),
-}
-
-#: dialect -> engine -> how it reads the skip list. A missing pair: the engine does not read it, or (TensorRT-LLM
-#: and compressed-tensors) how it matches is not known.
-READINGS: Mapping[str, Mapping[str, Reading]] = MappingProxyType(
-    {
-        "compressed-tensors": {
-            "vllm": Reading(Style.EXACT_OR_REGEX, ("ignore",), fuses=True),
-            "sglang": Reading(Style.EXACT_OR_REGEX, ("ignore",), fuses=True),
-            "transformers": Reading(Style.EXACT_REGEX_CLASS, ("ignore",)),
-        },
-        "quark": {
-            "vllm": Reading(Style.EXACT_OR_REGEX, ("exclude",), fuses=True, experts_as_one=True, head_left_alone=True),
-            "sglang": Reading(Style.GLOB, ("exclude",), fuses=True, head_left_alone=True),
-            "transformers": Reading(Style.GLOB, ("exclude",)),
-            "quark": Reading(Style.GLOB, ("exclude",)),
-        },
-        "fp8": _FP8,
-        "fp8-block": _FP8,
-        # Written by Quark, which matches shell patterns, and read by the fp8 readers; transformers 5.16 fails on it.
-        "quark-fp8": {
-            **{engine: reading for engine, reading in _FP8.items() if engine != "transformers"},
-            "quark": Reading(Style.GLOB, ("ignored_layers",)),
-        },
-        "modelopt": {
-            "vllm": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
-            "sglang": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
-            "trtllm": Reading(Style.GLOB, ("exclude_modules", "ignore")),
-        },
-    }
-)
-
-
-def readings_for(dialect: str) -> Mapping[str, Reading]:
-    """The engines that read a dialect, given by its key, each with how it reads the skip list."""
-    return READINGS.get(dialect, {})

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ckptkit.engines.skip_lists import LINEAR_CLASSES
+from ckptkit.engines.skip_lists import LINEAR_CLASSES, Matcher
 from ckptkit.model.backtracking import may_run_away
 
 GroupOf = Callable[[str], str | None]
@@ -92,3 +92,15 @@ def _sorted_out(
 def _before(owner: Mapping[str, str], first: str, second: str) -> bool:
     order = list(owner)
     return order.index(first) < order.index(second)
+
+
+def in_vllm_group(block: Mapping[str, Any]) -> Matcher:
+    """Whether a module falls into some group, as vLLM looks for it."""
+    group_of = vllm_group(targets_by_group(block))
+    return lambda name: group_of(name) is not None
+
+
+def in_library_group(block: Mapping[str, Any]) -> Matcher:
+    """Whether a module falls into some group, as the library looks for it."""
+    group_of = library_group(targets_by_group(block))
+    return lambda name: group_of(name) is not None

@@ -25,7 +25,7 @@ _OTHER_TOWER = re.compile(
     r"(?:^|\.)(visual\w*|vision\w*|video_\w+|vit|vpm|apm|image_\w+|audio\w*|speech\w*|codec_model"
     r"|multi_modal_projector|connector)(?:\.|$)|^(encoder)\."
 )
-#: Multimodal classes of transformers 5.17 to 5.19 that keep their towers where they are stored; others move them, and
+#: Multimodal classes of transformers that keep their towers where they are stored; others move them, and
 #: the language model, below ``model``. Read off the classes themselves.
 _TOWERS_STAY = (*("Blip", "InstructBlip", "Kosmos2", "Llama4", "PPFormulaNet", "Qwen2_5Omni", "Qwen3Omni", "T5Gemma2"),)
 #: What of a language model below ``model`` is moved.
@@ -133,7 +133,7 @@ def other_tower(module: str) -> str | None:
 
 
 def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
-    """Stored names of modules of a multimodal model -> what transformers since 4.52 calls them, where that differs.
+    """Stored names of modules of a multimodal model -> what transformers calls them, where that differs.
 
     ``config`` is the model's. Nothing for a model that is stored under such names already, that has one tower only, or
     that brings its own code (``auto_map``).

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from ckptkit.checks.finding import Severity
-from ckptkit.engines.effects import ENGINES, Outcome
+from ckptkit.engines.base import Outcome
+from ckptkit.engines.registry import label_of
 from ckptkit.errors import plural, printable
 from ckptkit.model import names
 from ckptkit.report.layout import Part, print_line
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ckptkit.checks.finding import Finding
     from ckptkit.checks.registry import Safety
     from ckptkit.checks.runner import Report
-    from ckptkit.engines.effects import Effect
+    from ckptkit.engines.base import Effect
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _OUTCOME_WORDS = {
@@ -131,16 +132,12 @@ def details(finding: Finding) -> Iterator[tuple[str, str]]:
 def consequences(effects: Iterable[Effect]) -> str:
     """Who suffers and how, in one line; empty when nobody is known to.
 
-    >>> from ckptkit.engines.effects import Effect
-    >>> consequences([Effect("vllm", "0.32", Outcome.ERROR), Effect("sglang", "main", Outcome.OK)])
-    'vLLM 0.32 stops'
+    >>> from ckptkit.engines.base import Effect
+    >>> consequences([Effect("vllm", "main", Outcome.ERROR), Effect("sglang", "main", Outcome.OK)])
+    'vLLM main stops'
     """
     harmful = [effect for effect in effects if effect.outcome.harmful]
-    return ", ".join(
-        f"{ENGINES[e.engine].label if e.engine in ENGINES else e.engine} {e.versions}".strip()
-        + f" {_OUTCOME_WORDS[e.outcome]}"
-        for e in harmful
-    )
+    return ", ".join(f"{label_of(e.engine)} {e.versions}".strip() + f" {_OUTCOME_WORDS[e.outcome]}" for e in harmful)
 
 
 def _show_group(out: Console, group: list[Finding]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ckptkit.engines.effects import ENGINES
-from ckptkit.errors import plural
+from ckptkit.engines.registry import label_of
+from ckptkit.errors import plural, printable
 from ckptkit.report.layout import Cell, print_line, table
 from ckptkit.report.text import console
 from ckptkit.views.skip_table import grouped
@@ -21,6 +21,7 @@ _VERDICT_COLOURS: Mapping[str, str] = {
     "warns": "yellow",
     "silently wrong": "bold red",
     "refuses": "bold red",
+    "unknown": "yellow",
 }
 _SHOWN_OBSTACLES = 3
 _MARKS = {"quantized": "FP8", "left alone": "-", "refused": "refuses"}
@@ -55,7 +56,9 @@ def _obstacles(matrix: Matrix) -> dict[tuple[int, str], list[str]]:
 def _because(row: MatrixRow) -> Cell:
     if row.note:
         return [(row.note, "dim")]
-    return "; ".join(f"{outcome}: {', '.join(codes)}" for outcome, codes in row.codes.items())
+    reasons = [f"{outcome}: {', '.join(codes)}" for outcome, codes in row.codes.items()]
+    reasons += [f"{answer}: {part}" for answer, parts in row.parts.items() for part in parts]
+    return "; ".join(printable(reason) for reason in reasons)
 
 
 def _sizes(row: MatrixRow) -> Cell:
@@ -79,7 +82,7 @@ def show_skip_table(skips: SkipTable) -> None:
             mark = _MARKS[first.decisions[engine]]
             marks.append([(mark, "bold red")] if engine in first.contradicts else mark)
         shown.append([str(len(rows)), kind if len(rows) > 1 else first.module, stored, *marks])
-    table(out, ("count", "module", "stored", *(ENGINES[engine].label for engine in skips.engines)), shown)
+    table(out, ("count", "module", "stored", *map(label_of, skips.engines)), shown)
     print_line(out, ("  FP8: built quantized; -: left in the stored type; refuses: fused parts that differ", "dim"))
     wrong = len(skips.contradictions)
     if wrong:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ckptkit.engines.effects import ENGINES
+from ckptkit.engines.registry import label_of
 from ckptkit.report.layout import Part, paragraph, print_line
 from ckptkit.report.text import console
 
@@ -35,7 +35,7 @@ def show_rule(rule: Rule, *, out: Console | None = None) -> None:
         print_line(out)
         print_line(out, ("Engines", "bold"))
         for effect in rule.effects:
-            label = ENGINES[effect.engine].label if effect.engine in ENGINES else effect.engine
+            label = label_of(effect.engine)
             note = f" - {effect.note}" if effect.note else ""
             paragraph(out, f"  {label} {effect.versions}: {effect.outcome.value}{note}", indent=_INDENT)
     if rule.reproduced:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ckptkit.checks.planned import PLANNED
 from ckptkit.checks.registry import FAMILIES, Rule, all_rules
-from ckptkit.engines.effects import ENGINES
+from ckptkit.engines.registry import engines, label_of
 
 _INTRODUCTION = """\
 # Rules
@@ -46,10 +46,13 @@ def render_rules_markdown() -> str:
 
 
 def _engines() -> Iterator[str]:
-    yield "| engine | version | known from |"
-    yield "|---|---|---|"
-    for engine in ENGINES.values():
-        yield f"| {engine.label} | {engine.version} | {engine.basis} |"
+    yield "| engine | version | of | known from |"
+    yield "|---|---|---|---|"
+    for engine in engines().values():
+        for release in engine.releases:
+            what = f" ({', '.join(release.covers)})" if release.covers else ""
+            commit = f" ({release.commit[:12]})" if release.commit else ""
+            yield f"| {engine.label} | {release}{commit}{what} | {release.date} | {release.basis} |"
     yield ""
 
 
@@ -88,7 +91,7 @@ def _chapter(rule: Rule) -> Iterator[str]:
     if rule.effects:
         for effect in rule.effects:
             note = f": {effect.note}" if effect.note else ""
-            label = ENGINES[effect.engine].label
+            label = label_of(effect.engine)
             yield f"- {label} ({effect.versions}): **{effect.outcome.value}**{note}"
         yield ""
 

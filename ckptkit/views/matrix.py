@@ -1,18 +1,22 @@
 """One table for a checkpoint: what each engine makes of it, and with which tensor-parallel sizes.
 
-It lives beside the rules and not beside the engines because it is made from a report's findings.
+A verdict has two sources: the findings, as far as engines' tables say what a defect does to them, and what each engine
+has for the schemes and kinds of layers in the checkpoint. What neither says is unknown, and unknown is not "loads".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckptkit.checks.context import Context
+from ckptkit.checks.finding import Severity
 from ckptkit.checks.runner import Report
-from ckptkit.engines.effects import ENGINES, Engine, Outcome
-from ckptkit.engines.methods import UNREAD
-from ckptkit.engines.parallel import SPLITTERS, obstacles
+from ckptkit.engines.base import Engine, Outcome, Splitting
+from ckptkit.engines.parallel import obstacles
+from ckptkit.engines.registry import engines
+from ckptkit.engines.support import Answer, Judgement, judge
 from ckptkit.formats.reading import NoReader, Unquantized
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -23,6 +27,15 @@ _VERDICTS = {
     Outcome.SLOW: "slow",
     Outcome.OK: "loads",
 }
+_ANSWERS = {
+    Answer.REFUSED: "refuses",
+    Answer.SILENT: "silently wrong",
+    Answer.UNKNOWN: "unknown",
+    Answer.SLOW: "slow",
+    Answer.SUPPORTED: "loads",
+}
+#: The worst first. What is unknown may be as bad as anything, but what is known to go wrong goes wrong.
+_ORDER = ("refuses", "silently wrong", "warns", "unknown", "slow", "loads")
 
 
 @dataclass(frozen=True)
@@ -42,9 +55,12 @@ class ParallelSize:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One engine's verdict: "loads", "slow", "warns", "silently wrong", "refuses", "does not read" or "not judged".
+    """One engine's verdict.
 
-    ``codes`` holds the rules that led to it, by outcome ("error", "silent", "warning", "slow").
+    It is "loads", "slow", "warns", "unknown", "silently wrong", "refuses", "does not read" or "not judged". ``codes``
+    holds the rules that led to it, by outcome ("error", "silent", "warning", "slow"); a note leads to nothing.
+    ``parts`` holds, by answer ("refused", "silently wrong", "unknown", "slow"), what of the checkpoint the engine does
+    not simply have, with its own words.
     """
 
     engine: str
@@ -54,6 +70,7 @@ class MatrixRow:
     verdict: str
     codes: dict[str, tuple[str, ...]]
     note: str = ""
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     parallel: tuple[ParallelSize, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +82,7 @@ class MatrixRow:
             "verdict": self.verdict,
             "codes": {outcome: list(codes) for outcome, codes in self.codes.items()},
             "note": self.note,
+            "parts": {answer: list(parts) for answer, parts in self.parts.items()},
             "parallel": [size.to_json() for size in self.parallel],
         }
 
@@ -88,11 +106,12 @@ class Matrix:
 
 
 def build_matrix(context: Context, report: Report, tensor_parallel: tuple[int, ...] = ()) -> Matrix:
-    """The verdicts that follow from a report's findings, and the parallel sizes that were asked about.
+    """The verdicts on a checkpoint, and the parallel sizes that were asked about.
 
-    Effects that are known of older versions only do not count: a row speaks of the version that it names.
+    Effects that are known of older versions only, or under an option, do not count: a row speaks of the version that it
+    names, as it is usually run.
     """
-    rows = tuple(_row(context, report, engine, tensor_parallel) for engine in ENGINES.values())
+    rows = tuple(_row(context, report, engine, tensor_parallel) for engine in engines().values())
     return Matrix(report.label, report.format, report.dialect, rows)
 
 
@@ -107,30 +126,64 @@ def _why_not_read(context: Context) -> str:
 
 
 def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tuple[int, ...]) -> MatrixRow:
-    codes: dict[Outcome, dict[str, None]] = {}
-    for finding in report.findings:
-        for effect in finding.engines:
-            if effect.engine == engine.name and effect.outcome.harmful and effect.current:
-                codes.setdefault(effect.outcome, {})[finding.code] = None
+    codes = _codes(report, engine.name)
     worst = min(codes, key=list(Outcome).index, default=Outcome.OK)
     verdict, note = _VERDICTS[worst], ""
-    name = context.dialect.key if context.dialect is not None else ""
-    if (name, engine.name) in UNREAD:
-        verdict, note = "does not read", UNREAD[(name, engine.name)]
-    elif context.checkpoint is None and worst is Outcome.OK:
-        verdict, note = "not judged", _why_not_read(context)
+    checkpoint, reader = context.checkpoint, engine.reader_of(context.dialect_key)
+    judgements: tuple[Judgement, ...] = ()
+    if isinstance(reader, str):
+        verdict, note = "does not read", reader
+    elif checkpoint is None:
+        if worst is Outcome.OK:
+            verdict, note = "not judged", _why_not_read(context)
+    elif reader is None:
+        verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {checkpoint.format}"
+    else:
+        judgements = judge(engine, checkpoint, context.dialect_key, context.dimensions.architecture)
+        verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
     parallel: tuple[ParallelSize, ...] = ()
-    if context.checkpoint is not None and verdict != "does not read" and engine.name in SPLITTERS:
-        parallel = tuple(
-            ParallelSize(size, obstacles(context.checkpoint, engine.name, size)) for size in tensor_parallel
-        )
+    if checkpoint is not None and verdict != "does not read" and engine.splitting is not Splitting.NONE:
+        parallel = tuple(ParallelSize(size, obstacles(checkpoint, engine.splitting, size)) for size in tensor_parallel)
     return MatrixRow(
         engine=engine.name,
         label=engine.label,
-        version=engine.version,
-        basis=engine.basis,
+        version=str(engine.release),
+        basis=engine.release.basis,
         verdict=verdict,
         codes={outcome.value: tuple(codes[outcome]) for outcome in Outcome if outcome in codes},
         note=note,
+        parts=_parts(judgements),
         parallel=parallel,
     )
+
+
+def _codes(report: Report, engine: str) -> dict[Outcome, dict[str, None]]:
+    """The rules whose findings hit an engine, by what they do. Notes do not count: nothing breaks."""
+    codes: dict[Outcome, dict[str, None]] = {}
+    for finding in report.findings:
+        if finding.severity is not Severity.INFO:
+            for effect in finding.engines:
+                if effect.engine == engine and effect.outcome.harmful and effect.current:
+                    codes.setdefault(effect.outcome, {})[finding.code] = None
+    return codes
+
+
+def _parts(judgements: Iterable[Judgement]) -> dict[str, tuple[str, ...]]:
+    """What is not simply supported, by answer, the worst first; kinds of layers with one scheme and fate together."""
+    found: dict[Answer, dict[tuple[str, str], list[str]]] = {}
+    for judgement in judgements:
+        if judgement.answer is not Answer.SUPPORTED:
+            scheme = judgement.part.scheme if judgement.part is not None else ""
+            layer = [judgement.part.layer.value] if judgement.part is not None else []
+            found.setdefault(judgement.answer, {}).setdefault((scheme, judgement.words), []).extend(layer)
+    return {answer.value: tuple(map(_sentence, found[answer].items())) for answer in Answer if answer in found}
+
+
+def _sentence(group: tuple[tuple[str, str], list[str]]) -> str:
+    (scheme, words), layers = group
+    what = f"{', '.join(dict.fromkeys(layers))} with {scheme}" if layers else ""
+    return ": ".join(text for text in (what, words) if text)
+
+
+def _worst(*verdicts: str) -> str:
+    return min(verdicts, key=_ORDER.index)

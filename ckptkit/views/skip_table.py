@@ -65,7 +65,7 @@ def skip_views(context: Context) -> SkipTable:
     if checkpoint is None:
         return SkipTable(context.container.label, None, (), ())
     readings = readings_of(context)
-    decisions = {engine: _decisions(context, engine, reading) for engine, reading in readings.items()}
+    decisions = {engine: _decisions(context, reading) for engine, reading in readings.items()}
     rows = []
     for name, weight in sorted(_weights(context).items(), key=lambda item: names.natural(item[0])):
         answers = {engine: decided[name] for engine, decided in decisions.items()}
@@ -84,9 +84,9 @@ def _weights(context: Context) -> dict[str, TensorRef]:
     return {**quantized, **checkpoint.unquantized, **{t.module: t for t in undeclared_weights(context)}}
 
 
-def _decisions(context: Context, engine: str, reading: Reading) -> dict[str, str]:
+def _decisions(context: Context, reading: Reading) -> dict[str, str]:
     """One engine's decision about every linear module."""
-    builds = builds_quantized(context, engine, reading)
+    builds = builds_quantized(context, reading)
     found = {name: QUANTIZED if builds(name) else LEFT_ALONE for name in _weights(context)}
     for group in context.fused_groups if reading.fuses else ():
         if len({found[name] for name in group.members}) > 1:

@@ -14,6 +14,24 @@ from .runner import Drivers
 REAL = ROOT / "fixtures" / "real"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="CODES",
+        help="write what engines are seen to do into their data; CODES, with commas, are rules to ask about anew",
+    )
+
+
+@pytest.fixture(scope="session")
+def record(request: pytest.FixtureRequest) -> list[str] | None:
+    """The rules to ask about anew while recording; None when data is compared and not written."""
+    codes: str | None = request.config.getoption("--record", default=None)
+    return None if codes is None else [code for code in codes.split(",") if code]
+
+
 @pytest.fixture(scope="session")
 def oracles() -> Iterator[Oracles]:
     """The real libraries. Each is started when first asked and lives until the session ends."""

@@ -13,19 +13,16 @@ import ckptkit
 from ckptkit.checks import registry
 from ckptkit.checks.planned import PLANNED
 from ckptkit.checks.registry import FAMILIES, Rule, all_rules, by_code, select
-from ckptkit.checks.reproduced import REPRODUCED
-from ckptkit.engines.effects import ENGINES
-from ckptkit.engines.outcomes import judged_codes
+from ckptkit.engines.registry import engines, judged_codes
+from ckptkit.engines.reproduced import in_words
 from ckptkit.errors import UsageError
 from ckptkit.views.catalogue import render_rules_markdown
-from tests.interop import test_rules as interop
+from tests.rules.cases import CASES
 
 RULES = all_rules()
 ROOT = Path(ckptkit.__file__).parent
 #: Kinds of faults that are no finding about a checkpoint: refusals of requests, and faults of writing.
 NOT_FINDINGS = {"disk-full", "unknown-mode", "fused-kv-distinct"}
-#: Rules whose effects depend on the entry, so that the table has none.
-EFFECTS_IN_THE_RULE = {"CK608", "CK901", "CK904", "CK905", "CK629"}
 #: Rules about bookkeeping that no engine reads, or about the checkpoint's use.
 WITHOUT_EFFECTS = {"CK110", "CK112", "CK117", "CK507", "CK508", "CK600", "CK630", "CK802", "CK911"}
 
@@ -82,18 +79,21 @@ def test_a_rule_lies_where_its_code_says() -> None:
         assert family == rule.family and file == f"{rule.code}_{rule.name}".lower().replace("-", "_")
 
 
-def test_what_is_called_reproduced_is_tested_with_the_real_libraries() -> None:
-    tables = (interop.VLLM, interop.TRANSFORMERS)
-    proven = {code for table in tables for code, words in table.items() if any(words)}
-    proven |= {code for code, *_ in (*interop.FIXTURES.values(), *interop.AT_WORK.values())}
-    assert set(REPRODUCED) == proven
+def test_what_was_seen_is_of_rules_and_their_cases() -> None:
+    codes = {rule.code: sum(case.code == rule.code for case in CASES) for rule in RULES}
+    for engine in engines().values():
+        for code, seen in engine.reproduced().items():
+            assert code in codes, f"{engine.name}: {code}"
+            assert seen.exports or any(seen.cases), f"{engine.name}: {code}"
+            assert not seen.cases or len(seen.cases) == codes[code], f"{engine.name}: {code}"
+            assert {in_words(word) for word in (*seen.cases, *seen.exports.values()) if word is not None}
 
 
-def test_effects_speak_of_rules_and_engines() -> None:
+def test_effects_speak_of_rules() -> None:
     codes = {rule.code for rule in RULES}
     assert judged_codes() <= codes
-    assert codes - judged_codes() == EFFECTS_IN_THE_RULE | WITHOUT_EFFECTS
-    assert {effect.engine for rule in RULES for effect in rule.effects} <= set(ENGINES)
+    assert codes - judged_codes() == WITHOUT_EFFECTS
+    assert {effect.engine for rule in RULES for effect in rule.effects} <= set(engines())
 
 
 def test_every_kind_of_fault_belongs_to_one_rule() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level, all_rules
-from ckptkit.engines.skip_lists import READINGS, Reading, Style, readings_for
+from ckptkit.engines.registry import readings_for
+from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import library_group, vllm_group
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
@@ -47,13 +48,13 @@ def test_an_empty_list_matches_nothing() -> None:
 
 def test_the_first_key_that_is_not_empty_counts() -> None:
     block = {"ignored_layers": [], "modules_to_not_convert": ["a"]}
-    assert READINGS["fp8"]["vllm"].entries(block) == ("a",)
-    assert READINGS["fp8"]["vllm"].entries({**block, "ignored_layers": ["b"]}) == ("b",)
-    assert READINGS["fp8"]["transformers"].entries({**block, "ignored_layers": ["b"]}) == ("a",)
+    assert readings_for("fp8")["vllm"].entries(block) == ("a",)
+    assert readings_for("fp8")["vllm"].entries({**block, "ignored_layers": ["b"]}) == ("b",)
+    assert readings_for("fp8")["transformers"].entries({**block, "ignored_layers": ["b"]}) == ("a",)
 
 
 def test_experts_are_skipped_together() -> None:
-    matches = READINGS["quark"]["vllm"].matcher(["model.layers.0.mlp.experts.3.up_proj"])
+    matches = readings_for("quark")["vllm"].matcher(["model.layers.0.mlp.experts.3.up_proj"])
     assert matches("model.layers.0.mlp.experts.0.down_proj")
     assert not matches("model.layers.1.mlp.experts.3.up_proj")
 

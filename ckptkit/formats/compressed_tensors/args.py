@@ -13,15 +13,15 @@ from ckptkit.model.scheme import Quantization
 
 #: The kind of the fault for a key that no version of the library knows.
 UNKNOWN_KEY = "config-unknown-key"
-#: Arguments that every version of the library knows, and later ones with the first version that does.
+#: Arguments that every version of the library knows, and those that came later.
 _OLDEST_ARGS = frozenset(
     {
         *("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure"),
         *("dynamic", "actorder", "observer", "observer_kwargs"),
     }
 )
-LATER_ARGS = {"scale_dtype": "0.13", "zp_dtype": "0.13"}
-_KNOWN_ARGS = _OLDEST_ARGS | LATER_ARGS.keys()
+LATER_ARGS = frozenset({"scale_dtype", "zp_dtype"})
+_KNOWN_ARGS = _OLDEST_ARGS | LATER_ARGS
 
 
 def unknown_keys(body: Mapping[str, Any], known: Set[str], place: Path, way: Path) -> list[Fault]:

@@ -120,16 +120,19 @@ def _recent_keys(block: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Fau
     specs: dict[tuple[str, ...], Any] = {(group, name, role): block[group][name][role] for group, name, role in places}
     specs[("kv_cache_scheme",)] = block.get("kv_cache_scheme")
     found = [
-        (*place, key) for place, spec in specs.items() if isinstance(spec, Mapping) for key in LATER_ARGS if key in spec
+        (*place, key)
+        for place, spec in specs.items()
+        if isinstance(spec, Mapping)
+        for key in sorted(LATER_ARGS)
+        if key in spec
     ]
     if not found:
         return
     last = {place[-1]: place for place in found}
-    since = max(LATER_ARGS[key] for key in last)
     null = [place for place in found if specs[place[:-1]][place[-1]] is None]
     yield ConfigFault(
         "ct-key-recent",
-        f"compressed-tensors before {since} refuses these keys, even when they are null",
+        "older releases of compressed-tensors refuse these keys, even when they are null",
         "config.json",
         expected="no such keys",
         found=", ".join(".".join(place) if len(last) == 1 else key for key, place in last.items()),

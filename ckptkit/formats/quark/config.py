@@ -295,7 +295,7 @@ def _kv_cache(
 ) -> KVCacheScheme | None:
     """The KV scheme: the output spec of the key and value projections.
 
-    Quark 0.13 repeats it in ``kv_cache_quant_config``; older exports have it in ``layer_quant_config`` only, and
+    Quark repeats it today in ``kv_cache_quant_config``; older exports have it in ``layer_quant_config`` only, and
     ``kv_cache_group`` names the entries, which is what vLLM goes by.
     """
     found: dict[Quantization, str] = {}

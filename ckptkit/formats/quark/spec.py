@@ -1,4 +1,4 @@
-"""Quark's tensor and layer specs as amd-quark 0.13 writes them: every key, so that every reader finds it."""
+"""Quark's tensor and layer specs as Quark writes them today: every key, so that every reader finds it."""
 
 from __future__ import annotations
 

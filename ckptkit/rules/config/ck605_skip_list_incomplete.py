@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import leaves_router_alone
-from ckptkit.engines.outcomes import outcomes_of
+from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 from ckptkit.rules.config.prediction_layers import is_mtp
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
@@ -41,15 +41,15 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     """
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context, name)]
     readings = readings_of(context) if wanted else {}
-    builds = {engine: builds_quantized(context, engine, reading) for engine, reading in readings.items()}
+    builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
+    others = engines().keys() - builds.keys() if wanted else set()
     for name in wanted:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
-        spared = {engine for engine, quantizes in builds.items() if not quantizes(name)}
-        effects = tuple(effect for effect in outcomes_of("CK605") if effect.engine not in spared)
+        hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
         harmless = leaves_router_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
-        yield Observation(**vars(fault), engines=() if harmless else effects, severity=severity)
+        yield Observation.of(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
 
 
 fix("safe", "CK605")(list_module)

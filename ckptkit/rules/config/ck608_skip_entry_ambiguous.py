@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import matchers_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import Exact
@@ -55,8 +55,6 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         stored = members[0] not in checkpoint.unquantized
         others = [engine for engine in matchers if engine not in skips]
         wrong = skips if stored else others
-        outcome = Outcome.ERROR if stored else Outcome.SILENT
-        note = "leaves the module alone" if stored else "builds the module quantized"
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
         other = None if stored else context.names_in_memory.get(members[0])
         count = f"{len(members)} modules like this" if len(members) > 1 else "this module"
@@ -67,12 +65,13 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             members[0] if len(members) == 1 else kind,
             expected=f"{other} as well" if other else "exact module names",
             found=found,
-            engines=tuple(Effect(engine, ENGINES[engine].version, outcome, note) for engine in wrong),
+            variant="left-alone" if stored else "built",
+            only=frozenset(wrong),
         )
 
 
 def _labels(engines: Sequence[str]) -> str:
-    return ", ".join(ENGINES[engine].label for engine in engines)
+    return ", ".join(map(label_of, engines))
 
 
 @fix("safe", "CK608")

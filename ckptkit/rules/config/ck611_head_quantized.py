@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.checks.skip_lists import builds_quantized, readings_of
+from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.config.expert_modules import outside_experts
@@ -36,5 +38,15 @@ def head_quantized(context: Context) -> Iterator[Fault]:
     """
     for module in outside_experts(context):
         if module.name.endswith(names.LM_HEAD):
-            message = "few engines load a quantized output head"
-            yield Fault("head-quantized", message, module.weight.shard, module.weight.name, "BF16", module.weight.dtype)
+            weight = module.weight
+            found = Fault(
+                "head-quantized",
+                "few engines load a quantized output head",
+                weight.shard,
+                weight.name,
+                "BF16",
+                weight.dtype,
+            )
+            readings = readings_of(context)
+            build = {name for name, reading in readings.items() if builds_quantized(context, reading)(module.name)}
+            yield Observation.of(found, only=frozenset(engines().keys() - build))

@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
+from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.rules.config.block import put_right
 
@@ -25,17 +25,24 @@ from ckptkit.rules.config.block import put_right
 def groups_beyond_the_first(context: Context) -> Iterator[Fault]:
     """The only config group is not called ``group_0``, or there are several.
 
-    Why it hurts: TensorRT-LLM looks for ``group_0`` by name and stops without it; it applies that group's scheme to
-    every module and never reads targets, as other small consumers do.
+    Why it hurts: small consumers, TensorRT-LLM for long among them, look for ``group_0`` by name and stop without it;
+    they apply that group's scheme to every module and never read targets.
 
     Example: ``config_groups: {"mlp": {...}}``. Several groups are legitimate and reported as a note.
 
     Fix: rename the only group.
     """
     yield from context.faults("group-name")
-    note = Effect("trtllm", ENGINES["trtllm"].version, Outcome.SILENT, "applies group_0 to every module")
     for fault in context.faults("groups-several"):
-        yield Observation.of(fault, engines=(note,), severity=Severity.INFO)
+        variant = "several-by-class" if _by_class(context) else "several"
+        yield Observation.of(fault, variant=variant, severity=Severity.INFO)
+
+
+def _by_class(context: Context) -> bool:
+    """Whether a target is neither a pattern nor a module: a class, which a reader of names finds nowhere."""
+    modules = frozenset(context.linear_names)
+    targets = [target for words in targets_by_group(context.block).values() for target in words]
+    return any(not target.startswith("re:") and target not in modules for target in targets)
 
 
 @fix("safe", "CK616")

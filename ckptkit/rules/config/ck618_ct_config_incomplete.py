@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
@@ -33,7 +33,8 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
 
     Fix: write the key; converting the checkpoint to compressed-tensors does.
     """
-    yield from context.faults("ct-format", "ct-type-missing", "ct-status", "ct-preset-group")
+    for fault in context.faults("ct-format", "ct-type-missing", "ct-status", "ct-preset-group"):
+        yield Observation.of(fault, variant=fault.kind.removeprefix("ct-"))
 
 
 @fix("safe", "CK618")

@@ -9,19 +9,12 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.config.block import put_right
 
 #: What readers look for at the top level, and a misspelt key was meant to be.
 _TOP_LEVEL = ("config_groups", "format", "ignore", "kv_cache_scheme", "quantization_status", "sparsity_config")
-
-#: Readers that refuse keys which came with compressed-tensors 0.13, while they are older than that.
-_OLDER_READERS = tuple(
-    Effect(engine, "with compressed-tensors before 0.13", Outcome.ERROR, "unknown keys are refused")
-    for engine in ("vllm", "sglang", "transformers")
-)
 
 
 @rule(
@@ -41,30 +34,27 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
     Why it hurts: the library's classes forbid keys they do not know, so one new key makes a checkpoint unreadable for
     every engine that was released before it, and a misspelt one for all of them.
 
-    Example: ``scale_dtype: null``, which versions before 0.13 do not know. Keys that are merely new are notes.
+    Example: ``scale_dtype: null``, which older versions do not know. Keys that are merely new are notes.
 
     Fix: remove keys that are null or say what is the default anyway.
     """
     for fault in context.faults("config-unknown-key"):
         yield fault if isinstance(fault, ConfigFault) and len(fault.path) > 1 else _ignored_key(fault)
     for fault in context.faults("ct-key-recent"):
-        yield Observation.of(fault, engines=_OLDER_READERS, severity=Severity.INFO)
+        yield Observation.of(fault, variant="recent", severity=Severity.INFO)
 
 
 def _ignored_key(fault: Fault) -> Observation:
     """A key at the top level: readers drop it without a word. That matters where it is one of theirs, misspelt."""
 
     misspelt = get_close_matches(fault.found or "", _TOP_LEVEL, 1, cutoff=0.8)
-    engines = tuple(
-        Effect(name, ENGINES[name].version, Outcome.SILENT, "the key is ignored") for name in ("vllm", "transformers")
-    )
     return Observation(
         fault.kind,
         fault.message,
         fault.file,
         found=fault.found,
         help=f"did you mean {misspelt[0]!r}?" if misspelt else None,
-        engines=engines,
+        variant="ignored",
         severity=None if misspelt else Severity.INFO,
     )
 

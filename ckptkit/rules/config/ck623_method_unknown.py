@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.engines.methods import KNOWN_METHODS, OTHER_ALGORITHMS, VLLM_ALGORITHMS
 from ckptkit.errors import Fault, excerpt
 
@@ -49,6 +48,6 @@ def method_unknown(context: Context) -> Iterator[Fault]:
             "config.json",
             expected=f"a {path}.{key} such as FP8",
             found=excerpt(algorithm),
-            engines=(Effect("vllm", ENGINES["vllm"].version, Outcome.ERROR, "refused when the config is read"),),
+            variant="algorithm",
             severity=Severity.WARNING if known else Severity.ERROR,
         )

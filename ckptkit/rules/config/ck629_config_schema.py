@@ -10,8 +10,6 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
-from ckptkit.engines.dialects import CONFIG_READERS
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault
 
@@ -49,15 +47,11 @@ def config_schema(context: Context) -> Iterator[Fault]:
     told = {fault.message.partition(" ")[0] for fault in context.faults(*_TOLD)}
     told |= {".".join(map(str, fault.path)) for fault in context.faults(*_TOLD) if isinstance(fault, ConfigFault)}
     knows_keys = any(True for _ in context.faults(*_KEYS))
-    engines = tuple(
-        Effect(name, ENGINES[name].version, Outcome.ERROR, "refuses the config")
-        for name in CONFIG_READERS.get(dialect.key, ())
-    )
     for fault in config_faults(_as_read(context.block), dialect.schema):
         path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
         unknown = knows_keys and UNKNOWN_KEY in fault.message
         if path not in told and not unknown:
-            yield Observation.of(fault, engines=engines)
+            yield Observation.of(fault, variant=dialect.key)
 
 
 def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
-from ckptkit.engines.effects import Effect, Outcome
 from ckptkit.errors import Fault
 
 
@@ -40,9 +39,8 @@ def architecture_unnamed(context: Context) -> Iterator[Fault]:
     if not config.get("model_type") and not own_class:
         yield _unnamed("model_type", 'a word such as "llama"')
     if not config.get("architectures"):
-        old = Effect("vllm", "older releases", Outcome.ERROR, "no model architectures are specified")
         fault = _unnamed("architectures", 'a list such as ["LlamaForCausalLM"]')
-        yield Observation(**vars(fault), engines=(old,), severity=Severity.INFO)
+        yield Observation.of(fault, variant="architectures", severity=Severity.INFO)
 
 
 def _unnamed(key: str, expected: str) -> Fault:

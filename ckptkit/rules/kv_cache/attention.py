@@ -6,27 +6,7 @@ from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding
-from ckptkit.engines.dialects import KV_SCALES_UNCHECKED
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.model.checkpoint import AttentionScales
-
-VLLM = ENGINES["vllm"].version
-
-
-def keeps_scales_at_one(context: Context) -> bool:
-    """Whether vLLM reads the dialect's KV scales on the path that says nothing where one is missing or senseless."""
-    return context.dialect is not None and context.dialect.key in KV_SCALES_UNCHECKED
-
-
-def without_scales(context: Context) -> tuple[Effect, ...]:
-    """What engines do without KV scales: vLLM's two paths differ."""
-    silent = keeps_scales_at_one(context)
-    word = "1.0 is used without a word" if silent else "1.0 is used, with one line in the log"
-    outcome = Outcome.SILENT if silent else Outcome.WARNING
-    return (
-        Effect("vllm", VLLM, outcome, word),
-        Effect("sglang", ENGINES["sglang"].version, Outcome.WARNING, "1.0 is used"),
-    )
 
 
 def declared_attention(context: Context) -> Iterator[tuple[bool, AttentionScales]]:

@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.kv_cache.attention import any_stored, declared_attention, without_scales
+from ckptkit.rules.kv_cache.attention import any_stored, declared_attention
 from ckptkit.rules.kv_cache.declaration import correct_declaration
 
 
@@ -44,7 +44,6 @@ def kv_scales_missing(context: Context) -> Iterator[Fault]:
                 expected="k and v scales",
                 found="nothing",
                 help="calibrate and export again, or remove the KV-cache scheme",
-                engines=without_scales(context),
             )
 
 

@@ -8,10 +8,9 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Duplicate, Edit
-from ckptkit.engines.effects import Effect, Outcome
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.kv_cache.attention import VLLM, attention_of, declared_attention, keeps_scales_at_one
+from ckptkit.rules.kv_cache.attention import attention_of, declared_attention
 
 _OTHER = {"k": "v", "v": "k"}
 
@@ -47,16 +46,8 @@ def kv_scale_alone(context: Context) -> Iterator[Fault]:
                 present.name if present else None,
                 expected="k and v scales",
                 found=f"only {'k' if missing == 'v' else 'v'}",
-                engines=_with_one_scale(context, missing),
+                variant="k" if missing == "v" else "v",
             )
-
-
-def _with_one_scale(context: Context, missing: str) -> tuple[Effect, ...]:
-    if keeps_scales_at_one(context):
-        return (Effect("vllm", VLLM, Outcome.SILENT, f"{missing} stays at 1.0"),)
-    if missing == "v":
-        return (Effect("vllm", VLLM, Outcome.SILENT, "k is copied to v"),)
-    return (Effect("vllm", VLLM, Outcome.ERROR, "assertion once the cache is FP8"),)
 
 
 @fix("unsafe", "CK904")

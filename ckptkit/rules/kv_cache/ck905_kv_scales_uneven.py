@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.rules.config.prediction_layers import is_mtp
-from ckptkit.rules.kv_cache.attention import any_stored, declared_attention, without_scales
+from ckptkit.rules.kv_cache.attention import any_stored, declared_attention
 
 
 @rule("CK905", "kv-scales-uneven", Severity.ERROR, reports=("vllm-project/vllm#54624",))
@@ -35,7 +35,6 @@ def kv_scales_uneven(context: Context) -> Iterator[Fault]:
                 attention.module,
                 "k and v scales",
                 "nothing",
-                engines=without_scales(context),
                 # Exporters do not calibrate prediction layers: no engine needs them to serve the model.
                 severity=Severity.WARNING if is_mtp(context, attention.module) else None,
             )

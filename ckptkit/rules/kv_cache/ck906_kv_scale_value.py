@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, rule
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
 from ckptkit.errors import Fault
-from ckptkit.rules.kv_cache.attention import attention_modules, keeps_scales_at_one
+from ckptkit.rules.kv_cache.attention import attention_modules
 
 
 @rule(
@@ -40,12 +39,10 @@ def kv_scale_value(context: Context) -> Iterator[Fault]:
             _, values = context.scale_values[tensor.name]
             if values.zeros or values.invalid:
                 what = "zero" if values.zeros else "negative, infinite or NaN"
-                silent = Effect("vllm", ENGINES["vllm"].version, Outcome.SILENT, "used as it is")
-                yield Observation(
+                yield Fault(
                     "kv-scale-value",
                     f"the scale is {what}",
                     tensor.shard,
                     tensor.name,
                     expected="a finite value above zero",
-                    engines=(silent,) if keeps_scales_at_one(context) else None,
                 )

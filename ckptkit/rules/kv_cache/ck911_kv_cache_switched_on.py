@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.dialects import KV_CACHE_SWITCHED_ON
+from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 
 
@@ -32,11 +32,12 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     Fix: nothing if it is meant; else remove the declaration and the scales.
     """
     checkpoint, dialect = context.checkpoint, context.dialect
-    if dialect is None or dialect.kv_key is None or dialect.key not in KV_CACHE_SWITCHED_ON:
+    if dialect is None or dialect.kv_key is None:
         return
+    followers = [engine.label for engine in engines().values() if dialect.key in engine.follows_kv_cache]
     declared = bool(context.block.get(dialect.kv_key))
     if checkpoint is not None:
         declared = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
-    if declared:
-        message = "vLLM serves this checkpoint with an FP8 KV cache unless it is told otherwise"
+    if declared and followers:
+        message = f"{' and '.join(followers)} serves this checkpoint with an FP8 KV cache unless it is told otherwise"
         yield Fault("kv-switched-on", message, "config.json", None, None, f"{context.method}: {dialect.kv_key}")

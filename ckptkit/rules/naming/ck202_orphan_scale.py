@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Drop, Edit
 from ckptkit.errors import Fault
@@ -34,7 +34,8 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
     Fix: drop the scale, or restore the weight that it belongs to.
     """
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
-        yield Fault(
+        declared = context.checkpoint is not None and tensor.module in context.checkpoint.declared_only
+        yield Observation(
             "orphan-scale",
             "the scale belongs to no quantized module",
             tensor.shard,
@@ -42,6 +43,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
             expected="an FP8 weight beside it",
             found="none that the config declares quantized",
             help="drop the scale, or correct the config if the weight is meant to be quantized",
+            variant="beside-declared" if declared else None,
         )
 
 

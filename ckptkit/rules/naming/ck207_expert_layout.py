@@ -7,15 +7,11 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.checks.skip_lists import declared_by, matchers_of
+from ckptkit.checks.skip_lists import declared, matchers_of
 from ckptkit.engines.architectures import EXPERT_PARTS, SINGLE_EXPERTS_LEFT_OUT
-from ckptkit.engines.effects import ENGINES, Effect, Outcome
-from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
-
-_VLLM = ENGINES["vllm"].version
 
 
 @rule(
@@ -58,7 +54,6 @@ def expert_layout(context: Context) -> Iterator[Fault]:
             wrong.setdefault(last, (name, misplaced))
     for last, (name, misplaced) in wrong.items():
         known = last in parts.known_to_vllm and not misplaced
-        vllm = () if known else (Effect("vllm", _VLLM, Outcome.ERROR if misplaced else Outcome.SILENT, "not mapped"),)
         yield Observation(
             "expert-names",
             f"{context.dimensions.architecture} has no experts of this name",
@@ -66,7 +61,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
             name,
             expected=f"{parts.container}.N.{'/'.join(parts.projections)}",
             found=last,
-            engines=(*outcomes_of("CK207"), *vllm),
+            variant=None if known else "misplaced" if misplaced else "unmapped",
         )
 
 
@@ -75,8 +70,9 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
     fused = [t for t in context.container.tensors.values() if len(t.shape) == 3 and ".experts" in t.name]
     if not fused or context.checkpoint is None:
         return
+    parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
     stacked = {module.weight.name for module in context.stacks}
-    listed, covered = matchers_of(context).values(), declared_by(context, "vllm")
+    listed, covered = matchers_of(context).values(), declared(context)
     for tensor in fused:
         if tensor.name in stacked:
             continue
@@ -93,7 +89,7 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
             tensor.name,
             expected="one 2-D weight for each expert, or the experts in the skip list",
             found=f"{tensor.dtype} {list(tensor.shape)}",
-            engines=(Effect("vllm", _VLLM, Outcome.SILENT, "FP8 experts are built, and filled by value"),),
+            variant="fused" if parts is None or tensor.module.endswith(parts.container) else "fused-misplaced",
         )
 
 
@@ -109,12 +105,12 @@ def _stacked_experts(context: Context) -> Iterator[Observation]:
                 weight.name,
                 expected="one 2-D weight for each expert where other engines are to load it",
                 found=f"{weight.dtype} {list(weight.shape)}, scale {list(scale.shape)}",
-                engines=(),
+                variant="stacked",
                 severity=Severity.INFO,
             )
 
 
-def _experts_left_out(context: Context) -> Iterator[Observation]:
+def _experts_left_out(context: Context) -> Iterator[Fault]:
     """Single experts of a class that transformers holds in one tensor, without a mapping between the two."""
     architecture = context.dimensions.architecture
     dialect = context.dialect.key if context.dialect is not None else ""
@@ -122,11 +118,10 @@ def _experts_left_out(context: Context) -> Iterator[Observation]:
         return
     single = [name for name in context.linear_names if names.experts_owner(name) is not None]
     if single:
-        yield Observation(
+        yield Fault(
             "experts-left-out",
             f"transformers maps no single experts for {architecture}: they stay at random values",
             None,
             single[0],
             found=plural(len(single), "module"),
-            engines=outcomes_of("CK207"),
         )

@@ -25,7 +25,7 @@ from ckptkit.model.granularity import PerTensor
 def fused_on_disk_one_scale(context: Context) -> Iterator[Fault]:
     """A weight that engines treat as several (qkv_proj, gate_up_proj) is stored as one, with one per-tensor scale.
 
-    Why it hurts: loaders keep one slot for each part. vLLM 0.32 takes the one scale for all of them; older ones left
+    Why it hurts: loaders keep one slot for each part. vLLM takes the one scale today for all of them; older ones left
     the other slots uninitialised, and TensorRT-LLM wants one for each.
 
     Example: Phi-3's ``qkv_proj.weight`` with ``weight_scale`` [].

@@ -9,21 +9,11 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.decoder_shapes import decoder_shapes, is_judged
 from ckptkit.engines.dimensions import text_level
-from ckptkit.engines.effects import Effect, Outcome
-from ckptkit.engines.outcomes import outcomes_of
 from ckptkit.errors import Fault
 from ckptkit.model.census import is_fp8
 from ckptkit.storage.payload import TensorRef
 
 _TABLES = frozenset({"embed_tokens", "lm_head"})
-
-#: vLLM copies as many rows, or columns, as its parameter has.
-_CUT = tuple(
-    Effect("vllm", effect.versions, Outcome.SILENT, "only the first rows or columns are taken")
-    if effect.engine == "vllm"
-    else effect
-    for effect in outcomes_of("CK312")
-)
 
 
 @rule(
@@ -72,7 +62,7 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
             f"{keys} = {size}",
             f"{stored}, in {list(tensors[0].shape)}",
             f"correct {keys} in config.json",
-            engines=_CUT if stored > size and not table and keys != "hidden_size" else None,
+            variant="cut" if stored > size and not table and keys != "hidden_size" else None,
             severity=Severity.WARNING if table else None,
         )
 

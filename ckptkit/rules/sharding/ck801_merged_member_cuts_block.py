@@ -26,16 +26,17 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
     """A part of a merged layer ends inside a block, so that the next part's scales would not line up.
 
     Why it hurts: engines stack q/k/v and gate/up with their scale grids. Only the last part may end in a partial
-    block; vLLM refuses the checkpoint on a single device already. In experts the last part may not either.
+    block; vLLM refuses the checkpoint on a single device already. In experts the last part may not either. A layer that
+    is stored merged, as Phi-3's, has the same parts.
 
     Example: k_proj with 64 rows in blocks of 128.
 
     Fix: quantize these modules per channel, or leave them in BF16.
     """
     kinds: dict[tuple[str, int, int], list[str]] = {}
-    for _, module, granularity in merged_obstacles(context.checkpoint) if context.checkpoint else ():
-        key = (names.generalise(module.name), module.weight.shape[0], granularity.rows)
-        kinds.setdefault(key, []).append(module.name)
+    for cut in merged_obstacles(context.checkpoint) if context.checkpoint else ():
+        key = (names.generalise(cut.module.name), cut.rows, cut.block.rows)
+        kinds.setdefault(key, []).append(cut.module.name)
     for (kind, rows, block), members in kinds.items():
         message = (
             f"{rows} rows inside a merged layer are no whole number of blocks, in {plural(len(members), 'module')}"

@@ -1,0 +1,275 @@
+"""What is known about an engine, as data: its releases, what it reads, what it has, and what defects do to it.
+
+An engine is a table of facts and never code of ours. Each fact is known of some release, and in some way: it was run
+here, read in the engine's source, or reported. What no table says is unknown, and unknown is never taken for "loads".
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ckptkit.engines.skip_lists import Reading
+    from ckptkit.engines.support import Support
+
+_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
+_STAGES = ("dev", "a", "b", "rc", "")
+_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
+#: The end of a range that is over, nobody wrote down when.
+LONG_AGO = "long ago"
+
+
+class Outcome(str, Enum):
+    """What happens when an engine meets a defect, the worst first.
+
+    ``error``: it stops. ``silent``: it runs and its numbers are wrong, with no word about it. ``warning``: the same
+    with a line in the log. ``slow``: right, on a slower path. ``ok``: checked, and nothing happens.
+    """
+
+    ERROR = "error"
+    SILENT = "silent"
+    WARNING = "warning"
+    SLOW = "slow"
+    OK = "ok"
+
+    @property
+    def harmful(self) -> bool:
+        """Whether somebody suffers at all."""
+        return self is not Outcome.OK
+
+
+class Evidence(str, Enum):
+    """How a fact is known, the best first: it was seen to happen here, read in the source, or reported."""
+
+    RUN = "run"
+    SOURCE = "source"
+    REPORT = "reports"
+
+
+class Version(NamedTuple):
+    """A release number that can be compared: trailing zeros do not count, and a candidate comes before its release."""
+
+    numbers: tuple[int, ...]
+    stage: int
+    serial: int
+    post: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """From text. Raises ValueError when it is no release number.
+
+        >>> Version.parse("0.32") == Version.parse("0.32.0") < Version.parse("0.33")
+        True
+        >>> Version.parse("1.3.0rc9") < Version.parse("1.3.0rc25") < Version.parse("1.3") < Version.parse("1.3.post1")
+        True
+        """
+        found = _VERSION.fullmatch(text.strip())
+        if found is None:
+            raise ValueError(f"{text!r} is no release number")
+        numbers = [int(number) for number in found[1].split(".")]
+        while len(numbers) > 1 and not numbers[-1]:
+            numbers.pop()
+        return cls(tuple(numbers), _STAGES.index(found[2] or ""), int(found[3] or 0), int(found[4] or 0))
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was examined: its number (empty for a commit between two), date, commit, and how.
+
+    ``covers`` names the tables ("outcomes", "skip lists", "support") that were held against it, empty for all;
+    ``bundles`` gives the release of a library that comes with it.
+    """
+
+    version: str
+    date: str
+    commit: str = ""
+    how: tuple[Evidence, ...] = (Evidence.SOURCE,)
+    covers: tuple[str, ...] = ()
+    bundles: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.version or f"main, {self.date}"
+
+    @property
+    def basis(self) -> str:
+        """How it was examined, in words."""
+        return " and ".join(evidence.value for evidence in self.how)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The releases from ``since`` on and before ``until``; an empty end is open. Ends are numbers, or dates.
+
+    ``of`` names a library, if it is its release that counts and not the engine's own.
+    """
+
+    since: str = ""
+    until: str = ""
+    of: str = ""
+
+    def holds(self, release: Release) -> bool:
+        """Whether a release is among them; one whose number, or library, is not known is not.
+
+        >>> Range(since="0.31", until="0.33").holds(Release("0.32.0", "2026-10-18"))
+        True
+        >>> Range(until="2026-08").holds(Release("", "2026-08-10"))
+        False
+        """
+        if self.until == LONG_AGO:
+            return False
+        return (not self.since or _reaches(release, self.since, self.of) is True) and (
+            not self.until or _reaches(release, self.until, self.of) is False
+        )
+
+    def __str__(self) -> str:
+        """
+        >>> str(Range()), str(Range(since="0.33")), str(Range(until="0.13", of="torch"))
+        ('any', 'since 0.33', 'with torch before 0.13')
+        """
+        if self.until == LONG_AGO:
+            return "older releases"
+        parts = [f"since {self.since}"] if self.since else []
+        parts += [f"before {self.until}"] if self.until else []
+        return f"{f'with {self.of} ' if self.of else ''}{' '.join(parts) or 'any'}"
+
+
+def _reaches(release: Release, bound: str, library: str) -> bool | None:
+    """Whether a release is a bound or later; None when that is not known."""
+    if _DATE.fullmatch(bound):
+        return release.date >= bound if release.date and not library else None
+    version = release.bundles.get(library, "") if library else release.version
+    try:
+        return Version.parse(version) >= Version.parse(bound)
+    except ValueError:
+        return None
+
+
+#: Every release, whatever was examined: what cannot be otherwise.
+ALWAYS = Range()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What one defect does.
+
+    ``versions`` None: known of the release that the engine's outcomes were held against, and not limited otherwise.
+    ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
+    ``option`` is a setting under which alone it happens. ``how`` overrides how the release was examined.
+    """
+
+    outcome: Outcome
+    note: str = ""
+    versions: Range | None = None
+    formats: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    option: str = ""
+    how: Evidence | None = None
+
+
+#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
+#: empty tuple says that the variant does nothing. A variant that is not listed is like the defect itself.
+Outcomes = Mapping[str, tuple[Known, ...]]
+#: Key of a dialect -> how the engine reads its skip list.
+SkipLists = Mapping[str, "Reading"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an engine was seen to do with a rule's damage: one word for each of the rule's cases, in their order.
+
+    A word is ``error: TEXT`` (it raises, and says so), ``unset`` (it loads, and scales keep the value that they were
+    allocated with), ``silent`` (it loads without a word), ``missing`` or ``unexpected`` (it lists such keys), ``nan``
+    (its answer holds NaN), or None where it has nothing to say. ``exports`` are exporters' own work that shows it.
+    """
+
+    cases: tuple[str | None, ...] = ()
+    exports: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Rule code -> what was seen.
+Reproduced = Mapping[str, Seen]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Splitting(Enum):
+    """How an engine splits a model over devices: not at all, by heads, or by heads and whole blocks of scales."""
+
+    NONE = "none"
+    HEADS = "heads"
+    BLOCKS = "blocks"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One consumer of checkpoints.
+
+    ``releases`` are those that were examined, the newest last. ``reads`` holds the keys of dialects, ``unread`` those
+    of others with the reason; what neither names is unknown; ``follows_kv_cache`` those whose declaration of an FP8
+    KV cache it follows without being told. ``architectures`` are the model classes that it
+    has, None where any will do. The tables are functions, so that they are loaded when somebody asks.
+    """
+
+    name: str
+    label: str
+    releases: tuple[Release, ...]
+    reads: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    follows_kv_cache: frozenset[str] = frozenset()
+    splitting: Splitting = Splitting.NONE
+    outcomes: Callable[[], Outcomes] = lambda: _NOTHING
+    skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
+    support: Callable[[], tuple[Support, ...]] = tuple
+    architectures: Callable[[], frozenset[str] | None] = frozenset
+    reproduced: Callable[[], Reproduced] = lambda: _NOTHING
+
+    @property
+    def release(self) -> Release:
+        """The newest release that was examined."""
+        return self.releases[-1]
+
+    def release_for(self, table: str) -> Release:
+        """The newest release that a table was held against."""
+        return next((r for r in reversed(self.releases) if not r.covers or table in r.covers), self.release)
+
+    def reader_of(self, dialect: str) -> bool | str | None:
+        """Whether the engine reads a dialect: True, the reason why not, or None when that is not known."""
+        return self.unread.get(dialect, True if dialect in self.reads else None)
+
+    def skip_list(self, dialect: str) -> Reading | None:
+        """How the engine reads the skip list of a dialect; None when it does not, or that is not known."""
+        return self.skip_lists().get(dialect) if self.reader_of(dialect) is True else None
+
+
+def lazily(module: str, name: str) -> Callable[[], Any]:
+    """A table of another module, imported when it is asked for."""
+    return lambda: getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
+
+    ``current`` says whether it holds for the newest release that was examined, as it is usually run.
+    """
+
+    engine: str
+    versions: str
+    outcome: Outcome
+    note: str = ""
+    current: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """As described by ``schemas/report.json``."""
+        return {
+            "engine": self.engine,
+            "versions": self.versions,
+            "outcome": self.outcome.value,
+            "note": self.note,
+        }

@@ -1,0 +1,21 @@
+"""Quark, as the reader of what it exports."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import Engine, Evidence, Release, lazily
+
+ENGINE = Engine(
+    name="quark",
+    label="Quark",
+    releases=(Release("0.13", "2026-09-28", how=(Evidence.RUN, Evidence.SOURCE)),),
+    reads=frozenset({"quark", "quark-fp8"}),
+    unread=MappingProxyType(
+        dict.fromkeys(("compressed-tensors", "fp8-block", "modelopt"), "Quark reads its own exports")
+    ),
+    outcomes=lazily("ckptkit.engines.quark.outcomes", "OUTCOMES"),
+    skip_lists=lazily("ckptkit.engines.quark.skip_lists", "SKIP_LISTS"),
+    support=lazily("ckptkit.engines.quark.support", "SUPPORT"),
+    architectures=lambda: None,
+)

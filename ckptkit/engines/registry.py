@@ -1,0 +1,98 @@
+"""The engines that exist, ours and third parties', and what their tables say."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from types import MappingProxyType
+
+from ckptkit.engines.base import Effect, Engine, Known, Release
+from ckptkit.engines.skip_lists import Reading
+from ckptkit.errors import UsageError
+from ckptkit.plugins import ENGINES, plugins, refused
+
+#: Folders of this package that hold an engine each, in the order in which tables show them.
+BUILT_IN = ("vllm", "sglang", "trtllm", "transformers", "quark")
+
+
+@cache
+def engines() -> Mapping[str, Engine]:
+    """Every engine by name: the built-in ones first, then third parties'."""
+    found = {}
+    for name in BUILT_IN:
+        engine: Engine = importlib.import_module(f"ckptkit.engines.{name}").ENGINE
+        found[engine.name] = engine
+    for plugin in plugins(ENGINES):
+        engine = plugin.value
+        if not isinstance(engine, Engine):
+            raise refused(f"{plugin.origin} is not a ckptkit engine", plugin.package)
+        if engine.name in found:
+            raise refused(f"{plugin.origin} takes a name that is in use: {engine.name}", plugin.package)
+        found[engine.name] = engine
+    return MappingProxyType(found)
+
+
+def by_name(name: str) -> Engine:
+    """The engine of this name. Raises UsageError with the names that exist."""
+    if name not in engines():
+        raise UsageError(f"unknown engine {name!r}", help=f"engines: {', '.join(engines())}")
+    return engines()[name]
+
+
+def label_of(name: str) -> str:
+    """What people call an engine; the name itself of one that is not known."""
+    engine = engines().get(name)
+    return engine.label if engine is not None else name
+
+
+def readings_for(dialect: str) -> dict[str, Reading]:
+    """Engine -> how it reads a dialect's skip list, for those that read the dialect and of which that is known."""
+    found = {name: engine.skip_list(dialect) for name, engine in engines().items()}
+    return {name: reading for name, reading in found.items() if reading is not None}
+
+
+def effects_of(
+    code: str,
+    variant: str | None = None,
+    *,
+    dialect: str = "",
+    architecture: str | None = None,
+    only: Collection[str] | None = None,
+) -> tuple[Effect, ...]:
+    """What a rule's defect, or one variant of it, does in each engine; ``only`` names those that can suffer.
+
+    Without a dialect only what holds for every one is given.
+
+    >>> str(effects_of("CK302")[0].outcome.value)
+    'error'
+    """
+    found: list[Effect] = []
+    for name, engine in engines().items():
+        if only is None or name in only:
+            table, release = engine.outcomes(), engine.release_for("outcomes")
+            rows = table.get(f"{code}/{variant}", table.get(code, ())) if variant else table.get(code, ())
+            found += _effects(name, release, rows, dialect, architecture or "")
+    return tuple(found)
+
+
+def _effects(
+    engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str
+) -> Iterator[Effect]:
+    """The rows that fit a dialect and an architecture, the special ones if there are any."""
+    fitting = [
+        row
+        for row in rows
+        if (not row.formats or dialect in row.formats)
+        and (not row.architectures or architecture.startswith(row.architectures))
+    ]
+    special = [row for row in fitting if row.formats or row.architectures]
+    for row in special or fitting:
+        known = str(release) if row.versions is None else str(row.versions)
+        current = not row.option and (row.versions is None or row.versions.holds(release))
+        yield Effect(engine, known, row.outcome, row.note, current)
+
+
+def judged_codes() -> frozenset[str]:
+    """The codes that some engine's outcomes speak of, variants left aside."""
+    return frozenset(key.partition("/")[0] for engine in engines().values() for key in engine.outcomes())

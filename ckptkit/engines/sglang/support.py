@@ -1,0 +1,68 @@
+"""Which schemes SGLang has for which kinds of layers: its own choice of a scheme, before any weight is loaded.
+
+Places are below ``sglang/srt/layers/quantization``.
+"""
+
+from __future__ import annotations
+
+from ckptkit.engines.base import Evidence
+from ckptkit.engines.support import Answer, Layer, Support
+
+_HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
+_RUN = Evidence.RUN
+_CT, _QUARK, _FP8 = ("compressed-tensors",), ("quark",), ("fp8", "quark-fp8")
+_LINEAR = (Layer.LINEAR, Layer.FUSED)
+_TENSOR, _CHANNEL, _BLOCK, _GROUP = ("per-tensor",), ("per-channel",), ("per-block",), ("per-group",)
+_PLAIN = ("per-tensor", "per-channel")
+_STATIC, _NONE = ("static per-tensor",), ("none",)
+_DYNAMIC = ("dynamic per-token", "dynamic per-tensor", "dynamic per-group")
+_BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
+_IN_CT = "compressed_tensors/compressed_tensors.py"
+_IN_CT_MOE = "compressed_tensors/schemes/compressed_tensors_w8a8_fp8_moe.py"
+_IN_QUARK = "quark/quark.py"
+_NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found."
+_NO_MOE = "RuntimeError: Unsupported FusedMoe scheme"
+_BLOCK_HEAD = (
+    "NotImplementedError: Block-quantized lm_head is not supported; use channel or tensor weight scales for the head."
+)
+
+SUPPORT: tuple[Support, ...] = (
+    Support(_HAS, _LINEAR, _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT),
+    Support(_HAS, _LINEAR, _CT, _BLOCK, _DYNAMIC, where=_IN_CT),
+    Support(_REFUSED, _LINEAR, _CT, _BLOCK, _NONE, where=_IN_CT, words=_NO_CT),
+    Support(_REFUSED, _LINEAR, _CT, _GROUP, where=_IN_CT, words=_NO_CT),
+    Support(_HAS, (Layer.EXPERT,), _CT, _TENSOR, _BY_TENSOR, where=_IN_CT_MOE),
+    Support(_HAS, (Layer.EXPERT,), _CT, _CHANNEL, ("dynamic per-token",), where=_IN_CT_MOE),
+    Support(_HAS, (Layer.EXPERT,), _CT, _BLOCK, _DYNAMIC, where=_IN_CT_MOE),
+    Support(_REFUSED, (Layer.EXPERT,), _CT, (), _NONE, where=_IN_CT, words=_NO_MOE),
+    Support(
+        _REFUSED, (Layer.EXPERT,), _CT, _PLAIN, where=_IN_CT_MOE, words="AssertionError, or ValueError: we require ..."
+    ),
+    Support(_HAS, (Layer.HEAD,), _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT),
+    Support(_REFUSED, (Layer.HEAD,), _CT, _BLOCK, where=_IN_CT, words=_BLOCK_HEAD),
+    Support(_HAS, (Layer.KV_CACHE,), _CT, _TENSOR, where=_IN_CT),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
+    Support(_HAS, _LINEAR, _QUARK, _PLAIN, (*_STATIC, *_DYNAMIC), where=_IN_QUARK),
+    Support(
+        _REFUSED,
+        _LINEAR,
+        _QUARK,
+        (),
+        _NONE,
+        how=_RUN,
+        where=_IN_QUARK,
+        words="NotImplementedError: No quark compatible scheme was found.",
+    ),
+    Support(_HAS, (Layer.EXPERT,), _QUARK, _TENSOR, _BY_TENSOR, where="quark/schemes/quark_w8a8_fp8_moe.py"),
+    Support(
+        _HAS, (Layer.EXPERT,), _QUARK, _CHANNEL, ("dynamic per-token",), where="quark/schemes/quark_w8a8_fp8_moe.py"
+    ),
+    Support(_REFUSED, (Layer.EXPERT,), _QUARK, (), _NONE, where=_IN_QUARK, words=_NO_MOE),
+    Support(_SILENT, (Layer.HEAD,), _QUARK, where=_IN_QUARK, words="the head is built without a scheme"),
+    Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, where=_IN_QUARK),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), where="fp8.py"),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), _BLOCK, ("dynamic per-group",), where="fp8.py"),
+    Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, where="fp8.py"),
+    Support(_HAS, _LINEAR, ("modelopt",), _TENSOR, _STATIC, where="modelopt_quant.py"),
+    Support(_REFUSED, (*_LINEAR, Layer.EXPERT), ("modelopt",), _CHANNEL, how=_RUN, words="ValueError"),
+)

@@ -1,0 +1,196 @@
+"""What an engine has: which scheme in which kind of layer, for which formats and architectures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from ckptkit.engines.base import Engine, Evidence, Range
+from ckptkit.model import names
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.granularity import PerBlock, PerTensor
+from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
+
+
+class Layer(str, Enum):
+    """The kinds of layers that engines treat apart."""
+
+    LINEAR = "linear layers"
+    FUSED = "fused linear layers"
+    EXPERT = "experts"
+    STACK = "stacks of experts"
+    ROUTER = "routers"
+    EMBEDDING = "embeddings"
+    HEAD = "the output head"
+    KV_CACHE = "the KV cache"
+    TOWER = "towers beside the language model"
+
+
+class Answer(str, Enum):
+    """What an engine does with a scheme in a kind of layer, the worst first."""
+
+    REFUSED = "refused"
+    SILENT = "silently wrong"
+    UNKNOWN = "unknown"
+    SLOW = "slow"
+    SUPPORTED = "supported"
+
+
+@dataclass(frozen=True)
+class Support:
+    """One row: what an engine does with schemes in kinds of layers. The first row that fits counts.
+
+    ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
+    scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks;
+    ``architectures`` beginnings of class names. Empty means any. ``others`` names quantizations other than FP8, which
+    no row without it speaks of. ``words`` are the engine's own where it refuses;
+    ``where`` is the place in its source.
+    """
+
+    answer: Answer
+    layers: tuple[Layer, ...]
+    formats: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    blocks: tuple[tuple[int, int], ...] = ()
+    architectures: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    words: str = ""
+    versions: Range | None = None
+    how: Evidence = Evidence.SOURCE
+    where: str = ""
+
+    def fits(self, part: Part, dialect: str, architecture: str) -> bool:
+        """Whether the row speaks of a part of a checkpoint."""
+        if part.other is not None or self.others:
+            known = part.other is not None and part.other.name in self.others
+            return known and part.layer in self.layers and dialect in self.formats
+        weight = part.weight.granularity
+        return (
+            part.layer in self.layers
+            and dialect in self.formats
+            and (not self.weights or weight.kind in self.weights)
+            and (not self.inputs or part.inputs in self.inputs)
+            and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
+            and (not self.architectures or architecture.startswith(self.architectures))
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A scheme in a kind of layer, as a checkpoint has it, and the first module that has it.
+
+    ``other`` is set for a quantization other than FP8: what is known of it stands there.
+    """
+
+    layer: Layer
+    weight: Quantization
+    input: Quantization | None
+    example: str
+    other: OtherScheme | None = None
+
+    @property
+    def inputs(self) -> str:
+        """The input's scheme as rows name it."""
+        return str(InputKind.of(self.input))
+
+    @property
+    def scheme(self) -> str:
+        """The scheme in words.
+
+        >>> from ckptkit.model.granularity import PerChannel, PerToken
+        >>> Part(Layer.EXPERT, Quantization(PerChannel()), Quantization(PerToken(), dynamic=True), "x").scheme
+        'per-channel weights and dynamic per-token inputs'
+        """
+        if self.other is not None:
+            return str(self.other)
+        if self.layer is Layer.KV_CACHE:
+            return f"{self.weight} scales"
+        inputs = "inputs in high precision" if self.input is None else f"{self.inputs} inputs"
+        return f"{self.weight.granularity} weights and {inputs}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """An engine's answer for one part of a checkpoint, and its words."""
+
+    part: Part | None
+    answer: Answer
+    words: str = ""
+
+
+#: In place of a scheme that is another part's.
+_UNSAID = Quantization(PerTensor())
+_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
+_FUSED_PARTS = frozenset(
+    {*names.FUSED_GROUPS, *names.FUSED_QKV, *(part for parts in names.FUSED_GROUPS.values() for part in parts)}
+)
+
+
+def layer_of(module: str) -> Layer:
+    """The kind of a quantized module, by its name.
+
+    >>> [layer_of(f"model.layers.0.{name}").name for name in ("mlp.up_proj", "mlp.gate", "mlp.experts.3.up_proj")]
+    ['FUSED', 'ROUTER', 'EXPERT']
+    """
+    if names.experts_owner(module) is not None:
+        return Layer.EXPERT
+    if names.other_tower(module) is not None:
+        return Layer.TOWER
+    if names.is_embedding(module):
+        return Layer.EMBEDDING
+    if names.is_head(module):
+        return Layer.HEAD
+    if _ROUTER.search(module) is not None:
+        return Layer.ROUTER
+    return Layer.FUSED if names.last_part(module) in _FUSED_PARTS else Layer.LINEAR
+
+
+def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
+    """Every scheme in every kind of layer that a checkpoint has, each once."""
+    parts: list[Part] = []
+    for scheme, modules in checkpoint.schemes.items():
+        for layer, name in _layers(modules, checkpoint).items():
+            parts.append(Part(layer, scheme.weight, scheme.input, name))
+    for other, modules in checkpoint.other_schemes.items():
+        for layer, name in _layers(modules, checkpoint).items():
+            parts.append(Part(layer, _UNSAID, None, name, other))
+    cache = checkpoint.kv_cache
+    if cache is not None and cache.scheme is not None:
+        example = cache.attention[0].module if cache.attention else "the config"
+        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example))
+    return tuple(parts)
+
+
+def _layers(modules: Iterable[str], checkpoint: Checkpoint) -> dict[Layer, str]:
+    """The kinds of layers among modules, each with the first module of it."""
+    found: dict[Layer, str] = {}
+    seen: set[str] = set()
+    for name in modules:
+        kind = names.generalise(name)
+        if kind not in seen:
+            seen.add(kind)
+            module = checkpoint.modules.get(name)
+            stacked = module is not None and module.experts is not None
+            found.setdefault(Layer.STACK if stacked else layer_of(name), name)
+    return found
+
+
+def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:
+    """An engine's answers for a checkpoint: one for each part, and one for a model class that it is not known to have.
+
+    What no row speaks of is unknown.
+    """
+    table, release = engine.support(), engine.release_for("support")
+    rows = [row for row in table if row.versions is None or row.versions.holds(release)]
+    answers = []
+    classes = engine.architectures()
+    if classes is not None and architecture not in classes:
+        words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
+        answers.append(Judgement(None, Answer.UNKNOWN, words))
+    for part in parts_of(checkpoint):
+        row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
+        answers.append(Judgement(part, row.answer, row.words) if row else Judgement(part, Answer.UNKNOWN))
+    return tuple(answers)

@@ -1,0 +1,32 @@
+"""transformers, with the libraries that its quantizers call."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import Engine, Evidence, Release, lazily
+
+ENGINE = Engine(
+    name="transformers",
+    label="transformers",
+    releases=(
+        Release(
+            "5.16.1",
+            "2026-08-26",
+            how=(Evidence.RUN, Evidence.SOURCE),
+            bundles=MappingProxyType({"compressed-tensors": "0.20.0", "quark": "0.13"}),
+        ),
+    ),
+    reads=frozenset({"compressed-tensors", "quark", "fp8", "fp8-block"}),
+    unread=MappingProxyType(
+        {
+            "quark-fp8": "transformers 5.16 fails on Quark's fp8 mode",
+            "modelopt": "transformers has no quantizer for ModelOpt: it skips the method and takes codes for values",
+        }
+    ),
+    outcomes=lazily("ckptkit.engines.transformers.outcomes", "OUTCOMES"),
+    skip_lists=lazily("ckptkit.engines.transformers.skip_lists", "SKIP_LISTS"),
+    support=lazily("ckptkit.engines.transformers.support", "SUPPORT"),
+    architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
+    reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),
+)

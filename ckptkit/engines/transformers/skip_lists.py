@@ -1,0 +1,22 @@
+"""How transformers reads skip lists: by the names that modules have in memory."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import SkipLists
+from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.targets import in_library_group
+
+_FP8 = Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers"), names_in_memory=True)
+
+SKIP_LISTS: SkipLists = MappingProxyType(
+    {
+        "compressed-tensors": Reading(
+            Style.EXACT_REGEX_CLASS, ("ignore",), names_in_memory=True, declares=in_library_group
+        ),
+        "quark": Reading(Style.GLOB, ("exclude",), names_in_memory=True),
+        "fp8": _FP8,
+        "fp8-block": _FP8,
+    }
+)

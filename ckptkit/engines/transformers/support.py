@@ -1,0 +1,37 @@
+"""Which schemes transformers has for which kinds of layers, with compressed-tensors and Quark at work below it.
+
+All rows of the first two formats were run on a CPU.
+"""
+
+from __future__ import annotations
+
+from ckptkit.engines.base import Evidence
+from ckptkit.engines.support import Answer, Layer, Support
+
+_HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
+_RUN = Evidence.RUN
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+_LINEAR = (Layer.LINEAR, Layer.FUSED)
+_KINDS = ("per-tensor", "per-channel", "per-block")
+#: Classes for which single experts are put together while a compressed-tensors checkpoint is loaded.
+_EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
+_AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
+
+SUPPORT: tuple[Support, ...] = (
+    Support(_HAS, _LINEAR, _CT, _KINDS, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _CT, _KINDS, architectures=_EXPERTS, how=_RUN),
+    Support(_HAS, (Layer.HEAD,), _CT, _KINDS, how=_RUN),
+    Support(_SILENT, (Layer.EMBEDDING, Layer.ROUTER), (*_CT, *_QUARK), how=_RUN, words=_AS_VALUES),
+    Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
+    Support(_HAS, _LINEAR, _CT, others=("NVFP4",), how=_RUN),
+    Support(_HAS, (*_LINEAR, Layer.HEAD), _QUARK, _KINDS, how=_RUN),
+    Support(
+        _REFUSED,
+        (Layer.EXPERT,),
+        _QUARK,
+        architectures=("Qwen3MoeFor",),
+        how=_RUN,
+        words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
+    ),
+    Support(_HAS, (Layer.KV_CACHE,), _QUARK, ("per-tensor",), how=_RUN),
+)

@@ -1,0 +1,29 @@
+"""TensorRT-LLM."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+
+ENGINE = Engine(
+    name="trtllm",
+    label="TensorRT-LLM",
+    releases=(
+        Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes", "skip lists")),
+        Release(
+            "",
+            "2026-08",
+            commit="21156a7a57acd21e17feb5c2721c30f035e0f2af",
+            how=(Evidence.SOURCE, Evidence.REPORT),
+            covers=("support",),
+        ),
+    ),
+    reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "modelopt"}),
+    unread=MappingProxyType({"quark": "TensorRT-LLM has no Quark reader"}),
+    splitting=Splitting.HEADS,
+    outcomes=lazily("ckptkit.engines.trtllm.outcomes", "OUTCOMES"),
+    skip_lists=lazily("ckptkit.engines.trtllm.skip_lists", "SKIP_LISTS"),
+    support=lazily("ckptkit.engines.trtllm.support", "SUPPORT"),
+    architectures=lazily("ckptkit.engines.trtllm.architectures", "ARCHITECTURES"),
+)

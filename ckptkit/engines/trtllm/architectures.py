@@ -1,0 +1,19 @@
+"""The model classes in TensorRT-LLM's table of supported models, by the names that config.json gives them."""
+
+from __future__ import annotations
+
+#: One name after another, with blanks between them.
+_NAMES = """
+AfmoeForCausalLM Cohere2ForCausalLM DeciLMForCausalLM DeepseekV32ForCausalLM DeepseekV3ForCausalLM
+DeepseekV4ForCausalLM Exaone4ForCausalLM ExaoneForCausalLM ExaoneMoEForCausalLM Gemma3ForCausalLM
+Gemma3nForConditionalGeneration Gemma4ForConditionalGeneration Gemma4UnifiedForConditionalGeneration
+Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmMoeDsaForCausalLM GptOssForCausalLM GraniteForCausalLM
+GraniteMoeHybridForCausalLM HunYuanDenseForCausalLM HunYuanMoEForCausalLM InternLM3ForCausalLM
+KimiK25ForConditionalGeneration LagunaForCausalLM Llama4ForConditionalGeneration LlamaForCausalLM MiniMaxM2ForCausalLM
+MistralForCausalLM MixtralForCausalLM MllamaForConditionalGeneration NemotronForCausalLM NemotronHForCausalLM
+NemotronNASForCausalLM Olmo3ForCausalLM OpenELMForCausalLM Phi3ForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM
+Qwen3MoeForCausalLM Qwen3NextForCausalLM Qwen3_5MoeForCausalLM SeedOssForCausalLM SkyworkR1V2ForConditionalGeneration
+SmolLM3ForCausalLM Step3p7ForConditionalGeneration
+"""
+
+ARCHITECTURES = frozenset(_NAMES.split())

@@ -1,0 +1,48 @@
+"""What each defect does in TensorRT-LLM, by the code of the rule that finds it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+
+_ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
+_UNKNOWN_NAME = "no parameter has this name"
+
+OUTCOMES: Outcomes = MappingProxyType(
+    {
+        "CK101": (Known(_ERROR, "header too large", ALWAYS),),
+        "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
+        "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
+        "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+        "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
+        "CK208": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK301": (Known(_ERROR, "wants [N] for [N, 1]", Range(until="2026-08")),),
+        "CK305": (Known(_ERROR, "wants a plain grid"),),
+        "CK309": (Known(_ERROR, "wants one scale for each part"),),
+        "CK312/cut": (),
+        "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
+        "CK502": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
+        "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
+        "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
+        "CK603": (Known(_SILENT, "hf_quant_config.json counts"),),
+        "CK604": (Known(_SILENT, "serves the unquantized model"),),
+        "CK609": (Known(_SILENT, "reads modules_to_not_convert only"),),
+        "CK611": (Known(_SILENT, "the head is forced to BF16"),),
+        "CK616": (Known(_ERROR, "looks for group_0", Range(until="2026-08")),),
+        "CK616/several": (Known(_SILENT, "applies group_0 to every module", Range(until="2026-08")),),
+        "CK616/several-by-class": (
+            Known(_SILENT, "applies group_0 to every module", Range(until="2026-08")),
+            Known(_ERROR, "targets that select modules by class name are not supported", Range(since="2026-08")),
+        ),
+        "CK621": (Known(_ERROR, "missing input_scale"),),
+        "CK623": (Known(_ERROR, "unknown method"),),
+        "CK626": (Known(_SILENT, "one method for all"),),
+        "CK704": (Known(_SLOW, "parts are requantized while loading"),),
+        "CK705": (Known(_ERROR, "assertion, or the first counts"),),
+        "CK804": (Known(_ERROR, "group size must be 128"),),
+        "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+    }
+)

@@ -1,0 +1,60 @@
+"""Which schemes TensorRT-LLM has: what its readers of configs accept, before any weight is loaded.
+
+A compressed-tensors config is refused as a whole, whatever kind of layer the scheme is for. The model classes are those
+of its table of supported models (``docs/source/models/supported-models.md`` at 00b6d5a25c30).
+"""
+
+from __future__ import annotations
+
+from ckptkit.engines.support import Answer, Layer, Support
+
+_HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
+_CT = ("compressed-tensors",)
+_LINEAR = (Layer.LINEAR, Layer.FUSED)
+_MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
+_READER = "tensorrt_llm/models/quant_config_utils.py"
+_INPUTS = "ValueError: Unsupported inputs_quant_strategy"
+
+SUPPORT: tuple[Support, ...] = (
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        (),
+        ("none",),
+        words="TypeError: 'NoneType' object is not subscriptable, for input_activations",
+        where=_READER,
+    ),
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        ("per-tensor", "per-group"),
+        words="ValueError: Unsupported weights_quant_strategy. Supported strategies: 'channel', 'block'.",
+        where=_READER,
+    ),
+    Support(_HAS, _LINEAR, _CT, ("per-channel",), ("dynamic per-token",), where=_READER),
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        ("per-channel",),
+        ("static per-tensor", "dynamic per-tensor", "dynamic per-group"),
+        words=_INPUTS,
+        where=_READER,
+    ),
+    Support(_HAS, _LINEAR, _CT, ("per-block",), ("dynamic per-group",), ((128, 128),), where=_READER),
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        ("per-block",),
+        ("static per-tensor", "dynamic per-tensor", "dynamic per-token"),
+        words=_INPUTS,
+        where=_READER,
+    ),
+    Support(_HAS, _LINEAR, _CT, others=("NVFP4",), where=_READER),
+    Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=_READER),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), ("per-tensor",), ("static per-tensor",), where="ModelOpt"),
+    Support(_HAS, _LINEAR, ("modelopt",), ("per-channel",), ("dynamic per-token",), where="ModelOpt"),
+)

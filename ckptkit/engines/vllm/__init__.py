@@ -1,0 +1,28 @@
+"""vLLM."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+
+ENGINE = Engine(
+    name="vllm",
+    label="vLLM",
+    releases=(
+        Release(
+            "0.32.0",
+            "2026-10-18",
+            how=(Evidence.RUN, Evidence.SOURCE),
+            bundles=MappingProxyType({"compressed-tensors": "0.17.0", "transformers": "5.19.0"}),
+        ),
+    ),
+    reads=frozenset({"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "modelopt"}),
+    follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
+    splitting=Splitting.BLOCKS,
+    outcomes=lazily("ckptkit.engines.vllm.outcomes", "OUTCOMES"),
+    skip_lists=lazily("ckptkit.engines.vllm.skip_lists", "SKIP_LISTS"),
+    support=lazily("ckptkit.engines.vllm.support", "SUPPORT"),
+    architectures=lazily("ckptkit.engines.vllm.architectures", "ARCHITECTURES"),
+    reproduced=lazily("ckptkit.engines.vllm.reproduced", "REPRODUCED"),
+)

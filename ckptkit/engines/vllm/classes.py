@@ -1,0 +1,13 @@
+"""What single model classes of vLLM do otherwise than the rest: beginnings of their names, read in ``models``."""
+
+from __future__ import annotations
+
+#: Classes that build routers from the quantization config; all others leave them alone.
+QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon")
+
+#: Classes that build their vision tower from the quantization config, and some that never do.
+QUANTIZED_TOWERS = (
+    *("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor", "Qwen3_5For", "Qwen3_5MoeFor", "Glm4vFor"),
+    *("LlavaFor", "Mistral3For", "Gemma3ForConditionalGeneration", "InternVLChatModel"),
+)
+TOWERS_LEFT_ALONE = ("Llama4ForConditionalGeneration",)

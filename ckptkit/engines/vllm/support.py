@@ -1,0 +1,124 @@
+"""Which schemes vLLM has for which kinds of layers.
+
+Places are below ``vllm/model_executor``. Rows marked as run were loaded here with the CPU wheel, as far as weights go:
+kernels that exist on GPUs only are not part of it.
+"""
+
+from __future__ import annotations
+
+from ckptkit.engines.base import Evidence
+from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.vllm.classes import QUANTIZED_ROUTERS, QUANTIZED_TOWERS, TOWERS_LEFT_ALONE
+
+_HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
+_RUN = Evidence.RUN
+_CT, _QUARK, _FP8 = ("compressed-tensors",), ("quark",), ("fp8", "quark-fp8")
+_LINEAR = (Layer.LINEAR, Layer.FUSED)
+_TENSOR, _CHANNEL, _BLOCK, _GROUP = ("per-tensor",), ("per-channel",), ("per-block",), ("per-group",)
+_PLAIN = ("per-tensor", "per-channel")
+_STATIC, _NONE = ("static per-tensor",), ("none",)
+_DYNAMIC = ("dynamic per-token", "dynamic per-tensor", "dynamic per-group")
+_BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
+_128 = ((128, 128),)
+
+_NO_NAME = "ValueError: There is no module or parameter named ..."
+_NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found for ..."
+_NO_QUARK = "NotImplementedError: No quark compatible scheme was found."
+_QUARK_MOE = (
+    "ValueError: For FP8 Fused MoE layers, only per-tensor, per-channel and per-block scales for weights and "
+    "activations are supported."
+)
+_PACKED_MOE = "ValueError: For Fused MoE layers, only format: pack-quantized ... is supported"
+_IN_CT = "layers/quantization/compressed_tensors/compressed_tensors.py"
+_IN_CT_MOE = "layers/quantization/compressed_tensors/compressed_tensors_moe"
+_IN_QUARK = "layers/quantization/quark/quark.py"
+_IN_MODELOPT = "layers/quantization/modelopt.py"
+
+_COMPRESSED_TENSORS = (
+    Support(_HAS, _LINEAR, _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), how=_RUN),
+    Support(_HAS, _LINEAR, _CT, _BLOCK, _DYNAMIC, how=_RUN),
+    Support(
+        _REFUSED, _LINEAR, _CT, _BLOCK, _NONE, how=_RUN, words="no kernel, or an AssertionError: blocks need inputs"
+    ),
+    Support(_REFUSED, _LINEAR, _CT, _GROUP, how=_RUN, words=_NO_CT),
+    Support(_HAS, (Layer.EXPERT,), _CT, _TENSOR, _BY_TENSOR, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _CT, _CHANNEL, ("dynamic per-token",), how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _CT, _BLOCK, _DYNAMIC, where=_IN_CT_MOE),
+    Support(_REFUSED, (Layer.EXPERT,), _CT, _CHANNEL, _NONE, how=_RUN, words=_PACKED_MOE),
+    Support(
+        _REFUSED,
+        (Layer.EXPERT,),
+        _CT,
+        _TENSOR,
+        _NONE,
+        how=_RUN,
+        words="AttributeError: 'NoneType' object has no attribute 'num_bits'",
+    ),
+    Support(_REFUSED, (Layer.EXPERT,), _CT, _BLOCK, _NONE, where=_IN_CT_MOE, words="Unsupported FusedMoe scheme"),
+    Support(_REFUSED, (Layer.EXPERT,), _CT, _PLAIN, how=_RUN, words="AssertionError without a message"),
+    Support(_HAS, (Layer.HEAD,), _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT, how=_RUN),
+    Support(_REFUSED, (Layer.EMBEDDING,), _CT, how=_RUN, words=_NO_NAME),
+    Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
+)
+
+_QUARK_ROWS = (
+    Support(_HAS, _LINEAR, _QUARK, _PLAIN, (*_STATIC, *_DYNAMIC), how=_RUN),
+    Support(_HAS, _LINEAR, _QUARK, _BLOCK, ("dynamic per-group",), _128, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _QUARK, _TENSOR, (*_BY_TENSOR, "dynamic per-group"), how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _QUARK, _CHANNEL, ("dynamic per-token",), how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _QUARK, _BLOCK, ("dynamic per-group",), _128, where=_IN_QUARK),
+    Support(_REFUSED, (*_LINEAR, Layer.EXPERT), _QUARK, (), _NONE, how=_RUN, words=_NO_QUARK),
+    Support(_REFUSED, _LINEAR, _QUARK, (*_BLOCK, *_GROUP), where=_IN_QUARK, words=_NO_QUARK),
+    Support(_REFUSED, (Layer.EXPERT,), _QUARK, _PLAIN, how=_RUN, words=_QUARK_MOE),
+    Support(_REFUSED, (Layer.HEAD, Layer.EMBEDDING), _QUARK, how=_RUN, words=_NO_NAME),
+    Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, how=_RUN),
+    Support(
+        _REFUSED,
+        (Layer.KV_CACHE,),
+        _QUARK,
+        where=_IN_QUARK,
+        words="NotImplementedError: Only support per-tensor scaling factor for quark KV cache.",
+    ),
+)
+
+_PLAIN_FP8 = (
+    Support(_HAS, _LINEAR, _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), where="layers/quantization/fp8.py"),
+    Support(_REFUSED, (*_LINEAR, Layer.EXPERT), _FP8, (), _NONE, how=_RUN, words="Unsupported activation scheme"),
+    Support(
+        _HAS,
+        (*_LINEAR, Layer.EXPERT),
+        ("fp8-block",),
+        _BLOCK,
+        ("dynamic per-group",),
+        where="layers/quantization/fp8.py",
+    ),
+    Support(_REFUSED, (Layer.HEAD, Layer.EMBEDDING), (*_FP8, "fp8-block"), how=_RUN, words=_NO_NAME),
+    Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, how=_RUN),
+)
+
+_MODELOPT = (
+    Support(_HAS, (*_LINEAR, Layer.HEAD), ("modelopt",), _TENSOR, _STATIC, where=_IN_MODELOPT),
+    Support(_HAS, (*_LINEAR, Layer.HEAD), ("modelopt",), _CHANNEL, ("dynamic per-token",), where=_IN_MODELOPT),
+    Support(_HAS, (*_LINEAR, Layer.HEAD), ("modelopt",), _BLOCK, ("dynamic per-group",), _128, where=_IN_MODELOPT),
+    Support(_HAS, (Layer.EXPERT,), ("modelopt",), _TENSOR, _STATIC, where=_IN_MODELOPT),
+    Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, where=_IN_MODELOPT),
+)
+
+_EVERY = (*_CT, *_QUARK, *_FP8, "fp8-block", "modelopt")
+_BY_CLASS = (
+    Support(_HAS, (Layer.ROUTER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_ROUTERS, where="models", how=_RUN),
+    Support(_REFUSED, (Layer.ROUTER,), _EVERY, where="models", words=_NO_NAME),
+    Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, where="models"),
+    Support(
+        _REFUSED,
+        (Layer.TOWER,),
+        _EVERY,
+        architectures=TOWERS_LEFT_ALONE,
+        where="models",
+        words=_NO_NAME,
+    ),
+)
+
+SUPPORT: tuple[Support, ...] = (*_COMPRESSED_TENSORS, *_QUARK_ROWS, *_PLAIN_FP8, *_MODELOPT, *_BY_CLASS)

@@ -1,0 +1,97 @@
+"""Verdicts that hang on what an engine has, and not on a defect: each was run, or read in the engine's source."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckptkit.checks import runner
+from ckptkit.checks.registry import Level
+from ckptkit.engines.base import Engine, Release
+from ckptkit.engines.registry import engines
+from ckptkit.engines.support import Layer, Support, judge, parts_of
+from ckptkit.views.matrix import Matrix, build_matrix
+from tests.damage import CT, CT_KV, MOE, MutableCheckpoint, load
+from tests.engines.schemes import SCHEMES, Scheme
+from tests.rules.case import context_of
+
+
+def matrix_of(checkpoint: MutableCheckpoint) -> Matrix:
+    context = context_of(checkpoint)
+    return build_matrix(context, runner.run(context, Level.SCALES))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_schemes(scheme: Scheme) -> None:
+    checkpoint = load(scheme.base)
+    scheme.change(checkpoint)
+    found = {row.engine: row for row in matrix_of(checkpoint).rows}
+    assert {engine: found[engine].verdict for engine in scheme.verdicts} == scheme.verdicts
+
+
+def test_a_refusal_says_what_and_in_the_engines_words() -> None:
+    scheme = next(scheme for scheme in SCHEMES if scheme.name == "experts by tensor, inputs by token")
+    checkpoint = load(scheme.base)
+    scheme.change(checkpoint)
+    rows = {row.engine: row for row in matrix_of(checkpoint).rows}
+    (vllm,) = rows["vllm"].parts["refused"]
+    assert vllm == "experts with per-tensor weights and dynamic per-token inputs: AssertionError without a message"
+    (trtllm,) = rows["trtllm"].parts["refused"]
+    assert trtllm.startswith("experts, fused linear layers, linear layers with per-tensor weights")
+    assert "Unsupported weights_quant_strategy" in trtllm
+
+
+def test_what_no_table_says_is_unknown() -> None:
+    checkpoint = load(CT)
+    checkpoint.config["architectures"] = ["NobodyKnowsForCausalLM"]
+    for row in matrix_of(checkpoint).rows:
+        if row.verdict != "does not read":
+            assert row.verdict == "unknown"
+            assert row.parts["unknown"] == (f"whether {row.label} has NobodyKnowsForCausalLM",)
+    checkpoint.config.pop("architectures")
+    assert matrix_of(checkpoint).rows[0].verdict == "unknown"
+    silent = Engine("new", "New", (Release("1.0", "2026-01"),), reads=frozenset({"compressed-tensors"}))
+    read = context_of(load(CT)).checkpoint
+    assert read is not None
+    assert {judgement.answer.value for judgement in judge(silent, read, "compressed-tensors", "X")} == {"unknown"}
+
+
+def test_parts_of_a_checkpoint() -> None:
+    experts = context_of(load(MOE)).checkpoint
+    cached = context_of(load(CT_KV)).checkpoint
+    assert experts is not None and cached is not None
+    assert {part.layer for part in parts_of(experts)} == {Layer.EXPERT, Layer.FUSED, Layer.LINEAR}
+    assert [part.scheme for part in parts_of(cached) if part.layer is Layer.KV_CACHE] == ["static per-tensor scales"]
+
+
+def test_rows_speak_of_what_exists() -> None:
+    """A misspelt kind of granularity would fit nothing, and nobody would notice."""
+    weights = {"per-tensor", "per-channel", "per-block", "per-group", "per-head"}
+    inputs = {"none", "static per-tensor", "dynamic per-token", "dynamic per-tensor", "dynamic per-group"}
+    for engine in engines().values():
+        for row in engine.support():
+            assert isinstance(row, Support)
+            assert weights.issuperset(row.weights) and inputs.issuperset(row.inputs), (engine.name, row)
+            assert engine.reads.issuperset(row.formats), (engine.name, row)
+            assert row.how.value == "run" or row.where, (engine.name, row)
+            classes = engine.architectures()
+            for beginning in row.architectures:
+                assert classes is None or any(name.startswith(beginning) for name in classes), (engine.name, beginning)
+
+
+def test_a_row_that_no_part_can_reach_is_dead() -> None:
+    """An earlier row of the same layers, formats and nothing else would hide it."""
+    for engine in engines().values():
+        rows = engine.support()
+        for number, row in enumerate(rows):
+            for earlier in rows[:number]:
+                hidden = (
+                    row.others == earlier.others
+                    and set(row.layers) <= set(earlier.layers)
+                    and set(row.formats) <= set(earlier.formats)
+                    and (not earlier.weights or (row.weights and set(row.weights) <= set(earlier.weights)))
+                    and (not earlier.inputs or (row.inputs and set(row.inputs) <= set(earlier.inputs)))
+                    and (not earlier.blocks or row.blocks == earlier.blocks)
+                    and (not earlier.architectures or row.architectures == earlier.architectures)
+                    and earlier.versions is None
+                )
+                assert not hidden, (engine.name, row, earlier)
