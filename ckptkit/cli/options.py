@@ -23,7 +23,6 @@ CHECKPOINT = click.Path(readable=False)
 
 def read_plan(path: str) -> Plan:
     """The plan in a file that ``convert --dry-run --json`` has written. Raises UsageError when it cannot be read."""
-    import json
 
     from ckptkit.conversion.plan import Plan
 
