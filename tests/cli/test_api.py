@@ -45,7 +45,9 @@ def codes(report: ckptkit.Report) -> set[str]:
 
 def options_of(command: click.Command) -> set[str]:
     """The first long names of a command's options, as Python would spell them."""
-    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    options = [
+        parameter for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
+    ]
     longs = [next(name for name in option.opts if name.startswith("--")) for option in options]
     return {name.removeprefix("--").replace("-", "_") for name in longs}
 

@@ -128,7 +128,7 @@ def hasty(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 
     monkeypatch.setattr(hub_http, "RETRIES", 1)
     monkeypatch.setattr(hub_http, "SLOWEST", 1 << 20)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.add("org/model", MODEL)
     return hub

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +44,8 @@ BLOCK = Dialect(
     endings=MappingProxyType({}),
     schema="fp8",
 )
+#: A block size that is neither a size nor null: either of the two may be meant, and no name is wrong.
+UNCLEAR = replace(BLOCK, name="block size not valid", weight_scale=ScaleNames("weight_scale_inv", ("weight_scale",)))
 
 
 class PlainFp8(Family):
@@ -55,7 +58,10 @@ class PlainFp8(Family):
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
-        return BLOCK if located.block.get("weight_block_size") else PER_TENSOR
+        size = located.block.get("weight_block_size")
+        if size is not None and not isinstance(size, list):
+            return UNCLEAR
+        return BLOCK if size else PER_TENSOR
 
     def describe(self, container: Container) -> str:
         located = location.locate(container.config)

@@ -26,5 +26,11 @@ def path_outside_folder(context: Context) -> Iterator[Fault]:
     Fix: replace links by files; do not trust an index that names ``../`` or absolute paths.
     """
     yield from context.faults(
-        "outside-folder", "index-outside-folder", "broken-link", "linked-folder", "not-a-file", "file-unreadable"
+        "outside-folder",
+        "index-outside-folder",
+        "broken-link",
+        "linked-folder",
+        "not-a-file",
+        "file-unreadable",
+        "file-name",
     )
