@@ -70,7 +70,7 @@ def test_a_commit_has_a_date_and_no_number() -> None:
 def test_effects_of_older_releases_are_told_and_do_not_count() -> None:
     (note,) = (effect for effect in effects_of("CK616") if effect.engine == "trtllm")
     assert note.versions == "before 2026-08" and not note.current
-    (key,) = (effect for effect in effects_of("CK619", "scale_dtype") if effect.engine == "vllm")
+    (key,) = (effect for effect in effects_of("CK619", "recent") if effect.engine == "vllm")
     assert key.versions == "with compressed-tensors before 0.13" and not key.current
 
 

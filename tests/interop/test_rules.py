@@ -28,6 +28,7 @@ from .oracles import Failure, Logits, Oracles, VllmReading
 NO_EXPERT_KERNEL = "Unsupported FP8 MoE backend"
 VLLM = engines()["vllm"].reproduced()
 TRANSFORMERS = engines()["transformers"].reproduced()
+_FEW_WORDS = 60
 #: Exporters' own work that shows a defect, as it is.
 FIXTURES = sorted({fixture for table in (VLLM, TRANSFORMERS) for seen in table.values() for fixture in seen.exports})
 #: Near misses that mean something else to the real loaders: tensors that the model has no place for, a base that does
@@ -38,14 +39,16 @@ NEAR_IS_NOT_LOADABLE = {"CK206", "CK207", "CK307", "CK619", "CK602", "CK701", "C
 def _proofs(table: Reproduced, record: Sequence[str] | None) -> list[tuple[Case, str]]:
     """The cases that an engine has something to say about, each with its word.
 
-    While recording, codes that have got more cases, and codes that are asked for, are asked about in full.
+    While recording, new cases are asked about too, and of codes that are asked for every case.
     """
     found = []
     for code in sorted({*table, *(record or ())}):
         cases = [case for case in CASES if case.code == code]
         words = table[code].cases if code in table else ()
-        if record is not None and (code in record or (words and len(words) != len(cases))):
-            words = ("",) * len(cases)
+        if record is not None and code in record:
+            words = tuple(word or "" for word in words)
+        if record is not None and (code in record or words):
+            words += ("",) * (len(cases) - len(words))
         assert len(cases) == len(words) or not words, f"{code} has {len(cases)} cases: record them"
         found += [(case, word) for case, word in zip(cases, words, strict=False) if word is not None]
     return found
@@ -85,17 +88,27 @@ def _says(error: Failure | None, expected: str) -> bool:
     return error is not None and bool(wanted) and wanted in f"{error.type}: {error.message}"
 
 
+def _error(error: Failure, expected: str) -> str:
+    """The expectation where an engine raised so, all that it said where it raised otherwise, a few words of it where
+    nothing was expected yet."""
+    if _says(error, expected):
+        return expected
+    if expected:
+        return f"error: {error.type}: {error.message}"
+    return f"error: {error.message.partition(chr(39))[0].strip()[:_FEW_WORDS] or error.type}"
+
+
 def _vllm_word(reading: VllmReading, expected: str) -> str:
     """What vLLM did, in the words of the table; the expectation itself where it raised as expected."""
     error = reading.error
     if error is not None and NO_EXPERT_KERNEL not in error.message:
-        return expected if _says(error, expected) else f"error: {error.type}: {error.message[:200]}"
+        return _error(error, expected)
     return "unset" if reading.unset else "silent"
 
 
 def _transformers_word(reading: Logits, expected: str) -> str:
     if reading.error is not None:
-        return expected if _says(reading.error, expected) else f"error: {reading.error.type}: {reading.error.message}"
+        return _error(reading.error, expected)
     if reading.missing_keys:
         return "missing"
     if reading.unexpected_keys:

@@ -1,6 +1,7 @@
 """``quant_method: fp8`` as vLLM and AutoFP8 (one scale for each tensor) and DeepSeek (blocks) write it: facts only.
 
-Source: vLLM 0.32 (``quantization/fp8.py``), transformers 5.16 (``FineGrainedFP8Config``), AutoFP8.
+Source: vLLM (``quantization/fp8.py``), transformers (``FineGrainedFP8Config``), at the releases that
+``ckptkit.engines`` names, and AutoFP8.
 """
 
 from ckptkit.formats.fp8.family import PlainFp8

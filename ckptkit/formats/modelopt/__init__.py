@@ -1,6 +1,6 @@
 """NVIDIA ModelOpt: facts only.
 
-Source: exports of ModelOpt 0.47, and vLLM 0.32 (``quantization/modelopt.py``).
+Source: real exports, and vLLM (``quantization/modelopt.py``) at the release that ``ckptkit.engines`` names.
 """
 
 from ckptkit.formats.modelopt.family import ModelOpt
