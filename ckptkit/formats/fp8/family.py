@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +44,8 @@ BLOCK = Dialect(
     endings=MappingProxyType({}),
     schema="fp8",
 )
+#: Where ``weight_block_size`` is no list, nobody can tell what a scale should be called: neither name is wrong.
+UNCLEAR = replace(PER_TENSOR, weight_scale=ScaleNames("weight_scale", ("weight_scale", "weight_scale_inv")))
 
 
 class PlainFp8(Family):
@@ -55,7 +58,10 @@ class PlainFp8(Family):
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
-        return BLOCK if located.block.get("weight_block_size") else PER_TENSOR
+        blocks = located.block.get("weight_block_size")
+        if blocks is not None and not isinstance(blocks, list):
+            return UNCLEAR
+        return BLOCK if blocks else PER_TENSOR
 
     def describe(self, container: Container) -> str:
         located = location.locate(container.config)
