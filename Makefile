@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test quality style hooks bench interop reproduced fixtures docs clean
+.PHONY: demo test quality mutation style hooks bench interop reproduced fixtures docs clean
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,13 @@ interop: $(STAMP)
 reproduced: $(STAMP)
 	$(BIN)/python -m pytest tests/interop/test_rules.py -k does_what_its_data_says --record $(CODES)
 
+## Small changes to the code: how many do tests notice? MINUTES=20 bounds the time, SEED=0 chooses the sample.
+MINUTES ?= 20
+SEED ?= 0
+mutation: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutation]' -c requirements/dev.txt
+	$(BIN)/python tests/mutation.py --minutes $(MINUTES) --seed $(SEED)
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
@@ -66,4 +73,4 @@ docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -44,8 +44,8 @@ BLOCK = Dialect(
     endings=MappingProxyType({}),
     schema="fp8",
 )
-#: A block size that is neither a size nor null: either of the two may be meant, and no name is wrong.
-UNCLEAR = replace(BLOCK, name="block size not valid", weight_scale=ScaleNames("weight_scale_inv", ("weight_scale",)))
+#: Where ``weight_block_size`` is no list, nobody can tell what a scale should be called: neither name is wrong.
+UNCLEAR = replace(PER_TENSOR, weight_scale=ScaleNames("weight_scale", ("weight_scale", "weight_scale_inv")))
 
 
 class PlainFp8(Family):
@@ -58,10 +58,10 @@ class PlainFp8(Family):
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
-        size = located.block.get("weight_block_size")
-        if size is not None and not isinstance(size, list):
+        blocks = located.block.get("weight_block_size")
+        if blocks is not None and not isinstance(blocks, list):
             return UNCLEAR
-        return BLOCK if size else PER_TENSOR
+        return BLOCK if blocks else PER_TENSOR
 
     def describe(self, container: Container) -> str:
         located = location.locate(container.config)
