@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +44,8 @@ BLOCK = Dialect(
     endings=MappingProxyType({}),
     schema="fp8",
 )
+#: ``weight_block_size`` is something that says neither: no name is wrong on the strength of it.
+UNDECIDED = replace(PER_TENSOR, weight_scale=ScaleNames("weight_scale", ("weight_scale", "weight_scale_inv")))
 
 
 class PlainFp8(Family):
@@ -55,7 +58,10 @@ class PlainFp8(Family):
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
-        return BLOCK if located.block.get("weight_block_size") else PER_TENSOR
+        size = located.block.get("weight_block_size")
+        if size is None or isinstance(size, list):
+            return BLOCK if size else PER_TENSOR
+        return UNDECIDED
 
     def describe(self, container: Container) -> str:
         located = location.locate(container.config)
