@@ -11,15 +11,14 @@ notes, which are counted where findings are shown. It cannot hide an error, turn
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckptkit.errors import UsageError
+from ckptkit.storage.untrusted import MOST_TEXT_BYTES, parse_toml
 
 PROJECT_FILE = "pyproject.toml"
 CHECKPOINT_FILE = ".ckptkit.toml"
@@ -179,17 +178,16 @@ def _flag(value: Any) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        document: dict[str, Any] = toml.loads(_bytes(path).decode("utf-8"))
+        return parse_toml(_bytes(path))
     except ValueError as error:
         raise UsageError(f"{path}: {error}", help="this must be a TOML file") from error
-    return document
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read(MOST_TEXT_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 

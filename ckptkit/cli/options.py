@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,15 +22,16 @@ CHECKPOINT = click.Path(readable=False)
 
 def read_plan(path: str) -> Plan:
     """The plan in a file that ``convert --dry-run --json`` has written. Raises UsageError when it cannot be read."""
-
     from ckptkit.conversion.plan import Plan
+    from ckptkit.storage.index import MAX_JSON_BYTES
+    from ckptkit.storage.untrusted import parse_json
 
     try:
         with open(path, "rb") as file:
-            return Plan.from_json(json.load(file))
+            return Plan.from_json(parse_json(file.read(MAX_JSON_BYTES + 1), most=MAX_JSON_BYTES))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}", help=PLAN_HELP) from error
 
 

@@ -12,7 +12,7 @@ from ckptkit.conversion.diff_files import config_differences, text_notes
 from ckptkit.conversion.plan import Plan
 from ckptkit.dtypes import BITS
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, QuantizedModule
-from ckptkit.model.values import decode
+from ckptkit.model.values import SCALE_DTYPES, decode
 from ckptkit.operations.operation import Loss
 from ckptkit.storage.payload import TensorRef
 
@@ -200,6 +200,11 @@ class _Comparer:
         left, right = self.scales[0][a], self.scales[1][b]
         self.compared += len(left)
         if a.dtype == b.dtype and left == right:
+            return
+        if not SCALE_DTYPES.issuperset((a.dtype, b.dtype)):
+            words = [f"{side.dtype} {list(side.shape)}" for side in (a, b)]
+            found = Difference(subject, f"{aspect}, of whose dtype no value can be told", *words)
+            yield from self._unless_declared(found)
             return
         ours, theirs = _decoded(a.dtype, left), _decoded(b.dtype, right)
         if len(ours) != len(theirs):

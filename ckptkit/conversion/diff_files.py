@@ -6,7 +6,6 @@ wrote the file, and what is spelt anew from one release to the next, does not co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from ckptkit.errors import CkptkitError, excerpt
 from ckptkit.formats import config as location
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import Container
+from ckptkit.storage.untrusted import parse_json
 
 _QUANTIZATION = frozenset({location.KEY, location.LEGACY_KEY, "sparsity_config"})
 #: Keys that say who wrote the file and where it lay, or matter in training only.
@@ -91,7 +91,9 @@ def text_notes(left: Checkpoint, right: Checkpoint) -> Iterator[str]:
     for name in sorted(held[0] | held[1]):
         if name not in held[0] or name not in held[1]:
             yield f"{name} is in the {'left' if name in held[0] else 'right'} folder only"
-        elif not _same_content(name, *sides):
+        elif (same := _same_content(name, *sides)) is None:
+            yield f"{name} cannot be compared: it cannot be read, or is too large"
+        elif not same:
             yield f"{name} differs"
 
 
@@ -148,16 +150,22 @@ def _is_nested(path: str, left: Any, right: Any) -> bool:
     return path.rpartition(".")[2] == "rope" and nested[0] != nested[1]
 
 
-def _same_content(name: str, left: Container, right: Container) -> bool:
-    """Whether two files of one name say the same; JSON as values, and without the writer's version."""
+def _same_content(name: str, left: Container, right: Container) -> bool | None:
+    """Whether two files of one name say the same; JSON as values, and without the writer's version.
+
+    None where one cannot be read, or is too large to be what its name says.
+    """
     try:
-        ours, theirs = left.source.read(name), right.source.read(name)
-        if ours == theirs:
-            return True
-        if not name.endswith(".json"):
-            return False
-        return bool(_without_writer(json.loads(ours)) == _without_writer(json.loads(theirs)))
-    except (CkptkitError, ValueError, RecursionError):
+        ours, theirs = left.side_file(name) or b"", right.side_file(name) or b""
+    except CkptkitError:
+        return None
+    if ours == theirs:
+        return True
+    if not name.endswith(".json"):
+        return False
+    try:
+        return bool(_without_writer(parse_json(ours)) == _without_writer(parse_json(theirs)))
+    except ValueError:
         return False
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
-from ckptkit.checks.registry import Level, OnConversion, errors_that
+from ckptkit.checks.registry import Level, OnConversion, all_rules, errors_that
 from ckptkit.conversion.losses import find_losses
 from ckptkit.conversion.plan import Change, Plan, price, summarise
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
-from ckptkit.errors import ConversionRefused, Fault, printable
+from ckptkit.errors import ContainerError, ConversionRefused, Fault, printable
 from ckptkit.formats import config as location
 from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.reading import readable
@@ -24,6 +24,7 @@ from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paus
 from ckptkit.storage.index import INDEX_FILE
 from ckptkit.storage.output import OutputFile, OutputTensor, VirtualContainer
 from ckptkit.storage.payload import ByteRange, Inline
+from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 
 METADATA_FORMAT = {"format": "pt"}
 
@@ -62,8 +63,9 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
             *draft.changes.reasons,
             *draft.notes,
             *_notes(checkpoint),
-            *_card_notes(result),
+            *_card_notes(checkpoint.container, result),
             *_carried_errors(result),
+            *_new_findings(context, result),
         ),
         cost=price(output),
         source_files={entry.name: entry.size for entry in checkpoint.container.source.files()},
@@ -181,12 +183,28 @@ def _carried_errors(result: Reading) -> Iterator[str]:
         yield f"{count} in the result, which a conversion cannot fix: {rules}; see ckptkit validate"
 
 
-def _card_notes(result: Reading) -> Iterator[str]:
-    """A model card is copied as it is, and may then describe the source."""
-    source = result.container.source
-    if result.checkpoint is None or CARD_FILE not in {entry.name for entry in source.files()}:
+def _new_findings(context: Context, result: Reading) -> Iterator[str]:
+    """What rules will find in the result and do not find in the source, so that nobody is surprised by it."""
+    codes = dict.fromkeys((finding.code, finding.name) for finding in result.findings)
+    if not codes:
         return
-    if is_outdated(result.checkpoint, source.read(CARD_FILE).decode("utf-8", errors="replace")):
+    suspects = [rule for rule in all_rules() if (rule.code, rule.name) in codes]
+    known = {f.code for f in runner.run(context, runner.default_level(context.container.source), suspects).findings}
+    new = [f"{code} {name}" for code, name in codes if code not in known]
+    if new:
+        yield f"ckptkit validate will find in the result what it does not find in the source: {', '.join(new)}"
+
+
+def _card_notes(source: Container, result: Reading) -> Iterator[str]:
+    """A model card is copied as it is, and may then describe the source."""
+    try:
+        data = None if result.checkpoint is None else source.side_file(CARD_FILE, MOST_TEXT_BYTES)
+    except ContainerError:
+        yield f"{CARD_FILE} is copied as it is: it is too large to be read"
+        return
+    if result.checkpoint is None or data is None:
+        return
+    if is_outdated(result.checkpoint, data.decode("utf-8", errors="replace")):
         yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ckptkit.checks import runner
-from ckptkit.checks.finding import Finding
-from ckptkit.checks.registry import Level, OnConversion, errors_that
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import OnConversion, errors_that
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft, Format
 from ckptkit.model.checkpoint import Checkpoint
@@ -20,11 +20,15 @@ from ckptkit.storage.virtual import VirtualSource
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read back: the planned files, what they mean (None without a quantization), and errors that stay."""
+    """What was read back: the planned files, what they mean (None without a quantization), and what rules find there.
+
+    ``findings`` are errors and warnings; ``carried`` are the errors among them that no format cures.
+    """
 
     container: Container
     checkpoint: Checkpoint | None
     carried: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: VirtualContainer) -> Reading:
@@ -42,7 +46,8 @@ def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: Virt
     if result is None:
         _refuse(target, [*container.faults, *context.reading_faults])
         raise ConversionRefused(f"{target.name} would not read the result as it is meant")
-    errors = runner.run(context, Level.HEADERS, errors_that(*OnConversion)).errors
+    report = runner.run(context, runner.default_level(checkpoint.container.source))
+    errors, harmful = report.errors, tuple(f for f in report.findings if f.severity is not Severity.INFO)
     carried_codes = {rule.code for rule in errors_that(OnConversion.CARRIED)}
     faults = [
         *container.faults,
@@ -54,7 +59,8 @@ def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: Virt
         *_kv_changes(checkpoint, draft.changes, result),
     ]
     _refuse(target, faults)
-    return Reading(container, result, tuple(error for error in errors if error.code in carried_codes))
+    carried = tuple(error for error in errors if error.code in carried_codes)
+    return Reading(container, result, carried, harmful)
 
 
 def _refuse(target: Format, faults: list[Fault]) -> None:

@@ -20,7 +20,7 @@ from ckptkit.errors import ContainerError, Fault, UploadRefused
 from ckptkit.formats import registry as formats
 from ckptkit.formats.reading import FilesUnknown, Unquantized
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, is_fatal, open_container
-from ckptkit.storage.index import INDEX_FILE, parse_index
+from ckptkit.storage.index import INDEX_FILE, MAX_JSON_BYTES, parse_index
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source
 
 #: Where the bytes of an outgoing file are: on disk, in memory, or behind an open file.
@@ -110,7 +110,7 @@ def _completed(group: Mapping[str, Content]) -> dict[str, Content]:
 
 def _indexed(contents: Mapping[str, Content]) -> tuple[str, ...]:
     content = contents.get(INDEX_FILE)
-    if content is None:
+    if content is None or _size(content) > MAX_JSON_BYTES:
         return ()
     try:
         index, _ = parse_index(INDEX_FILE, _read(content, 0, _size(content)))

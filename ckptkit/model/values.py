@@ -16,6 +16,10 @@ from dataclasses import dataclass
 _LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00), "F8_E8M0": ("B", 0xFF)}
 
 
+#: What a scale is stored as, where its value can be told.
+SCALE_DTYPES = frozenset(_LAYOUT)
+
+
 @dataclass(frozen=True)
 class ScaleValues:
     """What the values of one scale tensor are.

@@ -19,6 +19,7 @@ from ckptkit.storage.index import INDEX_FILE, MAX_JSON_BYTES, Index, parse_index
 from ckptkit.storage.index import SHARD_SUFFIX as SHARD_SUFFIX
 from ckptkit.storage.payload import ByteRange, TensorRef
 from ckptkit.storage.source import FileEntry, Source
+from ckptkit.storage.untrusted import MOST_SIDE_BYTES
 
 CONFIG_FILE = "config.json"
 
@@ -120,6 +121,18 @@ class Container:
     def read(self, tensor: TensorRef) -> bytes:
         """The bytes of one tensor."""
         return self.source.read(tensor.shard, tensor.start, tensor.nbytes)
+
+    def side_file(self, name: str, most: int = MOST_SIDE_BYTES) -> bytes | None:
+        """A side file, whole; None where there is none.
+
+        Raises ContainerError when it has more than ``most`` bytes, of which not one is read then.
+        """
+        size = next((entry.size for entry in self.side_files if entry.name == name), None)
+        if size is None:
+            return None
+        if size > most:
+            raise ContainerError(f"{self.label}/{name} has {size:,} bytes, more than the {most:,} that are read")
+        return self.source.read(name)
 
     def read_range(self, span: ByteRange) -> bytes:
         """The bytes of a range of any file."""
@@ -252,7 +265,10 @@ def _expected_headers(index: Index) -> dict[str, int]:
 
 def _read_header(source: Source, shard: FileEntry, first_read: int) -> Header:
     try:
-        first = source.read(shard.name, 0, min(first_read, shard.size))
+        wanted = min(first_read, shard.size)
+        first = source.read(shard.name, 0, wanted)
+        if len(first) < wanted:
+            raise ContainerError(f"{shard.name} broke off after {len(first):,} of {wanted:,} bytes")
         faults = header_length_faults(shard.name, first, shard.size)
         if faults:
             return Header(shard.name, 0, shard.size, {}, None, tuple(faults))

@@ -121,7 +121,7 @@ def _made(path: Path) -> Iterator[str]:
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         first = node.args[0] if node.args else None
         is_kind = isinstance(first, ast.Constant) and isinstance(first.value, str)
-        if name in ("Fault", "add") and is_kind and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", str(first.value)):
+        if name in ("Fault", "add", "_note") and is_kind and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", str(first.value)):
             yield str(first.value)
 
 

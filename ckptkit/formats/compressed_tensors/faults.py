@@ -158,7 +158,7 @@ def _kv_cache(block: Mapping[str, Any]) -> Iterator[Fault]:
     if scheme.get("symmetric") is None:
         message = "vLLM reads the key itself and takes its absence for asymmetric"
         yield _kv_fault("kv-symmetric", message, "kv_cache_scheme.symmetric = true", "nothing", "symmetric")
-    if scheme.get("dynamic"):
+    if scheme.get("dynamic") is True:
         message = "no engine computes KV scales while running"
         yield _kv_fault("kv-dynamic", message, "kv_cache_scheme.dynamic = false", repr(scheme["dynamic"]), "dynamic")
 

@@ -78,10 +78,12 @@ def _quantization(args: Any) -> Quantization | None:
         return None
     bits, kind, dynamic = args.get("num_bits", 8), lower(args.get("type")) or "int", args.get("dynamic", False)
     granularity = _granularity(args)
-    if granularity is None or type(bits) is not int or not isinstance(dynamic, bool):
+    symmetric = args.get("symmetric", True)
+    if granularity is None or type(bits) is not int or not isinstance(kind, str):
+        return None
+    if not isinstance(dynamic, bool) or not isinstance(symmetric, bool):
         return None
     dtype = {("int", 8): "I8", ("int", 4): "I4", ("float", 8): "F8_E4M3", ("float", 4): "F4"}.get((kind, bits))
-    symmetric = args.get("symmetric", True) is not False
     return None if dtype is None else Quantization(granularity, dynamic, dtype, symmetric=symmetric)
 
 
@@ -90,4 +92,4 @@ def _granularity(args: Mapping[str, Any]) -> Granularity | None:
     if strategy == "group" or (strategy is None and type(size) is int and size > 0):
         return PerGroup(size) if type(size) is int and size > 0 else None
     simple: Mapping[Any, Granularity] = {"tensor": PerTensor(), "channel": PerChannel(), "token": PerToken()}
-    return simple.get(strategy)
+    return simple.get(strategy) if isinstance(strategy, str) else None

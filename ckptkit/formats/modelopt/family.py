@@ -100,12 +100,11 @@ def _own_section(container: Container) -> Mapping[str, Any] | None:
 
 def _side_document(container: Container) -> Mapping[str, Any] | None:
     """The file beside config.json, when a sound one lies in the folder."""
-    if all(entry.name != SIDE_FILE for entry in container.side_files):
-        return None
     try:
-        return parse_json_object(SIDE_FILE, container.source.read(SIDE_FILE))[0]
+        data = container.side_file(SIDE_FILE)
     except CkptkitError:
         return None
+    return None if data is None else parse_json_object(SIDE_FILE, data)[0]
 
 
 def _side_section(container: Container) -> Mapping[str, Any] | None:

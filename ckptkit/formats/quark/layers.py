@@ -75,7 +75,7 @@ def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
     if kv_cache is not None and kv_cache.scheme is not None:
         outputs = dict.fromkeys(kv_projections(checkpoint), kv_cache.scheme.quantization)
         if not outputs:
-            _refuse("no-kv-projection", "no module makes keys and values alone, and KV scales are outputs in Quark")
+            refuse("no-kv-projection", "no module makes keys and values alone, and KV scales are outputs in Quark")
     if kv_cache is not None and any(attention.q for attention in kv_cache.attention):
         outputs.setdefault("q_proj", STATIC_SCALAR)
     if not outputs and len(checkpoint.schemes) == 1:
@@ -85,7 +85,7 @@ def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
     if not reads_back(layers, schemes, default):
         layers = _entries(checkpoint, outputs, default, exact=True)
     if "q_proj" in outputs and [key for key in layers if projection(key) == "q_proj"] != ["*q_proj"]:
-        _refuse("query-scale-mixed", "query projections have several schemes, and vLLM looks for one entry, *q_proj")
+        refuse("query-scale-mixed", "query projections have several schemes, and vLLM looks for one entry, *q_proj")
     return LayerTable(layers, outputs, _scale_types(checkpoint))
 
 
@@ -172,5 +172,6 @@ def _scale_types(checkpoint: Checkpoint) -> dict[Scheme, str]:
     return dict.fromkeys(found, "float8_e8m0fnu")
 
 
-def _refuse(kind: str, message: str) -> NoReturn:
+def refuse(kind: str, message: str) -> NoReturn:
+    """Raise ConversionRefused with one fault."""
     raise ConversionRefused("Quark cannot hold these attention scales", faults=[Fault(kind, message)])

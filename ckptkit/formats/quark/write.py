@@ -8,7 +8,7 @@ from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
 from ckptkit.formats.dialect import Capabilities
-from ckptkit.formats.quark.layers import STATIC_SCALAR, kv_projections, layer_table
+from ckptkit.formats.quark.layers import STATIC_SCALAR, kv_projections, layer_table, refuse
 from ckptkit.formats.quark.spec import VERSION, tensor_spec
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
@@ -120,7 +120,9 @@ def _custom_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _native_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """Every key is present and none null where vLLM iterates: ``{}`` and ``[]`` instead."""
-    default = next(iter(checkpoint.schemes))
+    default = next(iter(checkpoint.schemes), None)
+    if default is None:
+        refuse("nothing-but-scales", "no module is quantized, and the KV cache alone has no place in a Quark config")
     table = layer_table(checkpoint, default)
     has_kv = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
     has_prob = checkpoint.kv_cache is not None and any(a.prob for a in checkpoint.kv_cache.attention)

@@ -8,7 +8,8 @@ from ckptkit.card.facts import CARD_FILE, contradictions
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, OnConversion, rule
-from ckptkit.errors import Fault
+from ckptkit.errors import ContainerError, Fault
+from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 
 
 @rule(
@@ -29,8 +30,12 @@ def card_contradicts_tensors(context: Context) -> Iterator[Fault]:
 
     Fix: ``ckptkit card`` writes the section and the tags from the tensors.
     """
-    files = {entry.name for entry in context.container.side_files}
-    if context.checkpoint is None or CARD_FILE not in files:
+    if context.checkpoint is None:
         return
-    text = context.container.source.read(CARD_FILE).decode("utf-8", errors="replace")
-    yield from contradictions(context.checkpoint, text)
+    try:
+        data = context.container.side_file(CARD_FILE, MOST_TEXT_BYTES)
+    except ContainerError as error:
+        yield Fault("card-unreadable", "the card cannot be read", CARD_FILE, None, "a text", error.message)
+        return
+    if data is not None:
+        yield from contradictions(context.checkpoint, data.decode("utf-8", errors="replace"))

@@ -19,7 +19,8 @@ from ckptkit.errors import Fault
 def path_outside_folder(context: Context) -> Iterator[Fault]:
     """An index entry or a symbolic link points outside the checkpoint folder, or at something that is no file.
 
-    Why it hurts: loading it would read a file that is not part of the checkpoint.
+    Why it hurts: loading it would read a file that is not part of the checkpoint. What cannot be listed, or whose name
+    is not UTF-8, is left out by every reader, and no Hub takes it.
 
     Example: an index that places a tensor in ``../../home/user/.ssh/id_ed25519``.
 
