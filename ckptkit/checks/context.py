@@ -6,10 +6,10 @@ hundred rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ckptkit.dtypes import BITS
 from ckptkit.engines.decoder_shapes import beginning_in_stack
@@ -47,6 +47,9 @@ RARE_FUSED_GROUPS: Mapping[str, tuple[str, ...]] = {
     "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
     "fused_wqa_wkv": ("wq_a", "wkv"),
 }
+
+
+Value = TypeVar("Value")
 
 
 class FusedGroup(NamedTuple):
@@ -267,6 +270,17 @@ class Context:
                 parts, rare = order[fused]
                 groups.append(FusedGroup(owner, fused, tuple(stored[p] for p in parts if p in stored), rare))
         return tuple(groups)
+
+    @cached_property
+    def _memory(self) -> dict[str, Any]:
+        return {}
+
+    def remembered(self, name: str, compute: Callable[[], Value]) -> Value:
+        """What several rules of a family need, computed once under a name that they share."""
+        if name not in self._memory:
+            self._memory[name] = compute()
+        found: Value = self._memory[name]
+        return found
 
     @cached_property
     def scale_values(self) -> dict[str, tuple[TensorRef, ScaleValues]]:

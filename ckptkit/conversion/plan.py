@@ -220,11 +220,17 @@ class Plan:
 
 def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[Step, ...]:
     """Group output tensors and drops that differ only in their layer numbers; what is kept as it is, is no step."""
-    counted: dict[Step, int] = {}
+    alike: dict[tuple[Any, ...], list[OutputTensor]] = {}
     for tensor in tensors:
         if tensor.operation != "keep":
-            step = _step(tensor)
-            counted[step] = counted.get(step, 0) + 1
+            source = tensor.inputs[0] if tensor.inputs else tensor
+            kinds = (names.generalise(source.name), names.generalise(tensor.name), source.shape, source.dtype)
+            key = (*kinds, tensor.shape, tensor.dtype, tensor.operation, tensor.reason, repr(tensor.parameters))
+            alike.setdefault(key, []).append(tensor)
+    counted: dict[Step, int] = {}
+    for members in alike.values():
+        step = _step(members[0])
+        counted[step] = counted.get(step, 0) + len(members)
     for drop in drops:
         source = drop.source
         name = names.generalise(source.name)

@@ -11,6 +11,7 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: dtype -> (array type code, bits of +infinity or, for E8M0, of NaN)
 _LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00), "F8_E8M0": ("B", 0xFF)}
@@ -20,7 +21,7 @@ _LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00
 SCALE_DTYPES = frozenset(_LAYOUT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScaleValues:
     """What the values of one scale tensor are.
 
@@ -67,6 +68,7 @@ def scale_values(dtype: str, data: bytes) -> ScaleValues | None:
     )
 
 
+@lru_cache(maxsize=1 << 14)  # the extremes of scales repeat
 def decode(dtype: str, bits: int) -> float:
     """The value of one scale, from its bits.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding
@@ -11,26 +12,38 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity
+from ckptkit.model.scheme import Scheme
 from ckptkit.storage.payload import TensorRef
 
 #: Dtypes that hold packed exponents or codes where a scale is expected.
 PACKED_DTYPES = frozenset({"I32", "U32", "I64", "U64"})
 
 
-def mismatches(context: Context) -> tuple[tuple[QuantizedModule, TensorRef, tuple[tuple[int, ...], ...]], ...]:
-    """Modules whose stored scale has none of the shapes that the format's loaders accept."""
+#: A module, its scale, and the shapes that the scale may have.
+Mismatch: TypeAlias = tuple[QuantizedModule, TensorRef, tuple[tuple[int, ...], ...]]
+
+
+def mismatches(context: Context) -> tuple[Mismatch, ...]:
+    """Modules whose stored scale has none of the shapes that the format's loaders accept; five rules ask for them."""
+    return context.remembered("mismatches", lambda: _mismatches(context))
+
+
+def _mismatches(context: Context) -> tuple[Mismatch, ...]:
     if context.checkpoint is None or context.format is None:
         return ()
-    wanted_shapes: dict[tuple[Granularity, tuple[int, ...]], tuple[tuple[int, ...], ...]] = {}
     found = []
+    scheme: Scheme | None = None
+    wanted_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
     for module in context.modules:
         scale = module.weight_scale
         if scale is None:
             continue
-        key = (module.scheme.weight.granularity, module.weight.shape)
-        wanted = wanted_shapes.get(key)
+        if module.scheme is not scheme:  # most modules share one object; hashing it would take longer than all else
+            scheme, wanted_shapes = module.scheme, {}
+        shape = module.weight.shape
+        wanted = wanted_shapes.get(shape)
         if wanted is None:
-            wanted = wanted_shapes[key] = context.format.scale_shapes(*key)
+            wanted = wanted_shapes[shape] = context.format.scale_shapes(module.scheme.weight.granularity, shape)
         if scale.shape not in wanted:
             found.append((module, scale, wanted))
     return tuple(found)
