@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, TypeAlias
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import Level, Rule, all_rules
+from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.errors import Fault
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.source import Source
 from ckptkit.storage.traffic import Traffic
+
+#: Code, variant and the engines that can suffer -> what the defect does.
+_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None], tuple[Effect, ...]]
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,16 @@ class Selection:
 def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:
     """Check every rule up to a level."""
     findings: list[Finding] = []
+
+    @cache  # a defect may be found 100,000 times, and its consequences are told once
+    def consequences(code: str, variant: str | None, only: frozenset[str] | None) -> tuple[Effect, ...]:
+        architecture = context.dimensions.architecture
+        return effects_of(code, variant, dialect=context.dialect_key, architecture=architecture, only=only)
+
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
-                findings += [_finding(rule, fault, context) for fault in rule.check(context)]
+                findings += [_finding(rule, fault, consequences) for fault in rule.check(context)]
     order = list(Severity)
     findings.sort(key=lambda f: (order.index(f.severity), f.code))
     checkpoint, container = context.checkpoint, context.container
@@ -137,13 +147,10 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
     return replace(report, findings=tuple(kept), hidden=hidden)
 
 
-def _finding(rule: Rule, fault: Fault, context: Context) -> Finding:
+def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
     variant, only, severity = None, None, rule.severity
     if isinstance(fault, Observation):
         variant, only, severity = fault.variant, fault.only, fault.severity or severity
-    engines = effects_of(
-        rule.code, variant, dialect=context.dialect_key, architecture=context.dimensions.architecture, only=only
-    )
     return Finding(
         rule.code,
         rule.name,
@@ -154,5 +161,5 @@ def _finding(rule: Rule, fault: Fault, context: Context) -> Finding:
         fault.expected,
         fault.found,
         fault.help,
-        engines,
+        consequences(rule.code, variant, only),
     )

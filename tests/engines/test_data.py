@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,21 @@ def test_weights_saved_uncompressed_load_and_are_wrong() -> None:
 
 def test_experts_below_a_container_that_the_class_lacks_stop_vllm() -> None:
     assert matrix_verdicts(load("mixtral/quark-ptpc"))["vllm"] == "refuses"
+
+
+def test_consequences_are_looked_up_once_for_many_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(code: str, *words: Any, **more: Any) -> Any:
+        asked.append(code)
+        return effects_of(code, *words, **more)
+
+    monkeypatch.setattr(runner, "effects_of", counted)
+    checkpoint = load(CT)
+    checkpoint.drop(r".*weight_scale")
+    report = runner.run(context_of(checkpoint), Level.HEADERS)
+    assert sum(finding.code == "CK201" for finding in report.findings) > 10
+    assert asked.count("CK201") == 1
 
 
 def third_party() -> Engine:

@@ -33,5 +33,6 @@ def path_outside_folder(context: Context) -> Iterator[Fault]:
         "linked-folder",
         "not-a-file",
         "file-unreadable",
+        "folder-unreadable",
         "file-name",
     )

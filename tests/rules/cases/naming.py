@@ -121,4 +121,10 @@ CASES = (
         put("model.layers.0.self_attn.logit_scale", "BF16", (1,), bf16(1.0)),
         frozenset({"CK201"}),
     ),
+    Case(
+        "CK208",
+        QUARK,
+        put("model.layers.0.mlp.down_proj.input_rotation", "I8", (8, 8), b"\1" * 64),
+        put("model.layers.0.mlp.rotation.weight", "BF16", (64,), bytes(128)),
+    ),
 )
