@@ -22,6 +22,8 @@ PROJECT = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").l
 INSTALLED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
 #: Imported by name from a string, and an fsspec package that fsspec imports itself.
 BY_NAME = {"tomli", "s3fs", "gcsfs"}
+#: Extras of tools: nothing of them is imported by the package.
+TOOLS = ("dev", "mutation")
 
 
 def declared(requirements: list[str]) -> set[str]:
