@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from ckptkit.cli.options import CHECKPOINT
-from ckptkit.errors import UsageError, place, printable, printable_line
+from ckptkit.cli.options import CHECKPOINT, tell
+from ckptkit.errors import UsageError, place, printable_line
 
 
 @click.command("card")
@@ -46,4 +46,4 @@ def command(
             click.echo(f"{place(str(card.path))}: {state}")
         sys.exit(1 if card.changed or card.untrue else 0)
     api.write_card(card)
-    click.echo(f"{'written' if card.changed else 'unchanged'}: {printable(str(card.path))}")
+    tell(f"{'written' if card.changed else 'unchanged'}: {card.path}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan, telling
 from ckptkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def command(
             on_plan=on_plan,
             progress=progress.advance,
         )
-    print_json(result.to_json()) if as_json else text.show_result(result)
+    with telling(f"written: {result.destination}"):
+        print_json(result.to_json()) if as_json else text.show_result(result)
 
 
 def carry_out(
@@ -101,7 +102,8 @@ def carry_out(
             text.show_plan(made)
         progress.start(made.cost.total)
         result = api.execute(made, *paths, jobs=jobs, fsync=fsync, progress=progress.advance)
-    print_json(result.to_json()) if as_json else text.show_result(result)
+    with telling(f"written: {result.destination}"):
+        print_json(result.to_json()) if as_json else text.show_result(result)
 
 
 def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str | None, str, list[str]]:

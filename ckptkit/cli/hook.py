@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptkit.cli.options import tell
+
 if TYPE_CHECKING:
     from ckptkit.hub.hooks import Verdict
 
@@ -26,7 +28,7 @@ def install(repo: Path) -> None:
     """Put a pre-push hook into the git clone REPO; a hook that is there already is kept and run afterwards."""
     from ckptkit.hub import hooks
 
-    click.echo(f"installed: {hooks.install(repo)}")
+    tell(f"installed: {hooks.install(repo)}")
 
 
 @command.command("uninstall")
@@ -35,7 +37,7 @@ def uninstall(repo: Path) -> None:
     """Remove the pre-push hook from the git clone REPO, and put back the one that was there before."""
     from ckptkit.hub import hooks
 
-    click.echo(f"removed: {hooks.uninstall(repo)}")
+    tell(f"removed: {hooks.uninstall(repo)}")
 
 
 @command.command("pre-push", hidden=True)
@@ -63,7 +65,7 @@ def extension(remove: bool) -> None:
     """Register this installation with the hub library's command, so that 'hf ckptkit ...' runs it."""
     from ckptkit.hub import extension as hf
 
-    click.echo(f"removed: {hf.unregister()}" if remove else f"registered: {hf.register()}")
+    tell(f"removed: {hf.unregister()}" if remove else f"registered: {hf.register()}")
 
 
 def _exit(word: str, verdicts: Iterable[Verdict]) -> None:

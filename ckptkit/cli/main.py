@@ -5,18 +5,19 @@ Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import io
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 
 import click
 
 from ckptkit import __version__
+from ckptkit.cli.options import drop_output
 from ckptkit.errors import CkptkitError, printable
 from ckptkit.report.encoding import SPELLED_OUT
 
@@ -75,6 +76,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit."""
     gc.set_threshold(_COLLECT_EVERY)
+    warnings.showwarning = _show_warning
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores the second, and means it
             signal.signal(number, _interrupt)
@@ -97,21 +99,26 @@ def main() -> None:
         show_error(error)
         code = 2
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         code = 141
     except OSError as error:
+        drop_output()
         # What has no better words of its own: a full disk behind stdout, a folder on the way that cannot be entered.
-        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {printable(where)}{error.strerror or error}", file=sys.stderr)
+        code = 2
+    except Exception as error:
+        from ckptkit.report.internal import internal_error
+        from ckptkit.report.text import show_error
+
+        show_error(internal_error(error, sys.argv[1:]))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _drop_output() -> None:
-    """Let what is still buffered for stdout go nowhere, or the interpreter fails on it once more at exit."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """One line for what somebody should know; where in our code it was noticed is nobody's business."""
+    print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

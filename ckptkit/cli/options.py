@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from ckptkit.conversion.plan import Plan
@@ -33,6 +36,34 @@ def read_plan(path: str) -> Plan:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}", help=PLAN_HELP) from error
+
+
+@contextmanager
+def telling(done: str) -> Iterator[None]:
+    """What is printed about work that is done. If nobody can take that, the work is done all the same.
+
+    It is then said on standard error, and the exit code is that of the work.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        drop_output()
+        reason = error.strerror or error
+        print(f"{printable(done)}; but standard output could not be written: {reason}", file=sys.stderr)
+
+
+def tell(done: str) -> None:
+    """Print one line about work that is done."""
+    with telling(done):
+        click.echo(printable(done))
+
+
+def drop_output() -> None:
+    """Let what is still buffered for stdout go nowhere, or the interpreter fails on it once more at exit."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def json_option(function: Function) -> Function:

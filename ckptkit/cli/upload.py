@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
 
 
 @click.command("upload")
@@ -54,14 +54,15 @@ def command(
         force=force,
         bars=sys.stderr is not None and sys.stderr.isatty() and not as_json,
     )
-    if as_json:
-        print_json(done.to_json())
-        return
-    out = text.console()
-    if done.changed:
-        print_line(out, ("uploaded", "bold green"), f": {plural(done.files, 'file')}, {text.size(done.nbytes)}")
-    else:
-        print_line(out, ("nothing to upload", "bold green"), ": the repository holds these files already")
-    print_line(out, f"  {done.pull_request or done.url}")
-    print_line(out, ("  prove that the Hub serves what was checked:", "dim"))
-    print_line(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}")
+    with telling(f"uploaded: {done.pull_request or done.url}"):
+        if as_json:
+            print_json(done.to_json())
+            return
+        out = text.console()
+        if done.changed:
+            print_line(out, ("uploaded", "bold green"), f": {plural(done.files, 'file')}, {text.size(done.nbytes)}")
+        else:
+            print_line(out, ("nothing to upload", "bold green"), ": the repository holds these files already")
+        print_line(out, f"  {done.pull_request or done.url}")
+        print_line(out, ("  prove that the Hub serves what was checked:", "dim"))
+        print_line(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}")

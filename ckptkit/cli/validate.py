@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptkit.checks.settings import OUTPUT_FORMATS, PROJECT_KEYS, checked
-from ckptkit.cli.options import CHECKPOINT
+from ckptkit.cli.options import CHECKPOINT, telling
 from ckptkit.errors import CkptkitError, UsageError, place, plural, printable
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def command(
                 raise
             show_error(error)
             failures[path] = error
-    show(answers, failures, request, view)
+    written = [answer for answer in answers if answer.fixes is not None and answer.written]
+    with telling(f"fixed: {', '.join(answer.destination for answer in written)}") if written else nullcontext():
+        show(answers, failures, request, view)
     sys.exit(2 if failures else 0 if all(answer.clean and not answer.pending for answer in answers) else 1)
 
 
