@@ -7,7 +7,7 @@ hundred rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -71,11 +71,13 @@ class Context:
 
     container: Container
     reading: ReadOutcome
+    #: Values of scales whose very bytes were judged before, by tensor name.
+    known_values: Mapping[str, ScaleValues] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, container: Container) -> Context:
+    def of(cls, container: Container, known_values: Mapping[str, ScaleValues] | None = None) -> Context:
         """Read a container as far as its config allows."""
-        return cls(container, read(container))
+        return cls(container, read(container), known_values or {})
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -289,8 +291,9 @@ class Context:
         sizes = {header.shard: header.file_size for header in self.container.headers}
         # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
         whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard]]
-        found = {}
-        for tensor, data in self.container.read_many(whole):
+        known = self.known_values
+        found = {tensor.name: (tensor, known[tensor.name]) for tensor in whole if tensor.name in known}
+        for tensor, data in self.container.read_many([tensor for tensor in whole if tensor.name not in known]):
             values = scale_values(tensor.dtype, data) if BITS[tensor.dtype] * tensor.numel == 8 * len(data) else None
             if values is not None:
                 found[tensor.name] = (tensor, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from ckptkit.checks.registry import Level, Rule, all_rules
 from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.errors import Fault
+from ckptkit.model.values import ScaleValues
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.source import Source
 from ckptkit.storage.traffic import Traffic
@@ -80,13 +81,13 @@ def default_level(source: Source) -> Level:
     return Level.SCALES if source.traffic is None else Level.HEADERS
 
 
-def read_context(container: Container) -> Context:
+def read_context(container: Container, known_values: Mapping[str, ScaleValues] | None = None) -> Context:
     """Read a container as far as its config allows; what reading met becomes part of the context.
 
     While a shard is missing or its names are unknown, nothing is said about modules: whatever seems to be wrong with
-    them is most likely only that.
+    them is most likely only that. ``known_values`` are those of scales, by name, whose very bytes were judged before.
     """
-    return Context.of(container)
+    return Context.of(container, known_values)
 
 
 @dataclass(frozen=True)

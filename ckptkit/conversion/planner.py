@@ -49,7 +49,7 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     draft = _without_old_files(context, target.write(checkpoint, options))
     _require_complete(checkpoint, draft, options)
     output = _virtual_container(checkpoint.container, draft)
-    result = read_back(checkpoint, target, draft, output)
+    result = read_back(context, checkpoint, target, draft, output)
     mode = "" if dialect is target.dialects[0] else f" ({dialect.mode} mode)"
     config = checkpoint.container.source.read(CONFIG_FILE)
     return Plan(

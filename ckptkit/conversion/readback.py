@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ckptkit.checks import runner
+from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import OnConversion, errors_that
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft, Format
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Scheme
+from ckptkit.model.values import ScaleValues
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import Container, open_container
-from ckptkit.storage.output import VirtualContainer
+from ckptkit.storage.output import AS_STORED, VirtualContainer
 from ckptkit.storage.virtual import VirtualSource
 
 
@@ -31,8 +33,12 @@ class Reading:
     findings: tuple[Finding, ...] = ()
 
 
-def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: VirtualContainer) -> Reading:
+def read_back(
+    context: Context, checkpoint: Checkpoint, target: Format, draft: Draft, output: VirtualContainer
+) -> Reading:
     """Read the planned files, byte for byte those that will be written, with the reader that a stranger would use.
+
+    ``context`` is the source's: what is known of its scales holds for those whose bytes are copied.
 
     Raises ConversionRefused where they mean anything else than the source's meaning with the declared changes.
     """
@@ -41,12 +47,12 @@ def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: Virt
         faults = [*container.faults, *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
         _refuse(target, faults)
         return Reading(container, None)
-    context = runner.read_context(container)
-    result = context.checkpoint
+    result_context = runner.read_context(container, _values_of_copies(context, draft))
+    result = result_context.checkpoint
     if result is None:
-        _refuse(target, [*container.faults, *context.reading_faults])
+        _refuse(target, [*container.faults, *result_context.reading_faults])
         raise ConversionRefused(f"{target.name} would not read the result as it is meant")
-    report = runner.run(context, runner.default_level(checkpoint.container.source))
+    report = runner.run(result_context, runner.default_level(checkpoint.container.source))
     errors, harmful = report.errors, tuple(f for f in report.findings if f.severity is not Severity.INFO)
     carried_codes = {rule.code for rule in errors_that(OnConversion.CARRIED)}
     faults = [
@@ -61,6 +67,16 @@ def read_back(checkpoint: Checkpoint, target: Format, draft: Draft, output: Virt
     _refuse(target, faults)
     carried = tuple(error for error in errors if error.code in carried_codes)
     return Reading(container, result, carried, harmful)
+
+
+def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
+    """What is known of scales that are copied as they are stored, by their names in the result."""
+    values = context.scale_values if "scale_values" in vars(context) else {}
+    return {
+        tensor.name: values[tensor.inputs[-1].name][1]
+        for tensor in draft.tensors
+        if tensor.operation in AS_STORED and tensor.inputs[-1].name in values
+    }
 
 
 def _refuse(target: Format, faults: list[Fault]) -> None:
