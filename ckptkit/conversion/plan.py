@@ -8,12 +8,15 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from ckptkit.checks import schema
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.model import names
 from ckptkit.operations.operation import Loss
 from ckptkit.operations.outputs import labels, loss_of
 from ckptkit.storage.output import Drop, OutputTensor, VirtualContainer, job_from_json
 from ckptkit.storage.payload import ByteRange, Computed, Inline
+
+_MAKE_IT = "make it with: ckptkit convert --dry-run --json"
 
 
 class CostKind(str, Enum):
@@ -198,8 +201,11 @@ class Plan:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """The plan that :meth:`to_json` describes. Raises ConversionRefused when it is none."""
+        faults = schema.faults("plan", document, file="plan")
+        if faults:
+            raise ConversionRefused("the plan cannot be read", faults=faults, help=_MAKE_IT)
         try:
-            return cls(
+            plan = cls(
                 source=document["source"],
                 source_format=document["source_format"],
                 target_format=document["target_format"],
@@ -212,10 +218,11 @@ class Plan:
                 source_config=document["source_config"],
                 changes=tuple(Change(**change) for change in document["changes"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            plan.output.require_sizes()
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             fault = Fault("plan", "not a plan", found=f"{type(error).__name__}: {error}"[:120])
-            help_text = "make it with: ckptkit convert --dry-run --json"
-            raise ConversionRefused("the plan cannot be read", faults=[fault], help=help_text) from error
+            raise ConversionRefused("the plan cannot be read", faults=[fault], help=_MAKE_IT) from error
+        return plan
 
 
 def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[Step, ...]:

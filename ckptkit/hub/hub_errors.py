@@ -27,7 +27,7 @@ def translated(what: str) -> Iterator[None]:
         yield
     except CkptkitError:
         raise
-    except (OSError, ValueError, RuntimeError, transport_error()) as error:
+    except Exception as error:  # what a server sends may end in any exception of the library
         # An upload that fails in a worker is wrapped in a RuntimeError, which names the file.
         cause = error.__cause__ if isinstance(error, RuntimeError) else None
         raise _in_our_words(what, cause or error) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ckptkit.errors import Fault, RemoteError, UsageError
+from ckptkit.errors import Fault, RemoteError, UsageError, printable
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
 
@@ -76,7 +76,10 @@ class FsspecSource(Source):
             if fault is not None:
                 self._faults.append(fault)
             elif not BOOKKEEPING.intersection(PurePosixPath(name).parts):
-                entries.append(FileEntry(name, int(info["size"])))
+                size = info.get("size") if isinstance(info, dict) else None
+                if type(size) is not int or size < 0:
+                    raise RemoteError(f"{self._url}: {printable(name)} is listed without a size")
+                entries.append(FileEntry(name, size))
         return entries
 
 
@@ -93,7 +96,7 @@ def _connect(url: str) -> tuple[Any, str]:
         extra = _EXTRAS.get(scheme)
         help_text = f"pip install 'ckptkit[{extra}]'" if extra else _first_line(error)
         raise UsageError(f"{url}: a package that reads {scheme}:// is not installed", help=help_text) from None
-    except ValueError as error:
+    except Exception as error:  # every file system raises its own
         raise UsageError(f"{url}: {_reason(error)}", help="hf://, s3://, gs://, file:// and the like") from None
     return filesystem, str(root).rstrip("/")
 
@@ -105,4 +108,4 @@ def _reason(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+    return printable((str(error).splitlines() or [""])[0][:200])

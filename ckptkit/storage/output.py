@@ -187,6 +187,17 @@ class VirtualContainer:
         """Every file, each a job of its own."""
         return (*self.shards, *self.files)
 
+    def require_sizes(self) -> None:
+        """Work out every size, as of a container that somebody else has described.
+
+        Raises ValueError, KeyError or IndexError where an operation or its inputs make no sense, or no disk could
+        hold it.
+        """
+        for job in self.jobs:
+            ends = [payload.start + payload.nbytes for payload in job.payloads if isinstance(payload, ByteRange)]
+            if sum(payload.nbytes for payload in job.payloads) != job.size or max(job.size, *ends, 0) >= 1 << 63:
+                raise ValueError(f"{job.file!r} has no size")
+
     @classmethod
     def of(cls, jobs: Iterable[Job]) -> VirtualContainer:
         """The container that consists of these files."""

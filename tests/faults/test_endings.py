@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ import ckptkit
 from ckptkit import api
 from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff import compare
+from ckptkit.conversion.plan import Plan
 from ckptkit.errors import CkptkitError
 from ckptkit.report.internal import internal_error
 from tests.damage import CT, CT_FP8, QUARK, QUARK_KV, load
@@ -308,3 +312,33 @@ def test_a_clean_source_makes_a_clean_result_or_the_plan_says_more(fixture: str,
     )
     told = " ".join(plan.notes)
     assert [code for code in new - old if code not in told] == []
+
+
+def test_a_plan_that_somebody_changed_is_refused_in_words(tmp_path: Path) -> None:
+    """Every value of a plan in turn is something else: refused, or carried out; never somebody else's exception."""
+    source = REAL / QUARK
+    document = api.plan(source, to="ct").to_json()
+    document["jobs"] = [dict(job, tensors=job["tensors"][:2]) if "tensors" in job else job for job in document["jobs"]]
+    text = json.dumps(document)
+    ways = [way for way in _ways(document) if way]
+    assert len(ways) > 60
+    for number, way in enumerate(ways):
+        for value in (None, {}, "x", -1, 1 << 70, 1.5)[number % 2 :: 2]:
+            changed = target = json.loads(text)
+            for part in way[:-1]:
+                target = target[part]
+            target[way[-1]] = value
+            with suppress(CkptkitError):
+                api.execute(Plan.from_json(changed), source, tmp_path / "out", fsync=False)
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _ways(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value of a document; of lists of many, to the first and the last."""
+    yield way
+    items = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
+    for key, inner in items if len(items) < 8 or isinstance(value, dict) else (items[0], items[-1]):
+        yield from _ways(inner, (*way, key))
