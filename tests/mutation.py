@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "mutants"
 MUTMUT = Path(sys.executable).with_name("mutmut")
 #: A small module: trying its mutants makes those of all others, and times the tests.
-FIRST = "ckptkit.model.granularity.*"
+FIRST = "ckptkit.operations.operation.*"
 #: The share of a mutant's tests that run until one fails, on the average of killed and surviving ones.
-SHARE, START_UP = 0.3, 2.0
+SHARE, START_UP = 0.2, 2.0
 GOAL = 90.0
 #: mutmut's exit codes of a mutant's tests.
 SURVIVED, UNTESTED, UNTRIED = (0,), (5, 33), (None, 2)
