@@ -124,15 +124,27 @@ def test_the_reference_reader_quantizes_what_the_config_says(oracles: Oracles, r
     }
 
 
+def runs_fp8_cache() -> bool:
+    """Whether vLLM answers with an FP8 KV cache on this CPU; it loads on any."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return True
+    return any(word.startswith(("avx512f", "amx")) for word in words)
+
+
 @pytest.mark.parametrize("kv", ["", "-kv"])
 def test_the_two_quark_dialects_hold_the_same_numbers(oracles: Oracles, real: Real, kv: str) -> None:
     folders = [real(f"llama/quark-fp8{kv}"), real(f"llama/quark-fp8{kv}-custom")]
     native, custom = oracles.quark(folders)
     assert native.logits_sha256 == custom.logits_sha256
     assert differences(native.scales, custom.scales) == []
-    native_in_vllm, custom_in_vllm = oracles.vllm(folders, kv_cache_dtype="fp8", generate=True)
+    answers = runs_fp8_cache()
+    native_in_vllm, custom_in_vllm = oracles.vllm(folders, kv_cache_dtype="fp8", generate=answers)
     assert differences(native_in_vllm.processed, custom_in_vllm.processed) == []
     assert native_in_vllm.attention == custom_in_vllm.attention
+    if not answers:
+        pytest.skip("the answers were not compared: vLLM runs an FP8 cache on CPUs with AVX-512 or AMX only")
     assert native_in_vllm.generation == custom_in_vllm.generation
 
 

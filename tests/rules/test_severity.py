@@ -108,3 +108,12 @@ def test_towers_beside_the_language_model_are_known_by_name() -> None:
     assert "CK612" not in codes(checkpoint)
     checkpoint.rename(r"model\.encoder\.layers\.1\.(.*)", r"vision_tower.layers.1.\1")
     assert "CK612" in codes(checkpoint)
+
+
+def test_the_type_of_the_cache_is_a_word_of_one_case() -> None:
+    """Seen with vLLM: "Currently supported kv cache quantization is num_bits=8, type=float, however received FLOAT"."""
+    checkpoint = load(CT_KV)
+    assert found(checkpoint, "CK912") == []
+    checkpoint.block["kv_cache_scheme"]["type"] = "FLOAT"
+    (finding,) = found(checkpoint, "CK912")
+    assert finding.severity is Severity.ERROR and finding.found == "'FLOAT'"

@@ -155,6 +155,10 @@ def _kv_cache(block: Mapping[str, Any]) -> Iterator[Fault]:
     if strategy not in _KV_STRATEGIES:
         message, expected = "vLLM takes two strategies and no default", "kv_cache_scheme.strategy tensor or attn_head"
         yield _kv_fault("kv-strategy", message, expected, "nothing" if strategy is None else repr(strategy), "strategy")
+    kind = scheme.get("type")
+    if isinstance(kind, str) and kind != "float" and kind.lower() == "float":
+        message = "the library takes any case, vLLM this one only"
+        yield _kv_fault("kv-type", message, 'kv_cache_scheme.type = "float"', repr(kind), "type")
     if scheme.get("symmetric") is None:
         message = "vLLM reads the key itself and takes its absence for asymmetric"
         yield _kv_fault("kv-symmetric", message, "kv_cache_scheme.symmetric = true", "nothing", "symmetric")

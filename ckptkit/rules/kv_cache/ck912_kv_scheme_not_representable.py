@@ -25,7 +25,7 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     for fault in context.faults("config-value"):
         if fault.message.startswith("kv_cache_scheme"):
             yield fault
-    yield from context.faults("kv-strategy", "kv-symmetric")
+    yield from context.faults("kv-strategy", "kv-type", "kv-symmetric")
     for fault in context.faults("kv-dynamic"):
         yield Observation.of(fault, variant="dynamic", severity=Severity.WARNING)
 

@@ -110,7 +110,7 @@ CASES = (
         frozenset({"CK902"}),
     ),
     Case("CK912", CT_KV, _no_strategy, _scheme(strategy="attn_head"), near_also=frozenset({"CK907"})),
-    Case("CK912", CT_KV, _int_scheme, _scheme(type="FLOAT")),
+    Case("CK912", CT_KV, _int_scheme, _scheme(observer="mse")),
     Case("CK912", CT_KV, _scheme(dynamic=True), _scheme(observer="memoryless_minmax")),
     Case("CK912", CT_KV, _scheme(symmetric=None), _scheme(zp_dtype="float8_e4m3fn"), frozenset({"CK629"})),
 )
