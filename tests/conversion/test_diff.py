@@ -14,7 +14,7 @@ from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff import Comparison, compare
 from ckptkit.conversion.diff_files import config_differences
 from ckptkit.errors import FormatError
-from tests.damage import CONFIG, REAL, load
+from tests.damage import CONFIG, CT_KV, REAL, load
 from tests.raw import RawTensor
 
 BASE = "llama/quark-ptpc"
@@ -122,6 +122,15 @@ def test_a_language_model_differs_wherever_its_config_is() -> None:
     flat, nested = {"hidden_size": 8}, {"text_config": {"hidden_size": 16}}
     assert [found.path for found in config_differences(flat, nested)] == ["hidden_size"]
     assert list(config_differences({"sliding_window": 8}, {"sliding_window": 16}))
+
+
+def test_another_kv_cache_scheme_makes_another_model(tmp_path: Path) -> None:
+    """Nothing but the config says that the scales hold for each head, or are computed anew each time."""
+    changed = load(CT_KV)
+    changed.block["kv_cache_scheme"]["strategy"] = "attn_head"
+    comparison = ckptkit.diff(REAL / CT_KV, changed.write(tmp_path / "changed"), level=Level.HEADERS)
+    found = [(item.subject, item.aspect, item.left, item.right) for item in comparison.differences]
+    assert found == [("KV cache", "scheme", "static per-tensor", "static per-head")]
 
 
 def test_text_files_are_notes(tmp_path: Path) -> None:

@@ -111,6 +111,9 @@ def test_groups_of_another_storage_are_modules_of_their_own(name: str, tmp_path:
     assert not any(".mlp." in module for module in checkpoint.modules)
     (scheme,) = checkpoint.other_schemes
     assert (scheme.name, scheme.storage, scheme.bits) == (name, KINDS[name][0], KINDS[name][1]["num_bits"])
+    if name == "W8A8 INT8":
+        assert scheme.weight is not None and scheme.input is not None
+        assert (scheme.weight.dynamic, scheme.input.dynamic) == (False, True)
     assert places(checkpoint) == sorted(checkpoint.container.tensors)
     assert not checkpoint.foreign and not checkpoint.orphans and not checkpoint.stored_only
     module = next(iter(checkpoint.opaque.values()))

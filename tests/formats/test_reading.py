@@ -15,7 +15,21 @@ from ckptkit.formats import reading, registry
 from ckptkit.formats.reading import BrokenConfig, FilesUnknown, NoReader, Readable, ReadOutcome, Unquantized
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import skip_views
-from tests.damage import BF16, CT, QUARK, QUARK_FP8, REAL, Damage, MutableCheckpoint, load, set_block, set_config
+from tests.damage import (
+    BF16,
+    BLOCK,
+    CT,
+    QUARK,
+    QUARK_FP8,
+    REAL,
+    Damage,
+    MutableCheckpoint,
+    load,
+    plain_fp8,
+    set_block,
+    set_config,
+    steps,
+)
 
 
 def outcome(folder: Path) -> ReadOutcome:
@@ -140,3 +154,16 @@ def test_a_side_file_beside_another_formats_config_is_judged(tmp_path: Path) -> 
     before = {finding.code for finding in ckptkit.validate(REAL / CT).findings}
     codes = {finding.code for finding in ckptkit.validate(draft.write(tmp_path / "source")).findings}
     assert codes - before == {"CK603"}
+
+
+def test_what_the_side_file_says_of_the_kv_cache_is_told(tmp_path: Path) -> None:
+    draft = load(CT)
+    draft.files["hf_quant_config.json"] = json.dumps({"quantization": {"kv_cache_quant_algo": "FP8"}}).encode()
+    findings = ckptkit.validate(draft.write(tmp_path / "source")).findings
+    found = [(item.file, item.expected, item.found) for item in findings if item.code == "CK603"]
+    assert found == [("hf_quant_config.json", "config.json declares none", "FP8")]
+
+
+def test_a_contradiction_in_a_plain_fp8_config_names_the_file(tmp_path: Path) -> None:
+    folder = written(BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), tmp_path / "source")
+    assert {item.file for item in ckptkit.validate(folder).findings if item.code == "CK624"} == {"config.json"}

@@ -14,6 +14,7 @@ from ckptkit.storage import hub_http
 from tests.hub.conftest import REAL
 from tests.hub.replica import llama_8b
 from tests.hub.server import SIGNATURE, TOKEN, FakeHub
+from tests.hub.store import Blob
 
 MODEL = REAL / "llama" / "quark-ptpc-sharded"
 SHARD = r"00001-of-00003\.safetensors"
@@ -84,6 +85,14 @@ def test_a_server_without_ranges(hub: FakeHub, size: str) -> None:
     text = error_of()
     assert "ignores Range requests" in text
     assert "hf download" in text
+
+
+def test_what_comes_before_the_wanted_bytes_is_skipped_whatever_the_pieces(hub: FakeHub) -> None:
+    data = b"".join(number.to_bytes(4, "little") for number in range(200_000))
+    hub.add("org/model", {**{path.name: Blob(path.read_bytes()) for path in MODEL.iterdir()}, "extra.bin": Blob(data)})
+    hub.inject(r"extra\.bin", "no-range", times=1000)
+    source = ckptkit.open("hf://org/model").container.source
+    assert source.read("extra.bin", 700_001, 10) == data[700_001:700_011]
 
 
 # -- what does not -------------------------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ def test_any_byte_range_is_the_same_in_stripes_of_any_height(
     assert b"".join(pieces) == whole[begin:end]
     height = max(3, stripe // columns // 3 * 3)
     assert all(len(piece) <= height * columns for piece in pieces)
+    assert len(pieces) >= (end - begin) // (height * columns)
 
 
 def test_a_broken_promise_is_found_where_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
