@@ -37,15 +37,19 @@ class OutgoingFiles(Source):
 
     @property
     def label(self) -> str:
+        """What a person calls it."""
         return self._label
 
     def files(self) -> tuple[FileEntry, ...]:
+        """Every file, sorted by name."""
         return tuple(sorted(FileEntry(name, size) for name, size in self._sizes.items()))
 
     def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the listing itself."""
         return ()
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        """A range of a file: all of it, or an error."""
         content = self._contents.get(name)
         if content is None:
             raise ContainerError(f"{name} is not among the files of {self._label}")
@@ -59,6 +63,7 @@ class OutgoingFiles(Source):
         return data
 
     def local_path(self, name: str) -> Path | None:
+        """The file on this machine, where it is on one."""
         content = self._contents[name]
         return content if isinstance(content, Path) else None
 

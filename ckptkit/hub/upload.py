@@ -54,6 +54,7 @@ class Uploaded:
         return f"hf://{self.repo}@{self.commit}"
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "repo": self.repo,
             "commit": self.commit,

@@ -26,6 +26,7 @@ class Exact:
     text: str
 
     def matches(self, name: str) -> bool:
+        """Whether a module of this name is meant."""
         return name == self.text
 
 
@@ -55,6 +56,7 @@ class Regex:
         return Fault("pattern-slow", message, "config.json", found=excerpt(f"re:{self.text}"), help=help_text)
 
     def matches(self, name: str) -> bool:
+        """Whether a module of this name is meant."""
         return self._compiled.match(name) is not None
 
 
@@ -65,6 +67,7 @@ class Glob:
     text: str
 
     def matches(self, name: str) -> bool:
+        """Whether a module of this name is meant."""
         return fnmatch.fnmatchcase(name, self.text)
 
 
@@ -75,6 +78,7 @@ class Substring:
     text: str
 
     def matches(self, name: str) -> bool:
+        """Whether a module of this name is meant."""
         return self.text in name
 
 
@@ -129,6 +133,7 @@ class Selector:
 
     @classmethod
     def of(cls, patterns: Iterable[Pattern]) -> Selector:
+        """A selector of these patterns."""
         return cls(tuple(patterns))
 
     @cached_property
@@ -140,6 +145,7 @@ class Selector:
         return tuple(pattern for pattern in self.patterns if not isinstance(pattern, Exact))
 
     def matches(self, name: str) -> bool:
+        """Whether a module of this name is meant."""
         if name in self._exact:
             return True
         return bool(self._others) and any(pattern.matches(name) for pattern in self._others)

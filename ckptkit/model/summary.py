@@ -67,6 +67,7 @@ class Summary:
         return self.data_bytes / self.original_bytes if self.original_bytes else 1.0
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "path": self.label,
             "format": self.format,

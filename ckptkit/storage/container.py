@@ -93,6 +93,7 @@ class Container:
 
     @property
     def label(self) -> str:
+        """What a person calls it."""
         return self.source.label
 
     def __repr__(self) -> str:

@@ -25,10 +25,12 @@ class FsspecSource(Source):
 
     @property
     def label(self) -> str:
+        """What a person calls it."""
         return self._url
 
     @property
     def traits(self) -> Traits:
+        """How it is best read."""
         return Traits(gap=1 << 14, workers=8, remote=True)
 
     @property
@@ -37,12 +39,15 @@ class FsspecSource(Source):
         return self._meter.traffic
 
     def files(self) -> tuple[FileEntry, ...]:
+        """Every file, sorted by name."""
         return self._entries
 
     def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the listing itself."""
         return tuple(self._faults)
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        """A range of a file: all of it, or an error."""
         self._meter.count(requests=1)
         try:
             stop = None if nbytes is None else start + nbytes

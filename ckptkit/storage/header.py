@@ -172,13 +172,20 @@ class Promised(Protocol):
     """A tensor that a header can name before its bytes exist."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name under which it will be stored."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """Its safetensors dtype code."""
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Its extents."""
+
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Its bytes."""
 
 
 def build_header(

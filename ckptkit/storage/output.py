@@ -38,6 +38,7 @@ class OutputTensor(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Its bytes."""
         return size_of(self.dtype, self.shape)
 
     @property

@@ -67,6 +67,7 @@ class Inline:
 
     @property
     def nbytes(self) -> int:
+        """Its bytes."""
         return len(self.data)
 
 
@@ -84,6 +85,7 @@ class Computed(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Its bytes."""
         return size_of(self.dtype, self.shape)
 
 
@@ -93,7 +95,8 @@ Payload: TypeAlias = ByteRange | Inline | Computed
 class Stream(Protocol):
     """How computed bytes are made: the bytes ``begin`` to ``end`` of a payload, in order, in pieces of bounded size."""
 
-    def __call__(self, payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]: ...
+    def __call__(self, payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+        """Make the bytes."""
 
 
 def size_of(dtype: str, shape: tuple[int, ...]) -> int:

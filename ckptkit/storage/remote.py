@@ -151,10 +151,12 @@ class HubSource(Source):
 
     @property
     def label(self) -> str:
+        """What a person calls it."""
         return str(HubLocation(self.location.repo, self.commit, self.location.folder))
 
     @property
     def traits(self) -> Traits:
+        """How it is best read."""
         return Traits(GAP, WORKERS, remote=True)
 
     @property
@@ -163,9 +165,11 @@ class HubSource(Source):
         return self._meter.traffic
 
     def files(self) -> tuple[FileEntry, ...]:
+        """Every file, sorted by name."""
         return self._entries
 
     def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the listing itself."""
         return tuple(self._faults)
 
     def local_path(self, name: str) -> Path | None:
@@ -181,6 +185,7 @@ class HubSource(Source):
         return Path(found) if whole and isinstance(found, str) else None
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        """A range of a file: all of it, or an error."""
         size = self._sizes.get(name)
         if size is None:
             raise RemoteError(f"{self.label}: there is no file {name}")

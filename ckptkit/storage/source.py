@@ -116,19 +116,24 @@ class LocalSource(Source):
 
     @property
     def label(self) -> str:
+        """What a person calls it."""
         return str(self.root)
 
     @property
     def root(self) -> Path:
+        """The folder that it is."""
         return self._root
 
     def files(self) -> tuple[FileEntry, ...]:
+        """Every file, sorted by name."""
         return self._entries
 
     def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the listing itself."""
         return tuple(self._faults)
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        """A range of a file: all of it, or an error."""
         size = self._sizes.get(name)
         if size is None:
             raise ContainerError(f"{printable(name)} is not among the files of {self.root}")
@@ -146,6 +151,7 @@ class LocalSource(Source):
         return data
 
     def local_path(self, name: str) -> Path:
+        """The file on this machine, where it is on one."""
         return self.root / name
 
     def _scan(self) -> Iterator[FileEntry]:

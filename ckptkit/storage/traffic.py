@@ -13,6 +13,7 @@ class Traffic(NamedTuple):
     nbytes: int
 
     def to_json(self) -> dict[str, int]:
+        """A JSON object."""
         return {"requests": self.requests, "bytes": self.nbytes}
 
 

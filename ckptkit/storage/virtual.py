@@ -40,15 +40,19 @@ class VirtualSource(Source):
 
     @property
     def label(self) -> str:
+        """What a person calls it."""
         return self._backing.label
 
     def files(self) -> tuple[FileEntry, ...]:
+        """Every file, sorted by name."""
         return tuple(sorted(FileEntry(name, layout.size) for name, layout in self._layouts.items()))
 
     def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the listing itself."""
         return self._backing.faults()
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+        """A range of a file: all of it, or an error."""
         layout = self._layouts.get(name)
         if layout is None:
             raise ContainerError(f"{name} is not among the files of {self.label}")
@@ -66,6 +70,7 @@ class VirtualSource(Source):
         return b"".join(parts)
 
     def local_path(self, name: str) -> Path | None:
+        """The file on this machine, where it is on one."""
         return None
 
     def _part(self, payload: Payload, begin: int, end: int) -> bytes:

@@ -47,9 +47,11 @@ class ParallelSize:
 
     @property
     def works(self) -> bool:
+        """Whether nothing stands in the way."""
         return not self.obstacles
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {"size": self.size, "works": self.works, "obstacles": list(self.obstacles)}
 
 
@@ -74,6 +76,7 @@ class MatrixRow:
     parallel: tuple[ParallelSize, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "engine": self.engine,
             "label": self.label,
@@ -97,6 +100,7 @@ class Matrix:
     rows: tuple[MatrixRow, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "path": self.label,
             "format": self.format,

@@ -29,6 +29,7 @@ class SkipRow:
     contradicts: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "module": self.module,
             "stored": self.stored,
@@ -48,9 +49,11 @@ class SkipTable:
 
     @property
     def contradictions(self) -> tuple[SkipRow, ...]:
+        """The rows in which an engine contradicts what is stored."""
         return tuple(row for row in self.rows if row.contradicts)
 
     def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
         return {
             "path": self.label,
             "format": self.format,

@@ -58,10 +58,12 @@ class Group:
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
+        """The targets that are names or regular expressions."""
         return tuple(regex_or_exact(target) for target in self.targets)
 
     @property
     def covers_linear(self) -> bool:
+        """Whether the class of all linear modules is among the targets."""
         return any(target in LINEAR_CLASSES for target in self.targets)
 
 

@@ -84,16 +84,19 @@ class CompressedTensors(Format):
     dialects = (DIALECT,)
 
     def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container; None when it is not ours."""
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
         return self._dialect(located)
 
     def describe(self, container: Container) -> str:
+        """What a container of ours holds, in a few words."""
         located = location.locate(container.config)
         return f"{NAME}, format {located.block.get('format')!r}" if located else NAME
 
     def read(self, container: Container) -> Checkpoint:
+        """A range of a file: all of it, or an error."""
         located = location.locate(container.config)
         if located is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
@@ -115,6 +118,7 @@ class CompressedTensors(Format):
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
+        """What each tensor becomes."""
         return write.draft(checkpoint, self, CAPABILITIES)
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

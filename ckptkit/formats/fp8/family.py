@@ -55,6 +55,7 @@ class PlainFp8(Family):
     dialects = (PER_TENSOR, BLOCK)
 
     def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container; None when it is not ours."""
         located = location.locate(container.config)
         if located is None or location.quant_method(located.block) != NAME:
             return None
@@ -64,12 +65,14 @@ class PlainFp8(Family):
         return BLOCK if blocks else PER_TENSOR
 
     def describe(self, container: Container) -> str:
+        """What a container of ours holds, in a few words."""
         located = location.locate(container.config)
         return f"quant_method {NAME!r} ({_layout(located.block if located else {})})"
 
     def config_faults(
         self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None
     ) -> Iterable[Fault]:
+        """What a config of ours says that some reader takes wrongly."""
         located = location.locate(container.config)
         return field_faults(located.block) if located else ()
 

@@ -60,11 +60,13 @@ class ModelOpt(Family):
     dialects = (DIALECT,)
 
     def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container; None when it is not ours."""
         located = location.locate(container.config)
         ours = _own_section(container) is not None if located else _side_section(container) is not None
         return DIALECT if ours else None
 
     def describe(self, container: Container) -> str:
+        """What a container of ours holds, in a few words."""
         located = location.locate(container.config)
         method = location.quant_method(located.block) if located else ""
         algorithm = _algorithm(_own_section(container) or _side_section(container) or {})
@@ -74,6 +76,7 @@ class ModelOpt(Family):
     def config_faults(
         self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None
     ) -> Iterator[Fault]:
+        """What a config of ours says that some reader takes wrongly."""
         own, side = _own_section(container), _side_section(container)
         for file, section in ((CONFIG_FILE, own), (SIDE_FILE, side)):
             if section is not None:

@@ -116,6 +116,7 @@ class Quark(Format):
     dialects = (NATIVE, CUSTOM)
 
     def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container; None when it is not ours."""
         located = location.locate(container.config)
         if located is None:
             return None
@@ -126,9 +127,11 @@ class Quark(Format):
         return CUSTOM if method == CUSTOM_METHOD and has_export else None
 
     def describe(self, container: Container) -> str:
+        """What a container of ours holds, in a few words."""
         return f"{NAME} ({(self.dialect_of(container) or NATIVE).name})"
 
     def read(self, container: Container) -> Checkpoint:
+        """A range of a file: all of it, or an error."""
         located, dialect = location.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
@@ -155,6 +158,7 @@ class Quark(Format):
         return replace(checkpoint, faults=(*checkpoint.faults, *found))
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
+        """What each tensor becomes."""
         dialect, capabilities = written_dialect(self, options.mode)
         return write.draft(checkpoint, self, capabilities, custom=dialect is CUSTOM)
 
