@@ -173,6 +173,33 @@ def test_files_stay_small_and_say_what_they_are(path: Path) -> None:
     assert ast.get_docstring(tree_of(path)), "a module says what it is for"
 
 
+def test_no_module_imports_itself_by_a_detour() -> None:
+    """Not even inside functions: what needs each other belongs together, or on something below both."""
+    modules = {parts_of(path) if path.stem != "__init__" else parts_of(path)[:-1] for path in SOURCES}
+    graph = {
+        parts_of(path): {name if name in modules else name[:-1] for name in runtime_imports(tree_of(path))}
+        for path in SOURCES
+        if path.stem != "__init__"
+    }
+    while leaves := [name for name, needed in graph.items() if not needed & graph.keys() - {name}]:
+        for name in leaves:
+            del graph[name]
+    assert sorted(graph) == []
+
+
+def runtime_imports(tree: ast.Module) -> Iterator[tuple[str, ...]]:
+    """Every module of ours that a file imports when it runs, anywhere in it, type checking apart."""
+    pending: list[ast.AST] = [*tree.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            pending += node.orelse
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ckptkit."):
+            yield from (tuple(f"{node.module}.{alias.name}".split(".")[1:]) for alias in node.names)
+        else:
+            pending += ast.iter_child_nodes(node)
+
+
 def test_what_the_package_offers() -> None:
     assert sorted(ckptkit.__all__) == sorted(dir(ckptkit))
     for name in ckptkit.__all__:

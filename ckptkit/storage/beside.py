@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptkit.errors import OutputError
-from ckptkit.storage.source import UNFINISHED, hidden_name
+from ckptkit.storage.file_names import UNFINISHED, hidden_name
 from ckptkit.storage.staging import confirm
 
 

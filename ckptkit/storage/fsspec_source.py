@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ckptkit.errors import Fault, RemoteError, UsageError, printable
+from ckptkit.storage.file_names import name_fault
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
 
@@ -65,8 +66,6 @@ class FsspecSource(Source):
         return Path(self._root) / name if "file" in protocols else None
 
     def _list(self) -> list[FileEntry]:
-        from ckptkit.storage.remote import name_fault
-
         self._meter.count(requests=1)
         try:
             found = self._fs.find(self._root, detail=True)

@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError, printable
+from ckptkit.storage.file_names import name_fault
 from ckptkit.storage.hub_cache import keep_in_cache
 from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp
-from ckptkit.storage.index import is_inside
-from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source, Traits, is_utf8
+from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
 
 HUB_SCHEME = "hf://"
@@ -43,8 +43,6 @@ _CACHED_SIZE = 64 << 20
 #: Pages of a listing, of up to 1,000 files each, and seconds for all of them.
 MOST_PAGES = 1_000
 LONGEST_LISTING = 300.0
-#: Bytes that file systems take for a name.
-_LONGEST_PART = 255
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LISTING = "the list of files"
 
@@ -302,12 +300,3 @@ class HubSource(Source):
             message = f"{where}: access to {what} is refused{reason}"
             return RemoteError(message, help="check the permissions of your token with 'hf auth whoami'")
         return RemoteError(f"{where}: the Hub answers {what} with status {status}", help=said or None)
-
-
-def name_fault(name: str) -> Fault | None:
-    """The fault of a remote file name that cannot be the name of a file inside a folder, if it has one."""
-    if not is_utf8(name):
-        return Fault("file-name", "a file name that is not UTF-8", printable(name), help="rename the file")
-    if is_inside(name) and max(len(part.encode()) for part in name.split("/")) <= _LONGEST_PART:
-        return None
-    return Fault("outside-folder", "a file name that leaves the checkpoint folder", printable(repr(name)[:300]))

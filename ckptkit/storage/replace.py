@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 from ckptkit.errors import OutputError
 from ckptkit.storage.copy import write_error
+from ckptkit.storage.file_names import staged_folder
 from ckptkit.storage.index import is_inside
-from ckptkit.storage.source import staged_folder
 from ckptkit.storage.staging import confirm, sync_folder
 
 _COMPLETE = ".complete"

@@ -8,31 +8,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ckptkit.errors import ContainerError, Fault, UsageError, excerpt, printable
+from ckptkit.storage.file_names import UNFINISHED, is_utf8, staged_folder
 from ckptkit.storage.traffic import Traffic
 
 #: Folders of version control and of the hub library's own bookkeeping: not part of a checkpoint.
 BOOKKEEPING = frozenset({".git", ".cache", ".huggingface", "__pycache__"})
 
 _NO_LINK = "replace the link by the file itself"
-
-
-#: Bytes of a folder's name that a hidden folder beside it repeats: file systems allow names of 255.
-_NAME_BYTES = 150
-
-
-#: How the name of a file ends that is written beside its place and was not renamed yet.
-UNFINISHED = ".ckptkit-new"
-
-
-def hidden_name(target: Path, mark: str) -> str:
-    """What a hidden folder beside ``target`` is called, or what its name begins with."""
-    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
-    return f".{name}{mark}"
-
-
-def staged_folder(target: Path) -> Path:
-    """Where new versions of some files of a folder lie before they take the old ones' places."""
-    return target.parent / hidden_name(target, ".ckptkit-replace")
 
 
 class FileEntry(NamedTuple):
@@ -225,15 +207,6 @@ def _refuse_half_changed(root: Path) -> None:
         if folder is not None:
             help_text = f"finish it: ckptkit validate --fix {root}"
             raise ContainerError(f"{root} is half changed: a --fix was interrupted, see {folder}", help=help_text)
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a file name is text; Python smuggles other bytes through as lone surrogates."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _read_fully(read: Callable[[int], bytes | None], nbytes: int) -> bytes:

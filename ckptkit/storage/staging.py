@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ckptkit.errors import Fault, OutputError
 from ckptkit.storage.copy import shares_blocks, write_error
-from ckptkit.storage.source import hidden_name
+from ckptkit.storage.file_names import hidden_name
 
 _MARK = ".ckptkit-staging-"
 
