@@ -62,6 +62,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how often each command runs")
     parser.add_argument("--only", choices=_GROUPS, action="append", help="one group of contests; may be repeated")
     parser.add_argument("--no-peers", action="store_true", help="leave out what needs torch")
+    parser.add_argument("--beside", metavar="CKPTKIT", help="the ckptkit command of another version, to run beside")
     parser.add_argument("--json", metavar="FILE", help="write the results; 'auto' names the file by date")
     parser.add_argument("--what", default="full", help="the word after the date in that name")
     parser.add_argument("--clean", action="store_true", help="remove the checkpoints afterwards")
@@ -79,6 +80,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     finished: list[Contest] = []
     with _work_folder(cache) as work:
         for contest in _contests(groups, options.scale, cache, work, peer):
+            if options.beside:
+                contest = contests.beside(contest, options.beside)
             _say(f"{contest.name}: {contest.title}")
             quick = options.rounds > 1 and contest.name in ("headers", "start-up")
             interleave(contest.contestants, options.rounds * (3 if quick else 1), _say)

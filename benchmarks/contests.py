@@ -41,6 +41,18 @@ def ckptkit(*arguments: str) -> list[str]:
     return [str(script), *arguments] if script.exists() else [sys.executable, "-m", "ckptkit", *arguments]
 
 
+def beside(contest: Contest, other: str) -> Contest:
+    """The contest with every ckptkit contestant once more, run by the ``ckptkit`` command at ``other``."""
+    entries = []
+    for entry in contest.contestants:
+        entries.append(entry)
+        own = ckptkit()
+        if list(entry.command[: len(own)]) == own:
+            command = [other, *entry.command[len(own) :]]
+            entries.append(Contestant(f"{entry.name} (the other version)", command, entry.against, entry.prepare))
+    return Contest(contest.name, contest.title, entries)
+
+
 def peer_interpreter() -> str:
     """The interpreter of the environment that has torch and compressed-tensors; built if this machine lacks it."""
     command = [sys.executable, str(ROOT / "tests" / "interop" / "environments.py"), "quark"]
@@ -99,6 +111,12 @@ def headers(model: Built) -> Contest:
             "ckptkit validate --level headers", ckptkit("validate", "--level", "headers", str(source)), cat, prepare
         ),
         Contestant("ckptkit validate", ckptkit("validate", str(source)), cat, prepare),
+        Contestant(
+            "ckptkit convert --dry-run",
+            ckptkit("convert", "ct→quark", "--dry-run", str(source), str(source.parent / "never-written")),
+            cat,
+            prepare,
+        ),
     ]
     return Contest("headers", f"{model.tensors:,} tensors in {model.shards} shards", contestants)
 

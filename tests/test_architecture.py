@@ -132,7 +132,13 @@ FORMAT_WORDS = {
     for word in (dialect.format, dialect.name, dialect.key, dialect.mode, dialect.schema)
 } | {alias for form in registry.BUILT_IN for alias in form.aliases}
 #: (file, word) -> what else the word is there.
-OTHER_MEANINGS = {("card/facts.py", "fp8"): "a tag of model cards, whatever the format"}
+OTHER_MEANINGS = {
+    ("card/facts.py", "fp8"): "a tag of model cards, whatever the format",
+    ("card/section.py", "transformers"): "the library that model cards name",
+    ("conversion/diff.py", "tensor"): "the thing that safetensors hold",
+    ("report/findings_text.py", "tensor"): "the thing that safetensors hold",
+    ("report/text.py", "tensor"): "the thing that safetensors hold",
+}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))

@@ -73,6 +73,11 @@ def _scheme_losses(
             )
         if capabilities.groups_match_blocks:
             yield from _group_losses(granularity, scheme.input, where, target)
+    bound = scheme.input.upper_bound if scheme.input is not None else None
+    if scheme.input is not None and (bound is None) != (capabilities.input_bound is None):
+        expected = "inputs without a bound" if capabilities.input_bound is None else "inputs with an upper bound"
+        message = f"{target} cannot express the inputs of {where}"
+        yield _loss("input-bound", message, expected, str(scheme.input))
     if scheme.output is not None and not capabilities.output_quantization:
         message = f"{target} cannot express quantized outputs of linear modules ({where})"
         yield _loss("output-quantization", message, "outputs in high precision", str(scheme.output))
@@ -90,7 +95,7 @@ def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) 
         return
     scheme = checkpoint.kv_cache.scheme
     if scheme is not None and type(scheme.quantization.granularity) not in capabilities.kv_granularities:
-        expected = " or ".join(sorted(kind.kind for kind in capabilities.kv_granularities))
+        expected = " or ".join(sorted(kind.kind for kind in capabilities.kv_granularities)) or "no quantized KV cache"
         message = f"{target} cannot express the KV-cache scheme"
         yield _loss("kv-granularity", message, expected, str(scheme.quantization.granularity))
     missing: dict[str, int] = {}
@@ -102,7 +107,7 @@ def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) 
         yield _loss(
             "attention-role",
             f"{target} has no place for the {role} scales of {count} attention modules",
-            " and ".join(sorted(capabilities.kv_roles)),
+            " and ".join(sorted(capabilities.kv_roles)) or "no attention scales",
             role,
         )
 

@@ -138,8 +138,9 @@ class Verdict(str, Enum):
 class Plan:
     """Everything about a conversion before it happens; it can be printed, sent to another process, and carried out.
 
-    ``changes`` are those that the target's writer declared. ``source_files`` holds the size of every file that the plan
-    reads and ``source_config`` a digest of the source's config.json: what has to be the same when it is carried out.
+    ``changes`` are those that were declared, ``gives_up`` says which stored numbers go. ``source_files`` holds the size
+    of every file that the plan reads and ``source_config`` a digest of the source's config.json: what has to be the
+    same when it is carried out.
     """
 
     source: str
@@ -153,6 +154,7 @@ class Plan:
     source_files: Mapping[str, int]
     source_config: str
     changes: tuple[Change, ...] = ()
+    gives_up: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         what = f"{self.source_format} to {self.target_format}, {self.changed} tensors changed, {self.kept} kept"
@@ -166,7 +168,7 @@ class Plan:
     @property
     def verdict(self) -> Verdict:
         """Whether every number stays."""
-        return Verdict.LOSSY if any(step.loss for step in self.steps) else Verdict.LOSSLESS
+        return Verdict.LOSSY if self.gives_up or any(step.loss for step in self.steps) else Verdict.LOSSLESS
 
     @cached_property
     def losses(self) -> dict[str, Loss]:
@@ -193,6 +195,7 @@ class Plan:
             "tensors_kept": self.kept,
             "steps": [step.to_json() for step in self.steps],
             "changes": [change.to_json() for change in self.changes],
+            **({"gives_up": list(self.gives_up)} if self.gives_up else {}),
             "notes": list(self.notes),
             "shards": [shard.file for shard in self.output.shards],
             **work,
@@ -217,6 +220,7 @@ class Plan:
                 source_files=dict(document["source_files"]),
                 source_config=document["source_config"],
                 changes=tuple(Change(**change) for change in document["changes"]),
+                gives_up=tuple(document.get("gives_up", ())),
             )
             plan.output.require_sizes()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

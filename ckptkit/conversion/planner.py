@@ -10,13 +10,13 @@ from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.registry import Level, OnConversion, all_rules, errors_that
-from ckptkit.conversion.losses import find_losses
+from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.plan import Change, Plan, price, summarise
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, printable
 from ckptkit.formats import config as location
-from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
+from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.reading import readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations.outputs import broken_promises, loss_of
@@ -41,12 +41,13 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
 
 def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
     checkpoint = _require_sound(context)
-    dialect, capabilities = written_dialect(target, options.mode)
-    losses = list(find_losses(checkpoint, capabilities, target.name))
-    if losses:
+    adapted = choose(checkpoint, target, options)
+    if adapted.refusals:
         message = f"{checkpoint.container.label}: {target.name} cannot hold this checkpoint without loss"
-        raise ConversionRefused(message, faults=losses)
-    draft = _without_old_files(context, target.write(checkpoint, options))
+        raise ConversionRefused(message, faults=adapted.refusals)
+    dialect = adapted.dialect
+    drafted = target.write(adapted.checkpoint, replace(options, mode=dialect.mode))
+    draft = _without_old_files(context, adapted.with_changes(drafted))
     _require_complete(checkpoint, draft, options)
     output = _virtual_container(checkpoint.container, draft)
     result = read_back(context, checkpoint, target, draft, output)
@@ -71,6 +72,7 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
         source_files={entry.name: entry.size for entry in checkpoint.container.source.files()},
         source_config=hashlib.sha256(config).hexdigest(),
         changes=tuple(_changes(checkpoint, draft)),
+        gives_up=draft.changes.gives_up,
     )
 
 

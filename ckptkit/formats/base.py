@@ -31,13 +31,15 @@ class Changes:
 
     The result is read back and compared with this, so that a change that is not declared is a refusal.
     ``lossy`` names the operations that may round values; ``kv_scheme`` holds the scheme of the result's KV cache, alone
-    in a tuple since None is one; ``attention`` maps a module to the roles of the scales that it then has.
+    in a tuple since None is one; ``attention`` maps a module to the roles of the scales that it then has. ``gives_up``
+    says in a sentence each which stored numbers go and what becomes coarser; it makes a plan a lossy one.
     """
 
     schemes: SchemeChanges = field(default_factory=dict)
     lossy: frozenset[str] = frozenset()
     kv_scheme: tuple[KVCacheScheme | None] | None = None
     attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gives_up: tuple[str, ...] = ()
     #: What these changes do, in words, one sentence each.
     reasons: tuple[str, ...] = ()
 
@@ -63,7 +65,8 @@ class Draft:
 class WriteOptions:
     """Choices that a user makes about the target.
 
-    ``mode`` is a dialect of the format, or None for its default. With ``allow_lossy`` a writer may round values.
+    ``mode`` is a dialect of the format; None stands for the first that holds the checkpoint, and for a writer that is
+    asked without a plan for its default. With ``allow_lossy`` a writer may round values.
     """
 
     mode: str | None = None
@@ -152,16 +155,28 @@ def modes(form: Format) -> tuple[str, ...]:
     return tuple(dialect.mode for dialect in form.dialects if dialect.mode is not None)
 
 
-def written_dialect(form: Format, mode: str | None) -> tuple[Dialect, Capabilities]:
-    """The dialect that a mode stands for, and what it can express. Raises UsageError with the modes that exist."""
-    for dialect in form.dialects:
-        if dialect.mode is not None and dialect.capabilities is not None and mode in (None, dialect.mode):
-            return dialect, dialect.capabilities
+def writable(form: Format, mode: str | None) -> tuple[tuple[Dialect, Capabilities], ...]:
+    """The dialects that a mode stands for, every writable one without a mode, each with what it can express.
+
+    Raises UsageError with the modes that exist.
+    """
+    found = tuple(
+        (dialect, dialect.capabilities)
+        for dialect in form.dialects
+        if dialect.mode is not None and dialect.capabilities is not None and mode in (None, dialect.mode)
+    )
+    if found:
+        return found
     known = modes(form)
     if not known:
         raise UsageError(f"{form.name} is only read, not written")
     fault = Fault("unknown-mode", "no such mode", expected=" or ".join(known), found=mode)
     raise UsageError(f"{form.name} has no mode {mode!r}", faults=[fault], help=f"its modes: {', '.join(known)}")
+
+
+def written_dialect(form: Format, mode: str | None) -> tuple[Dialect, Capabilities]:
+    """The dialect that a mode stands for, the first without one. Raises UsageError with the modes that exist."""
+    return writable(form, mode)[0]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ckptkit.model import names
@@ -11,7 +12,7 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity, PerHead, PerTensor
 from ckptkit.model.scheme import Scheme
 from ckptkit.operations.cast import exact_cast
-from ckptkit.operations.outputs import as_stored, computed, keep
+from ckptkit.operations.outputs import as_stored, computed, count, keep
 from ckptkit.storage.output import Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef
 
@@ -23,8 +24,25 @@ class ScaleShapes(Protocol):
         """Stored shapes, the written one first."""
 
 
+@dataclass(frozen=True)
+class Names:
+    """What a target calls scales: those beside a weight, and those of an attention module by role, below the module."""
+
+    weight_scale: str = "weight_scale"
+    input_scale: str = "input_scale"
+    attention: Mapping[str, str] = field(default_factory=dict)
+
+
+def tensors(
+    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names
+) -> Iterator[OutputTensor]:
+    """Every tensor of a target that keeps attention scales below the attention module: see the two parts of it."""
+    yield from module_tensors(checkpoint, shapes, scale_dtypes, spelling)
+    yield from attention_tensors(checkpoint, shapes, scale_dtypes, spelling)
+
+
 def module_tensors(
-    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], suffix: str = "weight_scale"
+    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names = Names()
 ) -> Iterator[OutputTensor]:
     """Plain tensors and weights as they are, weight and input scales in the target's names and shapes."""
     for tensor in checkpoint.plain:
@@ -35,7 +53,7 @@ def module_tensors(
             granularity = module.scheme.weight.granularity
             yield scale(
                 module.weight_scale,
-                names.join(module.name, suffix),
+                names.join(module.name, spelling.weight_scale),
                 shapes.scale_shapes(granularity, module.weight.shape)[0],
                 scale_dtypes,
                 f"{granularity} weight scales",
@@ -44,11 +62,34 @@ def module_tensors(
         if module.input_scale is not None and scheme_input is not None and not scheme_input.dynamic:
             yield scale(
                 module.input_scale,
-                names.join(module.name, "input_scale"),
+                names.join(module.name, spelling.input_scale),
                 shapes.scale_shapes(scheme_input.granularity, module.input_scale.shape)[0],
                 scale_dtypes,
                 "static input scales",
             )
+
+
+def attention_tensors(
+    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names
+) -> Iterator[OutputTensor]:
+    """The scales of the KV cache and of attention operands, below their attention module; roles without a name go."""
+    for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
+        used: set[str] = set()
+        for role, tensor in attention.stored().items():
+            if role not in spelling.attention:
+                continue
+            reason = "attention scales sit beside the attention, not on its projections"
+            if tensor.name in used:
+                reason = "one stored scale stood for keys and values; each gets its own"
+            yield scale(
+                tensor,
+                names.join(attention.module, spelling.attention[role]),
+                attention_shape(checkpoint, tensor, shapes),
+                scale_dtypes,
+                reason,
+                duplicate=tensor.name in used,
+            )
+            used.add(tensor.name)
 
 
 def module_drops(checkpoint: Checkpoint) -> Iterator[Drop]:
@@ -67,8 +108,13 @@ def scale(
     *,
     duplicate: bool = False,
 ) -> OutputTensor:
-    """One scale in the target's spelling; its dtype changes only where the target cannot hold it, and then exactly."""
+    """One scale in the target's spelling; its dtype changes only where the target cannot hold it, and then exactly.
+
+    A scale of more elements than are stored is each of these repeated, as for blocks of a weight with one scale.
+    """
     dtype = exact_cast(tensor.dtype, scale_dtypes)
+    if dtype is not None and count(shape) != tensor.numel:
+        return computed(name, "repeat", (tensor,), {"shape": list(shape), "dtype": dtype}, reason)
     if dtype is None or dtype == tensor.dtype:
         return as_stored(tensor, name, shape, reason, duplicate=duplicate)
     return computed(name, "cast", (tensor,), {"dtype": dtype}, reason, shape=shape)

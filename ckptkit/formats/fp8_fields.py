@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 from ckptkit.errors import excerpt
 from ckptkit.formats.base import ConfigFault
@@ -11,6 +11,9 @@ from ckptkit.formats.dialect import SkipList
 from ckptkit.model.select import PatternKind
 
 _SCHEMES = ("static", "dynamic")
+BLOCK_SIZE = "weight_block_size"
+#: The kind of the faults.
+FAULT = "fp8-fields"
 
 #: vLLM reads the first key, transformers and TensorRT-LLM the second; both are the same list.
 SKIP_LIST = SkipList(
@@ -20,17 +23,21 @@ SKIP_LIST = SkipList(
 )
 
 
+def is_block_size(value: Any) -> TypeGuard[list[int]]:
+    """Whether a JSON value is the rows and the columns of a block."""
+    return isinstance(value, list) and [type(n) is int and n > 0 for n in value] == [True, True]
+
+
 def field_faults(block: Mapping[str, Any]) -> Iterator[ConfigFault]:
     """Fields that cannot go together: vLLM stops at them."""
-    scheme, size = block.get("activation_scheme"), block.get("weight_block_size")
+    scheme, size = block.get("activation_scheme"), block.get(BLOCK_SIZE)
     if scheme not in _SCHEMES:
         message = "activation_scheme is neither static nor dynamic"
         yield _fault(message, "static or dynamic", scheme, "activation_scheme")
     if size is None:
         return
-    numbers = isinstance(size, Sequence) and [type(n) is int and n > 0 for n in size] == [True, True]
-    if not numbers:
-        yield _fault("weight_block_size is not two numbers", "[128, 128]", size, "weight_block_size")
+    if not is_block_size(size):
+        yield _fault("weight_block_size is not two numbers", "[128, 128]", size, BLOCK_SIZE)
     elif scheme == "static":
         message = "block scales go with dynamic activations only"
         yield _fault(message, "activation_scheme dynamic", scheme, "activation_scheme")
@@ -38,4 +45,4 @@ def field_faults(block: Mapping[str, Any]) -> Iterator[ConfigFault]:
 
 def _fault(message: str, expected: str, found: Any, key: str) -> ConfigFault:
     words = "nothing" if found is None else excerpt(found)
-    return ConfigFault("fp8-fields", message, "config.json", None, expected, words, path=(key,))
+    return ConfigFault(FAULT, message, "config.json", None, expected, words, path=(key,))

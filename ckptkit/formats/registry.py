@@ -10,21 +10,21 @@ from ckptkit.errors import UsageError
 from ckptkit.formats.base import Family, Format
 from ckptkit.formats.compressed_tensors import CompressedTensors
 from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.fbgemm import Fbgemm
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
 from ckptkit.formats.quark import Quark
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
-BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark())
+BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), Fbgemm())
 
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
-WITHOUT_READER: tuple[Family, ...] = (PlainFp8(), ModelOpt())
+WITHOUT_READER: tuple[Family, ...] = (ModelOpt(),)
 
 #: ``quant_method`` -> what it is, so that an answer can say more than "unknown".
 METHODS: Mapping[str, str] = MappingProxyType(
     {
-        "fbgemm-fp8": "fbgemm FP8",
         "mxfp8": "MXFP8",
         **{
             method: f"{name}, which is not FP8"

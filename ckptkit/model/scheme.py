@@ -45,7 +45,8 @@ class Quantization:
 
     ``dtype`` is that of the elements: a safetensors code, or one of ``F4``, ``I4`` and the like for elements that are
     packed. ``scale_dtype`` is set where the scheme fixes it (E8M0 groups), ``second`` is the second level of
-    scales. Schemes are symmetric unless a zero point is stored.
+    scales. Schemes are symmetric unless a zero point is stored. ``upper_bound`` is the largest magnitude that a dynamic
+    input keeps: what is beyond is clamped to it.
     """
 
     granularity: Granularity
@@ -54,6 +55,7 @@ class Quantization:
     scale_dtype: str | None = None
     second: ScaleLevel | None = None
     symmetric: bool = True
+    upper_bound: float | None = None
 
     @property
     def scale(self) -> ScaleSpec:
@@ -62,7 +64,8 @@ class Quantization:
         return ScaleSpec((first,) if self.second is None else (first, self.second))
 
     def __str__(self) -> str:
-        return f"{'dynamic' if self.dynamic else 'static'} {self.granularity}"
+        bound = "" if self.upper_bound is None else f" up to {self.upper_bound:g}"
+        return f"{'dynamic' if self.dynamic else 'static'} {self.granularity}{bound}"
 
 
 @dataclass(frozen=True)

@@ -36,21 +36,25 @@ def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
 
 
 def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
-    piece = pieces[0]
-    pair = (piece.dtype, parameters["dtype"])
+    return cast_bytes(pieces[0].data, pieces[0].dtype, parameters["dtype"])
+
+
+def cast_bytes(data: bytes, dtype: str, wanted: str) -> bytes:
+    """Elements of one type as elements of another, for the pairs that there is a cast for."""
+    pair = (dtype, wanted)
     if pair == ("F8_E8M0", "F32"):
         table = _powers_of_two()
-        return b"".join([table[bits] for bits in piece.data])
+        return b"".join([table[bits] for bits in data])
     if pair == ("BF16", "F32"):
-        wide = bytearray(2 * len(piece.data))
-        wide[2::4], wide[3::4] = piece.data[0::2], piece.data[1::2]
+        wide = bytearray(2 * len(data))
+        wide[2::4], wide[3::4] = data[0::2], data[1::2]
         return bytes(wide)
     import numpy as np
 
     if pair == ("F16", "F32"):
         with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
-            return np.frombuffer(piece.data, "<f2").astype("<f4").tobytes()
-    bits = np.frombuffer(piece.data, "<u4")
+            return np.frombuffer(data, "<f2").astype("<f4").tobytes()
+    bits = np.frombuffer(data, "<u4")
     rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
     # A NaN stays one: rounding up could carry its mantissa into the sign.
     is_nan = (bits & 0x7FFF_FFFF) > 0x7F80_0000

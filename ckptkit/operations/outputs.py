@@ -38,7 +38,7 @@ def renamed(tensor: OutputTensor, name: str) -> OutputTensor:
 
 def reshaped(tensor: OutputTensor, shape: tuple[int, ...]) -> OutputTensor:
     """An output tensor in another shape. Raises OperationError when that has another number of elements."""
-    if _count(shape) != _count(tensor.shape):
+    if count(shape) != count(tensor.shape):
         raise OperationError(f"{tensor.name} {list(tensor.shape)} cannot become {list(shape)}")
     return _relabelled(tensor._replace(shape=shape))
 
@@ -102,7 +102,7 @@ def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
     """Where an output tensor is not what its operation makes of its inputs."""
     for tensor in tensors:
         name, dtype, shape, what, inputs, *_ = tensor
-        if what in _METADATA and len(inputs) == 1 and inputs[0].dtype == dtype and inputs[0].numel == _count(shape):
+        if what in _METADATA and len(inputs) == 1 and inputs[0].dtype == dtype and inputs[0].numel == count(shape):
             continue
         if what == "keep" and len(inputs) == 1 and inputs[0][:3] == (name, dtype, shape):
             continue
@@ -114,7 +114,7 @@ def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
         if tensor.dtype != promised.dtype:
             yield _fault(tensor, "makes another dtype", promised.dtype, tensor.dtype)
         shape = promised.shape if promised.shape is not None else tensor.inputs[0].shape
-        fits = tensor.shape == shape if promised.shape is not None else _count(tensor.shape) == _count(shape)
+        fits = tensor.shape == shape if promised.shape is not None else count(tensor.shape) == count(shape)
         if not fits:
             yield _fault(tensor, "makes another shape", str(list(shape)), str(list(tensor.shape)))
 
@@ -130,7 +130,8 @@ def _fault(tensor: OutputTensor, what: str, expected: str | None, found: str | N
     return Fault("operation", f"{tensor.operation} {what}", shard, tensor.name, expected, found)
 
 
-def _count(shape: tuple[int, ...]) -> int:
+def count(shape: tuple[int, ...]) -> int:
+    """The number of elements of a shape."""
     total = 1
     for extent in shape:
         total *= extent

@@ -98,6 +98,8 @@ def show_plan(plan: Plan) -> None:
     )
     for words in _change_lines(plan):
         print_line(out, ("  changes:", "bold yellow"), f" {words}")
+    for words in plan.gives_up:
+        print_line(out, ("  gives up:", "bold red"), f" {words}")
     for note in plan.notes:
         print_line(out, ("  note", "cyan"), ": ", note)
 

@@ -195,7 +195,7 @@ def test_the_registry_formats_have_capabilities() -> None:
     for form in registry.BUILT_IN:
         for mode in modes(form):
             _, found = written_dialect(form, mode)
-            assert found.schemes and found.kv_roles and found.scale_dtypes
+            assert found.schemes and found.scale_dtypes and bool(found.kv_roles) == bool(found.kv_granularities)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ REFUSED: dict[tuple[str, str, str | None], set[str]] = {
     },
     ("llama/llmcompressor-dynamic-kv-heads", "quark", "fp8"): {"scheme", "kv-granularity"},
     ("llama/llmcompressor-dynamic-kv-heads", "quark", None): {"kv-granularity"},
-    ("llama/llmcompressor-weight-only", "quark", None): {"scheme"},
+    ("llama/llmcompressor-weight-only", "quark", None): {"inputs"},
     ("llama/llmcompressor-groups", "quark", "fp8"): {"scheme", "mixed-schemes"},
     ("llama/quark-fp8-layers", "quark", "fp8"): {"scheme", "mixed-schemes"},
     ("llama/quark-fp8-attention", "ct", None): {"attention-role"},

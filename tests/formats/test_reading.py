@@ -67,17 +67,11 @@ def test_a_checkpoint_that_is_understood() -> None:
 @pytest.mark.parametrize(
     ("damage", "words", "dialect"),
     [
-        (
-            method(quant_method="fp8", weight_block_size=[128, 128]),
-            "DeepSeek block FP8, blocks of 128x128",
-            "fp8-block",
-        ),
-        (method(quant_method="fp8", weight_block_size=None, activation_scheme="static"), "static activations", "fp8"),
         (method(quant_method="modelopt", quant_algo="FP8"), "NVIDIA ModelOpt, FP8", "modelopt"),
         (method(quantization={"quant_algo": "nvfp4"}), "NVIDIA ModelOpt, NVFP4", "modelopt"),
         (side_file(quant_algo="FP8_PB_WO"), r"hf_quant_config.json \(NVIDIA ModelOpt, FP8_PB_WO", "modelopt"),
         (method(quant_method="gptq"), "GPTQ, which is not FP8", None),
-        (method(quant_method="fbgemm_fp8"), "fbgemm FP8", None),
+        (method(quant_method="mxfp8"), "MXFP8", None),
         (method(quant_method="something"), "'something'", None),
         (method(anything=1), "without quant_method", None),
     ],

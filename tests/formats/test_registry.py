@@ -85,7 +85,8 @@ def forget() -> None:
 
 def test_a_third_partys_format_is_read_and_written(install: Install, tmp_path: Path) -> None:
     install("their_formats:Renamed")
-    assert [form.name for form in registry.formats()] == ["compressed-tensors", "quark", "renamed-tensors"]
+    built_in = [form.name for form in registry.BUILT_IN]
+    assert [form.name for form in registry.formats()] == [*built_in, "renamed-tensors"]
     assert registry.by_name("RT") is registry.by_name("renamed_tensors")
     source = REAL / "llama/quark-ptpc"
     convert(source, tmp_path / "theirs", to="rt")
@@ -123,13 +124,14 @@ def test_what_is_built_in() -> None:
     assert sorted(names) == sorted(set(names))
     with pytest.raises(UsageError, match="unknown format 'gguf'") as error:
         registry.by_name("gguf")
-    assert error.value.help == "known formats: compressed-tensors/ct, quark"
+    assert (
+        error.value.help == "known formats: compressed-tensors/ct, quark, fp8/deepseek/deepseek-fp8, fbgemm-fp8/fbgemm"
+    )
 
 
 @pytest.mark.parametrize(
     ("method", "found"),
     [
-        ("fp8", "vLLM/AutoFP8 or DeepSeek block FP8"),
         ("modelopt", "NVIDIA ModelOpt"),
         ("awq", "not FP8"),
         ("new", "'new'"),

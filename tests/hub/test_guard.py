@@ -109,8 +109,8 @@ def test_other_things_pass(repository: FakeHub, tmp_path: Path) -> None:
     api = ckptkit.hub.GuardedHfApi()
     api.upload_folder(repo_id="org/model", folder_path=REAL / "llama" / "bf16")
     api.upload_file(path_or_fileobj=b"# card", path_in_repo="README.md", repo_id="org/model")
-    config = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e4m3"}}
-    other = sound_copy(tmp_path / "deepseek-style")
+    config = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
+    other = sound_copy(tmp_path / "of-another-method")
     (other / "config.json").write_text(json.dumps(config))
     api.upload_folder(repo_id="org/model", folder_path=other)
     assert len(repository.repos["org/model"].commits) == 4

@@ -96,7 +96,7 @@ def test_trap_33_a_group_size_that_engines_ignore_does_not_become_quark(tmp_path
 def test_trap_34_blocks_without_input_quantization_are_refused(to: str, tmp_path: Path) -> None:
     bent = load("llama-block-aligned/llmcompressor-block")
     bent.block["config_groups"]["group_0"]["input_activations"] = None
-    assert refusal(bent.write(tmp_path / "source"), to) == {"scheme"}
+    assert refusal(bent.write(tmp_path / "source"), to) == {"inputs"}
 
 
 def test_trap_35_dynamic_per_tensor_inputs_run_per_token(tmp_path: Path, out: Path) -> None:
@@ -115,7 +115,7 @@ def test_trap_36_groups_of_inputs_on_per_tensor_weights_are_refused(tmp_path: Pa
     bent.drop(r".*\.input_scale")
     bent.block["global_quant_config"]["input_tensors"].update(is_dynamic=True, qscheme="per_group", group_size=128)
     source = bent.write(tmp_path / "source")
-    assert refusal(source, "quark") == refusal(source, "ct") == {"scheme"}
+    assert refusal(source, "quark") == refusal(source, "ct") == {"inputs"}
 
 
 def test_trap_37_kv_names_that_compressed_tensors_does_not_map(tmp_path: Path, out: Path) -> None:

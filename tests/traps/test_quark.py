@@ -144,8 +144,7 @@ def test_trap_20_an_export_block_makes_it_quark(tmp_path: Path) -> None:
     assert ckptkit.open(REAL / "llama/quark-fp8-custom").dialect == "fp8 mode"
     bent = load("llama/quark-fp8-custom")
     del bent.block["export"]
-    with pytest.raises(FormatError, match="not supported"):
-        ckptkit.open(bent.write(tmp_path / "plain"))
+    assert ckptkit.open(bent.write(tmp_path / "plain")).format == "fp8"
     bent = load("llama/quark-fp8-custom")
     bent.block["weight_block_size"] = [128, 128]
     with pytest.raises(FormatError, match="weight_block_size"):

@@ -13,48 +13,19 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization, Scheme
 from ckptkit.model.select import Selector, regex_or_exact
-from ckptkit.storage.output import OutputTensor
 
 _DYNAMIC_TENSOR = Quantization(PerTensor(), dynamic=True)
-_KV_NAMES = {"k": "k_scale", "v": "v_scale", "q": "q_scale"}
+_NAMES = drafting.Names(attention={"k": "k_scale", "v": "v_scale", "q": "q_scale"})
 
 
 def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities) -> Draft:
     """The whole answer of the writer."""
-    tensors = list(drafting.module_tensors(checkpoint, shapes, capabilities.scale_dtypes))
-    tensors += _attention_scales(checkpoint, shapes, capabilities)
     return Draft(
-        tensors=tuple(tensors),
+        tensors=tuple(drafting.tensors(checkpoint, shapes, capabilities.scale_dtypes, _NAMES)),
         drops=tuple(drafting.module_drops(checkpoint)),
         quantization_config=_config(checkpoint),
         notes=_notes(checkpoint),
     )
-
-
-def _attention_scales(
-    checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Capabilities
-) -> list[OutputTensor]:
-    scales: list[OutputTensor] = []
-    for attention in checkpoint.kv_cache.attention if checkpoint.kv_cache else ():
-        used: set[str] = set()
-        for role, tensor in attention.stored().items():
-            if role not in _KV_NAMES:
-                continue
-            reason = "attention scales sit beside the attention, not on its projections"
-            if tensor.name in used:
-                reason = "one stored scale stood for keys and values; each gets its own"
-            scales.append(
-                drafting.scale(
-                    tensor,
-                    names.join(attention.module, _KV_NAMES[role]),
-                    drafting.attention_shape(checkpoint, tensor, shapes),
-                    capabilities.scale_dtypes,
-                    reason,
-                    duplicate=tensor.name in used,
-                )
-            )
-            used.add(tensor.name)
-    return scales
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:

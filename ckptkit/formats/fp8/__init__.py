@@ -1,9 +1,5 @@
-"""``quant_method: fp8`` as vLLM and AutoFP8 (one scale for each tensor) and DeepSeek (blocks) write it: facts only.
+"""``quant_method: fp8`` as DeepSeek (blocks), vLLM, AutoFP8 and transformers (one scale a tensor) write it."""
 
-Source: vLLM (``quantization/fp8.py``), transformers (``FineGrainedFP8Config``), at the releases that
-``ckptkit.engines`` names, and AutoFP8.
-"""
-
-from ckptkit.formats.fp8.family import PlainFp8
+from ckptkit.formats.fp8.dialect import PlainFp8
 
 __all__ = ["PlainFp8"]

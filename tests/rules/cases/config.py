@@ -404,7 +404,7 @@ CASES = (
     ),
     Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(quant_method="compressed_tensors")),
     Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD, _UNREAD),
-    Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD, _UNREAD),
+    Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD),
     Case(
         "CK624",
         QUARK_CUSTOM,

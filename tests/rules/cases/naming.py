@@ -81,7 +81,7 @@ CASES = (
         put("model.layers.0.self_attn.q_proj.old_weight_scale_inv", "BF16", (1,), bf16(1.0)),
         near_also=frozenset({"CK208"}),
     ),
-    Case("CK203", BLOCK, _plain_fp8_with_short_names, plain_fp8, frozenset({"CK600"}), frozenset({"CK600"})),
+    Case("CK203", BLOCK, _plain_fp8_with_short_names, plain_fp8),
     Case(
         "CK204",
         QUARK,

@@ -1,0 +1,93 @@
+"""Reading the config of a plain ``fp8`` checkpoint: one scheme for all modules that are not listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigReader
+from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.fp8.facts import BLOCK
+from ckptkit.formats.fp8_fields import BLOCK_SIZE, SKIP_LIST, field_faults, is_block_size
+from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
+from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
+
+#: What transformers takes where the key is missing.
+USUAL_BLOCK = (128, 128)
+#: The one format of scales that the config has a word for, beside plain floats.
+POWERS_OF_TWO = "ue8m0"
+_KV_SCHEMES = ("static", "dynamic")
+
+
+@dataclass(frozen=True)
+class PlainConfig:
+    """A config in canonical words."""
+
+    scheme: Scheme
+    skipped: tuple[str, ...]
+    kv_cache: KVCacheScheme | None
+    effective: Mapping[str, Any]
+    records: tuple[str, ...]
+
+    @property
+    def is_excluded(self) -> Callable[[str], bool]:
+        """Whether the skip list names a module, whole."""
+        return frozenset(self.skipped).__contains__
+
+    @property
+    def scheme_of(self) -> Callable[[str], Scheme | None]:
+        """The scheme of a linear module; None for a listed one."""
+        skipped, scheme = frozenset(self.skipped), self.scheme
+        return lambda module: None if module in skipped else scheme
+
+
+def parse(block: Mapping[str, Any], dialect: Dialect, label: str) -> PlainConfig:
+    """Parse a config of this dialect. Raises FormatError when it cannot be understood."""
+    reader = ConfigReader()
+    inputs = block.get("activation_scheme")
+    if inputs not in ("static", "dynamic"):
+        reader.wrong("activation_scheme", "static or dynamic", inputs)
+    skipped: list[str] = []
+    for key in SKIP_LIST.keys:
+        skipped = skipped or reader.strings(block.get(key), key)
+    kv_name = block.get("kv_cache_scheme")
+    if isinstance(kv_name, Mapping):  # spelt out, as in other formats: no engine looks
+        kv_name = "static" if kv_name else None
+    elif kv_name not in (None, *_KV_SCHEMES):
+        reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
+    scheme = _scheme(reader, block, dialect, dynamic=inputs == "dynamic")
+    reader.text(block.get("scale_fmt"), "scale_fmt")
+    faults: tuple[Fault, ...] = tuple(field_faults(block))
+    reader.raise_faults(label, faults)
+    kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic")) if kv_name else None
+    effective = {
+        "scheme": str(scheme),
+        "ignored_layers": skipped,
+        "kv_cache": None if kv_cache is None else str(kv_cache),
+    }
+    return PlainConfig(scheme, tuple(skipped), kv_cache, effective, _records(block))
+
+
+def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *, dynamic: bool) -> Scheme:
+    """The one scheme. A block size that is missing, where scales are grids all the same, is transformers' default.
+
+    Dynamic inputs beside one scale for a weight are quantized token by token wherever there is a kernel for it.
+    """
+    size = block.get(BLOCK_SIZE)
+    if size is not None and not is_block_size(size):
+        reader.wrong(BLOCK_SIZE, "two numbers, or null", size)
+    if dialect.name != BLOCK.name:
+        inputs = Quantization(PerToken(), dynamic=True) if dynamic else Quantization(PerTensor())
+        return Scheme(Quantization(PerTensor()), inputs)
+    if not dynamic:
+        reader.wrong("activation_scheme", "dynamic, beside blocks", block.get("activation_scheme"))
+    rows, columns = size if is_block_size(size) else USUAL_BLOCK
+    return Scheme(Quantization(PerBlock(rows, columns)), Quantization(PerGroup(columns), dynamic=True))
+
+
+def _records(block: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a config says beyond its meaning: that scales are powers of two changes no number."""
+    scale_format = block.get("scale_fmt")
+    return (f"scale_fmt: {scale_format}",) if scale_format not in (None, "float") else ()

@@ -1,0 +1,127 @@
+"""The plain ``fp8`` format: detection, reader, writer and scale shapes, for its three dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ckptkit.edits.changes import ConfigEdit, SetKey
+from ckptkit.errors import Fault, FormatError
+from ckptkit.formats import config as location
+from ckptkit.formats.assemble import Declaration, assemble
+from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
+from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.fp8 import config, write
+from ckptkit.formats.fp8.facts import BLOCK, NAME, PER_TENSOR, ROLES, TRANSFORMERS, UNCLEAR
+from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
+from ckptkit.model.census import is_fp8, take_census
+from ckptkit.model.checkpoint import Checkpoint, KVCache
+from ckptkit.model.granularity import Granularity, PerTensor
+from ckptkit.storage.container import Container
+from ckptkit.storage.payload import TensorRef
+
+
+class PlainFp8(Format):
+    """Reader and writer of plain ``fp8`` checkpoints."""
+
+    name = NAME
+    aliases = ("deepseek", "deepseek-fp8")
+    dialects = (BLOCK, PER_TENSOR, TRANSFORMERS)
+
+    def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container, by its config, and by its scales where that leaves it open; None if not ours.
+
+        transformers takes a missing block size for 128x128, vLLM for none: scales that are grids decide.
+        """
+        located = location.locate(container.config)
+        if located is None or location.quant_method(located.block) != NAME or _is_quarks(located.block):
+            return None
+        size = located.block.get(BLOCK_SIZE)
+        if size is not None and not isinstance(size, list):
+            return UNCLEAR
+        if size:
+            return BLOCK
+        scale = _first_scale(container)
+        if scale is None or not scale.name.endswith("_inv"):
+            return PER_TENSOR
+        return BLOCK if BLOCK_SIZE not in located.block and scale.numel > 1 else TRANSFORMERS
+
+    def describe(self, container: Container) -> str:
+        """What a container of ours holds, in a few words."""
+        return f"quant_method {NAME!r} ({(self.dialect_of(container) or UNCLEAR).name})"
+
+    def read(self, container: Container) -> Checkpoint:
+        """A range of a file: all of it, or an error."""
+        located, dialect = location.locate(container.config), self.dialect_of(container)
+        if located is None or dialect is None:
+            raise FormatError(f"{container.label}: config.json has no quantization_config")
+        parsed = config.parse(located.block, dialect, container.label)
+        declaration = Declaration(
+            format=NAME,
+            dialect=dialect.name,
+            scheme_of=parsed.scheme_of,
+            is_excluded=parsed.is_excluded,
+            kv_cache=parsed.kv_cache,
+            raw=located.block,
+            effective=parsed.effective,
+            records=parsed.records,
+        )
+        return assemble(container, take_census(container.tensors, ROLES), declaration)
+
+    def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
+        """What each tensor becomes."""
+        dialect, capabilities = written_dialect(self, options.mode)
+        return write.draft(checkpoint, self, dialect, capabilities)
+
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Stored scale shapes, the exporters' form first.
+
+        >>> from ckptkit.model.granularity import PerBlock
+        >>> PlainFp8().scale_shapes(PerTensor(), (64, 256)), PlainFp8().scale_shapes(PerBlock(128, 128), (64, 256))
+        (((), (1,)), ((1, 2),))
+        """
+        canonical = granularity.scale_shape(weight_shape)
+        return (canonical, (*canonical, 1)) if isinstance(granularity, PerTensor) else (canonical,)
+
+    def config_faults(
+        self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None
+    ) -> Iterator[Fault]:
+        """What a config of ours says that some reader takes wrongly."""
+        located = location.locate(container.config)
+        if located is None or dialect is None or dialect.format != NAME:
+            return
+        yield from field_faults(located.block)
+        if dialect.name == BLOCK.name and BLOCK_SIZE not in located.block:
+            size = list(config.USUAL_BLOCK)
+            message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
+            edit = SetKey((*located.way, BLOCK_SIZE), size)
+            found = f"nothing, and {_grid(container)}"
+            yield ConfigFault(
+                FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=(BLOCK_SIZE,), edits=(edit,)
+            )
+
+    def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
+        """In a word."""
+        located = location.locate(checkpoint.config)
+        return () if located is None else (SetKey((*located.way, "kv_cache_scheme"), "static" if cache else None),)
+
+
+def _is_quarks(block: Mapping[str, Any]) -> bool:
+    """Whether the config is of AMD Quark's ``fp8`` mode, which has the same method."""
+    return isinstance(block.get("export"), dict)
+
+
+def _first_scale(container: Container) -> TensorRef | None:
+    """The first weight scale beside an FP8 weight."""
+    tensors = container.tensors
+    for name, tensor in tensors.items():
+        if name.endswith(("weight_scale", "weight_scale_inv")):
+            weight = tensors.get(f"{tensor.module}.weight")
+            if weight is not None and is_fp8(weight.dtype):
+                return tensor
+    return None
+
+
+def _grid(container: Container) -> str:
+    scale = _first_scale(container)
+    return "no scale" if scale is None else f"{scale.name} {list(scale.shape)}"

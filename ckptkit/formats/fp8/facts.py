@@ -1,0 +1,103 @@
+"""What plain ``fp8`` checkpoints are like: three ways to spell them, as data.
+
+Source: vLLM (``quantization/fp8.py``), transformers (``FineGrainedFP8Config``), at the releases that
+``ckptkit.engines`` names, and AutoFP8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames
+from ckptkit.formats.fp8_fields import SKIP_LIST
+from ckptkit.model.census import Role
+from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
+from ckptkit.model.scheme import InputKind
+
+NAME = "fp8"
+
+#: Ends of names and roles, in every dialect: ``act_scale`` is AutoFP8's first word for the input scale, and
+#: ``activation_scale`` is transformers'.
+ROLES = MappingProxyType(
+    {
+        "weight_scale_inv": Role.WEIGHT_SCALE,
+        "weight_scale": Role.WEIGHT_SCALE,
+        "input_scale": Role.INPUT_SCALE,
+        "activation_scale": Role.INPUT_SCALE,
+        "act_scale": Role.INPUT_SCALE,
+        "output_scale": Role.OUTPUT_SCALE,
+        "k_scale": Role.K_SCALE,
+        "v_scale": Role.V_SCALE,
+        "q_scale": Role.Q_SCALE,
+        "kv_scale": Role.KV_SCALE,
+        "prob_output_scale": Role.PROB_SCALE,
+    }
+)
+
+_ATTENTION = MappingProxyType(
+    {
+        "k": ScaleNames("k_scale", ("k_scale", "k_proj.output_scale", "k_proj.k_scale")),
+        "v": ScaleNames("v_scale", ("v_scale", "v_proj.output_scale", "v_proj.v_scale")),
+    }
+)
+
+_BLOCKS = Capabilities(
+    schemes=frozenset({(PerBlock, InputKind(PerGroup, dynamic=True))}),
+    kv_roles=frozenset({"k", "v", "q", "prob"}),
+    kv_granularities=frozenset({PerTensor}),
+    mixed_schemes=False,
+    quantized_lm_head=False,
+    block_sizes=None,
+    scale_dtypes=frozenset({"F32", "BF16", "F16", "F8_E8M0"}),
+    groups_match_blocks=True,
+    stacked_experts=True,
+)
+_TENSORS = replace(
+    _BLOCKS,
+    schemes=frozenset({(PerTensor, InputKind(PerTensor)), (PerTensor, InputKind(PerToken, dynamic=True))}),
+    block_sizes=frozenset(),
+    scale_dtypes=frozenset({"F32", "BF16", "F16"}),
+    groups_match_blocks=False,
+    stacked_experts=False,
+)
+
+BLOCK = Dialect(
+    format=NAME,
+    name="block",
+    key="fp8-block",
+    mode="block",
+    capabilities=_BLOCKS,
+    skip_list=SKIP_LIST,
+    weight_scale=ScaleNames("weight_scale_inv", ("weight_scale_inv",)),
+    input_scale=ScaleNames("input_scale"),
+    attention=_ATTENTION,
+    endings=ROLES,
+    schema=NAME,
+    kv_key="kv_cache_scheme",
+)
+PER_TENSOR = replace(
+    BLOCK,
+    name="per tensor",
+    key="fp8",
+    mode="tensor",
+    capabilities=_TENSORS,
+    weight_scale=ScaleNames("weight_scale", ("weight_scale",)),
+    input_scale=ScaleNames("input_scale", ("input_scale",), older=("act_scale",)),
+)
+#: The names that transformers gives to scales of whole tensors.
+TRANSFORMERS = replace(
+    BLOCK,
+    name="per tensor, transformers' names",
+    key="fp8-transformers",
+    mode="transformers",
+    capabilities=replace(_TENSORS, kv_roles=frozenset(), kv_granularities=frozenset()),
+    input_scale=ScaleNames("activation_scale", ("activation_scale",)),
+)
+#: Where ``weight_block_size`` is no list, nobody can tell what a scale should be called: neither name is wrong.
+UNCLEAR = replace(
+    PER_TENSOR,
+    mode=None,
+    capabilities=None,
+    weight_scale=ScaleNames("weight_scale", ("weight_scale", "weight_scale_inv")),
+)

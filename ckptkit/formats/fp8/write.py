@@ -1,0 +1,71 @@
+"""Writing plain ``fp8``: names of scales, and a config that vLLM, transformers and TensorRT-LLM read alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckptkit.formats import drafting
+from ckptkit.formats.base import Draft
+from ckptkit.formats.dialect import Capabilities, Dialect
+from ckptkit.formats.fp8.config import POWERS_OF_TWO
+from ckptkit.formats.fp8.facts import BLOCK, TRANSFORMERS
+from ckptkit.formats.fp8_fields import BLOCK_SIZE
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.granularity import PerBlock
+from ckptkit.model.scheme import Scheme
+
+_ATTENTION = {"k": "k_scale", "v": "v_scale", "q": "q_scale", "prob": "prob_output_scale"}
+
+
+def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, dialect: Dialect, capabilities: Capabilities) -> Draft:
+    """The whole answer of the writer."""
+    names = drafting.Names(dialect.weight_scale.written, dialect.input_scale.written, _ATTENTION)
+    return Draft(
+        tensors=tuple(drafting.tensors(checkpoint, shapes, capabilities.scale_dtypes, names)),
+        drops=tuple(drafting.module_drops(checkpoint)),
+        quantization_config=_config(checkpoint),
+        notes=_notes(checkpoint, dialect),
+    )
+
+
+def _config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The skip list stands under both keys: vLLM reads the first, transformers and TensorRT-LLM the second.
+
+    A block size is always given, null for scales of whole tensors: transformers takes 128x128 for granted.
+    """
+    (scheme,) = checkpoint.schemes
+    skipped = [*drafting.skip_list(checkpoint), *checkpoint.fused_experts]
+    kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
+    block: dict[str, Any] = {
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "activation_scheme": "static" if scheme.has_static_input else "dynamic",
+        BLOCK_SIZE: _block_size(scheme),
+        "ignored_layers": skipped,
+        "modules_to_not_convert": skipped,
+    }
+    if any(m.weight_scale is not None and m.weight_scale.dtype == "F8_E8M0" for m in checkpoint.modules.values()):
+        block["scale_fmt"] = POWERS_OF_TWO
+    if kv_scheme is not None:
+        block["kv_cache_scheme"] = "dynamic" if kv_scheme.quantization.dynamic else "static"
+    return block
+
+
+def _block_size(scheme: Scheme) -> list[int] | None:
+    granularity = scheme.weight.granularity
+    return [granularity.rows, granularity.columns] if isinstance(granularity, PerBlock) else None
+
+
+def _notes(checkpoint: Checkpoint, dialect: Dialect) -> tuple[str, ...]:
+    """What serving engines make of this layout although the numbers are the same."""
+    notes = []
+    if checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None:
+        notes.append(
+            "vLLM keeps the KV cache in high precision for this checkpoint unless it is told "
+            "--kv-cache-dtype fp8; then it rounds the scales to the model's dtype"
+        )
+    if dialect.name == TRANSFORMERS.name:
+        notes.append("vLLM knows these names for Mistral's classes only; --mode tensor writes its own")
+    elif dialect.name != BLOCK.name:
+        notes.append("transformers does not apply scales under these names; --mode transformers writes its own")
+    return tuple(notes)
