@@ -49,7 +49,8 @@ class Reading:
     experts of a layer alone as soon as one is listed; ``head_left_alone`` ones never quantize the output head.
     ``names_in_memory`` ones know the names in memory only, where those differ; others map entries as they map stored
     names. ``declares`` says which modules
-    the config means, the skip list aside; None where that is what the format's own library says.
+    the config means, the skip list aside; None where that is what the format's own library says. ``unsaid`` are the
+    entries that stand for a list that is missing or null; an empty one is a list.
     """
 
     style: Style
@@ -59,6 +60,7 @@ class Reading:
     head_left_alone: bool = False
     names_in_memory: bool = False
     declares: Declares | None = None
+    unsaid: tuple[str, ...] = ()
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""
@@ -66,7 +68,7 @@ class Reading:
             value = block.get(key)
             if isinstance(value, list) and value:
                 return tuple(entry for entry in value if isinstance(entry, str))
-        return ()
+        return () if any(block.get(key) is not None for key in self.keys) else self.unsaid
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""

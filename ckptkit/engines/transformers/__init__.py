@@ -17,7 +17,7 @@ ENGINE = Engine(
             bundles=MappingProxyType({"compressed-tensors": "0.20.0", "quark": "0.13"}),
         ),
     ),
-    reads=frozenset({"compressed-tensors", "quark", "fp8", "fp8-block"}),
+    reads=frozenset({"compressed-tensors", "quark", "fp8", "fp8-block", "fp8-transformers"}),
     unread=MappingProxyType(
         {
             "quark-fp8": "transformers 5.16 fails on Quark's fp8 mode",

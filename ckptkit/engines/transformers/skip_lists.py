@@ -8,7 +8,8 @@ from ckptkit.engines.base import SkipLists
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import in_library_group
 
-_FP8 = Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers"), names_in_memory=True)
+#: Entries of these lists are mapped as stored names are.
+_FP8 = Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers"), unsaid=("lm_head",))
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
@@ -18,5 +19,6 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "quark": Reading(Style.GLOB, ("exclude",), names_in_memory=True),
         "fp8": _FP8,
         "fp8-block": _FP8,
+        "fp8-transformers": _FP8,
     }
 )

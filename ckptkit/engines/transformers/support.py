@@ -5,7 +5,7 @@ All rows of the first two formats were run on a CPU.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
+from ckptkit.engines.base import Evidence, Range
 from ckptkit.engines.support import Answer, Layer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
@@ -15,6 +15,8 @@ _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _KINDS = ("per-tensor", "per-channel", "per-block")
 #: Classes for which single experts are put together while a compressed-tensors checkpoint is loaded.
 _EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
+_FP8 = ("fp8", "fp8-block", "fp8-transformers")
+_NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; 5.17 has mended that"
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
 
 SUPPORT: tuple[Support, ...] = (
@@ -34,4 +36,8 @@ SUPPORT: tuple[Support, ...] = (
         words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
     ),
     Support(_HAS, (Layer.KV_CACHE,), _QUARK, ("per-tensor",), how=_RUN),
+    Support(_REFUSED, tuple(Layer), _FP8, versions=Range(until="5.17"), how=_RUN, words=_NO_PLAN),
+    Support(_HAS, _LINEAR, ("fp8-block",), ("per-block",), how=_RUN),
+    Support(_HAS, _LINEAR, ("fp8-transformers",), ("per-tensor",), how=_RUN),
+    Support(_SILENT, _LINEAR, ("fp8",), how=_RUN, words=_AS_VALUES),
 )

@@ -13,6 +13,7 @@ _CT = ("compressed-tensors",)
 _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 _READER = "tensorrt_llm/models/quant_config_utils.py"
+_MODEL_CONFIG = "tensorrt_llm/_torch/model_config.py"
 _INPUTS = "ValueError: Unsupported inputs_quant_strategy"
 
 SUPPORT: tuple[Support, ...] = (
@@ -54,6 +55,14 @@ SUPPORT: tuple[Support, ...] = (
         where=_READER,
     ),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4",), where=_READER),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
+    Support(
+        _REFUSED,
+        _MODULES,
+        ("fp8-block",),
+        words="AssertionError: FP8_BLOCK_SCALES only supports block_size=(128,128)",
+        where=_MODEL_CONFIG,
+    ),
     Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=_READER),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), ("per-tensor",), ("static per-tensor",), where="ModelOpt"),
     Support(_HAS, _LINEAR, ("modelopt",), ("per-channel",), ("dynamic per-token",), where="ModelOpt"),

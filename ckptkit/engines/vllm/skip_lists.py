@@ -23,6 +23,8 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,
+        "fp8-transformers": _FP8,
+        "fbgemm": Reading(Style.EXACT, ("modules_to_not_convert",), fuses=True, head_left_alone=True),
         "modelopt": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
     }
 )

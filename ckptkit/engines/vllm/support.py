@@ -22,6 +22,7 @@ _BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
 _128 = ((128, 128),)
 
 _NO_NAME = "ValueError: There is no module or parameter named ..."
+_DEPRECATED = "ValidationError: fbgemm_fp8 is deprecated; --allow-deprecated-quantization loads it"
 _NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found for ..."
 _NO_QUARK = "NotImplementedError: No quark compatible scheme was found."
 _QUARK_MOE = (
@@ -95,7 +96,17 @@ _PLAIN_FP8 = (
         where="layers/quantization/fp8.py",
     ),
     Support(_REFUSED, (Layer.HEAD, Layer.EMBEDDING), (*_FP8, "fp8-block"), how=_RUN, words=_NO_NAME),
-    Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, how=_RUN),
+    Support(_HAS, (Layer.KV_CACHE,), (*_FP8, "fp8-block"), _TENSOR, how=_RUN),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("fp8-transformers",),
+        _TENSOR,
+        architectures=("Mistral3For",),
+        where="model_executor/models/mistral3.py",
+    ),
+    Support(_REFUSED, (*_LINEAR, Layer.EXPERT), ("fp8-transformers",), how=_RUN, words=_NO_NAME),
+    Support(_REFUSED, tuple(Layer), ("fbgemm",), how=_RUN, words=_DEPRECATED),
 )
 
 _MODELOPT = (

@@ -42,7 +42,8 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
-    others = engines().keys() - builds.keys() if wanted else set()
+    readers = {name for name, engine in engines().items() if engine.reader_of(context.dialect_key) is True}
+    others = readers - builds.keys() if wanted else set()
     for name in wanted:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
         hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
