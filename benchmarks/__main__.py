@@ -25,6 +25,8 @@ from ckptkit import __version__
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DOCUMENT = contests.ROOT / "docs" / "benchmarks.md"
+_CONVERSIONS = (("llama-quark-tensor-kv", "quark→ct"), ("llama-ct-channel", "ct→quark"), ("llama-fp8-block", "fp8→ct"))
+_REPLICAS = (("moe-replica", "ct→quark"), ("trillion-replica", "fp8→ct"))
 _GROUPS = ("convert", "headers", "start-up")
 _INTRODUCTION = """\
 # Benchmarks
@@ -83,7 +85,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if options.beside:
                 contest = contests.beside(contest, options.beside)
             _say(f"{contest.name}: {contest.title}")
-            quick = options.rounds > 1 and contest.name in ("headers", "start-up")
+            quick = options.rounds > 1 and not contest.name.startswith("convert")
             interleave(contest.contestants, options.rounds * (3 if quick else 1), _say)
             finished.append(contest)
     if options.clean:
@@ -102,10 +104,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _contests(groups: Sequence[str], scale: float, cache: Path, work: Path, peer: str | None) -> Iterator[Contest]:
     if "convert" in groups:
-        for name, direction in (("llama-quark-tensor-kv", "quark→ct"), ("llama-ct-channel", "ct→quark")):
+        for name, direction in _CONVERSIONS:
             yield contests.conversion(models.build(name, cache, scale), work, direction, peer)
     if "headers" in groups:
-        yield contests.headers(models.build("moe-replica", cache, scale))
+        for name, direction in _REPLICAS:
+            yield contests.headers(models.build(name, cache, scale), direction)
     if "start-up" in groups:
         yield contests.start_up(work)
 

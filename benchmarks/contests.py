@@ -97,7 +97,7 @@ def conversion(model: Built, work: Path, direction: str, peer: str | None) -> Co
     return Contest(f"convert-{model.name}", title, contestants)
 
 
-def headers(model: Built) -> Contest:
+def headers(model: Built, direction: str) -> Contest:
     """Reading and checking the headers of many shards, against only reading them."""
     source = model.folder
     shards = sorted(str(path) for path in source.glob("*.safetensors"))
@@ -113,12 +113,12 @@ def headers(model: Built) -> Contest:
         Contestant("ckptkit validate", ckptkit("validate", str(source)), cat, prepare),
         Contestant(
             "ckptkit convert --dry-run",
-            ckptkit("convert", "ct→quark", "--dry-run", str(source), str(source.parent / "never-written")),
+            ckptkit("convert", direction, "--dry-run", str(source), str(source.parent / "never-written")),
             cat,
             prepare,
         ),
     ]
-    return Contest("headers", f"{model.tensors:,} tensors in {model.shards} shards", contestants)
+    return Contest(f"headers-{model.name}", f"{model.tensors:,} tensors in {model.shards} shards", contestants)
 
 
 def start_up(work: Path) -> Contest:

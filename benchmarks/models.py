@@ -16,16 +16,21 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "real"
 INDEX_FILE = "model.safetensors.index.json"
 
+#: As DeepSeek writes it, with no list of what is left alone.
+_BLOCK_CONFIG = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+
 #: Part of every cache folder's name: raise it when a builder changes.
 _VERSION = 2
 _KEY_VALUE_HEADS = 8
+#: Dtype -> bytes of an element.
+_WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1}
 _BLOCK = 1 << 24
 
 
@@ -38,14 +43,14 @@ class Tensor(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        count = 1 if self.dtype == "F8_E4M3" else 2
+        count = _WIDTHS[self.dtype]
         for extent in self.shape:
             count *= extent
         return count
 
     @property
     def is_scale(self) -> bool:
-        return self.name.endswith("_scale")
+        return self.name.endswith(("_scale", "_scale_inv"))
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint that can be built: where its config comes from, and its shards."""
+    """A checkpoint that can be built: where its config comes from, its shards, and whether its weights are holes."""
 
     name: str
     fixture: str
     shards: tuple[tuple[Tensor, ...], ...]
     config: Mapping[str, Any]
+    sparse: bool = False
 
     @property
     def data_bytes(self) -> int:
@@ -117,6 +123,66 @@ def tensor_model(scale: float) -> Model:
             yield Tensor(f"{module}.output_scale", "BF16", ())
 
     return _llama("llama-quark-tensor-kv", "llama/quark-fp8-kv", Sizes().scaled(scale), scales)
+
+
+def block_model(scale: float) -> Model:
+    """DeepSeek's blocks: static per-block weights, dynamic per-group inputs."""
+
+    def scales(module: str, shape: tuple[int, int]) -> Iterator[Tensor]:
+        yield Tensor(f"{module}.weight_scale_inv", "F32", (-(-shape[0] // 128), -(-shape[1] // 128)))
+
+    model = _llama("llama-fp8-block", "llama/llmcompressor-dynamic", Sizes().scaled(scale), scales)
+    return replace(model, config={**model.config, "quantization_config": _BLOCK_CONFIG})
+
+
+def trillion_replica(scale: float) -> Model:
+    """A mixture of 384 experts in 60 layers, in blocks: the names of a model of 10**12 parameters, few bytes each."""
+    layers, experts, hidden = max(2, round(61 * scale)), 384, 128
+    attention = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+    shared = ("shared_experts.gate_proj", "shared_experts.up_proj", "shared_experts.down_proj")
+    tensors = [Tensor("model.embed_tokens.weight", "BF16", (64, hidden))]
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}"
+        modules = [f"{prefix}.self_attn.{part}" for part in attention]
+        if layer == 0:
+            modules += [f"{prefix}.mlp.{part}_proj" for part in ("gate", "up", "down")]
+        else:
+            routed = [f"experts.{expert}.{part}_proj" for expert in range(experts) for part in ("gate", "up", "down")]
+            modules += [f"{prefix}.mlp.{part}" for part in (*shared, *routed)]
+            tensors.append(Tensor(f"{prefix}.mlp.gate.weight", "BF16", (experts, hidden)))
+            tensors.append(Tensor(f"{prefix}.mlp.gate.e_score_correction_bias", "F32", (experts,)))
+        for module in modules:
+            tensors.append(Tensor(f"{module}.weight", "F8_E4M3", (hidden, hidden)))
+            tensors.append(Tensor(f"{module}.weight_scale_inv", "F32", (1, 1)))
+        norms = ("input_layernorm", "post_attention_layernorm", "self_attn.q_a_layernorm", "self_attn.kv_a_layernorm")
+        tensors += [Tensor(f"{prefix}.{norm}.weight", "BF16", (hidden,)) for norm in norms]
+    tensors += [Tensor("model.norm.weight", "BF16", (hidden,)), Tensor("lm_head.weight", "BF16", (64, hidden))]
+    count = max(2, round(160 * scale))
+    bounds = [len(tensors) * part // count for part in range(count + 1)]
+    bounds = [bound + (bound < len(tensors) and tensors[bound].is_scale) for bound in bounds]
+    shards = tuple(tuple(tensors[first:last]) for first, last in itertools.pairwise(bounds))
+    config = {
+        "architectures": ["DeepseekV3ForCausalLM"],
+        "model_type": "deepseek_v3",
+        "torch_dtype": "bfloat16",
+        "hidden_size": hidden,
+        "intermediate_size": hidden,
+        "moe_intermediate_size": hidden,
+        "num_hidden_layers": layers,
+        "first_k_dense_replace": 1,
+        "n_routed_experts": experts,
+        "n_shared_experts": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "q_lora_rank": hidden,
+        "kv_lora_rank": hidden // 2,
+        "qk_rope_head_dim": hidden // 2,
+        "qk_nope_head_dim": hidden // 2,
+        "v_head_dim": hidden,
+        "vocab_size": 64,
+        "quantization_config": _BLOCK_CONFIG,
+    }
+    return Model("trillion-replica", "qwen3_moe/llmcompressor-dynamic", shards, config, sparse=True)
 
 
 def replica(scale: float) -> Model:
@@ -168,6 +234,8 @@ MODELS: Mapping[str, Callable[[float], Model]] = {
     "llama-quark-tensor-kv": tensor_model,
     "llama-ct-channel": channel_model,
     "moe-replica": replica,
+    "llama-fp8-block": block_model,
+    "trillion-replica": trillion_replica,
 }
 
 
@@ -238,14 +306,14 @@ def _write(model: Model, folder: Path) -> None:
     for number, shard in enumerate(model.shards, 1):
         file = f"model-{number:05d}-of-{len(model.shards):05d}.safetensors"
         weight_map.update((tensor.name, file) for tensor in shard)
-        _write_shard(shard, folder / file, noise)
+        _write_shard(shard, folder / file, noise, sparse=model.sparse)
     index = {"metadata": {"total_size": model.data_bytes}, "weight_map": weight_map}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
-def _write_shard(tensors: tuple[Tensor, ...], path: Path, noise: _Noise) -> None:
+def _write_shard(tensors: tuple[Tensor, ...], path: Path, noise: _Noise, *, sparse: bool) -> None:
     """Wide elements first and then by name: the order in which the official writer puts tensors."""
-    ordered = sorted(tensors, key=lambda tensor: (tensor.dtype != "BF16", tensor.name))
+    ordered = sorted(tensors, key=lambda tensor: (-_WIDTHS[tensor.dtype], tensor.name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for tensor in ordered:
@@ -257,8 +325,12 @@ def _write_shard(tensors: tuple[Tensor, ...], path: Path, noise: _Noise) -> None
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
         for tensor in ordered:
+            if sparse and not tensor.is_scale:
+                file.seek(tensor.nbytes, os.SEEK_CUR)
+                continue
             for chunk in noise.chunks(tensor):
                 file.write(chunk)
+        file.truncate()
 
 
 class _Noise:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ckptkit.dtypes import BITS
 from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
+from ckptkit.engines.parallel import BlockedModule, blocked_kinds
 from ckptkit.errors import Fault
 from ckptkit.formats import config as location
 from ckptkit.formats.base import Format
@@ -129,6 +130,11 @@ class Context:
         """Every quantized linear module, or none when the config could not be read; stacks of experts are apart."""
         every = self.checkpoint.modules.values() if self.checkpoint is not None else ()
         return tuple(module for module in every if len(module.weight.shape) == 2)
+
+    @cached_property
+    def blocked_kinds(self) -> tuple[BlockedModule, ...]:
+        """The different block-quantized modules, layer and expert numbers generalised."""
+        return blocked_kinds(self.modules)
 
     @cached_property
     def stacks(self) -> tuple[QuantizedModule, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from ckptkit.conversion.losses import find_losses
 from ckptkit.errors import Fault, plural
@@ -62,7 +63,7 @@ def choose(checkpoint: Checkpoint, target: Format, options: WriteOptions) -> Ada
     dialects = writable(target, options.mode)
     whole = (Adapted(d, checkpoint, losses=tuple(find_losses(checkpoint, c, target.name))) for d, c in dialects)
     attempts: list[Adapted] = []
-    for attempt in (*whole, *(_adapted(checkpoint, target, d, c, options) for d, c in dialects)):
+    for attempt in chain(whole, (_adapted(checkpoint, target, d, c, options) for d, c in dialects)):
         if not attempt.refusals:
             return attempt
         attempts.append(attempt)

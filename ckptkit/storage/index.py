@@ -127,9 +127,11 @@ def build_index(
     weight_map: Iterable[tuple[str, str]], total_size: int, metadata: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> bytes:
     """The bytes of an index: names sorted, ``total_size`` in bytes of tensor data, other metadata kept."""
-    document = {
-        **extra,
-        "metadata": {**metadata, "total_size": total_size},
-        "weight_map": dict(sorted(weight_map)),
-    }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    document = {**extra, "metadata": {**metadata, "total_size": total_size}, "weight_map": {}}
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    names = dict(sorted(weight_map))
+    if names:
+        # Python's encoder lays out line by line, and slowly; a flat object needs no more than these separators.
+        lines = json.dumps(names, ensure_ascii=False, separators=(",\n    ", ": "))[1:-1]
+        text = f"{text.removesuffix('{}' + chr(10) + '}')}{{\n    {lines}\n  }}\n}}"
+    return (text + "\n").encode("utf-8")

@@ -39,7 +39,7 @@ class OutputTensor(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Its bytes."""
-        return size_of(self.dtype, self.shape)
+        return self.inputs[-1].nbytes if self.operation in AS_STORED else size_of(self.dtype, self.shape)
 
     @property
     def source(self) -> TensorRef:

@@ -141,7 +141,8 @@ def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tupl
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)
     elif reader is None:
-        verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {context.dialect or checkpoint.format}"
+        dialect = context.dialect or checkpoint.format
+        verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {dialect}"
     else:
         judgements = judge(engine, checkpoint, context.dialect_key, context.dimensions.architecture)
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))

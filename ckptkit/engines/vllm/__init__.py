@@ -17,7 +17,9 @@ ENGINE = Engine(
             bundles=MappingProxyType({"compressed-tensors": "0.17.0", "transformers": "5.19.0"}),
         ),
     ),
-    reads=frozenset({"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "fbgemm", "modelopt"}),
+    reads=frozenset(
+        {"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "fbgemm", "modelopt"}
+    ),
     follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
     splitting=Splitting.BLOCKS,
     outcomes=lazily("ckptkit.engines.vllm.outcomes", "OUTCOMES"),

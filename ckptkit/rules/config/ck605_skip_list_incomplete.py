@@ -48,7 +48,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
         hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
-        harmless = leaves_router_alone(context.dimensions.architecture, name)
+        harmless = not hit or leaves_router_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
         yield Observation.of(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import matchers_of, undeclared_weights
+from ckptkit.checks.skip_lists import matchers_of, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
@@ -42,6 +42,8 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     """
     checkpoint = context.checkpoint
     if checkpoint is None:
+        return
+    if not any(reading.entries(context.block) for reading in readings_of(context).values()):
         return
     matchers = matchers_of(context)
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}

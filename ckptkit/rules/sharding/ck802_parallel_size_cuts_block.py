@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.parallel import block_obstacles, blocked_kinds
+from ckptkit.engines.parallel import block_obstacles
 from ckptkit.errors import Fault
 
 #: Sizes that CK802 tries; ``validate --matrix --tp`` judges any.
@@ -36,7 +36,7 @@ def parallel_size_cuts_block(context: Context) -> Iterator[Fault]:
 
     Fix: serve with a smaller size or with expert parallelism, or quantize these modules per channel.
     """
-    kinds = blocked_kinds(context.modules)
+    kinds = context.blocked_kinds
     if not kinds:
         return
     failing = {size: next(block_obstacles(kinds, context.dimensions, size), None) for size in SIZES}

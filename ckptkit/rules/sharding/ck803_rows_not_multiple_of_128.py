@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.parallel import blocked_kinds
 from ckptkit.errors import Fault
 
 _KERNEL_ROWS = 128
@@ -32,7 +31,7 @@ def rows_not_multiple_of_128(context: Context) -> Iterator[Fault]:
 
     Fix: nothing is wrong in the file; a per-channel scheme for that module runs faster.
     """
-    for kind in blocked_kinds(context.modules):
+    for kind in context.blocked_kinds:
         if kind.shape[0] % _KERNEL_ROWS:
             message = f"no CUTLASS block kernel for {kind.shape[0]} rows"
             yield Fault("block-rows", message, None, kind.name, "a multiple of 128 rows", f"{kind.shape[0]} rows")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
-from ckptkit.engines.parallel import blocked_kinds
 from ckptkit.errors import Fault
 
 _KERNEL_BLOCK = (128, 128)
@@ -34,7 +33,7 @@ def block_size_unusual(context: Context) -> Iterator[Fault]:
     Fix: quantize again in blocks of 128 x 128, or per channel.
     """
     sizes: dict[tuple[int, int], str] = {}
-    for kind in blocked_kinds(context.modules):
+    for kind in context.blocked_kinds:
         sizes.setdefault((kind.rows, kind.columns), kind.name)
     declared = context.block.get("weight_block_size")
     if isinstance(declared, list) and len(declared) == 2 and all(type(n) is int for n in declared):

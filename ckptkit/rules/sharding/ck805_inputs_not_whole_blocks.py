@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
-from ckptkit.engines.parallel import blocked_kinds
 from ckptkit.errors import Fault
 
 
@@ -28,7 +27,7 @@ def inputs_not_whole_blocks(context: Context) -> Iterator[Fault]:
 
     Fix: quantize this module per channel, or leave it in BF16.
     """
-    for kind in blocked_kinds(context.modules):
+    for kind in context.blocked_kinds:
         if kind.shape[1] % kind.columns:
             message = "inputs are no whole number of blocks"
             yield Fault(
