@@ -139,6 +139,7 @@ class _Comparer:
             if a is None or b is None:
                 yield Difference(name, "quantized module", _presence(a), _presence(b))
                 continue
+            changed = (name, "scheme", str(b.scheme)) in self.declared.changes
             if a.scheme != b.scheme:
                 yield from self._unless_declared(Difference(name, "scheme", str(a.scheme), str(b.scheme)))
             loss = self.declared.loss_of_weight(b)
@@ -146,7 +147,9 @@ class _Comparer:
                 yield from self._near(a, b, loss)
             else:
                 yield from self._bytes(a.weight, b.weight)
-                yield from self._scale(name, "weight scale", a.weight_scale, b.weight_scale)
+                yield from self._scale(name, "weight scale", a.weight_scale, b.weight_scale, finer=changed)
+            if changed and b.input_scale is None and not b.scheme.has_static_input:
+                continue
             yield from self._scale(name, "input scale", a.input_scale, b.input_scale)
 
     def _kv_cache(self) -> Iterator[Difference]:
@@ -190,7 +193,10 @@ class _Comparer:
                 left, right = ours[begin : begin + width].hex(), theirs[begin : begin + width].hex()
                 yield Difference(a.name, f"values, the first at element {element}", f"0x{left}", f"0x{right}")
 
-    def _scale(self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None) -> Iterator[Difference]:
+    def _scale(
+        self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None, *, finer: bool = False
+    ) -> Iterator[Difference]:
+        """Where two scales differ; with ``finer`` each value of the left one may stand several times in the right."""
         if a is None or b is None:
             if a is not b:
                 yield Difference(subject, aspect, _presence(a), _presence(b))
@@ -207,6 +213,8 @@ class _Comparer:
             yield from self._unless_declared(found)
             return
         ours, theirs = _decoded(a.dtype, left), _decoded(b.dtype, right)
+        if finer and ours and len(theirs) % len(ours) == 0:
+            ours = [value for value in ours for _ in range(len(theirs) // len(ours))]
         if len(ours) != len(theirs):
             yield Difference(subject, f"{aspect} shape", str(list(a.shape)), str(list(b.shape)))
         elif ours != theirs:

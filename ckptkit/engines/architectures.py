@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ckptkit.engines.vllm.classes import QUANTIZED_ROUTERS
+from ckptkit.engines.vllm.classes import QUANTIZED_PREDICTION_INPUTS, QUANTIZED_ROUTERS
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,24 @@ SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
+
+
+_PREDICTION_INPUT = re.compile(r"(^|\.)eh_proj$")
+#: Heads of prediction layers, which no quantization config reaches, and the indexers' projection of weights.
+_PLAIN = re.compile(r"(^|\.)(shared_head\.head|indexer\.weights_proj)$")
+
+
+def leaves_alone(architecture: str | None, module: str) -> bool:
+    """Whether a model class builds a module plain whatever the config says: routers, and a few projections.
+
+    >>> leaves_alone("DeepseekV3ForCausalLM", "model.layers.61.eh_proj")
+    True
+    >>> leaves_alone("MiMoV2ForCausalLM", "model.mtp.layers.0.eh_proj")
+    False
+    """
+    if _PREDICTION_INPUT.search(module):
+        return not (architecture or "").startswith(QUANTIZED_PREDICTION_INPUTS)
+    return _PLAIN.search(module) is not None or leaves_router_alone(architecture, module)
 
 
 def leaves_router_alone(architecture: str | None, module: str) -> bool:

@@ -22,7 +22,8 @@ LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
 
 _REGEX_PREFIX = "re:"
 _EXPERTS = ".experts"
-_HEAD = "lm_head"
+#: Output heads, that of a prediction layer among them.
+_HEADS = ("lm_head", "shared_head.head")
 
 Matcher = Callable[[str], bool]
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
@@ -84,7 +85,7 @@ class Reading:
         return with_experts
 
     def _without_head(self, matches: Matcher) -> Matcher:
-        return (lambda name: name.endswith(_HEAD) or matches(name)) if self.head_left_alone else matches
+        return (lambda name: name.endswith(_HEADS) or matches(name)) if self.head_left_alone else matches
 
 
 def _exact(entries: Sequence[str]) -> Matcher:

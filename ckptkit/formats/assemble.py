@@ -10,7 +10,7 @@ from typing import Any
 
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.model.census import Census, Role, is_fp8
+from ckptkit.model.census import Census, Role, is_fp8, is_stack, stack_name
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, OpaqueModule, Part, QuantizedModule
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
 from ckptkit.storage.container import Container
@@ -74,9 +74,8 @@ def assemble(
             if scheme is not None:
                 declared_only.append(name)
     for weight in census.fp8_elsewhere:
-        name = weight.module
-        # A stack of experts has three dimensions, and a scale for each expert.
-        scale = weight_scales.get(name) if len(weight.shape) == 3 and weight.name.endswith(".weight") else None
+        name = stack_name(weight)
+        scale = weight_scales.get(name) if is_stack(weight) else None
         stacked = scale is not None and scale.shape[:1] == weight.shape[:1]
         scheme = asked.scheme_of(name, quantized=True) if stacked else None
         if isinstance(scheme, Scheme):

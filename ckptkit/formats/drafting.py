@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ckptkit.model import names
-from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import Granularity, PerHead, PerTensor
 from ckptkit.model.scheme import Scheme
 from ckptkit.operations.cast import exact_cast
@@ -53,7 +53,7 @@ def module_tensors(
             granularity = module.scheme.weight.granularity
             yield scale(
                 module.weight_scale,
-                names.join(module.name, spelling.weight_scale),
+                _scale_name(module, spelling.weight_scale),
                 shapes.scale_shapes(granularity, module.weight.shape)[0],
                 scale_dtypes,
                 f"{granularity} weight scales",
@@ -67,6 +67,13 @@ def module_tensors(
                 scale_dtypes,
                 "static input scales",
             )
+
+
+def _scale_name(module: QuantizedModule, ending: str) -> str:
+    """The name of a weight's scale; that of a stack without ``.weight`` in its name goes on from the stack's."""
+    if module.weight.name == module.name:
+        return module.name + ending.removeprefix("weight")
+    return names.join(module.name, ending)
 
 
 def attention_tensors(

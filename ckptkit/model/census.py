@@ -68,8 +68,14 @@ def _is_foreign(tensor: TensorRef, tensors: Mapping[str, TensorRef]) -> bool:
     return any(name in tensors and is_fp8(tensors[name].dtype) for name in beside)
 
 
-def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> Census:
-    """Sort tensors by role. ``names`` maps a name's ending (after the module) to its role in one format."""
+def take_census(
+    tensors: Mapping[str, TensorRef], names: Mapping[str, Role], stack_scales: tuple[str, ...] = ()
+) -> Census:
+    """Sort tensors by role. ``names`` maps a name's ending (after the module) to its role in one format.
+
+    ``stack_scales`` are what the scale of a stack of experts adds to the stack's name, where that does not end in
+    ``.weight``; such a stack is a module of its own name.
+    """
     census = Census()
     weights, plain = census.weights, census.plain
     places = {ending: census.roles[role] for ending, role in names.items()}
@@ -99,7 +105,34 @@ def take_census(tensors: Mapping[str, TensorRef], names: Mapping[str, Role]) -> 
             census.foreign.append(tensor)
         else:
             plain.append(tensor)
+    if stack_scales and census.fp8_elsewhere:
+        _find_stack_scales(census, tensors, stack_scales)
     return census
+
+
+def _find_stack_scales(census: Census, tensors: Mapping[str, TensorRef], endings: tuple[str, ...]) -> None:
+    """Give the scales of stacks of experts their role."""
+    found = census.roles[Role.WEIGHT_SCALE]
+    taken: set[str] = set()
+    for weight in census.fp8_elsewhere:
+        if is_stack(weight) and not weight.name.endswith(".weight"):
+            scale = next((tensors[weight.name + end] for end in endings if weight.name + end in tensors), None)
+            if scale is not None:
+                found[weight.name] = scale
+                taken.add(scale.name)
+    if taken:
+        census.plain[:] = [tensor for tensor in census.plain if tensor.name not in taken]
+        census.foreign[:] = [tensor for tensor in census.foreign if tensor.name not in taken]
+
+
+def is_stack(weight: TensorRef) -> bool:
+    """Whether a weight holds all experts of a layer: it has three dimensions."""
+    return len(weight.shape) == 3
+
+
+def stack_name(weight: TensorRef) -> str:
+    """The name of a stack of experts as a module: what comes before ``.weight``, or the whole name."""
+    return weight.module if weight.name.endswith(".weight") else weight.name
 
 
 def is_small(tensor: TensorRef) -> bool:

@@ -15,7 +15,7 @@ from ckptkit.checks import registry
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level, all_fixers
 from ckptkit.validation import write_fixes
-from tests.damage import MutableCheckpoint, load, tensors_of
+from tests.damage import MutableCheckpoint, load, plain_fp8, tensors_of
 from tests.raw import RawTensor
 
 CT, CT_KV = "llama/llmcompressor-dynamic", "llama/llmcompressor-fp8-kv"
@@ -108,6 +108,11 @@ def _ignored(checkpoint: MutableCheckpoint) -> None:
 
 def _legacy_key(checkpoint: MutableCheckpoint) -> None:
     checkpoint.config["compression_config"] = checkpoint.config.pop("quantization_config")
+
+
+def _no_block_size(checkpoint: MutableCheckpoint) -> None:
+    plain_fp8(checkpoint)
+    del checkpoint.block["weight_block_size"]
 
 
 def _no_type(checkpoint: MutableCheckpoint) -> None:
@@ -254,6 +259,7 @@ CASES = [
     Case("CK619", "null", CT, _in_block(lambda block: block["config_groups"]["group_0"]["weights"].update(new=None))),
     Case("CK620", "legacy key", CT, _legacy_key),
     Case("CK622", "not needed", CT, _input_scale, unsafe=True),
+    Case("CK624", "no block size", BLOCK, _no_block_size, restores=False, config=False),
     Case("CK625", "nested", CT, _nested, config=False),
     Case("CK627", "null", QUARK, _in_block(lambda block: block.update(layer_type_quant_config=None))),
     Case("CK627", "old spelling", QUARK, _old_spelling),

@@ -5,6 +5,10 @@ from __future__ import annotations
 #: Classes that build routers from the quantization config; all others leave them alone.
 QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon")
 
+#: Classes that build the input projection of prediction layers (``eh_proj``) from the quantization config; all others
+#: build a plain linear layer, as every class does with the projection of weights in a sparse attention's indexer.
+QUANTIZED_PREDICTION_INPUTS = ("BailingMoeV3", "LongCatFlash", "LongcatFlash", "MiMoV2", "NemotronH")
+
 #: Classes that build their vision tower from the quantization config, and some that never do.
 QUANTIZED_TOWERS = (
     *("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor", "Qwen3_5For", "Qwen3_5MoeFor", "Glm4vFor"),

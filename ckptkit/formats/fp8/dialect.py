@@ -12,7 +12,7 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.fp8 import config, write
-from ckptkit.formats.fp8.facts import BLOCK, NAME, PER_TENSOR, ROLES, TRANSFORMERS, UNCLEAR
+from ckptkit.formats.fp8.facts import BLOCK, NAME, PER_TENSOR, ROLES, STACK_SCALES, TRANSFORMERS, UNCLEAR
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
 from ckptkit.model.census import is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -66,7 +66,7 @@ class PlainFp8(Format):
             effective=parsed.effective,
             records=parsed.records,
         )
-        return assemble(container, take_census(container.tensors, ROLES), declaration)
+        return assemble(container, take_census(container.tensors, ROLES, STACK_SCALES), declaration)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
@@ -96,14 +96,24 @@ class PlainFp8(Format):
             message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
             edit = SetKey((*located.way, BLOCK_SIZE), size)
             found = f"nothing, and {_grid(container)}"
+            edits = (edit,) if checkpoint is not None and _fits(checkpoint) else ()
             yield ConfigFault(
-                FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=(BLOCK_SIZE,), edits=(edit,)
+                FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=(BLOCK_SIZE,), edits=edits
             )
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
         """In a word."""
         located = location.locate(checkpoint.config)
         return () if located is None else (SetKey((*located.way, "kv_cache_scheme"), "static" if cache else None),)
+
+
+def _fits(checkpoint: Checkpoint) -> bool:
+    """Whether every scale is the grid that the declared blocks give for its weight."""
+    return all(
+        module.weight_scale is not None
+        and module.weight_scale.shape == module.scheme.weight.granularity.scale_shape(module.weight.shape)
+        for module in checkpoint.modules.values()
+    )
 
 
 def _is_quarks(block: Mapping[str, Any]) -> bool:

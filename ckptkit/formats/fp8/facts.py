@@ -35,6 +35,9 @@ ROLES = MappingProxyType(
     }
 )
 
+#: What transformers adds to the name of a stack of experts (``experts.gate_up_proj``) for its scale.
+STACK_SCALES = ("_scale_inv",)
+
 _ATTENTION = MappingProxyType(
     {
         "k": ScaleNames("k_scale", ("k_scale", "k_proj.output_scale", "k_proj.k_scale")),

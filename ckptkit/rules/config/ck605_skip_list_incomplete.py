@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
-from ckptkit.engines.architectures import leaves_router_alone
+from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 from ckptkit.rules.config.prediction_layers import is_mtp
@@ -48,7 +48,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
         hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
-        harmless = not hit or leaves_router_alone(context.dimensions.architecture, name)
+        harmless = not hit or leaves_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
         yield Observation.of(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
 

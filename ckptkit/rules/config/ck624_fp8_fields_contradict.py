@@ -1,24 +1,33 @@
-"""CK624 fp8-fields-contradict."""
+"""CK624 fp8-fields-contradict, and its fix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
-from ckptkit.checks.registry import rule
+from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
+from ckptkit.rules.config.block import put_right
 
 
 @rule("CK624", "fp8-fields-contradict", Severity.ERROR, reports=("sgl-project/sglang#4524",))
 def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
-    """The fields of a ``quant_method: fp8`` config cannot go together.
+    """The fields of a ``quant_method: fp8`` config cannot go together, or not with the scales that are stored.
 
     Why it hurts: vLLM wants ``activation_scheme`` to be static or dynamic, two numbers for a block size, and dynamic
-    activations with blocks; it stops otherwise.
+    activations with blocks; it stops otherwise. Without a block size it looks for one scale a tensor, and transformers
+    for blocks of 128x128.
 
     Example: ``weight_block_size: [128, 128]`` with ``activation_scheme: static``.
 
-    Fix: correct the fields.
+    Fix: correct the fields; a block size that is missing beside grids of scales is written.
     """
     yield from context.faults("fp8-fields")
+
+
+@fix("safe", "CK624")
+def write_block_size(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Write the block size that the stored grids fit and that transformers takes where none is given."""
+    yield from put_right(context, "fp8-fields")

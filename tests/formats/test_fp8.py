@@ -1,0 +1,408 @@
+"""Plain ``fp8``: three dialects told apart, read, and written, and fbgemm beside them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ckptkit
+from ckptkit.conversion.plan import CostKind, Plan, Verdict
+from ckptkit.errors import ConversionRefused, FormatError
+from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
+from ckptkit.model.scheme import Quantization, Scheme
+from tests.damage import (
+    BLOCK,
+    CONFIG,
+    CT,
+    REAL,
+    Damage,
+    MutableCheckpoint,
+    f32,
+    load,
+    plain_fp8,
+    set_block,
+    steps,
+    tensors_of,
+)
+from tests.raw import RawTensor
+
+convert = partial(ckptkit.convert, fsync=False)
+
+STATIC = "llama/llmcompressor-fp8"
+STATIC_KV = "llama/llmcompressor-fp8-kv"
+BLOCKS = Scheme(Quantization(PerBlock(128, 128)), Quantization(PerGroup(128), dynamic=True))
+
+
+def written(fixture: str, damage: Damage, folder: Path) -> Path:
+    draft = load(fixture)
+    damage(draft)
+    return draft.write(folder)
+
+
+def block_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["quantization_config"]
+    return found
+
+
+def codes(folder: Path) -> set[str]:
+    return {finding.code for finding in ckptkit.validate(folder).findings if finding.severity.value != "info"}
+
+
+def without(*keys: str) -> Damage:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        for key in keys:
+            del checkpoint.block[key]
+
+    return change
+
+
+@pytest.fixture
+def tensor(tmp_path: Path) -> Path:
+    """A per-tensor export as vLLM names its scales."""
+    convert(REAL / STATIC, tmp_path / "tensor", to="fp8", mode="tensor")
+    return tmp_path / "tensor"
+
+
+def bent(source: Path, folder: Path, **block: Any) -> Path:
+    """A copy of a checkpoint with another config; a key of None goes."""
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+    for key, value in block.items():
+        config["quantization_config"].pop(key, None)
+        if value is not ...:
+            config["quantization_config"][key] = value
+    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+# -- which dialect ----------------------------------------------------------------------------------------------------
+
+
+def test_blocks(tmp_path: Path) -> None:
+    found = ckptkit.open(written(BLOCK, plain_fp8, tmp_path / "source"))
+    assert (found.format, found.dialect, list(found.schemes)) == ("fp8", "block", [BLOCKS])
+    assert set(found.unquantized) == {"lm_head"} and not found.declared_only
+    assert codes(tmp_path / "source") == set()
+
+
+def test_a_missing_block_size_is_decided_by_the_grids_and_said(tmp_path: Path) -> None:
+    source = written(BLOCK, steps(plain_fp8, without("weight_block_size")), tmp_path / "source")
+    assert list(ckptkit.open(source).schemes) == [BLOCKS]
+    (finding,) = [f for f in ckptkit.validate(source).findings if f.severity.value == "error"]
+    assert finding.code == "CK624" and "down_proj.weight_scale_inv [1, 2]" in (finding.found or "")
+    ckptkit.fix(source)
+    assert block_of(source)["weight_block_size"] == [128, 128] and codes(source) == set()
+
+
+@pytest.mark.parametrize("size", [..., None])
+def test_per_tensor_with_and_without_the_key(size: Any, tensor: Path, tmp_path: Path) -> None:
+    source = bent(tensor, tmp_path / "bent", weight_block_size=size)
+    found = ckptkit.open(source)
+    assert (found.dialect, codes(source)) == ("per tensor", set())
+    assert list(found.schemes) == [Scheme(Quantization(PerTensor()), Quantization(PerTensor()))]
+
+
+def test_transformers_names(tmp_path: Path) -> None:
+    convert(REAL / STATIC, tmp_path / "out", to="fp8", mode="transformers")
+    found = ckptkit.open(tmp_path / "out")
+    assert (found.dialect, codes(tmp_path / "out")) == ("per tensor, transformers' names", set())
+    module = next(iter(found.modules.values()))
+    assert module.weight_scale is not None and module.weight_scale.name.endswith(".weight_scale_inv")
+    assert module.input_scale is not None and module.input_scale.name.endswith(".activation_scale")
+    assert module.scheme.has_static_input
+
+
+def test_one_value_for_a_block_is_a_block_where_the_config_says_so(tmp_path: Path) -> None:
+    """[1, 1] is a grid, and a scalar without a block size is none."""
+    source = written(BLOCK, plain_fp8, tmp_path / "source")
+    module = ckptkit.open(source).modules["model.layers.0.self_attn.k_proj"]
+    assert module.weight_scale is not None and module.weight_scale.shape == (1, 1)
+
+
+@pytest.mark.parametrize("size", [[], [128], [128, 0], "128", [128, 128, 1], {"rows": 128}, True])
+def test_a_block_size_that_is_none(size: Any, tmp_path: Path) -> None:
+    source = written(BLOCK, steps(plain_fp8, set_block(weight_block_size=size)), tmp_path / "source")
+    with pytest.raises(FormatError):
+        ckptkit.open(source)
+    assert "CK624" in codes(source)
+
+
+@pytest.mark.parametrize("scheme", [None, "weights", True, 1])
+def test_an_activation_scheme_that_is_none(scheme: Any, tensor: Path, tmp_path: Path) -> None:
+    source = bent(tensor, tmp_path / "bent", activation_scheme=scheme)
+    with pytest.raises(FormatError, match="activation_scheme"):
+        ckptkit.open(source)
+
+
+def test_an_export_block_makes_it_quarks(tensor: Path, tmp_path: Path) -> None:
+    source = bent(tensor, tmp_path / "bent", export={"kv_cache_group": [], "weight_format": "real_quantized"})
+    assert ckptkit.open(source).format == "quark"
+
+
+# -- what is stored ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F8_E8M0"])
+def test_scales_of_any_type_that_loaders_take(dtype: str, tmp_path: Path) -> None:
+    data = {"F32": f32(2.0**-9), "BF16": b"\x00\x3b", "F8_E8M0": bytes([118])}[dtype]
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        plain_fp8(checkpoint)
+        checkpoint.block["scale_fmt"] = "ue8m0"
+        checkpoint.change(r".*_scale_inv", lambda t: RawTensor(dtype, t.shape, data * (t.shape[0] * t.shape[1])))
+
+    source = written(BLOCK, change, tmp_path / "source")
+    assert codes(source) == set()
+    plan = convert(source, tmp_path / "ct", to="ct").plan
+    assert plan.cost.kind is (CostKind.RECOMPUTE if dtype == "F8_E8M0" else CostKind.HEADER_ONLY)
+    module = ckptkit.open(tmp_path / "ct").modules["model.layers.0.self_attn.q_proj"]
+    assert module.weight_scale is not None
+    stored = tensors_of(tmp_path / "ct")[module.weight_scale.name]
+    expected = {"BF16": b"\x00\x3b"}.get(dtype, f32(2.0**-9))
+    assert stored.data[: len(expected)] == expected
+
+
+def test_any_block_size(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        plain_fp8(checkpoint)
+        checkpoint.block["weight_block_size"] = [32, 64]
+        checkpoint.change(
+            r".*_scale_inv", lambda t: RawTensor("BF16", (t.shape[0] * 4, t.shape[1] * 2), t.data[:2] * count(t) * 8)
+        )
+
+    source = written(BLOCK, change, tmp_path / "source")
+    assert list(ckptkit.open(source).schemes) == [
+        Scheme(Quantization(PerBlock(32, 64)), Quantization(PerGroup(64), dynamic=True))
+    ]
+    convert(source, tmp_path / "ct", to="ct")
+    convert(tmp_path / "ct", tmp_path / "back", to="fp8")
+    assert tensors_of(tmp_path / "back") == tensors_of(source)
+
+
+def count(tensor: RawTensor) -> int:
+    return tensor.shape[0] * tensor.shape[1]
+
+
+def test_kv_scales(tmp_path: Path) -> None:
+    convert(REAL / STATIC_KV, tmp_path / "kv", to="fp8", mode="tensor")
+    found = ckptkit.open(tmp_path / "kv")
+    assert found.kv_cache is not None and found.kv_cache.scheme is not None
+    assert all(attention.k and attention.v for attention in found.kv_cache.attention)
+    plan = convert(tmp_path / "kv", tmp_path / "ct", to="ct").plan
+    assert plan.cost.kind is CostKind.HEADER_ONLY
+    assert tensors_of(tmp_path / "ct") == tensors_of(REAL / STATIC_KV)
+
+
+def test_autofp8(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.rename(r"(.*)\.input_scale", r"\1.act_scale")
+        checkpoint.rename(r"(.*self_attn)\.([kv])_scale", r"\1.\2_proj.output_scale")
+        checkpoint.config["quantization_config"] = {
+            "quant_method": "fp8",
+            "activation_scheme": "static",
+            "ignored_layers": ["lm_head"],
+            "kv_cache_scheme": "static",
+        }
+
+    source = written(STATIC_KV, change, tmp_path / "source")
+    found = ckptkit.open(source)
+    assert found.dialect == "per tensor" and not found.foreign and not found.orphans
+    assert all(module.input_scale is not None for module in found.modules.values())
+    convert(source, tmp_path / "ct", to="ct")
+    assert tensors_of(tmp_path / "ct") == tensors_of(REAL / STATIC_KV)
+
+
+def test_one_scale_for_keys_and_values(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.drop(r".*\.v_scale")
+        checkpoint.rename(r"(.*)\.k_scale", r"\1.kv_scale")
+        checkpoint.config["quantization_config"] = {
+            "quant_method": "fp8",
+            "activation_scheme": "static",
+            "ignored_layers": ["lm_head"],
+            "kv_cache_scheme": "static",
+        }
+
+    source = written(STATIC_KV, change, tmp_path / "source")
+    found = ckptkit.open(source)
+    assert found.kv_cache is not None
+    assert all(attention.k == attention.v is not None for attention in found.kv_cache.attention)
+
+
+def test_no_list_and_an_empty_list(tmp_path: Path) -> None:
+    """vLLM leaves the head alone whatever is listed; transformers does for a list that is missing, not for an empty."""
+    missing = written(BLOCK, steps(plain_fp8, without("ignored_layers")), tmp_path / "missing")
+    empty = written(BLOCK, steps(plain_fp8, set_block(ignored_layers=[])), tmp_path / "empty")
+    for folder, engines in ((missing, set()), (empty, {"transformers"})):
+        found = [f for f in ckptkit.validate(folder).findings if f.code == "CK605"]
+        assert [finding.tensor for finding in found] == ["lm_head.weight"]
+        assert {engine.engine for engine in found[0].engines} == engines
+        assert found[0].severity.value == ("warning" if engines else "info")
+        assert ckptkit.plan(folder, to="ct").verdict is Verdict.LOSSLESS
+
+
+def test_a_stack_of_experts(tmp_path: Path) -> None:
+    """As transformers names it: the scale's name goes on from the weight's."""
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        plain_fp8(checkpoint)
+        checkpoint.put(name, "F8_E4M3", (2, 256, 128), bytes([0x30]) * (2 * 256 * 128))
+        checkpoint.put(f"{name}_scale_inv", "F32", (2, 2, 1), f32(0.5) * 4)
+
+    source = written(BLOCK, change, tmp_path / "source")
+    found = ckptkit.open(source)
+    module = found.modules[name]
+    assert (module.experts, module.scheme) == (2, BLOCKS)
+    assert module.weight_scale is not None and module.weight_scale.name == f"{name}_scale_inv"
+    assert not found.foreign and not found.orphans and not found.stored_only
+    convert(source, tmp_path / "again", to="fp8")
+    assert tensors_of(tmp_path / "again") == tensors_of(source)
+    with pytest.raises(ConversionRefused, match="one module for each expert"):
+        ckptkit.plan(source, to="ct")
+
+
+# -- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_deepseek_there_and_back(tmp_path: Path) -> None:
+    source = written(BLOCK, plain_fp8, tmp_path / "source")
+    there = convert(source, tmp_path / "ct", to="ct").plan
+    back = convert(tmp_path / "ct", tmp_path / "back", to="fp8").plan
+    assert {there.cost.kind, back.cost.kind} == {CostKind.HEADER_ONLY}
+    assert {there.verdict, back.verdict} == {Verdict.LOSSLESS}
+    assert tensors_of(tmp_path / "back") == tensors_of(source)
+    assert block_of(tmp_path / "back") == {
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "ignored_layers": ["lm_head"],
+        "modules_to_not_convert": ["lm_head"],
+    }
+    assert tensors_of(tmp_path / "ct") == tensors_of(REAL / BLOCK)
+
+
+def test_the_dialect_is_chosen_by_what_is_there(tmp_path: Path) -> None:
+    assert ckptkit.plan(REAL / BLOCK, to="fp8").target_format == "fp8"
+    assert ckptkit.plan(REAL / STATIC, to="fp8").target_format == "fp8 (tensor mode)"
+    with pytest.raises(ConversionRefused, match="cannot express the scheme"):
+        ckptkit.plan(REAL / CT, to="fp8")
+
+
+def test_a_block_size_is_written_even_where_there_is_none(tensor: Path) -> None:
+    """transformers takes 128x128 for granted."""
+    block = block_of(tensor)
+    assert block["weight_block_size"] is None and block["ignored_layers"] == block["modules_to_not_convert"]
+
+
+def test_powers_of_two_are_declared(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        plain_fp8(checkpoint)
+        checkpoint.block["scale_fmt"] = "ue8m0"
+        checkpoint.change(r".*_scale_inv", lambda t: RawTensor("F8_E8M0", t.shape, bytes([118]) * count(t)))
+
+    source = written(BLOCK, change, tmp_path / "source")
+    convert(source, tmp_path / "again", to="fp8")
+    assert block_of(tmp_path / "again")["scale_fmt"] == "ue8m0"
+    assert "scale_fmt: ue8m0" in " ".join(ckptkit.plan(source, to="ct").notes)
+
+
+def test_one_scale_becomes_blocks_or_channels(tmp_path: Path) -> None:
+    """Every value stays, the static scales of inputs go only where that is allowed, and the plan says so."""
+    source = written(BLOCK, _one_scale_each, tmp_path / "source")
+    for to, mode, kind in (("fp8", "block", PerBlock), ("fbgemm", None, None)):
+        with pytest.raises(ConversionRefused) as refused:
+            ckptkit.plan(source, to=to, mode=mode)
+        assert {fault.kind for fault in refused.value.faults} == {"input-scales"}
+        assert all("--allow-lossy" in (fault.help or "") for fault in refused.value.faults)
+        plan = ckptkit.plan(source, to=to, mode=mode, allow_lossy=True)
+        assert plan.verdict is Verdict.LOSSY and plan.gives_up and plan.cost.kind is CostKind.RECOMPUTE
+        assert len(plan.changes) == 7 and Plan.from_json(plan.to_json()).gives_up == plan.gives_up
+        out = tmp_path / f"{to}"
+        convert(source, out, to=to, mode=mode, allow_lossy=True)
+        assert ckptkit.diff(source, out, plan=plan).same
+        if kind is not None:
+            assert isinstance(next(iter(ckptkit.open(out).schemes)).weight.granularity, kind)
+
+
+def _one_scale_each(checkpoint: MutableCheckpoint) -> None:
+    """The block fixture with one scale for each weight and static inputs."""
+    value = struct.pack("<f", 0.00390625)
+    checkpoint.change(r".*\.weight_scale", lambda t: RawTensor("F32", (1,), value))
+    for name in checkpoint.names(r".*\.weight_scale"):
+        checkpoint.put(name.replace("weight_scale", "input_scale"), "F32", (1,), value)
+    args = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor", "dynamic": False}
+    checkpoint.group["weights"] = checkpoint.group["input_activations"] = args
+
+
+def test_dynamic_inputs_stay_dynamic(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        _one_scale_each(checkpoint)
+        checkpoint.drop(r".*\.input_scale")
+        token = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "token", "dynamic": True}
+        checkpoint.group["input_activations"] = token
+
+    source = written(BLOCK, change, tmp_path / "source")
+    plan = convert(source, tmp_path / "fp8", to="fp8").plan
+    assert plan.target_format == "fp8 (tensor mode)" and plan.verdict is Verdict.LOSSLESS and not plan.changes
+    assert list(ckptkit.open(tmp_path / "fp8").schemes) == [
+        Scheme(Quantization(PerTensor()), Quantization(PerToken(), dynamic=True))
+    ]
+    blocks = ckptkit.plan(source, to="fp8", mode="block")
+    assert blocks.verdict is Verdict.LOSSLESS and len(blocks.changes) == 7
+    assert any("per-token to dynamic per-group" in note for note in blocks.notes)
+
+
+# -- fbgemm -----------------------------------------------------------------------------------------------------------
+
+
+def test_fbgemm_there_and_back(tmp_path: Path) -> None:
+    plan = convert(REAL / CT, tmp_path / "fbgemm", to="fbgemm").plan
+    assert plan.cost.kind is CostKind.RECOMPUTE and plan.verdict is Verdict.LOSSLESS
+    assert any("up to 1200" in note for note in plan.notes)
+    assert block_of(tmp_path / "fbgemm") == {
+        "quant_method": "fbgemm_fp8",
+        "activation_scale_ub": 1200.0,
+        "modules_to_not_convert": ["lm_head"],
+    }
+    scales = {n: t for n, t in tensors_of(tmp_path / "fbgemm").items() if n.endswith("_scale")}
+    assert {(t.dtype, t.shape[1]) for t in scales.values()} == {("F32", 1)}
+    assert codes(tmp_path / "fbgemm") == set()
+    back = convert(tmp_path / "fbgemm", tmp_path / "ct", to="ct").plan
+    assert back.cost.kind is CostKind.HEADER_ONLY and any("up to 1200 to" in note for note in back.notes)
+    assert ckptkit.diff(REAL / CT, tmp_path / "ct").same
+    again = convert(tmp_path / "fbgemm", tmp_path / "again", to="fbgemm").plan
+    assert not again.changes and tensors_of(tmp_path / "again") == tensors_of(tmp_path / "fbgemm")
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, "1200", float("inf"), None])
+def test_a_bound_that_is_none(bound: Any, tmp_path: Path) -> None:
+    convert(REAL / CT, tmp_path / "fbgemm", to="fbgemm")
+    source = bent(tmp_path / "fbgemm", tmp_path / "bent", activation_scale_ub=bound)
+    with pytest.raises(FormatError, match="activation_scale_ub"):
+        ckptkit.open(source)
+
+
+def test_a_flat_scale_is_found_and_fixed(tmp_path: Path) -> None:
+    """[N] where vLLM's loader wants [N, 1]."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.change(r".*\.weight_scale", lambda t: RawTensor("F32", t.shape[:1], f32(0.5) * t.shape[0]))
+        checkpoint.config["quantization_config"] = {
+            "quant_method": "fbgemm_fp8",
+            "activation_scale_ub": 1200.0,
+            "modules_to_not_convert": ["lm_head"],
+        }
+
+    source = written(CT, change, tmp_path / "source")
+    assert codes(source) == {"CK301"}
+    ckptkit.fix(source)
+    assert codes(source) == set()
