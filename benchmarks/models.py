@@ -63,11 +63,11 @@ class Sizes:
     vocab: int = 56064
     layers: int = 14
 
-    def scaled(self, scale: float) -> Sizes:
-        """Dimensions of a model with about ``scale`` times the bytes."""
+    def scaled(self, scale: float, unit: int = 16) -> Sizes:
+        """Dimensions of a model with about ``scale`` times the bytes, all of them multiples of ``unit``."""
 
         def shrink(extent: int) -> int:
-            return max(16, 16 * round(extent * float(scale**0.5) / 16))
+            return max(unit, unit * round(extent * float(scale**0.5) / unit))
 
         key_value = shrink(self.key_value)
         hidden = key_value * (self.hidden // self.key_value)
@@ -131,7 +131,7 @@ def block_model(scale: float) -> Model:
     def scales(module: str, shape: tuple[int, int]) -> Iterator[Tensor]:
         yield Tensor(f"{module}.weight_scale_inv", "F32", (-(-shape[0] // 128), -(-shape[1] // 128)))
 
-    model = _llama("llama-fp8-block", "llama/llmcompressor-dynamic", Sizes().scaled(scale), scales)
+    model = _llama("llama-fp8-block", "llama/llmcompressor-dynamic", Sizes().scaled(scale, 128), scales)
     return replace(model, config={**model.config, "quantization_config": _BLOCK_CONFIG})
 
 

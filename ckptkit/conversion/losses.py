@@ -15,7 +15,7 @@ from ckptkit.model.scheme import InputKind, Quantization, Scheme
 def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
     """Every part of the checkpoint that the target cannot express."""
     yield from _other_losses(checkpoint, capabilities, target)
-    if not checkpoint.schemes:
+    if not checkpoint.schemes and not checkpoint.opaque:
         yield _loss("kv-cache-alone", "no config is written for a quantized KV cache alone", "FP8 weights", "none")
     for scheme, members in checkpoint.schemes.items():
         yield from _scheme_losses(scheme, members, capabilities, target)
@@ -29,11 +29,28 @@ def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str)
             "lm_head in BF16",
             "FP8",
         )
+    if capabilities.whole_columns:
+        yield from _column_losses(checkpoint, target)
     stacks = tuple(module.name for module in checkpoint.modules.values() if module.experts is not None)
     if stacks and not capabilities.stacked_experts:
         message = f"{target} has one module for each expert, and all of a layer are one stack: {_where(stacks)}"
         yield _loss("stacked-experts", message, "one 2-D weight for each expert", "weights [experts, rows, columns]")
     yield from _kv_losses(checkpoint, capabilities, target)
+
+
+def _column_losses(checkpoint: Checkpoint, target: str) -> Iterator[Fault]:
+    """Weights whose columns end inside a block, where the target's loaders want whole ones."""
+    for scheme, members in checkpoint.schemes.items():
+        block = scheme.weight.granularity
+        cut = (
+            tuple(name for name in members if checkpoint.modules[name].weight.shape[-1] % block.columns)
+            if isinstance(block, PerBlock)
+            else ()
+        )
+        if cut and isinstance(block, PerBlock):
+            columns = checkpoint.modules[cut[0]].weight.shape[-1]
+            message = f"{target} readers take whole blocks of columns only: {_where(cut)}"
+            yield _loss("block-columns", message, f"a multiple of {block.columns} columns", str(columns))
 
 
 def _other_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:

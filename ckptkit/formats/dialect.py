@@ -22,7 +22,8 @@ class Capabilities:
     """What a dialect can express so that its serving engines read it right.
 
     ``schemes`` pairs the kind of weight granularity with the kind of input. ``block_sizes`` is None when any is fine.
-    With ``groups_match_blocks``, inputs of blocks must be in groups of as many elements as a block has columns.
+    With ``groups_match_blocks``, inputs of blocks must be in groups of as many elements as a block has columns, and
+    with ``whole_columns`` a weight's columns must be whole blocks.
     ``input_bound`` is the usual upper bound of inputs where the dialect has one, None where inputs have no bound.
     ``other_storages`` names the layouts of modules in another quantization that it can hold beside FP8 ones.
     """
@@ -36,6 +37,7 @@ class Capabilities:
     scale_dtypes: frozenset[str]
     output_quantization: bool = False
     groups_match_blocks: bool = False
+    whole_columns: bool = False
     stacked_experts: bool = False
     other_storages: frozenset[str] = frozenset()
     input_bound: float | None = None

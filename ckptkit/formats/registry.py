@@ -17,10 +17,10 @@ from ckptkit.formats.quark import Quark
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
-BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), Fbgemm())
+BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelOpt(), Fbgemm())
 
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
-WITHOUT_READER: tuple[Family, ...] = (ModelOpt(),)
+WITHOUT_READER: tuple[Family, ...] = ()
 
 #: ``quant_method`` -> what it is, so that an answer can say more than "unknown".
 METHODS: Mapping[str, str] = MappingProxyType(

@@ -25,7 +25,8 @@ def test_every_contest_runs(
     document = json.loads(results.read_text())
     assert as_markdown(document).strip() in table
     names = [contest["name"] for contest in document["contests"]]
-    assert names == ["convert-llama-quark-tensor-kv", "convert-llama-ct-channel", "headers", "start-up"]
+    conversions = ["convert-llama-quark-tensor-kv", "convert-llama-ct-channel", "convert-llama-fp8-block"]
+    assert names == [*conversions, "headers-moe-replica", "headers-trillion-replica", "start-up"]
     for contest in document["contests"]:
         for entry in contest["contestants"]:
             assert entry["samples"]
@@ -43,11 +44,13 @@ def test_the_checkpoints_are_sound(name: str, tmp_path: Path) -> None:
 
 
 def test_the_full_size_models_have_the_promised_sizes() -> None:
-    quark, channel, replica = (models.MODELS[name](1) for name in models.MODELS)
+    quark, channel, replica, block, trillion = (models.MODELS[name](1) for name in models.MODELS)
     assert 3.9e9 < quark.data_bytes < 4.1e9
     assert (quark.tensors, channel.tensors) == (353, 227)
     assert replica.tensors >= 100_000
     assert len(replica.shards) == 200
+    assert 3.9e9 < block.data_bytes < 4.1e9
+    assert trillion.tensors >= 138_000 and len(trillion.shards) == 160
 
 
 @pytest.mark.parametrize("path", dated_results(), ids=lambda path: path.name)

@@ -67,9 +67,9 @@ def test_a_checkpoint_that_is_understood() -> None:
 @pytest.mark.parametrize(
     ("damage", "words", "dialect"),
     [
-        (method(quant_method="modelopt", quant_algo="FP8"), "NVIDIA ModelOpt, FP8", "modelopt"),
-        (method(quantization={"quant_algo": "nvfp4"}), "NVIDIA ModelOpt, NVFP4", "modelopt"),
-        (side_file(quant_algo="FP8_PB_WO"), r"hf_quant_config.json \(NVIDIA ModelOpt, FP8_PB_WO", "modelopt"),
+        (method(quant_method="modelopt", quant_algo="FP9"), "NVIDIA ModelOpt, algorithm 'FP9'", "modelopt"),
+        (method(quantization={"quant_algo": "int2"}), "NVIDIA ModelOpt, algorithm 'INT2'", "modelopt"),
+        (side_file(quant_algo="FP9"), "NVIDIA ModelOpt, algorithm 'FP9'", "modelopt"),
         (method(quant_method="gptq"), "GPTQ, which is not FP8", None),
         (method(quant_method="mxfp8"), "MXFP8", None),
         (method(quant_method="something"), "'something'", None),

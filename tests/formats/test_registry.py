@@ -125,14 +125,14 @@ def test_what_is_built_in() -> None:
     with pytest.raises(UsageError, match="unknown format 'gguf'") as error:
         registry.by_name("gguf")
     assert (
-        error.value.help == "known formats: compressed-tensors/ct, quark, fp8/deepseek/deepseek-fp8, fbgemm-fp8/fbgemm"
+        error.value.help
+        == "known formats: compressed-tensors/ct, quark, fp8/deepseek/deepseek-fp8, modelopt/mo, fbgemm-fp8/fbgemm"
     )
 
 
 @pytest.mark.parametrize(
     ("method", "found"),
     [
-        ("modelopt", "NVIDIA ModelOpt"),
         ("awq", "not FP8"),
         ("new", "'new'"),
     ],

@@ -27,6 +27,7 @@ REQUIREMENTS = ROOT / "requirements"
 ENVIRONMENTS = {
     "quark": "amd-quark, transformers and compressed-tensors: export, reload, decompress, logits",
     "llmcompressor": "llm-compressor: compressed-tensors exports",
+    "modelopt": "NVIDIA ModelOpt: its own exports",
     "vllm": "the vLLM CPU wheel: loads and answers",
     "kernels": "CPU torch and Triton: the FP8 kernels interpreted, and compiled offline for Hopper",
 }

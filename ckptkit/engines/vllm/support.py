@@ -110,11 +110,28 @@ _PLAIN_FP8 = (
 )
 
 _MODELOPT = (
-    Support(_HAS, (*_LINEAR, Layer.HEAD), ("modelopt",), _TENSOR, _STATIC, where=_IN_MODELOPT),
-    Support(_HAS, (*_LINEAR, Layer.HEAD), ("modelopt",), _CHANNEL, ("dynamic per-token",), where=_IN_MODELOPT),
-    Support(_HAS, (*_LINEAR, Layer.HEAD), ("modelopt",), _BLOCK, ("dynamic per-group",), _128, where=_IN_MODELOPT),
-    Support(_HAS, (Layer.EXPERT,), ("modelopt",), _TENSOR, _STATIC, where=_IN_MODELOPT),
-    Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, where=_IN_MODELOPT),
+    Support(_HAS, _LINEAR, ("modelopt",), _TENSOR, _STATIC, how=_RUN),
+    Support(_HAS, _LINEAR, ("modelopt",), _CHANNEL, ("dynamic per-token",), how=_RUN),
+    Support(_HAS, _LINEAR, ("modelopt",), _BLOCK, ("dynamic per-group",), _128, how=_RUN),
+    Support(_HAS, (Layer.HEAD,), ("modelopt",), _PLAIN, (*_STATIC, "dynamic per-token"), where=_IN_MODELOPT),
+    Support(_HAS, (Layer.HEAD,), ("modelopt",), _BLOCK, ("dynamic per-group",), _128, where=_IN_MODELOPT),
+    Support(_HAS, (Layer.EXPERT,), ("modelopt",), _TENSOR, _STATIC, how=_RUN),
+    Support(
+        _REFUSED,
+        (Layer.EXPERT,),
+        ("modelopt",),
+        _CHANNEL,
+        how=_RUN,
+        words="RuntimeError: shape '[]' is invalid for input of size ...",
+    ),
+    Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, how=_RUN),
+    Support(
+        _HAS,
+        (*_LINEAR, Layer.HEAD, Layer.EXPERT),
+        ("modelopt",),
+        others=("NVFP4", "NVFP4A16", "MXFP8"),
+        where=_IN_MODELOPT,
+    ),
 )
 
 _EVERY = (*_CT, *_QUARK, *_FP8, "fp8-block", "modelopt")

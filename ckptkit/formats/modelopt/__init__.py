@@ -1,8 +1,8 @@
-"""NVIDIA ModelOpt: facts only.
+"""NVIDIA ModelOpt: what its unified export writes, and vLLM, SGLang and TensorRT-LLM read.
 
 Source: real exports, and vLLM (``quantization/modelopt.py``) at the release that ``ckptkit.engines`` names.
 """
 
-from ckptkit.formats.modelopt.family import ModelOpt
+from ckptkit.formats.modelopt.dialect import ModelOpt
 
 __all__ = ["ModelOpt"]

@@ -34,8 +34,10 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     if context.located is None:
         return
     path = context.located.path
-    if not context.has_reader and context.method not in KNOWN_METHODS:  # a format with a reader knows its own
-        written = context.block.get("quant_method")
+    written = context.block.get("quant_method")
+    # A format with a reader knows its own; ModelOpt's nested layout names its producer instead.
+    unnamed = written is None and not isinstance(context.block.get("quantization"), dict)
+    if unnamed or (not context.has_reader and context.method not in KNOWN_METHODS):
         missing = "no quant_method" if written is None else "no engine knows this quant_method"
         yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
     key = context.dialect.algorithm_key if context.dialect is not None else None

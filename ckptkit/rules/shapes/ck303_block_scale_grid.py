@@ -36,5 +36,6 @@ def block_scale_grid(context: Context) -> Iterator[Fault]:
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
         blocked = isinstance(granularity, (PerBlock, PerGroup)) and len(scale.shape) != 0
-        if blocked and not is_transposed(scale, wanted) and not is_four_dimensional(scale, wanted):
+        flat = scale.shape == granularity.scale_shape(module.weight.shape)  # CK305
+        if blocked and not flat and not is_transposed(scale, wanted) and not is_four_dimensional(scale, wanted):
             yield shape_fault("block-scale-grid", module, scale, wanted)

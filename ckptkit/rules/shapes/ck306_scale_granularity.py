@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
-from ckptkit.rules.shapes.grids import mismatches, same_values, shape_fault
+from ckptkit.rules.shapes.grids import is_one_block, mismatches, same_values, shape_fault
 
 
 @rule(
@@ -34,7 +34,7 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
         if isinstance(granularity, (PerBlock, PerGroup)):
-            wrong = len(scale.shape) == 0
+            wrong = len(scale.shape) == 0 and not is_one_block(module, scale)
         else:
             wrong = not same_values(scale.shape, granularity.scale_shape(module.weight.shape))
         if wrong:

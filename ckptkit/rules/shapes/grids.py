@@ -76,6 +76,12 @@ def is_four_dimensional(scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -
     return len(scale.shape) == 4 and scale.shape[1] == scale.shape[3] == 1 and scale.shape[::2] in wanted
 
 
+def is_one_block(module: QuantizedModule, scale: TensorRef) -> bool:
+    """Whether a scale without axes is that of a weight with one block only: ModelOpt writes these so."""
+    grid = module.scheme.weight.granularity.scale_shape(module.weight.shape)
+    return scale.shape == () and len(grid) > 0 and all(extent == 1 for extent in grid)
+
+
 def shape_fault(kind: str, module: QuantizedModule, scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> Fault:
     """The fault that a scale has none of the shapes that its format stores."""
     granularity = module.scheme.weight.granularity

@@ -300,7 +300,7 @@ CASES = (
         "CK603", CT_FP8, hf_quant(quant_algo="FP8", exclude_modules=["lm_head", "*.gate"]), hf_quant(quant_algo="FP8")
     ),
     Case("CK604", CT_FP8, hf_quant(quant_algo=None), hf_quant(quant_algo="FP8")),
-    Case("CK604", CT_FP8, _modelopt(), _modelopt(quant_algo="FP8"), _UNREAD | {"CK629"}, _UNREAD),
+    Case("CK604", CT_FP8, _modelopt(), _modelopt(quant_algo="FP8"), _UNREAD),
     Case("CK605", MOE, _router, _router_by_name),
     Case(
         "CK605",
@@ -403,7 +403,7 @@ CASES = (
         near_also=frozenset({"CK202"}),
     ),
     Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(quant_method="compressed_tensors")),
-    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD, _UNREAD),
+    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD),
     Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD),
     Case(
         "CK624",

@@ -1,0 +1,105 @@
+"""Reading a ModelOpt config: from an algorithm, or one for each module, to declared schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ckptkit.errors import UnsupportedFormat
+from ckptkit.formats.base import ConfigReader
+from ckptkit.formats.modelopt.facts import MIXED, OTHERS, SCHEMES
+from ckptkit.formats.modelopt.sections import algorithm
+from ckptkit.model.granularity import PerTensor
+from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
+from ckptkit.model.select import PatternKind, Selector
+
+Declared = Scheme | OtherScheme
+
+#: A second name for blocks, which TensorRT-LLM uses.
+_ALIASES = {"FP8_BLOCK_SCALES": "FP8_PB_WO"}
+_KV_FP8 = "FP8"
+
+
+@dataclass(frozen=True)
+class ModelOptConfig:
+    """A config in canonical words. ``default`` is None where each module has its own algorithm, in ``layers``."""
+
+    algorithm: str
+    default: Declared | None
+    layers: Mapping[str, Declared]
+    excluded: tuple[str, ...]
+    kv_cache: KVCacheScheme | None
+    effective: Mapping[str, Any]
+
+    @property
+    def has_others(self) -> bool:
+        """Whether some module is in another quantization than FP8."""
+        return any(isinstance(scheme, OtherScheme) for scheme in (self.default, *self.layers.values()))
+
+    @cached_property
+    def is_excluded(self) -> Callable[[str], bool]:
+        """Whether the skip list means a module: by a part of its name, or a shell pattern over all of it."""
+        return Selector.of(PatternKind.SUBSTRING.parse(entry) for entry in self.excluded if entry).matches
+
+    @cached_property
+    def scheme_of(self) -> Callable[[str], Declared | None]:
+        """The scheme of a linear module: None if excluded, else its own, or the default."""
+        excluded, layers, default = self.is_excluded, self.layers, self.default
+        return lambda module: None if excluded(module) else layers.get(module, default)
+
+
+def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
+    """Parse a section that was found in ``file``.
+
+    Raises UnsupportedFormat for an algorithm that is not known, and FormatError when the config cannot be understood.
+    """
+    reader = ConfigReader(file)
+    name = algorithm(section)
+    if not name:
+        reader.wrong("quant_algo", "an algorithm", section.get("quant_algo"))
+    layers: dict[str, Declared] = {}
+    if name == MIXED:
+        listed = reader.mapping(section.get("quantized_layers"), "quantized_layers", required=True)
+        for module, value in listed.items():
+            own = reader.mapping(value, f"quantized_layers.{module}", required=True)
+            if algorithm(own):
+                layers[module] = _scheme(algorithm(own), label)
+            elif isinstance(value, dict):
+                reader.wrong(f"quantized_layers.{module}.quant_algo", "an algorithm", own.get("quant_algo"))
+    key = "ignore" if "ignore" in section else "exclude_modules"
+    excluded = reader.strings(section.get(key), key)
+    kv_cache = _kv_cache(reader, section, label)
+    reader.raise_faults(label)
+    default = None if name == MIXED else _scheme(name, label)
+    effective = {
+        "quant_algo": name,
+        "scheme": str(default) if default else {module: str(scheme) for module, scheme in layers.items()},
+        "excluded": excluded,
+        "kv_cache": None if kv_cache is None else str(kv_cache),
+    }
+    return ModelOptConfig(name, default, layers, tuple(excluded), kv_cache, effective)
+
+
+def _scheme(name: str, label: str) -> Declared:
+    """What an algorithm means."""
+    known: Declared | None = SCHEMES.get(_ALIASES.get(name, name)) or OTHERS.get(name)
+    if known is None:
+        message = f"{label}: NVIDIA ModelOpt, algorithm {name!r} is not supported"
+        raise UnsupportedFormat(message, help=f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}")
+    return known
+
+
+def _kv_cache(reader: ConfigReader, section: Mapping[str, Any], label: str) -> KVCacheScheme | None:
+    """The FP8 KV cache: a word in the older layout, an object in the flat one."""
+    word, spelt = section.get("kv_cache_quant_algo"), section.get("kv_cache_scheme")
+    if word is not None and not isinstance(word, str):
+        reader.wrong("kv_cache_quant_algo", "a string", word)
+    elif word and word.upper() != _KV_FP8:
+        raise UnsupportedFormat(f"{label}: a KV cache in {word} is not supported", help="ckptkit knows FP8 KV caches")
+    body = reader.mapping(spelt, "kv_cache_scheme")
+    if body and (body.get("type"), body.get("num_bits")) != ("float", 8):
+        found = f"{body.get('type')} with {body.get('num_bits')} bits"
+        raise UnsupportedFormat(f"{label}: a KV cache of {found} is not supported", help="ckptkit knows FP8 KV caches")
+    return KVCacheScheme(Quantization(PerTensor())) if word or body else None

@@ -1,0 +1,95 @@
+"""The ModelOpt format: detection, reader, writer and scale shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ckptkit.edits.changes import ConfigEdit, SetKey
+from ckptkit.errors import Fault, FormatError
+from ckptkit.formats import config as location
+from ckptkit.formats.assemble import Declaration, assemble
+from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.modelopt import config, faults, write
+from ckptkit.formats.modelopt.facts import DIALECT, NAME, PARTS, ROLES, SIDE_FILE
+from ckptkit.formats.modelopt.sections import algorithm, own_section, side_section
+from ckptkit.model.census import take_census
+from ckptkit.model.checkpoint import Checkpoint, KVCache
+from ckptkit.model.granularity import Granularity, PerBlock, PerTensor
+from ckptkit.storage.container import CONFIG_FILE, Container
+
+_FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
+
+
+class ModelOpt(Format):
+    """Reader and writer of NVIDIA ModelOpt's exports: described in config.json, or only in a file beside it."""
+
+    name = NAME
+    aliases = ("mo",)
+    dialects = (DIALECT,)
+
+    def dialect_of(self, container: Container) -> Dialect | None:
+        """The dialect of a container; None when it is not ours."""
+        located = location.locate(container.config)
+        ours = own_section(container) is not None if located else side_section(container) is not None
+        return DIALECT if ours else None
+
+    def describe(self, container: Container) -> str:
+        """What a container of ours holds, in a few words."""
+        located = location.locate(container.config)
+        method = location.quant_method(located.block) if located else ""
+        name = algorithm(own_section(container) or side_section(container) or {})
+        words = f"quant_method {method!r}" if method else SIDE_FILE if located is None else "a config without a method"
+        return f"{words} (NVIDIA ModelOpt{f', {name}' if name else ''})"
+
+    def read(self, container: Container) -> Checkpoint:
+        """A range of a file: all of it, or an error."""
+        located = location.locate(container.config)
+        own = own_section(container)
+        section, file = (own, CONFIG_FILE) if own is not None else (side_section(container), SIDE_FILE)
+        if section is None:
+            raise FormatError(f"{container.label}: no ModelOpt config")
+        parsed = config.parse(section, file, container.label)
+        declaration = Declaration(
+            format=NAME,
+            dialect=DIALECT.name,
+            scheme_of=parsed.scheme_of,
+            is_excluded=parsed.is_excluded,
+            kv_cache=parsed.kv_cache,
+            raw=located.block if located is not None else section,
+            effective=parsed.effective,
+            has_others=parsed.has_others,
+        )
+        return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
+
+    def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
+        """What each tensor becomes."""
+        return write.draft(checkpoint, self)
+
+    def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Stored scale shapes, the exporters' form first.
+
+        >>> ModelOpt().scale_shapes(PerBlock(128, 128), (64, 256)), ModelOpt().scale_shapes(PerTensor(), (64, 256))
+        (((1, 1, 2, 1),), ((), (1,)))
+        """
+        canonical = granularity.scale_shape(weight_shape)
+        if isinstance(granularity, PerTensor):
+            return (canonical, (*canonical, 1))
+        if isinstance(granularity, PerBlock) and len(canonical) == 2:
+            return ((canonical[0], 1, canonical[1], 1),)
+        return (canonical,)
+
+    def config_faults(
+        self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None
+    ) -> Iterator[Fault]:
+        """What a config of ours says that some reader takes wrongly."""
+        return faults.config_faults(container, dialect, checkpoint)
+
+    def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
+        """As an object in the flat layout, a word in the nested one; nothing where config.json holds no config."""
+        located = location.locate(checkpoint.config)
+        if located is None:
+            return ()
+        if isinstance(located.block.get("quantization"), dict):
+            return (SetKey((*located.way, "quantization", "kv_cache_quant_algo"), "FP8" if cache else None),)
+        return (SetKey((*located.way, "kv_cache_scheme"), _FP8 if cache else None),)

@@ -1,0 +1,45 @@
+"""Where a ModelOpt config sits: flat or nested in config.json, or in a file of its own beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckptkit.errors import CkptkitError
+from ckptkit.formats import config as location
+from ckptkit.formats.modelopt.facts import NAME, SIDE_FILE
+from ckptkit.storage.container import Container
+from ckptkit.storage.index import parse_json_object
+
+
+def own_section(container: Container) -> Mapping[str, Any] | None:
+    """The part of a config in config.json that names the algorithm, where the config is ModelOpt's."""
+    located = location.locate(container.config)
+    if located is None:
+        return None
+    nested, method = located.block.get("quantization"), location.quant_method(located.block)
+    inner = nested if isinstance(nested, Mapping) else None
+    # Older exports leave the method out.
+    if method != NAME and (method or not any("quant_algo" in part for part in (located.block, inner or {}))):
+        return None
+    return located.block if inner is None else inner
+
+
+def side_document(container: Container) -> Mapping[str, Any] | None:
+    """The file beside config.json, when a sound one lies in the folder."""
+    try:
+        data = container.side_file(SIDE_FILE)
+    except CkptkitError:
+        return None
+    return None if data is None else parse_json_object(SIDE_FILE, data)[0]
+
+
+def side_section(container: Container) -> Mapping[str, Any] | None:
+    """The part of that file that names the algorithm."""
+    section = (side_document(container) or {}).get("quantization")
+    return section if isinstance(section, Mapping) else None
+
+
+def algorithm(section: Mapping[str, Any]) -> str:
+    """The name of the algorithm, in the upper case in which readers compare it; empty where there is none."""
+    return str(section.get("quant_algo") or "").upper()
