@@ -1,4 +1,4 @@
-"""Write the generated pages of this folder, or check that they are what the code says.
+"""Write the generated pages of this folder and the table in the README, or check that they are what the code says.
 
 python docs/generate.py            # write
 python docs/generate.py --check    # exit 1 and name every page that is out of date
@@ -11,10 +11,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ckptkit.formats.document import render_formats_markdown
+from ckptkit.conversion.cells import markdown
+from ckptkit.conversion.document import render_formats_markdown
+from ckptkit.formats.registry import BUILT_IN
 from ckptkit.views.catalogue import render_rules_markdown
 
 HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+#: What stands between these lines of the README is generated.
+MARKS = ("<!-- matrix: written by make docs -->\n", "<!-- end of matrix -->\n")
 PAGES: dict[str, Callable[[], str]] = {"formats.md": render_formats_markdown, "rules.md": render_rules_markdown}
 
 
@@ -30,6 +35,13 @@ def main() -> int:
         stale.append(name)
         if not check:
             page.write_text(text, encoding="utf-8")
+    before, mark, rest = README.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    text = f"{before}{mark}{markdown(BUILT_IN, lambda cell: cell.sign)}\n{end}{after}"
+    if text != README.read_text(encoding="utf-8"):
+        stale.append("../README.md")
+        if not check:
+            README.write_text(text, encoding="utf-8")
     for name in stale:
         print(f"docs/{name}: {'out of date; run make docs' if check else 'written'}")
     return 1 if check and stale else 0

@@ -74,7 +74,7 @@ def _adapted(
     checkpoint: Checkpoint, target: Format, dialect: Dialect, capabilities: Capabilities, options: WriteOptions
 ) -> Adapted:
     """The checkpoint with schemes that a dialect has, as far as there are such."""
-    schemes = {scheme: next(_reachable(scheme, capabilities), scheme) for scheme in checkpoint.schemes}
+    schemes = {scheme: next(reachable(scheme, capabilities), scheme) for scheme in checkpoint.schemes}
     changed: dict[str, Scheme | None] = {}
     modules: dict[str, QuantizedModule] = {}
     drops: list[Drop] = []
@@ -103,7 +103,7 @@ def _adapted(
     )
 
 
-def _reachable(scheme: Scheme, capabilities: Capabilities) -> Iterator[Scheme]:
+def reachable(scheme: Scheme, capabilities: Capabilities) -> Iterator[Scheme]:
     """The schemes that a dialect has and that leave every weight its value, the nearest first."""
     for weight in _finer(scheme.weight.granularity, capabilities):
         for inputs in _other_inputs(scheme.input, weight):
@@ -169,6 +169,12 @@ def _what_goes(checkpoint: Checkpoint, schemes: dict[Scheme, Scheme], target: st
             modules = plural(len(members), "module")
             message = f"{target} has coarser inputs for such weights: {modules}"
             yield _lossy("inputs", message, first.name, str(new.input), str(old.input or "inputs in high precision"))
+
+
+def gives_up(old: Scheme, new: Scheme) -> bool:
+    """Whether a change of schemes leaves stored scales of inputs without a place, or makes inputs coarser."""
+    dropped = old.has_static_input and not new.has_static_input
+    return dropped or (new.input is not None and _fineness(new.input) < _fineness(old.input))
 
 
 def _fineness(inputs: Quantization | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckptkit.conversion.cells import markdown
 from ckptkit.formats.base import Format, modes, written_dialect
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.formats.registry import BUILT_IN
@@ -9,15 +10,31 @@ from ckptkit.formats.registry import BUILT_IN
 _INTRODUCTION = """\
 # Formats
 
-What each format's writer can express so that its serving engines read it right. A conversion whose source holds
-anything else is refused, with every loss listed. Generated from the code by `make docs`.
+What each format's writer can express so that its serving engines read it right. Generated from the code by
+`make docs`.
+
+## Conversions
+
+From any format to any other; what counts is how weights and inputs are quantized. No weight's value ever changes here.
+
+- **header**: tensors get other names and shapes, their bytes are copied.
+- **new scales**: one scale is written several times, once for each row or block.
+- **inputs change**: inputs are quantized otherwise while the model runs; no stored value changes, and the plan says so.
+- **`--allow-lossy`**: stored scales of inputs have no place in the target, or inputs get coarser; refused without it.
+- **-**: refused, with what cannot be held: the weights would have to be quantized again, or inputs be calibrated.
+
+Scales keep their type wherever the target takes it; `fbgemm-fp8` holds F32 only, so that others are widened. Scales of
+a KV cache move by a change of name wherever both formats have them.
+
+{matrix}
+
 """
 
 
 def render_formats_markdown() -> str:
     """One section for each built-in format and mode."""
     sections = [_section(form, mode) for form in BUILT_IN for mode in modes(form)]
-    return "\n".join([_INTRODUCTION, *sections])
+    return "\n".join([_INTRODUCTION.format(matrix=markdown(BUILT_IN)), *sections])
 
 
 def _section(form: Format, mode: str) -> str:
