@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from ckptkit.conversion.adapt import gives_up, reachable
-from ckptkit.formats.base import Format, writable
+from ckptkit.formats.base import Format, modes, writable
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
@@ -89,6 +89,7 @@ def columns(formats: Iterable[Format]) -> tuple[tuple[str, Dialect, Capabilities
     return tuple(
         (form.name if dialect is form.dialects[0] else f"{form.name} --mode {dialect.mode}", dialect, capabilities)
         for form in formats
+        if modes(form)
         for dialect, capabilities in writable(form, None)
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ckptkit.engines.vllm.classes import QUANTIZED_PREDICTION_INPUTS, QUANTIZED_ROUTERS
+from ckptkit.engines.vllm.classes import OWN_LISTS, QUANTIZED_PREDICTION_INPUTS, QUANTIZED_ROUTERS
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def leaves_alone(architecture: str | None, module: str) -> bool:
     >>> leaves_alone("MiMoV2ForCausalLM", "model.mtp.layers.0.eh_proj")
     False
     """
+    if (architecture or "").startswith(OWN_LISTS):
+        return True
     if _PREDICTION_INPUT.search(module):
         return not (architecture or "").startswith(QUANTIZED_PREDICTION_INPUTS)
     return _PLAIN.search(module) is not None or leaves_router_alone(architecture, module)

@@ -13,11 +13,12 @@ from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.fbgemm import Fbgemm
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
+from ckptkit.formats.mxfp8 import Mxfp8
 from ckptkit.formats.quark import Quark
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
-BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelOpt(), Fbgemm())
+BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelOpt(), Fbgemm(), Mxfp8())
 
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
 WITHOUT_READER: tuple[Family, ...] = ()
@@ -25,7 +26,6 @@ WITHOUT_READER: tuple[Family, ...] = ()
 #: ``quant_method`` -> what it is, so that an answer can say more than "unknown".
 METHODS: Mapping[str, str] = MappingProxyType(
     {
-        "mxfp8": "MXFP8",
         **{
             method: f"{name}, which is not FP8"
             for method, name in (

@@ -12,7 +12,7 @@ import pytest
 
 import ckptkit
 from ckptkit.conversion.plan import CostKind, Plan, Verdict
-from ckptkit.errors import ConversionRefused, FormatError
+from ckptkit.errors import ConversionRefused, FormatError, UsageError
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
 from tests.damage import (
@@ -406,3 +406,84 @@ def test_a_flat_scale_is_found_and_fixed(tmp_path: Path) -> None:
     assert codes(source) == {"CK301"}
     ckptkit.fix(source)
     assert codes(source) == set()
+
+
+# -- what is beside FP8 ------------------------------------------------------------------------------------------------
+
+
+def _packed_expert(checkpoint: MutableCheckpoint, scale: str) -> None:
+    for part in ("w1", "w2", "w3"):
+        name = f"layers.0.ffn.experts.0.{part}"
+        checkpoint.put(f"{name}.weight", "I8", (128, 64), bytes(128 * 64))
+        checkpoint.put(f"{name}.{scale}", "F8_E8M0", (128, 4), bytes([120]) * 512)
+
+
+@pytest.mark.parametrize("scale", ["scale", "weight_scale"])
+def test_experts_in_mxfp4_are_named_and_the_rest_is_judged(scale: str, tmp_path: Path) -> None:
+    """DeepSeek-V4: FP8 layers in blocks, experts of four bits, and every scale called ``scale``."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        plain_fp8(checkpoint)
+        checkpoint.block["scale_fmt"] = "ue8m0"
+        checkpoint.change(r".*_scale_inv", lambda t: RawTensor("F8_E8M0", t.shape, bytes([118]) * count(t)))
+        if scale == "scale":
+            checkpoint.rename(r"(.*)\.weight_scale_inv", r"\1.scale")
+        checkpoint.config.update(architectures=["DeepseekV4ForCausalLM"], expert_dtype="fp4")
+        _packed_expert(checkpoint, scale)
+
+    source = written(BLOCK, change, tmp_path / "source")
+    found = ckptkit.open(source)
+    assert {str(other): len(members) for other, members in found.other_schemes.items()} == {
+        "MXFP4, 4-bit weights scaled per-group 32 F8_E8M0": 3
+    }
+    assert list(found.schemes) == [BLOCKS] and len(found.modules) == 7
+    assert not (found.foreign or found.orphans or found.stored_only)
+    assert all(module.weight_scale is not None for module in found.modules.values())
+    assert "MXFP4" in ckptkit.inspect(source).scheme
+    with pytest.raises(ConversionRefused, match="cannot hold the MXFP4 modules"):
+        ckptkit.plan(source, to="ct")
+
+
+def _groups_of_32(checkpoint: MutableCheckpoint, listed: list[str]) -> None:
+    scales = {}
+    for name in checkpoint.names(r".*\.weight_scale"):
+        rows, columns = checkpoint.get(name.removesuffix("_scale")).shape
+        scales[name] = RawTensor("U8", (rows, columns // 32), bytes([118]) * (rows * columns // 32))
+    for name, scale in scales.items():
+        checkpoint.drop(name.replace(".", r"\."))
+        checkpoint.put(f"{name}_inv", *scale)
+    checkpoint.config["quantization_config"] = {
+        "quant_method": "mxfp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [1, 32],
+        "scale_fmt": "ue8m0",
+        "ignored_layers": listed,
+    }
+
+
+def test_mxfp8_is_read_and_named(tmp_path: Path) -> None:
+    source = written(BLOCK, lambda draft: _groups_of_32(draft, ["lm_head"]), tmp_path / "source")
+    found = ckptkit.open(source)
+    assert found.format == "mxfp8" and not found.modules and len(found.opaque) == 7
+    assert set(found.unquantized) == {"lm_head"} and not (found.declared_only or found.foreign or found.orphans)
+    assert "MXFP8" in ckptkit.inspect(source).scheme
+    assert codes(source) == set()
+    with pytest.raises(ConversionRefused, match="cannot hold the MXFP8 modules"):
+        ckptkit.plan(source, to="fp8")
+    with pytest.raises(UsageError, match="only read"):
+        ckptkit.plan(REAL / CT, to="mxfp8")
+
+
+@pytest.mark.parametrize(("listed", "left"), [(["lm_head"], True), (["lm"], False), ([], False)])
+def test_what_mxfp8_leaves_alone(listed: list[str], left: bool, tmp_path: Path) -> None:
+    source = written(BLOCK, lambda draft: _groups_of_32(draft, listed), tmp_path / "source")
+    assert ("lm_head" not in ckptkit.open(source).declared_only) is left
+
+
+def test_groups_of_another_size_are_no_mxfp8(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        _groups_of_32(checkpoint, ["lm_head"])
+        checkpoint.block["weight_block_size"] = [1, 16]
+
+    with pytest.raises(FormatError, match="weight_block_size"):
+        ckptkit.open(written(BLOCK, change, tmp_path / "source"))

@@ -71,7 +71,6 @@ def test_a_checkpoint_that_is_understood() -> None:
         (method(quantization={"quant_algo": "int2"}), "NVIDIA ModelOpt, algorithm 'INT2'", "modelopt"),
         (side_file(quant_algo="FP9"), "NVIDIA ModelOpt, algorithm 'FP9'", "modelopt"),
         (method(quant_method="gptq"), "GPTQ, which is not FP8", None),
-        (method(quant_method="mxfp8"), "MXFP8", None),
         (method(quant_method="something"), "'something'", None),
         (method(anything=1), "without quant_method", None),
     ],

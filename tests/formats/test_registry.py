@@ -124,10 +124,8 @@ def test_what_is_built_in() -> None:
     assert sorted(names) == sorted(set(names))
     with pytest.raises(UsageError, match="unknown format 'gguf'") as error:
         registry.by_name("gguf")
-    assert (
-        error.value.help
-        == "known formats: compressed-tensors/ct, quark, fp8/deepseek/deepseek-fp8, modelopt/mo, fbgemm-fp8/fbgemm"
-    )
+    theirs = "fp8/deepseek/deepseek-fp8, modelopt/mo, fbgemm-fp8/fbgemm, mxfp8"
+    assert error.value.help == f"known formats: compressed-tensors/ct, quark, {theirs}"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "L
 #: build a plain linear layer, as every class does with the projection of weights in a sparse attention's indexer.
 QUANTIZED_PREDICTION_INPUTS = ("BailingMoeV3", "LongCatFlash", "LongcatFlash", "MiMoV2", "NemotronH")
 
+#: Classes with their own mapping of names and their own list of what is plain: skip lists say little of them.
+OWN_LISTS = ("DeepseekV4",)
+
 #: Classes that build their vision tower from the quantization config, and some that never do.
 QUANTIZED_TOWERS = (
     *("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor", "Qwen3_5For", "Qwen3_5MoeFor", "Glm4vFor"),

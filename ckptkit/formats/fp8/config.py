@@ -9,10 +9,11 @@ from typing import Any
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.dialect import Dialect
-from ckptkit.formats.fp8.facts import BLOCK
+from ckptkit.formats.fp8.facts import BLOCK, MXFP4
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, SKIP_LIST, field_faults, is_block_size
+from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
+from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 
 #: What transformers takes where the key is missing.
 USUAL_BLOCK = (128, 128)
@@ -30,6 +31,7 @@ class PlainConfig:
     kv_cache: KVCacheScheme | None
     effective: Mapping[str, Any]
     records: tuple[str, ...]
+    experts: OtherScheme | None = None
 
     @property
     def is_excluded(self) -> Callable[[str], bool]:
@@ -37,14 +39,18 @@ class PlainConfig:
         return frozenset(self.skipped).__contains__
 
     @property
-    def scheme_of(self) -> Callable[[str], Scheme | None]:
+    def scheme_of(self) -> Callable[[str], Scheme | OtherScheme | None]:
         """The scheme of a linear module; None for a listed one."""
-        skipped, scheme = frozenset(self.skipped), self.scheme
-        return lambda module: None if module in skipped else scheme
+        skipped, scheme, experts = frozenset(self.skipped), self.scheme, self.experts
+        if experts is None:
+            return lambda module: None if module in skipped else scheme
+        return lambda module: (
+            None if module in skipped else experts if names.experts_owner(module) is not None else scheme
+        )
 
 
-def parse(block: Mapping[str, Any], dialect: Dialect, label: str) -> PlainConfig:
-    """Parse a config of this dialect. Raises FormatError when it cannot be understood."""
+def parse(config: Mapping[str, Any], block: Mapping[str, Any], dialect: Dialect, label: str) -> PlainConfig:
+    """Parse a config of this dialect, ``block`` of the model's. Raises FormatError when it cannot be understood."""
     reader = ConfigReader()
     inputs = block.get("activation_scheme")
     if inputs not in ("static", "dynamic"):
@@ -67,7 +73,8 @@ def parse(block: Mapping[str, Any], dialect: Dialect, label: str) -> PlainConfig
         "ignored_layers": skipped,
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
-    return PlainConfig(scheme, tuple(skipped), kv_cache, effective, _records(block))
+    packed = config.get("expert_dtype") == "fp4" or block.get("store_dtype") == "mxfp4"
+    return PlainConfig(scheme, tuple(skipped), kv_cache, effective, _records(block), MXFP4 if packed else None)
 
 
 def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *, dynamic: bool) -> Scheme:

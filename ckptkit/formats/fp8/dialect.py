@@ -12,9 +12,19 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.fp8 import config, write
-from ckptkit.formats.fp8.facts import BLOCK, NAME, PER_TENSOR, ROLES, STACK_SCALES, TRANSFORMERS, UNCLEAR
+from ckptkit.formats.fp8.facts import (
+    BARE_SCALE,
+    BLOCK,
+    NAME,
+    PARTS,
+    PER_TENSOR,
+    ROLES,
+    STACK_SCALES,
+    TRANSFORMERS,
+    UNCLEAR,
+)
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
-from ckptkit.model.census import is_fp8, take_census
+from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerTensor
 from ckptkit.storage.container import Container
@@ -55,7 +65,7 @@ class PlainFp8(Format):
         located, dialect = location.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
-        parsed = config.parse(located.block, dialect, container.label)
+        parsed = config.parse(container.config, located.block, dialect, container.label)
         declaration = Declaration(
             format=NAME,
             dialect=dialect.name,
@@ -65,8 +75,12 @@ class PlainFp8(Format):
             raw=located.block,
             effective=parsed.effective,
             records=parsed.records,
+            has_others=parsed.experts is not None,
         )
-        return assemble(container, take_census(container.tensors, ROLES, STACK_SCALES), declaration)
+        scale = _first_scale(container)
+        bare = scale is not None and scale.name.endswith(f".{BARE_SCALE}")
+        roles = {**ROLES, BARE_SCALE: Role.WEIGHT_SCALE} if bare else ROLES
+        return assemble(container, take_census(container.tensors, roles, STACK_SCALES), declaration, PARTS)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
@@ -125,7 +139,7 @@ def _first_scale(container: Container) -> TensorRef | None:
     """The first weight scale beside an FP8 weight."""
     tensors = container.tensors
     for name, tensor in tensors.items():
-        if name.endswith(("weight_scale", "weight_scale_inv")):
+        if name.endswith(("weight_scale", "weight_scale_inv", f".{BARE_SCALE}")):
             weight = tensors.get(f"{tensor.module}.weight")
             if weight is not None and is_fp8(weight.dtype):
                 return tensor

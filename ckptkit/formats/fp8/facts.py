@@ -12,8 +12,9 @@ from types import MappingProxyType
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames
 from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.model.census import Role
+from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import InputKind
+from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
 
 NAME = "fp8"
 
@@ -33,6 +34,14 @@ ROLES = MappingProxyType(
         "kv_scale": Role.KV_SCALE,
         "prob_output_scale": Role.PROB_SCALE,
     }
+)
+
+#: What DeepSeek's own files call every scale, whichever weight it is beside.
+BARE_SCALE = "scale"
+#: Experts in MXFP4 beside FP8 layers, which config.json announces (``expert_dtype``) or the config (``store_dtype``).
+MXFP4 = OtherScheme("MXFP4", "mxfp4", 4, Quantization(PerGroup(32), dtype="F4", scale_dtype="F8_E8M0"))
+PARTS = MappingProxyType(
+    {"weight": Part.WEIGHT, "weight_scale_inv": Part.SCALE, "weight_scale": Part.SCALE, BARE_SCALE: Part.SCALE}
 )
 
 #: What transformers adds to the name of a stack of experts (``experts.gate_up_proj``) for its scale.
@@ -74,6 +83,7 @@ BLOCK = Dialect(
     skip_list=SKIP_LIST,
     weight_scale=ScaleNames("weight_scale_inv", ("weight_scale_inv",)),
     input_scale=ScaleNames("input_scale"),
+    parts=PARTS,
     attention=_ATTENTION,
     endings=ROLES,
     schema=NAME,

@@ -39,7 +39,7 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
         return
     wanted, wrong = spelling
     for name, tensor in context.container.tensors.items():
-        if name.endswith(wrong) and name.rpartition(".")[2] == wrong:
+        if name.endswith(wrong) and name.rpartition(".")[2] == wrong and name not in context.opaque_parts:
             yield Fault(
                 "scale-name-dialect",
                 "loaders of this dialect register the scale under another name",

@@ -35,7 +35,9 @@ def block_size_unusual(context: Context) -> Iterator[Fault]:
     sizes: dict[tuple[int, int], str] = {}
     for kind in context.blocked_kinds:
         sizes.setdefault((kind.rows, kind.columns), kind.name)
-    declared = context.block.get("weight_block_size")
+    # Groups of 32 are a quantization of their own, whose modules are no blocks.
+    others = context.checkpoint is not None and not context.checkpoint.modules and context.checkpoint.opaque
+    declared = None if others else context.block.get("weight_block_size")
     if isinstance(declared, list) and len(declared) == 2 and all(type(n) is int for n in declared):
         sizes.setdefault((declared[0], declared[1]), "weight_block_size")
     for (rows, columns), name in sizes.items():
