@@ -30,7 +30,7 @@ _BLOCK_CONFIG = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": 
 _VERSION = 2
 _KEY_VALUE_HEADS = 8
 #: Dtype -> bytes of an element.
-_WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1}
+WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1}
 _BLOCK = 1 << 24
 
 
@@ -43,7 +43,7 @@ class Tensor(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        count = _WIDTHS[self.dtype]
+        count = WIDTHS[self.dtype]
         for extent in self.shape:
             count *= extent
         return count
@@ -313,7 +313,7 @@ def _write(model: Model, folder: Path) -> None:
 
 def _write_shard(tensors: tuple[Tensor, ...], path: Path, noise: _Noise, *, sparse: bool) -> None:
     """Wide elements first and then by name: the order in which the official writer puts tensors."""
-    ordered = sorted(tensors, key=lambda tensor: (-_WIDTHS[tensor.dtype], tensor.name))
+    ordered = sorted(tensors, key=lambda tensor: (-WIDTHS[tensor.dtype], tensor.name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for tensor in ordered:

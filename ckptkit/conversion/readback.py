@@ -97,9 +97,13 @@ def _wanted_schemes(checkpoint: Checkpoint, changes: Changes) -> dict[str, Schem
 
 def _scheme_changes(wanted: dict[str, Scheme], found: dict[str, Scheme]) -> Iterator[Fault]:
     """Modules that would be read with another scheme than they should have."""
+    alike: dict[tuple[int, int], bool] = {}  # a hundred thousand modules share a few schemes
     for name in {**wanted, **found}:
         meant, got = wanted.get(name), found.get(name)
-        if meant is not got and meant != got:
+        pair = (id(meant), id(got))
+        if pair not in alike:
+            alike[pair] = meant == got
+        if not alike[pair]:
             yield Fault("scheme-changed", f"{name} would be read differently", None, name, str(meant), str(got))
 
 

@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 LM_HEAD = "lm_head"
+_SHARED_HEAD = "shared_head.head"
+_HEADS = (LM_HEAD, _SHARED_HEAD)
 
 _EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
 _DIGITS = re.compile(r"(\d+)")
@@ -80,12 +82,14 @@ def is_embedding(module: str) -> bool:
 
 
 def is_head(module: str) -> bool:
-    """Whether this is the output head, at the top or inside a multimodal model.
+    """Whether this is the output head, at the top or inside a multimodal model, or that of a prediction layer.
 
     >>> [is_head(name) for name in ("lm_head", "language_model.lm_head", "model.lm_head_norm")]
     [True, True, False]
+    >>> is_head("model.layers.61.shared_head.head")
+    True
     """
-    return last_part(module) == LM_HEAD
+    return module.endswith(_HEADS) and (last_part(module) == LM_HEAD or module.endswith(_SHARED_HEAD))
 
 
 def experts_owner(module: str) -> str | None:

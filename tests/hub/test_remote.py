@@ -12,7 +12,7 @@ from ckptkit.checks.registry import Level
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.storage.remote import HubLocation, HubSource, hub_location
 from tests.hub.conftest import REAL, Run
-from tests.hub.replica import llama_8b
+from tests.hub.replica import deepseek_v3, llama_8b
 from tests.hub.server import TOKEN, FakeHub
 from tests.hub.store import Blob
 
@@ -150,6 +150,20 @@ def test_9_gigabytes_are_judged_for_little(
     assert report.traffic == (len(asked), sum(entry.sent for entry in asked))
     assert report.traffic.requests <= requests
     assert report.traffic.nbytes < kilobytes * 1000
+
+
+def test_688_gigabytes_are_judged_for_their_headers_and_a_megabyte(hub: FakeHub) -> None:
+    """DeepSeek-V3, with its index of 9 MB: two requests a shard, the second for what the first points to."""
+    files = deepseek_v3()
+    assert sum(blob.size for blob in files.values()) > 688_000_000_000
+    shards = [blob for name, blob in files.items() if name.endswith(".safetensors")]
+    headers = sum(8 + int.from_bytes(blob.read(0, 8), "little") for blob in shards)
+    hub.add("org/deepseek-v3", files)
+    report = ckptkit.validate("hf://org/deepseek-v3")
+    assert report.clean and report.traffic is not None
+    assert {finding.code for finding in report.findings} == {"CK605", "CK614", "CK803"}
+    assert report.traffic.nbytes < headers + files["model.safetensors.index.json"].size + 1_000_000
+    assert report.traffic.requests <= 2 * len(shards) + 5
 
 
 def test_remote_checkpoints_are_judged_by_headers_by_default(hub: FakeHub) -> None:

@@ -49,7 +49,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name in (*context.linear_names, *(weight.module for weight in undeclared_weights(context))):
         skips = tuple(engine for engine, matches in matchers.items() if matches(name))
-        if skips and len(skips) != len(matchers) and not name.endswith(names.LM_HEAD):
+        if skips and len(skips) != len(matchers) and not names.is_head(name):
             grouped.setdefault((names.generalise(name), skips), []).append(name)
     if not grouped:
         yield from context.faults("ct-ignore-class")

@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.values.module_scales import module_scales, scale_fault
+from ckptkit.rules.values.module_scales import odd_scales, scale_fault
 
 
 @rule(
@@ -32,6 +32,6 @@ def scale_zero(context: Context) -> Iterator[Fault]:
 
     Fix: export again; where the weights under the scale are all zero, any tiny positive scale does.
     """
-    for tensor, values in module_scales(context):
+    for tensor, values in odd_scales(context):
         if values.zeros:
             yield scale_fault("scale-zero", "zero", tensor, values, values.zeros)

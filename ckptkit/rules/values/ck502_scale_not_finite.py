@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.values.module_scales import module_scales, scale_fault
+from ckptkit.rules.values.module_scales import odd_scales, scale_fault
 
 
 @rule(
@@ -30,6 +30,6 @@ def scale_not_finite(context: Context) -> Iterator[Fault]:
 
     Fix: export again.
     """
-    for tensor, values in module_scales(context):
+    for tensor, values in odd_scales(context):
         if values.invalid:
             yield scale_fault("scale-not-finite", "NaN, infinite or negative", tensor, values, values.invalid)

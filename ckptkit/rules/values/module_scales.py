@@ -10,9 +10,16 @@ from ckptkit.model.values import ScaleValues
 from ckptkit.storage.payload import TensorRef
 
 
-def module_scales(context: Context) -> Iterator[tuple[TensorRef, ScaleValues]]:
-    """The weight and input scales; those of attention modules have rules of their own."""
-    values = context.scale_values
+def odd_scales(context: Context) -> tuple[tuple[TensorRef, ScaleValues], ...]:
+    """The weight and input scales that hold a value that no scale should have; two rules ask for them."""
+    return context.remembered("odd_scales", lambda: tuple(_odd_scales(context)))
+
+
+def _odd_scales(context: Context) -> Iterator[tuple[TensorRef, ScaleValues]]:
+    """Those of attention modules have rules of their own."""
+    values = {name: found for name, found in context.scale_values.items() if found[1].zeros or found[1].invalid}
+    if not values:
+        return
     for module in context.modules:
         for scale in (module.weight_scale, module.input_scale):
             if scale is not None and scale.name in values:
