@@ -27,7 +27,7 @@ CONVERTED = "Converted from"
 
 #: Tags of formats: at most the one of the checkpoint's own format can be true.
 FORMAT_TAGS = frozenset(dialect.tag for dialect in dialects() if dialect.tag)
-#: Tags of other quantizations, none of which can be true of an FP8 checkpoint.
+#: Tags of other quantizations: true of a checkpoint only where it holds modules of that one too.
 _FOREIGN_TAGS = frozenset(
     {"awq", "gptq", "gguf", "bitsandbytes", "4-bit", "int4", "int8", "w4a16", "nvfp4", "mxfp4", "mxfp8", "exl2", "hqq"}
 )
@@ -121,7 +121,7 @@ def is_untrue_tag(tag: str, checkpoint: Checkpoint) -> bool:
     """Whether the tensors deny a tag."""
     word = tag.lower()
     if word in _FOREIGN_TAGS:
-        return True
+        return not any(word in scheme.name.lower() for scheme in checkpoint.other_schemes)
     if word in FORMAT_TAGS:
         return word != checkpoint.format
     return word in _SCHEME_TAGS and bool(checkpoint.schemes) and word not in tags(checkpoint)

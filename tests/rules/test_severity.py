@@ -8,6 +8,7 @@ import pytest
 
 from ckptkit.checks.finding import Finding, Severity
 from tests.damage import CT, CT_KV, MOE, MutableCheckpoint, load
+from tests.raw import RawTensor
 from tests.rules.case import codes, report
 
 FULL_ATTENTION = ("q", "k", "v", "o")
@@ -117,3 +118,20 @@ def test_the_type_of_the_cache_is_a_word_of_one_case() -> None:
     checkpoint.block["kv_cache_scheme"]["type"] = "FLOAT"
     (finding,) = found(checkpoint, "CK912")
     assert finding.severity is Severity.ERROR and finding.found == "'FLOAT'"
+
+
+def test_weights_saved_uncompressed_are_one_finding() -> None:
+    """BF16 beside every scale: the scales are no orphans, the export was not compressed."""
+    checkpoint = load(CT)
+    checkpoint.change(
+        r".*layers.*_proj\.weight", lambda tensor: RawTensor("BF16", tensor.shape, bytes(2 * len(tensor.data)))
+    )
+    (finding,) = found(checkpoint, "CK602")
+    assert "saved uncompressed" in finding.message and "14 scales beside them" in (finding.found or "")
+    assert not found(checkpoint, "CK202")
+    one = load(CT)
+    one.change(
+        r"model\.layers\.0\.mlp\.up_proj\.weight",
+        lambda tensor: RawTensor("BF16", tensor.shape, bytes(2 * len(tensor.data))),
+    )
+    assert not found(one, "CK602") and found(one, "CK202")

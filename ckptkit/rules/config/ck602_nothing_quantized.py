@@ -27,17 +27,23 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
     Why it hurts: engines build FP8 layers and cast the high-precision weights into them without a scale, or stop
     because scales are missing.
 
-    Example: a model was dequantized and saved again, and ``quantization_config`` stayed.
+    Example: a model was dequantized and saved again, and ``quantization_config`` stayed. Or the exporter was told not
+    to compress: BF16 weights beside their scales.
 
     Fix: remove the quantization_config, or export again.
     """
     checkpoint = context.checkpoint
     # A config may be about the KV cache alone: then it calls no module quantized.
     if checkpoint is not None and nothing_is_quantized(context) and checkpoint.declared_only:
+        scales = sum(tensor.module in checkpoint.unquantized for tensor in checkpoint.orphans)
+        modules = f"{len(checkpoint.unquantized)} linear modules in high precision"
         yield Fault(
             "nothing-quantized",
-            "the config declares FP8 weights and the shards hold none",
+            "the weights were saved uncompressed beside their scales"
+            if scales
+            else "the config declares FP8 weights and the shards hold none",
             "config.json",
             expected="at least one F8_E4M3 weight",
-            found=f"{len(checkpoint.unquantized)} linear modules in high precision",
+            found=f"{modules}, {scales} scales beside them" if scales else modules,
+            help="export again with compressed weights (save_compressed=True)" if scales else None,
         )

@@ -11,6 +11,7 @@ from ckptkit.edits.changes import Drop, Edit
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
+from ckptkit.rules.config.skip_entries import nothing_is_quantized
 from ckptkit.rules.naming.scale_names import stored_tensor
 
 
@@ -31,8 +32,11 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
 
     Example: ``lm_head.weight_scale`` beside a BF16 ``lm_head.weight`` that the config excludes.
 
-    Fix: drop the scale, or restore the weight that it belongs to.
+    Fix: drop the scale, or restore the weight that it belongs to. Where every weight was saved uncompressed beside its
+    scale, CK602 says so.
     """
+    if nothing_is_quantized(context):
+        return
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
         declared = context.checkpoint is not None and tensor.module in context.checkpoint.declared_only
         yield Observation(
