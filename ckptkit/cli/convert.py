@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
 
 
+_MODE_HELP = (
+    "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
+    "default the first that holds the checkpoint."
+)
+
+
 @click.command("convert")
 @click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
-@click.option("--mode", metavar="DIALECT", help="A dialect of the target, where it has several: fp8 for Quark.")
+@click.option("--mode", metavar="DIALECT", help=_MODE_HELP)
 @click.option("--quark-mode", hidden=True, help="The same as --mode.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
-@click.option("--allow-lossy", is_flag=True, help="Let values be rounded where the plan says how far they may be off.")
+@click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
