@@ -91,7 +91,8 @@ def _scheme_losses(
         if capabilities.groups_match_blocks:
             yield from _group_losses(granularity, scheme.input, where, target)
     bound = scheme.input.upper_bound if scheme.input is not None else None
-    if scheme.input is not None and (bound is None) != (capabilities.input_bound is None):
+    bounded = capabilities.input_bound is not None
+    if not capabilities.any_inputs and scheme.input is not None and (bound is not None) is not bounded:
         expected = "inputs without a bound" if capabilities.input_bound is None else "inputs with an upper bound"
         message = f"{target} cannot express the inputs of {where}"
         yield _loss("input-bound", message, expected, str(scheme.input))

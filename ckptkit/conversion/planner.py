@@ -63,7 +63,7 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
         notes=(
             *draft.changes.reasons,
             *draft.notes,
-            *_notes(checkpoint),
+            *_notes(checkpoint, draft),
             *_card_notes(checkpoint.container, result),
             *_carried_errors(result),
             *_new_findings(context, result),
@@ -129,7 +129,8 @@ def _undeclared_losses(draft: Draft, options: WriteOptions) -> Iterator[Fault]:
     """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
     for tensor in draft.tensors:
         loss = loss_of(tensor)
-        if loss is not None and not (options.allow_lossy and tensor.operation in draft.changes.lossy):
+        allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
+        if loss is not None and tensor.operation not in allowed:
             declared = tensor.operation in draft.changes.lossy
             help_text = "allow it with --allow-lossy" if declared else "a defect of the format's writer: report it"
             yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
@@ -200,17 +201,19 @@ def _new_findings(context: Context, result: Reading) -> Iterator[str]:
 def _card_notes(source: Container, result: Reading) -> Iterator[str]:
     """A model card is copied as it is, and may then describe the source."""
     try:
-        data = None if result.checkpoint is None else source.side_file(CARD_FILE, MOST_TEXT_BYTES)
+        data = source.side_file(CARD_FILE, MOST_TEXT_BYTES)
     except ContainerError:
         yield f"{CARD_FILE} is copied as it is: it is too large to be read"
         return
+    if data is not None and result.checkpoint is None:
+        yield f"{CARD_FILE} is copied as it is, and still describes the quantized source"
     if result.checkpoint is None or data is None:
         return
     if is_outdated(result.checkpoint, data.decode("utf-8", errors="replace")):
         yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
 
 
-def _notes(checkpoint: Checkpoint) -> list[str]:
+def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
     notes = []
     stray = [entry.name for entry in checkpoint.container.side_files if entry.name.endswith(SHARD_SUFFIX)]
     if stray:
@@ -223,6 +226,6 @@ def _notes(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.records:
         notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.records)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
-    if scheme is not None and scheme.basis == "pre-rope":
+    if scheme is not None and scheme.basis == "pre-rope" and draft.quantization_config is not None:
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")
     return notes

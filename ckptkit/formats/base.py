@@ -30,13 +30,15 @@ class Changes:
     """What a draft means to change of what a checkpoint means; nothing, for a conversion that loses nothing.
 
     The result is read back and compared with this, so that a change that is not declared is a refusal.
-    ``lossy`` names the operations that may round values; ``kv_scheme`` holds the scheme of the result's KV cache, alone
-    in a tuple since None is one; ``attention`` maps a module to the roles of the scales that it then has. ``gives_up``
-    says in a sentence each which stored numbers go and what becomes coarser; it makes a plan a lossy one.
+    ``lossy`` names the operations that may round values, ``rounds`` those whose rounding is what was asked for;
+    ``kv_scheme`` holds the scheme of the result's KV cache, alone in a tuple since None is one; ``attention`` maps a
+    module to the roles of the scales that it then has. ``gives_up`` says in a sentence each which stored numbers go and
+    what becomes coarser; it makes a plan a lossy one.
     """
 
     schemes: SchemeChanges = field(default_factory=dict)
     lossy: frozenset[str] = frozenset()
+    rounds: frozenset[str] = frozenset()
     kv_scheme: tuple[KVCacheScheme | None] | None = None
     attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gives_up: tuple[str, ...] = ()

@@ -14,11 +14,12 @@ from ckptkit.formats.fbgemm import Fbgemm
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
 from ckptkit.formats.mxfp8 import Mxfp8
+from ckptkit.formats.plain import PLAIN
 from ckptkit.formats.quark import Quark
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
-BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelOpt(), Fbgemm(), Mxfp8())
+BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelOpt(), Fbgemm(), Mxfp8(), *PLAIN)
 
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
 WITHOUT_READER: tuple[Family, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckptkit.dtypes import BITS
 from ckptkit.errors import ContainerError
-from ckptkit.operations.operation import Operation, Piece
+from ckptkit.operations.operation import Operation, OperationError, Piece
 from ckptkit.operations.table import operation
 from ckptkit.storage.payload import Computed, TensorRef, size_of
 from ckptkit.storage.source import Source
@@ -53,7 +53,12 @@ def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *,
     else:
         wanted = entry.rows_needed(payload.inputs, payload.parameters, rows)
     pieces = tuple(_piece(source, tensor, own) for tensor, own in zip(payload.inputs, wanted, strict=True))
-    data = entry.compute(pieces, payload.parameters, rows)
+    try:
+        data = entry.compute(pieces, payload.parameters, rows)
+    except OperationError as error:
+        first = payload.inputs[0]
+        where = f"rows {rows.start} to {rows.stop} of {first.name} in {first.shard}"
+        raise ContainerError(f"{entry.name} cannot make {where}: {error}") from error
     promised = payload.nbytes if whole else size_of(payload.dtype, (len(rows), *payload.shape[1:]))
     if len(data) != promised:
         raise ContainerError(f"{entry.name} made {len(data)} bytes where {promised} were promised")

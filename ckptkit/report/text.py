@@ -112,10 +112,13 @@ def _change_lines(plan: Plan) -> Iterator[str]:
     for (aspect, before, after), subjects in counted.items():
         more = f" and {len(subjects) - 1:,} more" if len(subjects) > 1 else ""
         yield f"{aspect} of {subjects[0]}{more}: {before} → {after}"
+    rounded: dict[tuple[str, str], list[Step]] = {}
     for step in plan.steps:
         if step.loss:
-            operations = "+".join(step.operations)
-            yield f"values of {plural(step.count, 'tensor')} {step.target} ({operations}): {step.loss}"
+            rounded.setdefault(("+".join(step.operations), step.loss), []).append(step)
+    for (operations, loss), steps in rounded.items():
+        kinds = f" of {len(steps)} kinds" if len(steps) > 1 else f" {steps[0].target}"
+        yield f"values of {plural(sum(step.count for step in steps), 'tensor')}{kinds} ({operations}): {loss}"
 
 
 def plan_rows(steps: Iterable[Step]) -> list[tuple[str, str, str, str, str]]:

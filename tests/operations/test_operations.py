@@ -187,3 +187,117 @@ def test_weights_times_scales() -> None:
     assert dequantized(codes[:1], grid, PerBlock(3, 2), 3).tolist() == [[3.0, 3.0, 4.0, 4.0, 5.0]]
     groups = np.arange(8.0)  # [4, 2]
     assert dequantized(codes[:1], groups, PerGroup(3), 1).tolist() == [[2.0, 2.0, 2.0, 3.0, 3.0]]
+
+
+# -- dequantizing ------------------------------------------------------------------------------------------------------
+
+
+def codes_of(shape: tuple[int, ...], seed: int) -> bytes:
+    """Codes of every kind but NaN."""
+    generator = np.random.default_rng(seed)
+    codes = generator.integers(0, 254, math.prod(shape), dtype=np.uint8)
+    codes[codes >= 127] += 1
+    return codes.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@pytest.mark.parametrize(
+    ("shape", "scale_shape", "block", "granularity"),
+    [
+        ((37, 50), (), [0, 0], PerTensor()),
+        ((37, 50), (37, 1), [1, 0], PerChannel()),
+        ((37, 50), (37,), [1, 0], PerChannel()),
+        ((37, 50), (3, 4), [16, 16], PerBlock(16, 16)),
+        ((37, 50), (3, 1, 4, 1), [16, 16], PerBlock(16, 16)),
+        ((16, 16), (1, 1), [16, 16], PerBlock(16, 16)),
+        ((5, 50), (1, 2), [128, 32], PerBlock(128, 32)),
+        ((37, 50), (37, 4), [1, 16], PerGroup(16)),
+    ],
+)
+@pytest.mark.parametrize("scale_dtype", ["F32", "BF16"])
+def test_dequantizing_is_the_float32_product_rounded_once(
+    dtype: str,
+    shape: tuple[int, ...],
+    scale_shape: tuple[int, ...],
+    block: list[int],
+    granularity: PerBlock | PerChannel | PerGroup | PerTensor,
+    scale_dtype: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In stripes of any height, and in any byte range."""
+    count = math.prod(scale_shape)
+    scales = np.random.default_rng(1).uniform(1e-4, 1e-2, count).astype("<f4")
+    raw = scales.tobytes() if scale_dtype == "F32" else (scales.view("<u4") >> 16).astype("<u2").tobytes()
+    weight = codes_of(shape, 2)
+    source = MemorySource({"file": weight + raw})
+    tensors = (
+        TensorRef("w", "F8_E4M3", shape, "file", 0, len(weight)),
+        TensorRef("s", scale_dtype, scale_shape, "file", len(weight), len(raw)),
+    )
+    output = outputs.computed("w", "dequantize", tensors, {"dtype": dtype, "block": block})
+    assert output.shape == shape and outputs.loss_of(output) is not None
+    exact = dequantized(numbers("F8_E4M3", weight).reshape(shape), numbers(scale_dtype, raw), granularity).astype(
+        np.float32
+    )
+    data = made(output, source)
+    expected = exact.astype(np.float16).astype(np.float64) if dtype == "F16" else exact.astype(np.float64)
+    if dtype == "BF16":
+        bits = exact.view("<u4").astype(np.uint64)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        assert data == bits.astype("<u2").tobytes()
+    else:
+        assert np.array_equal(numbers(dtype, data).reshape(shape), expected)
+    payload = output.payload
+    assert isinstance(payload, Computed)
+    for height in (1, 100, 1000):
+        monkeypatch.setattr(stream, "STRIPE", height)
+        assert b"".join(stream.stream(payload, source, 0, payload.nbytes)) == data
+        assert b"".join(stream.stream(payload, source, 17, payload.nbytes - 5)) == data[17:-5]
+
+
+def test_a_stack_of_experts_is_dequantized_expert_by_expert() -> None:
+    shape, scales = (3, 8, 8), np.array([[[1, 2], [4, 8]], [[3, 5], [7, 9]], [[0.5, 0.25], [1, 1]]], "<f4")
+    weight = codes_of(shape, 3)
+    source = MemorySource({"file": weight + scales.tobytes()})
+    tensors = (
+        TensorRef("w", "F8_E4M3", shape, "file", 0, len(weight)),
+        TensorRef("s", "F32", (3, 2, 2), "file", len(weight), scales.nbytes),
+    )
+    output = outputs.computed("w", "dequantize", tensors, {"dtype": "F32", "block": [4, 4]})
+    values = numbers("F8_E4M3", weight).reshape(shape)
+    wanted = values * np.kron(scales, np.ones((1, 4, 4)))
+    assert np.array_equal(numbers("F32", made(output, source)).reshape(shape), wanted)
+
+
+@pytest.mark.parametrize(
+    ("code", "scale", "dtype", "words"),
+    [(0x7F, 1.0, "BF16", "is no number"), (0x7E, 1e38, "BF16", "is no number|more than"), (0x7E, 1e3, "F16", "more")],
+)
+def test_what_is_no_number_is_refused_by_name(code: int, scale: float, dtype: str, words: str) -> None:
+    data = bytes([0x30, code]) + struct.pack("<f", scale)
+    source = MemorySource({"file": data})
+    tensors = (TensorRef("a.weight", "F8_E4M3", (2, 1), "file", 0, 2), TensorRef("s", "F32", (), "file", 2, 4))
+    output = outputs.computed("a.weight", "dequantize", tensors, {"dtype": dtype, "block": [0, 0]})
+    with pytest.raises(ContainerError, match=rf"rows 0 to 2 of a\.weight in file: .*\[1, 0\].*({words})"):
+        made(output, source)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale_shape", "parameters"),
+    [
+        ((4, 4), (3,), {"dtype": "BF16", "block": [1, 0]}),
+        ((4, 4), (), {"dtype": "I8", "block": [0, 0]}),
+        ((4, 4), (), {"dtype": "BF16"}),
+        ((4, 4), (), {"dtype": "BF16", "block": [-1, 0]}),
+        ((4,), (), {"dtype": "BF16", "block": [0, 0]}),
+    ],
+)
+def test_what_cannot_be_dequantized(
+    shape: tuple[int, ...], scale_shape: tuple[int, ...], parameters: dict[str, object]
+) -> None:
+    tensors = (
+        TensorRef("w", "F8_E4M3", shape, "file", 0, math.prod(shape)),
+        TensorRef("s", "F32", scale_shape, "file", 0, 4 * math.prod(scale_shape)),
+    )
+    with pytest.raises(OperationError):
+        outputs.computed("w", "dequantize", tensors, parameters)

@@ -1,0 +1,146 @@
+"""Dequantizing: FP8 weights times their scales as plain floats, stripe by stripe.
+
+The product is a float32 one, rounded to the wanted type once, to nearest even: what compressed-tensors' decompression
+and transformers' dequantization make of the same tensors.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ckptkit.dtypes import DTYPES
+from ckptkit.model.numbers import numbers, value_of
+from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Type of the result -> how far its values may be off: half a step, and half the smallest one.
+_LOSSES = {"F32": Loss(2.0**-24, 2.0**-150), "BF16": Loss(2.0**-8, 2.0**-134), "F16": Loss(2.0**-11, 2.0**-25)}
+_SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
+
+
+def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
+    """Weight [..., N, K] and scale; ``block``: the rows and columns that share a scale, 0 for all of them."""
+    if len(inputs) != 2:
+        raise OperationError(f"takes a weight and its scale, not {len(inputs)} tensors")
+    weight, scale = inputs
+    dtype, block = str(parameters.get("dtype")), parameters.get("block")
+    if dtype not in _LOSSES:
+        raise OperationError(f"makes {', '.join(_LOSSES)}, and not {dtype}")
+    if weight.dtype not in DTYPES or not DTYPES[weight.dtype].is_fp8 or len(weight.shape) not in (2, 3):
+        raise OperationError(f"takes FP8 weights of two or three axes, not {weight.dtype} {list(weight.shape)}")
+    if scale.dtype not in _SCALES:
+        raise OperationError(f"takes no scale in {scale.dtype}")
+    if not isinstance(block, list) or len(block) != 2 or not all(type(n) is int and n >= 0 for n in block):
+        raise OperationError("wants the parameter block: rows and columns that share a scale")
+    rows, columns = _grid(weight.shape, block)
+    wanted = rows * columns * (weight.shape[0] if len(weight.shape) == 3 else 1)
+    if scale.numel != wanted:
+        shape = list(weight.shape)
+        raise OperationError(f"a weight {shape} in blocks of {block} has {wanted} scales, not {scale.numel}")
+    return Promise(dtype, weight.shape, _LOSSES[dtype])
+
+
+def _grid(shape: tuple[int, ...], block: list[int]) -> tuple[int, int]:
+    """The scales of one matrix: along its rows and along its columns."""
+    rows, columns = (1 if size == 0 else -(-extent // size) for extent, size in zip(shape[-2:], block, strict=True))
+    return rows, columns
+
+
+def _rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
+    """A scale's rows are those of its grid, or the experts of a stack."""
+    weight, scale = inputs
+    height = parameters["block"][0]
+    if len(weight.shape) == 3:
+        return rows, rows if scale.shape[:1] == weight.shape[:1] else range(scale.shape[0] if scale.shape else 1)
+    if height == 0 or not scale.shape or scale.shape[0] != _grid(weight.shape, parameters["block"])[0]:
+        return rows, range(scale.shape[0] if scale.shape else 1)
+    return rows, range(rows.start // height, -(-rows.stop // height))
+
+
+def _step(inputs: Inputs, parameters: Parameters) -> int:
+    """Stripes of a matrix begin with a row of blocks."""
+    return 1 if len(inputs[0].shape) == 3 else max(1, parameters["block"][0])
+
+
+def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+    import numpy as np
+
+    weight, scale = pieces
+    codes = np.frombuffer(weight.data, np.uint8).reshape(weight.shape)
+    values = numbers(scale.dtype, scale.data).astype(np.float32)
+    block = parameters["block"]
+    if len(weight.shape) == 3:
+        grids = values.reshape(-1, *_grid(weight.shape, block))
+        parts = (_product(weight.dtype, part, grid, block, 0) for part, grid in zip(codes, grids, strict=True))
+    else:
+        columns = _grid(weight.shape, block)[1]
+        grid = values.reshape(-1, columns)
+        first = rows.start - scale.first_row * block[0] if block[0] else 0
+        parts = iter((_product(weight.dtype, codes, grid, block, first),))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused below
+        return b"".join([_rounded(part, str(parameters["dtype"])) for part in parts])
+
+
+def _product(
+    dtype: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int
+) -> NDArray[np.float32]:
+    """Codes [r, K] times their scales; ``first`` is the first row's place in the first row of blocks."""
+    import numpy as np
+
+    height, width = block
+    found: NDArray[np.float32] = np.take(_table(dtype), codes)
+    if width:
+        grid = np.repeat(grid, width, axis=1)[:, : codes.shape[1]]
+    if height == 0 or len(grid) == 1:
+        found *= grid[:1]
+    elif height == 1:
+        found *= grid[first : first + len(codes)]
+    else:
+        start = 0
+        for row in grid:
+            stop = min(len(codes), start + height - (first if start == 0 else 0))
+            found[start:stop] *= row
+            start = stop
+    return found
+
+
+def _rounded(values: NDArray[np.float32], dtype: str) -> bytes:
+    """Values in another type, to nearest even. Raises OperationError for what is no number, or becomes none."""
+    import numpy as np
+
+    if dtype == "F32":
+        found: NDArray[Any] = values.astype("<f4", copy=False)
+        finite = np.isfinite(values)
+    elif dtype == "F16":
+        found = values.astype("<f2")
+        finite = np.isfinite(found)
+    else:
+        bits = values.view(np.uint32)
+        found = bits >> 16
+        found &= 1
+        found += bits
+        found += 0x7FFF
+        found >>= 16
+        found = found.astype("<u2")
+        finite = (found & 0x7F80) != 0x7F80
+    if not finite.all():
+        place = tuple(int(n) for n in np.argwhere(~finite)[0])
+        what = "is no number" if np.isnan(values[place]) else f"is more than {dtype} holds: {values[place]:g}"
+        raise OperationError(f"the element at {list(place)} of a stripe {what}")
+    return found.tobytes()
+
+
+@cache
+def _table(dtype: str) -> Any:
+    import numpy as np
+
+    return np.array([value_of(dtype, code) for code in range(256)], np.float32)
+
+
+OPERATIONS = (
+    Operation("dequantize", "FP8 codes times their scales as plain floats", _promise, _compute, _rows_needed, _step),
+)
