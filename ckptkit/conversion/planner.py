@@ -11,6 +11,7 @@ from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.registry import Level, OnConversion, all_rules, errors_that
 from ckptkit.conversion.adapt import choose
+from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.plan import Change, Plan, price, summarise
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
@@ -131,7 +132,7 @@ def _undeclared_losses(draft: Draft, options: WriteOptions) -> Iterator[Fault]:
         loss = loss_of(tensor)
         if loss is not None and not (options.allow_lossy and tensor.operation in draft.changes.lossy):
             declared = tensor.operation in draft.changes.lossy
-            help_text = "allow it with --allow-lossy" if declared else "a defect of the format's writer: report it"
+            help_text = ALLOW_LOSS if declared else "a defect of the format's writer: report it"
             yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
 
 
