@@ -16,7 +16,7 @@ from ckptkit.conversion.plan import Change, Plan, price, summarise
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, printable
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.reading import readable
 from ckptkit.model.checkpoint import Checkpoint
@@ -145,7 +145,7 @@ def _virtual_container(container: Container, draft: Draft) -> VirtualContainer:
         layout.lay_out(header.shard, by_shard[header.shard], {**(header.metadata or {}), **METADATA_FORMAT})
         for header in container.headers
     )
-    config = location.replaced(container.config, draft.quantization_config)
+    config = config_block.replaced(container.config, draft.quantization_config)
     files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
     if container.index is not None or len(shards) > 1:
         files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
