@@ -68,7 +68,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class ParsedConfig:
+class CompressedTensorsConfig:
     """A whole compressed-tensors config in canonical words."""
 
     groups: tuple[Group, ...]
@@ -121,7 +121,7 @@ class ParsedConfig:
         return scheme_of
 
 
-def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
+def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> CompressedTensorsConfig:
     """Parse a config block, found at ``way`` in config.json.
 
     Raises UnsupportedFormat when it describes something that is not FP8, and FormatError when it is not readable.
@@ -153,7 +153,7 @@ def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
     }
     records = [f"{_GROUPS}.{name} (attention)" for name, value in values.items() if _is_attention_group(value)]
     records += [fault.found for fault in faults if fault.kind == UNKNOWN_KEY and fault.found]
-    return ParsedConfig(tuple(groups), ignore, kv_cache, effective, tuple(faults), tuple(records))
+    return CompressedTensorsConfig(tuple(groups), ignore, kv_cache, effective, tuple(faults), tuple(records))
 
 
 def _storage(block: Mapping[str, Any], body: Mapping[str, Any]) -> Any:

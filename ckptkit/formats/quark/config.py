@@ -29,7 +29,7 @@ Declared = Scheme | OtherScheme
 
 
 @dataclass(frozen=True)
-class ParsedConfig:
+class QuarkConfig:
     """A Quark config in canonical words. ``layers`` is in the config's order."""
 
     dialect: str
@@ -74,7 +74,7 @@ class ParsedConfig:
         return scheme_of
 
 
-def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
+def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkConfig:
     """Parse ``quant_method: quark``, found at ``way`` in config.json.
 
     Raises UnsupportedFormat when no layer is FP8, and FormatError when the config cannot be understood.
@@ -111,7 +111,7 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> Parsed
         "kv_cache_group": kv_group,
         "version": block.get("version"),
     }
-    return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
+    return QuarkConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
 
 
 def _refuse_other_storage(
@@ -162,7 +162,7 @@ def _rotates_at_run_time(reader: ConfigReader, entry: Mapping[str, Any]) -> bool
     return any(reader.truth(entry.get(key), f"algo_config.{key}", default=False) for key in at_run_time)
 
 
-def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
+def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
     """Parse the ``fp8`` custom mode: one per-tensor scheme for all linear modules that are not ignored."""
     reader = ConfigReader()
     export = _export_block(reader, block)
@@ -192,7 +192,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
         kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis)
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
     effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
-    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, faults, records)
+    return QuarkConfig("fp8", default, (), tuple(ignored), kv_cache, effective, faults, records)
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
