@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ MUTMUT = Path(sys.executable).with_name("mutmut")
 #: One small mutant: to try it, mutmut makes all others, and finds out which tests meet them.
 FIRST = "ckptkit.operations.operation.*"
 GOAL = 90.0
+#: What mutmut says while it works.
+_SPINNER = re.compile(r".?\s*(Generating mutants|Running|Listing)[\w ]*$")
 
 
 def main() -> int:
@@ -55,7 +58,8 @@ def make(jobs: int) -> None:
     command = [str(MUTMUT), "run", "--max-children", str(jobs), FIRST]
     ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace", check=False)
     if ended.returncode:
-        sys.exit(f"mutmut failed:\n{ended.stdout[-4000:]}")
+        said = [line for line in ended.stdout.splitlines() if not _SPINNER.match(line)]
+        sys.exit("\n".join(["mutmut failed:", *said[-60:]]))
 
 
 def everything() -> list[str]:

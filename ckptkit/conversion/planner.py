@@ -221,8 +221,8 @@ def _notes(checkpoint: Checkpoint) -> list[str]:
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")
     if checkpoint.fused_experts:
         notes.append(f"fused experts in high precision are excluded: {', '.join(checkpoint.fused_experts[:3])}")
-    if checkpoint.records:
-        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.records)}")
+    if checkpoint.provenance:
+        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.provenance)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope":
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")

@@ -110,10 +110,10 @@ class CompressedTensors(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
-            effective=parsed.effective,
+            understood=parsed.understood,
             faults=(*parsed.faults, *faults.config_faults(located, beside)),
             has_others=parsed.has_others,
-            records=parsed.records,
+            provenance=parsed.provenance,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
 

@@ -85,7 +85,7 @@ class Fbgemm(Format):
             is_excluded=listed.__contains__,
             kv_cache=None,
             raw=block,
-            effective={"scheme": str(scheme), _SKIPPED: sorted(listed)},
+            understood={"scheme": str(scheme), _SKIPPED: sorted(listed)},
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration)
 

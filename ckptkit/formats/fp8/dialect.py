@@ -73,8 +73,8 @@ class PlainFp8(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
-            effective=parsed.effective,
-            records=parsed.records,
+            understood=parsed.understood,
+            provenance=parsed.provenance,
             has_others=parsed.experts is not None,
         )
         scale = _first_scale(container)

@@ -57,7 +57,7 @@ class ModelOpt(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block if located is not None else section,
-            effective=parsed.effective,
+            understood=parsed.understood,
             has_others=parsed.has_others,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)

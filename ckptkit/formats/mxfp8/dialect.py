@@ -75,7 +75,7 @@ class Mxfp8(Format):
             is_excluded=is_excluded,
             kv_cache=None,
             raw=block,
-            effective={"scheme": str(SCHEME), "ignored_layers": listed},
+            understood={"scheme": str(SCHEME), "ignored_layers": listed},
             has_others=True,
         )
         return assemble(container, take_census(container.tensors, DIALECT.endings), declaration, DIALECT.parts)

@@ -37,9 +37,9 @@ class QuarkConfig:
     layers: tuple[tuple[Pattern, Declared | None], ...]
     exclude: tuple[str, ...]
     kv_cache: KVCacheScheme | None
-    effective: dict[str, Any]
+    understood: dict[str, Any]
     faults: tuple[Fault, ...]
-    records: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
 
     @property
     def has_others(self) -> bool:
@@ -100,10 +100,10 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkC
     faults += required_keys(block, export, way)
     basis = _basis(reader, block)
     kv_cache = _kv_cache(reader, faults, basis, kv_group, layer_specs, kv_specs)
-    records = _records(reader, block)
+    provenance = _provenance(reader, block)
     reader.raise_faults(label, faults)
     _refuse_other_storage(default, default_path, default_spec, layers, label)
-    effective = {
+    understood = {
         "exclude": list(exclude),
         "default": str(default),
         "layers": {pattern.text: str(scheme) for pattern, scheme in layers},
@@ -111,7 +111,7 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkC
         "kv_cache_group": kv_group,
         "version": block.get("version"),
     }
-    return QuarkConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
+    return QuarkConfig("native", default, layers, tuple(exclude), kv_cache, understood, tuple(faults), provenance)
 
 
 def _refuse_other_storage(
@@ -142,7 +142,7 @@ def _layer_type_fault(types: list[str]) -> Fault:
     )
 
 
-def _records(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
+def _provenance(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
     """Algorithms that were folded into the weights. Rotations at run time are part of the numbers and refused."""
     entries = block.get("algo_config")
     names_of = []
@@ -185,14 +185,14 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
     basis = _basis(reader, block)
     faults = tuple(field_faults(block))
-    records = _records(reader, block)
+    provenance = _provenance(reader, block)
     reader.raise_faults(label, faults)
     kv_cache = None
     if kv_name is not None:
         kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis)
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
-    effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
-    return QuarkConfig("fp8", default, (), tuple(ignored), kv_cache, effective, faults, records)
+    understood = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
+    return QuarkConfig("fp8", default, (), tuple(ignored), kv_cache, understood, faults, provenance)
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,10 +146,10 @@ class Quark(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
-            effective=parsed.effective,
+            understood=parsed.understood,
             faults=parsed.faults,
             has_others=parsed.has_others,
-            records=parsed.records,
+            provenance=parsed.provenance,
         )
         checkpoint = assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
         if dialect is CUSTOM:
