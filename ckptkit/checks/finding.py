@@ -121,16 +121,11 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; keys without a value are left out."""
-        document = {
-            "code": self.code,
-            "name": self.name,
-            "severity": self.severity.value,
-            "message": self.message,
-            "file": self.file,
-            "tensor": self.tensor,
-            "expected": self.expected,
-            "found": self.found,
-            "help": self.help,
-            "engines": [effect.to_json() for effect in self.engines] or None,
-        }
+        document: dict[str, Any] = {name: getattr(self, name) for name in _STATED}
+        document["severity"] = self.severity.value
+        document["engines"] = [effect.to_json() for effect in self.engines] or None
         return {key: value for key, value in document.items() if value is not None}
+
+
+#: The fields that a report holds; what a fix has to know is no part of it.
+_STATED = tuple(field.name for field in fields(Finding) if field.name != "stated")
