@@ -75,9 +75,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.output is not None and not self.fix:
-            raise UsageError("--output goes with --fix and one PATH")
+            raise UsageError("an output goes with a fix, and with one checkpoint")
         if self.fix and self.diff:
-            raise UsageError("--fix writes and --diff does not: give one of them")
+            raise UsageError("a fix writes and a diff does not: give one of them")
         asked = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.level, Level):
             asked["level"] = self.level.name.lower()
@@ -247,7 +247,7 @@ def write_fixes(fixes: Fixes, path: PathLike, output: PathLike | None = None) ->
     if not fixes.changes:
         return False
     if not isinstance(source, LocalSource):
-        raise UsageError(f"{source.label} is not a local folder", help="write to a new folder: --output DIR")
+        raise UsageError(f"{source.label} is not a local folder", help="give a new folder as the output")
     write_in_place(fixes, source, source.root)
     return True
 

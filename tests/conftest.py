@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.raw import RawTensors, checkpoint_files, write_files
 
 # A deadline measures the machine, not the code.
 settings.register_profile("ckptkit", deadline=None)
+# "make mutation" asks whether an example fails, not which is the smallest, and no mutant learns from another one.
+settings.register_profile("mutation", deadline=None, database=None, phases=(Phase.explicit, Phase.generate))
 settings.load_profile("ckptkit")
 
 WriteCheckpoint = Callable[..., Path]

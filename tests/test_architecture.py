@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 
 import ckptkit
@@ -123,6 +125,33 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
             yield node.lineno, node.value
+
+
+#: Layers below the command line: their texts reach users of the library too.
+LIBRARY = ("api", "checks", "conversion", "edits", "formats", "model", "operations", "plugins", "storage", "validation")
+
+#: What writes pages of the documentation, which speak of the command line.
+PAGES = (("conversion", "cells"), ("conversion", "document"))
+
+
+def command_line_words() -> set[str]:
+    from ckptkit.cli.main import COMMANDS, cli
+
+    context = click.Context(cli)
+    commands = [cli.get_command(context, name) for name in COMMANDS]
+    options = [option for command in commands if command for option in command.params]
+    return {word for option in options for word in (*option.opts, *option.secondary_opts) if word.startswith("--")}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_texts_of_the_library_are_right_without_a_command_line(path: Path) -> None:
+    """An option stands beside its name in Python, or in a whole command that a user may run."""
+    if parts_of(path)[0] not in LIBRARY or parts_of(path) in PAGES:
+        return
+    for line, text in literals(path):
+        for word in set(re.findall(r"(?<![\w-])--[a-z-]+", text)) & command_line_words():
+            in_python = word.removeprefix("--").replace("-", "_") in text.replace(word, "")
+            assert in_python or "ckptkit " in text, f"{path}:{line}: {word} says nothing to a user of the library"
 
 
 #: Words that name a format or a dialect of it, as code would compare them.

@@ -16,7 +16,7 @@ from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.parallel import BlockedModule, blocked_kinds
 from ckptkit.errors import Fault
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.reading import (
@@ -153,9 +153,9 @@ class Context:
         return Dimensions.of(self.config)
 
     @cached_property
-    def located(self) -> location.Located | None:
+    def located(self) -> config_block.Located | None:
         """The quantization config and where it sits."""
-        return location.locate(self.config)
+        return config_block.locate(self.config)
 
     @property
     def block(self) -> Mapping[str, Any]:
@@ -165,7 +165,7 @@ class Context:
     @cached_property
     def method(self) -> str:
         """The normalised ``quant_method``; the empty string when there is none."""
-        return location.quant_method(self.block)
+        return config_block.quant_method(self.block)
 
     @property
     def dialect_key(self) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 from ckptkit.engines.base import Effect
 from ckptkit.errors import Fault
@@ -23,16 +23,52 @@ class Severity(str, Enum):
 
 
 @dataclass(frozen=True)
+class StoredTensor:
+    """A stored tensor by name, in the shard that was looked at, with the name that it should have where another is."""
+
+    name: str
+    shard: str | None = None
+    wanted: str | None = None
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module, or what engines build from several: its name without a parameter's."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ListEntry:
+    """An entry of a list of the quantization config, as it is written there."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file, relative to the checkpoint folder."""
+
+    name: str
+
+
+#: What a finding is about, as data: the texts of a finding are for people, and no fix reads them.
+Subject: TypeAlias = StoredTensor | Module | ListEntry | File
+
+
+@dataclass(frozen=True)
 class Observation(Fault):
-    """A fault whose consequences differ from those that its rule usually has.
+    """A fault of which a rule knows more than its texts say.
 
     ``variant`` is a word under which engines' tables may tell other consequences; ``only`` names the engines that can
-    suffer, where the rule has asked them; ``severity`` replaces the rule's.
+    suffer, where the rule has asked them; ``severity`` replaces the rule's. ``subject`` is what a fix has to know if
+    it is more than the tensor or the file.
     """
 
     variant: str | None = None
     only: frozenset[str] | None = None
     severity: Severity | None = None
+    subject: Subject | None = None
 
     @classmethod
     def of(
@@ -62,6 +98,17 @@ class Finding:
     found: str | None = None
     help: str | None = None
     engines: tuple[Effect, ...] = ()
+    #: What the rule says that it is about, if it says so.
+    stated: Subject | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def subject(self) -> Subject | None:
+        """What it is about, as data for its fix: what the rule says, or the tensor, or the file."""
+        if self.stated is not None:
+            return self.stated
+        if self.tensor is not None:
+            return StoredTensor(self.tensor, self.file)
+        return None if self.file is None else File(self.file)
 
     def hits(self, engines: frozenset[str]) -> bool:
         """Whether one of these engines suffers. A finding without known effects is about the files: it hits all."""
@@ -74,7 +121,11 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; keys without a value are left out."""
-        document = asdict(self)
+        document: dict[str, Any] = {name: getattr(self, name) for name in _STATED}
         document["severity"] = self.severity.value
         document["engines"] = [effect.to_json() for effect in self.engines] or None
         return {key: value for key, value in document.items() if value is not None}
+
+
+#: The fields that a report holds; what a fix has to know is no part of it.
+_STATED = tuple(field.name for field in fields(Finding) if field.name != "stated")

@@ -116,7 +116,7 @@ class _Scanner:
             units = self._block_maxima(tensor, granularity, tally)
         else:
             units = self._row_maxima(tensor, tally)
-        return self._judge(module, granularity, units, tally)
+        return self._scanned(module, granularity, units, tally)
 
     def _row_maxima(self, tensor: TensorRef, tally: _Tally) -> Codes:
         """The largest magnitude code of each row; a row longer than a chunk is taken in pieces."""
@@ -215,7 +215,7 @@ class _Scanner:
                 self._files[shard] = None if path is None else os.open(path, os.O_RDONLY)
             return self._files[shard]
 
-    def _judge(self, module: QuantizedModule, granularity: Granularity, units: Codes, tally: _Tally) -> WeightScan:
+    def _scanned(self, module: QuantizedModule, granularity: Granularity, units: Codes, tally: _Tally) -> WeightScan:
         numpy = self._numpy
         tensor = module.weight
         if not isinstance(granularity, (PerBlock, PerChannel)):

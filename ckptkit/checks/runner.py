@@ -149,9 +149,9 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
 
 
 def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
-    variant, only, severity = None, None, rule.severity
-    if isinstance(fault, Observation):
-        variant, only, severity = fault.variant, fault.only, fault.severity or severity
+    variant, only, severity, subject = None, None, rule.severity, None
+    if type(fault) is not Fault and isinstance(fault, Observation):
+        variant, only, severity, subject = fault.variant, fault.only, fault.severity or severity, fault.subject
     return Finding(
         rule.code,
         rule.name,
@@ -163,4 +163,5 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
         fault.found,
         fault.help,
         consequences(rule.code, variant, only),
+        subject,
     )

@@ -12,7 +12,7 @@ import click
 from ckptkit.cli.options import tell
 
 if TYPE_CHECKING:
-    from ckptkit.hub.hooks import Verdict
+    from ckptkit.hub.hooks import Judged
 
 _REPO = click.argument("repo", type=click.Path(path_type=Path), default=".", metavar="[REPO]")
 
@@ -68,7 +68,7 @@ def extension(remove: bool) -> None:
     tell(f"removed: {hf.unregister()}" if remove else f"registered: {hf.register()}")
 
 
-def _exit(word: str, verdicts: Iterable[Verdict]) -> None:
+def _exit(word: str, verdicts: Iterable[Judged]) -> None:
     """Show what was found on standard error; exit code 1 when it includes an error."""
     from ckptkit.errors import UploadRefused, plural
     from ckptkit.report.layout import print_line

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from ckptkit.conversion.losses import find_losses
+from ckptkit.conversion.losses import ALLOW_LOSS, find_losses
 from ckptkit.errors import Fault, plural
 from ckptkit.formats.base import Changes, Draft, Format, WriteOptions, writable
 from ckptkit.formats.dialect import Capabilities, Dialect
@@ -184,4 +184,4 @@ def _fineness(inputs: Quantization | None) -> int:
 
 
 def _lossy(kind: str, message: str, tensor: str, expected: str, found: str) -> Fault:
-    return Fault(kind, message, None, tensor, expected, found, "allow it with --allow-lossy")
+    return Fault(kind, message, None, tensor, expected, found, ALLOW_LOSS)

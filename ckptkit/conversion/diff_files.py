@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import CkptkitError, excerpt
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import Container
 from ckptkit.storage.untrusted import parse_json
 
-_QUANTIZATION = frozenset({location.KEY, location.LEGACY_KEY, "sparsity_config"})
+_QUANTIZATION = frozenset({config_block.KEY, config_block.LEGACY_KEY, "sparsity_config"})
 #: Keys that say who wrote the file and where it lay, or matter in training only.
 _WITHOUT_MEANING = frozenset(
     {

@@ -11,6 +11,9 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.model.scheme import InputKind, Quantization, Scheme
 
+#: What to do about a loss that the user may take, for Python and for the command line.
+ALLOW_LOSS = "allow it with allow_lossy (--allow-lossy)"
+
 
 def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
     """Every part of the checkpoint that the target cannot express."""

@@ -11,11 +11,12 @@ from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.registry import Level, OnConversion, all_rules, errors_that
 from ckptkit.conversion.adapt import choose
+from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.plan import Change, Plan, price, summarise
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, printable
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.reading import readable
 from ckptkit.model.checkpoint import Checkpoint
@@ -132,7 +133,7 @@ def _undeclared_losses(draft: Draft, options: WriteOptions) -> Iterator[Fault]:
         allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
         if loss is not None and tensor.operation not in allowed:
             declared = tensor.operation in draft.changes.lossy
-            help_text = "allow it with --allow-lossy" if declared else "a defect of the format's writer: report it"
+            help_text = ALLOW_LOSS if declared else "a defect of the format's writer: report it"
             yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
 
 
@@ -145,7 +146,7 @@ def _virtual_container(container: Container, draft: Draft) -> VirtualContainer:
         layout.lay_out(header.shard, by_shard[header.shard], {**(header.metadata or {}), **METADATA_FORMAT})
         for header in container.headers
     )
-    config = location.replaced(container.config, draft.quantization_config)
+    config = config_block.replaced(container.config, draft.quantization_config)
     files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
     if container.index is not None or len(shards) > 1:
         files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
@@ -223,8 +224,8 @@ def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")
     if checkpoint.fused_experts:
         notes.append(f"fused experts in high precision are excluded: {', '.join(checkpoint.fused_experts[:3])}")
-    if checkpoint.records:
-        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.records)}")
+    if checkpoint.provenance:
+        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.provenance)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope" and draft.quantization_config is not None:
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")

@@ -142,16 +142,25 @@ def change_config(config: dict[str, Any], change: ConfigEdit) -> None:
             parent = parent[part]
         except (KeyError, IndexError, TypeError):
             raise missing from None
+    if isinstance(change, changes.SetKey) and isinstance(parent, list) and isinstance(last, int) and last < len(parent):
+        parent[last] = change.value
+        return
+    if not isinstance(parent, dict):
+        raise missing
+    if isinstance(change, (changes.AddItem, changes.RemoveItem)) and not isinstance(
+        parent.get(last), (list, type(None))
+    ):
+        raise EditConflictError(f"config.json has no list at {json_path(change.path)}")
     if isinstance(change, changes.SetKey):
         parent[last] = change.value
     elif isinstance(change, changes.AddItem):
         parent[last] = [*(item for item in parent.get(last) or [] if item != change.item), change.item]
-    elif not isinstance(parent, dict) or last not in parent:
+    elif last not in parent:
         raise missing
     elif isinstance(change, changes.RemoveKey):
         del parent[last]
     elif isinstance(change, changes.RemoveItem):
-        parent[last] = [item for item in parent[last] if item != change.item]
+        parent[last] = [item for item in parent[last] or [] if item != change.item]
     elif change.to in parent:
         raise EditConflictError(f"config.json has {change.to} already")
     else:

@@ -34,10 +34,10 @@ class Declaration:
     is_excluded: Callable[[str], bool]
     kv_cache: KVCacheScheme | None
     raw: Mapping[str, Any]
-    effective: Mapping[str, Any]
+    understood: Mapping[str, Any]
     faults: tuple[Fault, ...] = field(default=())
     has_others: bool = False
-    records: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
 
 
 def assemble(
@@ -107,8 +107,8 @@ def assemble(
         orphans=tuple(orphans),
         foreign=tuple(census.foreign),
         raw=declaration.raw,
-        effective=declaration.effective,
-        records=declaration.records,
+        understood=declaration.understood,
+        provenance=declaration.provenance,
         faults=declaration.faults,
     )
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ckptkit.errors import Fault, FormatError, UnsupportedFormat
-from ckptkit.formats import config as location
-from ckptkit.formats import registry
+from ckptkit.formats import config_block, registry
 from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
 from ckptkit.model.checkpoint import Checkpoint
@@ -128,14 +127,14 @@ def config_faults(container: Container, outcome: ReadOutcome) -> Iterator[Fault]
 
 
 def _method(container: Container) -> str:
-    located = location.locate(container.config)
-    return "" if located is None else location.quant_method(located.block)
+    located = config_block.locate(container.config)
+    return "" if located is None else config_block.quant_method(located.block)
 
 
 def _unread(container: Container) -> NoReader | Unquantized:
     """What a container is that no reader claims."""
     family, method = registry.family_of(container), _method(container)
-    if family is None and location.locate(container.config) is None:
+    if family is None and config_block.locate(container.config) is None:
         return _unquantized(container)
     if family is not None:
         words, dialect = family[0].describe(container), family[1]

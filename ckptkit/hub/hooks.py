@@ -48,7 +48,7 @@ fi
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judged:
     """What a hook found: where, errors, and shards whose content is not on this machine."""
 
     label: str
@@ -96,7 +96,7 @@ def uninstall(path: Path) -> Path:
     return hook
 
 
-def pre_push(repository: GitRepository, lines: Iterable[str]) -> Iterator[Verdict]:
+def pre_push(repository: GitRepository, lines: Iterable[str]) -> Iterator[Judged]:
     """Judge each ref of a push. A line is ``<local ref> <local commit> <remote ref> <remote commit>``."""
     for line in lines:
         parts = line.split()
@@ -108,7 +108,7 @@ def pre_push(repository: GitRepository, lines: Iterable[str]) -> Iterator[Verdic
         yield _verdict(repository.commit(local), local_ref.removeprefix("refs/heads/"))
 
 
-def check_files(files: Iterable[Path]) -> Iterator[Verdict]:
+def check_files(files: Iterable[Path]) -> Iterator[Judged]:
     """Judge the checkpoints that these files of a work tree belong to, as pre-commit names them.
 
     Raises UsageError for a file that does not exist; pre-commit and git do not name files that a commit deletes.
@@ -121,8 +121,8 @@ def check_files(files: Iterable[Path]) -> Iterator[Verdict]:
         yield _verdict(GitRepository.at(folder).folder(folder), os.path.relpath(folder))
 
 
-def _verdict(published: Published, label: str) -> Verdict:
-    return Verdict(label, tuple(errors_in(published.contents, label)), published.unresolved)
+def _verdict(published: Published, label: str) -> Judged:
+    return Judged(label, tuple(errors_in(published.contents, label)), published.unresolved)
 
 
 def _is_ours(hook: Path) -> bool:

@@ -85,7 +85,7 @@ def errors_in(contents: Mapping[str, Content], label: str) -> list[Fault]:
     faults = []
     for folder, group in _by_folder(contents):
         where = f"{label}/{folder}" if folder else label
-        for fault in _judge(_completed(group), where, set(group)):
+        for fault in _broken(_completed(group), where, set(group)):
             file = f"{folder}/{fault.file}" if folder and fault.file else fault.file
             faults.append(_placed(fault, file))
     return faults
@@ -124,7 +124,7 @@ def _indexed(contents: Mapping[str, Content]) -> tuple[str, ...]:
     return index.shards if index else ()
 
 
-def _judge(contents: Mapping[str, Content], label: str, outgoing: set[str]) -> list[Fault]:
+def _broken(contents: Mapping[str, Content], label: str, outgoing: set[str]) -> list[Fault]:
     container = open_container(OutgoingFiles(label, contents))
     complete = CONFIG_FILE in contents and all(shard in contents for shard in _indexed(contents))
     context = runner.read_context(container)

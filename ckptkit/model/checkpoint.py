@@ -119,8 +119,8 @@ class Checkpoint:
     * ``orphans``: scales that belong to no quantized module; ``foreign``: quantizer tensors that the format
       has no role for;
     * ``plain``: every other tensor, carried through as it is;
-    * ``raw``: the quantization config as written; ``effective``: as understood, with defaults and older
-      spellings made explicit; ``records``: entries of it that say how the checkpoint was made and not what it
+    * ``raw``: the quantization config as written; ``understood``: as understood, with defaults and older
+      spellings made explicit; ``provenance``: entries of it that say how the checkpoint was made and not what it
       means, and that no other config has a place for.
     """
 
@@ -137,8 +137,8 @@ class Checkpoint:
     orphans: tuple[TensorRef, ...]
     foreign: tuple[TensorRef, ...]
     raw: Mapping[str, Any]
-    effective: Mapping[str, Any]
-    records: tuple[str, ...] = ()
+    understood: Mapping[str, Any]
+    provenance: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     opaque: Mapping[str, OpaqueModule] = field(default_factory=dict)
 

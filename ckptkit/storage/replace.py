@@ -34,7 +34,7 @@ from ckptkit.storage.staging import confirm, sync_folder
 
 _COMPLETE = ".complete"
 _DECLARING = ".complete.new"
-_ELSEWHERE = "write to a new folder instead: --output DIR"
+_ELSEWHERE = "give a new folder as the output instead"
 #: A marker is a line for each file; no folder that we stage comes near this.
 _MOST_MARKER_BYTES = 1 << 24
 #: Signals that ask a program to stop.
@@ -74,7 +74,7 @@ def replacing(root: Path) -> Iterator[Path]:
             folder.mkdir()
         except FileExistsError:
             help_text = "look at it, and remove it"
-            raise OutputError(f"{folder} is in the way, and not what a --fix left", help=help_text) from None
+            raise OutputError(f"{folder} is in the way, and not what a fix left", help=help_text) from None
         except OSError as error:
             raise OutputError(f"{target.parent} cannot be written: {error.strerror}", help=_ELSEWHERE) from error
         try:
@@ -221,10 +221,10 @@ def _waiting(folder: Path, target: Path, entries: list[_Entry]) -> list[_Entry]:
         if entry.is_staged(folder):
             if now != entry.old:
                 help_text = f"remove {folder} to keep what is there now"
-                raise OutputError(f"{place} has changed since a --fix was interrupted", help=help_text)
+                raise OutputError(f"{place} has changed since a fix was interrupted", help=help_text)
         elif os.path.lexists(folder / entry.name) or not entry.is_in_place(target):
-            help_text = f"{target} is as the --fix left it, and what is still staged lies in {folder}: look at both"
-            raise OutputError(f"{folder / entry.name} is not what a --fix had staged", help=help_text)
+            help_text = f"{target} is as the fix left it, and what is still staged lies in {folder}: look at both"
+            raise OutputError(f"{folder / entry.name} is not what a fix had staged", help=help_text)
     return waiting
 
 

@@ -206,7 +206,7 @@ def _refuse_half_changed(root: Path) -> None:
         folder = unfinished(root)
         if folder is not None:
             help_text = f"finish it: ckptkit validate --fix {root}"
-            raise ContainerError(f"{root} is half changed: a --fix was interrupted, see {folder}", help=help_text)
+            raise ContainerError(f"{root} is half changed: a fix was interrupted, see {folder}", help=help_text)
 
 
 def _read_fully(read: Callable[[int], bytes | None], nbytes: int) -> bytes:

@@ -148,7 +148,7 @@ def test_settings_files_are_read_for_who_asks(damaged: Path) -> None:
         ({"ignore": "CK99x"}, "no rule fits 'CK99x'"),
         ({"ignore": "ALL"}, "no rule is left"),
         ({"tensor_parallel": [0]}, "tensor_parallel must be a list of whole numbers above zero"),
-        ({"output": "x"}, "goes with --fix"),
+        ({"output": "x"}, "an output goes with a fix"),
         ({"fix": True, "diff": True}, "give one of them"),
     ],
 )

@@ -162,7 +162,7 @@ def test_the_smallest_and_the_largest_config_read_alike() -> None:
     small = {"config_groups": {"x": {"targets": ["Linear"], "weights": weights, "input_activations": inputs}}}
     parsed = [config.parse(whole, "test") for whole in (large, small)]
     assert [parse.scheme_of("a.b") for parse in parsed] == [CHANNEL, CHANNEL]
-    assert parsed[0].faults == () and parsed[0].records == ()
+    assert parsed[0].faults == () and parsed[0].provenance == ()
 
 
 def test_unknown_keys_are_told_and_left_out(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_attention_groups_are_not_linear_schemes(tmp_path: Path) -> None:
     source = bent.write(tmp_path / "source")
     checkpoint = ckptkit.open(source)
     assert list(checkpoint.schemes) == [CHANNEL]
-    assert checkpoint.records == ("config_groups.attention (attention)",)
+    assert checkpoint.provenance == ("config_groups.attention (attention)",)
     plan = convert(source, tmp_path / "out", to="quark").plan
     assert any("config_groups.attention" in note for note in plan.notes)
     assert tensors_of(tmp_path / "out")["model.layers.1.self_attn.q_proj.output_scale"].shape == ()

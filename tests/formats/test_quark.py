@@ -189,7 +189,7 @@ def test_distinct_scales_of_a_fused_projection_need_the_fp8_mode(tmp_path: Path)
         convert(tmp_path / "ct", tmp_path / "native", to="quark")
     (fault,) = error.value.faults
     assert fault.kind == "fused-kv-distinct"
-    assert fault.help is not None and "--mode fp8" in fault.help
+    assert fault.help is not None and "mode fp8" in fault.help
     assert not (tmp_path / "native").exists()
     convert(tmp_path / "ct", tmp_path / "fp8", to="quark", mode="fp8")
     assert ckptkit.diff(tmp_path / "ct", tmp_path / "fp8").same

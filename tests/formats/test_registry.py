@@ -21,7 +21,7 @@ from tests.traps.common import convert
 MODULE = """
 from dataclasses import replace
 
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.compressed_tensors import CompressedTensors
 from ckptkit.formats.compressed_tensors.dialect import DIALECT
 
@@ -32,8 +32,8 @@ class Renamed(CompressedTensors):
     dialects = (replace(DIALECT, format=name, name="only", key=name, mode="only", schema=None),)
 
     def dialect_of(self, container):
-        located = location.locate(container.config)
-        if located is None or location.quant_method(located.block) != self.name:
+        located = config_block.locate(container.config)
+        if located is None or config_block.quant_method(located.block) != self.name:
             return None
         return self.dialects[0]
 

@@ -68,15 +68,15 @@ class Group:
 
 
 @dataclass(frozen=True)
-class ParsedConfig:
+class CompressedTensorsConfig:
     """A whole compressed-tensors config in canonical words."""
 
     groups: tuple[Group, ...]
     ignore: tuple[str, ...]
     kv_cache: KVCacheScheme | None
-    effective: dict[str, Any]
+    understood: dict[str, Any]
     faults: tuple[Fault, ...]
-    records: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
 
     @property
     def has_others(self) -> bool:
@@ -121,7 +121,7 @@ class ParsedConfig:
         return scheme_of
 
 
-def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
+def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> CompressedTensorsConfig:
     """Parse a config block, found at ``way`` in config.json.
 
     Raises UnsupportedFormat when it describes something that is not FP8, and FormatError when it is not readable.
@@ -144,16 +144,16 @@ def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
     faults += _preset_faults(values, groups, way)
     storage = reader.text(block.get("format"), "format")
     reader.raise_faults(label)
-    effective = {
+    understood = {
         "format": storage or spec.STORAGE,
         "quantization_status": block.get("quantization_status"),
         "groups": {group.name: {"targets": list(group.targets), "scheme": str(group.scheme)} for group in groups},
         "ignore": list(ignore),
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
-    records = [f"{_GROUPS}.{name} (attention)" for name, value in values.items() if _is_attention_group(value)]
-    records += [fault.found for fault in faults if fault.kind == UNKNOWN_KEY and fault.found]
-    return ParsedConfig(tuple(groups), ignore, kv_cache, effective, tuple(faults), tuple(records))
+    provenance = [f"{_GROUPS}.{name} (attention)" for name, value in values.items() if _is_attention_group(value)]
+    provenance += [fault.found for fault in faults if fault.kind == UNKNOWN_KEY and fault.found]
+    return CompressedTensorsConfig(tuple(groups), ignore, kv_cache, understood, tuple(faults), tuple(provenance))
 
 
 def _storage(block: Mapping[str, Any], body: Mapping[str, Any]) -> Any:

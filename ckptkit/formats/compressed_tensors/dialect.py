@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import FormatError
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import config, faults, spec, write
@@ -85,24 +85,24 @@ class CompressedTensors(Format):
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
-        located = location.locate(container.config)
-        if located is None or location.quant_method(located.block) != NAME:
+        located = config_block.locate(container.config)
+        if located is None or config_block.quant_method(located.block) != NAME:
             return None
         return self._dialect(located)
 
     def describe(self, container: Container) -> str:
         """What a container of ours holds, in a few words."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         return f"{NAME}, format {located.block.get('format')!r}" if located else NAME
 
     def read(self, container: Container) -> Checkpoint:
         """A range of a file: all of it, or an error."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         if located is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
         parsed = config.parse(located.block, container.label, located.way)
-        usual = location.KEY in container.config
-        beside = faults.Beside(container.config[location.KEY]) if usual else None
+        usual = config_block.KEY in container.config
+        beside = faults.Beside(container.config[config_block.KEY]) if usual else None
         declaration = Declaration(
             format=self.name,
             dialect=self._dialect(located).name,
@@ -110,10 +110,10 @@ class CompressedTensors(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
-            effective=parsed.effective,
+            understood=parsed.understood,
             faults=(*parsed.faults, *faults.config_faults(located, beside)),
             has_others=parsed.has_others,
-            records=parsed.records,
+            provenance=parsed.provenance,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
 
@@ -140,7 +140,7 @@ class CompressedTensors(Format):
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterator[ConfigEdit]:
         """One scheme for the whole checkpoint: a value for each tensor, or for each head."""
-        located = location.locate(checkpoint.config)
+        located = config_block.locate(checkpoint.config)
         if located is None:
             return
         value = None
@@ -150,7 +150,7 @@ class CompressedTensors(Format):
             value = spec.args(Quantization(PerTensor() if scalar else PerHead()))
         yield SetKey((*located.way, "kv_cache_scheme"), value)
 
-    def _dialect(self, located: location.Located) -> Dialect:
+    def _dialect(self, located: config_block.Located) -> Dialect:
         """The dialect as the file calls it; what is not given is read as the usual one."""
         name = located.block.get("format")
         return replace(DIALECT, name=name) if isinstance(name, str) and name else DIALECT

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ckptkit.edits.changes import ConfigEdit, RemoveKey, RenameKey, SetKey
 from ckptkit.errors import Fault
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.base import ConfigFault
 from ckptkit.formats.compressed_tensors.args import LATER_ARGS
 from ckptkit.formats.compressed_tensors.config import FP8_FORMATS, LINEAR_CLASSES
@@ -25,7 +25,7 @@ class Beside(NamedTuple):
     value: Any
 
 
-def config_faults(located: location.Located, beside: Beside | None) -> Iterator[Fault]:
+def config_faults(located: config_block.Located, beside: Beside | None) -> Iterator[Fault]:
     """Faults of the keys themselves. The block is moved to the usual key only where nothing is lost by that."""
     block = located.block
     yield from _missing_keys(block, located.way)
@@ -50,10 +50,10 @@ def config_faults(located: location.Located, beside: Beside | None) -> Iterator[
         yield ConfigFault(
             "ct-ignore-class", message, "config.json", None, "module names", ", ".join(classes), path=("ignore",)
         )
-    if located.path == location.LEGACY_KEY:
-        move: tuple[ConfigEdit, ...] = (RenameKey((location.LEGACY_KEY,), location.KEY),)
+    if located.path == config_block.LEGACY_KEY:
+        move: tuple[ConfigEdit, ...] = (RenameKey((config_block.LEGACY_KEY,), config_block.KEY),)
         if beside is not None:
-            move = (RemoveKey((location.KEY,)), *move) if beside.value is None else ()
+            move = (RemoveKey((config_block.KEY,)), *move) if beside.value is None else ()
         yield ConfigFault(
             "config-legacy-key",
             "the block sits under a key that newer readers do not look at",

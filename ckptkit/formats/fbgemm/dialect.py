@@ -8,8 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ckptkit.errors import FormatError
-from ckptkit.formats import config as location
-from ckptkit.formats import drafting
+from ckptkit.formats import config_block, drafting
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigReader, Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
@@ -61,8 +60,8 @@ class Fbgemm(Format):
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
-        located = location.locate(container.config)
-        return DIALECT if located is not None and location.quant_method(located.block) == NAME else None
+        located = config_block.locate(container.config)
+        return DIALECT if located is not None and config_block.quant_method(located.block) == NAME else None
 
     def describe(self, container: Container) -> str:
         """What a container of ours holds, in a few words."""
@@ -70,7 +69,7 @@ class Fbgemm(Format):
 
     def read(self, container: Container) -> Checkpoint:
         """A range of a file: all of it, or an error."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         if located is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
         reader, block = ConfigReader(), located.block
@@ -86,7 +85,7 @@ class Fbgemm(Format):
             is_excluded=listed.__contains__,
             kv_cache=None,
             raw=block,
-            effective={"scheme": str(scheme), _SKIPPED: sorted(listed)},
+            understood={"scheme": str(scheme), _SKIPPED: sorted(listed)},
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration)
 

@@ -29,8 +29,8 @@ class PlainConfig:
     scheme: Scheme
     skipped: tuple[str, ...]
     kv_cache: KVCacheScheme | None
-    effective: Mapping[str, Any]
-    records: tuple[str, ...]
+    understood: Mapping[str, Any]
+    provenance: tuple[str, ...]
     experts: OtherScheme | None = None
 
     @property
@@ -68,13 +68,13 @@ def parse(config: Mapping[str, Any], block: Mapping[str, Any], dialect: Dialect,
     faults: tuple[Fault, ...] = tuple(field_faults(block))
     reader.raise_faults(label, faults)
     kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic")) if kv_name else None
-    effective = {
+    understood = {
         "scheme": str(scheme),
         "ignored_layers": skipped,
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
     packed = config.get("expert_dtype") == "fp4" or block.get("store_dtype") == "mxfp4"
-    return PlainConfig(scheme, tuple(skipped), kv_cache, effective, _records(block), MXFP4 if packed else None)
+    return PlainConfig(scheme, tuple(skipped), kv_cache, understood, _provenance(block), MXFP4 if packed else None)
 
 
 def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *, dynamic: bool) -> Scheme:
@@ -94,7 +94,7 @@ def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *,
     return Scheme(Quantization(PerBlock(rows, columns)), Quantization(PerGroup(columns), dynamic=True))
 
 
-def _records(block: Mapping[str, Any]) -> tuple[str, ...]:
+def _provenance(block: Mapping[str, Any]) -> tuple[str, ...]:
     """What a config says beyond its meaning: that scales are powers of two changes no number."""
     scale_format = block.get("scale_fmt")
     return (f"scale_fmt: {scale_format}",) if scale_format not in (None, "float") else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, FormatError
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Dialect
@@ -43,8 +43,8 @@ class PlainFp8(Format):
 
         transformers takes a missing block size for 128x128, vLLM for none: scales that are grids decide.
         """
-        located = location.locate(container.config)
-        if located is None or location.quant_method(located.block) != NAME or _is_quarks(located.block):
+        located = config_block.locate(container.config)
+        if located is None or config_block.quant_method(located.block) != NAME or _is_quarks(located.block):
             return None
         size = located.block.get(BLOCK_SIZE)
         if size is not None and not isinstance(size, list):
@@ -62,7 +62,7 @@ class PlainFp8(Format):
 
     def read(self, container: Container) -> Checkpoint:
         """A range of a file: all of it, or an error."""
-        located, dialect = location.locate(container.config), self.dialect_of(container)
+        located, dialect = config_block.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
         parsed = config.parse(container.config, located.block, dialect, container.label)
@@ -73,8 +73,8 @@ class PlainFp8(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
-            effective=parsed.effective,
-            records=parsed.records,
+            understood=parsed.understood,
+            provenance=parsed.provenance,
             has_others=parsed.experts is not None,
         )
         scale = _first_scale(container)
@@ -101,7 +101,7 @@ class PlainFp8(Format):
         self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None
     ) -> Iterator[Fault]:
         """What a config of ours says that some reader takes wrongly."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         if located is None or dialect is None or dialect.format != NAME:
             return
         yield from field_faults(located.block)
@@ -117,7 +117,7 @@ class PlainFp8(Format):
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
         """In a word."""
-        located = location.locate(checkpoint.config)
+        located = config_block.locate(checkpoint.config)
         return () if located is None else (SetKey((*located.way, "kv_cache_scheme"), "static" if cache else None),)
 
 

@@ -65,7 +65,7 @@ def _notes(checkpoint: Checkpoint, dialect: Dialect) -> tuple[str, ...]:
             "--kv-cache-dtype fp8; then it rounds the scales to the model's dtype"
         )
     if dialect.name == TRANSFORMERS.name:
-        notes.append("vLLM knows these names for Mistral's classes only; --mode tensor writes its own")
+        notes.append("vLLM knows these names for Mistral's classes only; mode tensor writes its own")
     elif dialect.name != BLOCK.name:
-        notes.append("transformers does not apply scales under these names; --mode transformers writes its own")
+        notes.append("transformers does not apply scales under these names; mode transformers writes its own")
     return tuple(notes)

@@ -31,7 +31,7 @@ class ModelOptConfig:
     layers: Mapping[str, Declared]
     excluded: tuple[str, ...]
     kv_cache: KVCacheScheme | None
-    effective: Mapping[str, Any]
+    understood: Mapping[str, Any]
 
     @property
     def has_others(self) -> bool:
@@ -73,13 +73,13 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
     kv_cache = _kv_cache(reader, section, label)
     reader.raise_faults(label)
     default = None if name == MIXED else _scheme(name, label)
-    effective = {
+    understood = {
         "quant_algo": name,
         "scheme": str(default) if default else {module: str(scheme) for module, scheme in layers.items()},
         "excluded": excluded,
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
-    return ModelOptConfig(name, default, layers, tuple(excluded), kv_cache, effective)
+    return ModelOptConfig(name, default, layers, tuple(excluded), kv_cache, understood)
 
 
 def _scheme(name: str, label: str) -> Declared:

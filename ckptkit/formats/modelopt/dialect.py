@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, FormatError
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
@@ -30,21 +30,21 @@ class ModelOpt(Format):
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         ours = own_section(container) is not None if located else side_section(container) is not None
         return DIALECT if ours else None
 
     def describe(self, container: Container) -> str:
         """What a container of ours holds, in a few words."""
-        located = location.locate(container.config)
-        method = location.quant_method(located.block) if located else ""
+        located = config_block.locate(container.config)
+        method = config_block.quant_method(located.block) if located else ""
         name = algorithm(own_section(container) or side_section(container) or {})
         words = f"quant_method {method!r}" if method else SIDE_FILE if located is None else "a config without a method"
         return f"{words} (NVIDIA ModelOpt{f', {name}' if name else ''})"
 
     def read(self, container: Container) -> Checkpoint:
         """A range of a file: all of it, or an error."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         own = own_section(container)
         section, file = (own, CONFIG_FILE) if own is not None else (side_section(container), SIDE_FILE)
         if section is None:
@@ -57,7 +57,7 @@ class ModelOpt(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block if located is not None else section,
-            effective=parsed.effective,
+            understood=parsed.understood,
             has_others=parsed.has_others,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
@@ -87,7 +87,7 @@ class ModelOpt(Format):
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
         """As an object in the flat layout, a word in the nested one; nothing where config.json holds no config."""
-        located = location.locate(checkpoint.config)
+        located = config_block.locate(checkpoint.config)
         if located is None:
             return ()
         if isinstance(located.block.get("quantization"), dict):

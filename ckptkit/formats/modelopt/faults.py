@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ckptkit.errors import Fault, excerpt
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.dialect import Dialect, texts
 from ckptkit.formats.modelopt.facts import MIXED, SIDE_FILE
 from ckptkit.formats.modelopt.sections import algorithm, own_section, side_document, side_section
@@ -34,7 +34,7 @@ def config_faults(container: Container, dialect: Dialect | None, checkpoint: Che
             yield from _nothing_quantized(file, section)
     if own is not None and algorithm(own) == "FP8_PB_WO":
         yield from _flat_grids(container)
-    located = location.locate(container.config)
+    located = config_block.locate(container.config)
     if located is not None and located.block and side_document(container) is not None:
         yield from _disagreements(located.block, own, side or {}, dialect, checkpoint)
 

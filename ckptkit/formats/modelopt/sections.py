@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckptkit.errors import CkptkitError
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.modelopt.facts import NAME, SIDE_FILE
 from ckptkit.storage.container import Container
 from ckptkit.storage.index import parse_json_object
@@ -14,10 +14,10 @@ from ckptkit.storage.index import parse_json_object
 
 def own_section(container: Container) -> Mapping[str, Any] | None:
     """The part of a config in config.json that names the algorithm, where the config is ModelOpt's."""
-    located = location.locate(container.config)
+    located = config_block.locate(container.config)
     if located is None:
         return None
-    nested, method = located.block.get("quantization"), location.quant_method(located.block)
+    nested, method = located.block.get("quantization"), config_block.quant_method(located.block)
     inner = nested if isinstance(nested, Mapping) else None
     # Older exports leave the method out.
     if method != NAME and (method or not any("quant_algo" in part for part in (located.block, inner or {}))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.errors import FormatError, UsageError
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigReader, Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect, ScaleNames, SkipList
@@ -43,8 +43,8 @@ class Mxfp8(Format):
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
-        located = location.locate(container.config)
-        return DIALECT if located is not None and location.quant_method(located.block) == NAME else None
+        located = config_block.locate(container.config)
+        return DIALECT if located is not None and config_block.quant_method(located.block) == NAME else None
 
     def describe(self, container: Container) -> str:
         """What a container of ours holds, in a few words."""
@@ -52,7 +52,7 @@ class Mxfp8(Format):
 
     def read(self, container: Container) -> Checkpoint:
         """Every module is in groups of 32 but those that are listed, themselves or by a module that they are in."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         if located is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
         reader, block = ConfigReader(), located.block
@@ -75,7 +75,7 @@ class Mxfp8(Format):
             is_excluded=is_excluded,
             kv_cache=None,
             raw=block,
-            effective={"scheme": str(SCHEME), "ignored_layers": listed},
+            understood={"scheme": str(SCHEME), "ignored_layers": listed},
             has_others=True,
         )
         return assemble(container, take_census(container.tensors, DIALECT.endings), declaration, DIALECT.parts)

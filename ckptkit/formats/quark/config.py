@@ -29,7 +29,7 @@ Declared = Scheme | OtherScheme
 
 
 @dataclass(frozen=True)
-class ParsedConfig:
+class QuarkConfig:
     """A Quark config in canonical words. ``layers`` is in the config's order."""
 
     dialect: str
@@ -37,9 +37,9 @@ class ParsedConfig:
     layers: tuple[tuple[Pattern, Declared | None], ...]
     exclude: tuple[str, ...]
     kv_cache: KVCacheScheme | None
-    effective: dict[str, Any]
+    understood: dict[str, Any]
     faults: tuple[Fault, ...]
-    records: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
 
     @property
     def has_others(self) -> bool:
@@ -74,7 +74,7 @@ class ParsedConfig:
         return scheme_of
 
 
-def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> ParsedConfig:
+def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkConfig:
     """Parse ``quant_method: quark``, found at ``way`` in config.json.
 
     Raises UnsupportedFormat when no layer is FP8, and FormatError when the config cannot be understood.
@@ -100,10 +100,10 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> Parsed
     faults += required_keys(block, export, way)
     basis = _basis(reader, block)
     kv_cache = _kv_cache(reader, faults, basis, kv_group, layer_specs, kv_specs)
-    records = _records(reader, block)
+    provenance = _provenance(reader, block)
     reader.raise_faults(label, faults)
     _refuse_other_storage(default, default_path, default_spec, layers, label)
-    effective = {
+    understood = {
         "exclude": list(exclude),
         "default": str(default),
         "layers": {pattern.text: str(scheme) for pattern, scheme in layers},
@@ -111,7 +111,7 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> Parsed
         "kv_cache_group": kv_group,
         "version": block.get("version"),
     }
-    return ParsedConfig("native", default, layers, tuple(exclude), kv_cache, effective, tuple(faults), records)
+    return QuarkConfig("native", default, layers, tuple(exclude), kv_cache, understood, tuple(faults), provenance)
 
 
 def _refuse_other_storage(
@@ -142,7 +142,7 @@ def _layer_type_fault(types: list[str]) -> Fault:
     )
 
 
-def _records(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
+def _provenance(reader: ConfigReader, block: Mapping[str, Any]) -> tuple[str, ...]:
     """Algorithms that were folded into the weights. Rotations at run time are part of the numbers and refused."""
     entries = block.get("algo_config")
     names_of = []
@@ -162,7 +162,7 @@ def _rotates_at_run_time(reader: ConfigReader, entry: Mapping[str, Any]) -> bool
     return any(reader.truth(entry.get(key), f"algo_config.{key}", default=False) for key in at_run_time)
 
 
-def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
+def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
     """Parse the ``fp8`` custom mode: one per-tensor scheme for all linear modules that are not ignored."""
     reader = ConfigReader()
     export = _export_block(reader, block)
@@ -185,14 +185,14 @@ def parse_custom(block: Mapping[str, Any], label: str) -> ParsedConfig:
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
     basis = _basis(reader, block)
     faults = tuple(field_faults(block))
-    records = _records(reader, block)
+    provenance = _provenance(reader, block)
     reader.raise_faults(label, faults)
     kv_cache = None
     if kv_name is not None:
         kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic"), basis)
     default = Scheme(Quantization(PerTensor()), inputs[scheme_name])
-    effective = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
-    return ParsedConfig("fp8", default, (), tuple(ignored), kv_cache, effective, faults, records)
+    understood = {"ignored_layers": ignored, "default": str(default), "kv_cache": kv_cache and str(kv_cache)}
+    return QuarkConfig("fp8", default, (), tuple(ignored), kv_cache, understood, faults, provenance)
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:

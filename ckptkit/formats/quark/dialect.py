@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ckptkit.edits.changes import ConfigEdit
 from ckptkit.errors import Fault, FormatError
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
@@ -117,10 +117,10 @@ class Quark(Format):
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
-        located = location.locate(container.config)
+        located = config_block.locate(container.config)
         if located is None:
             return None
-        method = location.quant_method(located.block)
+        method = config_block.quant_method(located.block)
         if method == NAME:
             return NATIVE
         has_export = isinstance(located.block.get("export"), dict)
@@ -132,7 +132,7 @@ class Quark(Format):
 
     def read(self, container: Container) -> Checkpoint:
         """A range of a file: all of it, or an error."""
-        located, dialect = location.locate(container.config), self.dialect_of(container)
+        located, dialect = config_block.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
             raise FormatError(f"{container.label}: config.json has no quantization_config")
         if dialect is CUSTOM:
@@ -146,10 +146,10 @@ class Quark(Format):
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
             raw=located.block,
-            effective=parsed.effective,
+            understood=parsed.understood,
             faults=parsed.faults,
             has_others=parsed.has_others,
-            records=parsed.records,
+            provenance=parsed.provenance,
         )
         checkpoint = assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
         if dialect is CUSTOM:
@@ -173,7 +173,7 @@ class Quark(Format):
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterator[ConfigEdit]:
         """In the native layout in four places at once; in the fp8 mode in a word."""
-        located = location.locate(checkpoint.config)
+        located = config_block.locate(checkpoint.config)
         if located is None:
             return
         if self.dialect_of(checkpoint.container) is CUSTOM:
@@ -191,7 +191,7 @@ class Quark(Format):
 
     def config_edits(self, checkpoint: Checkpoint, fault: Fault) -> Iterator[ConfigEdit]:
         """Old spellings are replaced everywhere at once, and missing KV entries written as our writer spells them."""
-        located = location.locate(checkpoint.config)
+        located = config_block.locate(checkpoint.config)
         yield from super().config_edits(checkpoint, fault)
         if located is not None and fault.kind == faults.OLD_KEY:
             yield from faults.new_spellings(located.block, located.way)

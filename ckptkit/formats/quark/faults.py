@@ -43,7 +43,7 @@ def required_keys(block: Mapping[str, Any], export: Mapping[str, Any], way: Path
 
 def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> Iterator[Fault]:
     """Faults that show once it is known which modules the config means."""
-    group = checkpoint.effective.get("kv_cache_group") or []
+    group = checkpoint.understood.get("kv_cache_group") or []
     layers = block.get("layer_quant_config") or {}
     for entry in _without_entries(group, layers):
         yield ConfigFault(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import CkptkitError
 from ckptkit.formats.base import Format, WriteOptions
-from ckptkit.formats.config import Located
+from ckptkit.formats.config_block import Located
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import KVCacheScheme, Quantization

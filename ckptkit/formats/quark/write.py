@@ -76,7 +76,7 @@ def _refuse_distinct(checkpoint: Checkpoint, attention: AttentionScales, owner: 
             first.name,
             expected=f"the same value as {other.name}",
             found="another value",
-            help="use --mode fp8, which stores the scales apart" if _fits_custom(checkpoint) else None,
+            help="use mode fp8, which stores the scales apart" if _fits_custom(checkpoint) else None,
         )
         raise ConversionRefused("Quark's native layout cannot hold these attention scales", faults=[fault])
 
@@ -172,7 +172,7 @@ def _notes(checkpoint: Checkpoint, *, custom: bool) -> tuple[str, ...]:
     if not custom and any(scales.stored() for scales in attention) and names.FUSED_QKV & {*kv_projections(checkpoint)}:
         notes.append(
             "vLLM knows no output scale of a fused projection and does not load this layout, whoever wrote it; "
-            "--mode fp8 and compressed-tensors are loaded"
+            "mode fp8 and compressed-tensors are loaded"
         )
     if Quantization(PerTensor(), dynamic=True) in {scheme.input for scheme in checkpoint.schemes}:
         notes.append("vLLM runs dynamic per-tensor activations of this format per tensor where the hardware allows it")

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.edits.changes import Edit, Path
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 
 
 def block_path(context: Context) -> Path:
     """The way to the quantization config, as edits spell it."""
-    return context.located.way if context.located else (location.KEY,)
+    return context.located.way if context.located else (config_block.KEY,)
 
 
 def put_right(context: Context, *kinds: str) -> Iterator[Edit]:

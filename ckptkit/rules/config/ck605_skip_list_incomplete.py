@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import leaves_alone
@@ -50,7 +51,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
         harmless = not hit or leaves_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
-        yield Observation.of(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
+        yield replace(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
 
 
 fix("safe", "CK605")(list_module)

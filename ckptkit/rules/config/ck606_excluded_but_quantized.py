@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
@@ -45,7 +45,10 @@ def unlist_module(context: Context, finding: Finding) -> Iterator[Edit]:
 
     Its scale may still be another tool's, so that somebody has to say that it is meant.
     """
-    module = (finding.tensor or "").removesuffix(".weight")
+    subject = finding.subject
+    if not isinstance(subject, StoredTensor):
+        return
+    module = subject.name.removesuffix(".weight")
     for key in skip_keys(context):
         if module in (context.block.get(key) or ()):
             yield RemoveItem((*block_path(context), key), module)

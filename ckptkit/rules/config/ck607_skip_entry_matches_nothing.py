@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, ListEntry, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.errors import Fault, excerpt
@@ -62,7 +62,15 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
         message = "an entry of the skip list matches no stored module"
         help_text = f"did you mean {meant!r}?" if meant else None
         found = f"{skip_key(context)}: {excerpt(entry)}"
-        yield Fault("skip-entry-dead", message, "config.json", None, "a module's name", found, help_text)
+        yield Observation(
+            "skip-entry-dead",
+            message,
+            "config.json",
+            expected="a module's name",
+            found=found,
+            help=help_text,
+            subject=ListEntry(entry),
+        )
 
 
 def _owners(modules: dict[str, None]) -> set[str]:
@@ -91,5 +99,5 @@ def drop_dead_entry(context: Context, finding: Finding) -> Iterator[Edit]:
     """Drop an entry of the skip list that matches no module."""
     for key in skip_keys(context):
         for entry in context.block.get(key) or ():
-            if isinstance(entry, str) and (finding.found or "").endswith(repr(entry)):
+            if isinstance(finding.subject, ListEntry) and entry == finding.subject.value:
                 yield RemoveItem((*block_path(context), key), entry)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.errors import Fault
@@ -40,7 +41,7 @@ def prediction_layer_not_skipped(context: Context) -> Iterator[Fault]:
         if is_mtp(context, name):
             fault = incomplete(context, name, "a prediction layer in high precision that the config calls quantized")
             if leaves_alone(context.dimensions.architecture, name):
-                yield Observation.of(fault, only=frozenset(), severity=Severity.INFO)
+                yield replace(fault, only=frozenset(), severity=Severity.INFO)
             else:
                 yield fault
 

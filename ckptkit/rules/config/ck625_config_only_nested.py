@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.errors import Fault
-from ckptkit.formats import config as location
+from ckptkit.formats import config_block
 
 
 @rule(
@@ -39,6 +39,6 @@ def config_only_nested(context: Context) -> Iterator[Fault]:
 @fix("safe", "CK625")
 def copy_block_to_top(context: Context, finding: Finding) -> Iterator[Edit]:
     """Put the block at the top level too, where every engine looks first."""
-    vacant = context.config.get(location.KEY) is None
+    vacant = context.config.get(config_block.KEY) is None
     if context.located is not None and "." in context.located.path and vacant:
-        yield SetKey((location.KEY,), dict(context.located.block))
+        yield SetKey((config_block.KEY,), dict(context.located.block))

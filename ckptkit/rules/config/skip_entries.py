@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding
+from ckptkit.checks.finding import Finding, Module, Observation
 from ckptkit.edits.changes import AddItem, Edit
-from ckptkit.errors import Fault
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts
 from ckptkit.rules.config.block import block_path
@@ -42,11 +41,11 @@ def declared_high_precision(context: Context) -> Sequence[str]:
     return [name for name in checkpoint.declared_only if checkpoint.unquantized[name].dtype not in ONE_BYTE]
 
 
-def incomplete(context: Context, name: str, message: str) -> Fault:
+def incomplete(context: Context, name: str, message: str) -> Observation:
     """The fault that the skip list lacks a module."""
     key = skip_key(context)
     weight = context.checkpoint.unquantized[name] if context.checkpoint else None
-    return Fault(
+    return Observation(
         "skip-list-incomplete",
         message,
         weight.shard if weight else None,
@@ -54,14 +53,15 @@ def incomplete(context: Context, name: str, message: str) -> Fault:
         expected=f"{name} in {key}",
         found=f"{weight.dtype}, no scale" if weight else None,
         help=f"add {name!r} to {key}",
+        subject=Module(name) if weight is not None and weight.name == f"{name}.weight" else None,
     )
 
 
 def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
     """Add a module that is stored in high precision to the skip list, by its exact name, which every engine reads."""
-    if finding.tensor is not None and finding.tensor.endswith(".weight"):
-        module = finding.tensor.removesuffix(".weight")
-        for name in (module, context.names_in_memory.get(module)):
+    subject = finding.subject
+    if isinstance(subject, Module):
+        for name in (subject.name, context.names_in_memory.get(subject.name)):
             if name is not None:
                 yield from (AddItem((*block_path(context), key), name) for key in skip_keys(context))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, RebuildIndex
 from ckptkit.errors import Fault
@@ -37,5 +37,5 @@ def index_tensor_missing(context: Context) -> Iterator[Fault]:
 @fix("safe", "CK105")
 def repoint_index(context: Context, finding: Finding) -> Iterator[Edit]:
     """Point the index at the shard that holds the tensor. A tensor that no shard holds cannot be placed."""
-    if finding.tensor in context.container.tensors:
+    if isinstance(finding.subject, StoredTensor) and finding.subject.name in context.container.tensors:
         yield RebuildIndex()

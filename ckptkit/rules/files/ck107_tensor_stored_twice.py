@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Drop, Edit
 from ckptkit.errors import Fault
@@ -37,7 +37,10 @@ def tensor_stored_twice(context: Context) -> Iterator[Fault]:
 def drop_other_copies(context: Context, finding: Finding) -> Iterator[Edit]:
     """Keep the copy that the index names. Loaders may have used another one, so this can change the numbers."""
     index = context.container.index
-    kept = index.weight_map.get(finding.tensor or "") if index else None
-    holders = [header.shard for header in context.container.headers if finding.tensor in header.tensors]
-    if finding.tensor is not None and kept in holders:
-        yield from (Drop(shard, finding.tensor) for shard in holders if shard != kept)
+    subject = finding.subject
+    if index is None or not isinstance(subject, StoredTensor):
+        return
+    kept = index.weight_map.get(subject.name)
+    holders = [header.shard for header in context.container.headers if subject.name in header.tensors]
+    if kept in holders:
+        yield from (Drop(shard, subject.name) for shard in holders if shard != kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import File, Finding, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, SetMetadata
 from ckptkit.errors import Fault
@@ -40,5 +40,5 @@ def metadata_format(context: Context) -> Iterator[Fault]:
 @fix("safe", "CK111")
 def add_format_metadata(context: Context, finding: Finding) -> Iterator[Edit]:
     """Say ``format: pt``, as every exporter from torch does."""
-    if finding.file is not None:
-        yield SetMetadata(finding.file, "format", "pt")
+    if isinstance(finding.subject, File):
+        yield SetMetadata(finding.subject.name, "format", "pt")

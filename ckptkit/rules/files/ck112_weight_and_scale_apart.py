@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, Move
 from ckptkit.errors import Fault
@@ -50,7 +50,8 @@ def weight_and_scale_apart(context: Context) -> Iterator[Fault]:
 @fix("unsafe", "CK112")
 def move_scale_to_weight(context: Context, finding: Finding) -> Iterator[Edit]:
     """Move the scale into its weight's shard. Two shards are written again for a few bytes: not done unasked."""
-    scale = context.container.tensors.get(finding.tensor or "")
+    subject = finding.subject
+    scale = context.container.tensors.get(subject.name) if isinstance(subject, StoredTensor) else None
     weight = context.container.tensors.get(names.join(scale.module, "weight")) if scale else None
     if scale is not None and weight is not None:
         yield Move(scale.shard, scale.name, weight.shard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import Level, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
@@ -38,7 +38,14 @@ def fused_input_scales_differ(context: Context) -> Iterator[Fault]:
         values = scalars(context, group, "input_scale")
         if len(set(values.values())) > 1:
             message = f"the parts of {group.fused} see one input, and their input scales differ"
-            yield Fault("fused-input-scales", message, None, group.owner, "one value", spread(values))
+            yield Observation(
+                "fused-input-scales",
+                message,
+                tensor=group.owner,
+                expected="one value",
+                found=spread(values),
+                subject=Module(group.owner),
+            )
 
 
 @fix("unsafe", "CK705")
@@ -46,6 +53,6 @@ def share_largest_input_scale(context: Context, finding: Finding) -> Iterator[Ed
     """Set the input scales of modules that are loaded as one to the largest, as vLLM does; rounding changes a bit."""
     modules = context.checkpoint.modules if context.checkpoint else {}
     for group in context.fused_groups:
-        if group.owner == finding.tensor:
+        if finding.subject == Module(group.owner):
             scales = [modules[name].input_scale for name in group.members if name in modules]
             yield from take_largest(context, [scale for scale in scales if scale is not None])

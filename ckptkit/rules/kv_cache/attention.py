@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding
+from ckptkit.checks.finding import Finding, StoredTensor
 from ckptkit.model.checkpoint import AttentionScales
 
 
@@ -34,7 +34,10 @@ def attention_modules(context: Context) -> tuple[AttentionScales, ...]:
 def attention_of(context: Context, finding: Finding) -> AttentionScales | None:
     """The attention module whose scale a finding is about."""
     cache = context.checkpoint.kv_cache if context.checkpoint else None
-    for attention in cache.attention if cache else ():
-        if any(tensor.name == finding.tensor for tensor in attention.stored().values()):
+    subject = finding.subject
+    if cache is None or not isinstance(subject, StoredTensor):
+        return None
+    for attention in cache.attention:
+        if any(tensor.name == subject.name for tensor in attention.stored().values()):
             return attention
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Duplicate, Edit, Rename
 from ckptkit.errors import Fault
@@ -57,18 +57,19 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
                     found=tensor.name,
                     help="convert the checkpoint to rename it",
                     severity=Severity.WARNING if own else None,
+                    subject=StoredTensor(tensor.name, tensor.shard, wanted[0]),
                 )
 
 
 @fix("safe", "CK903")
 def rename_kv_scale(context: Context, finding: Finding) -> Iterator[Edit]:
     """Give the scale the name that the format's loaders map; one scale that stood for k and v becomes two."""
-    attention = attention_of(context, finding)
-    if attention is None or not finding.expected or not finding.tensor or not finding.file:
+    attention, subject = attention_of(context, finding), finding.subject
+    if attention is None or not isinstance(subject, StoredTensor) or not subject.wanted or not subject.shard:
         return
-    module, tensor = attention.module, finding.tensor
-    if attention.k is not None and attention.k == attention.v and finding.expected.endswith(("k_scale", "v_scale")):
-        yield Duplicate(finding.file, tensor, names.join(module, "v_scale"))
-        yield Rename(finding.file, tensor, names.join(module, "k_scale"))
+    module, shard = attention.module, subject.shard
+    if attention.k is not None and attention.k == attention.v and subject.wanted.endswith(("k_scale", "v_scale")):
+        yield Duplicate(shard, subject.name, names.join(module, "v_scale"))
+        yield Rename(shard, subject.name, names.join(module, "k_scale"))
     else:
-        yield Rename(finding.file, tensor, finding.expected)
+        yield Rename(shard, subject.name, subject.wanted)

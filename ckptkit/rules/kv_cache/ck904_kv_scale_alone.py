@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Duplicate, Edit
 from ckptkit.errors import Fault
@@ -53,11 +53,11 @@ def kv_scale_alone(context: Context) -> Iterator[Fault]:
 @fix("unsafe", "CK904")
 def copy_to_partner(context: Context, finding: Finding) -> Iterator[Edit]:
     """Use one scale for keys and values, as vLLM does with k alone. Whether it fits the other was never measured."""
-    attention = attention_of(context, finding)
-    if attention is None or not finding.tensor or not finding.file:
+    attention, subject = attention_of(context, finding), finding.subject
+    if attention is None or not isinstance(subject, StoredTensor) or not subject.shard:
         return
     have = "k" if attention.k is not None else "v"
-    ending = finding.tensor.removeprefix(f"{attention.module}.")
+    ending = subject.name.removeprefix(f"{attention.module}.")
     partner = ending.replace(f"{have}_proj", f"{_OTHER[have]}_proj").replace(f"{have}_scale", f"{_OTHER[have]}_scale")
     if partner != ending:
-        yield Duplicate(finding.file, finding.tensor, names.join(attention.module, partner))
+        yield Duplicate(subject.shard, subject.name, names.join(attention.module, partner))

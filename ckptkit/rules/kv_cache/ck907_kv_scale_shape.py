@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, Reshape
 from ckptkit.errors import Fault
@@ -54,7 +54,8 @@ def _wrong_head_shape(tensor: TensorRef) -> bool:
 @fix("safe", "CK907")
 def reshape_kv_scale(context: Context, finding: Finding) -> Iterator[Edit]:
     """Give the scales of heads the rank that the format stores, where the config declares one for each head."""
-    tensor = context.container.tensors.get(finding.tensor or "")
+    subject = finding.subject
+    tensor = context.container.tensors.get(subject.name) if isinstance(subject, StoredTensor) else None
     cache = context.checkpoint.kv_cache if context.checkpoint else None
     granularity = cache.scheme.quantization.granularity if cache and cache.scheme else None
     if tensor is None or context.format is None or not isinstance(granularity, PerHead):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import Level, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
@@ -45,6 +45,9 @@ def _value(context: Context, tensor: TensorRef | None) -> float | None:
 def share_latent_scale(context: Context, finding: Finding) -> Iterator[Edit]:
     """Set the k and v scales of one latent vector to the larger."""
     cache = context.checkpoint.kv_cache if context.checkpoint else None
-    for attention in cache.attention if cache else ():
-        if attention.k is not None and attention.v is not None and attention.k.name == finding.tensor:
+    subject = finding.subject
+    if cache is None or not isinstance(subject, StoredTensor):
+        return
+    for attention in cache.attention:
+        if attention.k is not None and attention.v is not None and attention.k.name == subject.name:
             yield from take_largest(context, [attention.k, attention.v])

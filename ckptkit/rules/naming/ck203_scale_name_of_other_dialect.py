@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import fix, rule
+from ckptkit.edits.changes import Edit, Rename
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.naming.scale_names import misnamed_scale, rename_scale
+from ckptkit.rules.naming.scale_names import misnamed_scale, stored_tensor
 
 
 @rule(
@@ -51,4 +52,9 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
             )
 
 
-fix("safe", "CK203")(rename_scale)
+@fix("safe", "CK203")
+def rename_scale(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Give the scale the name that the dialect's loaders know: all these names mean the multiplier."""
+    scale, spelling = stored_tensor(context, finding), misnamed_scale(context)
+    if scale is not None and spelling is not None:
+        yield Rename(scale.shard, scale.name, names.join(scale.module, spelling[0]))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Finding, Severity, StoredTensor
 from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.edits.changes import Edit, Rename
 from ckptkit.errors import Fault
+from ckptkit.formats.dialect import Dialect, ScaleNames
 from ckptkit.model import names
-from ckptkit.rules.naming.scale_names import rename_scale
+from ckptkit.model.checkpoint import QuantizedModule
+from ckptkit.storage.payload import TensorRef
 
 
 @rule(
@@ -39,7 +42,7 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
     if dialect is None or not (dialect.weight_scale.older or dialect.input_scale.older):
         return
     for module in context.modules:
-        for tensor, known in ((module.weight_scale, dialect.weight_scale), (module.input_scale, dialect.input_scale)):
+        for tensor, known in _scales(module, dialect):
             wanted = known.written
             if tensor is not None and tensor.name not in [names.join(module.name, name) for name in known.loaded]:
                 yield Fault(
@@ -53,4 +56,20 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
                 )
 
 
-fix("safe", "CK204")(rename_scale)
+def _scales(module: QuantizedModule, dialect: Dialect) -> tuple[tuple[TensorRef | None, ScaleNames], ...]:
+    """The scales of a module, each with the names that it may have."""
+    return (module.weight_scale, dialect.weight_scale), (module.input_scale, dialect.input_scale)
+
+
+@fix("safe", "CK204")
+def rename_older_scale(context: Context, finding: Finding) -> Iterator[Edit]:
+    """Give the scale the name that engines know."""
+    subject = finding.subject
+    if context.checkpoint is None or context.dialect is None or not isinstance(subject, StoredTensor):
+        return
+    parent = names.parent(subject.name)
+    for owner in (parent, names.parent(parent)):  # older names have one part more
+        module = context.checkpoint.modules.get(owner)
+        for tensor, known in _scales(module, context.dialect) if module is not None else ():
+            if tensor is not None and tensor.name == subject.name:
+                yield Rename(tensor.shard, tensor.name, names.join(owner, known.written))

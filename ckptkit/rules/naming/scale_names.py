@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding
-from ckptkit.edits.changes import Edit, Rename
+from ckptkit.checks.finding import Finding, StoredTensor
 from ckptkit.storage.payload import TensorRef
 
 #: Endings of weights that another kind of quantization has packed; CK626 speaks of those.
@@ -26,16 +23,11 @@ def misnamed_scale(context: Context) -> tuple[str, str] | None:
     return (names.written, wrong[0]) if len(wrong) == 1 else None
 
 
-def rename_scale(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Give the scale the name that the dialect's loaders know: all these names mean the multiplier."""
-    scale = stored_tensor(context, finding)
-    if scale is not None and finding.expected and finding.expected != scale.name:
-        yield Rename(scale.shard, scale.name, finding.expected)
-
-
 def stored_tensor(context: Context, finding: Finding) -> TensorRef | None:
     """The tensor that a finding is about, from the shard that it names."""
-    for header in context.container.headers:
-        if header.shard == finding.file and finding.tensor in header.tensors:
-            return header.tensors[finding.tensor]
+    subject = finding.subject
+    if isinstance(subject, StoredTensor):
+        for header in context.container.headers:
+            if header.shard == subject.shard and subject.name in header.tensors:
+                return header.tensors[subject.name]
     return None

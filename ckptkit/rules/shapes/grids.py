@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding
+from ckptkit.checks.finding import Finding, StoredTensor
 from ckptkit.edits.changes import Edit, Reshape
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -113,9 +113,12 @@ def _reshaped(
 
 def _owner(context: Context, finding: Finding) -> QuantizedModule | None:
     """The quantized module whose weight scale a finding is about; its name is one or two parts shorter."""
-    name = names.parent(finding.tensor or "")
+    subject = finding.subject
+    if not isinstance(subject, StoredTensor):
+        return None
+    name = names.parent(subject.name)
     for candidate in (name, names.parent(name)):
         module = context.checkpoint.modules.get(candidate) if context.checkpoint else None
-        if module is not None and module.weight_scale is not None and module.weight_scale.name == finding.tensor:
+        if module is not None and module.weight_scale is not None and module.weight_scale.name == subject.name:
             return module
     return None
