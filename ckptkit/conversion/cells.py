@@ -89,7 +89,7 @@ def columns(formats: Iterable[Format]) -> tuple[tuple[str, Dialect, Capabilities
     return tuple(
         (form.name if dialect is form.dialects[0] else f"{form.name} --mode {dialect.mode}", dialect, capabilities)
         for form in formats
-        if modes(form) and form.dialects[0].skip_list.keys  # what is not quantized is no column
+        if form.is_read and modes(form)
         for dialect, capabilities in writable(form, None)
     )
 

@@ -126,6 +126,11 @@ class Format(Family, Protocol):
     def aliases(self) -> tuple[str, ...]:
         """Short names that the command line accepts."""
 
+    @property
+    def is_read(self) -> bool:
+        """Whether there are checkpoints of this format to be read; some formats are only written."""
+        return True
+
     def read(self, container: Container) -> Checkpoint:
         """Make the canonical model.
 

@@ -142,7 +142,7 @@ def _unread(container: Container) -> NoReader | Unquantized:
         described = registry.METHODS.get(method)
         words = f"quant_method {method!r}" if method else "a quantization config without quant_method"
         words, dialect = f"{words} ({described})" if described else words, None
-    known = ", ".join(form.name for form in registry.formats())
+    known = ", ".join(form.name for form in registry.formats() if form.is_read)
     return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect)
 
 

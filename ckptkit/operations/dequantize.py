@@ -23,11 +23,11 @@ _SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
 
 
 def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
-    """Weight [..., N, K] and scale; ``block``: the rows and columns that share a scale, 0 for all of them."""
+    """Weight [..., N, K] and scale; ``block_shape``: the rows and columns that share a scale, 0 for all of them."""
     if len(inputs) != 2:
         raise OperationError(f"takes a weight and its scale, not {len(inputs)} tensors")
     weight, scale = inputs
-    dtype, block = str(parameters.get("dtype")), parameters.get("block")
+    dtype, block = str(parameters.get("dtype")), parameters.get("block_shape")
     if dtype not in _LOSSES:
         raise OperationError(f"makes {', '.join(_LOSSES)}, and not {dtype}")
     if weight.dtype not in DTYPES or not DTYPES[weight.dtype].is_fp8 or len(weight.shape) not in (2, 3):
@@ -35,7 +35,7 @@ def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
     if scale.dtype not in _SCALES:
         raise OperationError(f"takes no scale in {scale.dtype}")
     if not isinstance(block, list) or len(block) != 2 or not all(type(n) is int and n >= 0 for n in block):
-        raise OperationError("wants the parameter block: rows and columns that share a scale")
+        raise OperationError("wants the parameter block_shape: rows and columns that share a scale")
     rows, columns = _grid(weight.shape, block)
     wanted = rows * columns * (weight.shape[0] if len(weight.shape) == 3 else 1)
     if scale.numel != wanted:
@@ -53,17 +53,17 @@ def _grid(shape: tuple[int, ...], block: list[int]) -> tuple[int, int]:
 def _rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
     """A scale's rows are those of its grid, or the experts of a stack."""
     weight, scale = inputs
-    height = parameters["block"][0]
+    height = parameters["block_shape"][0]
     if len(weight.shape) == 3:
         return rows, rows if scale.shape[:1] == weight.shape[:1] else range(scale.shape[0] if scale.shape else 1)
-    if height == 0 or not scale.shape or scale.shape[0] != _grid(weight.shape, parameters["block"])[0]:
+    if height == 0 or not scale.shape or scale.shape[0] != _grid(weight.shape, parameters["block_shape"])[0]:
         return rows, range(scale.shape[0] if scale.shape else 1)
     return rows, range(rows.start // height, -(-rows.stop // height))
 
 
 def _step(inputs: Inputs, parameters: Parameters) -> int:
     """Stripes of a matrix begin with a row of blocks."""
-    return 1 if len(inputs[0].shape) == 3 else max(1, parameters["block"][0])
+    return 1 if len(inputs[0].shape) == 3 else max(1, parameters["block_shape"][0])
 
 
 def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
@@ -72,17 +72,15 @@ def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
     weight, scale = pieces
     codes = np.frombuffer(weight.data, np.uint8).reshape(weight.shape)
     values = numbers(scale.dtype, scale.data).astype(np.float32)
-    block = parameters["block"]
-    if len(weight.shape) == 3:
-        grids = values.reshape(-1, *_grid(weight.shape, block))
-        parts = (_product(weight.dtype, part, grid, block, 0) for part, grid in zip(codes, grids, strict=True))
-    else:
-        columns = _grid(weight.shape, block)[1]
-        grid = values.reshape(-1, columns)
+    block, dtype = parameters["block_shape"], str(parameters["dtype"])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused
+        if len(weight.shape) == 3:
+            grids = values.reshape(-1, *_grid(weight.shape, block))
+            pairs = zip(codes, grids, strict=True)
+            return b"".join([_rounded(_product(weight.dtype, part, grid, block, 0), dtype) for part, grid in pairs])
+        grid = values.reshape(-1, _grid(weight.shape, block)[1])
         first = rows.start - scale.first_row * block[0] if block[0] else 0
-        parts = iter((_product(weight.dtype, codes, grid, block, first),))
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused below
-        return b"".join([_rounded(part, str(parameters["dtype"])) for part in parts])
+        return _rounded(_product(weight.dtype, codes, grid, block, first), dtype)
 
 
 def _product(

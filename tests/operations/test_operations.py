@@ -234,7 +234,7 @@ def test_dequantizing_is_the_float32_product_rounded_once(
         TensorRef("w", "F8_E4M3", shape, "file", 0, len(weight)),
         TensorRef("s", scale_dtype, scale_shape, "file", len(weight), len(raw)),
     )
-    output = outputs.computed("w", "dequantize", tensors, {"dtype": dtype, "block": block})
+    output = outputs.computed("w", "dequantize", tensors, {"dtype": dtype, "block_shape": block})
     assert output.shape == shape and outputs.loss_of(output) is not None
     exact = dequantized(numbers("F8_E4M3", weight).reshape(shape), numbers(scale_dtype, raw), granularity).astype(
         np.float32
@@ -263,7 +263,7 @@ def test_a_stack_of_experts_is_dequantized_expert_by_expert() -> None:
         TensorRef("w", "F8_E4M3", shape, "file", 0, len(weight)),
         TensorRef("s", "F32", (3, 2, 2), "file", len(weight), scales.nbytes),
     )
-    output = outputs.computed("w", "dequantize", tensors, {"dtype": "F32", "block": [4, 4]})
+    output = outputs.computed("w", "dequantize", tensors, {"dtype": "F32", "block_shape": [4, 4]})
     values = numbers("F8_E4M3", weight).reshape(shape)
     wanted = values * np.kron(scales, np.ones((1, 4, 4)))
     assert np.array_equal(numbers("F32", made(output, source)).reshape(shape), wanted)
@@ -277,7 +277,7 @@ def test_what_is_no_number_is_refused_by_name(code: int, scale: float, dtype: st
     data = bytes([0x30, code]) + struct.pack("<f", scale)
     source = MemorySource({"file": data})
     tensors = (TensorRef("a.weight", "F8_E4M3", (2, 1), "file", 0, 2), TensorRef("s", "F32", (), "file", 2, 4))
-    output = outputs.computed("a.weight", "dequantize", tensors, {"dtype": dtype, "block": [0, 0]})
+    output = outputs.computed("a.weight", "dequantize", tensors, {"dtype": dtype, "block_shape": [0, 0]})
     with pytest.raises(ContainerError, match=rf"rows 0 to 2 of a\.weight in file: .*\[1, 0\].*({words})"):
         made(output, source)
 
@@ -285,11 +285,11 @@ def test_what_is_no_number_is_refused_by_name(code: int, scale: float, dtype: st
 @pytest.mark.parametrize(
     ("shape", "scale_shape", "parameters"),
     [
-        ((4, 4), (3,), {"dtype": "BF16", "block": [1, 0]}),
-        ((4, 4), (), {"dtype": "I8", "block": [0, 0]}),
+        ((4, 4), (3,), {"dtype": "BF16", "block_shape": [1, 0]}),
+        ((4, 4), (), {"dtype": "I8", "block_shape": [0, 0]}),
         ((4, 4), (), {"dtype": "BF16"}),
-        ((4, 4), (), {"dtype": "BF16", "block": [-1, 0]}),
-        ((4,), (), {"dtype": "BF16", "block": [0, 0]}),
+        ((4, 4), (), {"dtype": "BF16", "block_shape": [-1, 0]}),
+        ((4,), (), {"dtype": "BF16", "block_shape": [0, 0]}),
     ],
 )
 def test_what_cannot_be_dequantized(

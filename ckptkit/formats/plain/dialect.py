@@ -42,7 +42,7 @@ CAPABILITIES = Capabilities(
 def _dialect(name: str) -> Dialect:
     return Dialect(
         format=name,
-        name="not quantized",
+        name="no quantization",
         key=name,
         mode=name,
         capabilities=CAPABILITIES,
@@ -60,6 +60,7 @@ class Plain(Format):
     dtype: str
     aliases: tuple[str, ...] = ()
     dialects: tuple[Dialect, ...]
+    is_read = False
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """Never ours: what is not quantized needs no reader."""
@@ -91,7 +92,7 @@ class Plain(Format):
             yield keep(tensor)
         for module in checkpoint.modules.values():
             if module.weight_scale is not None:
-                parameters = {"dtype": self.dtype, "block": _block(module)}
+                parameters = {"dtype": self.dtype, "block_shape": _block(module)}
                 inputs = (module.weight, module.weight_scale)
                 yield computed(module.weight.name, "dequantize", inputs, parameters, "weights times their scales")
 
