@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ckptkit.conversion.diff import Comparison
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan
-    from ckptkit.model.summary import Summary
+    from ckptkit.model.inventory import Inventory
+    from ckptkit.storage.container import Container
     from ckptkit.validation import Sizes, Validation, Words
 
 
@@ -58,19 +59,33 @@ def _opened(path: PathLike | Checkpoint) -> Checkpoint:
     return path if isinstance(path, Checkpoint) else open(path)
 
 
-def inspect(path: PathLike | Checkpoint, *, scales: bool | None = None) -> Summary:
-    """Say what a checkpoint is: format, scheme, sizes, counts and scale ranges. Raises as :func:`open` does.
+def inspect(path: PathLike | Checkpoint, *, scales: bool | None = None) -> Inventory:
+    """Say what a folder is and holds; of a checkpoint that ckptkit reads a Summary, which says more.
 
-    ``path`` may be what :func:`open` gave. Without ``scales``, scale values are read from a folder and not from
-    anything remote.
+    There need be no reader, no quantization and no config.json. ``path`` may be what :func:`open` gave. Without
+    ``scales``, scale values are read from a folder and not from anything remote.
+
+    Raises UsageError when the folder does not exist, ContainerError when its files are damaged or hold no weights.
     """
-    from ckptkit.checks import runner
-    from ckptkit.model.summary import summarise
+    if not isinstance(path, Checkpoint):
+        return look(path, scales=scales)[0]
+    from ckptkit.views import inventory
 
-    checkpoint = _opened(path)
-    if scales is None:
-        scales = runner.default_level(checkpoint.container.source) is Level.SCALES
-    return summarise(checkpoint, scales=scales)
+    return inventory.summary(path, scales=_read_scales(path.container.source, scales))
+
+
+def look(path: PathLike, *, scales: bool | None = None) -> tuple[Inventory, Container | None]:
+    """What :func:`inspect` says of a folder, and its container where it has weights of its own."""
+    from ckptkit.views import inventory
+
+    source = source_of(path)
+    return inventory.look(source, scales=_read_scales(source, scales))
+
+
+def _read_scales(source: Source, wanted: bool | None) -> bool:
+    from ckptkit.checks import runner
+
+    return runner.default_level(source) is Level.SCALES if wanted is None else wanted
 
 
 def validate(

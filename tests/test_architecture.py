@@ -167,6 +167,7 @@ OTHER_MEANINGS = {
     ("card/section.py", "transformers"): "the library that model cards name",
     ("conversion/diff.py", "tensor"): "the thing that safetensors hold",
     ("report/findings_text.py", "tensor"): "the thing that safetensors hold",
+    ("report/inventory_text.py", "tensor"): "the thing that safetensors hold",
     ("report/text.py", "tensor"): "the thing that safetensors hold",
 }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ckptkit.dtypes import BITS
 from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
+from ckptkit.engines.methods import KNOWN_METHODS
 from ckptkit.engines.parallel import BlockedModule, blocked_kinds
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
@@ -22,12 +23,14 @@ from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.reading import (
     BrokenConfig,
     FilesUnknown,
+    NoReader,
     Readable,
     ReadOutcome,
     Unquantized,
     config_faults,
     read,
 )
+from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
@@ -99,6 +102,23 @@ class Context:
     def has_reader(self) -> bool:
         """Whether a format that ckptkit reads claims the checkpoint, even if its config is broken."""
         return isinstance(self.reading, (Readable, BrokenConfig))
+
+    @property
+    def is_known_method(self) -> bool:
+        """Whether some engine knows the method of quantization, or it is told by what only one tool writes."""
+        return self.method in KNOWN_METHODS or self.recognised.method is not None
+
+    @property
+    def recognised(self) -> Recognised:
+        """What is known of a checkpoint without a reader, by its files and names; nothing of any other."""
+        return self.reading.recognised if isinstance(self.reading, (NoReader, Unquantized)) else Recognised()
+
+    @property
+    def may_be_fp8(self) -> bool:
+        """Whether there is more to judge than files: a format with a reader, or FP8 weights that nothing declares."""
+        if isinstance(self.reading, Unquantized):
+            return bool(self.reading.faults)
+        return not isinstance(self.reading, NoReader)
 
     def faults(self, *kinds: str) -> Iterator[Fault]:
         """The faults of these kinds that reading met, in files or in the config."""
@@ -182,8 +202,11 @@ class Context:
     def fp8_weights(self) -> dict[str, TensorRef]:
         """Every tensor of an 8-bit float type with two dimensions or more, by name, whatever the config says.
 
-        The scales of a module that the config declares in another quantization are none.
+        The scales of a module that the config declares in another quantization are none, and what has no reader has
+        none at all: its FP8 tensors may be the scales of something else.
         """
+        if isinstance(self.reading, NoReader):
+            return {}
         tensors = self.container.tensors
         fp8 = {dtype for dtype in {tensor.dtype for tensor in tensors.values()} if is_fp8(dtype)}
         found = {name: t for name, t in tensors.items() if t.dtype in fp8 and len(t.shape) > 1} if fp8 else {}

@@ -133,6 +133,8 @@ class _Search:
 
     def run(self, container: Container) -> Fixes:
         first = state = self._checked(Workspace.of(container), ())
+        if not state.context.may_be_fp8:  # what is not ours to judge is not ours to change
+            return Fixes(state.workspace, (), (), first.report, state.report)
         reverted: list[Reverted] = []
         tried: set[tuple[str, int]] = set()
         while (code := self._next(state, tried)) is not None:

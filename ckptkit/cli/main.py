@@ -1,6 +1,7 @@
 """The entry point: commands loaded when they are called, errors in one sentence, exit codes.
 
-Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not run; 130 interrupted.
+Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not run; 130 interrupted. Of what is not FP8
+``inspect`` says what it is (0), ``validate`` that only its files were judged (1); commands that need FP8 refuse it (2).
 """
 
 from __future__ import annotations

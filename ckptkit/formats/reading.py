@@ -7,13 +7,14 @@ what it is, the second is a finding.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ckptkit.errors import Fault, FormatError, UnsupportedFormat
 from ckptkit.formats import config_block, registry
 from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.recognise import Recognised, recognise
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import Container
 
@@ -50,12 +51,14 @@ class NoReader(NotRead):
     """A quantization that ckptkit does not read, and that may well be sound.
 
     ``words`` say what it is as far as that is known, ``method`` is the normalised ``quant_method``, empty where none is
-    given; ``dialect`` is set where facts about it are known although there is no reader.
+    given; ``dialect`` is set where facts about it are known although there is no reader. ``recognised`` is what else is
+    known of it.
     """
 
     words: str = ""
     method: str = ""
     dialect: Dialect | None = None
+    recognised: Recognised = field(default_factory=Recognised)
 
     def error(self, label: str) -> FormatError:
         """The same as an error about the checkpoint of this label."""
@@ -73,6 +76,8 @@ class BrokenConfig(NotRead):
 @dataclass(frozen=True)
 class Unquantized(NotRead):
     """No quantization is declared; a fault says so where tensors are stored in FP8 all the same."""
+
+    recognised: Recognised = field(default_factory=Recognised)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def read(container: Container) -> ReadOutcome:
     except UnsupportedFormat as error:
         message = error.message.removeprefix(f"{container.label}: ")
         words = message.removesuffix(" is not supported")
-        return NoReader(message, error.faults, error.help, words, _method(container), dialect)
+        return NoReader(message, error.faults, error.help, words, _method(container), dialect, recognise(container))
     except FormatError as error:
         message = error.message.removeprefix(f"{container.label}: ")
         return BrokenConfig(message, error.faults, error.help, form, dialect)
@@ -133,27 +138,34 @@ def _method(container: Container) -> str:
 
 def _unread(container: Container) -> NoReader | Unquantized:
     """What a container is that no reader claims."""
-    family, method = registry.family_of(container), _method(container)
-    if family is None and config_block.locate(container.config) is None:
-        return _unquantized(container)
+    family, method, found = registry.family_of(container), _method(container), recognise(container)
+    declared = config_block.locate(container.config) is not None
+    if family is None and not declared and found.quantization is None:
+        return _unquantized(container, found)
+    dialect = None
     if family is not None:
         words, dialect = family[0].describe(container), family[1]
-    else:
-        described = registry.METHODS.get(method)
+    elif not declared:
+        words = found.quantization or ""
+    elif found.method is None:
         words = f"quant_method {method!r}" if method else "a quantization config without quant_method"
-        words, dialect = f"{words} ({described})" if described else words, None
+    else:
+        said = found.quantization if found.method.fp8 else f"{found.quantization}, which is not FP8"
+        words = f"quant_method {method!r} ({said})" if method else f"{said}"
     known = ", ".join(form.name for form in registry.formats() if form.is_read)
-    return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect)
+    return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect, found)
 
 
-def _unquantized(container: Container) -> Unquantized:
+def _unquantized(container: Container, found: Recognised) -> Unquantized:
     message = "not a quantized checkpoint"
     fp8 = next((t for t in container.tensors.values() if t.dtype.startswith("F8_E4M3")), None)
     if fp8 is None:
-        help_text = "this looks like an unquantized checkpoint: there is nothing for ckptkit to convert or check"
-        return Unquantized(message, (), help_text)
+        what = found.what or "unquantized checkpoint"
+        article = "an" if what[0].lower() in "aeiou" else "a"
+        help_text = f"this looks like {article} {what}: there is nothing for ckptkit to convert or check"
+        return Unquantized(message, (), help_text, found)
     absent = any(fault.kind == "config-absent" for fault in container.faults)
     what = "the folder has no config.json" if absent else "config.json has no quantization_config"
     fault = Fault("config-no-quantization", f"FP8 weights, but {what}", "config.json", fp8.name)
     missing = "config.json" if absent else "quantization_config"
-    return Unquantized(message, (fault,), f"restore the {missing} that the exporter wrote")
+    return Unquantized(message, (fault,), f"restore the {missing} that the exporter wrote", found)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
-from types import MappingProxyType
 
 from ckptkit.errors import UsageError
 from ckptkit.formats.base import Family, Format
@@ -23,19 +22,6 @@ BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelO
 
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
 WITHOUT_READER: tuple[Family, ...] = ()
-
-#: ``quant_method`` -> what it is, so that an answer can say more than "unknown".
-METHODS: Mapping[str, str] = MappingProxyType(
-    {
-        **{
-            method: f"{name}, which is not FP8"
-            for method, name in (
-                *(("awq", "AWQ"), ("gptq", "GPTQ"), ("bitsandbytes", "bitsandbytes"), ("mxfp4", "MXFP4")),
-                *(("hqq", "HQQ"), ("aqlm", "AQLM"), ("eetq", "EETQ"), ("quanto", "Quanto")),
-            )
-        },
-    }
-)
 
 
 @lru_cache(maxsize=1)

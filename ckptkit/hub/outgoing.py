@@ -18,7 +18,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level
 from ckptkit.errors import ContainerError, Fault, UploadRefused
 from ckptkit.formats import registry as formats
-from ckptkit.formats.reading import FilesUnknown, Unquantized
+from ckptkit.formats.reading import FilesUnknown
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, is_fatal, open_container
 from ckptkit.storage.index import INDEX_FILE, MAX_JSON_BYTES, parse_index
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source
@@ -141,7 +141,7 @@ def concerns_fp8(context: Context) -> bool:
     """
     if isinstance(context.reading, FilesUnknown):
         return formats.detect(context.container) is not None
-    return context.has_reader or (isinstance(context.reading, Unquantized) and bool(context.reading.faults))
+    return context.may_be_fp8
 
 
 def _is_shard(fault: Fault) -> bool:

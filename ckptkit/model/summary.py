@@ -9,9 +9,9 @@ from typing import Any
 from ckptkit.errors import plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.inventory import Inventory, Kind, PartOfFolder, tally
 from ckptkit.model.values import scale_values
 from ckptkit.storage.payload import TensorRef
-from ckptkit.storage.traffic import Traffic
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
 _ORIGINAL_BYTES = 2
@@ -39,27 +39,20 @@ class ModuleKind:
     scheme: str
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A checkpoint in words and numbers.
+@dataclass(frozen=True, kw_only=True)
+class Summary(Inventory):
+    """The inventory of a checkpoint that was read, and what is known of it by that.
 
     ``original_bytes`` is what the same tensors take with two bytes for each FP8 weight element and no scales.
     """
 
-    label: str
     format: str
     dialect: str
     scheme: str
-    architecture: str | None
-    shards: int
-    tensors: int
-    data_bytes: int
     original_bytes: int
     ignored: tuple[str, ...]
     modules: tuple[ModuleKind, ...]
     scales: tuple[ScaleRange, ...]
-    dtypes: dict[str, int]
-    traffic: Traffic | None = None
 
     @property
     def ratio(self) -> float:
@@ -67,16 +60,12 @@ class Summary:
         return self.data_bytes / self.original_bytes if self.original_bytes else 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """A JSON object, as described by ``schemas/summary.json``."""
         return {
-            "path": self.label,
+            **super().to_json(),
             "format": self.format,
             "dialect": self.dialect,
             "scheme": self.scheme,
-            "architecture": self.architecture,
-            "shards": self.shards,
-            "tensors": self.tensors,
-            "data_bytes": self.data_bytes,
             "original_bytes": self.original_bytes,
             "ratio": round(self.ratio, 4),
             "ignored": list(self.ignored),
@@ -84,44 +73,63 @@ class Summary:
                 {"name": m.name, "count": m.count, "shape": list(m.shape), "scheme": m.scheme} for m in self.modules
             ],
             "scales": [{"kind": s.kind, "tensors": s.tensors, "min": s.minimum, "max": s.maximum} for s in self.scales],
-            "bytes_by_dtype": self.dtypes,
-            **({"traffic": self.traffic.to_json()} if self.traffic else {}),
         }
 
 
-def summarise(checkpoint: Checkpoint, *, scales: bool = True) -> Summary:
-    """Make the summary; scale tensors are the only bytes that are read, and without ``scales`` not even these."""
+def summarise(
+    checkpoint: Checkpoint,
+    *,
+    scales: bool = True,
+    what: str = "model",
+    parts: tuple[PartOfFolder, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Summary:
+    """Make the summary; scale tensors are the only bytes that are read, and without ``scales`` not even these.
+
+    ``what``, ``parts`` and ``notes`` are those of the inventory, which the checkpoint itself does not know.
+    """
     container = checkpoint.container
     modules = checkpoint.modules.values()
     scale_bytes = sum(tensor.nbytes for tensor in checkpoint.scale_tensors())
     weight_bytes = sum(module.weight.nbytes for module in modules)
     opaque_bytes, unpacked = _opaque_sizes(checkpoint)
-    data_bytes = container.data_bytes
-    dtypes: dict[str, int] = {}
-    for tensor in container.tensors.values():
-        dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.nbytes
-    architectures = checkpoint.config.get("architectures")
+    counted = tally(container.tensors.values(), known=_known_tensors(checkpoint))
+    scheme = in_words(checkpoint)
     return Summary(
         label=container.label,
+        what=what,
+        quantization=scheme,
         format=checkpoint.format,
         dialect=checkpoint.dialect,
-        scheme=in_words(checkpoint),
-        architecture=_first_text(architectures),
+        scheme=scheme,
+        architecture=first_text(checkpoint.config.get("architectures")),
         shards=len(container.headers),
-        tensors=len(container.tensors),
-        data_bytes=data_bytes,
-        original_bytes=data_bytes
+        tally=counted,
+        original_bytes=counted.nbytes
         - (scale_bytes + weight_bytes + opaque_bytes)
         + (weight_bytes + unpacked) * _ORIGINAL_BYTES,
         ignored=ignored(checkpoint),
         modules=_module_kinds(checkpoint),
         scales=_scale_ranges(checkpoint) if scales else (),
-        dtypes=dict(sorted(dtypes.items(), key=lambda item: -item[1])),
+        parts=parts,
+        notes=notes,
         traffic=container.source.traffic,
     )
 
 
-def _first_text(value: Any) -> str | None:
+def _known_tensors(checkpoint: Checkpoint) -> dict[str, tuple[Kind, int | None]]:
+    """What the checkpoint knows of tensors and their names do not tell: scales, stacks, and what is packed."""
+    scales = (*checkpoint.scale_tensors(), *checkpoint.orphans, *checkpoint.foreign)
+    known: dict[str, tuple[Kind, int | None]] = dict.fromkeys([tensor.name for tensor in scales], (Kind.SCALE, None))
+    known.update((m.weight.name, (Kind.EXPERT, None)) for m in checkpoint.modules.values() if m.experts is not None)
+    for module in checkpoint.opaque.values():
+        kind = Kind.EXPERT if names.experts_owner(f"{module.name}.") else Kind.LINEAR
+        for tensor in module.parts.values():
+            known[tensor.name] = (kind, module.scheme.bits) if tensor is module.weight else (Kind.SCALE, None)
+    return known
+
+
+def first_text(value: Any) -> str | None:
     """The first of a config's list of strings, if it is one."""
     first = value[0] if isinstance(value, list) and value else None
     return first if isinstance(first, str) else None

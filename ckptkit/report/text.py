@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from ckptkit.conversion.diff import Comparison, Difference
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
-    from ckptkit.model.summary import Summary
-    from ckptkit.storage.payload import TensorRef
     from ckptkit.storage.traffic import Traffic
 
 
@@ -178,44 +175,6 @@ def show_result(result: Result) -> None:
     rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
     cost = f" ({size(total)} in {result.seconds:.2f} s{rate}{means})"
     print_line(console(), ("written", "bold green"), f": {result.destination}", (cost, "dim"))
-
-
-def show_summary(summary: Summary) -> None:
-    """What a person wants to see first."""
-    out = console()
-    print_line(out, (summary.label, "bold"))
-    architecture = f", {summary.architecture}" if summary.architecture else ""
-    print_line(out, f"  format   {summary.format} ({summary.dialect}){architecture}")
-    print_line(out, "  scheme   ", (summary.scheme, "bold"))
-    original = f"{size(summary.original_bytes)} in 16 bits, ratio {summary.ratio:.2f}"
-    where = f"{plural(summary.tensors, 'tensor')} in {plural(summary.shards, 'shard')}{traffic_words(summary.traffic)}"
-    print_line(out, f"  size     {size(summary.data_bytes)} ({original}), {where}")
-    print_line(out, "  dtypes   " + ", ".join(f"{code} {size(count)}" for code, count in summary.dtypes.items()))
-    for item in summary.scales:
-        span = f"{item.minimum:.4g}" if item.minimum == item.maximum else f"{item.minimum:.4g} to {item.maximum:.4g}"
-        print_line(out, f"  scales   {item.kind}: {plural(item.tensors, 'tensor')}, {span}")
-    _show_modules(out, summary)
-
-
-def _show_modules(out: Console, summary: Summary) -> None:
-    """The kinds of modules; the scheme that most of them have is said once."""
-    counted: Counter[str] = Counter()
-    for kind in summary.modules:
-        counted[kind.scheme] += kind.count
-    common = counted.most_common(1)[0][0] if counted else ""
-    if not summary.scheme.startswith(common):
-        print_line(out, f"  mostly   {common}")
-    rows = [
-        (str(kind.count), kind.name, str(list(kind.shape)), "" if kind.scheme == common else kind.scheme)
-        for kind in summary.modules
-    ]
-    table(out, ("count", "module", "shape", "other scheme" if len(counted) > 1 else ""), rows, prose=True)
-
-
-def show_tensors(tensors: Iterable[TensorRef]) -> None:
-    """Every tensor, one a line."""
-    rows = [(t.name, t.dtype, str(list(t.shape)), f"{t.nbytes:,}", t.shard) for t in tensors]
-    table(console(), ("tensor", "dtype", "shape", "bytes", "shard"), rows)
 
 
 def show_comparison(comparison: Comparison) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ckptkit.errors import ContainerError, Fault
 from ckptkit.storage.agreement import choose_shards, compare_names
+from ckptkit.storage.below import checkpoints_below, hint
 from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header
 from ckptkit.storage.header_faults import TOLERATED
 from ckptkit.storage.index import INDEX_FILE, MAX_JSON_BYTES, Index, parse_index, parse_json_object
@@ -317,8 +318,11 @@ def _unreadable(entry: FileEntry, error: ContainerError) -> Fault:
 
 
 def _no_shards(source: Source, entries: Mapping[str, FileEntry], faults: list[Fault]) -> ContainerError:
+    below = checkpoints_below(entries.values())
     other = sorted({name.rpartition(".")[2] for name in entries if name.endswith((".bin", ".gguf", ".pt", ".pth"))})
     help_text = "give a folder with *.safetensors files"
-    if other:
+    if below:
+        help_text = hint(source.label, below)
+    elif other:
         help_text = f"ckptkit reads safetensors only; this folder holds .{', .'.join(other)} files"
     return ContainerError(f"{source.label}: no safetensors files here", faults=faults, help=help_text)

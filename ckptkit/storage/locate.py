@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ckptkit.errors import UsageError
+from ckptkit.storage.below import snapshot_of
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.source import LocalSource, Source
 
@@ -15,9 +16,9 @@ PathLike = str | os.PathLike[str]
 def source_of(path: PathLike) -> Source:
     """Where the files of a checkpoint come from: a folder, a repository on the Hub, or a URL.
 
-    A folder of this name always wins. Then ``hf://org/repo[@revision][/subfolder]`` or ``org/repo[@revision]``, and
-    last any URL that fsspec reads (``s3://``, ``gs://``, ``file://``, ``memory://``). Raises UsageError for an empty
-    path.
+    A folder of this name always wins; one of the hub library's cache (``models--org--name``) stands for its snapshot.
+    Then ``hf://org/repo[@revision][/subfolder]`` or ``org/repo[@revision]``, and last any URL that fsspec reads
+    (``s3://``, ``gs://``, ``file://``, ``memory://``). Raises UsageError for an empty path.
     """
     text = non_empty(path)
     if not os.path.lexists(text):
@@ -27,7 +28,7 @@ def source_of(path: PathLike) -> Source:
         remote = open_remote(text)
         if remote is not None:
             return remote
-    return LocalSource(Path(text))
+    return LocalSource(snapshot_of(Path(text)))
 
 
 def open_files(path: PathLike) -> Container:

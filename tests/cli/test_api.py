@@ -181,7 +181,7 @@ def test_an_opened_checkpoint_is_taken_for_its_path() -> None:
     assert ckptkit.inspect(checkpoint) == ckptkit.inspect(CLEAN)
     assert ckptkit.diff(checkpoint, CLEAN).same
     with pytest.raises(FormatError):
-        ckptkit.inspect(REAL / "llama" / "bf16")
+        ckptkit.open(REAL / "llama" / "bf16")
 
 
 def test_a_plan_says_whether_its_destination_could_be_written(tmp_path: Path) -> None:

@@ -84,8 +84,10 @@ def test_no_line_of_a_table_ends_in_blanks(run: Run) -> None:
     assert len(lines) > 40 and all(line == line.rstrip() for line in lines)
 
 
-def test_an_unquantized_checkpoint_is_explained(run: Run) -> None:
+def test_an_unquantized_checkpoint_is_explained(run: Run, tmp_path: Path) -> None:
     outcome = run("inspect", REAL / "llama/bf16")
+    assert outcome.code == 0 and "not quantized (BF16)" in outcome.out
+    outcome = run("convert", REAL / "llama/bf16", tmp_path / "out", "--to", "ct")
     assert outcome.code == 2
     assert "not a quantized checkpoint" in outcome.err
 
@@ -139,7 +141,7 @@ def test_a_missing_config_is_not_called_an_incomplete_one(run: Run, tmp_path: Pa
     shutil.copy(REAL / "llama/quark-fp8-kv" / "model.safetensors", tmp_path)
     if keep:
         (tmp_path / "config.json").write_text("{}")
-    outcome = run("inspect", tmp_path)
+    outcome = run("diff", tmp_path, tmp_path)
     assert outcome.code == 2
     assert ("the folder has no config.json" in outcome.err) != keep
     assert ("config.json has no quantization_config" in outcome.err) == keep

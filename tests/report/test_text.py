@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.conversion.diff import Comparison, Difference
+from ckptkit.model.inventory import Tally
 from ckptkit.model.summary import ModuleKind, Summary
 from ckptkit.report import text
+from ckptkit.report.inventory_text import show_inventory
 
 Capture = pytest.CaptureFixture[str]
 STATIC, DYNAMIC, NOT = "W8A8 FP8, static", "W8A8 FP8, dynamic", "BF16, not quantized"
@@ -50,7 +52,21 @@ def test_many_kinds_of_differences_are_counted(capsys: Capture) -> None:
 
 
 def summary(scheme: str, *modules: ModuleKind) -> Summary:
-    return Summary("x", "quark", "native", scheme, None, 1, 3, 10, 20, (), modules, (), {"BF16": 10})
+    return Summary(
+        label="x",
+        what="model",
+        quantization=scheme,
+        format="quark",
+        dialect="native",
+        scheme=scheme,
+        architecture=None,
+        shards=1,
+        tally=Tally(dtypes={"BF16": (3, 10)}),
+        original_bytes=20,
+        ignored=(),
+        modules=modules,
+        scales=(),
+    )
 
 
 def kind(name: str, scheme: str, count: int = 2) -> ModuleKind:
@@ -58,16 +74,14 @@ def kind(name: str, scheme: str, count: int = 2) -> ModuleKind:
 
 
 def test_the_common_scheme_is_said_once(capsys: Capture) -> None:
-    text.show_summary(
-        summary(f"{STATIC}, ignored: lm_head", kind("q", STATIC), kind("k", STATIC), kind("lm_head", NOT))
-    )
+    show_inventory(summary(f"{STATIC}, ignored: lm_head", kind("q", STATIC), kind("k", STATIC), kind("lm_head", NOT)))
     assert capsys.readouterr().out.splitlines()[-4:] == [
         " count  module   shape     other scheme",
         "     2  q        [64, 64]",
         "     2  k        [64, 64]",
         f"     2  lm_head  [64, 64]  {NOT}",
     ]
-    text.show_summary(summary(f"4 modules {STATIC}; 2 modules {DYNAMIC}", kind("q", STATIC, 4), kind("k", DYNAMIC)))
+    show_inventory(summary(f"4 modules {STATIC}; 2 modules {DYNAMIC}", kind("q", STATIC, 4), kind("k", DYNAMIC)))
     assert capsys.readouterr().out.splitlines()[-4:] == [
         f"  mostly   {STATIC}",
         " count  module  shape     other scheme",
@@ -77,7 +91,7 @@ def test_the_common_scheme_is_said_once(capsys: Capture) -> None:
 
 
 def test_a_checkpoint_with_one_scheme_has_no_column_for_others(capsys: Capture) -> None:
-    text.show_summary(summary(f"{STATIC}, nothing ignored", kind("q", STATIC)))
+    show_inventory(summary(f"{STATIC}, nothing ignored", kind("q", STATIC)))
     assert capsys.readouterr().out.splitlines()[-2:] == [" count  module  shape", "     2  q       [64, 64]"]
-    text.show_summary(summary("nothing"))
+    show_inventory(summary("nothing"))
     assert capsys.readouterr().out.splitlines()[-1] == " count  module  shape"

@@ -27,7 +27,7 @@ EXPECTED = {
     "llama-tied/modelopt-fp8": ("", "CK704"),
     "llama-tied/quark-ptpc-file2file": ("", "CK110 CK111"),
     "llama-tied/quark-ptpc": ("", ""),
-    "llama/bf16": ("", "CK600"),
+    "llama/bf16": ("CK600", ""),
     "llama/llmcompressor-dynamic-kv-heads": ("", "CK619 CK911"),
     "llama/llmcompressor-dynamic-kv": ("", "CK619 CK911"),
     "llama/llmcompressor-dynamic-sharded": ("", "CK112 CK619"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import KNOWN_METHODS, OTHER_ALGORITHMS, VLLM_ALGORITHMS
+from ckptkit.engines.methods import OTHER_ALGORITHMS, VLLM_ALGORITHMS
 from ckptkit.errors import Fault, excerpt
 
 
@@ -37,7 +37,8 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     written = context.block.get("quant_method")
     # A format with a reader knows its own; ModelOpt's nested layout names its producer instead.
     unnamed = written is None and not isinstance(context.block.get("quantization"), dict)
-    if unnamed or (not context.has_reader and context.method not in KNOWN_METHODS):
+    unnamed = unnamed and (context.has_reader or not context.is_known_method)
+    if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine knows this quant_method"
         yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
     key = context.dialect.algorithm_key if context.dialect is not None else None

@@ -18,6 +18,8 @@ def json_malformed(context: Context) -> Iterator[Fault]:
 
     Example: an index whose ``weight_map`` is a list, or names a ``.bin`` file.
 
-    Fix: restore the file from the export.
+    Fix: restore the file from the export. An adapter and a model in Mistral's own format need no config.json.
     """
-    yield from context.faults("json-invalid", "json-too-large", "index-invalid", "index-not-a-shard", "config-absent")
+    yield from context.faults("json-invalid", "json-too-large", "index-invalid", "index-not-a-shard")
+    if context.recognised.folder is None:
+        yield from context.faults("config-absent")
