@@ -281,3 +281,17 @@ def test_a_stack_without_a_scale_for_each_expert_is_none(tmp_path: Path) -> None
     checkpoint = ckptkit.open(draft.write(tmp_path / "source"))
     assert [tensor.name for tensor in checkpoint.stored_only] == [f"{name}.weight"]
     assert [tensor.name for tensor in checkpoint.orphans] == [f"{name}.weight_scale"]
+
+
+@pytest.mark.parametrize(("shape", "code"), [((4, 64, 1), None), ((4, 64), "CK301"), ((4, 1), "CK306")])
+def test_the_scales_of_a_stack_are_judged_as_those_of_a_module(
+    shape: tuple[int, ...], code: str | None, tmp_path: Path
+) -> None:
+    draft = load(CT)
+    name, values = "model.layers.0.block_sparse_moe.input_linear", 1
+    for extent in shape:
+        values *= extent
+    draft.put(f"{name}.weight", "F8_E4M3", (4, 64, 32), bytes([0x38]) * 8192)
+    draft.put(f"{name}.weight_scale", "BF16", shape, bytes([0x80, 0x3F]) * values)
+    findings = ckptkit.validate(draft.write(tmp_path / "source")).findings
+    assert [f.code for f in findings if f.tensor == f"{name}.weight_scale"] == ([code] if code else [])

@@ -34,7 +34,8 @@ def _mismatches(context: Context) -> tuple[Mismatch, ...]:
     found = []
     scheme: Scheme | None = None
     wanted_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
-    for module in context.modules:
+    stacks = (stack for stack in context.stacks if stack.weight.name.endswith(".weight"))
+    for module in (*context.modules, *stacks):
         scale = module.weight_scale
         if scale is None:
             continue

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.rules.case import Case
-from tests.rules.cases import config, dtypes, files, fused, kv_cache, naming, shapes, sizes, values
+from tests.rules.cases import config, dtypes, files, fused, groups, kv_cache, naming, shapes, sizes, values
 
 CASES: tuple[Case, ...] = (
     *files.CASES,
     *naming.CASES,
     *shapes.CASES,
+    *groups.CASES,
     *sizes.CASES,
     *dtypes.CASES,
     *values.CASES,
