@@ -61,6 +61,7 @@ def read_back(
         *_scheme_changes(
             _wanted_schemes(checkpoint, draft.changes), {name: m.scheme for name, m in result.modules.items()}
         ),
+        *_other_changes(checkpoint, result),
         *(Fault("skip-list", f"{name} would be read as quantized", None, name) for name in result.declared_only),
         *_kv_changes(checkpoint, draft.changes, result),
     ]
@@ -105,6 +106,16 @@ def _scheme_changes(wanted: dict[str, Scheme], found: dict[str, Scheme]) -> Iter
             alike[pair] = meant == got
         if not alike[pair]:
             yield Fault("scheme-changed", f"{name} would be read differently", None, name, str(meant), str(got))
+
+
+def _other_changes(checkpoint: Checkpoint, result: Checkpoint) -> Iterator[Fault]:
+    """Modules in another quantization than FP8 that would be read otherwise: their config is carried as it was."""
+    for name in {**checkpoint.opaque, **result.opaque}:
+        before, after = checkpoint.opaque.get(name), result.opaque.get(name)
+        found = [(module.scheme, module.parts.keys()) for module in (before, after) if module is not None]
+        if len(found) < 2 or found[0] != found[1]:
+            said = [str(module.scheme) if module is not None else "nothing" for module in (before, after)]
+            yield Fault("scheme-changed", f"{name} would be read differently", None, name, *said)
 
 
 def _kv_changes(checkpoint: Checkpoint, changes: Changes, result: Checkpoint) -> Iterator[Fault]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import Granularity, PerHead, PerTensor
-from ckptkit.model.scheme import Scheme
+from ckptkit.model.scheme import OtherScheme, Scheme
 from ckptkit.operations.cast import exact_cast
 from ckptkit.operations.outputs import as_stored, computed, count, keep
 from ckptkit.storage.output import Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef
+
+#: FP8 or another quantization; schemes are the keys of groups.
+AnyScheme = TypeVar("AnyScheme", bound="Scheme | OtherScheme")
 
 
 class ScaleShapes(Protocol):
@@ -44,8 +47,8 @@ def tensors(
 def module_tensors(
     checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names = Names()
 ) -> Iterator[OutputTensor]:
-    """Plain tensors and weights as they are, weight and input scales in the target's names and shapes."""
-    for tensor in checkpoint.plain:
+    """Weight and input scales in the target's names and shapes; weights, plain tensors and all others as they are."""
+    for tensor in (*checkpoint.plain, *checkpoint.opaque_tensors()):
         yield keep(tensor)
     for module in checkpoint.modules.values():
         yield keep(module.weight)
@@ -150,7 +153,7 @@ def skip_list(checkpoint: Checkpoint) -> list[str]:
     return sorted(found, key=names.natural)
 
 
-def short_names(groups: Mapping[Scheme, Iterable[str]]) -> dict[str, str]:
+def short_names(groups: Mapping[AnyScheme, Iterable[str]]) -> dict[str, str]:
     """For each module the shortest text that tells it from modules of other schemes: numbers generalised, or not.
 
     A generalised name (``model.layers.*.mlp.up_proj``) is used when all quantized modules of that form share one
@@ -158,7 +161,7 @@ def short_names(groups: Mapping[Scheme, Iterable[str]]) -> dict[str, str]:
     in every format.
     """
     forms: dict[str, str] = {}
-    users: dict[str, set[Scheme]] = {}
+    users: dict[str, set[AnyScheme]] = {}
     for scheme, members in groups.items():
         own = {module: names.generalise(module) for module in members}
         forms.update(own)

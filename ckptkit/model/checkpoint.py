@@ -172,6 +172,14 @@ class Checkpoint:
         return {scheme: tuple(members) for scheme, members in grouped.items()}
 
     @cached_property
+    def all_schemes(self) -> Mapping[Scheme | OtherScheme, tuple[str, ...]]:
+        """Every scheme, FP8 first -> the modules that use it."""
+        found: dict[Scheme | OtherScheme, tuple[str, ...]] = {}
+        found.update(self.schemes.items())
+        found.update(self.other_schemes.items())
+        return found
+
+    @cached_property
     def linear_names(self) -> tuple[str, ...]:
         """Every linear module in file order: in FP8, in another quantization, in high precision."""
         return (*self.modules, *self.opaque, *self.unquantized)

@@ -6,7 +6,7 @@ one the scales before it (NVFP4: E4M3 scales of groups, and one F32 scale of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.model.granularity import Granularity
@@ -119,7 +119,9 @@ class OtherScheme:
 
     ``name`` is the short name that people use ("NVFP4", "W4A16"), ``storage`` the word for the layout that two formats
     would have to share for the bytes to be carried from one to the other. ``bits`` are those of a stored weight
-    element; ``weight`` and ``input`` are None as far as they are not known.
+    element; ``weight`` and ``input`` are None as far as they are not known. ``entry`` is what the config says of it, as
+    JSON text and without the modules that it is for, and ``targets`` are these in the config's words: a writer of the
+    same format repeats them.
     """
 
     name: str
@@ -127,6 +129,8 @@ class OtherScheme:
     bits: int | None = None
     weight: Quantization | None = None
     input: Quantization | None = None
+    entry: str | None = None
+    targets: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         bits = "" if self.bits is None else f", {self.bits}-bit weights"

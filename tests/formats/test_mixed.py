@@ -155,7 +155,7 @@ def test_packed_weights_that_nothing_declares_are_still_found(tmp_path: Path) ->
     assert "CK626" in {finding.code for finding in ckptkit.validate(draft.write(tmp_path / "source")).findings}
 
 
-@pytest.mark.parametrize("to", ["quark", "ct"])
+@pytest.mark.parametrize("to", ["quark", "fp8", "modelopt", "fbgemm"])
 def test_a_conversion_refuses_with_the_list(to: str, tmp_path: Path) -> None:
     folder = mixed(*NVFP4).write(tmp_path / "source")
     with pytest.raises(ConversionRefused) as error:
@@ -295,3 +295,69 @@ def test_the_scales_of_a_stack_are_judged_as_those_of_a_module(
     draft.put(f"{name}.weight_scale", "BF16", shape, bytes([0x80, 0x3F]) * values)
     findings = ckptkit.validate(draft.write(tmp_path / "source")).findings
     assert [f.code for f in findings if f.tensor == f"{name}.weight_scale"] == ([code] if code else [])
+
+
+def stored(folder: Path, *, of: str) -> dict[str, tuple[str, bytes]]:
+    """The tensors of some modules, byte for byte."""
+    container = api.open_files(folder)
+    return {t.name: (t.dtype, container.read(t)) for t in container.tensors.values() if of in t.name}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_format_carries_them_with_their_groups(name: str, tmp_path: Path) -> None:
+    draft = mixed(*KINDS[name])
+    draft.block["config_groups"]["group_1"]["weights"] = {**KINDS[name][1], "observer_kwargs": {"averaging": 0.1}}
+    source, out = draft.write(tmp_path / "source"), tmp_path / "out"
+    assert ckptkit.plan(source, to="ct").cost.computed == 0
+    ckptkit.convert(source, out, to="ct")
+    assert stored(out, of=".mlp.") == stored(source, of=".mlp.")
+    block = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert block["format"] == "mixed-precision"
+    assert block["config_groups"]["group_1"] == draft.block["config_groups"]["group_1"]
+    assert ckptkit.diff(source, out).same
+    assert not ckptkit.validate(out).errors
+    before, after = ckptkit.open(source), ckptkit.open(out)
+    assert {n: m.scheme for n, m in before.opaque.items()} == {n: m.scheme for n, m in after.opaque.items()}
+
+
+def test_targets_that_reach_too_far_are_written_anew(tmp_path: Path) -> None:
+    draft = mixed(*NVFP4)
+    draft.block["config_groups"]["group_1"]["targets"] = ["Linear"]
+    ckptkit.convert(draft.write(tmp_path / "source"), tmp_path / "out", to="ct")
+    groups = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]["config_groups"]
+    assert all(target.startswith("re:") and "mlp" in target for target in groups["group_1"]["targets"])
+    assert "Linear" not in groups["group_0"]["targets"]
+    assert ckptkit.diff(tmp_path / "source", tmp_path / "out").same
+
+
+@pytest.mark.parametrize("other_by_default", [False, True])
+def test_quark_carries_its_own_layers(other_by_default: bool, tmp_path: Path) -> None:
+    draft = quark_layers(
+        dtype="fp4", qscheme="per_group", group_size=32, ch_axis=-1, observer_cls="PerGroupMinMaxObserver"
+    )
+    store(draft, mxfp4)
+    spec = draft.block["layer_quant_config"]["*mlp*"]
+    if other_by_default:
+        attention = draft.block["global_quant_config"]
+        draft.block.update(global_quant_config=spec, layer_quant_config={"*self_attn*": attention})
+    source, out = draft.write(tmp_path / "source"), tmp_path / "out"
+    ckptkit.convert(source, out, to="quark")
+    assert stored(out, of=".mlp.") == stored(source, of=".mlp.")
+    layers = json.loads((out / "config.json").read_text())["quantization_config"]["layer_quant_config"]
+    written = [value for key, value in layers.items() if "mlp" in key]
+    assert written and all(value == spec for value in written)
+    assert ckptkit.diff(source, out).same and not ckptkit.validate(out).errors
+    with pytest.raises(ConversionRefused) as error:
+        ckptkit.plan(source, to="quark", mode="fp8")
+    assert "other-quantization" in {fault.kind for fault in error.value.faults}
+
+
+def test_two_groups_that_differ_in_their_config_only_stay_two(tmp_path: Path) -> None:
+    draft = mixed(*NVFP4)
+    groups = draft.block["config_groups"]
+    groups["group_1"]["targets"] = ["re:.*up_proj", "re:.*gate_proj"]
+    groups["group_2"] = {**groups["group_1"], "targets": ["re:.*down_proj"]}
+    groups["group_2"]["weights"] = {**FP4, "observer": "mse"}
+    ckptkit.convert(draft.write(tmp_path / "source"), tmp_path / "out", to="ct")
+    written = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]["config_groups"]
+    assert len(written) == 3 and all(groups[name] in written.values() for name in ("group_1", "group_2"))

@@ -18,8 +18,6 @@ from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
 FP8_FORMATS = (spec.STORAGE, "naive-quantized")
-#: The format of a checkpoint whose groups have formats of their own.
-MIXED = "mixed-precision"
 #: Class names in ``targets`` that stand for every linear module.
 LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
 
@@ -209,7 +207,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     targets = tuple(reader.strings(body.get("targets"), f"{path}.targets"))
     if isinstance(declared, str) and declared in OTHER_STORAGES:
         return Group(name, other_scheme(declared, body), targets)
-    if declared is not None and declared not in FP8_FORMATS and declared != MIXED:
+    if declared is not None and declared not in FP8_FORMATS and declared != spec.MIXED:
         reader.wrong(f"{path}.format", spec.STORAGE, declared, "ckptkit handles FP8 checkpoints only")
         return None
     args.faults += unknown_keys(body, _KNOWN_GROUP_KEYS, place, args.way)

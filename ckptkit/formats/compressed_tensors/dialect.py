@@ -12,7 +12,7 @@ from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import config, faults, spec, write
-from ckptkit.formats.compressed_tensors.other import PARTS
+from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES, PARTS
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -50,6 +50,7 @@ CAPABILITIES = Capabilities(
     quantized_lm_head=True,
     block_sizes=None,
     scale_dtypes=frozenset({"F32", "BF16", "F16"}),
+    other_storages=OTHER_STORAGES,
 )
 
 DIALECT = Dialect(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from ckptkit.formats.compressed_tensors.args import lower
+from ckptkit.formats.dialect import texts
 from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import OtherScheme, Quantization, ScaleLevel
@@ -50,6 +53,12 @@ _BITS = {"nvfp4-pack-quantized": 4, "mxfp4-pack-quantized": 4, "mxfp8-quantized"
 
 def other_scheme(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     """What a group of this storage declares. Values that are not understood are left out, not guessed."""
+    targets = texts(body.get("targets"))
+    rest = {"format": storage, **{key: value for key, value in body.items() if key not in ("format", "targets")}}
+    return replace(_declared(storage, body), entry=json.dumps(rest), targets=targets)
+
+
+def _declared(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     weights = body.get("weights") if isinstance(body.get("weights"), Mapping) else {}
     inputs = body.get("input_activations")
     if storage in _FIXED:

@@ -14,6 +14,8 @@ from ckptkit.model.scheme import Quantization, Scheme
 
 #: What FP8 weights beside a ``weight_scale`` are called.
 STORAGE = "float-quantized"
+#: The format of a checkpoint whose groups have formats of their own.
+MIXED = "mixed-precision"
 
 _STRATEGIES: dict[type[Any], str] = {
     PerTensor: "tensor",

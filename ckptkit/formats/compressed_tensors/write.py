@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
-from ckptkit.formats.compressed_tensors.spec import STORAGE, args, group
+from ckptkit.formats.compressed_tensors.spec import MIXED, STORAGE, args, group
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerTensor
-from ckptkit.model.scheme import Quantization, Scheme
+from ckptkit.model.scheme import OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Selector, regex_or_exact
 
+Targets = dict[Scheme | OtherScheme, list[str]]
 _DYNAMIC_TENSOR = Quantization(PerTensor(), dynamic=True)
 _NAMES = drafting.Names(attention={"k": "k_scale", "v": "v_scale", "q": "q_scale"})
 
@@ -38,13 +41,10 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     return {
         "quant_method": "compressed-tensors",
-        "format": STORAGE,
+        "format": MIXED if checkpoint.opaque else STORAGE,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
-        "config_groups": {
-            f"group_{number}": group(scheme, targets)
-            for number, (scheme, targets) in enumerate(_targets(checkpoint).items())
-        },
+        "config_groups": _groups(checkpoint),
         "ignore": [*drafting.skip_list(checkpoint), *_fused_experts(checkpoint)],
         "kv_cache_scheme": None if kv_scheme is None else args(kv_scheme.quantization),
     }
@@ -60,37 +60,48 @@ def _fused_experts(checkpoint: Checkpoint) -> list[str]:
     return found
 
 
-def _targets(checkpoint: Checkpoint) -> dict[Scheme, list[str]]:
-    """Group targets: the class "Linear" for a single scheme, patterns by name for several.
-
-    A quantized output head is named as well: vLLM's class match does not reach it. No pattern matches a module of
-    another group, so that the order in which a reader tries them does not matter.
-    """
-    if len(checkpoint.schemes) == 1:
-        ((scheme, members),) = checkpoint.schemes.items()
-        return {scheme: ["Linear", *(module for module in members if names.is_head(module))]}
-    short = drafting.short_names(checkpoint.schemes)
-    forms = {
-        scheme: list(dict.fromkeys(short[module] for module in members))
-        for scheme, members in checkpoint.schemes.items()
+def _groups(checkpoint: Checkpoint) -> dict[str, Any]:
+    """``config_groups``: those of FP8 as we write them, others word for word as they were, targets apart."""
+    return {
+        f"group_{number}": group(scheme, targets)
+        if isinstance(scheme, Scheme)
+        else {**json.loads(scheme.entry or "{}"), "targets": targets}
+        for number, (scheme, targets) in enumerate(_targets(checkpoint).items())
     }
+
+
+def _targets(checkpoint: Checkpoint) -> Targets:
+    """Group targets: the class "Linear" for a single FP8 scheme, patterns by name for several.
+
+    A quantized output head is named as well: vLLM's class match does not reach it. Groups of another quantization keep
+    their targets where these are names and patterns. No pattern matches a module of another group, so that the order
+    in which a reader tries them does not matter.
+    """
+    groups = checkpoint.all_schemes
+    others: Targets = {scheme: list(scheme.targets) for scheme in checkpoint.other_schemes}
+    if len(checkpoint.schemes) == 1 and _is_partition(others, groups):
+        ((scheme, members),) = checkpoint.schemes.items()
+        return {scheme: ["Linear", *(module for module in members if names.is_head(module))], **others}
+    short = drafting.short_names(groups)
+    forms = {scheme: list(dict.fromkeys(short[module] for module in members)) for scheme, members in groups.items()}
     for anywhere in (True, False):
-        targets = {
+        targets: Targets = {
             scheme: [drafting.as_regex(form, anywhere=anywhere) if "*" in form.split(".") else form for form in members]
             for scheme, members in forms.items()
         }
-        if _is_partition(targets, checkpoint):
+        if _is_partition(targets, groups):
             return targets
-    return {scheme: list(members) for scheme, members in checkpoint.schemes.items()}
+    return {scheme: list(members) for scheme, members in groups.items()}
 
 
-def _is_partition(targets: dict[Scheme, list[str]], checkpoint: Checkpoint) -> bool:
+def _is_partition(targets: Targets, groups: Mapping[Scheme | OtherScheme, tuple[str, ...]]) -> bool:
     """Whether the patterns of each scheme match all its modules and none of another's."""
     selectors = {scheme: Selector.of(regex_or_exact(text) for text in texts) for scheme, texts in targets.items()}
+    every = [module for members in groups.values() for module in members]
     return all(
-        selectors[scheme].matches(module) == (module in members)
-        for scheme, members in ((scheme, frozenset(members)) for scheme, members in checkpoint.schemes.items())
-        for module in checkpoint.modules
+        selector.matches(module) == (module in members)
+        for selector, members in ((selector, frozenset(groups[scheme])) for scheme, selector in selectors.items())
+        for module in every
     )
 
 

@@ -14,7 +14,7 @@ from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.formats.quark import config, faults, kv_cache, write
-from ckptkit.formats.quark.other import PARTS
+from ckptkit.formats.quark.other import OTHER_STORAGES, PARTS
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -60,12 +60,14 @@ NATIVE_CAPABILITIES = Capabilities(
     block_sizes=frozenset({(128, 128)}),
     scale_dtypes=frozenset({"F32", "BF16", "F16", "F8_E8M0"}),
     groups_match_blocks=True,
+    other_storages=OTHER_STORAGES,
 )
 CUSTOM_CAPABILITIES = replace(
     NATIVE_CAPABILITIES,
     schemes=frozenset({(PerTensor, _STATIC), (PerTensor, _DYNAMIC)}),
     mixed_schemes=False,
     block_sizes=frozenset(),
+    other_storages=frozenset(),
 )
 
 #: Loaders map these names whichever of the two layouts the config is in.

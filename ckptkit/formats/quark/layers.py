@@ -8,6 +8,7 @@ before globs, short ones before the long ones that contain them, and owners of e
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -20,13 +21,14 @@ from ckptkit.formats.quark.spec import layer_spec
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerTensor
-from ckptkit.model.scheme import Quantization, Scheme
+from ckptkit.model.scheme import OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, glob_or_exact
 
 #: The scale of a query, a key or a value is one number for the whole tensor.
 STATIC_SCALAR = Quantization(PerTensor())
 
-Layers = dict[str, Scheme | None]
+Declared = Scheme | OtherScheme
+Layers = dict[str, Declared | None]
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,14 @@ class LayerTable:
             if wanted is None or projection(pattern) in wanted
         }
 
-    def spec(self, scheme: Scheme | None, output: Quantization | None = None) -> dict[str, Any]:
-        """One spec; E8M0 scales are declared as such, all others have the dtype that they are stored in."""
+    def spec(self, scheme: Declared | None, output: Quantization | None = None) -> dict[str, Any]:
+        """One spec; E8M0 scales are declared as such, all others have the dtype that they are stored in.
+
+        That of another quantization is repeated word for word.
+        """
+        if isinstance(scheme, OtherScheme):
+            found: dict[str, Any] = json.loads(scheme.entry or "{}")
+            return found
         scale_type = self.scale_types.get(scheme, "float") if scheme else "float"
         return layer_spec(scheme, output, weight_scale_type=scale_type)
 
@@ -78,9 +86,9 @@ def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
             refuse("no-kv-projection", "no module makes keys and values alone, and KV scales are outputs in Quark")
     if kv_cache is not None and any(attention.q for attention in kv_cache.attention):
         outputs.setdefault("q_proj", STATIC_SCALAR)
-    if not outputs and len(checkpoint.schemes) == 1:
+    if not outputs and len(checkpoint.schemes) == 1 and not checkpoint.opaque:
         return LayerTable({}, {}, _scale_types(checkpoint))
-    schemes = {name: module.scheme for name, module in checkpoint.modules.items()}
+    schemes = _declared(checkpoint)
     layers = _entries(checkpoint, outputs, default, exact=False)
     if not reads_back(layers, schemes, default):
         layers = _entries(checkpoint, outputs, default, exact=True)
@@ -93,17 +101,18 @@ def _entries(checkpoint: Checkpoint, outputs: dict[str, Quantization], default: 
     """Entries for projections with outputs, and for all else that has another scheme than the default."""
     layers: Layers = {}
     owners = _expert_owners(checkpoint)
-    groups = {scheme: [*members, *owners.get(scheme, ())] for scheme, members in checkpoint.schemes.items()}
+    declared = _declared(checkpoint)
+    groups = {scheme: [*members, *owners.get(scheme, ())] for scheme, members in checkpoint.all_schemes.items()}
     short = drafting.short_names(groups)
     for last in outputs:
         members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
-        used = {checkpoint.modules[module].scheme for module in members if module in checkpoint.modules}
+        used = {declared[module] for module in members if module in declared}
         if len(used) <= 1 and not exact:
             layers[f"*{last}"] = next(iter(used), None)
             continue
         for module in members:
-            if module in checkpoint.modules:
-                layers[module if exact else short[module]] = checkpoint.modules[module].scheme
+            if module in declared:
+                layers[module if exact else short[module]] = declared[module]
             elif exact:
                 layers[module] = None
     for scheme, members in groups.items():
@@ -113,24 +122,30 @@ def _entries(checkpoint: Checkpoint, outputs: dict[str, Quantization], default: 
     return _ordered(layers, checkpoint, owners)
 
 
-def _expert_owners(checkpoint: Checkpoint) -> dict[Scheme, list[str]]:
+def _declared(checkpoint: Checkpoint) -> dict[str, Declared]:
+    """Every quantized module's scheme."""
+    fp8: dict[str, Declared] = {name: module.scheme for name, module in checkpoint.modules.items()}
+    return {**fp8, **{name: module.scheme for name, module in checkpoint.opaque.items()}}
+
+
+def _expert_owners(checkpoint: Checkpoint) -> dict[Declared, list[str]]:
     """The owners of experts that all have one scheme, by that scheme."""
-    found: dict[str, set[Scheme]] = {}
-    for module in checkpoint.modules.values():
-        owner = names.experts_owner(module.name)
+    found: dict[str, set[Declared]] = {}
+    for name, scheme in _declared(checkpoint).items():
+        owner = names.experts_owner(name)
         if owner is not None:
-            found.setdefault(owner, set()).add(module.scheme)
-    groups: dict[Scheme, list[str]] = {}
+            found.setdefault(owner, set()).add(scheme)
+    groups: dict[Declared, list[str]] = {}
     for owner, schemes in found.items():
         if len(schemes) == 1:
             groups.setdefault(next(iter(schemes)), []).append(owner)
     return groups
 
 
-def _ordered(layers: Layers, checkpoint: Checkpoint, owners: dict[Scheme, list[str]]) -> Layers:
+def _ordered(layers: Layers, checkpoint: Checkpoint, owners: dict[Declared, list[str]]) -> Layers:
     """Exact names first, shorter ones before longer; names that are part of another's key get an entry too."""
     exact = {key: scheme for key, scheme in layers.items() if isinstance(glob_or_exact(key), Exact)}
-    asked = {name: module.scheme for name, module in checkpoint.modules.items()}
+    asked = _declared(checkpoint)
     asked.update((owner, scheme) for scheme, members in owners.items() for owner in members)
     tails = _tails(exact, {name.partition(".")[0] for name in asked})
     contained = {name: scheme for name, scheme in asked.items() if name not in exact and _begins_one(name, tails)}
@@ -150,7 +165,7 @@ def _begins_one(name: str, tails: list[str]) -> bool:
     return position < len(tails) and tails[position].startswith(name)
 
 
-def reads_back(layers: Layers, schemes: dict[str, Scheme], default: Scheme) -> bool:
+def reads_back(layers: Layers, schemes: dict[str, Declared], default: Scheme) -> bool:
     """Whether the first entry that matches gives every quantized module its own scheme."""
     exact = {key: scheme for key, scheme in layers.items() if isinstance(glob_or_exact(key), Exact)}
     globs = [(glob_or_exact(key), scheme) for key, scheme in layers.items() if key not in exact]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,11 @@ _BITS: Mapping[str, int] = MappingProxyType(
         **{"fp6_e3m2": 6, "fp6_e2m3": 6, "fp4": 4, "mx6": 6, "mx9": 9},
     }
 )
+NAME = "quark"
 _ELEMENTS = {"int8": "I8", "uint8": "U8", "int4": "I4", "uint4": "U4", "fp4": "F4"}
+
+#: The layouts that Quark has beside FP8.
+OTHER_STORAGES = frozenset(f"{NAME} {dtype}" for dtype in _BITS)
 
 #: Ends of tensor names -> what they are to a module of another storage.
 PARTS: Mapping[str, Part] = MappingProxyType(
@@ -42,7 +47,7 @@ def other_scheme(spec: Any) -> OtherScheme | None:
         return None
     inputs = _levels(spec.get("input_tensors"))
     name = _name(dtype, levels, inputs)
-    return OtherScheme(name, f"quark {dtype}", _BITS[dtype], _weight(dtype, levels))
+    return OtherScheme(name, f"{NAME} {dtype}", _BITS[dtype], _weight(dtype, levels), entry=json.dumps(spec))
 
 
 def _levels(value: Any) -> list[Mapping[str, Any]]:
