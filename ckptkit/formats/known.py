@@ -85,7 +85,6 @@ class Method:
     scales: tuple[str, ...] = ()
     telling: tuple[str, ...] = ()
     bits: Callable[[Document], int | None] = _unknown
-    fp8: bool = False
 
     def in_words(self, block: Document) -> str:
         """The name, and the width of an element where the config gives it and the name does not."""
@@ -128,7 +127,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "hqq": Method("HQQ", ("W_q",), _HQQ_PARTS, ("W_q",), _hqq),
         "mxfp4": _MXFP4,
         "modelopt": Method("NVIDIA ModelOpt", bits=_modelopt),
-        "mxfp8": Method("MXFP8", fp8=True),
         "quark": Method("AMD Quark", bits=_quark),
         "quanto": Method("Quanto", ("_data",), ("_scale", "_shift"), ("_data", "_scale")),
         "spqr": Method("SpQR"),

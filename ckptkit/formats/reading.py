@@ -150,8 +150,8 @@ def _unread(container: Container) -> NoReader | Unquantized:
     elif found.method is None:
         words = f"quant_method {method!r}" if method else "a quantization config without quant_method"
     else:
-        said = found.quantization if found.method.fp8 else f"{found.quantization}, which is not FP8"
-        words = f"quant_method {method!r} ({said})" if method else f"{said}"
+        said = f"{found.quantization}, which is not FP8"
+        words = f"quant_method {method!r} ({said})" if method else said
     known = ", ".join(form.name for form in registry.formats() if form.is_read)
     return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect, found)
 
