@@ -314,6 +314,7 @@ def test_the_same_format_carries_them_with_their_groups(name: str, tmp_path: Pat
     block = json.loads((out / "config.json").read_text())["quantization_config"]
     assert block["format"] == "mixed-precision"
     assert block["config_groups"]["group_1"] == draft.block["config_groups"]["group_1"]
+    assert "Linear" not in block["config_groups"]["group_0"]["targets"], "TensorRT-LLM takes no class among several"
     assert ckptkit.diff(source, out).same
     assert not ckptkit.validate(out).errors
     before, after = ckptkit.open(source), ckptkit.open(out)

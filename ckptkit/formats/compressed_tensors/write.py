@@ -71,17 +71,19 @@ def _groups(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _targets(checkpoint: Checkpoint) -> Targets:
-    """Group targets: the class "Linear" for a single FP8 scheme, patterns by name for several.
+    """Group targets: the class "Linear" for a single scheme, patterns by name for several.
 
     A quantized output head is named as well: vLLM's class match does not reach it. Groups of another quantization keep
     their targets where these are names and patterns. No pattern matches a module of another group, so that the order
     in which a reader tries them does not matter.
     """
     groups = checkpoint.all_schemes
-    others: Targets = {scheme: list(scheme.targets) for scheme in checkpoint.other_schemes}
-    if len(checkpoint.schemes) == 1 and _is_partition(others, groups):
-        ((scheme, members),) = checkpoint.schemes.items()
-        return {scheme: ["Linear", *(module for module in members if names.is_head(module))], **others}
+    if len(groups) == 1:
+        ((scheme, members),) = groups.items()
+        return {scheme: ["Linear", *(module for module in members if names.is_head(module))]}
+    kept: Targets = {scheme: list(scheme.targets) for scheme in checkpoint.other_schemes}
+    if not _is_partition(kept, groups):
+        kept = {}
     short = drafting.short_names(groups)
     forms = {scheme: list(dict.fromkeys(short[module] for module in members)) for scheme, members in groups.items()}
     for anywhere in (True, False):
@@ -89,8 +91,8 @@ def _targets(checkpoint: Checkpoint) -> Targets:
             scheme: [drafting.as_regex(form, anywhere=anywhere) if "*" in form.split(".") else form for form in members]
             for scheme, members in forms.items()
         }
-        if _is_partition(targets, groups):
-            return targets
+        if _is_partition({**targets, **kept}, groups):
+            return {**targets, **kept}
     return {scheme: list(members) for scheme, members in groups.items()}
 
 
