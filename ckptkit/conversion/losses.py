@@ -60,7 +60,7 @@ def _other_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: st
     """Modules in another quantization than FP8, which only a target with the same storage can carry."""
     for scheme, members in checkpoint.other_schemes.items():
         if scheme.storage not in capabilities.other_storages:
-            known = " or ".join(sorted(capabilities.other_storages)) or "FP8 modules"
+            known = f"FP8 modules{', or layouts of its own' if capabilities.other_storages else ''}"
             message = f"{target} cannot hold the {scheme.name} modules: {_where(members)}"
             yield _loss("other-quantization", message, known, f"{scheme} ({scheme.storage})")
 
