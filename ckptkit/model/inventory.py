@@ -112,25 +112,28 @@ def tally(
     """
     packed_ends = ("weight", *(naming.packed if naming else ()))
     scale_ends = naming.scales if naming else ()
-    kinds: dict[tuple[str, str, int, bool], tuple[Kind, bool]] = {}
     totals: dict[tuple[Kind, str, bool, int | None], list[int]] = {}
+    places: dict[str, dict[tuple[str, str, int], list[int]]] = {}
+    last_owner, place = "", places.setdefault("", {})
     for name, dtype, shape, _, _, nbytes in tensors:
         owner, _, last = name.rpartition(".")
-        key = (owner[owner.rfind(".") + 1 :], last, len(shape), ".experts." in name)
-        found = kinds.get(key)
-        if found is None:
-            found = kinds[key] = _kind(*key, packed_ends, scale_ends)
-        kind, is_packed, width = found[0], found[1] and dtype in _PACKING, bits
-        if known and name in known:
-            kind, width = known[name]
-            is_packed = kind is not Kind.SCALE
-        place = (kind, dtype, is_packed, width if is_packed else None)
-        total = totals.get(place)
-        if total is None:
-            totals[place] = [1, nbytes]
-        else:
-            total[0] += 1
-            total[1] += nbytes
+        if owner != last_owner:  # a module's tensors mostly follow each other
+            last_owner = owner
+            end = owner[owner.rfind(".") + 1 :]
+            kind_of_owner = f"{end}.experts" if ".experts." in owner else end
+            place = places.setdefault(kind_of_owner, {})
+        key = (last, dtype, len(shape))
+        total = place.get(key)
+        if total is None or name in known:
+            end = owner[owner.rfind(".") + 1 :]
+            kind, may_be_packed = _kind(end, last, len(shape), ".experts." in name, packed_ends, scale_ends)
+            kind, width = known.get(name, (kind, bits))
+            is_packed = kind is not Kind.SCALE if name in known else may_be_packed and dtype in _PACKING
+            total = totals.setdefault((kind, dtype, is_packed, width if is_packed else None), [0, 0])
+            if name not in known:
+                place[key] = total
+        total[0] += 1
+        total[1] += nbytes
     found_in_all = Tally()
     for (kind, dtype, is_packed, width), (count, nbytes) in totals.items():
         elements = None if is_packed and not width else 8 * nbytes // (width or BITS[dtype])
