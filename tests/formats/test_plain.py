@@ -1,0 +1,99 @@
+"""Checkpoints that are no longer quantized: what goes, what is told, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from ckptkit.conversion.plan import Plan, Verdict
+from ckptkit.errors import CkptkitError, ConversionRefused
+from ckptkit.model.numbers import dequantized, numbers
+from tests.damage import CONFIG, REAL, MutableCheckpoint, load, plain_fp8, tensors_of
+from tests.raw import RawTensor
+
+convert = partial(ckptkit.convert, fsync=False)
+
+SOURCES = (
+    "llama/quark-fp8-kv",
+    "llama/quark-ptpc",
+    "llama/llmcompressor-groups",
+    "llama-tied/llmcompressor-dynamic",
+    "llama-block-ragged/llmcompressor-block",
+    "llama-block-wide/modelopt-block",
+    "qwen3_moe/llmcompressor-dynamic",
+)
+
+
+@pytest.mark.parametrize("to", ["bf16", "f16", "f32"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_weights_are_products_and_nothing_of_the_quantization_is_left(name: str, to: str, tmp_path: Path) -> None:
+    source = ckptkit.open(REAL / name)
+    plan = convert(REAL / name, tmp_path / "out", to=to).plan
+    assert plan.verdict is Verdict.LOSSY and "rounded once" in " ".join(plan.notes)
+    assert Plan.from_json(plan.to_json()).to_json() == plan.to_json()
+    config = json.loads((tmp_path / "out" / CONFIG).read_text(encoding="utf-8"))
+    assert "quantization_config" not in config
+    assert not (tmp_path / "out" / "hf_quant_config.json").exists()
+    found = tensors_of(tmp_path / "out")
+    assert set(found) == {f"{module}.weight" for module in source.modules} | {t.name for t in source.plain}
+    for module in source.modules.values():
+        assert module.weight_scale is not None
+        codes, scale = (source.container.read(tensor) for tensor in (module.weight, module.weight_scale))
+        exact = dequantized(
+            numbers("F8_E4M3", codes).reshape(module.weight.shape),
+            numbers(module.weight_scale.dtype, scale),
+            module.scheme.weight.granularity,
+        )
+        made = found[module.weight.name]
+        assert (made.dtype, made.shape) == (to.upper(), module.weight.shape)
+        values = numbers(made.dtype, made.data).reshape(made.shape)
+        assert abs(values - exact).max() <= 2.0**-8 * abs(exact).max()
+    assert not [f for f in ckptkit.validate(tmp_path / "out").findings if f.severity.value == "error"]
+
+
+def test_scales_that_go_are_told() -> None:
+    notes = " ".join(ckptkit.plan(REAL / "llama/quark-fp8-kv", to="bf16").notes)
+    assert "static scales of inputs go" in notes and "scales of the KV cache" in notes
+    assert "The values are kept" not in notes
+
+
+def test_a_stack_of_experts_and_powers_of_two(tmp_path: Path) -> None:
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+
+    def change(draft: MutableCheckpoint) -> None:
+        plain_fp8(draft)
+        draft.block["scale_fmt"] = "ue8m0"
+        draft.change(r".*_scale_inv", lambda t: RawTensor("F8_E8M0", t.shape, bytes([118]) * (t.shape[0] * t.shape[1])))
+        draft.put(name, "F8_E4M3", (2, 256, 128), bytes([0x38]) * (2 * 256 * 128))
+        draft.put(f"{name}_scale_inv", "F8_E8M0", (2, 2, 1), bytes([126, 127, 128, 129]))
+
+    draft = load("llama-block-aligned/llmcompressor-block")
+    change(draft)
+    convert(draft.write(tmp_path / "source"), tmp_path / "out", to="f32")
+    made = tensors_of(tmp_path / "out")[name]
+    values = numbers(made.dtype, made.data).reshape(made.shape)
+    assert [float(values[e, row, 0]) for e in (0, 1) for row in (0, 128)] == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_a_code_that_is_no_number_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    draft = load("llama/llmcompressor-dynamic")
+    name = "model.layers.1.mlp.up_proj.weight"
+    draft.change(name.replace(".", r"\."), lambda t: t._replace(data=t.data[:70] + b"\x7f" + t.data[71:]))
+    source = draft.write(tmp_path / "source")
+    with pytest.raises(CkptkitError, match=r"model\.layers\.1\.mlp\.up_proj\.weight.*\[1, 6\].*is no number"):
+        convert(source, tmp_path / "out", to="bf16")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_what_is_not_fp8_cannot_be_dequantized() -> None:
+    with pytest.raises(ConversionRefused, match="cannot hold the NVFP4 modules"):
+        ckptkit.plan(REAL / "llama-block-aligned/modelopt-nvfp4", to="bf16")
+
+
+def test_nothing_is_read_as_this() -> None:
+    with pytest.raises(CkptkitError, match="not a quantized checkpoint"):
+        ckptkit.open(REAL / "llama/bf16")
