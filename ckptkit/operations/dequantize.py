@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Type of the result -> how far its values may be off: half a step, and half the smallest one.
 _LOSSES = {"F32": Loss(2.0**-24, 2.0**-150), "BF16": Loss(2.0**-8, 2.0**-134), "F16": Loss(2.0**-11, 2.0**-25)}
+#: Type of the result -> an integer type as wide.
+_KINDS = {"F32": "<u4", "BF16": "<u2", "F16": "<u2"}
 _SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
 
 
@@ -77,10 +79,63 @@ def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
         if len(weight.shape) == 3:
             grids = values.reshape(-1, *_grid(weight.shape, block))
             pairs = zip(codes, grids, strict=True)
-            return b"".join([_rounded(_product(weight.dtype, part, grid, block, 0), dtype) for part, grid in pairs])
+            return b"".join([_made(weight.dtype, part, grid, block, 0, dtype) for part, grid in pairs])
         grid = values.reshape(-1, _grid(weight.shape, block)[1])
         first = rows.start - scale.first_row * block[0] if block[0] else 0
-        return _rounded(_product(weight.dtype, codes, grid, block, first), dtype)
+        return _made(weight.dtype, codes, grid, block, first, dtype)
+
+
+#: How many elements have to share a scale, for every code's product to be worked out once and looked up.
+_WORTH = 1024
+#: The most scales of one table: a code and the number of its scale then fit 16 bits.
+_MOST_SCALES = 255
+
+
+def _made(
+    source: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int, dtype: str
+) -> bytes:
+    """Codes [r, K] times their scales in another type; ``first``: the first row's place in the first row of blocks."""
+    height, width = block
+    shared = (height or len(codes)) * (width or codes.shape[1])
+    if shared >= _WORTH and not any((codes == code).any() for code in DTYPES[source].nan_codes):
+        found = _looked_up(source, codes, grid, block, first, dtype)
+        if found is not None:
+            return found
+    return _rounded(_product(source, codes, grid, block, first), dtype)
+
+
+def _looked_up(
+    source: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int, dtype: str
+) -> bytes | None:
+    """The same by a table of all products for each scale; None where some product is no number, or scales are many."""
+    import numpy as np
+
+    height, width = block
+    if grid.shape[1] > _MOST_SCALES:
+        return None
+    table = _table(source)
+    good = np.isfinite(table)
+    parts: list[bytes] = []
+    start = 0
+    while start < len(codes):
+        if height == 1 and width == 0 and len(grid) > 1:  # a scale for each row
+            stop = min(len(codes), start + _MOST_SCALES)
+            scales, offsets = grid[first + start : first + stop, 0], np.arange(stop - start, dtype=np.uint16)[:, None]
+        else:
+            whole = height == 0 or len(grid) == 1
+            number = 0 if whole else (first + start) // height
+            stop = len(codes) if whole else min(len(codes), (number + 1) * height - first)
+            scales, columns = grid[number], codes.shape[1]
+            offsets = np.repeat(np.arange(len(scales), dtype=np.uint16), width or columns)[:columns]
+        products = table[None, :] * scales[:, None]
+        try:
+            made = np.frombuffer(_rounded(np.where(good, products, np.float32(0)), dtype), _KINDS[dtype])
+        except OperationError:
+            return None
+        band = codes[start:stop]
+        parts.append(np.take(made, band if len(scales) == 1 else band + (offsets << 8)).tobytes())
+        start = stop
+    return b"".join(parts)
 
 
 def _product(

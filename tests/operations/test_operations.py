@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ckptkit.errors import ContainerError, UsageError
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.model.numbers import dequantized, numbers, value_of
-from ckptkit.operations import outputs, stream, table
+from ckptkit.operations import dequantize, outputs, stream, table
 from ckptkit.operations.cast import exact_cast
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
 from ckptkit.storage.output import OutputTensor
@@ -215,7 +215,9 @@ def codes_of(shape: tuple[int, ...], seed: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("scale_dtype", ["F32", "BF16"])
+@pytest.mark.parametrize("worth", [1, 1 << 30], ids=["looked up", "multiplied"])
 def test_dequantizing_is_the_float32_product_rounded_once(
+    worth: int,
     dtype: str,
     shape: tuple[int, ...],
     scale_shape: tuple[int, ...],
@@ -224,7 +226,8 @@ def test_dequantizing_is_the_float32_product_rounded_once(
     scale_dtype: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In stripes of any height, and in any byte range."""
+    """In stripes of any height, and in any byte range; by a table of products or without one."""
+    monkeypatch.setattr(dequantize, "_WORTH", worth)
     count = math.prod(scale_shape)
     scales = np.random.default_rng(1).uniform(1e-4, 1e-2, count).astype("<f4")
     raw = scales.tobytes() if scale_dtype == "F32" else (scales.view("<u4") >> 16).astype("<u2").tobytes()
