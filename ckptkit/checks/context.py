@@ -15,7 +15,6 @@ from ckptkit.dtypes import BITS
 from ckptkit.engines.decoder_shapes import beginning_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.methods import KNOWN_METHODS
-from ckptkit.engines.parallel import BlockedModule, blocked_kinds
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.base import Format
@@ -40,6 +39,7 @@ from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
     from ckptkit.checks.full_scan import WeightScan
+    from ckptkit.engines.parallel import BlockedModule
 
 #: Last parts of names under which some exporter stores a weight's scale, whatever the format.
 WEIGHT_SCALE_ENDINGS = ("weight_scale", "weight_scale_inv", "scale_weight", "weight_quantizer.scale", "scale")
@@ -154,6 +154,8 @@ class Context:
     @cached_property
     def blocked_kinds(self) -> tuple[BlockedModule, ...]:
         """The different block-quantized modules, layer and expert numbers generalised."""
+        from ckptkit.engines.parallel import blocked_kinds
+
         return blocked_kinds(self.modules)
 
     @cached_property

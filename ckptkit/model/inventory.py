@@ -99,6 +99,15 @@ class Tally:
         return Tally(_by_size(kinds.values()), _largest_first(dtypes))
 
 
+def is_scale_name(name: str) -> bool:
+    """Whether the last part of a tensor's name says that it is a scale, whoever wrote it.
+
+    >>> is_scale_name("model.layers.0.mlp.up_proj.weight_scale"), is_scale_name("experts.up_proj_scale_inv")
+    (True, False)
+    """
+    return name[name.rfind(".") + 1 :] in _SCALES
+
+
 def tally(
     tensors: Iterable[TensorRef],
     naming: Naming | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit.errors import plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.inventory import Inventory, Kind, PartOfFolder, tally
+from ckptkit.model.inventory import Inventory, Kind, PartOfFolder, is_scale_name, tally
 from ckptkit.model.values import scale_values
 from ckptkit.storage.payload import TensorRef
 
@@ -120,7 +120,8 @@ def summarise(
 def _known_tensors(checkpoint: Checkpoint) -> dict[str, tuple[Kind, int | None]]:
     """What the checkpoint knows of tensors and their names do not tell: scales, stacks, and what is packed."""
     scales = (*checkpoint.scale_tensors(), *checkpoint.orphans, *checkpoint.foreign)
-    known: dict[str, tuple[Kind, int | None]] = dict.fromkeys([tensor.name for tensor in scales], (Kind.SCALE, None))
+    untold = [tensor.name for tensor in scales if not is_scale_name(tensor.name)]
+    known: dict[str, tuple[Kind, int | None]] = dict.fromkeys(untold, (Kind.SCALE, None))
     known.update((m.weight.name, (Kind.EXPERT, None)) for m in checkpoint.modules.values() if m.experts is not None)
     for module in checkpoint.opaque.values():
         kind = Kind.EXPERT if names.experts_owner(f"{module.name}.") else Kind.LINEAR
