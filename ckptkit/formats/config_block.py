@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ckptkit.errors import FormatError
+
 KEY = "quantization_config"
 LEGACY_KEY = "compression_config"
 #: Sub-configs of multimodal models that may hold the block instead of the top level.
@@ -34,6 +36,11 @@ def locate(config: Mapping[str, Any]) -> Located | None:
             if isinstance(inner, dict) and isinstance(inner.get(key), dict):
                 return Located(inner[key], f"{outer}.{key}")
     return None
+
+
+def missing(label: str) -> FormatError:
+    """The error about a checkpoint of this label that is read by a format whose config it lacks."""
+    return FormatError(f"{label}: config.json has no quantization_config")
 
 
 def quant_method(block: Mapping[str, Any]) -> str:

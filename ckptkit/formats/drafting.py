@@ -12,9 +12,9 @@ from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import Granularity, PerHead, PerTensor
 from ckptkit.model.scheme import OtherScheme, Scheme
 from ckptkit.operations.cast import exact_cast
-from ckptkit.operations.outputs import as_stored, computed, count, keep
+from ckptkit.operations.outputs import as_stored, computed, keep
 from ckptkit.storage.output import Drop, OutputTensor
-from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.payload import TensorRef, count
 
 #: FP8 or another quantization; schemes are the keys of groups.
 AnyScheme = TypeVar("AnyScheme", bound="Scheme | OtherScheme")

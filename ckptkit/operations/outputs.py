@@ -8,7 +8,7 @@ from ckptkit.errors import Fault
 from ckptkit.operations.operation import Inputs, Loss, OperationError, Parameters, Promise
 from ckptkit.operations.table import operation
 from ckptkit.storage.output import AS_STORED, OutputTensor
-from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.payload import TensorRef, count
 
 _NONE: Parameters = {}
 
@@ -128,11 +128,3 @@ _EXACT = frozenset({"keep", "rename", "reshape", "duplicate", "take", "constant"
 def _fault(tensor: OutputTensor, what: str, expected: str | None, found: str | None) -> Fault:
     shard = tensor.inputs[0].shard if tensor.inputs else None
     return Fault("operation", f"{tensor.operation} {what}", shard, tensor.name, expected, found)
-
-
-def count(shape: tuple[int, ...]) -> int:
-    """The number of elements of a shape."""
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckptkit.dtypes import BITS
 from ckptkit.operations.cast import cast_bytes, exact_cast
 from ckptkit.operations.operation import Inputs, Operation, OperationError, Parameters, Piece, Promise
+from ckptkit.storage.payload import count
 
 
 def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
@@ -16,7 +17,7 @@ def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
         raise OperationError("wants the parameters dtype and shape") from error
     if exact_cast(inputs[0].dtype, frozenset({dtype})) != dtype:
         raise OperationError(f"there is no exact cast from {inputs[0].dtype} to {dtype}")
-    if inputs[0].numel == 0 or _count(shape) % inputs[0].numel:
+    if inputs[0].numel == 0 or count(shape) % inputs[0].numel:
         raise OperationError(f"{inputs[0].numel} elements do not fill {list(shape)} evenly")
     return Promise(dtype, shape)
 
@@ -25,15 +26,8 @@ def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
     piece, dtype = pieces[0], str(parameters["dtype"])
     data = piece.data if piece.dtype == dtype else cast_bytes(piece.data, piece.dtype, dtype)
     width = BITS[dtype] // 8
-    times = _count(tuple(parameters["shape"])) * width // len(data)
+    times = count(tuple(parameters["shape"])) * width // len(data)
     return b"".join([data[at : at + width] * times for at in range(0, len(data), width)])
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total
 
 
 OPERATIONS = (Operation("repeat", "each value several times in a row", _promise, _compute, streams=False),)

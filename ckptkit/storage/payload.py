@@ -41,10 +41,7 @@ class TensorRef(NamedTuple):
     @property
     def numel(self) -> int:
         """The number of elements."""
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
+        return count(self.shape)
 
 
 #: A TensorRef from the tuple of its fields. Half the time of a call to the class: the header reader's inner loop.
@@ -97,6 +94,14 @@ class Stream(Protocol):
 
     def __call__(self, payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
         """Make the bytes."""
+
+
+def count(shape: tuple[int, ...]) -> int:
+    """The number of elements of a shape."""
+    total = 1
+    for extent in shape:
+        total *= extent
+    return total
 
 
 def size_of(dtype: str, shape: tuple[int, ...]) -> int:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
-from ckptkit.errors import FormatError
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
@@ -97,10 +96,10 @@ class CompressedTensors(Format):
         return f"{NAME}, format {located.block.get('format')!r}" if located else NAME
 
     def read(self, container: Container) -> Checkpoint:
-        """A range of a file: all of it, or an error."""
+        """Make the canonical model: each module follows the config group that targets it."""
         located = config_block.locate(container.config)
         if located is None:
-            raise FormatError(f"{container.label}: config.json has no quantization_config")
+            raise config_block.missing(container.label)
         parsed = config.parse(located.block, container.label, located.way)
         usual = config_block.KEY in container.config
         beside = faults.Beside(container.config[config_block.KEY]) if usual else None

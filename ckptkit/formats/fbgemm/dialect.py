@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ckptkit.errors import FormatError
 from ckptkit.formats import config_block, drafting
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigReader, Draft, Format, WriteOptions
@@ -68,10 +67,10 @@ class Fbgemm(Format):
         return "fbgemm FP8"
 
     def read(self, container: Container) -> Checkpoint:
-        """A range of a file: all of it, or an error."""
+        """Make the canonical model: every Linear is per channel but those that are listed."""
         located = config_block.locate(container.config)
         if located is None:
-            raise FormatError(f"{container.label}: config.json has no quantization_config")
+            raise config_block.missing(container.label)
         reader, block = ConfigReader(), located.block
         bound = _bound(reader, block)
         listed = frozenset(reader.strings(block.get(_SKIPPED), _SKIPPED))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
-from ckptkit.errors import Fault, FormatError
+from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
@@ -61,10 +61,10 @@ class PlainFp8(Format):
         return f"quant_method {NAME!r} ({(self.dialect_of(container) or UNCLEAR).name})"
 
     def read(self, container: Container) -> Checkpoint:
-        """A range of a file: all of it, or an error."""
+        """Make the canonical model: one scheme, by the config and the dialect, for every module that is not listed."""
         located, dialect = config_block.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
-            raise FormatError(f"{container.label}: config.json has no quantization_config")
+            raise config_block.missing(container.label)
         parsed = config.parse(container.config, located.block, dialect, container.label)
         declaration = Declaration(
             format=NAME,

@@ -43,7 +43,7 @@ class ModelOpt(Format):
         return f"{words} (NVIDIA ModelOpt{f', {name}' if name else ''})"
 
     def read(self, container: Container) -> Checkpoint:
-        """A range of a file: all of it, or an error."""
+        """Make the canonical model, from config.json or, where that says nothing, the file beside it."""
         located = config_block.locate(container.config)
         own = own_section(container)
         section, file = (own, CONFIG_FILE) if own is not None else (side_section(container), SIDE_FILE)

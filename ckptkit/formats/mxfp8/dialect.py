@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.errors import FormatError, UsageError
+from ckptkit.errors import UsageError
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigReader, Draft, Format, WriteOptions
@@ -54,7 +54,7 @@ class Mxfp8(Format):
         """Every module is in groups of 32 but those that are listed, themselves or by a module that they are in."""
         located = config_block.locate(container.config)
         if located is None:
-            raise FormatError(f"{container.label}: config.json has no quantization_config")
+            raise config_block.missing(container.label)
         reader, block = ConfigReader(), located.block
         size = block.get("weight_block_size")
         if size not in (None, [1, GROUP]):

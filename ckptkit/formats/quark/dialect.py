@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.edits.changes import ConfigEdit
-from ckptkit.errors import Fault, FormatError
+from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
@@ -133,10 +133,10 @@ class Quark(Format):
         return f"{NAME} ({(self.dialect_of(container) or NATIVE).name})"
 
     def read(self, container: Container) -> Checkpoint:
-        """A range of a file: all of it, or an error."""
+        """Make the canonical model, from the config as its dialect spells it."""
         located, dialect = config_block.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
-            raise FormatError(f"{container.label}: config.json has no quantization_config")
+            raise config_block.missing(container.label)
         if dialect is CUSTOM:
             parsed = config.parse_custom(located.block, container.label)
         else:
