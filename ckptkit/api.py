@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ckptkit.checks.registry import Level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
-from ckptkit.formats.base import WriteOptions, written_dialect
+from ckptkit.formats.base import written_dialect
 from ckptkit.formats.reading import open_checkpoint, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
@@ -215,16 +215,18 @@ def plan(
     mode: str | None = None,
     expect: str | None = None,
     allow_lossy: bool = False,
+    modules: Words = None,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
     ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark). With
     ``expect``, a source in any other format is refused. With ``allow_lossy``, values may be rounded where the target's
-    writer declares it. With ``destination``, it is checked as :func:`convert` does that the result could be written
-    there; raises OutputError.
+    writer declares it. ``modules`` are glob patterns: with ``to="bf16"``, these modules alone are dequantized.
+    With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
+    OutputError.
     """
     files = source_of(source)
-    made = _plan(files, to, mode, expect, allow_lossy)
+    made = _plan(files, to, expect, mode=mode, allow_lossy=allow_lossy, modules=modules)
     if destination is not None:
         from ckptkit.conversion.execute import check
 
@@ -264,6 +266,7 @@ def convert(
     mode: str | None = None,
     expect: str | None = None,
     allow_lossy: bool = False,
+    modules: Words = None,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
@@ -272,7 +275,7 @@ def convert(
 ) -> Result:
     """Convert a checkpoint into a new folder, which appears complete or not at all.
 
-    ``to``, ``mode``, ``expect`` and ``allow_lossy`` are those of :func:`plan`, ``executor`` that of :func:`execute`.
+    What is to be done is said as for :func:`plan`; ``executor`` is that of :func:`execute`.
     ``on_plan`` is called once before the first byte, ``progress`` with the number of bytes just written, from worker
     threads. Raises ConversionRefused or OutputError, before anything is written wherever that is possible; after any
     exception the destination does not exist.
@@ -282,14 +285,16 @@ def convert(
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(non_empty(destination))
-    made = _plan(files, to, mode, expect, allow_lossy)
+    made = _plan(files, to, expect, mode=mode, allow_lossy=allow_lossy, modules=modules)
     check(made, files, target)
     on_plan(made)
     return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
 
 
-def _plan(source: Source, to: str, mode: str | None, expect: str | None, allow_lossy: bool) -> Plan:
+def _plan(source: Source, to: str, expect: str | None, *, mode: str | None, allow_lossy: bool, modules: Words) -> Plan:
     from ckptkit.checks import runner
+    from ckptkit.checks.settings import words
+    from ckptkit.conversion.options import Options
     from ckptkit.conversion.planner import make_plan
 
     target = formats.by_name(to)
@@ -304,7 +309,7 @@ def _plan(source: Source, to: str, mode: str | None, expect: str | None, allow_l
         wanted = formats.by_name(expect).name
         if dialect.format != wanted:
             raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
-    return make_plan(context, target, WriteOptions(mode, allow_lossy))
+    return make_plan(context, target, Options(mode, allow_lossy, words(modules or ())))
 
 
 def diff(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
 
 
+_MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these names only; may be repeated."
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
     "default the first that holds the checkpoint."
@@ -31,6 +32,7 @@ _MODE_HELP = (
 @click.option("--quark-mode", hidden=True, help="The same as --mode.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
+@click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
@@ -42,6 +44,7 @@ def command(
     quark_mode: str | None,
     plan_file: str | None,
     allow_lossy: bool,
+    modules: tuple[str, ...],
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
@@ -67,7 +70,7 @@ def command(
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
-        made = api.plan(*paths, to=to, mode=mode, expect=expected, allow_lossy=allow_lossy)
+        made = api.plan(*paths, to=to, mode=mode, expect=expected, allow_lossy=allow_lossy, modules=modules)
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
     with ByteProgress("converting", quiet=as_json) as progress:
@@ -83,6 +86,7 @@ def command(
             mode=mode,
             expect=expected,
             allow_lossy=allow_lossy,
+            modules=modules,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,

@@ -45,13 +45,7 @@ class Adapted:
 
     def with_changes(self, draft: Draft) -> Draft:
         """A writer's draft of the adapted checkpoint, with what was adapted."""
-        own = draft.changes
-        changes = replace(
-            own,
-            schemes={**self.changes.schemes, **own.schemes},
-            gives_up=(*self.changes.gives_up, *own.gives_up),
-            reasons=(*self.changes.reasons, *own.reasons),
-        )
+        changes = self.changes.joined(draft.changes)
         return replace(draft, changes=changes, drops=(*draft.drops, *self.drops))
 
 

@@ -18,7 +18,7 @@ ALLOW_LOSS = "allow it with allow_lossy (--allow-lossy)"
 def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
     """Every part of the checkpoint that the target cannot express."""
     yield from _other_losses(checkpoint, capabilities, target)
-    if not checkpoint.schemes and not checkpoint.opaque:
+    if capabilities.schemes and not checkpoint.schemes and not checkpoint.opaque:
         yield _loss("kv-cache-alone", "no config is written for a quantized KV cache alone", "FP8 weights", "none")
     for scheme, members in checkpoint.schemes.items():
         yield from _scheme_losses(scheme, members, capabilities, target)
@@ -95,7 +95,7 @@ def _scheme_losses(
             yield from _group_losses(granularity, scheme.input, where, target)
     bound = scheme.input.upper_bound if scheme.input is not None else None
     bounded = capabilities.input_bound is not None
-    if not capabilities.any_inputs and scheme.input is not None and (bound is not None) is not bounded:
+    if scheme.input is not None and (bound is not None) is not bounded:
         expected = "inputs without a bound" if capabilities.input_bound is None else "inputs with an upper bound"
         message = f"{target} cannot express the inputs of {where}"
         yield _loss("input-bound", message, expected, str(scheme.input))

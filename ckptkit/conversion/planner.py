@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ckptkit.card.facts import CARD_FILE, is_outdated
@@ -11,13 +11,16 @@ from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.registry import Level, OnConversion, all_rules, errors_that
 from ckptkit.conversion.adapt import choose
+from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
-from ckptkit.conversion.plan import Change, Plan, price, summarise
+from ckptkit.conversion.options import Options
+from ckptkit.conversion.plan import Plan, price, summarise
+from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
-from ckptkit.errors import ContainerError, ConversionRefused, Fault, printable
+from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError
 from ckptkit.formats import config_block
-from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.base import Draft, Format
 from ckptkit.formats.reading import readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations.outputs import broken_promises, loss_of
@@ -30,7 +33,7 @@ from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 METADATA_FORMAT = {"format": "pt"}
 
 
-def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
+def make_plan(context: Context, target: Format, options: Options) -> Plan:
     """Plan a conversion. Raises ConversionRefused, with every reason, when anything would be lost or is broken.
 
     The planned files are read back by the target's own reader before the plan is returned: the same modules must come
@@ -40,23 +43,31 @@ def make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
         return _make_plan(context, target, options)
 
 
-def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
-    checkpoint = _require_sound(context)
+def _make_plan(context: Context, target: Format, options: Options) -> Plan:
+    source = _require_sound(context)
+    prepared = prepare(source, target, options)
+    checkpoint = prepared.checkpoint
+    if target.weight_dtype is not None and checkpoint.modules and context.format is not None:
+        target, options = _own_format(context, options)
     adapted = choose(checkpoint, target, options)
-    if adapted.refusals:
-        message = f"{checkpoint.container.label}: {target.name} cannot hold this checkpoint without loss"
-        raise ConversionRefused(message, faults=adapted.refusals)
+    refusals = (*prepared.refusals, *adapted.refusals)
+    if refusals:
+        message = f"{source.container.label}: {target.name} cannot hold this checkpoint without loss"
+        raise ConversionRefused(message, faults=refusals)
     dialect = adapted.dialect
-    drafted = target.write(adapted.checkpoint, replace(options, mode=dialect.mode))
-    draft = _without_old_files(context, adapted.with_changes(drafted))
-    _require_complete(checkpoint, draft, options)
-    output = _virtual_container(checkpoint.container, draft)
+    written = target.write(adapted.checkpoint, replace(options, mode=dialect.mode))
+    draft = _without_old_files(context, prepared.settle(adapted.with_changes(written)))
+    _require_complete(source, draft, options)
+    output = _virtual_container(source.container, draft)
     result = read_back(context, checkpoint, target, draft, output)
+    new = _new_codes(context, result)
+    if prepared.made:
+        _require_no_new_errors(source, result, new)
     mode = "" if dialect is target.dialects[0] else f" ({dialect.mode} mode)"
-    config = checkpoint.container.source.read(CONFIG_FILE)
+    config = source.container.source.read(CONFIG_FILE)
     return Plan(
-        source=checkpoint.container.label,
-        source_format=f"{checkpoint.format} ({checkpoint.dialect})",
+        source=source.container.label,
+        source_format=f"{source.format} ({source.dialect})",
         target_format=f"{target.name}{mode}",
         output=output,
         steps=summarise(draft.tensors, draft.drops),
@@ -65,14 +76,14 @@ def _make_plan(context: Context, target: Format, options: WriteOptions) -> Plan:
             *draft.changes.reasons,
             *draft.notes,
             *_notes(checkpoint, draft),
-            *_card_notes(checkpoint.container, result),
+            *_card_notes(source.container, result),
             *_carried_errors(result),
-            *_new_findings(context, result),
+            *_new_findings(new),
         ),
         cost=price(output),
-        source_files={entry.name: entry.size for entry in checkpoint.container.source.files()},
+        source_files={entry.name: entry.size for entry in source.container.source.files()},
         source_config=hashlib.sha256(config).hexdigest(),
-        changes=tuple(_changes(checkpoint, draft)),
+        changes=tuple(changes_of(source, checkpoint, draft)),
         gives_up=draft.changes.gives_up,
     )
 
@@ -89,6 +100,17 @@ def _require_sound(context: Context) -> Checkpoint:
     return readable(container, context.reading).checkpoint
 
 
+def _own_format(context: Context, options: Options) -> tuple[Format, Options]:
+    """The source's format and dialect, which the modules that stay quantized keep. Raises UsageError if only read."""
+    form, dialect = context.format, context.dialect
+    if form is None or dialect is None or dialect.mode is None:
+        name = dialect.format if dialect is not None else "this format"
+        raise UsageError(
+            f"{name} is only read, not written", help="leave modules (--modules) out to dequantize all of it"
+        )
+    return form, replace(options, mode=dialect.mode)
+
+
 def _without_old_files(context: Context, draft: Draft) -> Draft:
     """The draft without the files that belong to the source's format: they would contradict the new config."""
     old = context.dialect.side_files if context.dialect is not None else ()
@@ -97,7 +119,7 @@ def _without_old_files(context: Context, draft: Draft) -> Draft:
     return replace(draft, side_files={**draft.side_files, **gone}) if gone else draft
 
 
-def _require_complete(checkpoint: Checkpoint, draft: Draft, options: WriteOptions) -> None:
+def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) -> None:
     """Every stored tensor must have a fate, no two tensors one name, and no value may be rounded unless declared."""
     label = checkpoint.container.label
     fates = {source for tensor in draft.tensors for source in tensor.inputs} | {drop.source for drop in draft.drops}
@@ -126,7 +148,7 @@ def _origin(tensor: OutputTensor) -> str:
     return tensor.inputs[0].name if tensor.inputs else tensor.name
 
 
-def _undeclared_losses(draft: Draft, options: WriteOptions) -> Iterator[Fault]:
+def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
     """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
     for tensor in draft.tensors:
         loss = loss_of(tensor)
@@ -157,27 +179,6 @@ def _virtual_container(container: Container, draft: Draft) -> VirtualContainer:
     return VirtualContainer(shards, tuple(files))
 
 
-def _changes(checkpoint: Checkpoint, draft: Draft) -> Iterator[Change]:
-    """What the draft declares, as a plan shows it."""
-    for name, scheme in draft.changes.schemes.items():
-        module = checkpoint.modules.get(name)
-        before = "not quantized" if module is None else str(module.scheme)
-        yield Change(name, "scheme", before, "not quantized" if scheme is None else str(scheme))
-    if draft.changes.kv_scheme is not None:
-        cache = checkpoint.kv_cache
-        schemes = (cache.scheme if cache else None, draft.changes.kv_scheme[0])
-        yield Change("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
-    attention = checkpoint.kv_cache.attention if checkpoint.kv_cache else ()
-    stored = {item.module: tuple(item.stored()) for item in attention}
-    for owner, roles in draft.changes.attention.items():
-        before_roles, after_roles = (", ".join(found) or "none" for found in (stored.get(owner, ()), roles))
-        yield Change(owner, "attention scales", before_roles, after_roles)
-    for file in draft.side_files:
-        held = any(entry.name == file for entry in checkpoint.container.side_files)
-        after = "absent" if draft.side_files[file] is None else "written"
-        yield Change(printable(file), "file", "present" if held else "absent", after)
-
-
 def _carried_errors(result: Reading) -> Iterator[str]:
     """Errors that no format cures: the numbers are sound, but some engine refuses them before and after."""
     errors = result.carried
@@ -187,16 +188,29 @@ def _carried_errors(result: Reading) -> Iterator[str]:
         yield f"{count} in the result, which a conversion cannot fix: {rules}; see ckptkit validate"
 
 
-def _new_findings(context: Context, result: Reading) -> Iterator[str]:
-    """What rules will find in the result and do not find in the source, so that nobody is surprised by it."""
-    codes = dict.fromkeys((finding.code, finding.name) for finding in result.findings)
+def _new_codes(context: Context, result: Reading) -> dict[str, str]:
+    """The rules, code and name, that find something in the result and nothing in the source."""
+    codes = {finding.code: finding.name for finding in result.findings}
     if not codes:
-        return
-    suspects = [rule for rule in all_rules() if (rule.code, rule.name) in codes]
+        return {}
+    suspects = [rule for rule in all_rules() if rule.code in codes]
     known = {f.code for f in runner.run(context, runner.default_level(context.container.source), suspects).findings}
-    new = [f"{code} {name}" for code, name in codes if code not in known]
+    return {code: name for code, name in codes.items() if code not in known}
+
+
+def _require_no_new_errors(source: Checkpoint, result: Reading, new: Mapping[str, str]) -> None:
+    """Refuse a change that some engine stops at, where it takes the source."""
+    faults = [error.to_fault() for error in result.carried if error.code in new]
+    if faults:
+        message = f"{source.container.label}: the result would have errors that the source has not"
+        raise ConversionRefused(message, faults=faults, help="choose other modules, all of a fused layer together")
+
+
+def _new_findings(new: Mapping[str, str]) -> Iterator[str]:
+    """What rules will find in the result and do not find in the source, so that nobody is surprised by it."""
     if new:
-        yield f"ckptkit validate will find in the result what it does not find in the source: {', '.join(new)}"
+        listed = ", ".join(f"{code} {name}" for code, name in new.items())
+        yield f"ckptkit validate will find in the result what it does not find in the source: {listed}"
 
 
 def _card_notes(source: Container, result: Reading) -> Iterator[str]:

@@ -45,6 +45,18 @@ class Changes:
     #: What these changes do, in words, one sentence each.
     reasons: tuple[str, ...] = ()
 
+    def joined(self, later: Changes) -> Changes:
+        """These changes and then others."""
+        return Changes(
+            schemes={**self.schemes, **later.schemes},
+            lossy=self.lossy | later.lossy,
+            rounds=self.rounds | later.rounds,
+            kv_scheme=self.kv_scheme if later.kv_scheme is None else later.kv_scheme,
+            attention={**self.attention, **later.attention},
+            gives_up=(*self.gives_up, *later.gives_up),
+            reasons=(*self.reasons, *later.reasons),
+        )
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -130,6 +142,11 @@ class Format(Family, Protocol):
     def is_read(self) -> bool:
         """Whether there are checkpoints of this format to be read; some formats are only written."""
         return True
+
+    @property
+    def weight_dtype(self) -> str | None:
+        """The dtype of all weights of a target that is not quantized; None for a quantization."""
+        return None
 
     def read(self, container: Container) -> Checkpoint:
         """Make the canonical model.

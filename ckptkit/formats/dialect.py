@@ -24,7 +24,6 @@ class Capabilities:
     ``schemes`` pairs the kind of weight granularity with the kind of input. ``block_sizes`` is None when any is fine.
     With ``groups_match_blocks``, inputs of blocks must be in groups of as many elements as a block has columns, and
     with ``whole_columns`` a weight's columns must be whole blocks.
-    With ``any_inputs`` it does not matter how inputs are quantized: nothing is kept of it.
     ``input_bound`` is the usual upper bound of inputs where the dialect has one, None where inputs have no bound.
     ``other_storages`` names the layouts of modules in another quantization that it can hold beside FP8 ones.
     """
@@ -42,7 +41,6 @@ class Capabilities:
     stacked_experts: bool = False
     other_storages: frozenset[str] = frozenset()
     input_bound: float | None = None
-    any_inputs: bool = False
 
 
 @dataclass(frozen=True)

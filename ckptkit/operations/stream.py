@@ -23,8 +23,8 @@ def stream(payload: Computed, source: Source, begin: int, end: int) -> Iterator[
     if end <= begin:
         return
     entry = operation(payload.operation)
-    if entry.promise(payload.inputs, payload.parameters).shape is None:
-        payload = _flat(payload)
+    promised = entry.promise(payload.inputs, payload.parameters).shape
+    payload = _flat(payload) if promised is None else payload._replace(shape=promised)
     row = _row_bytes(payload.dtype, payload.shape) if entry.streams else None
     if row is None:
         yield _stripe(entry, payload, source, range(payload.shape[0] if payload.shape else 1), whole=True)[begin:end]

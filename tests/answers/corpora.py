@@ -12,10 +12,10 @@ from typing import Any
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff import compare
+from ckptkit.conversion.options import Options
 from ckptkit.conversion.plan import Plan
 from ckptkit.conversion.planner import make_plan
 from ckptkit.formats import registry
-from ckptkit.formats.base import WriteOptions
 from ckptkit.formats.reading import NotRead, config_faults, open_checkpoint, read
 from ckptkit.model.summary import summarise
 from ckptkit.report.data import manifest
@@ -189,7 +189,7 @@ def indexes() -> Answers:
 def _plan_answer(container: Container, target: str, mode: str | None, *, lossy: bool) -> str:
     def answer() -> str:
         context = runner.read_context(container)
-        plan = make_plan(context, registry.by_name(target), WriteOptions(mode, lossy))
+        plan = make_plan(context, registry.by_name(target), Options(mode, lossy))
         document = plan.to_json()
         assert Plan.from_json(json.loads(json.dumps(document))).to_json() == document
         said = {key: document.get(key) for key in ("verdict", "cost", "tensors_kept", "changes", "gives_up", "notes")}
@@ -229,7 +229,7 @@ def odd_conversions() -> Answers:
 def plans() -> Answers:
     """A plan as data with every place damaged."""
     container = opened(load(CT_KV).to_files())
-    plan = make_plan(runner.read_context(container), registry.by_name("quark"), WriteOptions())
+    plan = make_plan(runner.read_context(container), registry.by_name("quark"), Options())
     document = plan.to_json()
     document["jobs"] = [_short(job) for job in document["jobs"]]
     document["steps"] = document["steps"][:1]

@@ -195,7 +195,8 @@ def test_the_registry_formats_have_capabilities() -> None:
     for form in registry.BUILT_IN:
         for mode in modes(form):
             _, found = written_dialect(form, mode)
-            assert found.schemes and found.scale_dtypes and bool(found.kv_roles) == bool(found.kv_granularities)
+            assert bool(found.schemes) == bool(found.scale_dtypes) == (form.weight_dtype is None)
+            assert bool(found.kv_roles) == bool(found.kv_granularities)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
@@ -97,3 +98,40 @@ def test_what_is_not_fp8_cannot_be_dequantized() -> None:
 def test_nothing_is_read_as_this() -> None:
     with pytest.raises(CkptkitError, match="not a quantized checkpoint"):
         ckptkit.open(REAL / "llama/bf16")
+
+
+PARTS = (
+    ("llama/quark-fp8-kv", "*.mlp.*"),
+    ("llama/quark-ptpc", "model.layers.1.*"),
+    ("llama/llmcompressor-groups", "*.mlp.down_proj"),
+    ("llama-block-ragged/llmcompressor-block", "*.self_attn.*"),
+    ("llama-block-wide/modelopt-block", "model.layers.0.mlp.*"),
+    ("qwen3_moe/llmcompressor-dynamic", "model.layers.1.mlp.*"),
+    ("qwen2_5_vl/llmcompressor-dynamic", "*.o_proj"),
+)
+
+
+@pytest.mark.parametrize(("name", "glob"), PARTS)
+def test_some_modules_are_dequantized_and_the_rest_keeps_its_format(name: str, glob: str, tmp_path: Path) -> None:
+    source = ckptkit.open(REAL / name)
+    plan = convert(REAL / name, tmp_path / "out", to="bf16", modules=[glob]).plan
+    whole = tensors_of(convert(REAL / name, tmp_path / "whole", to="bf16").destination)
+    result, found = ckptkit.open(tmp_path / "out"), tensors_of(tmp_path / "out")
+    chosen = {module for module in source.modules if fnmatchcase(module, glob)}
+    assert chosen and (result.format, result.dialect) == (source.format, source.dialect)
+    assert set(result.modules) == set(source.modules) - chosen and chosen <= set(result.unquantized)
+    assert all(found[f"{module}.weight"] == whole[f"{module}.weight"] for module in chosen)
+    declared = {change.subject for change in plan.changes if change.aspect == "scheme"}
+    assert declared == chosen
+    kept = {module: source.modules[module].scheme for module in result.modules}
+    assert {module: entry.scheme for module, entry in result.modules.items()} == kept
+    before, after = ({f.code for f in ckptkit.validate(p).findings} for p in (REAL / name, tmp_path / "out"))
+    assert after <= before
+
+
+def test_a_part_that_cannot_be_taken_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CkptkitError, match=r"matches no module"):
+        ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16", modules="*.no_such_proj")
+    with pytest.raises(ConversionRefused, match="errors that the source has not"):
+        convert(REAL / "llama/quark-ptpc", tmp_path / "out", to="bf16", modules="*.q_proj")  # k and v stay in FP8
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,23 @@
+"""What changes in a checkpoint before a format writes it: values and forms that the user asked to have otherwise."""
+
+from __future__ import annotations
+
+from ckptkit.conversion.options import Options
+from ckptkit.conversion.prepare import dequantize
+from ckptkit.conversion.prepare.prepared import Prepared
+from ckptkit.formats.base import Format
+from ckptkit.model.checkpoint import Checkpoint
+
+#: In the order in which they are done. Each looks at the options and at the target, and at what is left to do.
+_STEPS = (dequantize.step,)
+
+
+def prepare(checkpoint: Checkpoint, target: Format, options: Options) -> Prepared:
+    """The checkpoint as the target's writer is to see it.
+
+    Raises UsageError for options that make no sense for this checkpoint.
+    """
+    prepared = Prepared(checkpoint)
+    for step in _STEPS:
+        prepared = step(prepared, target, options)
+    return prepared

@@ -1,0 +1,84 @@
+"""FP8 modules in high precision again: all of them for a target without quantization, or those that the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from ckptkit.conversion.options import Options
+from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.prepare.select import selected
+from ckptkit.formats.base import Changes, Format
+from ckptkit.model.checkpoint import AttentionScales, KVCache, QuantizedModule
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup
+from ckptkit.operations.outputs import computed
+from ckptkit.storage.output import Drop, OutputTensor
+
+
+def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+    """Modules become plain weights where the target asks for a type of weights; all, or those of ``modules``."""
+    dtype = target.weight_dtype
+    if dtype is None:
+        return prepared
+    checkpoint = prepared.checkpoint
+    products = {
+        name: _product(checkpoint.modules[name], dtype) for name in selected(checkpoint.modules, options.modules)
+    }
+    chosen = {name: checkpoint.modules[name] for name, product in products.items() if product is not None}
+    made = {stand_in(product): product for product in products.values() if product is not None}
+    weights = dict(zip(chosen, made, strict=True))
+    whole = len(chosen) == len(checkpoint.modules)
+    plain = replace(
+        checkpoint,
+        modules={name: module for name, module in checkpoint.modules.items() if name not in chosen},
+        kv_cache=None if whole else checkpoint.kv_cache,
+        plain=(*checkpoint.plain, *weights.values()),
+        unquantized={**checkpoint.unquantized, **weights},
+    )
+    drops = [*_module_drops(chosen.values()), *(_attention_drops(checkpoint.kv_cache) if whole else ())]
+    reasons = tuple(_reasons(chosen.values(), checkpoint.kv_cache if whole else None, dtype))
+    return prepared.then(plain, made, tuple(drops), Changes(rounds=frozenset({"dequantize"}), reasons=reasons))
+
+
+def _product(module: QuantizedModule, dtype: str) -> OutputTensor | None:
+    """The plain weight; None where the file lacks the scale, which no conversion lets pass."""
+    if module.weight_scale is None:
+        return None
+    parameters = {"dtype": dtype, "block_shape": block_shape(module.scheme.weight.granularity)}
+    inputs = (module.weight, module.weight_scale)
+    return computed(module.weight.name, "dequantize", inputs, parameters, "weights times their scales")
+
+
+def block_shape(granularity: Granularity) -> list[int]:
+    """The rows and columns of a weight that share a scale, 0 for all of them: a parameter of operations."""
+    if isinstance(granularity, PerBlock):
+        return [granularity.rows, granularity.columns]
+    if isinstance(granularity, PerGroup):
+        return [1, granularity.size]
+    return [1, 0] if isinstance(granularity, PerChannel) else [0, 0]
+
+
+def _module_drops(modules: Iterable[QuantizedModule]) -> Iterator[Drop]:
+    for module in modules:
+        if module.weight_scale is not None:
+            yield Drop(module.weight_scale, "multiplied into the weight")
+        if module.input_scale is not None:
+            yield Drop(module.input_scale, "inputs are no longer quantized")
+
+
+def _attention_drops(cache: KVCache | None) -> Iterator[Drop]:
+    stored = (tensor for attention in _attention(cache) for tensor in attention.stored().values())
+    for tensor in dict.fromkeys(stored):
+        yield Drop(tensor, "the KV cache is no longer quantized")
+
+
+def _attention(cache: KVCache | None) -> tuple[AttentionScales, ...]:
+    return cache.attention if cache is not None else ()
+
+
+def _reasons(modules: Iterable[QuantizedModule], cache: KVCache | None, dtype: str) -> Iterator[str]:
+    yield f"weights become {dtype}: the float32 product of code and scale, rounded once"
+    if any(module.input_scale is not None for module in modules):
+        yield "static scales of inputs go: weights in high precision have no place for them"
+    if any(attention.stored() for attention in _attention(cache)):
+        yield "scales of the KV cache and of attention go: a plain checkpoint has no place for them"
