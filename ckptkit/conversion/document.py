@@ -31,6 +31,11 @@ a KV cache move by a change of name wherever both formats have them.
 """
 
 
+_PLAIN = """No quantization. FP8 modules of every format become weights in {dtype}, all of them or those that `--modules` names
+(the others then keep their format). Modules in another quantization are refused.
+"""
+
+
 def render_formats_markdown() -> str:
     """One section for each built-in format and mode."""
     sections = [_section(form, mode) for form in BUILT_IN for mode in modes(form)]
@@ -41,7 +46,9 @@ def _section(form: Format, mode: str) -> str:
     _, capabilities = written_dialect(form, mode)
     names = ", ".join(f"`{name}`" for name in (form.name, *form.aliases))
     title = form.name if len(modes(form)) == 1 else f"{form.name}, mode `{mode}`"
-    return "\n".join([f"## {title}\n", f"Names on the command line: {names}.\n", *_tables(capabilities)])
+    dtype = form.weight_dtype
+    facts = _tables(capabilities) if dtype is None else [_PLAIN.format(dtype=dtype)]
+    return "\n".join([f"## {title}\n", f"Names on the command line: {names}.\n", *facts])
 
 
 def _tables(capabilities: Capabilities) -> list[str]:
