@@ -31,8 +31,8 @@ a KV cache move by a change of name wherever both formats have them.
 """
 
 
-_PLAIN = """No quantization. FP8 modules of every format become weights in {dtype}, all of them or those that `--modules` names
-(the others then keep their format). Modules in another quantization are refused.
+_PLAIN = """No quantization. FP8 modules of every format become weights in {dtype}, all of them or those that
+`--modules` names (the others then keep their format). Modules in another quantization are refused.
 """
 
 
