@@ -53,7 +53,7 @@ ONLY = {
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is
 #: used, since a person who asks for help or inspects a header should not wait for it.
-THIRD_PARTY = {"cli": {"click"}}
+THIRD_PARTY = {"cli": {"click"}, "operations.loops": {"numba", "numpy"}}
 
 BUILT_IN_FORMATS = {path.name for path in (ROOT / "formats").iterdir() if (path / "__init__.py").is_file()}
 
@@ -190,7 +190,7 @@ def test_other_meanings_are_in_use() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
-    allowed = THIRD_PARTY.get(parts_of(path)[0], set())
+    allowed = THIRD_PARTY.get(parts_of(path)[0], THIRD_PARTY.get(".".join(parts_of(path)), set()))
     found = set(module_level_imports(tree_of(path)))
     assert found - sys.stdlib_module_names - {"ckptkit"} <= allowed
 

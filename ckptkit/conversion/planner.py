@@ -14,7 +14,7 @@ from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.plan import Plan, price, summarise
+from ckptkit.conversion.plan import Cost, Plan, price, summarise
 from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
@@ -23,6 +23,7 @@ from ckptkit.formats import config_block
 from ckptkit.formats.base import Draft, Format
 from ckptkit.formats.reading import readable
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.operations import compiled
 from ckptkit.operations.outputs import broken_promises, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paused_gc
 from ckptkit.storage.index import INDEX_FILE
@@ -31,6 +32,8 @@ from ckptkit.storage.payload import ByteRange, Inline
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 
 METADATA_FORMAT = {"format": "pt"}
+#: Computed bytes from which on compiled loops are worth a word.
+_LONG = 1 << 30
 
 
 def make_plan(context: Context, target: Format, options: Options) -> Plan:
@@ -60,6 +63,7 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
     _require_complete(source, draft, options)
     output = _virtual_container(source.container, draft)
     result = read_back(context, checkpoint, target, draft, output)
+    cost = price(output)
     new = _new_codes(context, result)
     if prepared.made:
         _require_no_new_errors(source, result, new)
@@ -76,11 +80,12 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
             *draft.changes.reasons,
             *draft.notes,
             *_notes(checkpoint, draft),
+            *_faster(cost),
             *_card_notes(source.container, result),
             *_carried_errors(result),
             *_new_findings(new),
         ),
-        cost=price(output),
+        cost=cost,
         source_files={entry.name: entry.size for entry in source.container.source.files()},
         source_config=hashlib.sha256(config).hexdigest(),
         changes=tuple(changes_of(source, checkpoint, draft)),
@@ -177,6 +182,12 @@ def _virtual_container(container: Container, draft: Draft) -> VirtualContainer:
     kept = [entry for entry in container.side_files if entry.name not in own]
     files += [OutputFile(entry.name, ByteRange(entry.name, 0, entry.size)) for entry in kept]
     return VirtualContainer(shards, tuple(files))
+
+
+def _faster(cost: Cost) -> Iterator[str]:
+    """What would make a long computation shorter."""
+    if cost.computed >= _LONG and not compiled.is_installed():
+        yield "values are worked out by numpy: with numba (pip install 'ckptkit[fast]') that is several times faster"
 
 
 def _carried_errors(result: Reading) -> Iterator[str]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import DTYPES
 from ckptkit.model.numbers import numbers, value_of
+from ckptkit.operations import compiled
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
+from ckptkit.storage.payload import Data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +70,7 @@ def _step(inputs: Inputs, parameters: Parameters) -> int:
     return 1 if len(inputs[0].shape) == 3 else max(1, parameters["block_shape"][0])
 
 
-def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> Data:
     import numpy as np
 
     weight, scale = pieces
@@ -93,15 +95,24 @@ _MOST_SCALES = 255
 
 def _made(
     source: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int, dtype: str
-) -> bytes:
+) -> Data:
     """Codes [r, K] times their scales in another type; ``first``: the first row's place in the first row of blocks."""
     height, width = block
-    shared = (height or len(codes)) * (width or codes.shape[1])
-    if shared >= _WORTH and not any((codes == code).any() for code in DTYPES[source].nan_codes):
-        found = _looked_up(source, codes, grid, block, first, dtype)
-        if found is not None:
-            return found
+    if not _has_nan(codes, DTYPES[source].nan_codes):
+        compiled_result = compiled.dequantized(source, codes, grid, block, first, dtype)
+        if compiled_result is not None:
+            return compiled_result
+        if (height or len(codes)) * (width or codes.shape[1]) >= _WORTH:
+            found = _looked_up(source, codes, grid, block, first, dtype)
+            if found is not None:
+                return found
     return _rounded(_product(source, codes, grid, block, first), dtype)
+
+
+def _has_nan(codes: NDArray[np.uint8], nan_codes: frozenset[int]) -> bool:
+    if nan_codes == {0x7F, 0xFF}:  # the largest magnitude, found three times as fast
+        return bool((codes & 0x7F).max(initial=0) == 0x7F)
+    return any((codes == code).any() for code in nan_codes)
 
 
 def _looked_up(

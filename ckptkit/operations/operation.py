@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.payload import Data, TensorRef
 
 Inputs: TypeAlias = tuple[TensorRef, ...]
 #: JSON values by name.
@@ -89,7 +89,7 @@ class Operation:
     name: str
     summary: str
     promise: Callable[[Inputs, Parameters], Promise]
-    compute: Callable[[tuple[Piece, ...], Parameters, range], bytes] | None = None
+    compute: Callable[[tuple[Piece, ...], Parameters, range], Data] | None = None
     rows_needed: Callable[[Inputs, Parameters, range], tuple[range, ...]] = same_rows
     step: Callable[[Inputs, Parameters], int] = one_row
     streams: bool = True

@@ -8,14 +8,14 @@ from ckptkit.dtypes import BITS
 from ckptkit.errors import ContainerError
 from ckptkit.operations.operation import Operation, OperationError, Piece
 from ckptkit.operations.table import operation
-from ckptkit.storage.payload import Computed, TensorRef, size_of
+from ckptkit.storage.payload import Computed, Data, TensorRef, size_of
 from ckptkit.storage.source import Source
 
 #: Bytes of output that are made at a time, where an operation streams.
-STRIPE = 1 << 22
+STRIPE = 1 << 20
 
 
-def stream(payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+def stream(payload: Computed, source: Source, begin: int, end: int) -> Iterator[Data]:
     """The bytes ``begin`` to ``end`` of a computed payload, in order, a stripe at a time.
 
     Raises ContainerError when an operation makes another number of bytes than it promised.
@@ -45,7 +45,7 @@ def _flat(payload: Computed) -> Computed:
     return payload._replace(inputs=inputs, shape=inputs[0].shape)
 
 
-def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *, whole: bool) -> bytes:
+def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *, whole: bool) -> Data:
     if entry.compute is None:
         raise ContainerError(f"the operation {entry.name!r} computes nothing")
     if whole:

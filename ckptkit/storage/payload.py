@@ -87,12 +87,14 @@ class Computed(NamedTuple):
 
 
 Payload: TypeAlias = ByteRange | Inline | Computed
+#: Bytes as whoever made them has them: a view of an array need not be copied to be written.
+Data: TypeAlias = bytes | memoryview
 
 
 class Stream(Protocol):
     """How computed bytes are made: the bytes ``begin`` to ``end`` of a payload, in order, in pieces of bounded size."""
 
-    def __call__(self, payload: Computed, source: Source, begin: int, end: int) -> Iterator[bytes]:
+    def __call__(self, payload: Computed, source: Source, begin: int, end: int) -> Iterator[Data]:
         """Make the bytes."""
 
 

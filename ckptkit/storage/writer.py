@@ -22,7 +22,7 @@ from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blo
 from ckptkit.storage.index import is_inside
 from ckptkit.storage.kernel import allocate
 from ckptkit.storage.output import Job, VirtualContainer
-from ckptkit.storage.payload import ByteRange, Computed, Inline, Payload, Stream
+from ckptkit.storage.payload import ByteRange, Computed, Data, Inline, Payload, Stream
 from ckptkit.storage.source import Source
 
 if TYPE_CHECKING:
@@ -283,12 +283,12 @@ def _remote_pieces(span: ByteRange, source: Source) -> Iterator[bytes]:
         yield source.read(span.file, span.start + begin, min(_REMOTE_CHUNK, span.nbytes - begin))
 
 
-def _pieces(payload: Inline | Computed, source: Source, stream: Stream) -> Iterable[bytes]:
+def _pieces(payload: Inline | Computed, source: Source, stream: Stream) -> Iterable[Data]:
     return (payload.data,) if isinstance(payload, Inline) else stream(payload, source, 0, payload.nbytes)
 
 
 def _write_pieces(
-    pieces: Iterable[bytes], payload: Payload, target: int, offset: int, copier: Copier, progress: Progress
+    pieces: Iterable[Data], payload: Payload, target: int, offset: int, copier: Copier, progress: Progress
 ) -> None:
     """Write a payload piece by piece, and hold it to the size that it promised."""
     done = 0

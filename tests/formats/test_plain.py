@@ -100,6 +100,15 @@ def test_nothing_is_read_as_this() -> None:
         ckptkit.open(REAL / "llama/bf16")
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_plan_says_what_would_be_faster(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckptkit.conversion.planner._LONG", 1)
+    monkeypatch.setattr("ckptkit.operations.compiled.find_spec", lambda name: object() if installed else None)
+    notes = ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16").notes
+    assert any("ckptkit[fast]" in note for note in notes) is not installed
+    assert not any("ckptkit[fast]" in note for note in ckptkit.plan(REAL / "llama/quark-ptpc", to="ct").notes)
+
+
 PARTS = (
     ("llama/quark-fp8-kv", "*.mlp.*"),
     ("llama/quark-ptpc", "model.layers.1.*"),
