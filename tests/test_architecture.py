@@ -33,6 +33,7 @@ LINES = (
     {"checks"},
     {"rules", "views"},
     {"conversion"},
+    {"doctor"},
     {"hub", "report"},
     {"validation"},
     {"api"},

@@ -31,6 +31,7 @@ COMMANDS = {
     "card": "Write or update the quantization section of a model card.",
     "convert": "Convert a checkpoint to another format, bit-exactly.",
     "diff": "Compare two checkpoints as models, whatever their formats.",
+    "doctor": "Say what this machine has: versions, extras, GPU, login, engines.",
     "golden": "Check this machine's FP8 products against golden outputs.",
     "hook": "Keep broken checkpoints out of git: pre-push, pre-commit, hf.",
     "inspect": "Say what a checkpoint is.",

@@ -212,8 +212,9 @@ class Engine:
 
     ``releases`` are those that were examined, the newest last. ``reads`` holds the keys of dialects, ``unread`` those
     of others with the reason; what neither names is unknown; ``follows_kv_cache`` those whose declaration of an FP8
-    KV cache it follows without being told. ``architectures`` are the model classes that it
-    has, None where any will do. The tables are functions, so that they are loaded when somebody asks.
+    KV cache it follows without being told. ``package`` is what it is called on the package index.
+    ``architectures`` are the model classes that it has, None where any will do. The tables are functions, so that
+    they are loaded when somebody asks.
     """
 
     name: str
@@ -226,6 +227,7 @@ class Engine:
     outcomes: Callable[[], Outcomes] = lambda: _NOTHING
     skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
     support: Callable[[], tuple[Support, ...]] = tuple
+    package: str | None = None
     architectures: Callable[[], frozenset[str] | None] = frozenset
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
 

@@ -9,6 +9,7 @@ from ckptkit.engines.base import Engine, Evidence, Release, lazily
 ENGINE = Engine(
     name="quark",
     label="Quark",
+    package="amd-quark",
     releases=(Release("0.13", "2026-09-28", how=(Evidence.RUN, Evidence.SOURCE)),),
     reads=frozenset({"quark", "quark-fp8"}),
     unread=MappingProxyType(

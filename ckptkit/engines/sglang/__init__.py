@@ -7,6 +7,7 @@ from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
 ENGINE = Engine(
     name="sglang",
     label="SGLang",
+    package="sglang",
     releases=(
         Release("", "2026-08", how=(Evidence.SOURCE, Evidence.REPORT), covers=("outcomes", "skip lists")),
         Release("0.5.23", "2026-10-30", how=(Evidence.SOURCE,), covers=("support",)),

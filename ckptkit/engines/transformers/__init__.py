@@ -9,6 +9,7 @@ from ckptkit.engines.base import Engine, Evidence, Release, lazily
 ENGINE = Engine(
     name="transformers",
     label="transformers",
+    package="transformers",
     releases=(
         Release(
             "5.16.1",

@@ -9,6 +9,7 @@ from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
 ENGINE = Engine(
     name="trtllm",
     label="TensorRT-LLM",
+    package="tensorrt_llm",
     releases=(
         Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes", "skip lists")),
         Release(

@@ -9,6 +9,7 @@ from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
 ENGINE = Engine(
     name="vllm",
     label="vLLM",
+    package="vllm",
     releases=(
         Release(
             "0.32.0",
