@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -259,6 +259,13 @@ class Checkpoint:
         modules = self.modules.values()
         own = [scale for m in modules for scale in (m.weight_scale, m.input_scale) if scale is not None]
         return (*own, *self.attention_tensors())
+
+    def scales_in(self, dtypes: Callable[[str], bool]) -> Iterator[TensorRef]:
+        """The scales of :meth:`scale_tensors` that have such a dtype; modules that are alike are asked once."""
+        for kind in self.alike:
+            if any(dtypes(scale.dtype) for scale in kind.first.scales):
+                yield from (scale for module in kind.modules for scale in module.scales if dtypes(scale.dtype))
+        yield from (scale for scale in self.attention_tensors() if dtypes(scale.dtype))
 
     def attention_tensors(self) -> tuple[TensorRef, ...]:
         """The scales of attention modules, each once: one may stand for keys and values."""

@@ -87,11 +87,12 @@ class Tally:
 
     def times(self, number: int) -> Tally:
         """As many of each."""
-        kinds = (
-            KindCount(c.kind, number * c.tensors, number * c.nbytes, None if c.parameters is None else number * c.parameters)
-            for c in self.kinds
-        )
-        return Tally(tuple(kinds), {code: (number * count, number * size) for code, (count, size) in self.dtypes.items()})
+        kinds = []
+        for count in self.kinds:
+            parameters = None if count.parameters is None else number * count.parameters
+            kinds.append(KindCount(count.kind, number * count.tensors, number * count.nbytes, parameters))
+        dtypes = {code: (number * tensors, number * nbytes) for code, (tensors, nbytes) in self.dtypes.items()}
+        return Tally(tuple(kinds), dtypes)
 
     def __add__(self, other: Tally) -> Tally:
         """Both together."""
