@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         validate,
         write_card,
     )
-    from ckptkit.checks.registry import Level
+    from ckptkit.checks.level import Level
     from ckptkit.checks.runner import Report
     from ckptkit.errors import (
         CkptkitError,
@@ -77,7 +77,7 @@ __all__ = [
 
 _HOMES = {
     "Checkpoint": "model.checkpoint",
-    "Level": "checks.registry",
+    "Level": "checks.level",
     "Report": "checks.runner",
     "Validation": "validation",
 }

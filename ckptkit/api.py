@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckptkit.checks.registry import Level
+from ckptkit.checks.level import Level, default_level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.formats.base import written_dialect
@@ -83,9 +83,7 @@ def look(path: PathLike, *, scales: bool | None = None) -> tuple[Inventory, Cont
 
 
 def _read_scales(source: Source, wanted: bool | None) -> bool:
-    from ckptkit.checks import runner
-
-    return runner.default_level(source) is Level.SCALES if wanted is None else wanted
+    return default_level(source) is Level.SCALES if wanted is None else wanted
 
 
 def validate(

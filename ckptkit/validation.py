@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ckptkit.checks.registry import Level, select
-from ckptkit.checks.runner import Report, Selection, default_level, read_context, run, select_findings
+from ckptkit.checks.level import Level, default_level
+from ckptkit.checks.registry import select
+from ckptkit.checks.runner import Report, Selection, read_context, run, select_findings
 from ckptkit.checks.settings import PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 from ckptkit.engines.registry import by_name
 from ckptkit.errors import UsageError

@@ -6,13 +6,12 @@ hundred rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ckptkit.dtypes import BITS
-from ckptkit.engines.decoder_shapes import beginning_in_stack
+from ckptkit.engines.decoder_shapes import kind_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.methods import KNOWN_METHODS
 from ckptkit.errors import Fault
@@ -33,7 +32,7 @@ from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
-from ckptkit.model.values import ScaleValues, scale_values
+from ckptkit.model.values import ScaleValues, values_in_run
 from ckptkit.storage.container import CONFIG_FILE, Container
 from ckptkit.storage.payload import TensorRef
 
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
 #: Last parts of names under which some exporter stores a weight's scale, whatever the format.
 WEIGHT_SCALE_ENDINGS = ("weight_scale", "weight_scale_inv", "scale_weight", "weight_quantizer.scale", "scale")
 
-#: How vLLM and others stack modules beyond q/k/v and gate/up: fused name -> its stored parts.
-RARE_FUSED_GROUPS: Mapping[str, tuple[str, ...]] = {
+#: How vLLM and others stack the projections of linear and latent attention: fused name -> its stored parts.
+_OTHER_ATTENTION: Mapping[str, tuple[str, ...]] = {
     "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"),
     "in_proj_ba": ("in_proj_b", "in_proj_a"),
     "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
@@ -57,12 +56,17 @@ Value = TypeVar("Value")
 
 
 class FusedGroup(NamedTuple):
-    """Stored modules that engines load as one layer, in the order in which they are stacked."""
+    """Stored modules that engines load as one layer, in the order in which they are stacked.
+
+    ``other_attention``: projections of linear or latent attention. ``uniform``: every part is quantized with one
+    scheme, or none is.
+    """
 
     owner: str
     fused: str
     members: tuple[str, ...]
-    rare: bool
+    other_attention: bool
+    uniform: bool
 
 
 #: Element types of weights whose stored shape is their own: others may be packed.
@@ -151,6 +155,15 @@ class Context:
         every = self.checkpoint.modules.values() if self.checkpoint is not None else ()
         return tuple(module for module in every if len(module.weight.shape) == 2)
 
+    def modules_where(self, condition: Callable[[QuantizedModule], bool]) -> Iterator[QuantizedModule]:
+        """Those of :attr:`modules` that meet a condition, which is asked once for all modules that are alike.
+
+        It may ask for anything but the numbers in their names, the shards and the offsets.
+        """
+        for kind in self.checkpoint.alike if self.checkpoint is not None else ():
+            if len(kind.first.weight.shape) == 2 and condition(kind.first):
+                yield from kind.modules
+
     @cached_property
     def blocked_kinds(self) -> tuple[BlockedModule, ...]:
         """The different block-quantized modules, layer and expert numbers generalised."""
@@ -210,7 +223,7 @@ class Context:
         if isinstance(self.reading, NoReader):
             return {}
         tensors = self.container.tensors
-        fp8 = {dtype for dtype in {tensor.dtype for tensor in tensors.values()} if is_fp8(dtype)}
+        fp8 = set(filter(is_fp8, self.dtypes))
         found = {name: t for name, t in tensors.items() if t.dtype in fp8 and len(t.shape) > 1} if fp8 else {}
         return {name: t for name, t in found.items() if name not in self.opaque_parts} if self.opaque_parts else found
 
@@ -234,27 +247,50 @@ class Context:
         return () if checkpoint is None else checkpoint.linear_names
 
     @cached_property
+    def linear_kinds(self) -> tuple[str, ...]:
+        """Of the linear modules that differ only in the numbers in their names the first."""
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            return ()
+        found: dict[str, str] = {}
+        for kind in checkpoint.alike:
+            found.setdefault(kind.name, kind.first.name)
+        for name in (*checkpoint.opaque, *checkpoint.unquantized):
+            found.setdefault(names.generalise(name), name)
+        return tuple(found.values())
+
+    @cached_property
     def names_in_memory(self) -> Mapping[str, str]:
         """Linear modules of a multimodal model that transformers gives another name than they are stored under."""
         return names.in_memory(self.linear_names, self.config)
 
     @cached_property
+    def dtypes(self) -> frozenset[str]:
+        """The types of all stored tensors."""
+        return frozenset([tensor.dtype for tensor in self.container.tensors.values()])
+
+    @cached_property
     def decoder_weights(self) -> Mapping[tuple[str, tuple[int, ...]], list[TensorRef]]:
         """The weights of the language model's main stack that have one kind of name and one shape."""
-        tensors = self.container.tensors
-        dtypes = {tensor.dtype for tensor in tensors.values()}
-        readable = {dtype for dtype in dtypes if dtype in _UNPACKED or is_fp8(dtype)}
-        beginnings: dict[str, str | None] = {}  # of all that a part of a layer or an expert holds
+        readable = {dtype for dtype in self.dtypes if dtype in _UNPACKED or is_fp8(dtype)}
         found: dict[tuple[str, tuple[int, ...]], list[TensorRef]] = {}
-        for name, tensor in tensors.items():
-            if tensor.dtype in readable and name.endswith(".weight"):
-                owner, _, last = name[: -len(".weight")].rpartition(".")
-                if owner not in beginnings or "layers." not in owner:
-                    beginnings[owner] = beginning_in_stack(names.join(owner, last), last)
-                beginning = beginnings[owner]
-                if beginning is not None:
-                    found.setdefault((beginning + last, tensor.shape), []).append(tensor)
+        for group in self._weights_alike:
+            first = group[0]
+            kind = kind_in_stack(first.module) if first.dtype in readable and first.name.endswith(".weight") else None
+            if kind is not None:
+                found.setdefault((kind, first.shape), []).extend(group)
         return found
+
+    @property
+    def _weights_alike(self) -> Iterator[Sequence[TensorRef]]:
+        """Every tensor that may be a weight; those that differ in numbers in their names only are together."""
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            yield from ((tensor,) for tensor in self.container.tensors.values())
+            return
+        yield from ([module.weight for module in kind.modules] for kind in checkpoint.alike)
+        yield from ((tensor,) for tensor in (*checkpoint.plain, *checkpoint.stored_only, *checkpoint.foreign))
+        yield from ((tensor,) for tensor in checkpoint.opaque_tensors())
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
@@ -284,7 +320,7 @@ class Context:
     @cached_property
     def fused_groups(self) -> tuple[FusedGroup, ...]:
         """Every group of two stored modules or more that engines load as one layer."""
-        tables = ((names.FUSED_GROUPS, False), (RARE_FUSED_GROUPS, True))
+        tables = ((names.FUSED_GROUPS, False), (_OTHER_ATTENTION, True))
         part_of = {part: fused for table, _ in tables for fused, parts in table.items() for part in parts}
         found: dict[tuple[str, str], dict[str, str]] = {}
         for name in self.linear_names:
@@ -296,12 +332,16 @@ class Context:
                     found[key][last] = name
                 else:
                     found[key] = {last: name}
-        order = {fused: (parts, rare) for table, rare in tables for fused, parts in table.items()}
+        order = {fused: (parts, other) for table, other in tables for fused, parts in table.items()}
+        modules = self.checkpoint.modules if self.checkpoint is not None else {}
         groups = []
         for (owner, fused), stored in found.items():
             if len(stored) > 1:
-                parts, rare = order[fused]
-                groups.append(FusedGroup(owner, fused, tuple(stored[p] for p in parts if p in stored), rare))
+                parts, other = order[fused]
+                members = tuple([stored[part] for part in parts if part in stored])
+                schemes = [modules[name].scheme if name in modules else None for name in members]
+                uniform = schemes.count(schemes[0]) == len(schemes)
+                groups.append(FusedGroup(owner, fused, members, other, uniform))
         return tuple(groups)
 
     @cached_property
@@ -324,10 +364,8 @@ class Context:
         whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard]]
         known = self.known_values
         found = {tensor.name: (tensor, known[tensor.name]) for tensor in whole if tensor.name in known}
-        for tensor, data in self.container.read_many([tensor for tensor in whole if tensor.name not in known]):
-            values = scale_values(tensor.dtype, data) if BITS[tensor.dtype] * tensor.numel == 8 * len(data) else None
-            if values is not None:
-                found[tensor.name] = (tensor, values)
+        for run, data in self.container.read_runs([tensor for tensor in whole if tensor.name not in known]):
+            found.update((tensor.name, (tensor, values)) for tensor, values in values_in_run(run, data))
         return found
 
     @cached_property

@@ -8,7 +8,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from functools import cache
 from types import MappingProxyType
 from typing import Literal
@@ -16,6 +16,7 @@ from typing import Literal
 from ckptkit import plugins
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.level import Level as Level
 from ckptkit.edits.changes import LOSING_EDITS, Edit
 from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
@@ -44,23 +45,6 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
         "CK9": "kv_cache",
     }
 )
-
-
-class Level(IntEnum):
-    """How much is read: headers and JSON, or scale values too, or every byte of every weight."""
-
-    HEADERS = 0
-    SCALES = 1
-    FULL = 2
-
-    @classmethod
-    def parse(cls, text: str) -> Level:
-        """From a word of the command line."""
-        try:
-            return cls[text.upper()]
-        except KeyError:
-            known = ", ".join(level.name.lower() for level in cls)
-            raise UsageError(f"unknown level {text!r}", help=f"levels: {known}") from None
 
 
 class OnConversion(str, Enum):

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
-from ckptkit.checks.registry import Level, Rule, all_rules
+from ckptkit.checks.level import Level
+from ckptkit.checks.registry import Rule, all_rules
 from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.errors import Fault
 from ckptkit.model.values import ScaleValues
 from ckptkit.storage.container import Container, paused_gc
-from ckptkit.storage.source import Source
 from ckptkit.storage.traffic import Traffic
 
 #: Code, variant and the engines that can suffer -> what the defect does.
@@ -74,11 +74,6 @@ class Report:
             "findings": [finding.to_json() for finding in self.findings],
             **({"traffic": self.traffic.to_json()} if self.traffic else {}),
         }
-
-
-def default_level(source: Source) -> Level:
-    """How much is checked unless somebody says: scale values too where reading them costs no traffic."""
-    return Level.SCALES if source.traffic is None else Level.HEADERS
 
 
 def read_context(container: Container, known_values: Mapping[str, ScaleValues] | None = None) -> Context:

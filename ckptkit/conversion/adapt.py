@@ -153,13 +153,13 @@ def _what_goes(checkpoint: Checkpoint, schemes: dict[Scheme, Scheme], target: st
     for old, new in schemes.items():
         members = checkpoint.schemes[old]
         first = checkpoint.modules[members[0]]
-        if old.has_static_input and not new.has_static_input:
+        if _drops_scales(old, new):
             message = (
                 f"{target} computes such inputs at run time: {plural(len(members), 'static input scale')} would go"
             )
             name = first.input_scale.name if first.input_scale else first.name
             yield _lossy("input-scales", message, name, str(new.input), str(old.input))
-        elif new.input is not None and _fineness(new.input) < _fineness(old.input):
+        elif _coarsens(old, new):
             modules = plural(len(members), "module")
             message = f"{target} has coarser inputs for such weights: {modules}"
             yield _lossy("inputs", message, first.name, str(new.input), str(old.input or "inputs in high precision"))
@@ -167,8 +167,17 @@ def _what_goes(checkpoint: Checkpoint, schemes: dict[Scheme, Scheme], target: st
 
 def gives_up(old: Scheme, new: Scheme) -> bool:
     """Whether a change of schemes leaves stored scales of inputs without a place, or makes inputs coarser."""
-    dropped = old.has_static_input and not new.has_static_input
-    return dropped or (new.input is not None and _fineness(new.input) < _fineness(old.input))
+    return _drops_scales(old, new) or _coarsens(old, new)
+
+
+def _drops_scales(old: Scheme, new: Scheme) -> bool:
+    """Whether stored scales of inputs have no place any more."""
+    return old.has_static_input and not new.has_static_input
+
+
+def _coarsens(old: Scheme, new: Scheme) -> bool:
+    """Whether inputs are quantized more coarsely than before."""
+    return new.input is not None and _fineness(new.input) < _fineness(old.input)
 
 
 def _fineness(inputs: Quantization | None) -> int:

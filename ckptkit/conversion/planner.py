@@ -9,7 +9,8 @@ from dataclasses import replace
 from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
-from ckptkit.checks.registry import Level, OnConversion, all_rules, errors_that
+from ckptkit.checks.level import Level, default_level
+from ckptkit.checks.registry import OnConversion, all_rules, errors_that
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
@@ -205,7 +206,7 @@ def _new_codes(context: Context, result: Reading) -> dict[str, str]:
     if not codes:
         return {}
     suspects = [rule for rule in all_rules() if rule.code in codes]
-    known = {f.code for f in runner.run(context, runner.default_level(context.container.source), suspects).findings}
+    known = {f.code for f in runner.run(context, default_level(context.container.source), suspects).findings}
     return {code: name for code, name in codes.items() if code not in known}
 
 

@@ -93,14 +93,14 @@ def decoder_shapes(dimensions: Dimensions) -> Mapping[str, Shape]:
     return MappingProxyType(shapes)
 
 
-def beginning_in_stack(module: str, last: str) -> str | None:
-    """What comes before the last part in :func:`kind_of`; None outside the language model's main stack.
+def kind_in_stack(module: str) -> str | None:
+    """:func:`kind_of` a module of the language model's main stack; None outside it.
 
-    >>> beginning_in_stack("model.layers.3.mlp.up_proj", "up_proj"), beginning_in_stack("visual.blocks.0.proj", "proj")
-    ('mlp.', None)
+    >>> kind_in_stack("model.layers.3.mlp.up_proj"), kind_in_stack("visual.blocks.0.proj")
+    ('mlp.up_proj', None)
     """
     inside = module.startswith(_STACK_PARTS) or names.is_head(module)
-    return kind_of(module).removesuffix(last) if inside and not ("mtp" in module or "nextn" in module) else None
+    return kind_of(module) if inside and not ("mtp" in module or "nextn" in module) else None
 
 
 def kind_of(module: str) -> str:

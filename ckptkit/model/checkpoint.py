@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -30,9 +30,29 @@ class QuantizedModule(NamedTuple):
     input_scale: TensorRef | None = None
 
     @property
+    def scales(self) -> tuple[TensorRef, ...]:
+        """Its stored scales, that of the weight first."""
+        return tuple(scale for scale in (self.weight_scale, self.input_scale) if scale is not None)
+
+    @property
     def experts(self) -> int | None:
         """How many experts the weight stacks; None for a plain linear module."""
         return self.weight.shape[0] if len(self.weight.shape) == 3 else None
+
+
+class Alike(NamedTuple):
+    """FP8 modules that differ in nothing that headers and config say but the numbers in their names.
+
+    What is true of the shapes, types and scheme of one is true of all. ``name`` has ``*`` for each number.
+    """
+
+    name: str
+    modules: tuple[QuantizedModule, ...]
+
+    @property
+    def first(self) -> QuantizedModule:
+        """One that stands for all."""
+        return self.modules[0]
 
 
 class Part(str, Enum):
@@ -152,6 +172,26 @@ class Checkpoint:
         return self.container.config
 
     @cached_property
+    def alike(self) -> tuple[Alike, ...]:
+        """The modules by kind, in the file order of the first of each: a few, however many layers and experts."""
+        found: dict[tuple[object, ...], tuple[str, list[QuantizedModule]]] = {}
+        numbers: dict[Scheme, int] = {}
+        scheme, number = None, 0
+        for module in self.modules.values():
+            if module.scheme is not scheme:  # modules share their schemes, and hashing one takes longer than all else
+                scheme = module.scheme
+                number = numbers.setdefault(scheme, len(numbers))
+            name = names.generalise(module.name)
+            weight, scale, inputs = module.weight, module.weight_scale, module.input_scale
+            key = (name, number, weight.dtype, weight.shape, scale and scale[1:3], inputs and inputs[1:3])
+            kind = found.get(key)
+            if kind is None:
+                found[key] = name, [module]
+            else:
+                kind[1].append(module)
+        return tuple(Alike(name, tuple(modules)) for name, modules in found.values())
+
+    @cached_property
     def schemes(self) -> Mapping[Scheme, tuple[str, ...]]:
         """Scheme -> the modules that use it, the most used first."""
         grouped: dict[Scheme, list[str]] = {}
@@ -216,12 +256,19 @@ class Checkpoint:
 
     def scale_tensors(self) -> tuple[TensorRef, ...]:
         """Every scale of a quantized module or attention module, each once, for value checks."""
-        found: dict[str, TensorRef] = {}
-        for module in self.modules.values():
-            for scale in (module.weight_scale, module.input_scale):
-                if scale is not None:
-                    found[scale.name] = scale
-        if self.kv_cache is not None:
-            for attention in self.kv_cache.attention:
-                found.update((scale.name, scale) for scale in attention.stored().values())
+        modules = self.modules.values()
+        own = [scale for m in modules for scale in (m.weight_scale, m.input_scale) if scale is not None]
+        return (*own, *self.attention_tensors())
+
+    def scales_in(self, dtypes: Callable[[str], bool]) -> Iterator[TensorRef]:
+        """The scales of :meth:`scale_tensors` that have such a dtype; modules that are alike are asked once."""
+        for kind in self.alike:
+            if any(dtypes(scale.dtype) for scale in kind.first.scales):
+                yield from (scale for module in kind.modules for scale in module.scales if dtypes(scale.dtype))
+        yield from (scale for scale in self.attention_tensors() if dtypes(scale.dtype))
+
+    def attention_tensors(self) -> tuple[TensorRef, ...]:
+        """The scales of attention modules, each once: one may stand for keys and values."""
+        attention = self.kv_cache.attention if self.kv_cache is not None else ()
+        found = {scale.name: scale for module in attention for scale in module.stored().values()}
         return tuple(found.values())

@@ -85,6 +85,15 @@ class Tally:
         counts = [count.parameters for count in self.kinds]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    def times(self, number: int) -> Tally:
+        """As many of each."""
+        kinds = []
+        for count in self.kinds:
+            parameters = None if count.parameters is None else number * count.parameters
+            kinds.append(KindCount(count.kind, number * count.tensors, number * count.nbytes, parameters))
+        dtypes = {code: (number * tensors, number * nbytes) for code, (tensors, nbytes) in self.dtypes.items()}
+        return Tally(tuple(kinds), dtypes)
+
     def __add__(self, other: Tally) -> Tally:
         """Both together."""
         kinds: dict[Kind, KindCount] = {}
@@ -97,15 +106,6 @@ class Tally:
             before = dtypes.get(code, (0, 0))
             dtypes[code] = (before[0] + count, before[1] + nbytes)
         return Tally(_by_size(kinds.values()), _largest_first(dtypes))
-
-
-def is_scale_name(name: str) -> bool:
-    """Whether the last part of a tensor's name says that it is a scale, whoever wrote it.
-
-    >>> is_scale_name("model.layers.0.mlp.up_proj.weight_scale"), is_scale_name("experts.up_proj_scale_inv")
-    (True, False)
-    """
-    return name[name.rfind(".") + 1 :] in _SCALES
 
 
 def tally(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -137,18 +137,13 @@ class Selector:
         return cls(tuple(patterns))
 
     @cached_property
-    def _exact(self) -> frozenset[str]:
-        return frozenset(pattern.text for pattern in self.patterns if isinstance(pattern, Exact))
-
-    @cached_property
-    def _others(self) -> tuple[Pattern, ...]:
-        return tuple(pattern for pattern in self.patterns if not isinstance(pattern, Exact))
-
-    def matches(self, name: str) -> bool:
-        """Whether a module of this name is meant."""
-        if name in self._exact:
-            return True
-        return bool(self._others) and any(pattern.matches(name) for pattern in self._others)
+    def matches(self) -> Callable[[str], bool]:
+        """Whether a module of a name is meant."""
+        exact = frozenset(pattern.text for pattern in self.patterns if isinstance(pattern, Exact))
+        others = tuple(pattern for pattern in self.patterns if not isinstance(pattern, Exact))
+        if not others:
+            return exact.__contains__
+        return lambda name: name in exact or any(pattern.matches(name) for pattern in others)
 
     def first(self, name: str) -> Pattern | None:
         """The first pattern, in the config's order, that matches."""

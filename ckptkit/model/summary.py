@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit.errors import plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.inventory import Inventory, Kind, PartOfFolder, is_scale_name, tally
+from ckptkit.model.inventory import Inventory, Kind, PartOfFolder, Tally, tally
 from ckptkit.model.values import scale_values
 from ckptkit.storage.payload import TensorRef
 
@@ -89,11 +89,13 @@ def summarise(
     ``what``, ``parts`` and ``notes`` are those of the inventory, which the checkpoint itself does not know.
     """
     container = checkpoint.container
-    modules = checkpoint.modules.values()
-    scale_bytes = sum(tensor.nbytes for tensor in checkpoint.scale_tensors())
-    weight_bytes = sum(module.weight.nbytes for module in modules)
+    attention_bytes = sum(tensor.nbytes for tensor in checkpoint.attention_tensors())
+    scale_bytes = attention_bytes + sum(
+        len(kind.modules) * sum(scale.nbytes for scale in kind.first.scales) for kind in checkpoint.alike
+    )
+    weight_bytes = sum(len(kind.modules) * kind.first.weight.nbytes for kind in checkpoint.alike)
     opaque_bytes, unpacked = _opaque_sizes(checkpoint)
-    counted = tally(container.tensors.values(), known=_known_tensors(checkpoint))
+    counted = _count(checkpoint)
     scheme = in_words(checkpoint)
     return Summary(
         label=container.label,
@@ -117,12 +119,33 @@ def summarise(
     )
 
 
+def _count(checkpoint: Checkpoint) -> Tally:
+    """Every tensor by kind and type: those of modules that are alike once, times how many there are."""
+    known = _known_tensors(checkpoint)
+    others = (
+        *checkpoint.plain,
+        *checkpoint.stored_only,
+        *checkpoint.orphans,
+        *checkpoint.foreign,
+        *checkpoint.attention_tensors(),
+        *checkpoint.opaque_tensors(),
+    )
+    total = tally(others, known=known)
+    for kind in checkpoint.alike:
+        total += tally((kind.first.weight, *kind.first.scales), known=known).times(len(kind.modules))
+    return total
+
+
 def _known_tensors(checkpoint: Checkpoint) -> dict[str, tuple[Kind, int | None]]:
-    """What the checkpoint knows of tensors and their names do not tell: scales, stacks, and what is packed."""
-    scales = (*checkpoint.scale_tensors(), *checkpoint.orphans, *checkpoint.foreign)
-    untold = [tensor.name for tensor in scales if not is_scale_name(tensor.name)]
-    known: dict[str, tuple[Kind, int | None]] = dict.fromkeys(untold, (Kind.SCALE, None))
-    known.update((m.weight.name, (Kind.EXPERT, None)) for m in checkpoint.modules.values() if m.experts is not None)
+    """What the checkpoint knows of tensors and their names do not tell: scales, stacks, and what is packed.
+
+    Of modules that are alike it holds the first.
+    """
+    firsts = [kind.first for kind in checkpoint.alike]
+    scales = [scale for module in firsts for scale in module.scales]
+    scales += (*checkpoint.attention_tensors(), *checkpoint.orphans, *checkpoint.foreign)
+    known: dict[str, tuple[Kind, int | None]] = dict.fromkeys((scale.name for scale in scales), (Kind.SCALE, None))
+    known.update((module.weight.name, (Kind.EXPERT, None)) for module in firsts if module.experts is not None)
     for module in checkpoint.opaque.values():
         kind = Kind.EXPERT if names.experts_owner(f"{module.name}.") else Kind.LINEAR
         for tensor in module.parts.values():
@@ -178,12 +201,9 @@ def ignored(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
     counted: dict[tuple[str, tuple[int, ...], str], int] = {}
-    scheme, words = None, ""
-    for module in checkpoint.modules.values():
-        if module.scheme is not scheme:  # modules share their schemes, and wording one takes longer than all else
-            scheme, words = module.scheme, str(module.scheme)
-        key = (names.generalise(module.name), module.weight.shape, words)
-        counted[key] = counted.get(key, 0) + 1
+    for kind in checkpoint.alike:
+        key = (kind.name, kind.first.weight.shape, str(kind.first.scheme))
+        counted[key] = counted.get(key, 0) + len(kind.modules)
     for other in checkpoint.opaque.values():
         shape = other.weight.shape if other.weight is not None else ()
         key = (names.generalise(other.name), shape, str(other.scheme))
@@ -197,17 +217,15 @@ def _module_kinds(checkpoint: Checkpoint) -> tuple[ModuleKind, ...]:
 
 def _scale_ranges(checkpoint: Checkpoint) -> tuple[ScaleRange, ...]:
     kinds = _scales_by_kind(checkpoint)
-    scales = {scale.name: scale for members in kinds.values() for scale in members}
     alone = next(iter(kinds)) if len(kinds) == 1 else None
     kind_of = {} if alone else {scale.name: kind for kind, members in kinds.items() for scale in members}
     ranges: dict[str, ScaleRange] = {}
-    for run, data in checkpoint.container.read_runs(scales.values()):
+    for run, data in checkpoint.container.read_runs(checkpoint.scale_tensors()):
         # Values are judged in bulk: there may be a hundred thousand scales, most of them of a few bytes.
         first = run[0].start
         dtypes = {scale.dtype for scale in run}
-        if alone and len(dtypes) == 1:
-            parts = [data[start - first : start - first + nbytes] for *_, start, nbytes in run]
-            _extend(ranges, (alone, dtypes.pop()), b"".join(parts), len(run))
+        if alone and len(dtypes) == 1 and sum(scale.nbytes for scale in run) == len(data):  # nothing between them
+            _extend(ranges, (alone, dtypes.pop()), data, len(run))
             continue
         mixed: dict[tuple[str, str], list[bytes]] = {}
         for scale in run:

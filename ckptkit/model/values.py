@@ -10,8 +10,11 @@ import math
 import struct
 import sys
 from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from ckptkit.storage.payload import TensorRef
 
 #: dtype -> (array type code, bits of +infinity or, for E8M0, of NaN)
 _LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00), "F8_E8M0": ("B", 0xFF)}
@@ -42,17 +45,45 @@ def scale_values(dtype: str, data: bytes) -> ScaleValues | None:
     >>> scale_values("BF16", bytes.fromhex("803f0040"))
     ScaleValues(count=2, minimum=1.0, maximum=2.0, zeros=(), invalid=())
     """
+    raw = _integers(dtype, data)
+    return None if raw is None else _judge(dtype, raw)
+
+
+def values_in_run(run: Sequence[TensorRef], data: bytes) -> Iterator[tuple[TensorRef, ScaleValues]]:
+    """The values of neighbouring scales, of which ``data`` holds all bytes from the first one's start on.
+
+    What has no dtype of a scale, or fewer bytes than its shape asks for, is left out. The bytes become integers once,
+    not once for each scale: there may be a hundred thousand, most of them of a few bytes.
+    """
+    first = run[0].start
+    integers = {dtype: _integers(dtype, data) for dtype in {tensor.dtype for tensor in run}}
+    for tensor in run:
+        raw, begin = integers[tensor.dtype], tensor.start - first
+        end = begin + tensor.nbytes
+        if raw is None or end > len(data):
+            continue
+        width = raw.itemsize
+        own = raw[begin // width : end // width] if not begin % width else _integers(tensor.dtype, data[begin:end])
+        if own is not None:
+            yield tensor, _judge(tensor.dtype, own)
+
+
+def _integers(dtype: str, data: bytes) -> array[int] | None:
+    """Stored numbers as unsigned integers, as many as are whole; None when the dtype is not one that holds scales."""
     layout = _LAYOUT.get(dtype)
     if layout is None:
         return None
-    code, limit = layout
-    raw = array(code)
-    raw.frombytes(data)
+    raw = array(layout[0])
+    raw.frombytes(data[: len(data) // raw.itemsize * raw.itemsize])
     if sys.byteorder == "big":
         raw.byteswap()
+    return raw
+
+
+def _judge(dtype: str, raw: array[int]) -> ScaleValues:
     if not raw:
         return ScaleValues(0, math.nan, math.nan)
-    low, high = min(raw), max(raw)
+    low, high, limit = min(raw), max(raw), _LAYOUT[dtype][1]
     # An E8M0 code of 0 is 2**-127, a value like any other.
     smallest = 0 if dtype == "F8_E8M0" else 1
     if low >= smallest and high < limit:

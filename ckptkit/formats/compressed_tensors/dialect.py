@@ -10,7 +10,7 @@ from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
-from ckptkit.formats.compressed_tensors import config, faults, spec, write
+from ckptkit.formats.compressed_tensors import config, faults, spec
 from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES, PARTS
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role, take_census
@@ -119,6 +119,8 @@ class CompressedTensors(Format):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
+        from ckptkit.formats.compressed_tensors import write  # what only writing needs is imported by it
+
         return write.draft(checkpoint, self, CAPABILITIES)
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ckptkit.formats import config_block, drafting
+from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigReader, Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
@@ -90,6 +90,8 @@ class Fbgemm(Format):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
+        from ckptkit.formats import drafting  # what only writing needs is imported by it
+
         (scheme,) = checkpoint.schemes
         bound = scheme.input.upper_bound if scheme.input is not None else None
         return Draft(

@@ -11,7 +11,7 @@ from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Dialect
-from ckptkit.formats.fp8 import config, write
+from ckptkit.formats.fp8 import config
 from ckptkit.formats.fp8.facts import (
     BARE_SCALE,
     BLOCK,
@@ -84,6 +84,8 @@ class PlainFp8(Format):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
+        from ckptkit.formats.fp8 import write  # what only writing needs is imported by it
+
         dialect, capabilities = written_dialect(self, options.mode)
         return write.draft(checkpoint, self, dialect, capabilities)
 

@@ -10,7 +10,7 @@ from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
-from ckptkit.formats.modelopt import config, faults, write
+from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, NAME, PARTS, ROLES, SIDE_FILE
 from ckptkit.formats.modelopt.sections import algorithm, own_section, side_section
 from ckptkit.model.census import take_census
@@ -64,6 +64,8 @@ class ModelOpt(Format):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
+        from ckptkit.formats.modelopt import write  # what only writing needs is imported by it
+
         return write.draft(checkpoint, self)
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,6 @@ from ckptkit.model.census import take_census
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity
 from ckptkit.model.select import PatternKind
-from ckptkit.operations.outputs import keep
 from ckptkit.storage.container import Container
 
 #: Nothing that is quantized, in any way.
@@ -72,6 +71,8 @@ class Plain(Format):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """Every tensor as it is: what was quantized has been dequantized before."""
+        from ckptkit.operations.outputs import keep  # what only writing needs is imported by it
+
         return Draft(tensors=tuple(map(keep, checkpoint.plain)), drops=(), quantization_config=None)
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

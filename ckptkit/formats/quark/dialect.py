@@ -13,7 +13,7 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
-from ckptkit.formats.quark import config, faults, kv_cache, write
+from ckptkit.formats.quark import config, faults, kv_cache
 from ckptkit.formats.quark.other import OTHER_STORAGES, PARTS
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -161,6 +161,8 @@ class Quark(Format):
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
+        from ckptkit.formats.quark import write  # what only writing needs is imported by it
+
         dialect, capabilities = written_dialect(self, options.mode)
         return write.draft(checkpoint, self, capabilities, custom=dialect is CUSTOM)
 

@@ -23,7 +23,7 @@ def scale_dtype(context: Context) -> Iterator[Fault]:
 
     Fix: export again.
     """
-    for tensor in context.checkpoint.scale_tensors() if context.checkpoint else ():
-        if tensor.dtype not in SCALE_DTYPES and tensor.dtype not in PACKED_DTYPES and tensor.dtype != "U8":
-            wanted = ", ".join(sorted(SCALE_DTYPES))
-            yield Fault("scale-dtype", "not a scale's dtype", tensor.shard, tensor.name, wanted, tensor.dtype)
+    known = {*SCALE_DTYPES, *PACKED_DTYPES, "U8"}
+    wanted = ", ".join(sorted(SCALE_DTYPES))
+    for tensor in context.checkpoint.scales_in(lambda dtype: dtype not in known) if context.checkpoint else ():
+        yield Fault("scale-dtype", "not a scale's dtype", tensor.shard, tensor.name, wanted, tensor.dtype)

@@ -37,6 +37,8 @@ def weight_scales(context: Context) -> Iterator[TensorRef]:
 
 def weight_faults(context: Context, *dtypes: str) -> Iterator[Fault]:
     """A fault for each FP8 weight of one of these types."""
+    if context.dtypes.isdisjoint(dtypes):
+        return
     for tensor in context.fp8_weights.values():
         if tensor.dtype in dtypes:
             yield Fault(

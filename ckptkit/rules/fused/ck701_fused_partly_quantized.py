@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.fused.parts import partly
+from ckptkit.rules.fused.parts import partly, uneven
 
 
 @rule(
@@ -32,6 +32,5 @@ def fused_partly_quantized(context: Context) -> Iterator[Fault]:
 
     Fix: quantize all of them or none.
     """
-    for group in context.fused_groups:
-        if not group.rare:
-            yield from partly(context, group)
+    for group in uneven(context, other_attention=False):
+        yield from partly(context, group)

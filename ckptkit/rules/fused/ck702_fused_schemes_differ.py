@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.fused.parts import differing
+from ckptkit.rules.fused.parts import differing, uneven
 
 
 @rule(
@@ -30,6 +30,5 @@ def fused_schemes_differ(context: Context) -> Iterator[Fault]:
 
     Fix: quantize them with one scheme.
     """
-    for group in context.fused_groups:
-        if not group.rare:
-            yield from differing(context, group)
+    for group in uneven(context, other_attention=False):
+        yield from differing(context, group)

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
-from ckptkit.rules.fused.parts import scalars, spread
+from ckptkit.rules.fused.parts import differing_scalars, spread, weight_scalar
 
 
 @rule(
@@ -34,10 +34,8 @@ def fused_weight_scales_differ(context: Context) -> Iterator[Fault]:
     Fix: requantize to the shared maximum once, offline, or quantize per channel.
     """
     kinds: dict[str, list[tuple[FusedGroup, str]]] = {}
-    for group in context.fused_groups:
-        values = scalars(context, group, "weight_scale")
-        if len(set(values.values())) > 1:
-            kinds.setdefault(names.generalise(group.owner), []).append((group, spread(values)))
+    for group, values in differing_scalars(context, weight_scalar):
+        kinds.setdefault(names.generalise(group.owner), []).append((group, spread(values)))
     for kind, groups in kinds.items():
         group, found = groups[0]
         message = f"{group.fused} has one scale and its parts have several, in {plural(len(groups), 'layer')}"

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import Level, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
-from ckptkit.rules.fused.parts import scalars, spread
+from ckptkit.rules.fused.parts import differing_scalars, input_scalar, spread
 from ckptkit.rules.values.replacement import take_largest
 
 
@@ -34,18 +34,15 @@ def fused_input_scales_differ(context: Context) -> Iterator[Fault]:
 
     Fix: set all of them to the largest, which is what engines do.
     """
-    for group in context.fused_groups:
-        values = scalars(context, group, "input_scale")
-        if len(set(values.values())) > 1:
-            message = f"the parts of {group.fused} see one input, and their input scales differ"
-            yield Observation(
-                "fused-input-scales",
-                message,
-                tensor=group.owner,
-                expected="one value",
-                found=spread(values),
-                subject=Module(group.owner),
-            )
+    for group, values in differing_scalars(context, input_scalar):
+        yield Observation(
+            "fused-input-scales",
+            f"the parts of {group.fused} see one input, and their input scales differ",
+            tensor=group.owner,
+            expected="one value",
+            found=spread(values),
+            subject=Module(group.owner),
+        )
 
 
 @fix("unsafe", "CK705")

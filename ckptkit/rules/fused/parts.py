@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ckptkit.checks.context import Context, FusedGroup
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import PerTensor
 from ckptkit.storage.payload import TensorRef
+
+
+def uneven(context: Context, *, other_attention: bool) -> Iterator[FusedGroup]:
+    """The layers, of linear and latent attention or all others, whose parts do not have one scheme or none."""
+    groups = context.remembered("uneven", lambda: [group for group in context.fused_groups if not group.uniform])
+    return (group for group in groups if group.other_attention == other_attention)
 
 
 def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
@@ -32,19 +39,33 @@ def differing(context: Context, group: FusedGroup) -> Iterator[Fault]:
         yield Fault("fused-schemes", message, None, group.owner, "one scheme", found)
 
 
-def scalars(context: Context, group: FusedGroup, attribute: str) -> dict[str, float]:
-    """The one-value scales of a group's members, by last part of the name."""
+def weight_scalar(module: QuantizedModule) -> TensorRef | None:
+    """The scale of a weight that has one for all of it."""
+    return module.weight_scale if module.scheme.weight.granularity == PerTensor() else None
+
+
+def input_scalar(module: QuantizedModule) -> TensorRef | None:
+    """The static scale of inputs."""
+    return module.input_scale
+
+
+def differing_scalars(
+    context: Context, scalar: Callable[[QuantizedModule], TensorRef | None]
+) -> Iterator[tuple[FusedGroup, dict[str, float]]]:
+    """The layers whose parts have different one-value scales, and these by last part of the name."""
     modules = context.checkpoint.modules if context.checkpoint else {}
-    found = {}
-    for name in group.members:
-        module = modules.get(name)
-        if module is None or (attribute == "weight_scale" and module.scheme.weight.granularity != PerTensor()):
-            continue
-        scale: TensorRef | None = getattr(module, attribute)
-        read = context.scale_values.get(scale.name) if scale is not None else None
-        if read is not None and read[1].count == 1:
-            found[names.last_part(name)] = read[1].minimum
-    return found
+    kinds = context.checkpoint.alike if context.checkpoint else ()
+    if not any(scalar(kind.first) for kind in kinds):
+        return
+    for group in context.fused_groups:
+        found = {}
+        for name in group.members:
+            scale = scalar(modules[name]) if name in modules else None
+            read = context.scale_values.get(scale.name) if scale is not None else None
+            if read is not None and read[1].count == 1:
+                found[names.last_part(name)] = read[1].minimum
+        if len(set(found.values())) > 1:
+            yield group, found
 
 
 def spread(values: dict[str, float]) -> str:

@@ -44,7 +44,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
     if parts is None:
         return
     wrong: dict[str, tuple[str, bool]] = {}
-    for name in context.linear_names:
+    for name in context.linear_kinds:
         position = name.find(".experts.")
         if position < 0:
             continue

@@ -30,8 +30,10 @@ def scale_packed(context: Context) -> Iterator[Fault]:
 
     Fix: export from the unpacked weights again.
     """
-    scales = context.checkpoint.scale_tensors() if context.checkpoint else context.raw_scales.values()
-    for tensor in scales:
-        if tensor.dtype in PACKED_DTYPES:
-            message = "an integer type: the layout of one backend's memory, not of a checkpoint"
-            yield Fault("scale-packed", message, tensor.shard, tensor.name, "F32, BF16, F16 or F8_E8M0", tensor.dtype)
+    if context.checkpoint is not None:
+        packed = context.checkpoint.scales_in(PACKED_DTYPES.__contains__)
+    else:
+        packed = (tensor for tensor in context.raw_scales.values() if tensor.dtype in PACKED_DTYPES)
+    for tensor in packed:
+        message = "an integer type: the layout of one backend's memory, not of a checkpoint"
+        yield Fault("scale-packed", message, tensor.shard, tensor.name, "F32, BF16, F16 or F8_E8M0", tensor.dtype)

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import PerTensor
 
 
@@ -32,9 +33,12 @@ def fused_on_disk_one_scale(context: Context) -> Iterator[Fault]:
 
     Fix: split the weight and copy the scale, or quantize per channel.
     """
-    for module in context.modules:
-        last = module.name.rpartition(".")[2]
-        fused = last in names.FUSED_QKV or last == "gate_up_proj"
-        if fused and isinstance(module.scheme.weight.granularity, PerTensor):
-            message = "one scale for a layer that engines load in parts"
-            yield Fault("fused-one-scale", message, module.weight.shard, module.weight.name, None, "per-tensor scale")
+    for module in context.modules_where(_has_one_scale_for_parts):
+        message = "one scale for a layer that engines load in parts"
+        yield Fault("fused-one-scale", message, module.weight.shard, module.weight.name, None, "per-tensor scale")
+
+
+def _has_one_scale_for_parts(module: QuantizedModule) -> bool:
+    last = names.last_part(module.name)
+    fused = last in names.FUSED_QKV or last == "gate_up_proj"
+    return fused and isinstance(module.scheme.weight.granularity, PerTensor)

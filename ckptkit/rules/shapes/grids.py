@@ -12,7 +12,6 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity
-from ckptkit.model.scheme import Scheme
 from ckptkit.storage.payload import TensorRef
 
 #: Dtypes that hold packed exponents or codes where a scale is expected.
@@ -32,21 +31,13 @@ def _mismatches(context: Context) -> tuple[Mismatch, ...]:
     if context.checkpoint is None or context.format is None:
         return ()
     found = []
-    scheme: Scheme | None = None
-    wanted_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
-    stacks = (stack for stack in context.stacks if stack.weight.name.endswith(".weight"))
-    for module in (*context.modules, *stacks):
-        scale = module.weight_scale
-        if scale is None:
+    for kind in context.checkpoint.alike:
+        weight, scale = kind.first.weight, kind.first.weight_scale
+        if scale is None or not (len(weight.shape) == 2 or weight.name.endswith(".weight")):
             continue
-        if module.scheme is not scheme:  # most modules share one object; hashing it would take longer than all else
-            scheme, wanted_shapes = module.scheme, {}
-        shape = module.weight.shape
-        wanted = wanted_shapes.get(shape)
-        if wanted is None:
-            wanted = wanted_shapes[shape] = context.format.scale_shapes(module.scheme.weight.granularity, shape)
+        wanted = context.format.scale_shapes(kind.first.scheme.weight.granularity, weight.shape)
         if scale.shape not in wanted:
-            found.append((module, scale, wanted))
+            found += [(module, module.weight_scale, wanted) for module in kind.modules if module.weight_scale]
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""CK703 rare-fused-group-uneven."""
+"""CK703 attention-projections-uneven."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.fused.parts import differing, partly
+from ckptkit.rules.fused.parts import differing, partly, uneven
 
 
 @rule(
     "CK703",
-    "rare-fused-group-uneven",
+    "attention-projections-uneven",
     Severity.WARNING,
     conversion=OnConversion.CARRIED,
     reports=(
@@ -22,8 +22,8 @@ from ckptkit.rules.fused.parts import differing, partly
         "radixark/miles#2044",
     ),
 )
-def rare_fused_group_uneven(context: Context) -> Iterator[Fault]:
-    """A less known set of modules that are loaded as one is not quantized alike.
+def attention_projections_uneven(context: Context) -> Iterator[Fault]:
+    """Projections of linear or latent attention that are loaded as one are not quantized alike.
 
     Why it hurts: linear attention (``in_proj_b`` and ``in_proj_a``, ``in_proj_qkv`` and ``in_proj_z``) and latent
     attention (``q_a_proj`` and ``kv_a_proj_with_mqa``) are merged too. Where the shapes fit, BF16 values land in an FP8
@@ -33,7 +33,6 @@ def rare_fused_group_uneven(context: Context) -> Iterator[Fault]:
 
     Fix: quantize all members or none, and list all or none in the skip list.
     """
-    for group in context.fused_groups:
-        if group.rare:
-            yield from partly(context, group)
-            yield from differing(context, group)
+    for group in uneven(context, other_attention=True):
+        yield from partly(context, group)
+        yield from differing(context, group)

@@ -1,0 +1,30 @@
+"""How much of a checkpoint is read. Commands that run no rules know this much of checks, and nothing else."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ckptkit.errors import UsageError
+from ckptkit.storage.source import Source
+
+
+class Level(IntEnum):
+    """How much is read: headers and JSON, or scale values too, or every byte of every weight."""
+
+    HEADERS = 0
+    SCALES = 1
+    FULL = 2
+
+    @classmethod
+    def parse(cls, text: str) -> Level:
+        """From a word of the command line."""
+        try:
+            return cls[text.upper()]
+        except KeyError:
+            known = ", ".join(level.name.lower() for level in cls)
+            raise UsageError(f"unknown level {text!r}", help=f"levels: {known}") from None
+
+
+def default_level(source: Source) -> Level:
+    """How much is checked unless somebody says: scale values too where reading them costs no traffic."""
+    return Level.SCALES if source.traffic is None else Level.HEADERS
