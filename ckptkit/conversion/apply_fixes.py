@@ -31,7 +31,7 @@ def write_in_place(fixes: Fixes, source: Source, root: Path, *, jobs: int = 2, f
     output = fixes.workspace.virtual(changed_only=True)
     if not output.shards and not output.files:
         return
-    with replacing(root) as folder:
+    with replacing(root, source.state) as folder:
         write_container(output, source, folder, stream=stream, jobs=jobs, fsync=fsync)
         _require_written(output, folder)
 
