@@ -31,7 +31,7 @@ from ckptkit.storage.copy import write_error
 from ckptkit.storage.file_names import staged_folder
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.index import is_inside
-from ckptkit.storage.staging import confirm, sync_folder
+from ckptkit.storage.staging import confirm, sync_folder, sync_folders
 
 _COMPLETE = ".complete"
 _DECLARING = ".complete.new"
@@ -258,8 +258,7 @@ def _declare_complete(folder: Path, target: Path, was: Callable[[str], FileState
     _refuse_links(target, names)
     for name in names:
         _sync_file(folder / name)
-    for inner in sorted({path.parent for path in folder.rglob("*")}):
-        sync_folder(inner)
+    sync_folders(folder)
     entries = [_Entry(name, _facts(target / name), _facts(folder / name)) for name in names]
     for entry in entries:
         if was(entry.name) not in (None, entry.old):
