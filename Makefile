@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test quality mutation style hooks bench interop reproduced fixtures docs clean
+.PHONY: demo test quality mutation faults fuzz style hooks bench interop reproduced fixtures docs clean
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,16 @@ SEED ?= 0
 mutation: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutation]' -c requirements/dev.txt
 	$(BIN)/python tests/mutation.py --minutes $(MINUTES) --seed $(SEED)
+
+## Every writing command killed and failing at every step, by a shim and by strace; RECORD=FILE keeps the figures.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults $(if $(RECORD),--record $(RECORD))
+
+## Readers of untrusted bytes under a coverage-guided fuzzer, commands on mutated folders; KEEP=1 keeps what is new.
+INPUTS ?= 10000
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' -c requirements/dev.txt
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(KEEP),--keep) $(if $(RECORD),--record $(RECORD))
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

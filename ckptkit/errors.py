@@ -5,6 +5,7 @@
     CkptkitError                    anything that ckptkit refuses or cannot do; exit code 2
     ├── InputError                  the source cannot be read as a checkpoint
     │   ├── ContainerError          files, headers or index are damaged
+    │   │   └── SourceChanged       a file is not any more what it was when reading began
     │   ├── FormatError             the quantization config is unknown or contradicts itself
     │   │   └── UnsupportedFormat   it is sound as far as can be told, and nothing that ckptkit reads
     │   └── RemoteError             a server refuses or fails; says nothing about the checkpoint itself
@@ -126,6 +127,10 @@ class InputError(CkptkitError):
 
 class ContainerError(InputError):
     """Files, headers or the index are damaged or missing."""
+
+
+class SourceChanged(ContainerError):
+    """A file is not any more what it was when reading began, which says nothing about the checkpoint itself."""
 
 
 class FormatError(InputError):

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import FP8_WEIGHT
@@ -24,6 +25,7 @@ from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel
 from ckptkit.model.values import decode
 from ckptkit.storage.container import Container
+from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ def scan_weights(
         for result in pool.map(scanner.scan, wanted):
             found[result.tensor.name] = result
             progress(result.tensor.nbytes)
+        scanner.require_unchanged()
     return found
 
 
@@ -214,6 +217,13 @@ class _Scanner:
                 path = self._container.source.local_path(shard)
                 self._files[shard] = None if path is None else os.open(path, os.O_RDONLY)
             return self._files[shard]
+
+    def require_unchanged(self) -> None:
+        """Raise SourceChanged where a file is not any more what it was when it was listed."""
+        for shard, descriptor in self._files.items():
+            was = self._container.source.state(shard)
+            if descriptor is not None and was not in (None, FileState.of(os.fstat(descriptor))):
+                raise source_changed(Path(shard), "read")
 
     def _scanned(self, module: QuantizedModule, granularity: Granularity, units: Codes, tally: _Tally) -> WeightScan:
         numpy = self._numpy

@@ -76,6 +76,7 @@ def record(output: Path | None, only_check: bool) -> None:
     """Rebuild the golden hashes from their seeds, with the oracle. Takes minutes and no GPU."""
     from ckptkit.errors import UsageError
     from ckptkit.kernels.golden import cases
+    from ckptkit.storage.beside import write_beside
 
     path = output or cases.RECORD
     if not path.parent.is_dir():
@@ -89,7 +90,7 @@ def record(output: Path | None, only_check: bool) -> None:
         same = path.is_file() and path.read_text(encoding="utf-8") == text
         click.echo("unchanged" if same else f"{path} would change")
         sys.exit(0 if same else 1)
-    path.write_text(text, encoding="utf-8")
+    write_beside(path, text.encode("utf-8"))
     click.echo(f"{len(entries)} cases written to {path}")
 
 

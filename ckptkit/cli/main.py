@@ -86,6 +86,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=SPELLED_OUT)  # an arrow must not fail on a terminal that cannot show it
     try:
+        code = _run()
+    except KeyboardInterrupt:  # one more, while the end of the first was told
+        code = 130
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line; the exit code, with what there is to say about it said."""
+    try:
         code = cli.main(standalone_mode=False, prog_name=_program_name())
         if sys.stdout is not None:  # a closed one
             sys.stdout.flush()
@@ -115,7 +124,7 @@ def main() -> None:
 
         show_error(internal_error(error, sys.argv[1:]))
         code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

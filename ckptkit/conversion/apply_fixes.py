@@ -11,7 +11,7 @@ from ckptkit.storage.container import open_container, read_headers
 from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.replace import replacing
 from ckptkit.storage.source import LocalSource, Source
-from ckptkit.storage.staging import check_destination, staging
+from ckptkit.storage.staging import check_destination, confirm, staging, sync_folders
 from ckptkit.storage.writer import file_sizes, write_container
 
 
@@ -24,6 +24,10 @@ def write_copy(fixes: Fixes, source: Source, destination: Path, *, jobs: int = 2
         wanted = {fault.kind for fault in fixes.workspace.reopened().faults}
         if {fault.kind for fault in open_container(LocalSource(folder)).faults} != wanted:
             raise OutputError(f"{destination}: what was written cannot be read back as it was meant")
+        if fsync:
+            sync_folders(folder)
+    if fsync:
+        confirm(f"{destination} is complete", [destination.resolve().parent])
 
 
 def write_in_place(fixes: Fixes, source: Source, root: Path, *, jobs: int = 2, fsync: bool = True) -> None:
@@ -31,7 +35,7 @@ def write_in_place(fixes: Fixes, source: Source, root: Path, *, jobs: int = 2, f
     output = fixes.workspace.virtual(changed_only=True)
     if not output.shards and not output.files:
         return
-    with replacing(root) as folder:
+    with replacing(root, source.state) as folder:
         write_container(output, source, folder, stream=stream, jobs=jobs, fsync=fsync)
         _require_written(output, folder)
 

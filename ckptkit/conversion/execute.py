@@ -17,7 +17,7 @@ from ckptkit.operations.stream import stream
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.source import LocalSource, Source
-from ckptkit.storage.staging import check_destination, confirm, staging, sync_folder
+from ckptkit.storage.staging import check_destination, confirm, staging, sync_folders
 from ckptkit.storage.writer import file_sizes, write_container
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def execute(
         )
         _require_sound(folder, plan.output)
         if fsync:
-            for inner in sorted({path.parent for path in folder.rglob("*")}):
-                sync_folder(inner)
+            sync_folders(folder)
     if fsync:
         confirm(f"{destination} is complete", [destination.resolve().parent])
     by_method = {method.value: count for method, count in moved.items() if count}

@@ -21,6 +21,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.errors import UploadRefused, UsageError, printable
 from ckptkit.hub.hub_errors import translated
 from ckptkit.storage.container import open_container
+from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.json_text import json_text
 from ckptkit.storage.place import local_folder
 from ckptkit.storage.source import BOOKKEEPING, LocalSource
@@ -82,7 +83,8 @@ def upload(
     """Validate a checkpoint and upload its folder; the repository and the branch are made if they do not exist.
 
     Raises UploadRefused, before anything is sent, when a rule finds an error and ``force`` gives no reason to
-    upload all the same; RemoteError when the Hub refuses. An interrupted upload is taken up by calling again.
+    upload all the same; RemoteError when the Hub refuses; SourceChanged when, with all sent, a file is not what was
+    checked. An interrupted upload is taken up by calling again.
     ``bars`` lets the hub library draw its progress on standard error.
     """
     _check_request(repo, create_pr, revision, force)
@@ -101,6 +103,7 @@ def upload(
     title, text = _title(report, message, force), description(report)
     with translated(f"upload to {repo}"), _progress(bars):
         before, commit = _send(folder, repo, create_pr, private, revision, title, text)
+    _require_unchanged(source)
     return Uploaded(
         repo=repo,
         commit=str(commit.oid),
@@ -112,6 +115,14 @@ def upload(
         files=len(entries),
         nbytes=sum(entry.size for entry in entries),
     )
+
+
+def _require_unchanged(source: LocalSource) -> None:
+    """Raise SourceChanged if what was sent may be something else than what was checked."""
+    for name, _ in source.files():
+        path = source.local_path(name)
+        if not path.exists() or FileState.of(path.stat()) != source.state(name):
+            raise source_changed(path, "uploaded")
 
 
 def _check_request(repo: str, create_pr: bool, revision: str | None, force: str | None) -> None:

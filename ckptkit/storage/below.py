@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckptkit.errors import Fault, UsageError, plural
+from ckptkit.storage.file_state import FileState
 from ckptkit.storage.index import SHARD_SUFFIX
 from ckptkit.storage.source import FileEntry, Source, Traits
 from ckptkit.storage.traffic import Traffic
@@ -85,6 +86,10 @@ class FolderBelow(Source):
     def local_path(self, name: str) -> Path | None:
         """The file on this machine, where it is on one."""
         return self.source.local_path(self.folder + name)
+
+    def state(self, name: str) -> FileState | None:
+        """What a file was when the whole source was listed."""
+        return self.source.state(self.folder + name)
 
 
 def snapshot_of(folder: Path) -> Path:

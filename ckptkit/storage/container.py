@@ -11,7 +11,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ckptkit.errors import ContainerError, Fault
+from ckptkit.errors import ContainerError, Fault, SourceChanged
 from ckptkit.storage.agreement import choose_shards, compare_names
 from ckptkit.storage.below import checkpoints_below, hint
 from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header
@@ -310,6 +310,8 @@ def _read_json_file(source: Source, entry: FileEntry) -> tuple[bytes | None, lis
 
 def _unreadable(entry: FileEntry, error: ContainerError) -> Fault:
     """The fault of a file that cannot be read; raises where that is the system's word and not the checkpoint's."""
+    if isinstance(error, SourceChanged):
+        raise error
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in _NOT_OUR_FAULT:
         help_text = "this says nothing about the checkpoint: make the file readable and try again"

@@ -21,7 +21,7 @@ import os
 import shutil
 import signal
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +29,9 @@ from typing import NamedTuple
 from ckptkit.errors import OutputError
 from ckptkit.storage.copy import write_error
 from ckptkit.storage.file_names import staged_folder
+from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.index import is_inside
-from ckptkit.storage.staging import confirm, sync_folder
+from ckptkit.storage.staging import confirm, sync_folder, sync_folders
 
 _COMPLETE = ".complete"
 _DECLARING = ".complete.new"
@@ -61,8 +62,11 @@ class _Entry(NamedTuple):
 
 
 @contextmanager
-def replacing(root: Path) -> Iterator[Path]:
+def replacing(root: Path, was: Callable[[str], FileState | None] = lambda name: None) -> Iterator[Path]:
     """A folder to be filled with new versions of files of ``root``; on success they take the old ones' places.
+
+    ``was`` tells of a file what it was when it was read: one that somebody has changed since then is not replaced, and
+    nothing else is, with SourceChanged.
 
     Before the block, an interrupted replacement of the same folder is finished. If the block raises, nothing changes.
     """
@@ -87,7 +91,7 @@ def replacing(root: Path) -> Iterator[Path]:
             raise
         with _signals_wait():
             try:
-                entries = _declare_complete(folder, target)
+                entries = _declare_complete(folder, target, was)
             except BaseException:
                 _discard(folder)
                 raise
@@ -246,7 +250,7 @@ def _staged(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: (name.endswith(".json"), name.endswith("config.json"), name))
 
 
-def _declare_complete(folder: Path, target: Path) -> list[_Entry]:
+def _declare_complete(folder: Path, target: Path, was: Callable[[str], FileState | None]) -> list[_Entry]:
     """Make everything staged durable, and then the marker that says so."""
     if folder.stat().st_dev != target.stat().st_dev:
         raise OutputError(f"{target} is a file system of its own", help=_ELSEWHERE)
@@ -254,9 +258,11 @@ def _declare_complete(folder: Path, target: Path) -> list[_Entry]:
     _refuse_links(target, names)
     for name in names:
         _sync_file(folder / name)
-    for inner in sorted({path.parent for path in folder.rglob("*")}):
-        sync_folder(inner)
+    sync_folders(folder)
     entries = [_Entry(name, _facts(target / name), _facts(folder / name)) for name in names]
+    for entry in entries:
+        if was(entry.name) not in (None, entry.old):
+            raise source_changed(target / entry.name, "fixed")
     files = {entry.name: {"old": entry.old, "new": entry.new} for entry in entries}
     marker = json.dumps({"target": _target_identity(target), "files": files}).encode()
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from ckptkit.errors import ContainerError, Fault, UsageError, excerpt, printable
 from ckptkit.storage.file_names import UNFINISHED, is_utf8, staged_folder
+from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.traffic import Traffic
 
 #: Folders of version control and of the hub library's own bookkeeping: not part of a checkpoint.
@@ -70,13 +71,18 @@ class Source(Protocol):
     def local_path(self, name: str) -> Path | None:
         """The file on this machine's disk, when it is there."""
 
+    def state(self, name: str) -> FileState | None:
+        """What a file was when the source was listed; None where it cannot change, or nobody has looked."""
+        return None
+
 
 class LocalSource(Source):
     """A folder on this machine.
 
     Symbolic links are followed only while they stay inside the folder. The hub library's cache is the one
     exception: there, a snapshot's files are links into the ``blobs`` folder of the same repository. Only files of
-    the listing can be read, so no name in an index or a plan can lead anywhere else.
+    the listing can be read, so no name in an index or a plan can lead anywhere else, and only as long as they are what
+    they were when they were listed: nobody is told of half of an old file and half of a new one.
     """
 
     def __init__(self, root: Path) -> None:
@@ -93,8 +99,8 @@ class LocalSource(Source):
         _refuse_half_changed(root)
         self._root = root
         self._faults: list[Fault] = []
-        self._entries = tuple(sorted(self._scan()))
-        self._sizes = dict(self._entries)
+        self._states = dict(self._scan())
+        self._entries = tuple(sorted(FileEntry(name, state.size) for name, state in self._states.items()))
 
     @property
     def label(self) -> str:
@@ -116,27 +122,32 @@ class LocalSource(Source):
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
         """A range of a file: all of it, or an error."""
-        size = self._sizes.get(name)
-        if size is None:
+        state = self._states.get(name)
+        if state is None:
             raise ContainerError(f"{printable(name)} is not among the files of {self.root}")
-        wanted = size - start if nbytes is None else nbytes
-        if start + wanted > size:
-            raise ContainerError(f"{self.root / name} ends at byte {size}, before byte {start + wanted}")
+        wanted = state.size - start if nbytes is None else nbytes
+        if start + wanted > state.size:
+            raise ContainerError(f"{self.root / name} ends at byte {state.size}, before byte {start + wanted}")
         try:
             with open(self.root / name, "rb", buffering=0) as file:
                 file.seek(start)
                 data = _read_fully(file.read, wanted)
+                now = FileState.of(os.fstat(file.fileno()))
         except OSError as error:
             raise ContainerError(f"{self.root / name} cannot be read: {error.strerror or error}") from error
-        if len(data) < wanted:
-            raise ContainerError(f"{self.root / name} became shorter while it was read")
+        if now != state or len(data) < wanted:
+            raise source_changed(self.root / name, "read", "became shorter" if now.size < state.size else "changed")
         return data
 
     def local_path(self, name: str) -> Path:
         """The file on this machine, where it is on one."""
         return self.root / name
 
-    def _scan(self) -> Iterator[FileEntry]:
+    def state(self, name: str) -> FileState | None:
+        """What a file was when the folder was listed."""
+        return self._states.get(name)
+
+    def _scan(self) -> Iterator[tuple[str, FileState]]:
         """Walk the folder; what cannot be part of a checkpoint is left out, with a fault."""
         allowed = self._allowed_roots()
         pending = [""]
@@ -158,7 +169,7 @@ class LocalSource(Source):
                     if not self._is_usable(name, child, allowed):
                         continue
                     if not child.is_dir():
-                        yield FileEntry(name, child.stat().st_size)
+                        yield name, FileState.of(child.stat())
                     elif child.name not in BOOKKEEPING:
                         pending.append(f"{name}/")
                 except OSError as error:

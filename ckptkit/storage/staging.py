@@ -167,6 +167,12 @@ def confirm(done: str, folders: Iterable[Path]) -> bool:
     return True
 
 
+def sync_folders(folder: Path) -> None:
+    """Make the entries of a folder that holds something durable, and those of every folder in it."""
+    for inner in sorted({path.parent for path in folder.rglob("*")}):
+        sync_folder(inner)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a folder's entries durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ckptkit.errors import ContainerError, OutputError
 from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blocks, write_all, write_error
+from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.index import is_inside
 from ckptkit.storage.kernel import allocate
 from ckptkit.storage.output import Job, VirtualContainer
@@ -68,11 +69,13 @@ def write_container(
     Without an ``executor``, ``jobs`` threads of this process do it. An executor gets one task for each file, and
     everything in a task can be pickled if ``source`` can; ``progress`` then hears of whole files.
 
-    Raises ContainerError when a source file cannot be read or changes meanwhile, OutputError when writing fails.
+    Raises ContainerError when a source file cannot be read, SourceChanged when one is not any more what it was when the
+    source was listed, or changes meanwhile, and OutputError when writing fails.
     """
     before = _source_state(container, source)
+    require_unchanged(before, "read")
     ordered = sorted(container.jobs, key=lambda job: -job.size)
-    sample = max(before, key=lambda path: before[path][1], default=None)
+    sample = max(before, key=lambda path: before[path].size, default=None)
     sharing = sample is not None and shares_blocks(sample, folder)
     methods = tuple(method for method in Method if sharing or method is not Method.REFLINK)
     settings = Settings(methods, sharing, fsync)
@@ -84,8 +87,7 @@ def write_container(
         moved = _in_threads(ordered, source, folder, settings, stream, jobs, progress)
     else:
         moved = _in_executor(ordered, source, folder, settings, stream, executor, progress)
-    if _source_state(container, source) != before:
-        raise ContainerError(f"{source.label} changed while it was copied", help="convert it again when it is complete")
+    require_unchanged(before, "copied")
     return {method: moved[method] for method in Method}
 
 
@@ -186,18 +188,29 @@ def _wait(tasks: list[Future[Result]], until: str = "ALL_COMPLETED") -> None:
     wait(tasks, return_when=until)
 
 
-def _source_state(container: VirtualContainer, source: Source) -> dict[Path, tuple[int, int, int]]:
-    """Identity, size and time of change of every local file that is copied from."""
-    state = {}
-    for name in {name for job in container.jobs for name in _files_of(job)}:
+def _source_state(container: VirtualContainer, source: Source) -> dict[Path, FileState]:
+    """Every local file that is copied from, or that was listed, as it was then, or as it is now where nobody looked."""
+    copied = {name for job in container.jobs for name in _files_of(job)}
+    state: dict[Path, FileState] = {}
+    for name in copied | {entry.name for entry in source.files() if source.state(entry.name)}:
         path = source.local_path(name)
         if path is not None:
-            try:
-                found = path.stat()
-            except OSError as error:
-                raise ContainerError(f"{path} cannot be read: {error.strerror}") from error
-            state[path] = (found.st_ino, found.st_size, found.st_mtime_ns)
+            state[path] = source.state(name) or _state_of(path)
     return state
+
+
+def require_unchanged(before: Mapping[Path, FileState], done: str) -> None:
+    """Raise SourceChanged where a file is not what it was before it was ``done``: read, copied."""
+    for path, state in before.items():
+        if _state_of(path) != state:
+            raise source_changed(path, done)
+
+
+def _state_of(path: Path) -> FileState:
+    try:
+        return FileState.of(path.stat())
+    except OSError as error:
+        raise ContainerError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _files_of(job: Job) -> set[str]:

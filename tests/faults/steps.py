@@ -28,8 +28,10 @@ CALLS = (
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 #: In memory where that is possible: what is asked is the order of steps, and a disk takes its time to sync.
 FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-#: How a run ended: done; with an error; stopped; it has fewer steps than that.
-DONE, REFUSED, STOPPED, NEVER = "done", "refused", "stopped", "never"
+#: How a run ended: done; with an error; by Ctrl-C; stopped; it has fewer steps than that.
+DONE, REFUSED, INTERRUPTED, STOPPED, NEVER = "done", "refused", "interrupted", "stopped", "never"
+#: Calls that may do less than they are asked for, and where in their arguments it says how much.
+_MOVES = {"write": 1, "pwrite": 1, "copy_file_range": 2, "sendfile": 3}
 
 
 class StoppedError(BaseException):
@@ -38,11 +40,17 @@ class StoppedError(BaseException):
 
 @dataclass
 class Shim:
-    """Counts steps; stops the process before step ``stop``, and lets step ``fail`` fail with ``error``, an errno."""
+    """Counts steps; stops the process before step ``stop``, and lets step ``fail`` fail with ``error``, an errno.
+
+    Before each of the steps ``interrupts`` the user presses Ctrl-C. With ``short``, no call writes more than half of
+    what it is asked for.
+    """
 
     stop: int = 0
     fail: int = 0
     error: int = errno.EIO
+    interrupts: tuple[int, ...] = ()
+    short: bool = False
     steps: list[str] = field(default_factory=list)
     stopped: bool = False
 
@@ -58,6 +66,9 @@ class Shim:
             for name, function in real.items():
                 setattr(os, name, function)
 
+    def note(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """A step is about to be taken: whoever wants to know more of it than its name looks here."""
+
     def _counting(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             if name == "open" and not (arguments[1] if len(arguments) > 1 else options.get("flags", 0)) & _WRITING:
@@ -65,11 +76,16 @@ class Shim:
             if self.stopped:
                 raise StoppedError
             self.steps.append(f"{name} {_shown(arguments)}")
+            self.note(name, arguments, options)
             if len(self.steps) == self.stop:
                 self.stopped = True
                 raise StoppedError
             if len(self.steps) == self.fail:
                 raise OSError(self.error, os.strerror(self.error))
+            if len(self.steps) in self.interrupts:
+                raise KeyboardInterrupt
+            if self.short and name in _MOVES:
+                arguments = _halved(arguments, _MOVES[name])
             return function(*arguments, **options)
 
         return call
@@ -98,6 +114,13 @@ class _Listing:
         """Nothing is open."""
 
 
+def _halved(arguments: tuple[Any, ...], place: int) -> tuple[Any, ...]:
+    """The same arguments with half of the data, or half of the count, and one byte at least."""
+    given = arguments[place]
+    half = max(1, given // 2) if isinstance(given, int) else given[: max(1, len(given) // 2)]
+    return (*arguments[:place], half, *arguments[place + 1 :])
+
+
 def _shown(arguments: tuple[Any, ...]) -> str:
     return " ".join(os.path.basename(os.fspath(a)) for a in arguments if isinstance(a, (str, os.PathLike)))
 
@@ -109,19 +132,27 @@ def steps_of(work: Callable[[], object]) -> list[str]:
     return shim.steps
 
 
-def run(work: Callable[[], object], stop: int = 0, fail: int = 0, error: int = errno.EIO) -> str:
+def run(
+    work: Callable[[], object],
+    stop: int = 0,
+    fail: int = 0,
+    error: int = errno.EIO,
+    interrupts: tuple[int, ...] = (),
+) -> str:
     """Do the work, stopped or failing at a step; how it ended: DONE, REFUSED after an error, STOPPED or NEVER."""
-    shim, status = Shim(stop, fail, error), DONE
+    shim, status = Shim(stop, fail, error, interrupts), DONE
     try:
         with shim.installed():
             work()
     except (CkptkitError, OSError):
         status = REFUSED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
     except StoppedError:
         return STOPPED
     if shim.stopped:
         raise RuntimeError("a stop was caught")
-    return NEVER if max(stop, fail) > len(shim.steps) else status
+    return NEVER if max(stop, fail, *interrupts[:1]) > len(shim.steps) else status
 
 
 @dataclass(frozen=True)
@@ -199,6 +230,39 @@ def fail_everywhere(
                 except AssertionError as error:
                     sys.exit(f"{name} at step {at}: {error}")
     return tried
+
+
+def interrupt_everywhere(
+    prepare: Callable[[Path], Callable[[], object]], check: Callable[[Path, bool], None], reach: int
+) -> int:
+    """Press Ctrl-C before every step, alone and again before one of the next ``reach``. How many were interrupted."""
+    tried = 0
+    for at in range(1, 1000):
+        for again in range(reach + 1):
+            with tempfile.TemporaryDirectory(dir=FAST) as place:
+                folder = Path(place)
+                status = run(prepare(folder), interrupts=(at, at + again) if again else (at,))
+                if status == NEVER:
+                    return tried
+                tried += 1
+                try:
+                    check(folder, status == DONE)
+                except AssertionError as error:
+                    sys.exit(f"interrupted at step {at} and {again} later: {error}")
+    return tried
+
+
+def halved(prepare: Callable[[Path], Callable[[], object]], check: Callable[[Path], None]) -> int:
+    """Let no call write more than half of what it is asked for, and check the result. How many steps that took."""
+    with tempfile.TemporaryDirectory(dir=FAST) as place:
+        folder = Path(place)
+        with Shim(short=True).installed() as shim:
+            prepare(folder)()
+        try:
+            check(folder)
+        except AssertionError as error:
+            sys.exit(f"with short writes: {error}")
+    return len(shim.steps)
 
 
 def fail_and_stop(prepare: Callable[[Path], Callable[[], object]], *checks: Callable[[Path], None]) -> int:

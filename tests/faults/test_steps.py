@@ -17,9 +17,9 @@ from tests.faults.steps import Shim
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def walked(module: str) -> dict[str, int]:
+def walked(module: str, *arguments: str) -> dict[str, int]:
     """Run one of the walks in a process of its own; what it counted."""
-    command = [sys.executable, "-m", f"tests.faults.{module}"]
+    command = [sys.executable, "-m", f"tests.faults.{module}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     counted: dict[str, int] = json.loads(done.stdout)
@@ -38,9 +38,15 @@ def test_a_fix_through_the_writer_survives_any_number_of_stops() -> None:
 
 
 def test_small_files_are_old_or_new_after_any_number_of_stops() -> None:
-    """Hooks, the manifest of hf, the card: each installed, removed or written, stopped and failing at every step."""
+    """Hooks, the manifest of hf, the card: installed, removed or written; stopped, failing, interrupted, by halves."""
     counted = walked("walk_small")
-    assert len(counted) == 15 and min(counted.values()) >= 3 and sum(counted.values()) > 400
+    assert len(counted) == 25 and min(counted.values()) >= 3 and sum(counted.values()) > 700
+
+
+def test_new_folders_appear_whole_or_not_at_all() -> None:
+    """Conversions that copy and that compute, and a fix into a new folder: stopped, failing, interrupted, by halves."""
+    counted = walked("walk_convert", "1")
+    assert len(counted) == 12 and min(counted.values()) >= 50 and sum(counted.values()) > 1000
 
 
 def test_what_is_renamed_is_durable_before(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from ckptkit.edits.changes import RebuildIndex, SetKey, SetMetadata
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import CkptkitError
 from ckptkit.storage.replace import finish_interrupted
-from tests.faults.steps import FAILURES, fail_everywhere, walk
+from tests.faults.steps import FAILURES, fail_everywhere, halved, walk
 
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "real" / "llama" / "quark-ptpc-sharded"
 OLD = {path.name: path.read_bytes() for path in FIXTURE.iterdir()}
@@ -83,5 +84,6 @@ def check_failure(folder: Path, done: bool) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     walked = walk(prepare, describe, check)
-    failed = fail_everywhere(prepare, check_failure, {"EIO": FAILURES["EIO"]})
-    print(json.dumps({"stopped": walked.stopped, "states": len(walked.states), "failed": failed}))
+    failed = fail_everywhere(prepare, check_failure, FAILURES if "all" in sys.argv else {"EIO": FAILURES["EIO"]})
+    short = halved(prepare, check)
+    print(json.dumps({"stopped": walked.stopped, "states": len(walked.states), "failed": failed, "by halves": short}))

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from ckptkit.card.section import make, write
 from ckptkit.errors import CkptkitError
 from ckptkit.hub import extension, hooks
-from tests.faults.steps import FAILURES, fail_and_stop, fail_everywhere, walk
+from tests.faults.steps import FAILURES, fail_and_stop, fail_everywhere, halved, interrupt_everywhere, walk
 
 USERS = "#!/bin/sh\necho the user's own\n"
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,4 +173,6 @@ if __name__ == "__main__":
         counted[f"{name}: stopped"] = walk(prepare, state, *checks).stopped
         counted[f"{name}: failed"] = fail_everywhere(prepare, lambda folder, done: checks[0](folder), FAILURES)  # noqa: B023
         counted[f"{name}: failed and stopped"] = fail_and_stop(prepare, *checks)
+        counted[f"{name}: interrupted"] = interrupt_everywhere(prepare, lambda folder, done: checks[1](folder), 2)  # noqa: B023
+        counted[f"{name}: by halves"] = halved(prepare, checks[0])
     print(json.dumps(counted))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ckptkit import api
-from ckptkit.errors import RemoteError, UploadRefused, UsageError
+from ckptkit.errors import RemoteError, SourceChanged, UploadRefused, UsageError
+from ckptkit.hub import upload as uploading
 from ckptkit.hub.expect import differences, with_differences
 from ckptkit.hub.upload import upload
 from tests.hub.conftest import Run
@@ -147,6 +148,24 @@ def test_a_file_that_vanishes_is_no_fault_of_the_network(login: FakeHub, monkeyp
     monkeypatch.setattr(HfApi, "upload_folder", gone)
     with pytest.raises(RemoteError, match=r"out/model\.safetensors cannot be read: No such file"):
         upload(SOUND, "org/model")
+
+
+def test_what_changes_while_it_is_sent_is_no_success(
+    login: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent may not be what was checked."""
+    folder = sound_copy(tmp_path / "model")
+    send = uploading._send
+
+    def sending(*arguments: Any) -> Any:
+        (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b" ")
+        return send(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploading, "_send", sending)
+        with pytest.raises(SourceChanged, match=r"config\.json changed while it was uploaded"):
+            upload(folder, "org/model")
+    assert upload(folder, "org/model").commit
 
 
 def test_storage_that_fails_is_one_error(login: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
