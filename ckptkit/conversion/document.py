@@ -67,6 +67,7 @@ def _tables(capabilities: Capabilities) -> list[str]:
         "KV-cache scales": kv_scales,
         "different schemes in one checkpoint": _yes(capabilities.mixed_schemes),
         "quantized output head": _yes(capabilities.quantized_lm_head),
+        "quantized embeddings": _yes(capabilities.quantized_embeddings),
         "quantized outputs of linear modules": _yes(capabilities.output_quantization),
         "other quantizations beside FP8, carried as they are": _listed(capabilities.other_storages) or "none",
         "scale dtypes": _listed(capabilities.scale_dtypes),

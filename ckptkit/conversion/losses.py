@@ -32,6 +32,10 @@ def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str)
             "lm_head in BF16",
             "FP8",
         )
+    embedding = next((module for module in checkpoint.modules if names.is_embedding(module)), None)
+    if embedding is not None and not capabilities.quantized_embeddings:
+        message = f"{target} readers do not load a quantized embedding: {embedding}"
+        yield _loss("quantized-embedding", message, "embeddings in BF16", "FP8")
     if capabilities.whole_columns:
         yield from _column_losses(checkpoint, target)
     stacks = tuple(module.name for module in checkpoint.modules.values() if module.experts is not None)

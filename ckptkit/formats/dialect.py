@@ -39,6 +39,7 @@ class Capabilities:
     groups_match_blocks: bool = False
     whole_columns: bool = False
     stacked_experts: bool = False
+    quantized_embeddings: bool = False
     other_storages: frozenset[str] = frozenset()
     input_bound: float | None = None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ckptkit.errors import Fault, FormatError, UnsupportedFormat
-from ckptkit.formats import config_block, registry
+from ckptkit.formats import config_block, registry, undeclared
 from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.recognise import Recognised, recognise
@@ -158,14 +158,10 @@ def _unread(container: Container) -> NoReader | Unquantized:
 
 def _unquantized(container: Container, found: Recognised) -> Unquantized:
     message = "not a quantized checkpoint"
-    fp8 = next((t for t in container.tensors.values() if t.dtype.startswith("F8_E4M3")), None)
-    if fp8 is None:
-        what = found.what or "unquantized checkpoint"
-        article = "an" if what[0].lower() in "aeiou" else "a"
-        help_text = f"this looks like {article} {what}: there is nothing for ckptkit to convert or check"
-        return Unquantized(message, (), help_text, found)
-    absent = any(fault.kind == "config-absent" for fault in container.faults)
-    what = "the folder has no config.json" if absent else "config.json has no quantization_config"
-    fault = Fault("config-no-quantization", f"FP8 weights, but {what}", "config.json", fp8.name)
-    missing = "config.json" if absent else "quantization_config"
-    return Unquantized(message, (fault,), f"restore the {missing} that the exporter wrote", found)
+    faults = tuple(undeclared.faults(container))
+    if faults:
+        return Unquantized(message, faults, faults[0].help, found)
+    what = found.what or "unquantized checkpoint"
+    article = "an" if what[0].lower() in "aeiou" else "a"
+    help_text = f"this looks like {article} {what}: there is nothing for ckptkit to convert or check"
+    return Unquantized(message, (), help_text, found)

@@ -59,9 +59,18 @@ def is_fp8(dtype: str) -> bool:
     return dtype in _FP8_CODES
 
 
+def is_quantizer_name(name: str) -> bool:
+    """Whether only quantizers write tensors of such a name.
+
+    >>> is_quantizer_name("mlp.up_proj.weight_scale"), is_quantizer_name("mlp.up_proj.bias")
+    (True, False)
+    """
+    return _QUANTIZER_NAME.search(name) is not None
+
+
 def _is_foreign(tensor: TensorRef, tensors: Mapping[str, TensorRef]) -> bool:
     """Whether a tensor without a role can only be a quantizer's: by its name, its dtype, or what it stands beside."""
-    if tensor.dtype == "F8_E8M0" or _QUANTIZER_NAME.search(tensor.name):
+    if tensor.dtype == "F8_E8M0" or is_quantizer_name(tensor.name):
         return True
     found = _SCALE_NAME.match(tensor.name)
     beside = (found[1], f"{found[1]}.weight") if found else ()

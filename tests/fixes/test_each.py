@@ -210,6 +210,10 @@ def _uneven_inputs(checkpoint: MutableCheckpoint) -> None:
         shard[name] = shard[name]._replace(data=BF16_ONE)
 
 
+def _lost_config(checkpoint: MutableCheckpoint) -> None:
+    del checkpoint.config["quantization_config"]
+
+
 def _latent(checkpoint: MutableCheckpoint) -> None:
     checkpoint.config["kv_lora_rank"] = 16
 
@@ -242,6 +246,7 @@ CASES = [
     Case("CK305", "ModelOpt's", BLOCK, lambda b: b.change(r".*\.weight_scale", _four_dimensions)),
     Case("CK408", "none", CT, _no_dtype),
     Case("CK506", "one expert", MOE, _uncalibrated_expert, restores=False, config=False, unsafe=True),
+    Case("CK601", "no config", CT, _lost_config, config=False, unsafe=True),
     Case("CK605", "head not ignored", CT, _in_block(lambda block: block["ignore"].clear())),
     Case("CK605", "head not excluded", QUARK, _in_block(lambda block: block["exclude"].clear())),
     Case("CK605", "head not in list", CUSTOM_KV, _in_block(lambda block: block["ignored_layers"].clear())),

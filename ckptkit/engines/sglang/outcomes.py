@@ -40,6 +40,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK601/kv-scales": (),
         "CK602": (Known(_ERROR, "quantized weights expected"),),
         "CK603": (Known(_SILENT, "config.json counts"),),
         "CK605": (Known(_SILENT, "cast to FP8 by value"),),

@@ -47,6 +47,7 @@ CAPABILITIES = Capabilities(
     kv_granularities=frozenset({PerTensor, PerHead}),
     mixed_schemes=True,
     quantized_lm_head=True,
+    quantized_embeddings=True,
     block_sizes=None,
     scale_dtypes=frozenset({"F32", "BF16", "F16"}),
     other_storages=OTHER_STORAGES,

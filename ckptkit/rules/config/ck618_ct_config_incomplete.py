@@ -10,6 +10,7 @@ from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
 from ckptkit.rules.config.block import put_right
+from ckptkit.rules.config.skip_entries import nothing_is_quantized
 
 
 @rule(
@@ -33,7 +34,9 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
 
     Fix: write the key; converting the checkpoint to compressed-tensors does.
     """
-    for fault in context.faults("ct-format", "ct-type-missing", "ct-status", "ct-preset-group"):
+    # Weights that were saved uncompressed are values whatever the status says.
+    status = () if nothing_is_quantized(context) else ("ct-status",)
+    for fault in context.faults("ct-format", "ct-type-missing", *status, "ct-preset-group"):
         yield Observation.of(fault, variant=fault.kind.removeprefix("ct-"))
 
 

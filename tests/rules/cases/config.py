@@ -347,6 +347,12 @@ CASES = (
         _plain_module("visual.blocks.0.attn.proj", (64, 64)),
     ),
     Case("CK613", MOE, _router_fp8, _router_by_name, frozenset({"CK310"})),
+    Case(
+        "CK634",
+        CT,
+        steps(drop(r"model\.embed_tokens\.weight"), _fp8_module("model.embed_tokens", (32, 64))),
+        _fp8_module("model.embed_tokens_proj", (32, 64)),
+    ),
     Case("CK614", CT, _prediction_layer(False), _prediction_layer(True)),
     Case(
         "CK615",
