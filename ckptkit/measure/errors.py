@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Codes = NDArray[np.uint8]
 
-#: Elements that are worked on at a time, so that they stay in the processor's cache as float64.
-_CHUNK = 1 << 15
+#: Elements that are worked on at a time: few enough for the processor's cache, many enough for threads to take turns.
+_CHUNK = 1 << 16
 #: Elements of one dot product: BLAS would share longer ones between threads of its own.
 _RUN = 1 << 13
 #: Columns that tell of nearly every row that it is not zero.
@@ -166,40 +166,67 @@ def measure(
     _require(reference, result, codes, dtype)
     columns = result.shape[-1]
     ours, theirs = reference.reshape(-1), result.reshape(-1)
-    buffers = np.empty((2, min(_CHUNK, ours.size)))
-    found = Measured(elements=ours.size, rows=ours.size // columns if columns else 0)
-    equal = not_finite = 0
-    squares = error_squares = furthest = 0.0
-    place: int | None = None
+    if not ours.size:
+        return Measured()
+    found = _Sums(min(_CHUNK, ours.size))
     with np.errstate(invalid="ignore", over="ignore"):
         for begin in range(0, ours.size, _CHUNK):
-            left, right = ours[begin : begin + _CHUNK], theirs[begin : begin + _CHUNK]
-            wide, off = buffers[:, : left.size]
-            np.copyto(wide, left)
-            np.copyto(off, right)
-            off -= wide
-            error = _sum_of_squares(off)
-            if not math.isfinite(error):
-                bad = ~(np.isfinite(left) & np.isfinite(right))
-                not_finite += int(np.count_nonzero(bad))
-                equal -= int(np.count_nonzero(bad & (left == right)))
-                off[bad] = wide[bad] = 0
-                error = _sum_of_squares(off)
-            squares += _sum_of_squares(wide)
-            error_squares += error
-            equal += int(np.count_nonzero(left == right))
-            if error > furthest * furthest:  # else no element can be further off
-                far = max(float(off.max()), -float(off.min()))
-                if far > furthest:
-                    furthest, place = far, begin + int(np.argmax(np.abs(off)))
-    if place is not None:
-        row, column = divmod(place, columns)
-        worst = WorstElement(first_row + row, column, float(ours[place]), float(theirs[place]))
-        found += Measured(worst=worst)
-    found += Measured(equal=equal, not_finite=not_finite, squares=squares, error_squares=error_squares)
-    if codes is not None and dtype is not None:
-        found += _saturation(ours, theirs, codes.reshape(-1), dtype)
-    return found + _zero_rows(reference.reshape(-1, columns), result.reshape(-1, columns)) if found.rows else found
+            found.take(begin, ours[begin : begin + _CHUNK], theirs[begin : begin + _CHUNK])
+    worst = None
+    if found.place is not None:
+        row, column = divmod(found.place, columns)
+        worst = WorstElement(first_row + row, column, float(ours[found.place]), float(theirs[found.place]))
+    zero_rows, dead_rows = _zero_rows(reference.reshape(-1, columns), result.reshape(-1, columns))
+    saturated, clipped = (0, 0) if codes is None else _saturation(ours, theirs, codes.reshape(-1), str(dtype))
+    return Measured(
+        elements=ours.size,
+        equal=found.equal,
+        not_finite=found.not_finite,
+        squares=found.squares,
+        error_squares=found.error_squares,
+        worst=worst,
+        codes=0 if codes is None else codes.size,
+        saturated=saturated,
+        clipped=clipped,
+        rows=ours.size // columns,
+        zero_rows=zero_rows,
+        dead_rows=dead_rows,
+    )
+
+
+class _Sums:
+    """The sums over one stripe, chunk by chunk, and the place of the first element that is furthest off."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self.equal = self.not_finite = 0
+        self.squares = self.error_squares = self.furthest = 0.0
+        self.place: int | None = None
+        self._buffers = np.empty((2, size))
+
+    def take(self, begin: int, reference: Floats, result: Floats) -> None:
+        import numpy as np
+
+        wide, off = self._buffers[:, : reference.size]
+        np.copyto(wide, reference)
+        squares = _sum_of_squares(wide)
+        np.copyto(off, result)
+        off -= wide
+        error = _sum_of_squares(off)
+        same = reference == result
+        if not math.isfinite(squares + error):
+            bad = ~(np.isfinite(reference) & np.isfinite(result))
+            self.not_finite += int(np.count_nonzero(bad))
+            same &= ~bad
+            off[bad] = wide[bad] = 0
+            squares, error = _sum_of_squares(wide), _sum_of_squares(off)
+        self.equal += int(np.count_nonzero(same))
+        self.squares += squares
+        self.error_squares += error
+        far = max(float(off.max()), -float(off.min())) if error else 0.0
+        if far > self.furthest:
+            self.furthest, self.place = far, begin + int(np.argmax(np.abs(off)))
 
 
 def _require(reference: Floats, result: Floats, codes: Codes | None, dtype: str | None) -> None:
@@ -225,19 +252,19 @@ def _sum_of_squares(values: NDArray[np.float64]) -> float:
     return sum(float(np.dot(part, part)) for part in parts)
 
 
-def _saturation(reference: Floats, result: Floats, codes: Codes, dtype: str) -> Measured:
+def _saturation(reference: Floats, result: Floats, codes: Codes, dtype: str) -> tuple[int, int]:
     """How many codes are the largest of their type, and behind how many of these there was more to say."""
     import numpy as np
 
     largest, reach = _end_of_range(dtype)
-    at_the_end = (codes & 0x7F) == largest
-    saturated = int(np.count_nonzero(at_the_end))
-    clipped = 0
-    if saturated:
-        places = np.flatnonzero(at_the_end)
-        limits = np.abs(result[places].astype(np.float64)) * reach
-        clipped = int(np.count_nonzero(np.abs(reference[places]) > limits))
-    return Measured(codes=codes.size, saturated=saturated, clipped=clipped)
+    saturated = clipped = 0
+    for begin in range(0, codes.size, _CHUNK):
+        places = np.flatnonzero((codes[begin : begin + _CHUNK] & 0x7F) == largest) + begin
+        if places.size:
+            saturated += places.size
+            limits = np.abs(result[places].astype(np.float64)) * reach
+            clipped += int(np.count_nonzero(np.abs(reference[places]) > limits))
+    return saturated, clipped
 
 
 @lru_cache(maxsize=8)
@@ -254,13 +281,13 @@ def _end_of_range(dtype: str) -> tuple[int, float]:
     return code, (largest + (largest - value_of(dtype, code - 1)) / 2) / largest
 
 
-def _zero_rows(reference: Floats, result: Floats) -> Measured:
-    """Rows [r, K] of the result that are zero all over, and which of them should not be."""
+def _zero_rows(reference: Floats, result: Floats) -> tuple[int, int]:
+    """Rows [r, K] of the result that are zero all over, and how many of these should not be."""
     import numpy as np
 
     candidates = np.flatnonzero(~result[:, :_FEW].any(axis=1))
     zero = candidates[~result[candidates].any(axis=1)]
-    return Measured(zero_rows=zero.size, dead_rows=int(np.count_nonzero(reference[zero].any(axis=1))))
+    return zero.size, int(np.count_nonzero(reference[zero].any(axis=1)))
 
 
 def _finite(value: float) -> float | None:
