@@ -18,7 +18,7 @@ from ckptkit.checks.level import Level, default_level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.formats.base import written_dialect
-from ckptkit.formats.reading import open_checkpoint, readable
+from ckptkit.formats.reading import open_checkpoint, open_quantized_or_not, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
 from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ckptkit.card.section import Card
     from ckptkit.checks.registry import Rule
-    from ckptkit.conversion.diff import Comparison
+    from ckptkit.conversion.comparison import Comparison
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan
     from ckptkit.model.inventory import Inventory
@@ -53,10 +53,6 @@ def open(path: PathLike) -> Checkpoint:
     container = open_files(path)
     container.raise_if_damaged()
     return open_checkpoint(container).checkpoint
-
-
-def _opened(path: PathLike | Checkpoint) -> Checkpoint:
-    return path if isinstance(path, Checkpoint) else open(path)
 
 
 def inspect(path: PathLike | Checkpoint, *, scales: bool | None = None) -> Inventory:
@@ -318,16 +314,26 @@ def diff(
     plan: Plan | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> Comparison:
-    """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does.
+    """Compare two checkpoints as models, whatever their formats, or one with the base that it was quantized from.
 
-    ``left`` and ``right`` may be what :func:`open` gave. ``level`` is one of "headers", "scales" and "full". Without it
-    two folders are compared byte for byte, and anything remote by headers and scale values. With the ``plan`` by which
-    one was made of the other, what it declares is no difference.
+    ``left`` and ``right`` may be what :func:`open` gave, and need not be quantized. ``level`` is one of "headers",
+    "scales" and "full". Without it two folders are compared byte for byte, and anything remote by headers and scale
+    values. At level "full" the result's ``errors`` hold how far each weight is off whose values differ. With the
+    ``plan`` by which one was made of the other, what it declares is no difference. Raises as :func:`open` does.
     """
     from ckptkit.conversion.diff import compare
 
-    a, b = _opened(left), _opened(right)
+    a, b = open_to_compare(left), open_to_compare(right)
     return compare(a, b, progress, _level(level, diff_level(a, b)), plan)
+
+
+def open_to_compare(path: PathLike | Checkpoint) -> Checkpoint:
+    """What :func:`open` gives, or else a checkpoint of which nothing is quantized. Raises as :func:`open` does."""
+    if isinstance(path, Checkpoint):
+        return path
+    container = open_files(path)
+    container.raise_if_damaged()
+    return open_quantized_or_not(container)
 
 
 def diff_level(left: Checkpoint, right: Checkpoint) -> Level:

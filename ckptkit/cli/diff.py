@@ -34,7 +34,7 @@ def command(left: str, right: str, level: str | None, plan_file: str | None, as_
     from ckptkit.report.progress import ByteProgress
 
     plan = None if plan_file is None else read_plan(plan_file)
-    a, b = api.open(left), api.open(right)
+    a, b = api.open_to_compare(left), api.open_to_compare(right)
     wanted = api.diff_level(a, b) if level is None else Level.parse(level)
     with ByteProgress("comparing", quiet=as_json) as progress:
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)

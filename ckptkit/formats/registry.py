@@ -13,7 +13,7 @@ from ckptkit.formats.fbgemm import Fbgemm
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
 from ckptkit.formats.mxfp8 import Mxfp8
-from ckptkit.formats.plain import PLAIN
+from ckptkit.formats.plain import PLAIN as PLAIN
 from ckptkit.formats.quark import Quark
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container

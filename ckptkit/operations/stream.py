@@ -52,7 +52,7 @@ def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *,
         wanted = tuple(range(tensor.shape[0] if tensor.shape else 1) for tensor in payload.inputs)
     else:
         wanted = entry.rows_needed(payload.inputs, payload.parameters, rows)
-    pieces = tuple(_piece(source, tensor, own) for tensor, own in zip(payload.inputs, wanted, strict=True))
+    pieces = tuple(piece_of(source, tensor, own) for tensor, own in zip(payload.inputs, wanted, strict=True))
     try:
         data = entry.compute(pieces, payload.parameters, rows)
     except OperationError as error:
@@ -65,7 +65,7 @@ def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *,
     return data
 
 
-def _piece(source: Source, tensor: TensorRef, rows: range) -> Piece:
+def piece_of(source: Source, tensor: TensorRef, rows: range) -> Piece:
     """Some rows of an input, or all of it where it has none that can be told apart."""
     row = _row_bytes(tensor.dtype, tensor.shape)
     if row is None:

@@ -14,7 +14,7 @@ from ckptkit.report.layout import print_line, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.conversion.diff import Comparison, Difference
+    from ckptkit.conversion.comparison import Comparison, Difference
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
     from ckptkit.storage.traffic import Traffic

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.conversion.diff import Comparison, Difference
+from ckptkit.conversion.comparison import Comparison, Difference
 from ckptkit.model.inventory import Tally
 from ckptkit.model.summary import ModuleKind, Summary
 from ckptkit.report import text
