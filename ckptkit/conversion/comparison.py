@@ -32,6 +32,7 @@ class WeightErrors:
 
     ``name`` is the module's, or the tensor's where that is no module's weight; ``base`` and ``other`` say what the
     values are stored in. In ``shape``, and in the place of the worst element, the experts of a stack come first.
+    Unless ``base_is_exact``, it is quantized too, and what it was made of decides what was clipped.
     """
 
     name: str
@@ -39,6 +40,12 @@ class WeightErrors:
     base: str
     other: str
     measured: Measured
+    base_is_exact: bool = True
+
+    @property
+    def clipped_share(self) -> float | None:
+        """Codes that are clipped, of all; None where nobody can tell."""
+        return self.measured.clipped_share if self.base_is_exact else None
 
     @property
     def kind(self) -> str:
@@ -70,6 +77,7 @@ class WeightErrors:
             "base": self.base,
             "other": self.other,
             **document,
+            "clipped_share": self.clipped_share,
         }
 
 
@@ -80,11 +88,13 @@ class KindErrors(NamedTuple):
     weights: int
     measured: Measured
     worst_weight: str
+    clipped_share: float | None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, as described by ``schemas/comparison.json``."""
         document = self.measured.to_json()
         document.pop("worst")
+        document["clipped_share"] = self.clipped_share
         return {"kind": self.kind, "weights": self.weights, "worst_weight": self.worst_weight, **document}
 
 
@@ -115,7 +125,7 @@ class Errors:
     @property
     def total(self) -> Measured:
         """All weights that differ together; the place of the worst element says nothing here."""
-        return sum((weight.measured for weight in self.weights), Measured())
+        return _total(self.weights)
 
     @property
     def kinds(self) -> tuple[KindErrors, ...]:
@@ -123,16 +133,14 @@ class Errors:
         grouped: dict[str, list[WeightErrors]] = {}
         for weight in self.weights:
             grouped.setdefault(weight.kind, []).append(weight)
-        found = [
-            KindErrors(kind, len(own), sum((weight.measured for weight in own), Measured()), own[0].name)
-            for kind, own in grouped.items()
-        ]
+        found = [KindErrors(kind, len(own), _total(own), own[0].name, _clipped(own)) for kind, own in grouped.items()]
         return tuple(sorted(found, key=lambda item: (*_badness(item.measured), names.natural(item.kind))))
 
     def to_json(self) -> dict[str, Any]:
         """The errors as described by ``schemas/comparison.json``."""
         total = self.total.to_json()
         total.pop("worst")
+        total["clipped_share"] = _clipped(self.weights)
         return {
             "base": self.base,
             "equal": self.equal,
@@ -141,6 +149,15 @@ class Errors:
             "weights": [weight.to_json() for weight in self.weights],
             "not_measured": [item.to_json() for item in self.not_measured],
         }
+
+
+def _total(weights: Iterable[WeightErrors]) -> Measured:
+    return sum((weight.measured for weight in weights), Measured())
+
+
+def _clipped(weights: Iterable[WeightErrors]) -> float | None:
+    """The share of clipped codes over all weights of which it is known."""
+    return _total(weight for weight in weights if weight.base_is_exact).clipped_share
 
 
 def worst_first(weights: Iterable[WeightErrors]) -> tuple[WeightErrors, ...]:

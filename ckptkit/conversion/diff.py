@@ -165,6 +165,11 @@ class Comparer:
 
     def _weights(self, a: Stored, b: Stored, *, scales_differ: bool = False) -> Iterator[Difference | Values]:
         """Shapes and types, and what is to be compared of the values. Scales that differ are told by themselves."""
+        for item in (a, b):
+            if item.opaque is not None:
+                if self.level is Level.FULL:
+                    self._not_measured.append(NotMeasured(a.subject, item.no_numbers))
+                return
         alike = a.is_plain == b.is_plain and a.part is None and b.part is None
         if a.shape != b.shape or (alike and a.dtype != b.dtype):
             yield Difference(

@@ -60,6 +60,11 @@ class Stored(NamedTuple):
         return self.dtype if self.module is None else f"{self.dtype} {self.module.scheme.weight.granularity}"
 
     @property
+    def no_numbers(self) -> str:
+        """Why a weight in another quantization is not measured."""
+        return f"no numbers are read of weights in {self.storage}"
+
+    @property
     def dtype(self) -> str:
         """The type of the stored elements."""
         return "" if self.tensor is None else self.tensor.dtype
@@ -89,7 +94,7 @@ class Stored(NamedTuple):
     def matrices(self, *, stacked: bool) -> tuple[Matrix, ...]:
         """Its numbers; ``stacked``: a matrix for each expert. Raises OperationError where none are known of it."""
         if self.opaque is not None or self.tensor is None:
-            raise OperationError(f"no numbers are read of weights in {self.storage}")
+            raise OperationError(self.no_numbers)
         if self.module is None:
             found = plain_matrices(self.tensor, stacked=stacked)
         else:
@@ -248,7 +253,7 @@ def _why_not(
     """Why the rows of a fused weight are not those of the parts; None where they are."""
     shapes = {part.shape[1:] for part, _ in pieces}
     if item.opaque is not None or any(part.opaque is not None for part, _ in pieces):
-        return f"no numbers are read of weights in {(item if item.opaque else first[0]).storage}"
+        return (item if item.opaque is not None else first[0]).no_numbers
     if any(len(part.shape) != 2 for part, _ in pieces) or len(shapes) != 1:
         return "its parts have shapes of their own"
     rows, (columns,) = sum(part.shape[0] for part in first), shapes.pop()

@@ -68,7 +68,8 @@ class Values:
     def errors(self, *, base_is_right: bool) -> WeightErrors:
         """The errors of values that were measured."""
         base, other = (self.right, self.left) if base_is_right else (self.left, self.right)
-        return WeightErrors(base.subject, self.left.shape, base.storage, other.storage, self.measured or Measured())
+        measured = self.measured or Measured()
+        return WeightErrors(base.subject, self.left.shape, base.storage, other.storage, measured, base.is_plain)
 
 
 @dataclass
