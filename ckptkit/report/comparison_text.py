@@ -48,6 +48,8 @@ def show_comparison(comparison: Comparison, limit: int | None = SHOWN_WEIGHTS) -
         )
     if comparison.errors is not None:
         _show_errors(out, comparison.errors, limit)
+    elif comparison.differences and comparison.level.name != "FULL":
+        print_line(out, ("the weights were not compared; --level full says how far they are off", "dim"))
     for note in comparison.notes:
         print_line(out, ("note:", "bold blue"), f" {note}")
     compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
@@ -86,7 +88,7 @@ def _show_errors(out: Console, errors: Errors, limit: int | None) -> None:
     paragraph(
         out,
         f"in all {plural(len(errors.weights), 'weight')}: error {_number(total.relative_error)}, "
-        f"SNR {_decibels(total)} dB; {errors.equal:,} more are equal",
+        f"SNR {_decibels(total)} dB; {errors.equal:,} others are equal",
     )
     paragraph(out, (_legend(errors), "dim"))
 
@@ -133,10 +135,10 @@ def _words(weight: WeightErrors) -> list[Part]:
 
 def _number(value: float) -> str:
     """
-    >>> _number(0.02637), _number(1.5e-7), _number(math.inf)
-    ('0.0264', '1.5e-07', 'inf')
+    >>> _number(0.02637), _number(0.03), _number(1.5e-7), _number(math.inf)
+    ('0.0264', '0.0300', '1.50e-07', 'inf')
     """
-    return f"{value:.3g}"
+    return f"{value:#.3g}"
 
 
 def _decibels(measured: Measured) -> str:
