@@ -20,6 +20,8 @@ _HEADS = (LM_HEAD, _SHARED_HEAD)
 _EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
 _DIGITS = re.compile(r"(\d+)")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")
+_ROUTER_ENDS = ("gate", "router", "proj", "linear", "classifier")
 _EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
 
 #: Parts of names that belong to another tower of a multimodal model than the language model.
@@ -90,6 +92,15 @@ def is_head(module: str) -> bool:
     True
     """
     return module.endswith(_HEADS) and (last_part(module) == LM_HEAD or module.endswith(_SHARED_HEAD))
+
+
+def is_router(module: str) -> bool:
+    """Whether this chooses the experts of a mixture, or is the gate of its shared expert.
+
+    >>> [is_router(name) for name in ("model.layers.0.mlp.gate", "model.layers.0.mlp.gate_proj", "x.router.linear")]
+    [True, False, True]
+    """
+    return module.endswith(_ROUTER_ENDS) and _ROUTER.search(module) is not None
 
 
 def experts_owner(module: str) -> str | None:
