@@ -41,7 +41,7 @@ SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
 FUSED_QKV = frozenset({"qkv_proj", "query_key_value", "Wqkv", "W_pack", "qkv"})
 
 #: Last parts of names of what makes keys: one for each attention module. ``kv_b_proj`` is latent attention's.
-_MAKES_KEYS = FUSED_QKV | {"k_proj", "kv_b_proj"}
+MAKES_KEYS = FUSED_QKV | {"k_proj", "kv_b_proj"}
 
 #: Names under which loaders stack several stored modules into one.
 FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -133,7 +133,7 @@ def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
     ('model.layers.0.self_attn',)
     """
     split = (module.rpartition(".") for module in modules)
-    found = {owner for owner, _, last in split if last in _MAKES_KEYS}
+    found = {owner for owner, _, last in split if last in MAKES_KEYS}
     return tuple(sorted((owner for owner in found if other_tower(owner) is None), key=natural))
 
 

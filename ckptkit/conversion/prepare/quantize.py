@@ -144,7 +144,7 @@ class _Quantizer:
 
     def _reasons(self) -> Iterator[str]:
         tool = self.preset.name
-        yield f"{tool}: {self.preset.scheme}; scales and codes are bit for bit those of the tool that the name is from"
+        yield f"{tool}: {self.preset.scheme}; scales and codes by the arithmetic of the tool that the name is from"
         if self.options.default_skips:
             return
         yield "nothing is skipped by default: engines build output heads, routers and towers in high precision"

@@ -63,10 +63,28 @@ def _needs_calibration(checkpoint: Checkpoint, preset: Preset) -> ConversionRefu
     return ConversionRefused(f"{checkpoint.container.label}: {preset.name} needs calibration", faults=[fault])
 
 
+class _Twins:
+    """Modules of the donor by the names of a checkpoint's: either may be stored as it is called in memory."""
+
+    def __init__(self, checkpoint: Checkpoint, donor: Checkpoint) -> None:
+        self._own = names.in_memory(checkpoint.linear_names, checkpoint.config)
+        self._theirs = {other: name for name, other in names.in_memory(donor.linear_names, donor.config).items()}
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """The names under which the donor may have a module."""
+        other = self._own.get(name, name)
+        return (name, other, self._theirs.get(name, name), self._theirs.get(other, other))
+
+    def of_attention(self, owner: str) -> tuple[str, ...]:
+        """The same for an attention module, which is known by what makes its keys."""
+        made = (name for last in sorted(names.MAKES_KEYS) for name in self.of(names.join(owner, last)))
+        return tuple(map(names.parent, made))
+
+
 def _with_inputs(checkpoint: Checkpoint, donor: Checkpoint, made: _Made, faults: list[Fault]) -> Checkpoint:
-    modules = dict(checkpoint.modules)
+    modules, twins = dict(checkpoint.modules), _Twins(checkpoint, donor)
     for name, module in modules.items():
-        theirs = donor.modules.get(name)
+        theirs = next((donor.modules[other] for other in twins.of(name) if other in donor.modules), None)
         if theirs is None or theirs.input_scale is None:
             found = "no such FP8 module" if theirs is None else f"{theirs.scheme.input or 'no'} inputs"
             faults.append(Fault("input-scale-missing", "no input scale to take", None, name, "a scale", found))
@@ -83,18 +101,19 @@ def _with_inputs(checkpoint: Checkpoint, donor: Checkpoint, made: _Made, faults:
 def _with_cache(checkpoint: Checkpoint, donor: Checkpoint, made: _Made, faults: list[Fault]) -> Checkpoint:
     cache = donor.kv_cache
     theirs = {attention.module: attention.stored() for attention in cache.attention} if cache is not None else {}
+    twins = _Twins(checkpoint, donor)
     beside = {names.parent(module.name): module.weight for module in checkpoint.modules.values()}
     beside |= {names.parent(name): weight for name, weight in checkpoint.unquantized.items()}
     found: list[AttentionScales] = []
     for owner in checkpoint.attention_modules:
-        missing = [role for role in _ROLES if role not in theirs.get(owner, {})]
+        stored = next((theirs[other] for other in twins.of_attention(owner) if theirs.get(other)), {})
+        missing = [role for role in _ROLES if role not in stored]
         if missing:
             roles = " and ".join(missing)
             faults.append(Fault("kv-scale-missing", f"no scale of {roles} to take", None, owner, "scales", "none"))
             continue
         scales = {
-            role: _constant(donor, theirs[owner][role], names.join(owner, f"{role}_scale"), beside[owner])
-            for role in _ROLES
+            role: _constant(donor, stored[role], names.join(owner, f"{role}_scale"), beside[owner]) for role in _ROLES
         }
         made.update((stand_in(scale), scale) for scale in scales.values())
         found.append(AttentionScales(owner, stand_in(scales["k"]), stand_in(scales["v"])))
