@@ -68,10 +68,16 @@ class Arithmetic:
 
 
 def _promise_codes(inputs: Inputs, parameters: Parameters) -> Promise:
-    """Half a step of three bits, and of the quotient's; what is small beside its block loses half the smallest step."""
+    """Half a step of three bits, and of the quotient's; what is small beside its block loses half the smallest step.
+
+    Where the scale itself is so small that its dtype rounds it coarsely, everything may be off by 448 times that.
+    """
     _check(inputs, parameters)
     rounding = {"BF16": 2.0**-8, "F16": 2.0**-10, "F32": 2.0**-22}[parameters["quotient_dtype"]]
-    return Promise(FP8_WEIGHT, inputs[0].shape, Loss(2.0**-4 + rounding, share=2.0**-10 / _LARGEST * (1 + rounding)))
+    coarse = {"BF16": 2.0**-134, "F16": 2.0**-25, "F32": 2.0**-150}[parameters["scale_dtype"]]
+    share = 2.0**-10 / _LARGEST * (1 + rounding)
+    absolute = _LARGEST * coarse + share * float(parameters["least_magnitude"])
+    return Promise(FP8_WEIGHT, inputs[0].shape, Loss(2.0**-4 + rounding, absolute, share))
 
 
 def _promise_scales(inputs: Inputs, parameters: Parameters) -> Promise:

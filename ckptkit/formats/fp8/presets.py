@@ -13,6 +13,8 @@ from ckptkit.operations.quantize import Arithmetic
 
 #: 1e-4 as float32, and the scale that it gives.
 _LEAST, _LEAST_SCALE = 9.999999747378752e-05, 2.2321428616578487e-07
+#: vLLM's smallest scale, 1 / (448 * 512), as float32.
+_SMALLEST = 4.359654212748865e-06
 _BLOCKS = Arithmetic(
     scale="F32",
     quotient="F32",
@@ -20,7 +22,7 @@ _BLOCKS = Arithmetic(
     least=dict.fromkeys(("BF16", "F16", "F32"), _LEAST),
     reciprocal=True,
 )
-_TENSORS = Arithmetic(scale="F32", quotient="F32", zero={"F32": 1 / (448 * 512)}, reciprocal=True)
+_TENSORS = Arithmetic(scale="F32", quotient="F32", zero={"F32": _SMALLEST}, reciprocal=True)
 
 PRESETS = (
     Preset(
