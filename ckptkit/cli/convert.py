@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
 
 
-_MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these names only; may be repeated."
+_MODULES_HELP = "Dequantize (--to bf16, f16, f32) or quantize (--scheme) the modules of these names only; repeatable."
+_SCHEME_HELP = "Quantize plain weights: FP8_DYNAMIC or FP8_BLOCK for ct, ptpc_fp8 for quark, and so on."
+_SKIP_HELP = "With --scheme: leave these modules alone, besides heads, routers, towers, ...; repeatable."
+_ALL_HELP = "With --scheme: quantize heads, routers and towers too."
+_SCALES_HELP = "With --scheme: take scales of inputs and of the KV cache from this checkpoint of the same model."
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
     "default the first that holds the checkpoint."
@@ -33,6 +37,10 @@ _MODE_HELP = (
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
+@click.option("--scheme", metavar="NAME", help=_SCHEME_HELP)
+@click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
+@click.option("--no-default-skips", "default_skips", flag_value=False, default=True, help=_ALL_HELP)
+@click.option("--scales-from", metavar="OTHER", type=CHECKPOINT, help=_SCALES_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
@@ -45,6 +53,10 @@ def command(
     plan_file: str | None,
     allow_lossy: bool,
     modules: tuple[str, ...],
+    scheme: str | None,
+    skip: tuple[str, ...],
+    default_skips: bool,
+    scales_from: str | None,
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
@@ -69,8 +81,12 @@ def command(
     expected, to, paths = parse_arguments(arguments, target)
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
+    choices: dict[str, Any] = {
+        **{"to": to, "expect": expected, "mode": mode, "allow_lossy": allow_lossy, "modules": modules},
+        **{"scheme": scheme, "skip": skip, "default_skips": default_skips, "scales_from": scales_from},
+    }
     if dry_run:
-        made = api.plan(*paths, to=to, mode=mode, expect=expected, allow_lossy=allow_lossy, modules=modules)
+        made = api.plan(*paths, **choices)
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
     with ByteProgress("converting", quiet=as_json) as progress:
@@ -82,11 +98,7 @@ def command(
 
         result = api.convert(
             *paths,
-            to=to,
-            mode=mode,
-            expect=expected,
-            allow_lossy=allow_lossy,
-            modules=modules,
+            **choices,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,
