@@ -27,7 +27,7 @@ _KINDS = {"F32": "<u4", "BF16": "<u2", "F16": "<u2"}
 _SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
 
 
-def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
+def promise(inputs: Inputs, parameters: Parameters) -> Promise:
     """Weight [..., N, K] and scale; ``block_shape``: the rows and columns that share a scale, 0 for all of them."""
     if len(inputs) != 2:
         raise OperationError(f"takes a weight and its scale, not {len(inputs)} tensors")
@@ -55,7 +55,7 @@ def _grid(shape: tuple[int, ...], block: list[int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
+def rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
     """A scale's rows are those of its grid, or the experts of a stack."""
     weight, scale = inputs
     height = parameters["block_shape"][0]
@@ -256,5 +256,5 @@ def _table(dtype: str) -> Any:
 
 
 OPERATIONS = (
-    Operation("dequantize", "FP8 codes times their scales as plain floats", _promise, _compute, _rows_needed, _step),
+    Operation("dequantize", "FP8 codes times their scales as plain floats", promise, _compute, rows_needed, _step),
 )

@@ -67,7 +67,7 @@ class Arithmetic:
         }
 
 
-def _promise_codes(inputs: Inputs, parameters: Parameters) -> Promise:
+def promise_codes(inputs: Inputs, parameters: Parameters) -> Promise:
     """Half a step of three bits, and of the quotient's; what is small beside its block loses half the smallest step.
 
     Where the scale itself is so small that its dtype rounds it coarsely, everything may be off by 448 times that.
@@ -80,7 +80,7 @@ def _promise_codes(inputs: Inputs, parameters: Parameters) -> Promise:
     return Promise(FP8_WEIGHT, inputs[0].shape, Loss(2.0**-4 + rounding, absolute, share))
 
 
-def _promise_scales(inputs: Inputs, parameters: Parameters) -> Promise:
+def promise_scales(inputs: Inputs, parameters: Parameters) -> Promise:
     """As many scales as there are blocks, in one line where they are one for each tensor."""
     _check(inputs, parameters)
     weight, (height, width) = inputs[0], parameters["block_shape"]
@@ -122,7 +122,7 @@ def _check(inputs: Inputs, parameters: Parameters) -> None:
             raise OperationError(f"wants the parameter {name}: a number")
 
 
-def _step(inputs: Inputs, parameters: Parameters) -> int:
+def step(inputs: Inputs, parameters: Parameters) -> int:
     """Stripes of a matrix hold whole blocks."""
     return 1 if len(inputs[0].shape) == 3 else max(1, parameters["block_shape"][0])
 
@@ -141,7 +141,7 @@ def _magnitudes_first(inputs: Inputs, parameters: Parameters) -> Computed | None
     return Computed("largest_magnitudes", inputs, {}, "F32", inputs[0].shape[:1])
 
 
-def _rows_of_scales(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
+def rows_of_scales(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
     """The rows of a weight that some rows of its scale are for; none where the magnitudes are known."""
     height = parameters["block_shape"][0]
     if len(inputs[0].shape) == 3:
@@ -153,13 +153,13 @@ def _compute_codes(pieces: tuple[Piece, ...], parameters: Parameters, rows: rang
     """Codes, and the scales that a stripe of them gives by the way."""
     weight, *scale = pieces
     if scale:
-        grid = numbers(scale[0].dtype, scale[0].data).astype("<f4").reshape(1, 1)
+        grid = stored_grid(scale[0])
         return codes_of(_bits(weight), weight.dtype, grid, parameters), b""
     codes, scales = [], []
     for matrix in _matrices(weight):
         grid = scales_of(magnitudes_of(matrix, weight.dtype, parameters["block_shape"]), parameters)
         codes.append(codes_of(matrix, weight.dtype, grid, parameters))
-        scales.append(_stored(grid, str(parameters["scale_dtype"])))
+        scales.append(stored(grid, str(parameters["scale_dtype"])))
     return b"".join(codes), b"".join(scales)
 
 
@@ -167,14 +167,24 @@ def _compute_scales(pieces: tuple[Piece, ...], parameters: Parameters, rows: ran
     weight, *magnitudes = pieces
     dtype, block = str(parameters["scale_dtype"]), parameters["block_shape"]
     if magnitudes:
-        largest = numbers("F32", magnitudes[0].data).astype("<f4").max().reshape(1, 1)
-        return _stored(scales_of(largest, parameters), dtype)
+        return stored(scales_of(largest(magnitudes[0]), parameters), dtype)
     found = (scales_of(magnitudes_of(matrix, weight.dtype, block), parameters) for matrix in _matrices(weight))
-    return b"".join([_stored(grid, dtype) for grid in found])
+    return b"".join([stored(grid, dtype) for grid in found])
 
 
 def _compute_magnitudes(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
     return magnitudes_of(_bits(pieces[0]), pieces[0].dtype, [1, 0]).tobytes()
+
+
+def stored_grid(scale: Piece) -> Floats:
+    """The one scale of a whole tensor, as the grid that :func:`codes_of` takes."""
+    return numbers(scale.dtype, scale.data).astype("<f4").reshape(1, 1)
+
+
+def largest(magnitudes: Piece) -> Floats:
+    """The largest of the magnitudes of all rows, as :func:`scales_of` takes it."""
+    found: Floats = numbers("F32", magnitudes.data).astype("<f4").max(keepdims=True)
+    return found.reshape(1, 1)
 
 
 def _bits(piece: Piece) -> Bits:
@@ -234,7 +244,8 @@ def scales_of(magnitudes: Floats, parameters: Parameters) -> Floats:
     return np.where(scales > 0, scales, zero)
 
 
-def _stored(scales: Floats, dtype: str) -> bytes:
+def stored(scales: Floats, dtype: str) -> bytes:
+    """Scales as the bytes of their type."""
     return _rounded(scales, dtype).tobytes()
 
 
@@ -319,8 +330,8 @@ OPERATIONS = (
     Operation(
         "quantize",
         "plain floats as FP8 codes",
-        _promise_codes,
-        step=_step,
+        promise_codes,
+        step=step,
         first=_scales_first,
         beside="quantization_scale",
         compute_beside=_compute_codes,
@@ -328,9 +339,9 @@ OPERATIONS = (
     Operation(
         "quantization_scale",
         "the scale that FP8 codes of plain floats take",
-        _promise_scales,
+        promise_scales,
         _compute_scales,
-        _rows_of_scales,
+        rows_of_scales,
         surveys=True,
         first=_magnitudes_first,
     ),

@@ -47,7 +47,7 @@ def show_comparison(comparison: Comparison, limit: int | None = SHOWN_WEIGHTS) -
             (f"    ... and {hidden:,} more of {plural(len(kinds) - _SHOWN_KINDS, 'kind')}; --json lists all", "dim"),
         )
     if comparison.errors is not None:
-        _show_errors(out, comparison.errors, limit)
+        show_errors(out, comparison.errors, limit)
     elif comparison.differences and comparison.level.name != "FULL":
         print_line(out, ("the weights were not compared; --level full says how far they are off", "dim"))
     for note in comparison.notes:
@@ -64,7 +64,7 @@ def show_comparison(comparison: Comparison, limit: int | None = SHOWN_WEIGHTS) -
         print_line(out, (plural(len(comparison.differences), "difference"), "bold red"), " ", (f"({compared})", "dim"))
 
 
-def _show_errors(out: Console, errors: Errors, limit: int | None) -> None:
+def show_errors(out: Console, errors: Errors, limit: int | None = SHOWN_WEIGHTS) -> None:
     """Kinds of weights, then single ones, the worst first."""
     for reason, own in _by_reason(errors).items():
         more = f" (and {len(own) - 1:,} more)" if len(own) > 1 else ""

@@ -165,9 +165,14 @@ def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
 
 
 def show_result(result: Result) -> None:
-    """One line about a conversion that was carried out."""
+    """One line about a conversion that was carried out, and how far values are off where they were rounded again."""
     total = result.plan.cost.total
     means = "; ".join(["", *(f"{size(count)} by {method}" for method, count in result.moved.items())])
     rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
     cost = f" ({size(total)} in {result.seconds:.2f} s{rate}{means})"
-    print_line(console(), ("written", "bold green"), f": {result.destination}", (cost, "dim"))
+    out = console()
+    print_line(out, ("written", "bold green"), f": {result.destination}", (cost, "dim"))
+    if result.errors is not None:
+        from ckptkit.report.comparison_text import show_errors
+
+        show_errors(out, result.errors)

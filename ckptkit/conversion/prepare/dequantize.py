@@ -20,10 +20,13 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     dtype = target.weight_dtype
     if dtype is None:
         return prepared
+    return dequantized(prepared, selected(prepared.checkpoint.modules, options.modules), dtype)
+
+
+def dequantized(prepared: Prepared, modules: tuple[str, ...], dtype: str) -> Prepared:
+    """The checkpoint with some modules in high precision; without its KV cache's scales where these are all."""
     checkpoint = prepared.checkpoint
-    products = {
-        name: _product(checkpoint.modules[name], dtype) for name in selected(checkpoint.modules, options.modules)
-    }
+    products = {name: _product(checkpoint.modules[name], dtype) for name in modules}
     chosen = {name: checkpoint.modules[name] for name, product in products.items() if product is not None}
     made = {stand_in(product): product for product in products.values() if product is not None}
     weights = dict(zip(chosen, made, strict=True))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import scales_from, skips
-from ckptkit.conversion.prepare.dequantize import block_shape
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import ConversionRefused, Fault, UsageError
@@ -16,6 +15,7 @@ from ckptkit.formats.preset import Preset, preset
 from ckptkit.model import names
 from ckptkit.model.census import stack_name
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
+from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.operations.quantize import SOURCES
 from ckptkit.storage.output import OutputTensor
@@ -28,6 +28,9 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     """Modules that are not on a skip list become FP8 ones, where the source is plain and the target has a preset."""
     checkpoint = prepared.checkpoint
     quantized = bool(checkpoint.modules or checkpoint.opaque)
+    if checkpoint.modules and options.scheme is not None:
+        _require_no_choices(options)
+        return prepared
     if options.scheme is None and (quantized or preset(target.presets, None, target.name) is None):
         _require_no_choices(options)
         return prepared
