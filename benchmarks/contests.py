@@ -121,6 +121,25 @@ def headers(model: Built, direction: str) -> Contest:
     return Contest(f"headers-{model.name}", f"{model.tensors:,} tensors in {model.shards} shards", contestants)
 
 
+def difference(base: Built, model: Built) -> Contest:
+    """Measuring how far each weight is off, against reading the bytes of both checkpoints."""
+    folders = (base.folder, model.folder)
+    shards = [str(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    cat = "cat of both"
+
+    def prepare() -> None:
+        for folder in folders:
+            warm(folder)
+
+    contestants = [
+        Contestant(cat, ["cat", *shards], cat, prepare),
+        Contestant("ckptkit diff", ckptkit("diff", *map(str, folders)), cat, prepare, code=1),
+        Contestant("ckptkit diff of one with itself", ckptkit("diff", *[str(base.folder)] * 2), cat, prepare),
+    ]
+    title = f"{model.data_bytes / 1e9:.3g} GB in FP8 beside {base.data_bytes / 1e9:.3g} GB in BF16"
+    return Contest(f"diff-{model.name}", title, contestants)
+
+
 def start_up(work: Path) -> Contest:
     """Commands on a checkpoint of 100 kB, against an interpreter that does nothing."""
     bare = "python -c pass"

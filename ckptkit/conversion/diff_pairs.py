@@ -122,7 +122,7 @@ class Whole(NamedTuple):
     def words(self) -> tuple[str, str]:
         """What each side stores, the left one first."""
         whole = f"one tensor {list(self.stored.shape)}"
-        single = f"{plural(len(self.parts), 'tensor')}, the first {self.parts[0]}"
+        single = f"{plural(len(self.parts), 'part')}, the first {self.parts[0]}"
         return (whole, single) if self.is_left else (single, whole)
 
 

@@ -294,7 +294,7 @@ def test_stacked_experts_beside_single_ones() -> None:
         f"model.layers.{n}.mlp.experts.{p}" for n in (0, 1) for p in ("down_proj", "gate_up_proj")
     ]
     assert whole[1].left == "one tensor [4, 64, 64]"
-    assert whole[1].right == "8 tensors, the first model.layers.0.mlp.experts.0.gate_proj.weight"
+    assert whole[1].right == "8 parts, the first model.layers.0.mlp.experts.0.gate_proj.weight"
     back = ckptkit.diff(right, left)
     assert {d.left for d in back.differences if d.aspect == "stored as"} == {d.right for d in whole}
     assert measured(back).keys() == measured(comparison).keys()
