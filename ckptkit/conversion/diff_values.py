@@ -28,7 +28,7 @@ Span = tuple["Values", int, int]
 #: Bytes of one side that are compared at a time, and the most tensors that they may be of.
 _BYTES, _TENSORS = 1 << 22, 256
 #: Elements that are measured at a time.
-_ELEMENTS = 1 << 19
+_ELEMENTS = 1 << 18
 #: More threads than this would wait for each other, and each takes its own megabytes.
 _MOST_WORKERS = 8
 

@@ -191,6 +191,10 @@ def _looked_up(
     return b"".join(parts)
 
 
+#: Codes that are looked up at a time.
+_TAKEN = 1 << 15
+
+
 def _product(
     dtype: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int
 ) -> NDArray[np.float32]:
@@ -198,7 +202,11 @@ def _product(
     import numpy as np
 
     height, width = block
-    found: NDArray[np.float32] = np.take(_table(dtype), codes)
+    found: NDArray[np.float32] = np.empty(codes.shape, np.float32)
+    source, target = codes.reshape(-1), found.reshape(-1)
+    for begin in range(0, source.size, _TAKEN):  # numpy makes indices of 8 bytes of the codes
+        part = slice(begin, begin + _TAKEN)
+        np.take(_table(dtype), source[part], out=target[part], mode="clip")
     if width:
         grid = np.repeat(grid, width, axis=1)[:, : codes.shape[1]]
     if height == 0 or len(grid) == 1:

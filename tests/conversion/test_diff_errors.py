@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ckptkit
+from ckptkit.api import open_to_compare
 from ckptkit.checks import schema
 from ckptkit.conversion import diff_values
 from ckptkit.conversion.comparison import Comparison, Errors, WeightErrors
@@ -80,7 +81,7 @@ def assert_errors(comparison: Comparison, base: dict[str, Any], other: dict[str,
 @pytest.mark.parametrize("export", [CT, QUARK_FP8, "llama/quark-fp8-layers", "llama/modelopt-channel"])
 def test_real_exports_beside_the_base_that_they_were_made_of(export: str) -> None:
     comparison = ckptkit.diff(BASE, REAL / export)
-    base, other = (ckptkit.api.open_to_compare(path) for path in (BASE, REAL / export))
+    base, other = (open_to_compare(path) for path in (BASE, REAL / export))
     assert_errors(comparison, values_of(base), values_of(other))
     errors = errors_of(comparison)
     assert errors.base == "left" and not comparison.same
@@ -110,7 +111,7 @@ def test_blocks_beside_a_noisy_base_in_stripes_of_any_height(
     low = np.arange(-(-len(raw) // 2 // width) * width, len(raw), width)  # the least significant byte of half of it
     raw[low] ^= generator.integers(0, 4, low.size, dtype=np.uint8)
     path.write_bytes(raw.tobytes())
-    base, other = ckptkit.api.open_to_compare(tmp_path / "base"), ckptkit.open(REAL / BLOCKS)
+    base, other = open_to_compare(tmp_path / "base"), ckptkit.open(REAL / BLOCKS)
     documents = []
     for elements, nbytes in ((1 << 19, 1 << 22), (1, 1), (1000, 700)):
         monkeypatch.setattr(diff_values, "_ELEMENTS", elements)
@@ -140,7 +141,7 @@ def test_the_one_that_is_not_quantized_is_the_base_wherever_it_stands() -> None:
 
 def test_a_base_beside_itself_and_beside_another_one(tmp_path: Path) -> None:
     same = ckptkit.diff(BASE, BASE)
-    assert same.same and same.errors is None and same.tensors == len(values_of(ckptkit.api.open_to_compare(BASE)))
+    assert same.same and same.errors is None and same.tensors == len(values_of(open_to_compare(BASE)))
     changed = load(BF16)
     changed.change(rf"{NAME}\.weight", lambda t: t._replace(data=bf16(2.0) + t.data[2:]))
     changed.change(r"model\.norm\.weight", lambda t: t._replace(data=t.data[:-2] + bf16(0.0)))
@@ -410,7 +411,7 @@ def test_progress_hears_of_every_byte_once() -> None:
     for left, right in ((BASE, REAL / CT), (REAL / QUARK_FP8, REAL / QUARK)):
         heard: list[int] = []
         comparison = ckptkit.diff(left, right, progress=heard.append)
-        checkpoint = ckptkit.api.open_to_compare(left)
+        checkpoint = open_to_compare(left)
         weights = sum(module.weight.nbytes for module in checkpoint.modules.values())
         assert sum(heard) == weights + sum(tensor.nbytes for tensor in checkpoint.plain)
         assert min(heard) > 0 and comparison.bytes_compared >= sum(heard)
