@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import DTYPES
 from ckptkit.errors import CkptkitError
+from ckptkit.operations import compiled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,10 +169,12 @@ def measure(
     ours, theirs = reference.reshape(-1), result.reshape(-1)
     if not ours.size:
         return Measured()
-    found = _Sums(min(_CHUNK, ours.size))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for begin in range(0, ours.size, _CHUNK):
-            found.take(begin, ours[begin : begin + _CHUNK], theirs[begin : begin + _CHUNK])
+    found: compiled.ErrorSums | _Sums | None = compiled.error_sums(ours, theirs)
+    if found is None:
+        found = _Sums(min(_CHUNK, ours.size))
+        with np.errstate(invalid="ignore", over="ignore"):
+            for begin in range(0, ours.size, _CHUNK):
+                found.take(begin, ours[begin : begin + _CHUNK], theirs[begin : begin + _CHUNK])
     worst = None
     if found.place is not None:
         row, column = divmod(found.place, columns)

@@ -16,8 +16,15 @@ from ckptkit.errors import CkptkitError
 from ckptkit.measure import errors
 from ckptkit.measure.errors import Measured, WorstElement, measure
 from ckptkit.model.numbers import value_of
+from ckptkit.operations import compiled
 
 Pair = tuple[Any, Any]
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By numpy alone, and by compiled loops where they can."""
+    monkeypatch.setattr(compiled, "WARM_UP", -1 if request.param == "compiled" else math.inf)
 
 
 def drawn(rows: int, columns: int, seed: int = 0) -> Pair:
@@ -59,6 +66,7 @@ def in_stripes(reference: Any, result: Any, height: int) -> list[Measured]:
     return [measure(reference[at : at + height], result[at : at + height], first_row=at) for at in starts]
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (300, 513), (2, 70_000)])
 def test_the_figures_are_those_of_float64(rows: int, columns: int) -> None:
     reference, result = drawn(rows, columns)
@@ -80,9 +88,12 @@ MATRICES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(
 )
 
 
-@given(MATRICES, st.integers(1, 9), st.integers(1, 20), st.randoms(use_true_random=False))
-def test_stripes_add_up_in_any_order(pair: Pair, height: int, chunk: int, random: Any) -> None:
+@given(
+    MATRICES, st.integers(1, 9), st.integers(1, 20), st.randoms(use_true_random=False), st.sampled_from([-1, 1 << 60])
+)
+def test_stripes_add_up_in_any_order(pair: Pair, height: int, chunk: int, random: Any, warm_up: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "WARM_UP", warm_up)
         patch.setattr(errors, "_CHUNK", chunk)
         patch.setattr(errors, "_RUN", max(1, chunk // 2))
         parts = in_stripes(*pair, height)
@@ -97,15 +108,17 @@ def test_nothing_differs_from_itself(pair: Pair) -> None:
     assert found.snr_db == math.inf and found.to_json()["snr_db"] is None
 
 
-@given(MATRICES, st.data())
-def test_what_is_no_number_is_counted_and_left_out(pair: Pair, data: st.DataObject) -> None:
+@given(MATRICES, st.data(), st.sampled_from([-1, 1 << 60]))
+def test_what_is_no_number_is_counted_and_left_out(pair: Pair, data: st.DataObject, warm_up: int) -> None:
     bad = data.draw(st.sets(st.integers(0, pair[0].size - 1), max_size=3))
     clean = [part.copy() for part in pair]
     for place in bad:
         pair[data.draw(st.integers(0, 1))].flat[place] = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
         for part in clean:
             part.flat[place] = 0
-    found, wanted = measure(*pair), expected(*clean)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "WARM_UP", warm_up)
+        found, wanted = measure(*pair), expected(*clean)
     assert found.not_finite == len(bad)
     assert found.equal == wanted.equal - len(bad)
     assert found.squares == pytest.approx(wanted.squares, rel=1e-12)
@@ -113,12 +126,14 @@ def test_what_is_no_number_is_counted_and_left_out(pair: Pair, data: st.DataObje
     assert found.worst == wanted.worst
 
 
+@pytest.mark.usefixtures("either")
 def test_infinities_on_both_sides_are_no_equal_numbers() -> None:
     both = np.array([[math.inf, 1.0, math.nan, 2.0]], np.float32)
     found = measure(both, both)
     assert (found.equal, found.not_finite, found.squares) == (2, 2, 5.0)
 
 
+@pytest.mark.usefixtures("either")
 def test_the_worst_element_knows_its_row_in_the_weight_and_the_first_one_counts() -> None:
     reference, result = np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)
     reference[0, 1], result[0, 1], result[1, 2] = 2, 2.5, -0.5
@@ -195,3 +210,13 @@ def test_what_does_not_fit_is_refused() -> None:
         measure(ones, ones.astype(np.float64))
     with pytest.raises(CkptkitError, match="codes are bytes of an FP8 type, not uint8 of F8_E8M0"):
         measure(ones, ones, codes=codes, dtype="F8_E8M0")
+
+
+def test_compiled_loops_are_used_and_left_alone_where_some_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, result = drawn(30, 50)
+    assert compiled.error_sums(reference.ravel(), result.ravel()) is None, "numba is not loaded for so few"
+    monkeypatch.setattr(compiled, "WARM_UP", -1)
+    sums = compiled.error_sums(reference.ravel(), result.ravel())
+    assert sums is not None and sums.place == int(np.argmax(np.abs(result.astype(float) - reference.astype(float))))
+    result[3, 3] = math.nan
+    assert compiled.error_sums(reference.ravel(), result.ravel()) is None
