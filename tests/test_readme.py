@@ -15,7 +15,11 @@ from tests.damage import BLOCK, load, plain_fp8
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: The models that the README speaks of, and the fixtures that stand for them.
-MODELS = {"Llama-3.1-8B-FP8-KV": "llama/quark-fp8-kv", "Llama-3.1-8B-FP8": "llama/llmcompressor-fp8"}
+MODELS = {
+    "Llama-3.1-8B-FP8-KV": "llama/quark-fp8-kv",
+    "Llama-3.1-8B-FP8": "llama/llmcompressor-fp8",
+    "Llama-3.1-8B": "llama/bf16",
+}
 #: And one that the exporters of blocks do not write without a GPU.
 BLOCKS = "DeepSeek-V3"
 

@@ -65,8 +65,8 @@ def command(
     """Convert the checkpoint in SOURCE into the new folder DESTINATION.
 
     FROM→TO is for example quark→ct or ct→quark; quark:ct, quark2ct and quark-to-ct are the same without the
-    arrow. The weights are copied bit for bit; anything the target cannot hold is refused before the first byte
-    is written, and DESTINATION appears complete or not at all.
+    arrow. The weights are copied bit for bit, dequantized (--to bf16) or quantized (--scheme); anything the target
+    cannot hold is refused before the first byte is written, and DESTINATION appears complete or not at all.
     """
     from ckptkit import api
     from ckptkit.report import text
