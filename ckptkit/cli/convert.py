@@ -20,8 +20,8 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 
 _MODULES_HELP = "Dequantize (--to bf16, f16, f32) or quantize (--scheme) the modules of these names only; repeatable."
 _SCHEME_HELP = "Quantize plain weights: FP8_DYNAMIC or FP8_BLOCK for ct, ptpc_fp8 for quark, and so on."
-_SKIP_HELP = "With --scheme: leave these modules alone, besides heads, routers, towers, ...; repeatable."
-_ALL_HELP = "With --scheme: quantize heads, routers and towers too."
+_SKIP_HELP = "With --scheme: leave these modules alone too; repeatable."
+_ALL_HELP = "With --scheme: leave heads, routers, towers and prediction layers alone."
 _SCALES_HELP = "With --scheme: take scales of inputs and of the KV cache from this checkpoint of the same model."
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
@@ -39,7 +39,7 @@ _MODE_HELP = (
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
 @click.option("--scheme", metavar="NAME", help=_SCHEME_HELP)
 @click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
-@click.option("--no-default-skips", "default_skips", flag_value=False, default=True, help=_ALL_HELP)
+@click.option("--default-skips/--no-default-skips", default=True, show_default=True, help=_ALL_HELP)
 @click.option("--scales-from", metavar="OTHER", type=CHECKPOINT, help=_SCALES_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
@@ -65,8 +65,8 @@ def command(
     """Convert the checkpoint in SOURCE into the new folder DESTINATION.
 
     FROM→TO is for example quark→ct or ct→quark; quark:ct, quark2ct and quark-to-ct are the same without the
-    arrow. The weights are copied bit for bit; anything the target cannot hold is refused before the first byte
-    is written, and DESTINATION appears complete or not at all.
+    arrow. The weights are copied bit for bit, dequantized (--to bf16) or quantized (--scheme); anything the target
+    cannot hold is refused before the first byte is written, and DESTINATION appears complete or not at all.
     """
     from ckptkit import api
     from ckptkit.report import text
