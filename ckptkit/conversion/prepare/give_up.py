@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare import dequantize
+from ckptkit.conversion.prepare.dequantize import dequantized
 from ckptkit.conversion.prepare.prepared import Prepared
 from ckptkit.errors import plural
 from ckptkit.formats.base import Changes, Format
@@ -42,7 +42,7 @@ def _without_fp8_heads(prepared: Prepared) -> Prepared:
     declared = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype"))
     dtype = _DTYPES.get(declared.removeprefix("torch."), _USUAL)
     heads = tuple(name for name in checkpoint.modules if names.is_head(name))
-    return dequantize.dequantized(prepared, heads, dtype)
+    return dequantized(prepared, heads, dtype)
 
 
 def _without_roles(prepared: Prepared, capabilities: Capabilities) -> Prepared:
