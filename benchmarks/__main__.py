@@ -27,7 +27,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 DOCUMENT = contests.ROOT / "docs" / "benchmarks.md"
 _CONVERSIONS = (("llama-quark-tensor-kv", "quark→ct"), ("llama-ct-channel", "ct→quark"), ("llama-fp8-block", "fp8→ct"))
 _REPLICAS = (("moe-replica", "ct→quark"), ("trillion-replica", "fp8→ct"))
-_GROUPS = ("convert", "headers", "start-up")
+_SCHEMES = ("FP8_DYNAMIC", "FP8_BLOCK")
+_GROUPS = ("convert", "quantize", "headers", "start-up")
 _INTRODUCTION = """\
 # Benchmarks
 
@@ -77,15 +78,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run the chosen contests and return the results."""
     cache = _cache_folder()
     groups: Sequence[str] = options.only or _GROUPS
-    _require_room(cache, options.scale if "convert" in groups else 0)
+    _require_room(cache, options.scale if {"convert", "quantize"} & set(groups) else 0)
     peer = contests.peer_interpreter() if "convert" in groups and not options.no_peers else None
     finished: list[Contest] = []
     with _work_folder(cache) as work:
-        for contest in _contests(groups, options.scale, cache, work, peer):
+        for contest in _contests(groups, options.scale, cache, work, peer, peers=not options.no_peers):
             if options.beside:
                 contest = contests.beside(contest, options.beside)
             _say(f"{contest.name}: {contest.title}")
-            quick = options.rounds > 1 and not contest.name.startswith("convert")
+            quick = options.rounds > 1 and not contest.name.startswith(("convert", "quantize"))
             interleave(contest.contestants, options.rounds * (3 if quick else 1), _say)
             finished.append(contest)
     if options.clean:
@@ -102,10 +103,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _contests(groups: Sequence[str], scale: float, cache: Path, work: Path, peer: str | None) -> Iterator[Contest]:
+def _contests(
+    groups: Sequence[str], scale: float, cache: Path, work: Path, peer: str | None, *, peers: bool
+) -> Iterator[Contest]:
     if "convert" in groups:
         for name, direction in _CONVERSIONS:
             yield contests.conversion(models.build(name, cache, scale), work, direction, peer)
+    if "quantize" in groups:
+        own = contests.peer_interpreter("llmcompressor") if peers else None
+        for scheme in _SCHEMES:
+            yield contests.quantization(models.build("llama-bf16", cache, scale), work, scheme, own)
     if "headers" in groups:
         for name, direction in _REPLICAS:
             yield contests.headers(models.build(name, cache, scale), direction)
