@@ -53,9 +53,9 @@ def beside(contest: Contest, other: str) -> Contest:
     return Contest(contest.name, contest.title, entries)
 
 
-def peer_interpreter() -> str:
-    """The interpreter of the environment that has torch and compressed-tensors; built if this machine lacks it."""
-    command = [sys.executable, str(ROOT / "tests" / "interop" / "environments.py"), "quark"]
+def peer_interpreter(environment: str = "quark") -> str:
+    """The interpreter of an environment, built where it is absent; by default that with compressed-tensors."""
+    command = [sys.executable, str(ROOT / "tests" / "interop" / "environments.py"), environment]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -95,6 +95,29 @@ def conversion(model: Built, work: Path, direction: str, peer: str | None) -> Co
         contestants.append(contestant("compressed-tensors convert_checkpoint", script, copy))
     title = f"{direction}, {model.data_bytes / 1e9:.3g} GB, {model.tensors} tensors in {model.shards} shards"
     return Contest(f"convert-{model.name}", title, contestants)
+
+
+def quantization(model: Built, work: Path, scheme: str, peer: str | None) -> Contest:
+    """Quantizing plain weights for compressed-tensors, against copying them, and llm-compressor's own way."""
+    destination = work / "output"
+
+    def prepare() -> None:
+        shutil.rmtree(destination, ignore_errors=True)
+        os.sync()
+        warm(model.folder)
+
+    paths, copy = [str(model.folder), str(destination)], "cp -r"
+    convert = ["convert", "--to", "ct", "--scheme", scheme, *paths, "--no-fsync"]
+    contestants = [
+        Contestant(copy, ["cp", "-r", *paths], copy, prepare),
+        Contestant(f"ckptkit convert --scheme {scheme} -j1", ckptkit(*convert, "-j1"), copy, prepare),
+        Contestant(f"ckptkit convert --scheme {scheme} -j2", ckptkit(*convert, "-j2"), copy, prepare),
+    ]
+    if peer is not None:
+        script = [peer, str(PEERS / "model_free.py"), *paths, scheme]
+        contestants.append(Contestant("llm-compressor model_free_ptq", script, copy, prepare))
+    title = f"BF16 to {scheme}, {model.data_bytes / 1e9:.3g} GB, {model.tensors} tensors in {model.shards} shards"
+    return Contest(f"quantize-{scheme}", title, contestants)
 
 
 def headers(model: Built, direction: str) -> Contest:

@@ -21,7 +21,7 @@ from ckptkit.operations.quantize import SOURCES
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef
 
-_FIRST = "convert it to bf16 first (--to bf16), and quantize what that gives"
+_FIRST = "first make it plain (ckptkit convert --to bf16), then quantize what that gives"
 
 
 def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
@@ -111,7 +111,7 @@ class _Quantizer:
         if not chosen:
             raise ConversionRefused(
                 f"{label}: there is nothing to quantize",
-                help="every linear module is on a skip list: see --modules, --skip and --no-default-skips",
+                help="choose other modules, or turn default_skips off (ckptkit convert --no-default-skips)",
             )
         faults = list(self._faults(chosen))
         if faults:
@@ -121,7 +121,7 @@ class _Quantizer:
         holds_stacks = any(d.capabilities is not None and d.capabilities.stacked_experts for d in self.target.dialects)
         by_block = min(block_shape(self.preset.scheme.weight.granularity)) > 0
         for name, weight in chosen.items():
-            help_text = f"leave it as it is: --skip {name!r}"
+            help_text = f"leave it as it is, by its name in skip (--skip): {name}"
             if weight.dtype not in SOURCES:
                 wanted = ", ".join(sorted(SOURCES))
                 yield Fault("dtype", "no float to quantize", weight.shard, weight.name, wanted, weight.dtype, help_text)
@@ -130,7 +130,8 @@ class _Quantizer:
                 yield Fault("empty", message, weight.shard, weight.name, "elements", str(list(weight.shape)), help_text)
             elif len(weight.shape) == 3 and not (holds_stacks and by_block):
                 message = f"{self.target.name} has one module for each expert, and all of a layer are one stack"
-                help_text = f"split them first, or leave them as they are: --skip {names.generalise(name)!r}"
+                kind = names.generalise(name)
+                help_text = f"split them first, or leave them as they are, by {kind} in skip (--skip)"
                 yield Fault("stacked-experts", message, weight.shard, weight.name, "2-D weights", "3-D", help_text)
             elif len(weight.shape) == 3 and not self._is_row_major(weight):
                 message = "the experts of this stack have their inputs along the rows: a reader would take them wrongly"
