@@ -69,7 +69,7 @@ def command(
     cannot hold is refused before the first byte is written, and DESTINATION appears complete or not at all.
     """
     from ckptkit import api
-    from ckptkit.report import text
+    from ckptkit.report import result_text, text
     from ckptkit.report.progress import ByteProgress
 
     if None not in (mode, quark_mode) and mode != quark_mode:
@@ -105,7 +105,7 @@ def command(
             progress=progress.advance,
         )
     with telling(f"written: {result.destination}"):
-        print_json(result.to_json()) if as_json else text.show_result(result)
+        print_json(result.to_json()) if as_json else result_text.show_result(result)
 
 
 def carry_out(
@@ -113,7 +113,7 @@ def carry_out(
 ) -> None:
     """``--plan``: write what a plan says, on the very files that it was made for."""
     from ckptkit import api
-    from ckptkit.report import text
+    from ckptkit.report import result_text, text
     from ckptkit.report.progress import ByteProgress
 
     if target is not None or len(paths) != 2:
@@ -125,7 +125,7 @@ def carry_out(
         progress.start(made.cost.total)
         result = api.execute(made, *paths, jobs=jobs, fsync=fsync, progress=progress.advance)
     with telling(f"written: {result.destination}"):
-        print_json(result.to_json()) if as_json else text.show_result(result)
+        print_json(result.to_json()) if as_json else result_text.show_result(result)
 
 
 def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str | None, str, list[str]]:

@@ -13,7 +13,6 @@ from ckptkit.report.layout import print_line, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
     from ckptkit.storage.traffic import Traffic
 
@@ -162,17 +161,3 @@ def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
     letters = iter("NKLM")
     extents = [str(axis[0]) if len(set(axis)) == 1 else next(letters) for axis in zip(*unique, strict=True)]
     return f"[{', '.join(extents)}]"
-
-
-def show_result(result: Result) -> None:
-    """One line about a conversion that was carried out, and how far values are off where they were rounded again."""
-    total = result.plan.cost.total
-    means = "; ".join(["", *(f"{size(count)} by {method}" for method, count in result.moved.items())])
-    rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
-    cost = f" ({size(total)} in {result.seconds:.2f} s{rate}{means})"
-    out = console()
-    print_line(out, ("written", "bold green"), f": {result.destination}", (cost, "dim"))
-    if result.errors is not None:
-        from ckptkit.report.comparison_text import show_errors
-
-        show_errors(out, result.errors)
