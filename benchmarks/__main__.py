@@ -1,6 +1,6 @@
 """``python -m benchmarks``: build the checkpoints, run every contest, print one table for each.
 
-Needs about 13 GB of disk at full size, in the cache folder (``CKPTKIT_BENCH_CACHE``, or the user's cache folder).
+Needs about 20 GB of disk at full size, in the cache folder (``CKPTKIT_BENCH_CACHE``, or the user's cache folder).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 DOCUMENT = contests.ROOT / "docs" / "benchmarks.md"
 _CONVERSIONS = (("llama-quark-tensor-kv", "quark→ct"), ("llama-ct-channel", "ct→quark"), ("llama-fp8-block", "fp8→ct"))
 _REPLICAS = (("moe-replica", "ct→quark"), ("trillion-replica", "fp8→ct"))
-_GROUPS = ("convert", "headers", "start-up")
+_SCHEMES = ("FP8_DYNAMIC", "FP8_BLOCK")
+_GROUPS = ("convert", "quantize", "diff", "headers", "start-up")
+#: Groups whose contests move or read whole checkpoints.
+_LONG = ("convert", "quantize", "diff")
 _INTRODUCTION = """\
 # Benchmarks
 
@@ -35,9 +38,9 @@ Written by `python -m benchmarks --docs` from `benchmarks/results/{file}`; `make
 
 Everything is a whole process on files in the page cache. The ratios are what to look at: seconds belong to one
 machine on one day, and single runs of a 4 GB copy differ by a quarter. `cp -r` is the limit for a conversion into a
-new folder. Without `--no-fsync`, ckptkit makes its result durable before it gives it its name; that is compared with
-`cp -r` followed by `sync` of what was copied. Peak memory is the resident set, and none can be shown below the 18 MiB
-of the measuring process.
+new folder, `cat` for what only reads. Without `--no-fsync`, ckptkit makes its result durable before it gives it its
+name; that is compared with `cp -r` followed by `sync` of what was copied. Peak memory is the resident set, and none can
+be shown below the 18 MiB of the measuring process.
 
 """
 
@@ -77,15 +80,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run the chosen contests and return the results."""
     cache = _cache_folder()
     groups: Sequence[str] = options.only or _GROUPS
-    _require_room(cache, options.scale if "convert" in groups else 0)
+    _require_room(cache, options.scale if set(_LONG) & set(groups) else 0)
     peer = contests.peer_interpreter() if "convert" in groups and not options.no_peers else None
     finished: list[Contest] = []
     with _work_folder(cache) as work:
-        for contest in _contests(groups, options.scale, cache, work, peer):
+        for contest in _contests(groups, options.scale, cache, work, peer, peers=not options.no_peers):
             if options.beside:
                 contest = contests.beside(contest, options.beside)
             _say(f"{contest.name}: {contest.title}")
-            quick = options.rounds > 1 and not contest.name.startswith("convert")
+            quick = options.rounds > 1 and not contest.name.startswith(_LONG)
             interleave(contest.contestants, options.rounds * (3 if quick else 1), _say)
             finished.append(contest)
     if options.clean:
@@ -102,10 +105,19 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _contests(groups: Sequence[str], scale: float, cache: Path, work: Path, peer: str | None) -> Iterator[Contest]:
+def _contests(
+    groups: Sequence[str], scale: float, cache: Path, work: Path, peer: str | None, *, peers: bool
+) -> Iterator[Contest]:
     if "convert" in groups:
         for name, direction in _CONVERSIONS:
             yield contests.conversion(models.build(name, cache, scale), work, direction, peer)
+    if "diff" in groups:
+        base, model = (models.build(name, cache, scale) for name in ("llama-bf16", "llama-ct-channel"))
+        yield contests.difference(base, model)
+    if "quantize" in groups:
+        own = contests.peer_interpreter("llmcompressor") if peers else None
+        for scheme in _SCHEMES:
+            yield contests.quantization(models.build("llama-bf16", cache, scale), work, scheme, own)
     if "headers" in groups:
         for name, direction in _REPLICAS:
             yield contests.headers(models.build(name, cache, scale), direction)
@@ -133,8 +145,8 @@ def _work_folder(cache: Path) -> Iterator[Path]:
 
 
 def _require_room(cache: Path, scale: float) -> None:
-    """Two models and one output, and some room to spare."""
-    needed, free = int(3.2 * 4e9 * scale) + (1 << 28), shutil.disk_usage(cache).free
+    """Models and one output, and some room to spare."""
+    needed, free = int(5 * 4e9 * scale) + (1 << 28), shutil.disk_usage(cache).free
     if free < needed:
         sys.exit(f"{cache}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; give a smaller --scale")
 

@@ -53,9 +53,9 @@ def beside(contest: Contest, other: str) -> Contest:
     return Contest(contest.name, contest.title, entries)
 
 
-def peer_interpreter() -> str:
-    """The interpreter of the environment that has torch and compressed-tensors; built if this machine lacks it."""
-    command = [sys.executable, str(ROOT / "tests" / "interop" / "environments.py"), "quark"]
+def peer_interpreter(environment: str = "quark") -> str:
+    """The interpreter of an environment, built where it is absent; by default that with compressed-tensors."""
+    command = [sys.executable, str(ROOT / "tests" / "interop" / "environments.py"), environment]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -97,6 +97,29 @@ def conversion(model: Built, work: Path, direction: str, peer: str | None) -> Co
     return Contest(f"convert-{model.name}", title, contestants)
 
 
+def quantization(model: Built, work: Path, scheme: str, peer: str | None) -> Contest:
+    """Quantizing plain weights for compressed-tensors, against copying them, and llm-compressor's own way."""
+    destination = work / "output"
+
+    def prepare() -> None:
+        shutil.rmtree(destination, ignore_errors=True)
+        os.sync()
+        warm(model.folder)
+
+    paths, copy = [str(model.folder), str(destination)], "cp -r"
+    convert = ["convert", "--to", "ct", "--scheme", scheme, *paths, "--no-fsync"]
+    contestants = [
+        Contestant(copy, ["cp", "-r", *paths], copy, prepare),
+        Contestant(f"ckptkit convert --scheme {scheme} -j1", ckptkit(*convert, "-j1"), copy, prepare),
+        Contestant(f"ckptkit convert --scheme {scheme} -j2", ckptkit(*convert, "-j2"), copy, prepare),
+    ]
+    if peer is not None:
+        script = [peer, str(PEERS / "model_free.py"), *paths, scheme]
+        contestants.append(Contestant("llm-compressor model_free_ptq", script, copy, prepare))
+    title = f"BF16 to {scheme}, {model.data_bytes / 1e9:.3g} GB, {model.tensors} tensors in {model.shards} shards"
+    return Contest(f"quantize-{scheme}", title, contestants)
+
+
 def headers(model: Built, direction: str) -> Contest:
     """Reading and checking the headers of many shards, against only reading them."""
     source = model.folder
@@ -119,6 +142,25 @@ def headers(model: Built, direction: str) -> Contest:
         ),
     ]
     return Contest(f"headers-{model.name}", f"{model.tensors:,} tensors in {model.shards} shards", contestants)
+
+
+def difference(base: Built, model: Built) -> Contest:
+    """Measuring how far each weight is off, against reading the bytes of both checkpoints."""
+    folders = (base.folder, model.folder)
+    shards = [str(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    cat = "cat of both"
+
+    def prepare() -> None:
+        for folder in folders:
+            warm(folder)
+
+    contestants = [
+        Contestant(cat, ["cat", *shards], cat, prepare),
+        Contestant("ckptkit diff", ckptkit("diff", *map(str, folders)), cat, prepare, code=1),
+        Contestant("ckptkit diff of one with itself", ckptkit("diff", *[str(base.folder)] * 2), cat, prepare),
+    ]
+    title = f"{model.data_bytes / 1e9:.3g} GB in FP8 beside {base.data_bytes / 1e9:.3g} GB in BF16"
+    return Contest(f"diff-{model.name}", title, contestants)
 
 
 def start_up(work: Path) -> Contest:

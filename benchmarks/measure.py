@@ -42,12 +42,16 @@ class Sample:
 
 @dataclass
 class Contestant:
-    """A way to do a job. ``against`` names the one that its ratio refers to; ``prepare`` is not timed."""
+    """A way to do a job. ``against`` names the one that its ratio refers to; ``prepare`` is not timed.
+
+    ``code`` is the exit code of a job that was done.
+    """
 
     name: str
     command: Sequence[str]
     against: str
     prepare: Callable[[], None] = lambda: None
+    code: int = 0
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -64,8 +68,8 @@ class CommandFailedError(RuntimeError):
     """A contestant did not finish its job; the message ends with what it said."""
 
 
-def run(command: Sequence[str]) -> Sample:
-    """Run a command once, its output thrown away."""
+def run(command: Sequence[str], code: int = 0) -> Sample:
+    """Run a command once, its output thrown away. ``code`` is what it has to end with."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
@@ -73,7 +77,7 @@ def run(command: Sequence[str]) -> Sample:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if process.returncode != code:
             errors.seek(0)
             said = errors.read().decode(errors="replace")[-2000:]
             raise CommandFailedError(f"{' '.join(command)} ended with code {process.returncode}:\n{said}")
@@ -91,7 +95,7 @@ def interleave(contestants: Sequence[Contestant], rounds: int, say: Callable[[st
         shift = number % len(contestants)
         for contestant in (*contestants[shift:], *contestants[:shift]):
             contestant.prepare()
-            sample = run(contestant.command)
+            sample = run(contestant.command, contestant.code)
             if number:
                 contestant.samples.append(sample)
             say(f"{f'round {number}' if number else 'warm-up'}: {contestant.name}: {sample.seconds:.3f} s")

@@ -113,6 +113,16 @@ def channel_model(scale: float) -> Model:
     return _llama("llama-ct-channel", "llama/llmcompressor-dynamic", Sizes().scaled(scale), scales)
 
 
+def base_model(scale: float) -> Model:
+    """The weights of ``llama-ct-channel`` in BF16, as what it was made of would have them."""
+    quantized = channel_model(scale)
+    shards = tuple(
+        tuple(tensor._replace(dtype="BF16") for tensor in shard if not tensor.is_scale) for shard in quantized.shards
+    )
+    config = {key: value for key, value in quantized.config.items() if key != "quantization_config"}
+    return Model("llama-bf16", "llama/bf16", shards, config)
+
+
 def tensor_model(scale: float) -> Model:
     """Quark's native layout: static per-tensor weights and inputs, FP8 KV cache."""
 
@@ -235,6 +245,7 @@ MODELS: Mapping[str, Callable[[float], Model]] = {
     "llama-ct-channel": channel_model,
     "moe-replica": replica,
     "llama-fp8-block": block_model,
+    "llama-bf16": base_model,
     "trillion-replica": trillion_replica,
 }
 

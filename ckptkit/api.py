@@ -18,7 +18,7 @@ from ckptkit.checks.level import Level, default_level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.formats.base import written_dialect
-from ckptkit.formats.reading import open_checkpoint, readable
+from ckptkit.formats.reading import Unquantized, open_checkpoint, open_quantized_or_not, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
 from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from ckptkit.card.section import Card
     from ckptkit.checks.registry import Rule
-    from ckptkit.conversion.diff import Comparison
+    from ckptkit.conversion.comparison import Comparison
     from ckptkit.conversion.execute import Result
+    from ckptkit.conversion.options import Options
     from ckptkit.conversion.plan import Plan
     from ckptkit.model.inventory import Inventory
     from ckptkit.storage.container import Container
@@ -53,10 +54,6 @@ def open(path: PathLike) -> Checkpoint:
     container = open_files(path)
     container.raise_if_damaged()
     return open_checkpoint(container).checkpoint
-
-
-def _opened(path: PathLike | Checkpoint) -> Checkpoint:
-    return path if isinstance(path, Checkpoint) else open(path)
 
 
 def inspect(path: PathLike | Checkpoint, *, scales: bool | None = None) -> Inventory:
@@ -214,17 +211,27 @@ def plan(
     expect: str | None = None,
     allow_lossy: bool = False,
     modules: Words = None,
+    scheme: str | None = None,
+    skip: Words = None,
+    default_skips: bool = True,
+    scales_from: PathLike | None = None,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
     ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark). With
     ``expect``, a source in any other format is refused. With ``allow_lossy``, values may be rounded where the target's
     writer declares it. ``modules`` are glob patterns: with ``to="bf16"``, these modules alone are dequantized.
+
+    A source that is not quantized becomes so by ``scheme``, a preset of the target under its own tool's name
+    (FP8_DYNAMIC): all linear modules but heads, routers, towers and prediction layers, or these too without
+    ``default_skips``; ``skip`` are glob patterns of further modules to leave alone, ``modules`` of those to restrict it
+    to. ``scales_from`` is a checkpoint of the same model: static scales of inputs and of the KV cache come from it.
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
     files = source_of(source)
-    made = _plan(files, to, expect, mode=mode, allow_lossy=allow_lossy, modules=modules)
+    options = _options(mode, allow_lossy, modules, scheme, skip, scales_from, default_skips=default_skips)
+    made = _plan(files, to, expect, options)
     if destination is not None:
         from ckptkit.conversion.execute import check
 
@@ -265,6 +272,10 @@ def convert(
     expect: str | None = None,
     allow_lossy: bool = False,
     modules: Words = None,
+    scheme: str | None = None,
+    skip: Words = None,
+    default_skips: bool = True,
+    scales_from: PathLike | None = None,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
@@ -283,31 +294,48 @@ def convert(
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(non_empty(destination))
-    made = _plan(files, to, expect, mode=mode, allow_lossy=allow_lossy, modules=modules)
+    options = _options(mode, allow_lossy, modules, scheme, skip, scales_from, default_skips=default_skips)
+    made = _plan(files, to, expect, options)
     check(made, files, target)
     on_plan(made)
     return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
 
 
-def _plan(source: Source, to: str, expect: str | None, *, mode: str | None, allow_lossy: bool, modules: Words) -> Plan:
-    from ckptkit.checks import runner
+def _options(
+    mode: str | None,
+    allow_lossy: bool,
+    modules: Words,
+    scheme: str | None,
+    skip: Words,
+    scales_from: PathLike | None,
+    *,
+    default_skips: bool,
+) -> Options:
+    """What a user asks of a conversion, with the other checkpoint opened."""
     from ckptkit.checks.settings import words
     from ckptkit.conversion.options import Options
+
+    donor = None if scales_from is None else open(scales_from)
+    return Options(mode, allow_lossy, words(modules or ()), scheme, words(skip or ()), default_skips, donor)
+
+
+def _plan(source: Source, to: str, expect: str | None, options: Options) -> Plan:
+    from ckptkit.checks import runner
     from ckptkit.conversion.planner import make_plan
 
     target = formats.by_name(to)
-    written_dialect(target, mode)
+    written_dialect(target, options.mode)
     container = open_container(source)
     container.raise_if_damaged()
     context = runner.read_context(container)
-    if not context.has_reader:
+    if not context.has_reader and not isinstance(context.reading, Unquantized):
         readable(container, context.reading)
     dialect = context.dialect
     if expect is not None and dialect is not None:
         wanted = formats.by_name(expect).name
         if dialect.format != wanted:
             raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
-    return make_plan(context, target, Options(mode, allow_lossy, words(modules or ())))
+    return make_plan(context, target, options)
 
 
 def diff(
@@ -318,16 +346,26 @@ def diff(
     plan: Plan | None = None,
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> Comparison:
-    """Compare two checkpoints as models, whatever their formats. Raises as :func:`open` does.
+    """Compare two checkpoints as models, whatever their formats, or one with the base that it was quantized from.
 
-    ``left`` and ``right`` may be what :func:`open` gave. ``level`` is one of "headers", "scales" and "full". Without it
-    two folders are compared byte for byte, and anything remote by headers and scale values. With the ``plan`` by which
-    one was made of the other, what it declares is no difference.
+    ``left`` and ``right`` may be what :func:`open` gave, and need not be quantized. ``level`` is one of "headers",
+    "scales" and "full". Without it two folders are compared byte for byte, and anything remote by headers and scale
+    values. At level "full" the result's ``errors`` hold how far each weight is off whose values differ. With the
+    ``plan`` by which one was made of the other, what it declares is no difference. Raises as :func:`open` does.
     """
     from ckptkit.conversion.diff import compare
 
-    a, b = _opened(left), _opened(right)
+    a, b = open_to_compare(left), open_to_compare(right)
     return compare(a, b, progress, _level(level, diff_level(a, b)), plan)
+
+
+def open_to_compare(path: PathLike | Checkpoint) -> Checkpoint:
+    """What :func:`open` gives, or else a checkpoint of which nothing is quantized. Raises as :func:`open` does."""
+    if isinstance(path, Checkpoint):
+        return path
+    container = open_files(path)
+    container.raise_if_damaged()
+    return open_quantized_or_not(container)
 
 
 def diff_level(left: Checkpoint, right: Checkpoint) -> Level:

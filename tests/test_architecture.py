@@ -27,6 +27,7 @@ LINES = (
     {"storage"},
     {"model"},
     {"operations"},
+    {"measure"},
     {"edits"},
     {"engines", "formats", "kernels"},
     {"card"},
@@ -129,7 +130,19 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
 
 
 #: Layers below the command line: their texts reach users of the library too.
-LIBRARY = ("api", "checks", "conversion", "edits", "formats", "model", "operations", "plugins", "storage", "validation")
+LIBRARY = (
+    "api",
+    "checks",
+    "conversion",
+    "edits",
+    "formats",
+    "measure",
+    "model",
+    "operations",
+    "plugins",
+    "storage",
+    "validation",
+)
 
 #: What writes pages of the documentation, which speak of the command line.
 PAGES = (("conversion", "cells"), ("conversion", "document"))

@@ -81,11 +81,18 @@ class Context:
     reading: ReadOutcome
     #: Values of scales whose very bytes were judged before, by tensor name.
     known_values: Mapping[str, ScaleValues] = field(default_factory=dict, repr=False, compare=False)
+    #: Scales whose values nobody looks at, by tensor name.
+    unread: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, container: Container, known_values: Mapping[str, ScaleValues] | None = None) -> Context:
+    def of(
+        cls,
+        container: Container,
+        known_values: Mapping[str, ScaleValues] | None = None,
+        unread: frozenset[str] = frozenset(),
+    ) -> Context:
         """Read a container as far as its config allows."""
-        return cls(container, read(container), known_values or {})
+        return cls(container, read(container), known_values or {}, unread)
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -361,7 +368,7 @@ class Context:
         wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
         sizes = {header.shard: header.file_size for header in self.container.headers}
         # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
-        whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard]]
+        whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard] and tensor.name not in self.unread]
         known = self.known_values
         found = {tensor.name: (tensor, known[tensor.name]) for tensor in whole if tensor.name in known}
         for run, data in self.container.read_runs([tensor for tensor in whole if tensor.name not in known]):

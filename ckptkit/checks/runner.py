@@ -76,13 +76,16 @@ class Report:
         }
 
 
-def read_context(container: Container, known_values: Mapping[str, ScaleValues] | None = None) -> Context:
+def read_context(
+    container: Container, known_values: Mapping[str, ScaleValues] | None = None, unread: frozenset[str] = frozenset()
+) -> Context:
     """Read a container as far as its config allows; what reading met becomes part of the context.
 
     While a shard is missing or its names are unknown, nothing is said about modules: whatever seems to be wrong with
-    them is most likely only that. ``known_values`` are those of scales, by name, whose very bytes were judged before.
+    them is most likely only that. ``known_values`` are those of scales, by name, whose very bytes were judged before;
+    those named in ``unread`` are left unread.
     """
-    return Context.of(container, known_values)
+    return Context.of(container, known_values, unread)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
 
 
-_MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these names only; may be repeated."
+_MODULES_HELP = "Dequantize (--to bf16, f16, f32) or quantize (--scheme) the modules of these names only; repeatable."
+_SCHEME_HELP = "Quantize plain weights: FP8_DYNAMIC or FP8_BLOCK for ct, ptpc_fp8 for quark, and so on."
+_SKIP_HELP = "With --scheme: leave these modules alone too; repeatable."
+_ALL_HELP = "With --scheme: leave heads, routers, towers and prediction layers alone."
+_SCALES_HELP = "With --scheme: take scales of inputs and of the KV cache from this checkpoint of the same model."
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
     "default the first that holds the checkpoint."
@@ -33,6 +37,10 @@ _MODE_HELP = (
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
+@click.option("--scheme", metavar="NAME", help=_SCHEME_HELP)
+@click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
+@click.option("--default-skips/--no-default-skips", default=True, show_default=True, help=_ALL_HELP)
+@click.option("--scales-from", metavar="OTHER", type=CHECKPOINT, help=_SCALES_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
@@ -45,6 +53,10 @@ def command(
     plan_file: str | None,
     allow_lossy: bool,
     modules: tuple[str, ...],
+    scheme: str | None,
+    skip: tuple[str, ...],
+    default_skips: bool,
+    scales_from: str | None,
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
@@ -53,11 +65,11 @@ def command(
     """Convert the checkpoint in SOURCE into the new folder DESTINATION.
 
     FROM→TO is for example quark→ct or ct→quark; quark:ct, quark2ct and quark-to-ct are the same without the
-    arrow. The weights are copied bit for bit; anything the target cannot hold is refused before the first byte
-    is written, and DESTINATION appears complete or not at all.
+    arrow. The weights are copied bit for bit, dequantized (--to bf16) or quantized (--scheme); anything the target
+    cannot hold is refused before the first byte is written, and DESTINATION appears complete or not at all.
     """
     from ckptkit import api
-    from ckptkit.report import text
+    from ckptkit.report import result_text, text
     from ckptkit.report.progress import ByteProgress
 
     if None not in (mode, quark_mode) and mode != quark_mode:
@@ -69,8 +81,12 @@ def command(
     expected, to, paths = parse_arguments(arguments, target)
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
+    choices: dict[str, Any] = {
+        **{"to": to, "expect": expected, "mode": mode, "allow_lossy": allow_lossy, "modules": modules},
+        **{"scheme": scheme, "skip": skip, "default_skips": default_skips, "scales_from": scales_from},
+    }
     if dry_run:
-        made = api.plan(*paths, to=to, mode=mode, expect=expected, allow_lossy=allow_lossy, modules=modules)
+        made = api.plan(*paths, **choices)
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
     with ByteProgress("converting", quiet=as_json) as progress:
@@ -82,18 +98,14 @@ def command(
 
         result = api.convert(
             *paths,
-            to=to,
-            mode=mode,
-            expect=expected,
-            allow_lossy=allow_lossy,
-            modules=modules,
+            **choices,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,
             progress=progress.advance,
         )
     with telling(f"written: {result.destination}"):
-        print_json(result.to_json()) if as_json else text.show_result(result)
+        print_json(result.to_json()) if as_json else result_text.show_result(result)
 
 
 def carry_out(
@@ -101,7 +113,7 @@ def carry_out(
 ) -> None:
     """``--plan``: write what a plan says, on the very files that it was made for."""
     from ckptkit import api
-    from ckptkit.report import text
+    from ckptkit.report import result_text, text
     from ckptkit.report.progress import ByteProgress
 
     if target is not None or len(paths) != 2:
@@ -113,7 +125,7 @@ def carry_out(
         progress.start(made.cost.total)
         result = api.execute(made, *paths, jobs=jobs, fsync=fsync, progress=progress.advance)
     with telling(f"written: {result.destination}"):
-        print_json(result.to_json()) if as_json else text.show_result(result)
+        print_json(result.to_json()) if as_json else result_text.show_result(result)
 
 
 def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str | None, str, list[str]]:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ckptkit.conversion.plan import Plan
+from ckptkit.measure.matrix import Matrix, fp8_matrices, plain_matrices
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
-from ckptkit.operations.operation import Loss
+from ckptkit.operations.operation import Loss, OperationError
+from ckptkit.operations.stream import piece_of
+from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
     from ckptkit.model.numbers import Numbers
@@ -25,9 +28,9 @@ class Declared:
     changes: frozenset[tuple[str, str, str]] = frozenset()
     losses: Mapping[str, Loss] = field(default_factory=dict)
 
-    def loss_of_weight(self, module: QuantizedModule) -> Loss | None:
-        """How far the dequantized weight of a module of the result may be off; None where it is exact."""
-        tensors = (module.weight, module.weight_scale)
+    def loss_of(self, weight: QuantizedModule | TensorRef | None) -> Loss | None:
+        """How far a weight of the result may be off, dequantized where it is in FP8; None where it is exact."""
+        tensors = (weight.weight, weight.weight_scale) if isinstance(weight, QuantizedModule) else (weight,)
         found = [self.losses[tensor.name] for tensor in tensors if tensor is not None and tensor.name in self.losses]
         return sum(found[1:], found[0]) if found else None
 
@@ -59,54 +62,73 @@ class Deviation:
 
 def worst_deviation(
     left: Checkpoint,
-    a: QuantizedModule,
+    a: QuantizedModule | TensorRef | None,
     right: Checkpoint,
-    b: QuantizedModule,
+    b: QuantizedModule | TensorRef | None,
     loss: Loss,
     count: Callable[[int], None],
 ) -> Deviation | None:
-    """Compare the dequantized weights [N, K] of two modules stripe by stripe; None where their shapes differ.
+    """Compare two weights, dequantized where they are in FP8, stripe by stripe; None where they cannot be compared.
 
     ``count`` hears of the bytes of the left weight as they are compared.
     """
     import numpy as np
 
-    if a.weight.shape != b.weight.shape or len(a.weight.shape) != 2:
+    if a is None or b is None or _weight(a).shape != _weight(b).shape:
         return None
-    rows, columns = a.weight.shape
-    height = max(1, _STRIPE // max(1, columns))
+    try:
+        matrices = [*zip(_matrices(a), _matrices(b), strict=True)]
+    except OperationError:
+        return None
     worst, excess = Deviation(False, True), -math.inf
-    scales = [_scale(left, a), _scale(right, b)]
-    for start in range(0, rows, height):
-        ours = _rows(left, a, scales[0], start, min(height, rows - start))
-        theirs = _rows(right, b, scales[1], start, min(height, rows - start))
-        count(ours.size)
-        differs = (ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs))
-        if not differs.any():
-            continue
-        with np.errstate(invalid="ignore"):
-            over = np.abs(theirs - ours) - (loss.relative * np.abs(ours) + loss.absolute)
-        over = np.where(differs, np.nan_to_num(over, nan=math.inf), -math.inf)
-        row, column = np.unravel_index(int(np.argmax(over)), over.shape)
-        if over[row, column] > excess:
-            excess = float(over[row, column])
-            where = f"[{start + int(row)}, {int(column)}]"
-            worst = Deviation(True, excess <= 0, where, float(ours[row, column]), float(theirs[row, column]))
+    for expert, (ours, theirs) in enumerate(matrices):
+        rows, columns = ours.weight.shape
+        height = max(1, _STRIPE // max(1, columns))
+        scales = [_scale(left, ours), _scale(right, theirs)]
+        for start in range(0, rows, height):
+            wanted = range(start, min(start + height, rows))
+            x = _rows(left, ours, a, scales[0], wanted)
+            y = _rows(right, theirs, b, scales[1], wanted)
+            count(len(wanted) * ours.weight.nbytes // rows)
+            differs = (x != y) & ~(np.isnan(x) & np.isnan(y))
+            if not differs.any():
+                continue
+            with np.errstate(invalid="ignore"):
+                over = np.abs(y - x) - (loss.relative * np.abs(x) + loss.absolute)
+            over = np.where(differs, np.nan_to_num(over, nan=math.inf), -math.inf)
+            row, column = (int(n) for n in np.unravel_index(int(np.argmax(over)), over.shape))
+            if over[row, column] > excess:
+                excess = float(over[row, column])
+                place = [start + row, column] if len(matrices) == 1 else [expert, start + row, column]
+                worst = Deviation(True, excess <= 0, str(place), float(x[row, column]), float(y[row, column]))
     return worst
 
 
-def _scale(checkpoint: Checkpoint, module: QuantizedModule) -> Numbers | None:
+def _weight(item: QuantizedModule | TensorRef) -> TensorRef:
+    return item.weight if isinstance(item, QuantizedModule) else item
+
+
+def _matrices(item: QuantizedModule | TensorRef) -> tuple[Matrix, ...]:
+    if isinstance(item, QuantizedModule):
+        return fp8_matrices(item.weight, item.weight_scale, item.scheme.weight.granularity)
+    return plain_matrices(item, stacked=True)
+
+
+def _scale(checkpoint: Checkpoint, matrix: Matrix) -> Numbers | None:
     from ckptkit.model.numbers import numbers
 
-    scale = module.weight_scale
+    scale = matrix.scale
     return None if scale is None else numbers(scale.dtype, checkpoint.container.read(scale))
 
 
-def _rows(checkpoint: Checkpoint, module: QuantizedModule, scale: Numbers | None, start: int, count: int) -> Numbers:
+def _rows(
+    checkpoint: Checkpoint, matrix: Matrix, item: QuantizedModule | TensorRef, scale: Numbers | None, rows: range
+) -> Numbers:
+    """Some rows of a matrix, exact: the product of code and scale is not rounded to float32."""
     from ckptkit.model.numbers import dequantized, numbers
 
-    weight = module.weight
-    row = weight.nbytes // weight.shape[0]
-    data = checkpoint.container.source.read(weight.shard, weight.start + start * row, count * row)
-    codes = numbers(weight.dtype, data).reshape(count, weight.shape[1])
-    return codes if scale is None else dequantized(codes, scale, module.scheme.weight.granularity, start)
+    piece = piece_of(checkpoint.container.source, matrix.weight, rows)
+    values = numbers(piece.dtype, piece.data).reshape(piece.shape)
+    if scale is None or not isinstance(item, QuantizedModule):
+        return values
+    return dequantized(values, scale, item.scheme.weight.granularity, rows.start)

@@ -1,77 +1,26 @@
-"""Are two checkpoints the same model, whatever their formats?"""
+"""Are two checkpoints the same model, whatever their formats, and if not, how far are they apart?
+
+What differs is always said, and counts for the answer. At level FULL every weight whose values differ is measured too,
+without being asked: a person who compares a quantized checkpoint with its base knows that they differ, and asks by how
+much. That costs no second reading of what is equal, since equal bytes are found equal first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from ckptkit.checks.registry import Level
+from ckptkit.conversion.comparison import Comparison, Difference, Errors, NotMeasured, worst_first
 from ckptkit.conversion.declared import Declared, allows, declared_by, worst_deviation
 from ckptkit.conversion.diff_files import config_differences, text_notes
+from ckptkit.conversion.diff_pairs import Pair, Stored, pair_up
+from ckptkit.conversion.diff_values import ValueComparer, Values
 from ckptkit.conversion.plan import Plan
 from ckptkit.dtypes import BITS
-from ckptkit.model.checkpoint import AttentionScales, Checkpoint, QuantizedModule
+from ckptkit.model.checkpoint import AttentionScales, Checkpoint
 from ckptkit.model.values import SCALE_DTYPES, decode
 from ckptkit.operations.operation import Loss
 from ckptkit.storage.payload import TensorRef
-
-_CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing in which two checkpoints differ: where, what, and what each side has."""
-
-    subject: str
-    aspect: str
-    left: str
-    right: str
-
-    def to_json(self) -> dict[str, str]:
-        """A JSON object with the fields as keys."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of a comparison.
-
-    At level FULL, ``same`` means that every dequantized value is equal bit for bit; below it, that nothing differs
-    in what was read. ``notes`` are differences that change no number: of the tokenizer, or in how text is generated.
-    ``declared`` are those that the plan of a conversion had announced, values within what its operations promise
-    included: they do not count.
-    """
-
-    left: str
-    right: str
-    differences: tuple[Difference, ...]
-    modules: int
-    tensors: int
-    bytes_compared: int
-    level: Level = Level.FULL
-    notes: tuple[str, ...] = ()
-    declared: tuple[Difference, ...] = ()
-
-    @property
-    def same(self) -> bool:
-        """Whether no difference was found."""
-        return not self.differences
-
-    def to_json(self) -> dict[str, Any]:
-        """The comparison as described by ``schemas/comparison.json``."""
-        return {
-            "left": self.left,
-            "right": self.right,
-            "same": self.same,
-            "modules": self.modules,
-            "plain_tensors": self.tensors,
-            "bytes_compared": self.bytes_compared,
-            "level": self.level.name.lower(),
-            "differences": [difference.to_json() for difference in self.differences],
-            "declared": [difference.to_json() for difference in self.declared],
-            "notes": list(self.notes),
-        }
 
 
 def compare(
@@ -87,25 +36,31 @@ def compare(
     numbers do. Two FP8 weights with equal bytes and equal scale values dequantize to equal values. Below level FULL
     weights are compared by dtype and shape only, and at level HEADERS scales by their presence.
 
+    Weights are paired by name; by the name that transformers gives a stored one in memory; and, where one side has them
+    fused or stacked, part by part. At level FULL the result holds the errors of those whose values differ.
+
     With the ``plan`` by which ``right`` was made of ``left``, what it declares is no difference: schemes that change,
     and values that are as near as the operations promise.
     """
-    comparer = _Comparer(left, right, progress, level, declared_by(plan))
+    comparer = Comparer(left, right, progress, level, declared_by(plan))
     differences = tuple(comparer.run())
     return Comparison(
         left.container.label,
         right.container.label,
         differences,
-        len(left.modules.keys() & right.modules.keys()),
+        comparer.module_count,
         comparer.plain_count,
         comparer.compared,
         level,
         tuple(text_notes(left, right)),
         tuple(comparer.accepted),
+        comparer.errors(),
     )
 
 
-class _Comparer:
+class Comparer:
+    """One comparison: :meth:`run` gives the differences, and afterwards everything else is known too."""
+
     def __init__(
         self,
         left: Checkpoint,
@@ -119,38 +74,115 @@ class _Comparer:
         wanted = level >= Level.SCALES
         self.scales = [dict(side.container.read_many(side.scale_tensors() if wanted else ())) for side in (left, right)]
         self.compared = 0
-        self.plain_count = 0
+        self.module_count = self.plain_count = 0
+        self.base_is_right = _is_quantized(left) and not _is_quantized(right)
+        self._values: list[Values] = []
+        self._not_measured: list[NotMeasured] = []
 
     def run(self) -> Iterator[Difference]:
+        """Every difference that no plan declared."""
+        found = [*self._walk()]
+        sources = (self.left.container.source, self.right.container.source)
+        comparer = ValueComparer(*sources, base_is_right=self.base_is_right, progress=self._count)
+        comparer.run(self._values)
+        for item in found:
+            if isinstance(item, Difference):
+                yield item
+            else:
+                yield from comparer.differences(item)
+
+    def errors(self) -> Errors | None:
+        """How far values are off; None where nothing was found to differ, or nothing looked at."""
+        unknown = [NotMeasured(item.left.subject, item.reason) for item in self._values if item.reason is not None]
+        off = [item.errors(base_is_right=self.base_is_right) for item in self._values if item.is_off]
+        if not off and not unknown and not self._not_measured:
+            return None
+        base = "right" if self.base_is_right else "left"
+        equal = len(self._values) - len(off) - len(unknown)
+        return Errors(base, worst_first(off), equal, (*self._not_measured, *unknown))
+
+    def _walk(self) -> Iterator[Difference | Values]:
+        """Every difference, and in its place what may be one once values are compared."""
         for key, a, b in config_differences(self.left.config, self.right.config):
             yield Difference(key, "config.json", a, b)
-        yield from self._modules()
+        pairs = pair_up(self.left, self.right)
+        for whole in pairs.wholes:
+            yield Difference(whole.stored.subject, "stored as", *whole.words())
+        if self.level is Level.FULL:
+            self._not_measured += [NotMeasured(name, reason) for name, reason in pairs.reasons.items()]
+        quantized = [pair for pair in pairs.weights if any(side is not None and side.module for side in pair)]
+        for pair in quantized:
+            yield from self._pair(pair, "quantized module")
         yield from self._kv_cache()
-        for name, ours, theirs in _paired(_as_stored(self.left), _as_stored(self.right)):
-            self.plain_count += ours is not None and theirs is not None
-            yield from self._tensor(name, "tensor", ours, theirs)
+        known = {id(pair) for pair in quantized}
+        for pair in pairs.weights:
+            if id(pair) not in known:
+                yield from self._pair(pair, "tensor")
         for name, ours, theirs in _paired(_outside(self.left), _outside(self.right)):
-            yield from self._tensor(name, "tensor that is no part of the model", ours, theirs)
+            yield from self._pair(Pair(_plain(name, ours), _plain(name, theirs)), "tensor that is no part of the model")
 
-    def _modules(self) -> Iterator[Difference]:
-        left, right = self.left.modules, self.right.modules
-        for name in {**left, **right}:
-            a, b = left.get(name), right.get(name)
-            if a is None or b is None:
-                yield Difference(name, "quantized module", _presence(a), _presence(b))
-                continue
-            changed = (name, "scheme", str(b.scheme)) in self.declared.changes
-            if a.scheme != b.scheme:
-                yield from self._unless_declared(Difference(name, "scheme", str(a.scheme), str(b.scheme)))
-            loss = self.declared.loss_of_weight(b)
-            if loss is not None and self.level is Level.FULL:
-                yield from self._near(a, b, loss)
-            else:
-                yield from self._bytes(a.weight, b.weight)
-                yield from self._scale(name, "weight scale", a.weight_scale, b.weight_scale, finer=changed)
-            if changed and b.input_scale is None and not b.scheme.has_static_input:
-                continue
-            yield from self._scale(name, "input scale", a.input_scale, b.input_scale)
+    def _pair(self, pair: Pair, aspect: str) -> Iterator[Difference | Values]:
+        a, b = pair
+        if a is None or b is None:
+            item = a or b
+            if item is not None:
+                opaque = () if item.opaque is None else item.opaque.parts.values()
+                for name in [tensor.name for tensor in opaque] or [item.subject if item.module else item.name]:
+                    yield Difference(name, aspect, _presence(a), _presence(b))
+        elif a.opaque is not None and b.opaque is not None:
+            for name, ours, theirs in _paired(a.opaque.parts.values(), b.opaque.parts.values()):
+                yield from self._pair(Pair(_plain(name, ours), _plain(name, theirs)), "tensor")
+        else:
+            if a.name != b.name:
+                yield Difference(a.subject, "name", a.subject, b.subject)
+            if a.has_other_scheme(b):
+                yield from self._unless_declared(Difference(a.subject, "scheme", a.scheme, b.scheme))
+            self.module_count += not (a.is_plain and b.is_plain)
+            self.plain_count += a.is_plain and b.is_plain
+            yield from self._both(a, b)
+
+    def _both(self, a: Stored, b: Stored) -> Iterator[Difference | Values]:
+        """What both sides have: modules with their scales, or weights alone."""
+        loss = self.declared.loss_of(b.module or b.tensor)
+        is_part = a.part is not None or b.part is not None
+        judged = loss is not None and self.level is Level.FULL and not is_part
+        if judged and loss is not None:
+            yield from self._near(a, b, loss)
+        ours, theirs = a.module, b.module
+        if ours is None or theirs is None or is_part:
+            if not judged:
+                yield from self._weights(a, b)
+            return
+        changed = (a.subject, "scheme", b.scheme) in self.declared.changes
+        if not judged:
+            accepted = len(self.accepted)
+            scales = [*self._scale(a.subject, "weight scale", ours.weight_scale, theirs.weight_scale, finer=changed)]
+            differ = bool(scales) or len(self.accepted) != accepted or ours.scheme.weight != theirs.scheme.weight
+            yield from self._weights(a, b, scales_differ=differ)
+            yield from scales
+        if not changed or theirs.input_scale is not None or theirs.scheme.has_static_input:
+            yield from self._scale(a.subject, "input scale", ours.input_scale, theirs.input_scale)
+
+    def _weights(self, a: Stored, b: Stored, *, scales_differ: bool = False) -> Iterator[Difference | Values]:
+        """Shapes and types, and what is to be compared of the values. Scales that differ are told by themselves."""
+        for item in (a, b):
+            if item.opaque is not None:
+                if self.level is Level.FULL:
+                    self._not_measured.append(NotMeasured(a.subject, item.no_numbers))
+                return
+        alike = a.is_plain == b.is_plain and a.part is None and b.part is None
+        if a.shape != b.shape or (alike and a.dtype != b.dtype):
+            yield Difference(
+                a.stored_name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}"
+            )
+        if self.level is not Level.FULL:
+            return
+        if a.shape != b.shape:
+            self._not_measured.append(NotMeasured(a.subject, "its shapes differ"))
+            return
+        values = Values(a, b, alike and a.dtype == b.dtype, scales_differ, alike and a.dtype != b.dtype)
+        self._values.append(values)
+        yield values
 
     def _kv_cache(self) -> Iterator[Difference]:
         a, b = self.left.kv_cache, self.right.kv_cache
@@ -165,33 +197,6 @@ class _Comparer:
             theirs = right.get(module, AttentionScales(module)).stored()
             for role in {**ours, **theirs}:
                 yield from self._scale(module, f"{role} scale", ours.get(role), theirs.get(role))
-
-    def _tensor(self, name: str, aspect: str, a: TensorRef | None, b: TensorRef | None) -> Iterator[Difference]:
-        if a is None or b is None:
-            yield Difference(name, aspect, _presence(a), _presence(b))
-        else:
-            yield from self._bytes(a, b)
-
-    def _bytes(self, a: TensorRef, b: TensorRef) -> Iterator[Difference]:
-        if (a.dtype, a.shape) != (b.dtype, b.shape):
-            yield Difference(a.name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}")
-            return
-        if self.level < Level.FULL:
-            return
-        first: int | None = None
-        for offset in range(0, a.nbytes, _CHUNK):
-            size = min(_CHUNK, a.nbytes - offset)
-            ours = self.left.container.source.read(a.shard, a.start + offset, size)
-            theirs = self.right.container.source.read(b.shard, b.start + offset, size)
-            self.compared += size
-            self.progress(size)
-            if first is None and ours != theirs:
-                first = offset + next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
-                width = max(1, BITS[a.dtype] // 8)
-                element = first // width
-                begin = element * width - offset
-                left, right = ours[begin : begin + width].hex(), theirs[begin : begin + width].hex()
-                yield Difference(a.name, f"values, the first at element {element}", f"0x{left}", f"0x{right}")
 
     def _scale(
         self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None, *, finer: bool = False
@@ -228,16 +233,14 @@ class _Comparer:
             else:
                 yield found
 
-    def _near(self, a: QuantizedModule, b: QuantizedModule, loss: Loss) -> Iterator[Difference]:
-        """Where dequantized weights are further from each other than was promised."""
-        worst = worst_deviation(self.left, a, self.right, b, loss, self._count)
+    def _near(self, a: Stored, b: Stored, loss: Loss) -> Iterator[Difference]:
+        """Where weights are further from each other than was promised."""
+        worst = worst_deviation(self.left, a.module or a.tensor, self.right, b.module or b.tensor, loss, self._count)
         if worst is None:
-            yield Difference(a.name, "dequantized weight", str(list(a.weight.shape)), str(list(b.weight.shape)))
-            return
-        if worst.differs:
-            found = Difference(
-                a.name, f"dequantized weight, the worst at {worst.where}", f"{worst.left:g}", f"{worst.right:g}"
-            )
+            yield Difference(a.subject, "dequantized weight", str(list(a.shape)), str(list(b.shape)))
+        elif worst.differs:
+            what = f"dequantized weight, the worst at {worst.where}"
+            found = Difference(a.subject, what, f"{worst.left:g}", f"{worst.right:g}")
             if worst.allowed:
                 self.accepted.append(found)
             else:
@@ -254,9 +257,12 @@ class _Comparer:
             yield found
 
 
-def _as_stored(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:
-    """Tensors that are compared as they are stored: what is not quantized, and what is in another way than FP8."""
-    return (*checkpoint.plain, *checkpoint.opaque_tensors())
+def _is_quantized(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.modules or checkpoint.opaque)
+
+
+def _plain(name: str, tensor: TensorRef | None) -> Stored | None:
+    return None if tensor is None else Stored(name, tensor)
 
 
 def _outside(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:

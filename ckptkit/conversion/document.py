@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ckptkit.conversion.cells import markdown
 from ckptkit.formats.base import Format, modes, written_dialect
 from ckptkit.formats.dialect import Capabilities
@@ -15,7 +17,8 @@ What each format's writer can express so that its serving engines read it right.
 
 ## Conversions
 
-From any format to any other; what counts is how weights and inputs are quantized. No weight's value ever changes here.
+From any format to any other; what counts is how weights and inputs are quantized. No weight's value ever changes here;
+plain weights that are quantized are another matter, below.
 
 - **header**: tensors get other names and shapes, their bytes are copied.
 - **new scales**: one scale is written several times, once for each row or block.
@@ -28,6 +31,24 @@ a KV cache move by a change of name wherever both formats have them.
 
 {matrix}
 
+## Quantizing plain weights
+
+`ckptkit convert --to FORMAT --scheme NAME SRC DST` quantizes a checkpoint in BF16, F16 or F32 without data. Names are
+those of each format's own tools, in any case, and so is the arithmetic: how the largest magnitude becomes a scale, in
+which type, and how a weight is divided by it. The bytes are those of llm-compressor, Quark and ModelOpt.
+
+{presets}
+
+- A static scheme, and the scales of a KV cache, take numbers that only calibration gives: `--scales-from OTHER` takes
+  them from a checkpoint of the same model in any format; what is missing there is listed in one refusal.
+- Left alone, with the reason in the plan: output heads, routers and shared experts' gates, towers and projectors beside
+  the language model, layers that predict further tokens, what engines build plain anyway, and what the tool's own list
+  has. `--skip GLOB` adds to it, `--modules GLOB` restricts the choice, `--no-default-skips` quantizes these too.
+- Stacks of experts `[experts, outputs, inputs]` go where the format holds stacks (`fp8` in blocks), and are refused
+  elsewhere. A result at which some engine stops although it takes the source is refused.
+- One difference: ModelOpt gives `q`, `k` and `v`, and `gate` and `up`, one scale where a weight has a single one; here
+  each has its own.
+
 """
 
 
@@ -39,7 +60,22 @@ _PLAIN = """No quantization. FP8 modules of every format become weights in {dtyp
 def render_formats_markdown() -> str:
     """One section for each built-in format and mode."""
     sections = [_section(form, mode) for form in BUILT_IN for mode in modes(form)]
-    return "\n".join([_INTRODUCTION.format(matrix=markdown(BUILT_IN)), *sections])
+    introduction = _INTRODUCTION.format(matrix=markdown(BUILT_IN), presets="\n".join(_presets()))
+    return "\n".join([introduction, *sections])
+
+
+def _presets() -> Iterator[str]:
+    """The table of presets: what is typed, what it makes, and how."""
+    yield "| `--to` | `--scheme` | weights and inputs | scale | weight over scale |"
+    yield "|---|---|---|---|---|"
+    for form in BUILT_IN:
+        for one in form.presets:
+            names = ", ".join(f"`{name}`" for name in (one.name, *one.aliases))
+            usual, arithmetic = " (or none)" if one.usual else "", one.arithmetic
+            division = "times 1 / scale" if arithmetic.reciprocal else "divided"
+            quotient = f"{division}, in {arithmetic.quotient or 'the type of the weight'}"
+            scale = arithmetic.scale or "in the type of the weight"
+            yield f"| `{form.name}` | {names}{usual} | {one.scheme} | {scale} | {quotient} |"
 
 
 def _section(form: Format, mode: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ckptkit.checks import runner
 from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.errors import CkptkitError, ConversionRefused, Fault
+from ckptkit.formats.reading import open_checkpoint
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.output import VirtualContainer
@@ -23,23 +24,35 @@ from ckptkit.storage.writer import file_sizes, write_container
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ckptkit.conversion.comparison import Errors
+
+
+#: Operations that round values which nobody asked to have rounded: what that costs is measured when it is done.
+_MEASURED = frozenset({"requantize"})
+
 
 @dataclass(frozen=True)
 class Result:
-    """A conversion that was carried out: where, how fast, and by which means bytes were moved."""
+    """A conversion that was carried out: where, how fast, and by which means bytes were moved.
+
+    ``errors`` say how far values are off that were rounded once more, measured in what was written.
+    """
 
     plan: Plan
     destination: Path
     seconds: float
     moved: dict[str, int]
+    errors: Errors | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The result as described by ``schemas/result.json``."""
+        errors = {} if self.errors is None else {"errors": self.errors.to_json()}
         return {
             "plan": self.plan.to_json(jobs=False),
             "destination": str(self.destination),
             "seconds": round(self.seconds, 3),
             "bytes_by_method": self.moved,
+            **errors,
         }
 
 
@@ -84,7 +97,23 @@ def execute(
     if fsync:
         confirm(f"{destination} is complete", [destination.resolve().parent])
     by_method = {method.value: count for method, count in moved.items() if count}
-    return Result(plan, destination, time.perf_counter() - begin, by_method)
+    seconds = time.perf_counter() - begin
+    return Result(plan, destination, seconds, by_method, _measured(plan, source, destination))
+
+
+def _measured(plan: Plan, source: Source, destination: Path) -> Errors | None:
+    """How far the requantized weights are off, beside the source's; None where none is."""
+    tensors = (tensor for shard in plan.output.shards for tensor in shard.tensors)
+    if not any(tensor.operation in _MEASURED for tensor in tensors):
+        return None
+    from ckptkit.conversion.diff import compare
+
+    before, after = (open_checkpoint(open_container(files)).checkpoint for files in (source, LocalSource(destination)))
+    found = compare(before, after).errors
+    if found is None:
+        return None
+    # The source's values are what the codes were made of: what is beyond their range was clipped.
+    return replace(found, weights=tuple(replace(weight, base_is_exact=True) for weight in found.weights))
 
 
 def require_same_source(plan: Plan, source: Source) -> None:

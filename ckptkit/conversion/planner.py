@@ -20,9 +20,10 @@ from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.edits import layout
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError
-from ckptkit.formats import config_block
+from ckptkit.formats import config_block, registry
 from ckptkit.formats.base import Draft, Format
-from ckptkit.formats.reading import readable
+from ckptkit.formats.preset import preset
+from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import compiled
 from ckptkit.operations.outputs import broken_promises, loss_of
@@ -48,7 +49,7 @@ def make_plan(context: Context, target: Format, options: Options) -> Plan:
 
 
 def _make_plan(context: Context, target: Format, options: Options) -> Plan:
-    source = _require_sound(context)
+    source = _require_sound(context, target, options)
     prepared = prepare(source, target, options)
     checkpoint = prepared.checkpoint
     if target.weight_dtype is not None and checkpoint.modules and context.format is not None:
@@ -94,16 +95,31 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
     )
 
 
-def _require_sound(context: Context) -> Checkpoint:
+def _require_sound(context: Context, target: Format, options: Options) -> Checkpoint:
     """The checkpoint, if no rule finds an error that a conversion would carry along."""
     container = context.container
     container.raise_if_damaged()
+    plain = _plain(context, target, options)
     report = runner.run(context, Level.SCALES, errors_that(OnConversion.BLOCKS))
     if report.errors:
         faults = [finding.to_fault() for finding in report.errors]
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
         raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults)
-    return readable(container, context.reading).checkpoint
+    return plain or readable(container, context.reading).checkpoint
+
+
+def _plain(context: Context, target: Format, options: Options) -> Checkpoint | None:
+    """A checkpoint that is not quantized, where it is to be; None where it is. Raises FormatError where it is not."""
+    reading = context.reading
+    if not isinstance(reading, Unquantized) or reading.faults:
+        return None
+    if preset(target.presets, options.scheme, target.name) is not None:
+        return registry.plain_checkpoint(context.container)
+    if not target.presets:
+        raise reading.error(context.container.label)
+    known = ", ".join(one.name for one in target.presets)
+    help_text = f"to quantize it, name a scheme (--scheme): {known}"
+    raise replace(reading, help=help_text).error(context.container.label)
 
 
 def _own_format(context: Context, options: Options) -> tuple[Format, Options]:

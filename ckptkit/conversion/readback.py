@@ -16,6 +16,7 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Scheme
 from ckptkit.model.values import ScaleValues
 from ckptkit.operations.stream import stream
+from ckptkit.operations.table import operation
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.output import AS_STORED, VirtualContainer
 from ckptkit.storage.virtual import VirtualSource
@@ -48,7 +49,7 @@ def read_back(
         faults = [*container.faults, *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
         _refuse(target, faults)
         return Reading(container, None)
-    result_context = runner.read_context(container, _values_of_copies(context, draft))
+    result_context = runner.read_context(container, _values_of_copies(context, draft), _costly(draft))
     result = result_context.checkpoint
     if result is None:
         _refuse(target, [*container.faults, *result_context.reading_faults])
@@ -79,6 +80,11 @@ def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
         for tensor in draft.tensors
         if tensor.operation in AS_STORED and tensor.inputs[-1].name in values
     }
+
+
+def _costly(draft: Draft) -> frozenset[str]:
+    """Scales that take a look at all of a weight: a plan does not, and their operation vouches for their values."""
+    return frozenset(tensor.name for tensor in draft.tensors if operation(tensor.operation).surveys)
 
 
 def _refuse(target: Format, faults: list[Fault]) -> None:

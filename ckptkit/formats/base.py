@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from ckptkit.edits.changes import ConfigEdit, Path
 from ckptkit.errors import Fault, FormatError, UsageError
 from ckptkit.formats.dialect import Capabilities, Dialect
+from ckptkit.formats.preset import Preset
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity
 from ckptkit.model.scheme import KVCacheScheme, Scheme
@@ -147,6 +148,11 @@ class Format(Family, Protocol):
     def weight_dtype(self) -> str | None:
         """The dtype of all weights of a target that is not quantized; None for a quantization."""
         return None
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The ways to quantize plain weights that it has, the usual one first; none by default."""
+        return ()
 
     def read(self, container: Container) -> Checkpoint:
         """Make the canonical model.

@@ -120,6 +120,14 @@ def open_checkpoint(container: Container) -> Readable:
     return readable(container, read(container))
 
 
+def open_quantized_or_not(container: Container) -> Checkpoint:
+    """Read a container, or take it as it is where nothing is quantized; else raises FormatError as reading does."""
+    outcome = read(container)
+    if isinstance(outcome, Unquantized) and not outcome.faults:
+        return registry.PLAIN[0].read(container)
+    return readable(container, outcome).checkpoint
+
+
 def config_faults(container: Container, outcome: ReadOutcome) -> Iterator[Fault]:
     """What formats find wrong with a config beyond reading it: theirs, and side files of theirs beside another's."""
     dialect = None if isinstance(outcome, (Unquantized, FilesUnknown)) else outcome.dialect

@@ -13,8 +13,9 @@ from ckptkit.formats.fbgemm import Fbgemm
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
 from ckptkit.formats.mxfp8 import Mxfp8
-from ckptkit.formats.plain import PLAIN
+from ckptkit.formats.plain import PLAIN as PLAIN
 from ckptkit.formats.quark import Quark
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
@@ -65,6 +66,14 @@ def by_name(name: str) -> Format:
             return candidate
     known = ", ".join("/".join((f.name, *f.aliases)) for f in formats())
     raise UsageError(f"unknown format {name!r}", help=f"known formats: {known}")
+
+
+def plain_checkpoint(container: Container) -> Checkpoint:
+    """A container without a quantization, read as such: by the type that most of its bytes have."""
+    nbytes: dict[str, int] = {}
+    for tensor in container.tensors.values():
+        nbytes[tensor.dtype] = nbytes.get(tensor.dtype, 0) + tensor.nbytes
+    return max(PLAIN, key=lambda form: nbytes.get(form.weight_dtype or "", 0)).read(container)
 
 
 def detect(container: Container) -> tuple[Format, Dialect] | None:

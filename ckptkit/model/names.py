@@ -20,6 +20,8 @@ _HEADS = (LM_HEAD, _SHARED_HEAD)
 _EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
 _DIGITS = re.compile(r"(\d+)")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")
+_ROUTER_ENDS = ("gate", "router", "proj", "linear", "classifier")
 _EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
 
 #: Parts of names that belong to another tower of a multimodal model than the language model.
@@ -39,7 +41,7 @@ SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
 FUSED_QKV = frozenset({"qkv_proj", "query_key_value", "Wqkv", "W_pack", "qkv"})
 
 #: Last parts of names of what makes keys: one for each attention module. ``kv_b_proj`` is latent attention's.
-_MAKES_KEYS = FUSED_QKV | {"k_proj", "kv_b_proj"}
+MAKES_KEYS = FUSED_QKV | {"k_proj", "kv_b_proj"}
 
 #: Names under which loaders stack several stored modules into one.
 FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -92,6 +94,15 @@ def is_head(module: str) -> bool:
     return module.endswith(_HEADS) and (last_part(module) == LM_HEAD or module.endswith(_SHARED_HEAD))
 
 
+def is_router(module: str) -> bool:
+    """Whether this chooses the experts of a mixture, or is the gate of its shared expert.
+
+    >>> [is_router(name) for name in ("model.layers.0.mlp.gate", "model.layers.0.mlp.gate_proj", "x.router.linear")]
+    [True, False, True]
+    """
+    return module.endswith(_ROUTER_ENDS) and _ROUTER.search(module) is not None
+
+
 def experts_owner(module: str) -> str | None:
     """The module that engines build for all experts of a layer as one, if this linear belongs to an expert.
 
@@ -122,7 +133,7 @@ def attention_modules(modules: Iterable[str]) -> tuple[str, ...]:
     ('model.layers.0.self_attn',)
     """
     split = (module.rpartition(".") for module in modules)
-    found = {owner for owner, _, last in split if last in _MAKES_KEYS}
+    found = {owner for owner, _, last in split if last in MAKES_KEYS}
     return tuple(sorted((owner for owner in found if other_tower(owner) is None), key=natural))
 
 

@@ -16,11 +16,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.float64]
+    Floats = NDArray[np.float32]
 
 #: 8-bit float -> exponent bits, mantissa bits, bias. Sources as in :mod:`ckptkit.dtypes`.
 _LAYOUT = {"F8_E4M3": (4, 3, 7), "F8_E5M2": (5, 2, 15), "F8_E4M3FNUZ": (4, 3, 8), "F8_E5M2FNUZ": (5, 2, 16)}
 _INFINITIES = {"F8_E5M2": {0x7C: math.inf, 0xFC: -math.inf}}
-_WIDE = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+#: Types of weights that are not quantized and whose every value is a float32.
+FLOAT32_HOLDS = frozenset({"BF16", "F16", "F32"})
+
+
+def floats(dtype: str, data: bytes) -> Floats:
+    """The values of a BF16, F16 or F32 tensor as float32, which holds each of them, flat. Read-only where it is F32.
+
+    Raises CkptkitError for a type that float32 does not hold.
+    """
+    import numpy as np
+
+    if dtype == "F32":
+        return np.frombuffer(data, "<f4").astype(np.float32, copy=False)
+    if dtype == "BF16":
+        wide = np.frombuffer(data, "<u2").astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    if dtype == "F16":
+        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+            return np.frombuffer(data, "<f2").astype(np.float32)
+    raise CkptkitError(f"{dtype} does not hold floating point numbers that float32 holds")
 
 
 def numbers(dtype: str, data: bytes) -> Numbers:
@@ -30,11 +51,11 @@ def numbers(dtype: str, data: bytes) -> Numbers:
     """
     import numpy as np
 
-    if dtype in _WIDE or dtype == "BF16":
-        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
-            if dtype == "BF16":
-                return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
-            return np.frombuffer(data, _WIDE[dtype]).astype(np.float64)
+    if dtype in FLOAT32_HOLDS:
+        with np.errstate(invalid="ignore"):
+            return floats(dtype, data).astype(np.float64)
+    if dtype == "F64":
+        return np.frombuffer(data, "<f8").astype(np.float64)
     if dtype in _LAYOUT or dtype == "F8_E8M0":
         found: Numbers = _table(dtype)[np.frombuffer(data, np.uint8)]
         return found

@@ -5,10 +5,11 @@ Loading numba takes longer than a small checkpoint, so that the first elements o
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.storage.payload import Data
 
@@ -71,3 +72,24 @@ def dequantized(
     scales = np.ascontiguousarray(grid).reshape(-1)
     loop(codes.reshape(-1), scales, rows, columns, height, width, first, _EXPONENTS[source], out)
     return memoryview(out).cast("B")
+
+
+class ErrorSums(NamedTuple):
+    """Sums of the reference's squares and of the differences', equal elements, the place of the largest difference."""
+
+    squares: float
+    error_squares: float
+    equal: int
+    place: int | None
+    not_finite: int = 0
+
+
+def error_sums(reference: NDArray[np.float32], result: NDArray[np.float32]) -> ErrorSums | None:
+    """How far float32 values [n] are off, in float64. None where compiled loops do not pay, or some are no numbers."""
+    if not is_warm(reference.size):
+        return None
+    squares, errors, equal, furthest = _loops().error_sums(reference, result)
+    if not math.isfinite(squares + errors):
+        return None
+    place = int(_loops().first_difference(reference, result, furthest)) if furthest else None
+    return ErrorSums(float(squares), float(errors), int(equal), place)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import DTYPES
+from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup
 from ckptkit.model.numbers import numbers, value_of
 from ckptkit.operations import compiled
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
@@ -26,7 +27,7 @@ _KINDS = {"F32": "<u4", "BF16": "<u2", "F16": "<u2"}
 _SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
 
 
-def _promise(inputs: Inputs, parameters: Parameters) -> Promise:
+def promise(inputs: Inputs, parameters: Parameters) -> Promise:
     """Weight [..., N, K] and scale; ``block_shape``: the rows and columns that share a scale, 0 for all of them."""
     if len(inputs) != 2:
         raise OperationError(f"takes a weight and its scale, not {len(inputs)} tensors")
@@ -54,7 +55,7 @@ def _grid(shape: tuple[int, ...], block: list[int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
+def rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
     """A scale's rows are those of its grid, or the experts of a stack."""
     weight, scale = inputs
     height = parameters["block_shape"][0]
@@ -70,21 +71,62 @@ def _step(inputs: Inputs, parameters: Parameters) -> int:
     return 1 if len(inputs[0].shape) == 3 else max(1, parameters["block_shape"][0])
 
 
-def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> Data:
+def block_shape(granularity: Granularity) -> list[int]:
+    """The rows and columns of a weight that share a scale, 0 for all of them: a parameter of operations.
+
+    >>> block_shape(PerBlock(128, 64)), block_shape(PerChannel()), block_shape(PerGroup(32))
+    ([128, 64], [1, 0], [1, 32])
+    """
+    if isinstance(granularity, PerBlock):
+        return [granularity.rows, granularity.columns]
+    if isinstance(granularity, PerGroup):
+        return [1, granularity.size]
+    return [1, 0] if isinstance(granularity, PerChannel) else [0, 0]
+
+
+def products(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> NDArray[np.float32]:
+    """Some rows [r, K] of a matrix times their scales as float32, which is what is rounded to the wanted type.
+
+    ``pieces`` are the rows' codes and those rows of their scales that the operation needs. What is no number stays.
+    """
+    import numpy as np
+
+    source = pieces[0].dtype
+    codes, grid, block, first = _with_scales(pieces, parameters["block_shape"], rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not _has_nan(codes, DTYPES[source].nan_codes):
+            found = compiled.dequantized(source, codes, grid, block, first, "F32")
+            if found is not None:
+                return np.frombuffer(found, np.float32).reshape(codes.shape)
+        return _product(source, codes, grid, block, first)
+
+
+def _with_scales(
+    pieces: tuple[Piece, ...], block: list[int], rows: range
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[int], int]:
+    """Codes [r, K], the grid of their scales, the block, and the first row's place in the first row of blocks."""
     import numpy as np
 
     weight, scale = pieces
     codes = np.frombuffer(weight.data, np.uint8).reshape(weight.shape)
     values = numbers(scale.dtype, scale.data).astype(np.float32)
+    first = rows.start - scale.first_row * block[0] if block[0] else 0
+    return codes, values.reshape(-1, _grid(weight.shape, block)[1]), block, first
+
+
+def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> Data:
+    import numpy as np
+
+    weight, scale = pieces
     block, dtype = parameters["block_shape"], str(parameters["dtype"])
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused
         if len(weight.shape) == 3:
+            codes = np.frombuffer(weight.data, np.uint8).reshape(weight.shape)
+            values = numbers(scale.dtype, scale.data).astype(np.float32)
             grids = values.reshape(-1, *_grid(weight.shape, block))
             pairs = zip(codes, grids, strict=True)
             return b"".join([_made(weight.dtype, part, grid, block, 0, dtype) for part, grid in pairs])
-        grid = values.reshape(-1, _grid(weight.shape, block)[1])
-        first = rows.start - scale.first_row * block[0] if block[0] else 0
-        return _made(weight.dtype, codes, grid, block, first, dtype)
+        return _made(weight.dtype, *_with_scales(pieces, block, rows), dtype)
 
 
 #: How many elements have to share a scale, for every code's product to be worked out once and looked up.
@@ -149,6 +191,10 @@ def _looked_up(
     return b"".join(parts)
 
 
+#: Codes that are looked up at a time.
+_TAKEN = 1 << 15
+
+
 def _product(
     dtype: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int
 ) -> NDArray[np.float32]:
@@ -156,7 +202,11 @@ def _product(
     import numpy as np
 
     height, width = block
-    found: NDArray[np.float32] = np.take(_table(dtype), codes)
+    found: NDArray[np.float32] = np.empty(codes.shape, np.float32)
+    source, target = codes.reshape(-1), found.reshape(-1)
+    for begin in range(0, source.size, _TAKEN):  # numpy makes indices of 8 bytes of the codes
+        part = slice(begin, begin + _TAKEN)
+        np.take(_table(dtype), source[part], out=target[part], mode="clip")
     if width:
         grid = np.repeat(grid, width, axis=1)[:, : codes.shape[1]]
     if height == 0 or len(grid) == 1:
@@ -206,5 +256,5 @@ def _table(dtype: str) -> Any:
 
 
 OPERATIONS = (
-    Operation("dequantize", "FP8 codes times their scales as plain floats", _promise, _compute, _rows_needed, _step),
+    Operation("dequantize", "FP8 codes times their scales as plain floats", promise, _compute, rows_needed, _step),
 )

@@ -61,3 +61,44 @@ def to_f32(codes, scales, rows, columns, height, width, first, exponent, out):  
                 small = _F(_F(magnitude) * tiny)
                 product = _F((normal if magnitude >= 8 else small) * scale)
                 target[place] = _I(product.view(np.int32) ^ _I(_I(code & _I(0x80)) << _I(24)))
+
+
+_sum: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
+#: Differences that are added up before they meet the sum of all: rounding errors stay as small as numpy's.
+_RUN = 4096
+
+
+@_jit
+def difference_bits(reference, result):  # type: ignore[no-untyped-def]
+    """The magnitude of the difference of two float32 numbers as the bits of a float64, which are in order of size."""
+    off = np.float64(result) - np.float64(reference)
+    return np.int64(np.float64(off).view(np.int64) & np.int64(0x7FFF_FFFF_FFFF_FFFF))
+
+
+@_sum
+def error_sums(reference, result):  # type: ignore[no-untyped-def]
+    """Of float32 values: the sums of the reference's squares and of the differences', how many are equal, and the bits
+    of the largest difference. Sums and differences are float64."""
+    squares, errors, equal, furthest = 0.0, 0.0, 0, np.int64(0)
+    for begin in range(0, reference.size, _RUN):
+        left, right = reference[begin : begin + _RUN], result[begin : begin + _RUN]
+        own_squares, own_errors = 0.0, 0.0
+        for place in range(left.size):
+            wide = np.float64(left[place])
+            off = np.float64(right[place]) - wide
+            own_squares += wide * wide
+            own_errors += off * off
+            equal += left[place] == right[place]
+            furthest = max(furthest, difference_bits(left[place], right[place]))
+        squares += own_squares
+        errors += own_errors
+    return squares, errors, equal, furthest
+
+
+@_jit
+def first_difference(reference, result, bits):  # type: ignore[no-untyped-def]
+    """The first place where values are as far apart as these bits say."""
+    for place in range(reference.size):
+        if difference_bits(reference[place], result[place]) == bits:
+            return place
+    return -1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from ckptkit.storage.payload import Data, TensorRef
+from ckptkit.storage.payload import Computed, Data, TensorRef
 
 Inputs: TypeAlias = tuple[TensorRef, ...]
 #: JSON values by name.
@@ -25,19 +25,23 @@ class OperationError(ValueError):
 class Loss:
     """How far a value may be from the exact one: ``|value - exact| <= relative * |exact| + absolute``.
 
-    For a weight, values are the dequantized ones.
+    For a weight, values are the dequantized ones. ``share`` is a further absolute part that the plan cannot know, as a
+    share of the largest magnitude that has the same scale.
     """
 
     relative: float
     absolute: float = 0.0
+    share: float = 0.0
 
     def __add__(self, other: Loss) -> Loss:
         """The loss of a product of two values that each have one, to first order and rounded up."""
-        return Loss(self.relative + other.relative + self.relative * other.relative, self.absolute + other.absolute)
+        relative = self.relative + other.relative + self.relative * other.relative
+        return Loss(relative, self.absolute + other.absolute, self.share + other.share)
 
     def __str__(self) -> str:
         parts = [f"{self.relative:.2g} of the value"] if self.relative else []
         parts += [f"{self.absolute:.2g}"] if self.absolute else []
+        parts += [f"{self.share:.2g} of the largest that has the same scale"] if self.share else []
         return f"within {' plus '.join(parts)}" if parts else "exact"
 
 
@@ -76,6 +80,11 @@ def one_row(inputs: Inputs, parameters: Parameters) -> int:
     return 1
 
 
+def nothing_first(inputs: Inputs, parameters: Parameters) -> Computed | None:
+    """A stripe needs its rows of the inputs, and nothing else."""
+    return None
+
+
 @dataclass(frozen=True)
 class Operation:
     """An entry of the table of operations.
@@ -84,6 +93,11 @@ class Operation:
     bytes of some rows of the result; it is None for operations that leave bytes as they are stored. ``rows_needed``
     says which rows of each input that takes, ``step`` a number of rows that every stripe but the last is a multiple of.
     ``streams`` is False for an operation that has to see everything at once.
+
+    ``surveys`` says that it looks at all of a tensor for a few numbers: another tensor, and no cheap one to read.
+    ``first`` names a small payload that has to be made of the inputs before the first stripe, and is the last piece of
+    every one. ``compute_beside`` stands in for ``compute`` where a pass has two results: what it returns second is, all
+    stripes together, what the operation ``beside`` would make of the same inputs and parameters, or nothing.
     """
 
     name: str
@@ -93,3 +107,7 @@ class Operation:
     rows_needed: Callable[[Inputs, Parameters, range], tuple[range, ...]] = same_rows
     step: Callable[[Inputs, Parameters], int] = one_row
     streams: bool = True
+    surveys: bool = False
+    first: Callable[[Inputs, Parameters], Computed | None] = nothing_first
+    beside: str | None = None
+    compute_beside: Callable[[tuple[Piece, ...], Parameters, range], tuple[Data, bytes]] | None = None

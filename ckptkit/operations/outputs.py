@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ckptkit.errors import Fault
 from ckptkit.operations.operation import Inputs, Loss, OperationError, Parameters, Promise
 from ckptkit.operations.table import operation
-from ckptkit.storage.output import AS_STORED, OutputTensor
+from ckptkit.storage.output import AS_STORED, CONSTANT, OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
 _NONE: Parameters = {}
@@ -63,6 +63,8 @@ def labels(tensor: OutputTensor) -> tuple[str, ...]:
     """What happens to a tensor, in words of the table: its operation, and whether name or shape change by the way."""
     source = tensor.inputs[0] if tensor.inputs else None
     if source is None or tensor.operation == "keep":
+        return (tensor.operation,)
+    if tensor.operation == CONSTANT or operation(tensor.operation).surveys:
         return (tensor.operation,)
     found = ["duplicate"] if tensor.operation == "duplicate" else []
     found += ["rename"] if tensor.name != source.name else []

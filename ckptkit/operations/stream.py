@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 from ckptkit.dtypes import BITS
 from ckptkit.errors import ContainerError
@@ -15,28 +17,78 @@ from ckptkit.storage.source import Source
 STRIPE = 1 << 20
 
 
+class _Beside:
+    """Small results that came of a pass over a source, until they are asked for: by source, then by what they are."""
+
+    def __init__(self) -> None:
+        self._found: WeakKeyDictionary[Source, dict[str, bytes]] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    def put(self, source: Source, payload: Computed, data: bytes) -> None:
+        with self._lock:
+            self._found.setdefault(source, {})[_key(payload)] = data
+
+    def take(self, source: Source, payload: Computed) -> bytes | None:
+        with self._lock:
+            return self._found.get(source, {}).pop(_key(payload), None)
+
+
+def _key(payload: Computed) -> str:
+    return repr((payload.operation, payload.inputs, sorted(payload.parameters.items())))
+
+
+_BESIDE = _Beside()
+
+
 def stream(payload: Computed, source: Source, begin: int, end: int) -> Iterator[Data]:
     """The bytes ``begin`` to ``end`` of a computed payload, in order, a stripe at a time.
 
-    Raises ContainerError when an operation makes another number of bytes than it promised.
+    What a pass gives besides is kept until it is asked for, once. Raises ContainerError when an operation makes another
+    number of bytes than it promised.
     """
     if end <= begin:
+        return
+    known = _BESIDE.take(source, payload)
+    if known is not None:
+        yield known[begin:end]
         return
     entry = operation(payload.operation)
     promised = entry.promise(payload.inputs, payload.parameters).shape
     payload = _flat(payload) if promised is None else payload._replace(shape=promised)
+    first = entry.first(payload.inputs, payload.parameters)
+    before = [] if first is None else [_whole(first, source)]
     row = _row_bytes(payload.dtype, payload.shape) if entry.streams else None
     if row is None:
-        yield _stripe(entry, payload, source, range(payload.shape[0] if payload.shape else 1), whole=True)[begin:end]
+        rows = range(payload.shape[0] if payload.shape else 1)
+        yield _stripe(entry, payload, source, rows, before, whole=True)[0][begin:end]
         return
     step = entry.step(payload.inputs, payload.parameters)
-    height = max(step, STRIPE // row // step * step)
-    first = begin // row // step * step
-    for start in range(first, -(-end // row), height):
+    height = max(step, STRIPE * step // _step_bytes(entry, payload, row, step) // step * step)
+    lowest = begin // row // step * step
+    besides = []
+    for start in range(lowest, -(-end // row), height):
         rows = range(start, min(start + height, payload.shape[0]))
-        data = _stripe(entry, payload, source, rows, whole=False)
+        data, beside = _stripe(entry, payload, source, rows, before, whole=False)
+        besides.append(beside)
         offset = start * row
         yield data[max(0, begin - offset) : end - offset]
+    if entry.beside is not None and (begin, end) == (0, payload.nbytes):
+        data = before[0].data if before else b"".join(besides)
+        _BESIDE.put(source, payload._replace(operation=entry.beside), data)
+
+
+def _step_bytes(entry: Operation, payload: Computed, row: int, step: int) -> int:
+    """The bytes of one step of rows: of the output, or of the widest input where that is more."""
+    rows = range(min(step, payload.shape[0]))
+    needed = entry.rows_needed(payload.inputs, payload.parameters, rows)
+    inputs = (len(own) * (_row_bytes(t.dtype, t.shape) or 0) for t, own in zip(payload.inputs, needed, strict=True))
+    return max(row * step, *inputs)
+
+
+def _whole(payload: Computed, source: Source) -> Piece:
+    """A small payload, made."""
+    data = b"".join(stream(payload, source, 0, payload.nbytes))
+    return Piece(payload.dtype, payload.shape, data, 0)
 
 
 def _flat(payload: Computed) -> Computed:
@@ -45,16 +97,26 @@ def _flat(payload: Computed) -> Computed:
     return payload._replace(inputs=inputs, shape=inputs[0].shape)
 
 
-def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *, whole: bool) -> Data:
-    if entry.compute is None:
+def _stripe(
+    entry: Operation, payload: Computed, source: Source, rows: range, before: list[Piece], *, whole: bool
+) -> tuple[Data, bytes]:
+    """Some rows, and what comes beside them."""
+    compute, both = entry.compute, entry.compute_beside
+    if compute is None and both is None:
         raise ContainerError(f"the operation {entry.name!r} computes nothing")
     if whole:
         wanted = tuple(range(tensor.shape[0] if tensor.shape else 1) for tensor in payload.inputs)
     else:
         wanted = entry.rows_needed(payload.inputs, payload.parameters, rows)
-    pieces = tuple(_piece(source, tensor, own) for tensor, own in zip(payload.inputs, wanted, strict=True))
+    pieces = tuple(piece_of(source, tensor, own) for tensor, own in zip(payload.inputs, wanted, strict=True))
+    pieces = (*pieces, *before)
+    data: Data = b""
+    beside = b""
     try:
-        data = entry.compute(pieces, payload.parameters, rows)
+        if both is not None:
+            data, beside = both(pieces, payload.parameters, rows)
+        elif compute is not None:
+            data = compute(pieces, payload.parameters, rows)
     except OperationError as error:
         first = payload.inputs[0]
         where = f"rows {rows.start} to {rows.stop} of {first.name} in {first.shard}"
@@ -62,10 +124,10 @@ def _stripe(entry: Operation, payload: Computed, source: Source, rows: range, *,
     promised = payload.nbytes if whole else size_of(payload.dtype, (len(rows), *payload.shape[1:]))
     if len(data) != promised:
         raise ContainerError(f"{entry.name} made {len(data)} bytes where {promised} were promised")
-    return data
+    return data, beside
 
 
-def _piece(source: Source, tensor: TensorRef, rows: range) -> Piece:
+def piece_of(source: Source, tensor: TensorRef, rows: range) -> Piece:
     """Some rows of an input, or all of it where it has none that can be told apart."""
     row = _row_bytes(tensor.dtype, tensor.shape)
     if row is None:

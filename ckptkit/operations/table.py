@@ -6,11 +6,13 @@ from functools import lru_cache
 
 from ckptkit import plugins
 from ckptkit.errors import UsageError
-from ckptkit.operations import cast, dequantize, metadata, repeat
+from ckptkit.operations import cast, dequantize, metadata, quantize, repeat, requantize
 from ckptkit.operations.operation import Operation
 
 BUILT_IN: dict[str, Operation] = {
-    entry.name: entry for entry in (*metadata.OPERATIONS, *cast.OPERATIONS, *repeat.OPERATIONS, *dequantize.OPERATIONS)
+    entry.name: entry
+    for family in (metadata, cast, repeat, dequantize, quantize, requantize)
+    for entry in family.OPERATIONS
 }
 
 

@@ -22,7 +22,7 @@ Part: TypeAlias = "str | tuple[str, str]"
 Cell: TypeAlias = "str | list[Part]"
 
 #: Headings of columns whose cells are numbers.
-_NUMBERS = frozenset({"count", "bytes", "parameters"})
+_NUMBERS = frozenset({"count", "bytes", "parameters", "error", "SNR dB", "clipped", "dead rows"})
 #: A wrapped column that would be narrower than this goes below its row instead.
 _NARROWEST = 24
 _BELOW = 6

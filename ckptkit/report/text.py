@@ -8,22 +8,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ckptkit.errors import CkptkitError, Fault, plural
-from ckptkit.model import names
 from ckptkit.report.layout import print_line, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ckptkit.conversion.diff import Comparison, Difference
-    from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan, Step
     from ckptkit.storage.traffic import Traffic
 
 
 #: Columns where there is no terminal to ask.
 _WIDTH = 120
-#: Kinds of differences beyond this many are counted, not shown.
-_SHOWN_KINDS = 12
 
 
 @lru_cache(maxsize=2)
@@ -166,52 +161,3 @@ def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
     letters = iter("NKLM")
     extents = [str(axis[0]) if len(set(axis)) == 1 else next(letters) for axis in zip(*unique, strict=True)]
     return f"[{', '.join(extents)}]"
-
-
-def show_result(result: Result) -> None:
-    """One line about a conversion that was carried out."""
-    total = result.plan.cost.total
-    means = "; ".join(["", *(f"{size(count)} by {method}" for method, count in result.moved.items())])
-    rate = f", {size(total / result.seconds)}/s" if result.seconds > 0.05 else ""
-    cost = f" ({size(total)} in {result.seconds:.2f} s{rate}{means})"
-    print_line(console(), ("written", "bold green"), f": {result.destination}", (cost, "dim"))
-
-
-def show_comparison(comparison: Comparison) -> None:
-    """The same model or not, and every kind of difference with its first example."""
-    out = console()
-    kinds = _kinds(comparison.differences)
-    for alike in kinds[:_SHOWN_KINDS]:
-        first = alike[0]
-        more = f" (and {len(alike) - 1:,} like it)" if len(alike) > 1 else ""
-        print_line(out, ("differs", "bold red"), f" {first.subject}: {first.aspect}", (more, "dim"))
-        print_line(out, ("    left:  ", "dim"), first.left)
-        print_line(out, ("    right: ", "dim"), first.right)
-    hidden = sum(len(alike) for alike in kinds[_SHOWN_KINDS:])
-    if hidden:
-        print_line(
-            out,
-            (f"    ... and {hidden:,} more of {plural(len(kinds) - _SHOWN_KINDS, 'kind')}; --json lists all", "dim"),
-        )
-    for note in comparison.notes:
-        print_line(out, ("note:", "bold blue"), f" {note}")
-    compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
-    compared += f"{size(comparison.bytes_compared)} compared"
-    if comparison.same:
-        proven = "every dequantized value is equal"
-        if comparison.level.name != "FULL":
-            what = "headers and scales" if comparison.level.name == "SCALES" else "headers"
-            proven = f"{what} are equal; the weights were not compared"
-        print_line(out, ("the same model", "bold green"), f": {proven} ", (f"({compared})", "dim"))
-    else:
-        print_line(out, (plural(len(comparison.differences), "difference"), "bold red"), " ", (f"({compared})", "dim"))
-
-
-def _kinds(differences: Iterable[Difference]) -> list[list[Difference]]:
-    """Differences together that are the same one in several layers or experts; values that differ count as one kind."""
-    grouped: dict[tuple[str, ...], list[Difference]] = {}
-    for difference in differences:
-        kind, comma, _ = difference.aspect.partition(", the first at ")
-        sides = () if comma else (difference.left, difference.right)
-        grouped.setdefault((names.generalise(difference.subject), kind, *sides), []).append(difference)
-    return list(grouped.values())

@@ -27,8 +27,6 @@ CONFIG_FILE = "config.json"
 #: Why the system refuses to read a file that may well be sound: permissions, and a failing disk.
 _NOT_OUR_FAULT = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
 
-#: One read usually brings the whole header, of 1,000 tensors or so; a longer one costs a second read.
-_FIRST_READ = 1 << 17
 #: From so many shards on, one is read first to see how long headers are, and what the others are given more than that.
 _FEW_SHARDS = 8
 _SPARE = 1.05
@@ -253,19 +251,18 @@ def _open(source: Source) -> Container:
 def read_headers(source: Source, shards: list[FileEntry], index: Index | None = None) -> list[Header]:
     """Parse the headers of shards, in order. A shard whose length field is wrong gets an empty header."""
     expected = _expected_headers(index) if index is not None and source.traits.remote else {}
+    usual = source.traits.first_read
     if not expected or len(shards) < _FEW_SHARDS:
         return list(
-            in_parallel(
-                source, lambda shard: _read_header(source, shard, expected.get(shard.name, _FIRST_READ)), shards
-            )
+            in_parallel(source, lambda shard: _read_header(source, shard, expected.get(shard.name, usual)), shards)
         )
     # The longest one shows how far the estimate is off: the others are then asked for more closely.
     longest = max(shards, key=lambda shard: expected.get(shard.name, 0))
-    probe = _read_header(source, longest, expected.get(longest.name, _FIRST_READ))
-    share = min(1.0, _SPARE * probe.data_start / expected.get(longest.name, _FIRST_READ)) or 1.0
+    probe = _read_header(source, longest, expected.get(longest.name, usual))
+    share = min(1.0, _SPARE * probe.data_start / expected.get(longest.name, usual)) or 1.0
 
     def read(shard: FileEntry) -> Header:
-        return _read_header(source, shard, int(share * expected.get(shard.name, _FIRST_READ)))
+        return _read_header(source, shard, int(share * expected.get(shard.name, usual)))
 
     others = iter(in_parallel(source, read, [shard for shard in shards if shard is not longest]))
     return [probe if shard is longest else next(others) for shard in shards]

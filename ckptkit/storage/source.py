@@ -30,11 +30,14 @@ class Traits(NamedTuple):
 
     ``gap``: a hole between two wanted ranges that is cheaper to read than to ask around, bytes. ``workers``: how many
     requests serve it well at once. ``remote``: whether a request takes so long that guessing a header's length pays.
+    ``first_read``: how much of a shard is read at first, bytes: usually the whole header, of 1,000 tensors
+    or so.
     """
 
     gap: int = 4096
     workers: int = 1
     remote: bool = False
+    first_read: int = 1 << 17
 
 
 class Source(Protocol):

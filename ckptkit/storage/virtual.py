@@ -12,7 +12,7 @@ from pathlib import Path
 from ckptkit.errors import ContainerError, Fault
 from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.payload import ByteRange, Computed, Payload, Stream
-from ckptkit.storage.source import FileEntry, Source
+from ckptkit.storage.source import FileEntry, Source, Traits
 
 
 class _Layout:
@@ -42,6 +42,11 @@ class VirtualSource(Source):
     def label(self) -> str:
         """What a person calls it."""
         return self._backing.label
+
+    @property
+    def traits(self) -> Traits:
+        """Nothing is read on suspicion: what follows a header may have to be computed."""
+        return Traits(first_read=8)
 
     def files(self) -> tuple[FileEntry, ...]:
         """Every file, sorted by name."""

@@ -74,7 +74,8 @@ def test_every_command_has_one_exit_code_for_what_is_not_fp8(run: Run, tmp_path:
             "card": run("card", folder).code,
             "diff": run("diff", folder, folder).code,
         }
-        assert codes == {"inspect": 0, "validate": 1, "matrix": 1, "convert": 2, "card": 2, "diff": 2}, name
+        diff = 0 if name == "not quantized" else 2  # it may be the base of a quantization; nothing is read of others
+        assert codes == {"inspect": 0, "validate": 1, "matrix": 1, "convert": 2, "card": 2, "diff": diff}, name
         (finding,) = [f for f in ckptkit.validate(folder).findings if f.code == "CK600"]
         assert finding.severity is Severity.WARNING and "only its files were judged" in finding.message
     assert run("validate", BF16).code == 1

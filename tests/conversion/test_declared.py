@@ -11,8 +11,9 @@ import pytest
 import ckptkit
 from ckptkit.checks.registry import Level
 from ckptkit.conversion import declared
+from ckptkit.conversion.comparison import Comparison
 from ckptkit.conversion.declared import Declared, allows, worst_deviation
-from ckptkit.conversion.diff import Comparison, _Comparer
+from ckptkit.conversion.diff import Comparer
 from ckptkit.conversion.plan import Change, Plan
 from ckptkit.model.numbers import value_of
 from ckptkit.operations.operation import Loss
@@ -41,7 +42,7 @@ def moved_code(folder: Path, steps: int) -> tuple[Path, float, float]:
 
 def compared(left: Path, right: Path, what: Declared) -> tuple[list[str], list[str]]:
     """The aspects of undeclared and of declared differences."""
-    comparer = _Comparer(ckptkit.open(left), ckptkit.open(right), lambda nbytes: None, Level.FULL, what)
+    comparer = Comparer(ckptkit.open(left), ckptkit.open(right), lambda nbytes: None, Level.FULL, what)
     found = [difference.aspect for difference in comparer.run()]
     return found, [difference.aspect for difference in comparer.accepted]
 
@@ -66,9 +67,9 @@ def test_weights_within_the_promise_are_no_difference(
 def test_losses_of_weight_and_scale_add_up() -> None:
     module = ckptkit.open(REAL / FIXTURE).modules[MODULE]
     both = {f"{MODULE}.weight": Loss(0.1, 0.5), f"{MODULE}.weight_scale": Loss(0.2)}
-    total = Declared(losses=both).loss_of_weight(module)
+    total = Declared(losses=both).loss_of(module)
     assert total is not None and total.relative == pytest.approx(1.1 * 1.2 - 1) and total.absolute == 0.5
-    assert Declared().loss_of_weight(module) is None
+    assert Declared().loss_of(module) is None
 
 
 def test_other_shapes_cannot_be_near() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 import ckptkit
 from ckptkit.checks.registry import Level
-from ckptkit.conversion.diff import Comparison, compare
+from ckptkit.conversion.comparison import Comparison
+from ckptkit.conversion.diff import compare
 from ckptkit.conversion.diff_files import config_differences
 from ckptkit.errors import FormatError
 from tests.damage import CONFIG, CT_KV, REAL, load

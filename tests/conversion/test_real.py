@@ -113,7 +113,7 @@ REFUSED: dict[tuple[str, str, str | None], set[str]] = {
     **{
         (name, "quark", "fp8"): PER_TENSOR_ONLY
         for name in FIXTURES
-        if re.search(r"ptpc|dynamic|block|channel|weight-only", name) and not name.endswith("-kv-heads")
+        if re.search(r"ptpc|dynamic|block|channel|weight-only", name) and not name.endswith(("-kv-heads", "/bf16"))
     },
     ("llama/llmcompressor-dynamic-kv-heads", "quark", "fp8"): {"scheme", "kv-granularity"},
     ("llama/llmcompressor-dynamic-kv-heads", "quark", None): {"kv-granularity"},
@@ -130,7 +130,7 @@ REFUSED: dict[tuple[str, str, str | None], set[str]] = {
 }
 #: Fixtures that no conversion reads, with a part of the reason.
 UNREADABLE = {
-    "llama/bf16": "there is nothing for ckptkit to convert",
+    **{name: "not a quantized checkpoint" for name in FIXTURES if name.endswith("/bf16")},
     "llama/quark-fp8-fake": "export.weight_format is not valid",
 }
 

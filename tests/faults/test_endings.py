@@ -207,10 +207,10 @@ def test_a_conversion_is_done_whoever_hears_of_it(tmp_path: Path) -> None:
 
 def test_the_last_line_may_fail_alone(tmp_path: Path) -> None:
     code = """
-from ckptkit.report import text
+from ckptkit.report import result_text
 def fail(result):
     raise BrokenPipeError(32, "Broken pipe")
-text.show_result = fail
+result_text.show_result = fail
 """
     done = run("convert", "quark→ct", REAL / QUARK, tmp_path / "out", code=code)
     assert done.returncode == 0 and "written: " in done.stderr and (tmp_path / "out").is_dir()

@@ -184,6 +184,17 @@ def test_diff_of_two_repositories_fetches_no_weights(hub: FakeHub) -> None:
     assert sum(entry.sent for entry in hub.log) < 2_000_000
 
 
+def test_weights_of_repositories_are_measured_when_somebody_asks(hub: FakeHub) -> None:
+    base, quantized = REAL / "llama/bf16", SHARDED
+    hub.add("org/base", base)
+    hub.add("org/fp8", quantized)
+    quick = ckptkit.diff("hf://org/base", "hf://org/fp8")
+    assert (quick.level, quick.errors) == (Level.SCALES, None)
+    assert {difference.aspect for difference in quick.differences} == {"scheme"}
+    full = ckptkit.diff("hf://org/base", "hf://org/fp8", level="full")
+    assert full.errors is not None and full.errors == ckptkit.diff(base, quantized).errors
+
+
 def test_one_read_brings_the_header_of_each_of_many_shards(hub: FakeHub) -> None:
     hub.add("org/model", SHARDED)
     with hub.recorded() as log:

@@ -75,7 +75,8 @@ class Logits(Reading):
 class CompressedTensorsReading(Reading):
     """compressed-tensors: the scheme of each module it quantizes, and each weight as its compressor restores it.
 
-    ``failures`` are modules whose tensors it could not decompress; ``kv_scales`` are the files' own tensors.
+    ``failures`` are modules whose tensors it could not decompress; ``kv_scales`` are the files' own tensors; ``errors``
+    say how far each weight is off beside a base, where one was given.
     """
 
     schemes: Mapping[str, Mapping[str, Any]]
@@ -83,6 +84,7 @@ class CompressedTensorsReading(Reading):
     failures: Mapping[str, Failure]
     kv_scales: Mapping[str, TensorFacts]
     modules_not_in_model: tuple[str, ...]
+    errors: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,16 @@ class Oracles:
         return _readings(folders, answers, self._logits, refusals)
 
     def compressed_tensors(
-        self, folders: Sequence[Path], *, environment: str = "quark", refusals: bool = False
+        self,
+        folders: Sequence[Path],
+        *,
+        environment: str = "quark",
+        refusals: bool = False,
+        base: Path | None = None,
     ) -> list[CompressedTensorsReading]:
         """The reference reader: 0.20 in ``quark``, 0.19 in ``llmcompressor``, 0.17 in ``vllm``."""
-        answers = self._drivers.run(environment, "compressed_tensors_read", folders)
+        options = {} if base is None else {"base": str(base)}
+        answers = self._drivers.run(environment, "compressed_tensors_read", folders, **options)
         return _readings(folders, answers, _compressed_tensors, refusals)
 
     def quark(self, folders: Sequence[Path], *, refusals: bool = False) -> list[QuarkReading]:
@@ -246,6 +254,7 @@ def _compressed_tensors(folder: Path, error: Failure | None, answer: Answer) -> 
         failures=_errors(weights),
         kv_scales=_tensors(answer.get("kv_scales", {})),
         modules_not_in_model=tuple(answer.get("modules_not_in_model", ())),
+        errors=answer.get("errors", {}),
     )
 
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptkit.dtypes import DTYPES
+from ckptkit.model.numbers import numbers
 from ckptkit.operations import compiled, dequantize
-from ckptkit.operations.operation import OperationError
+from ckptkit.operations.operation import OperationError, Piece
 
 SOURCES = ("F8_E4M3", "F8_E4M3FNUZ")
 BLOCKS = ([0, 0], [1, 0], [128, 128], [128, 100], [3, 5], [1, 7], [0, 4], [5, 0])
@@ -98,3 +99,19 @@ def test_without_numba_numpy_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert compiled.dequantized("F8_E4M3", codes_of("F8_E4M3", 1, 254), grid, [0, 0], 0, "BF16") is None
     finally:
         compiled._loops.cache_clear()
+
+
+@pytest.mark.parametrize("warm_up", [-1, 1 << 60])
+@pytest.mark.parametrize("code", [0x38, 0x7F])
+def test_products_for_measuring_are_not_rounded_and_keep_what_is_no_number(
+    warm_up: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "WARM_UP", warm_up)
+    codes = codes_of("F8_E4M3", 7, 10)
+    codes[6, 9] = code
+    scales = np.random.default_rng(0).standard_normal((4, 4)).astype("<f4")
+    pieces = (Piece("F8_E4M3", (5, 10), codes[2:].tobytes(), 2), Piece("F32", (3, 4), scales[1:].tobytes(), 1))
+    found = dequantize.products(pieces, {"block_shape": [2, 3]}, range(2, 7))
+    values = numbers("F8_E4M3", codes[2:].tobytes()).reshape(5, 10).astype(np.float32)
+    assert np.array_equal(found, values * scales[np.arange(2, 7) // 2][:, np.arange(10) // 3], equal_nan=True)
+    assert np.isnan(found[4, 9]) == (code == 0x7F)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.conversion.diff import Comparison, Difference
+from ckptkit.conversion.comparison import Comparison, Difference
 from ckptkit.model.inventory import Tally
 from ckptkit.model.summary import ModuleKind, Summary
 from ckptkit.report import text
+from ckptkit.report.comparison_text import show_comparison
 from ckptkit.report.inventory_text import show_inventory
 
 Capture = pytest.CaptureFixture[str]
@@ -26,7 +27,7 @@ def compared(*differences: Difference) -> Comparison:
 def test_differences_of_one_kind_are_shown_once(capsys: Capture) -> None:
     schemes = [Difference(f"layers.{n}.q_proj", "scheme", STATIC, DYNAMIC) for n in range(3)]
     values = [Difference(f"layers.{n}.q.weight", f"values, the first at element {n}", f"0x{n}", "0x9") for n in (0, 7)]
-    text.show_comparison(compared(*schemes, *values, Difference("layers.9.q_proj", "scheme", DYNAMIC, STATIC)))
+    show_comparison(compared(*schemes, *values, Difference("layers.9.q_proj", "scheme", DYNAMIC, STATIC)))
     assert capsys.readouterr().out.splitlines() == [
         "differs layers.0.q_proj: scheme (and 2 like it)",
         f"    left:  {STATIC}",
@@ -43,7 +44,7 @@ def test_differences_of_one_kind_are_shown_once(capsys: Capture) -> None:
 
 def test_many_kinds_of_differences_are_counted(capsys: Capture) -> None:
     tensors = "abcdefghijklmnop"
-    text.show_comparison(
+    show_comparison(
         compared(*(Difference(f"layers.{n}.{name}", "tensor", "present", "absent") for name in tensors for n in (0, 1)))
     )
     out = capsys.readouterr().out

@@ -10,7 +10,7 @@ from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.conversion.prepare.select import selected
 from ckptkit.formats.base import Changes, Format
 from ckptkit.model.checkpoint import AttentionScales, KVCache, QuantizedModule
-from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup
+from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import Drop, OutputTensor
 
@@ -20,10 +20,13 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     dtype = target.weight_dtype
     if dtype is None:
         return prepared
+    return dequantized(prepared, selected(prepared.checkpoint.modules, options.modules), dtype)
+
+
+def dequantized(prepared: Prepared, modules: tuple[str, ...], dtype: str) -> Prepared:
+    """The checkpoint with some modules in high precision; without its KV cache's scales where these are all."""
     checkpoint = prepared.checkpoint
-    products = {
-        name: _product(checkpoint.modules[name], dtype) for name in selected(checkpoint.modules, options.modules)
-    }
+    products = {name: _product(checkpoint.modules[name], dtype) for name in modules}
     chosen = {name: checkpoint.modules[name] for name, product in products.items() if product is not None}
     made = {stand_in(product): product for product in products.values() if product is not None}
     weights = dict(zip(chosen, made, strict=True))
@@ -47,15 +50,6 @@ def _product(module: QuantizedModule, dtype: str) -> OutputTensor | None:
     parameters = {"dtype": dtype, "block_shape": block_shape(module.scheme.weight.granularity)}
     inputs = (module.weight, module.weight_scale)
     return computed(module.weight.name, "dequantize", inputs, parameters, "weights times their scales")
-
-
-def block_shape(granularity: Granularity) -> list[int]:
-    """The rows and columns of a weight that share a scale, 0 for all of them: a parameter of operations."""
-    if isinstance(granularity, PerBlock):
-        return [granularity.rows, granularity.columns]
-    if isinstance(granularity, PerGroup):
-        return [1, granularity.size]
-    return [1, 0] if isinstance(granularity, PerChannel) else [0, 0]
 
 
 def _module_drops(modules: Iterable[QuantizedModule]) -> Iterator[Drop]:

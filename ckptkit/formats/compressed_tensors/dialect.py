@@ -12,6 +12,7 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import config, faults, spec
 from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES, PARTS
+from ckptkit.formats.compressed_tensors.presets import PRESETS
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -83,6 +84,7 @@ class CompressedTensors(Format):
     name = NAME
     aliases = ("ct",)
     dialects = (DIALECT,)
+    presets = PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""

@@ -23,6 +23,7 @@ from ckptkit.formats.fp8.facts import (
     TRANSFORMERS,
     UNCLEAR,
 )
+from ckptkit.formats.fp8.presets import PRESETS
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -37,6 +38,7 @@ class PlainFp8(Format):
     name = NAME
     aliases = ("deepseek", "deepseek-fp8")
     dialects = (BLOCK, PER_TENSOR, TRANSFORMERS)
+    presets = PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container, by its config, and by its scales where that leaves it open; None if not ours.

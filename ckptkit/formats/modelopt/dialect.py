@@ -12,6 +12,7 @@ from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, NAME, PARTS, ROLES, SIDE_FILE
+from ckptkit.formats.modelopt.presets import PRESETS
 from ckptkit.formats.modelopt.sections import algorithm, own_section, side_section
 from ckptkit.model.census import take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -27,6 +28,7 @@ class ModelOpt(Format):
     name = NAME
     aliases = ("mo",)
     dialects = (DIALECT,)
+    presets = PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""

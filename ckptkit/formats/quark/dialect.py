@@ -15,6 +15,7 @@ from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.formats.quark import config, faults, kv_cache
 from ckptkit.formats.quark.other import OTHER_STORAGES, PARTS
+from ckptkit.formats.quark.presets import PRESETS
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -116,6 +117,7 @@ class Quark(Format):
     name = NAME
     aliases = ()
     dialects = (NATIVE, CUSTOM)
+    presets = PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""

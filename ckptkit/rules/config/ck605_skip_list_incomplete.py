@@ -10,9 +10,9 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import leaves_alone
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
-from ckptkit.rules.config.prediction_layers import is_mtp
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
 
 
@@ -40,7 +40,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
 
     Fix: add the exact name to the skip list. A conversion does.
     """
-    wanted = [name for name in declared_high_precision(context) if not is_mtp(context, name)]
+    wanted = [name for name in declared_high_precision(context) if not is_mtp(context.dimensions, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
     readers = {name for name, engine in engines().items() if engine.reader_of(context.dialect_key) is True}

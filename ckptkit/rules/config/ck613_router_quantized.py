@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
+from ckptkit.model import names
 from ckptkit.rules.config.expert_modules import outside_experts
-
-_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")
-
-_ROUTER_ENDS = ("gate", "router", "proj", "linear", "classifier")
 
 
 @rule(
@@ -39,7 +35,7 @@ def router_quantized(context: Context) -> Iterator[Fault]:
     """
     for module in outside_experts(context):
         name = module.name
-        if name.endswith(_ROUTER_ENDS) and _ROUTER.search(name):
+        if names.is_router(name):
             message = "a router chooses experts by small differences, and engines hold it in high precision"
             yield Fault(
                 "router-quantized", message, module.weight.shard, module.weight.name, "BF16", module.weight.dtype

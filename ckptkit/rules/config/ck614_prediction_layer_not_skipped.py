@@ -9,8 +9,8 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.engines.architectures import leaves_alone
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
-from ckptkit.rules.config.prediction_layers import is_mtp
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
 
 
@@ -38,7 +38,7 @@ def prediction_layer_not_skipped(context: Context) -> Iterator[Fault]:
     Fix: add the layer's modules to the skip list. A conversion does.
     """
     for name in declared_high_precision(context):
-        if is_mtp(context, name):
+        if is_mtp(context.dimensions, name):
             fault = incomplete(context, name, "a prediction layer in high precision that the config calls quantized")
             if leaves_alone(context.dimensions.architecture, name):
                 yield replace(fault, only=frozenset(), severity=Severity.INFO)

@@ -8,9 +8,9 @@ from itertools import islice
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.config.prediction_layers import MTP_NAMES
 from ckptkit.rules.files.layer_counts import stored_layers
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
-from ckptkit.rules.config.prediction_layers import is_mtp
 from ckptkit.rules.kv_cache.attention import any_stored, declared_attention
 
 
@@ -36,5 +36,5 @@ def kv_scales_uneven(context: Context) -> Iterator[Fault]:
                 "k and v scales",
                 "nothing",
                 # Exporters do not calibrate prediction layers: no engine needs them to serve the model.
-                severity=Severity.WARNING if is_mtp(context, attention.module) else None,
+                severity=Severity.WARNING if is_mtp(context.dimensions, attention.module) else None,
             )

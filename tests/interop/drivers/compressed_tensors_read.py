@@ -32,7 +32,9 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     tensors = tensors_by_module(folder)
     fused_away = [name for name in tensors if name not in dict(model.named_modules())]
     schemes |= match_fused_away(fused_away, tensors, config)
+    base = options.get("base")
     return {
+        "errors": {} if base is None else _errors(tensors, schemes, config.format, tensors_by_module(Path(base))),
         "schemes": {name: _scheme(scheme) for name, scheme in schemes.items()},
         "weights": {
             name: _decompress(tensors.get(name, {}), scheme, config.format)
@@ -104,14 +106,47 @@ def _scheme(scheme: Any) -> Answer:
 
 def _decompress(state: Mapping[str, Any], scheme: Any, default_format: Any) -> Answer:
     """The dequantized weight of one module; a module that lacks tensors is described, not fatal."""
+    try:
+        return describe_tensor(_compressor(scheme, default_format).decompress(dict(state), scheme)["weight"])
+    except Exception as error:
+        return {"error": describe_error(error)}
+
+
+def _compressor(scheme: Any, default_format: Any) -> Any:
     from compressed_tensors.compressors import BaseCompressor
 
     name = scheme.format or default_format
-    try:
-        compressor = BaseCompressor.get_value_from_registry(getattr(name, "value", name))
-        return describe_tensor(compressor.decompress(dict(state), scheme)["weight"])
-    except Exception as error:
-        return {"error": describe_error(error)}
+    return BaseCompressor.get_value_from_registry(getattr(name, "value", name))
+
+
+def _errors(
+    tensors: Mapping[str, Mapping[str, Any]],
+    schemes: Mapping[str, Any],
+    default_format: Any,
+    base: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """How far each weight is from a base's, in float64; it is decompressed to float32, whatever its scale's type."""
+    import torch
+
+    found = {}
+    for name, scheme in schemes.items():
+        state = {key: value.float() if key == "weight_scale" else value for key, value in tensors[name].items()}
+        weight = _compressor(scheme, default_format).decompress(state, scheme)["weight"]
+        if weight.dtype != torch.float32:
+            raise TypeError(f"{name} was decompressed to {weight.dtype}")
+        reference, result = base[name]["weight"].double(), weight.double()
+        off = result - reference
+        place = int(off.abs().argmax())
+        found[name] = {
+            "relative_error": (torch.linalg.norm(off) / torch.linalg.norm(reference)).item(),
+            "snr_db": (10 * torch.log10(reference.square().sum() / off.square().sum())).item(),
+            "place": [int(n) for n in torch.unravel_index(torch.tensor(place), off.shape)],
+            "absolute": off.abs().max().item(),
+            "equal": int((reference == result).sum()),
+            "saturated": int((tensors[name]["weight"].float().abs() == 448).sum()),
+            "zero_rows": int((result == 0).all(dim=1).sum()),
+        }
+    return found
 
 
 if __name__ == "__main__":

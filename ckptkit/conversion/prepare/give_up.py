@@ -1,0 +1,69 @@
+"""What a target has no place for goes where the user allows it: attention scales of some roles, FP8 output heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ckptkit.conversion.adapt import choose
+from ckptkit.conversion.options import Options
+from ckptkit.conversion.prepare.dequantize import dequantized
+from ckptkit.conversion.prepare.prepared import Prepared
+from ckptkit.errors import plural
+from ckptkit.formats.base import Changes, Format
+from ckptkit.formats.dialect import Capabilities
+from ckptkit.model import names
+from ckptkit.model.checkpoint import AttentionScales
+from ckptkit.storage.output import Drop
+
+#: The kinds of losses that can be taken by giving something up.
+_TAKEN = frozenset({"attention-role", "quantized-head"})
+#: The type that a head gets where config.json does not say what the model is in.
+_USUAL = "BF16"
+_DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+    """Drop roles, and dequantize heads, where these are all that keeps the target from holding the checkpoint."""
+    if not options.allow_lossy or target.weight_dtype is not None or prepared.refusals:
+        return prepared
+    adapted = choose(prepared.checkpoint, target, options)
+    kinds = {fault.kind for fault in adapted.losses}
+    capabilities = adapted.dialect.capabilities
+    if not kinds or kinds - _TAKEN or capabilities is None:
+        return prepared
+    if "quantized-head" in kinds:
+        prepared = _without_fp8_heads(prepared)
+    return _without_roles(prepared, capabilities) if "attention-role" in kinds else prepared
+
+
+def _without_fp8_heads(prepared: Prepared) -> Prepared:
+    checkpoint = prepared.checkpoint
+    declared = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype"))
+    dtype = _DTYPES.get(declared.removeprefix("torch."), _USUAL)
+    heads = tuple(name for name in checkpoint.modules if names.is_head(name))
+    return dequantized(prepared, heads, dtype)
+
+
+def _without_roles(prepared: Prepared, capabilities: Capabilities) -> Prepared:
+    """The checkpoint without attention scales of roles that the target does not name."""
+    cache = prepared.checkpoint.kv_cache
+    if cache is None:
+        return prepared
+    kept, drops, gone = list[AttentionScales](), dict[str, Drop](), dict[str, int]()
+    for attention in cache.attention:
+        stored = attention.stored()
+        lost = {role: tensor for role, tensor in stored.items() if role not in capabilities.kv_roles}
+        left = {tensor.name for role, tensor in stored.items() if role not in lost}
+        for role, tensor in lost.items():
+            gone[role] = gone.get(role, 0) + 1
+            if tensor.name not in left:
+                drops[tensor.name] = Drop(tensor, "the target has no place for it")
+        kept.append(AttentionScales(attention.module, **{r: t for r, t in stored.items() if r not in lost}))
+    checkpoint = replace(prepared.checkpoint, kv_cache=replace(cache, attention=tuple(kept)))
+    return prepared.then(checkpoint, {}, tuple(drops.values()), Changes(gives_up=tuple(_given_up(gone))))
+
+
+def _given_up(gone: dict[str, int]) -> Iterator[str]:
+    for role, count in gone.items():
+        yield f"{role} scales of {plural(count, 'attention module')} go: engines then take 1.0, or compute in more bits"

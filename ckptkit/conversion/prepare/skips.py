@@ -1,0 +1,73 @@
+"""Which modules are quantized, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ckptkit.conversion.options import Options
+from ckptkit.conversion.prepare.select import selected
+from ckptkit.engines.architectures import leaves_alone
+from ckptkit.engines.dimensions import Dimensions
+from ckptkit.engines.prediction import is_mtp
+from ckptkit.errors import plural
+from ckptkit.formats.preset import Preset
+from ckptkit.model import names
+from ckptkit.model.select import Selector, glob_or_exact
+
+_BY_USER = "skip"
+_NOT_MEANT = "not among the modules"
+
+
+def split(
+    candidates: Iterable[str], preset: Preset, options: Options, dimensions: Dimensions
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The modules to quantize in their order, and of the others why they stay as they are.
+
+    Raises UsageError for a pattern that matches no module.
+    """
+    found = tuple(candidates)
+    meant = frozenset(selected(found, options.modules))
+    skipped = frozenset(selected(found, options.skip, "skip")) if options.skip else frozenset()
+    own = Selector.of(map(glob_or_exact, preset.skips))
+    reasons: dict[str, str] = {}
+    for name in found:
+        reason = None
+        if name in skipped:
+            reason = _BY_USER
+        elif name not in meant:
+            reason = _NOT_MEANT
+        elif options.default_skips:
+            reason = _by_default(name, dimensions) or (preset.name if own.matches(name) else None)
+        if reason is not None:
+            reasons[name] = reason
+    return tuple(name for name in found if name not in reasons), reasons
+
+
+def _by_default(name: str, dimensions: Dimensions) -> str | None:
+    """Why every tool leaves a module alone."""
+    if names.is_head(name):
+        return "the output head"
+    if names.is_router(name):
+        return "routers, which choose experts by small differences"
+    if names.other_tower(name) is not None:
+        return "towers and projectors beside the language model"
+    if is_mtp(dimensions, name):
+        return "layers that predict further tokens"
+    if leaves_alone(dimensions.architecture, name):
+        return "engines build it plain whatever the config says"
+    return None
+
+
+def told(reasons: dict[str, str], preset: Preset) -> Iterator[str]:
+    """What stays in high precision, a sentence for each reason."""
+    words = {
+        _BY_USER: "left in high precision as asked",
+        _NOT_MEANT: "left in high precision, since others are named",
+        preset.name: f"left in high precision as the tool of {preset.name} does",
+    }
+    for reason in dict.fromkeys(reasons.values()):
+        members = [name for name, own in reasons.items() if own == reason]
+        forms = list(dict.fromkeys(map(names.generalise, members)))
+        listed = ", ".join(forms[:4]) + (f" and {len(forms) - 4} more" if len(forms) > 4 else "")
+        what = words.get(reason, f"left in high precision, {reason}")
+        yield f"{what}: {plural(len(members), 'module')} ({listed})"

@@ -1,0 +1,46 @@
+"""Ways to quantize without data, as data: each format's under the names that its own tools have for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ckptkit.errors import UsageError
+from ckptkit.model.scheme import Scheme
+from ckptkit.operations.quantize import Arithmetic
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A scheme, and the arithmetic by which the tool of that name makes scales and codes.
+
+    ``aliases`` are further names that the tool has for it. ``skips`` are glob patterns of modules that the tool leaves
+    alone besides those that every tool does. The ``usual`` one is meant where a target is named and no preset is.
+    """
+
+    name: str
+    scheme: Scheme
+    arithmetic: Arithmetic
+    aliases: tuple[str, ...] = ()
+    skips: tuple[str, ...] = ()
+    usual: bool = False
+
+
+def preset(presets: Iterable[Preset], name: str | None, target: str) -> Preset | None:
+    """The preset of a name, whatever its case; without a name the usual one, or None.
+
+    Raises UsageError with the names that exist.
+    """
+    known = tuple(presets)
+    if name is None:
+        return next((one for one in known if one.usual), None)
+    for one in known:
+        if name.lower() in (text.lower() for text in (one.name, *one.aliases)):
+            return one
+    names = [one.name for one in known]
+    if not names:
+        raise UsageError(f"{target} has no schemes to quantize by", help="targets that have some: ct, quark, ...")
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"{target} has no scheme {name!r}", help=f"{hint}its schemes: {', '.join(names)}")

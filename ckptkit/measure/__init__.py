@@ -1,0 +1,1 @@
+"""How far values are from what they were made of: the figures after a lossy change, and between two checkpoints."""
