@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ckptkit.errors import Fault
 from ckptkit.operations.operation import Inputs, Loss, OperationError, Parameters, Promise
 from ckptkit.operations.table import operation
-from ckptkit.storage.output import AS_STORED, OutputTensor
+from ckptkit.storage.output import AS_STORED, CONSTANT, OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
 _NONE: Parameters = {}
@@ -86,6 +86,11 @@ def computed(
     promised = operation(operation_name).promise(inputs, parameters)
     found = promised.shape if promised.shape is not None else shape if shape is not None else inputs[0].shape
     return OutputTensor(name, promised.dtype, found, operation_name, inputs, parameters, reason)
+
+
+def constant(name: str, dtype: str, shape: tuple[int, ...], data: bytes, reason: str = "") -> OutputTensor:
+    """A tensor whose bytes the plan itself holds."""
+    return computed(name, CONSTANT, (), {"dtype": dtype, "shape": list(shape), "hex": data.hex()}, reason)
 
 
 def promise_of(tensor: OutputTensor) -> Promise:
