@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ckptkit.checks.registry import Rule
     from ckptkit.conversion.diff import Comparison
     from ckptkit.conversion.execute import Result
+    from ckptkit.conversion.options import Options
     from ckptkit.conversion.plan import Plan
     from ckptkit.model.inventory import Inventory
     from ckptkit.storage.container import Container
@@ -214,17 +215,22 @@ def plan(
     expect: str | None = None,
     allow_lossy: bool = False,
     modules: Words = None,
+    max_shard_size: int | str | None = None,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
     ``to`` is a format's name or alias ("ct", "quark"); ``mode`` is a dialect of it ("fp8" for Quark). With
     ``expect``, a source in any other format is refused. With ``allow_lossy``, values may be rounded where the target's
     writer declares it. ``modules`` are glob patterns: with ``to="bf16"``, these modules alone are dequantized.
+    ``max_shard_size`` ("5GB", or bytes) makes new shards of the result, of at most so many bytes of tensors.
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
+    from ckptkit.conversion.options import Options
+
     files = source_of(source)
-    made = _plan(files, to, expect, mode=mode, allow_lossy=allow_lossy, modules=modules)
+    options = Options.of(mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size)
+    made = _plan(files, to, expect, options)
     if destination is not None:
         from ckptkit.conversion.execute import check
 
@@ -265,6 +271,7 @@ def convert(
     expect: str | None = None,
     allow_lossy: bool = False,
     modules: Words = None,
+    max_shard_size: int | str | None = None,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
@@ -279,24 +286,24 @@ def convert(
     exception the destination does not exist.
     """
     from ckptkit.conversion.execute import check, execute
+    from ckptkit.conversion.options import Options
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(non_empty(destination))
-    made = _plan(files, to, expect, mode=mode, allow_lossy=allow_lossy, modules=modules)
+    options = Options.of(mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size)
+    made = _plan(files, to, expect, options)
     check(made, files, target)
     on_plan(made)
     return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
 
 
-def _plan(source: Source, to: str, expect: str | None, *, mode: str | None, allow_lossy: bool, modules: Words) -> Plan:
+def _plan(source: Source, to: str, expect: str | None, options: Options) -> Plan:
     from ckptkit.checks import runner
-    from ckptkit.checks.settings import words
-    from ckptkit.conversion.options import Options
     from ckptkit.conversion.planner import make_plan
 
     target = formats.by_name(to)
-    written_dialect(target, mode)
+    written_dialect(target, options.mode)
     container = open_container(source)
     container.raise_if_damaged()
     context = runner.read_context(container)
@@ -307,7 +314,7 @@ def _plan(source: Source, to: str, expect: str | None, *, mode: str | None, allo
         wanted = formats.by_name(expect).name
         if dialect.format != wanted:
             raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
-    return make_plan(context, target, Options(mode, allow_lossy, words(modules or ())))
+    return make_plan(context, target, options)
 
 
 def diff(

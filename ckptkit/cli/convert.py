@@ -19,6 +19,7 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 
 
 _MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these names only; may be repeated."
+_SHARDS_HELP = "New shards of at most so many bytes of tensors, as in 5GB or 500MiB. [default: the source's shards]"
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
     "default the first that holds the checkpoint."
@@ -33,6 +34,7 @@ _MODE_HELP = (
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
+@click.option("--max-shard-size", metavar="SIZE", help=_SHARDS_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
@@ -45,6 +47,7 @@ def command(
     plan_file: str | None,
     allow_lossy: bool,
     modules: tuple[str, ...],
+    max_shard_size: str | None,
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
@@ -70,7 +73,15 @@ def command(
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
     if dry_run:
-        made = api.plan(*paths, to=to, mode=mode, expect=expected, allow_lossy=allow_lossy, modules=modules)
+        made = api.plan(
+            *paths,
+            to=to,
+            mode=mode,
+            expect=expected,
+            allow_lossy=allow_lossy,
+            modules=modules,
+            max_shard_size=max_shard_size,
+        )
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
     with ByteProgress("converting", quiet=as_json) as progress:
@@ -87,6 +98,7 @@ def command(
             expect=expected,
             allow_lossy=allow_lossy,
             modules=modules,
+            max_shard_size=max_shard_size,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,

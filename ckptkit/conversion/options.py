@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ckptkit.checks.settings import words
+from ckptkit.conversion.placement import shard_bytes
 from ckptkit.formats.base import WriteOptions
 
 
@@ -12,6 +15,21 @@ class Options(WriteOptions):
     """Choices about a conversion: those that a writer sees, and those that are taken before it writes.
 
     ``modules`` are glob patterns of the modules that a change of values is for, empty for all of them.
+    ``max_shard_size`` is the most bytes of tensors in a shard of the result; None keeps the source's shards.
     """
 
     modules: tuple[str, ...] = ()
+    max_shard_size: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        mode: str | None,
+        allow_lossy: bool,
+        modules: str | Iterable[str] | None,
+        max_shard_size: int | str | None,
+    ) -> Options:
+        """The choices as callers give them. Raises UsageError for what makes no sense."""
+        limit = None if max_shard_size is None else shard_bytes(max_shard_size)
+        return cls(mode, allow_lossy, words(modules or ()), limit)

@@ -14,10 +14,10 @@ from ckptkit.storage.output import OutputShard, OutputTensor
 
 def lay_out(file: str, tensors: Iterable[OutputTensor], metadata: dict[str, str] | None) -> OutputShard:
     """A shard whose data has the order of the source's, as far as its elements then lie on their boundaries."""
-    return OutputShard(file, tuple(_aligned(sorted(tensors, key=_place))), metadata)
+    return OutputShard(file, tuple(_aligned(sorted(tensors, key=place))), metadata)
 
 
-def _place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
+def place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
     """The order of data: as it was, with what came from other shards in the order of theirs."""
     if not tensor.inputs:
         return ("", 0, 0, False, tensor.name)

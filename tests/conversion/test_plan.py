@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import ckptkit
 from ckptkit.checks import runner
+from ckptkit.conversion.options import Options
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.conversion.planner import make_plan
 from ckptkit.errors import ConversionRefused
@@ -47,7 +48,7 @@ class Careless(CompressedTensors):
 
 def plan_with(target: Format, fixture: str) -> Plan:
     context = runner.read_context(open_container(LocalSource(REAL / fixture)))
-    return make_plan(context, target, WriteOptions())
+    return make_plan(context, target, Options())
 
 
 @pytest.mark.parametrize(
