@@ -216,6 +216,7 @@ def plan(
     allow_lossy: bool = False,
     modules: Words = None,
     max_shard_size: int | str | None = None,
+    mx_to_fp8: bool = False,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
@@ -223,13 +224,16 @@ def plan(
     ``expect``, a source in any other format is refused. With ``allow_lossy``, values may be rounded where the target's
     writer declares it. ``modules`` are glob patterns: with ``to="bf16"``, these modules alone are dequantized.
     ``max_shard_size`` ("5GB", or bytes) makes new shards of the result, of at most so many bytes of tensors.
+    With ``mx_to_fp8``, MXFP4 and MXFP8 modules become FP8 in blocks even where the target could carry them.
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
     from ckptkit.conversion.options import Options
 
     files = source_of(source)
-    options = Options.of(mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size)
+    options = Options.of(
+        mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size, mx_to_fp8=mx_to_fp8
+    )
     made = _plan(files, to, expect, options)
     if destination is not None:
         from ckptkit.conversion.execute import check
@@ -272,6 +276,7 @@ def convert(
     allow_lossy: bool = False,
     modules: Words = None,
     max_shard_size: int | str | None = None,
+    mx_to_fp8: bool = False,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
@@ -291,7 +296,9 @@ def convert(
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(non_empty(destination))
-    options = Options.of(mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size)
+    options = Options.of(
+        mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size, mx_to_fp8=mx_to_fp8
+    )
     made = _plan(files, to, expect, options)
     check(made, files, target)
     on_plan(made)

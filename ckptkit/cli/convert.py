@@ -19,6 +19,7 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 
 
 _MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these names only; may be repeated."
+_MX_HELP = "Make FP8 in blocks of MXFP4 and MXFP8 modules for a target too that could carry them."
 _SHARDS_HELP = "New shards of at most so many bytes of tensors, as in 5GB or 500MiB. [default: the source's shards]"
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
@@ -34,6 +35,7 @@ _MODE_HELP = (
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
+@click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
 @click.option("--max-shard-size", metavar="SIZE", help=_SHARDS_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
@@ -47,6 +49,7 @@ def command(
     plan_file: str | None,
     allow_lossy: bool,
     modules: tuple[str, ...],
+    mx_to_fp8: bool,
     max_shard_size: str | None,
     dry_run: bool,
     jobs: int | None,
@@ -81,6 +84,7 @@ def command(
             allow_lossy=allow_lossy,
             modules=modules,
             max_shard_size=max_shard_size,
+            mx_to_fp8=mx_to_fp8,
         )
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
@@ -99,6 +103,7 @@ def command(
             allow_lossy=allow_lossy,
             modules=modules,
             max_shard_size=max_shard_size,
+            mx_to_fp8=mx_to_fp8,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,

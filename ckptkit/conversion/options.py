@@ -16,10 +16,12 @@ class Options(WriteOptions):
 
     ``modules`` are glob patterns of the modules that a change of values is for, empty for all of them.
     ``max_shard_size`` is the most bytes of tensors in a shard of the result; None keeps the source's shards.
+    With ``mx_to_fp8``, MXFP4 and MXFP8 modules become FP8 for a target too that would carry them as they are.
     """
 
     modules: tuple[str, ...] = ()
     max_shard_size: int | None = None
+    mx_to_fp8: bool = False
 
     @classmethod
     def of(
@@ -29,7 +31,8 @@ class Options(WriteOptions):
         allow_lossy: bool,
         modules: str | Iterable[str] | None,
         max_shard_size: int | str | None,
+        mx_to_fp8: bool,
     ) -> Options:
         """The choices as callers give them. Raises UsageError for what makes no sense."""
         limit = None if max_shard_size is None else shard_bytes(max_shard_size)
-        return cls(mode, allow_lossy, words(modules or ()), limit)
+        return cls(mode, allow_lossy, words(modules or ()), limit, mx_to_fp8)

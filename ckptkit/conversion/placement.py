@@ -50,7 +50,7 @@ def virtual_container(container: Container, draft: Draft, limit: int | None) -> 
     shard alone has then no index. Raises ConversionRefused where a file beside the shards has the name of one.
     """
     shards = _as_stored(container, draft) if limit is None else _by_size(container, draft, limit)
-    config = config_block.replaced(container.config, draft.quantization_config)
+    config = {**config_block.replaced(container.config, draft.quantization_config), **draft.config}
     files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
     if len(shards) > 1 or (limit is None and container.index is not None):
         files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
