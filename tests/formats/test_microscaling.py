@@ -17,7 +17,6 @@ from ckptkit.model.numbers import dequantized, numbers
 from tests.damage import REAL, MutableCheckpoint, load, plain_fp8, tensors_of
 from tests.formats.test_mixed import MLP
 from tests.operations.test_mx import values
-from tests.raw import RawTensor
 
 convert = partial(ckptkit.convert, fsync=False)
 FP4 = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "group", "group_size": 32}
@@ -62,7 +61,7 @@ def quark(spread: int) -> MutableCheckpoint:
     own = {"dtype": "fp4", "qscheme": "per_group", "group_size": 32, "ch_axis": -1}
     weight = {**spec["weight"], **own, "observer_cls": "PerGroupMinMaxObserver"}
     layers = draft.block["layer_quant_config"]
-    layers.update(dict.fromkeys(names, {**spec, "weight": weight, "input_tensors": None}))
+    layers.update({name: {**spec, "weight": weight, "input_tensors": None} for name in names})
     fill(draft, names, spread)
     return draft
 
