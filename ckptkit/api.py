@@ -217,6 +217,8 @@ def plan(
     modules: Words = None,
     max_shard_size: int | str | None = None,
     mx_to_fp8: bool = False,
+    experts: str | None = None,
+    fused: str | None = None,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
@@ -225,6 +227,8 @@ def plan(
     writer declares it. ``modules`` are glob patterns: with ``to="bf16"``, these modules alone are dequantized.
     ``max_shard_size`` ("5GB", or bytes) makes new shards of the result, of at most so many bytes of tensors.
     With ``mx_to_fp8``, MXFP4 and MXFP8 modules become FP8 in blocks even where the target could carry them.
+    ``experts`` ("split", "stack") makes modules of stacked experts or the reverse, ``fused`` ("split", "fuse") parts of
+    qkv and gate_up projections.
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
@@ -232,7 +236,13 @@ def plan(
 
     files = source_of(source)
     options = Options.of(
-        mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size, mx_to_fp8=mx_to_fp8
+        mode=mode,
+        allow_lossy=allow_lossy,
+        modules=modules,
+        max_shard_size=max_shard_size,
+        mx_to_fp8=mx_to_fp8,
+        experts=experts,
+        fused=fused,
     )
     made = _plan(files, to, expect, options)
     if destination is not None:
@@ -277,6 +287,8 @@ def convert(
     modules: Words = None,
     max_shard_size: int | str | None = None,
     mx_to_fp8: bool = False,
+    experts: str | None = None,
+    fused: str | None = None,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
@@ -297,7 +309,13 @@ def convert(
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(non_empty(destination))
     options = Options.of(
-        mode=mode, allow_lossy=allow_lossy, modules=modules, max_shard_size=max_shard_size, mx_to_fp8=mx_to_fp8
+        mode=mode,
+        allow_lossy=allow_lossy,
+        modules=modules,
+        max_shard_size=max_shard_size,
+        mx_to_fp8=mx_to_fp8,
+        experts=experts,
+        fused=fused,
     )
     made = _plan(files, to, expect, options)
     check(made, files, target)

@@ -20,6 +20,8 @@ _DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[
 
 _MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these names only; may be repeated."
 _MX_HELP = "Make FP8 in blocks of MXFP4 and MXFP8 modules for a target too that could carry them."
+_EXPERTS_HELP = "Make a module of each stacked expert, or stack the experts of a layer."
+_FUSED_HELP = "Make q, k and v, gate and up of projections that are stored as one, or the reverse."
 _SHARDS_HELP = "New shards of at most so many bytes of tensors, as in 5GB or 500MiB. [default: the source's shards]"
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
@@ -36,6 +38,8 @@ _MODE_HELP = (
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
 @click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
+@click.option("--experts", type=click.Choice(["split", "stack"]), help=_EXPERTS_HELP)
+@click.option("--fused", type=click.Choice(["split", "fuse"]), help=_FUSED_HELP)
 @click.option("--max-shard-size", metavar="SIZE", help=_SHARDS_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
@@ -50,6 +54,8 @@ def command(
     allow_lossy: bool,
     modules: tuple[str, ...],
     mx_to_fp8: bool,
+    experts: str | None,
+    fused: str | None,
     max_shard_size: str | None,
     dry_run: bool,
     jobs: int | None,
@@ -85,6 +91,8 @@ def command(
             modules=modules,
             max_shard_size=max_shard_size,
             mx_to_fp8=mx_to_fp8,
+            experts=experts,
+            fused=fused,
         )
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
@@ -104,6 +112,8 @@ def command(
             modules=modules,
             max_shard_size=max_shard_size,
             mx_to_fp8=mx_to_fp8,
+            experts=experts,
+            fused=fused,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,

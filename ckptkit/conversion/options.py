@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from ckptkit.checks.settings import words
 from ckptkit.conversion.placement import shard_bytes
+from ckptkit.errors import UsageError
 from ckptkit.formats.base import WriteOptions
+
+#: What may become of experts, and of weights that engines fuse.
+EXPERTS = ("split", "stack")
+FUSED = ("split", "fuse")
 
 
 @dataclass(frozen=True)
@@ -17,11 +22,15 @@ class Options(WriteOptions):
     ``modules`` are glob patterns of the modules that a change of values is for, empty for all of them.
     ``max_shard_size`` is the most bytes of tensors in a shard of the result; None keeps the source's shards.
     With ``mx_to_fp8``, MXFP4 and MXFP8 modules become FP8 for a target too that would carry them as they are.
+    ``experts`` says what becomes of experts: "split" for a module each, "stack" for one of a layer; ``fused`` likewise
+    of qkv and gate_up: "split" or "fuse". None leaves them as they are.
     """
 
     modules: tuple[str, ...] = ()
     max_shard_size: int | None = None
     mx_to_fp8: bool = False
+    experts: str | None = None
+    fused: str | None = None
 
     @classmethod
     def of(
@@ -32,7 +41,12 @@ class Options(WriteOptions):
         modules: str | Iterable[str] | None,
         max_shard_size: int | str | None,
         mx_to_fp8: bool,
+        experts: str | None,
+        fused: str | None,
     ) -> Options:
         """The choices as callers give them. Raises UsageError for what makes no sense."""
+        for option, value, known in (("experts", experts, EXPERTS), ("fused", fused, FUSED)):
+            if value not in (None, *known):
+                raise UsageError(f"{value!r} is no choice for {option}", help=f"choices: {', '.join(known)}")
         limit = None if max_shard_size is None else shard_bytes(max_shard_size)
-        return cls(mode, allow_lossy, words(modules or ()), limit, mx_to_fp8)
+        return cls(mode, allow_lossy, words(modules or ()), limit, mx_to_fp8, experts, fused)

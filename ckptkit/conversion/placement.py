@@ -71,13 +71,14 @@ def virtual_container(container: Container, draft: Draft, limit: int | None) -> 
 
 
 def _as_stored(container: Container, draft: Draft) -> tuple[OutputShard, ...]:
-    """A shard for each of the source's."""
+    """A shard for each of the source's that something is left for."""
     by_shard: dict[str, list[OutputTensor]] = {header.shard: [] for header in container.headers}
     for tensor in draft.tensors:
         by_shard[tensor.inputs[0].shard if tensor.inputs else container.headers[0].shard].append(tensor)
     return tuple(
         layout.lay_out(header.shard, by_shard[header.shard], {**(header.metadata or {}), **METADATA_FORMAT})
         for header in container.headers
+        if by_shard[header.shard] or not header.tensors
     )
 
 

@@ -126,7 +126,7 @@ def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
 #: Operations that labels show as what they change.
 _METADATA = frozenset({"rename", "reshape", "duplicate"})
 #: Operations of which no parameter makes a loss.
-_EXACT = frozenset({"keep", "rename", "reshape", "duplicate", "take", "constant"})
+_EXACT = frozenset({"keep", "rename", "reshape", "duplicate", "take", "slice", "concat", "constant"})
 
 
 def _fault(tensor: OutputTensor, what: str, expected: str | None, found: str | None) -> Fault:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare import dequantize, microscaling
+from ckptkit.conversion.prepare import arrange, dequantize, microscaling
 from ckptkit.conversion.prepare.prepared import Prepared
 from ckptkit.formats.base import Format
 from ckptkit.model.checkpoint import Checkpoint
 
 #: In the order in which they are done. Each looks at the options and at the target, and at what is left to do.
-_STEPS = (dequantize.step, microscaling.step)
+_STEPS = (dequantize.step, microscaling.step, arrange.step)
 
 
 def prepare(checkpoint: Checkpoint, target: Format, options: Options) -> Prepared:
