@@ -219,6 +219,10 @@ def plan(
     mx_to_fp8: bool = False,
     experts: str | None = None,
     fused: str | None = None,
+    granularity: str | None = None,
+    scale_dtype: str | None = None,
+    drop_kv_scales: bool = False,
+    scales_from: PathLike | None = None,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
@@ -228,7 +232,10 @@ def plan(
     ``max_shard_size`` ("5GB", or bytes) makes new shards of the result, of at most so many bytes of tensors.
     With ``mx_to_fp8``, MXFP4 and MXFP8 modules become FP8 in blocks even where the target could carry them.
     ``experts`` ("split", "stack") makes modules of stacked experts or the reverse, ``fused`` ("split", "fuse") parts of
-    qkv and gate_up projections.
+    qkv and gate_up projections. ``granularity`` ("channel", "block") writes the one scale of a weight for each of
+    these, ``scale_dtype`` ("F32", "E8M0") is the type of weight scales, exact or refused. ``scales_from`` is a
+    checkpoint of the same model: scales of the KV cache that this one has not come from it; ``drop_kv_scales`` leaves
+    them out.
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
@@ -243,6 +250,10 @@ def plan(
         mx_to_fp8=mx_to_fp8,
         experts=experts,
         fused=fused,
+        granularity=granularity,
+        scale_dtype=scale_dtype,
+        drop_kv_scales=drop_kv_scales,
+        scales=None if scales_from is None else open(scales_from),
     )
     made = _plan(files, to, expect, options)
     if destination is not None:
@@ -289,6 +300,10 @@ def convert(
     mx_to_fp8: bool = False,
     experts: str | None = None,
     fused: str | None = None,
+    granularity: str | None = None,
+    scale_dtype: str | None = None,
+    drop_kv_scales: bool = False,
+    scales_from: PathLike | None = None,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
@@ -316,6 +331,10 @@ def convert(
         mx_to_fp8=mx_to_fp8,
         experts=experts,
         fused=fused,
+        granularity=granularity,
+        scale_dtype=scale_dtype,
+        drop_kv_scales=drop_kv_scales,
+        scales=None if scales_from is None else open(scales_from),
     )
     made = _plan(files, to, expect, options)
     check(made, files, target)

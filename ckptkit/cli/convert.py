@@ -22,6 +22,10 @@ _MODULES_HELP = "With --to bf16, f16 or f32: dequantize the modules of these nam
 _MX_HELP = "Make FP8 in blocks of MXFP4 and MXFP8 modules for a target too that could carry them."
 _EXPERTS_HELP = "Make a module of each stacked expert, or stack the experts of a layer."
 _FUSED_HELP = "Make q, k and v, gate and up of projections that are stored as one, or the reverse."
+_GRANULARITY_HELP = "Write the one scale of a weight for each of its channels or 128x128 blocks."
+_SCALE_DTYPE_HELP = "The type of weight scales: F32, BF16, F16 or E8M0; refused where it does not hold every one."
+_DROP_KV_HELP = "Leave the scales of the KV cache out (with --allow-lossy)."
+_SCALES_FROM_HELP = "Take scales of the KV cache that are missing from another checkpoint of the same model."
 _SHARDS_HELP = "New shards of at most so many bytes of tensors, as in 5GB or 500MiB. [default: the source's shards]"
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
@@ -40,6 +44,10 @@ _MODE_HELP = (
 @click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
 @click.option("--experts", type=click.Choice(["split", "stack"]), help=_EXPERTS_HELP)
 @click.option("--fused", type=click.Choice(["split", "fuse"]), help=_FUSED_HELP)
+@click.option("--granularity", type=click.Choice(["channel", "block"]), help=_GRANULARITY_HELP)
+@click.option("--scale-dtype", metavar="DTYPE", help=_SCALE_DTYPE_HELP)
+@click.option("--drop-kv-scales", is_flag=True, help=_DROP_KV_HELP)
+@click.option("--scales-from", metavar="CHECKPOINT", type=CHECKPOINT, help=_SCALES_FROM_HELP)
 @click.option("--max-shard-size", metavar="SIZE", help=_SHARDS_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
@@ -56,6 +64,10 @@ def command(
     mx_to_fp8: bool,
     experts: str | None,
     fused: str | None,
+    granularity: str | None,
+    scale_dtype: str | None,
+    drop_kv_scales: bool,
+    scales_from: str | None,
     max_shard_size: str | None,
     dry_run: bool,
     jobs: int | None,
@@ -93,6 +105,10 @@ def command(
             mx_to_fp8=mx_to_fp8,
             experts=experts,
             fused=fused,
+            granularity=granularity,
+            scale_dtype=scale_dtype,
+            drop_kv_scales=drop_kv_scales,
+            scales_from=scales_from,
         )
         print_json(made.to_json()) if as_json else text.show_plan(made)
         return
@@ -114,6 +130,10 @@ def command(
             mx_to_fp8=mx_to_fp8,
             experts=experts,
             fused=fused,
+            granularity=granularity,
+            scale_dtype=scale_dtype,
+            drop_kv_scales=drop_kv_scales,
+            scales_from=scales_from,
             jobs=jobs or default_jobs(),
             fsync=fsync,
             on_plan=on_plan,

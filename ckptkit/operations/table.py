@@ -6,11 +6,11 @@ from functools import lru_cache
 
 from ckptkit import plugins
 from ckptkit.errors import UsageError
-from ckptkit.operations import cast, dequantize, metadata, mx, repeat
+from ckptkit.operations import cast, dequantize, metadata, mx, repeat, scaling
 from ckptkit.operations.operation import Operation
 
 BUILT_IN: dict[str, Operation] = {
-    entry.name: entry for family in (metadata, cast, repeat, dequantize, mx) for entry in family.OPERATIONS
+    entry.name: entry for family in (metadata, cast, repeat, dequantize, mx, scaling) for entry in family.OPERATIONS
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ckptkit.errors import ContainerError
@@ -132,6 +132,7 @@ def test_what_is_rounded_is_nearest_and_within_the_promise(kind: str, data: st.D
 
 @given(groups("F4", 14), st.data())
 def test_any_range_of_a_result_is_that_of_the_whole(item: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
+    assume(item[1].max() < 253)  # beyond, a float does not hold every value
     refs, source = stored("F4", *item)
     common = {"elements": "F4", "block_shape": [128, 128]}
     for output in (
