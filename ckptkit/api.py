@@ -214,6 +214,13 @@ def plan(
     scheme: str | None = None,
     skip: Words = None,
     default_skips: bool = True,
+    max_shard_size: int | str | None = None,
+    mx_to_fp8: bool = False,
+    experts: str | None = None,
+    fused: str | None = None,
+    granularity: str | None = None,
+    scale_dtype: str | None = None,
+    drop_kv_scales: bool = False,
     scales_from: PathLike | None = None,
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
@@ -225,12 +232,38 @@ def plan(
     A source that is not quantized becomes so by ``scheme``, a preset of the target under its own tool's name
     (FP8_DYNAMIC): all linear modules but heads, routers, towers and prediction layers, or these too without
     ``default_skips``; ``skip`` are glob patterns of further modules to leave alone, ``modules`` of those to restrict it
-    to. ``scales_from`` is a checkpoint of the same model: static scales of inputs and of the KV cache come from it.
+    to. With ``allow_lossy``, FP8 modules are requantized to a ``scheme``.
+
+    ``max_shard_size`` ("5GB", or bytes) makes new shards of the result, of at most so many bytes of tensors.
+    With ``mx_to_fp8``, MXFP4 and MXFP8 modules become FP8 in blocks even where the target could carry them.
+    ``experts`` ("split", "stack") makes modules of stacked experts or the reverse, ``fused`` ("split", "fuse") parts of
+    qkv and gate_up projections. ``granularity`` ("channel", "block") writes the one scale of a weight for each of
+    these, ``scale_dtype`` ("F32", "E8M0") is the type of weight scales, exact or refused. ``scales_from`` is a
+    checkpoint of the same model: static scales of inputs for a scheme, and scales of the KV cache that this one has
+    not, come from it; ``drop_kv_scales`` leaves the latter out.
+
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
+    from ckptkit.conversion.options import Options
+
     files = source_of(source)
-    options = _options(mode, allow_lossy, modules, scheme, skip, scales_from, default_skips=default_skips)
+    options = Options.of(
+        mode=mode,
+        allow_lossy=allow_lossy,
+        modules=modules,
+        scheme=scheme,
+        skip=skip,
+        default_skips=default_skips,
+        max_shard_size=max_shard_size,
+        mx_to_fp8=mx_to_fp8,
+        experts=experts,
+        fused=fused,
+        granularity=granularity,
+        scale_dtype=scale_dtype,
+        drop_kv_scales=drop_kv_scales,
+        scales=None if scales_from is None else open(scales_from),
+    )
     made = _plan(files, to, expect, options)
     if destination is not None:
         from ckptkit.conversion.execute import check
@@ -275,6 +308,13 @@ def convert(
     scheme: str | None = None,
     skip: Words = None,
     default_skips: bool = True,
+    max_shard_size: int | str | None = None,
+    mx_to_fp8: bool = False,
+    experts: str | None = None,
+    fused: str | None = None,
+    granularity: str | None = None,
+    scale_dtype: str | None = None,
+    drop_kv_scales: bool = False,
     scales_from: PathLike | None = None,
     jobs: int = 2,
     fsync: bool = True,
@@ -290,33 +330,31 @@ def convert(
     exception the destination does not exist.
     """
     from ckptkit.conversion.execute import check, execute
+    from ckptkit.conversion.options import Options
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), Path(non_empty(destination))
-    options = _options(mode, allow_lossy, modules, scheme, skip, scales_from, default_skips=default_skips)
+    options = Options.of(
+        mode=mode,
+        allow_lossy=allow_lossy,
+        modules=modules,
+        scheme=scheme,
+        skip=skip,
+        default_skips=default_skips,
+        max_shard_size=max_shard_size,
+        mx_to_fp8=mx_to_fp8,
+        experts=experts,
+        fused=fused,
+        granularity=granularity,
+        scale_dtype=scale_dtype,
+        drop_kv_scales=drop_kv_scales,
+        scales=None if scales_from is None else open(scales_from),
+    )
     made = _plan(files, to, expect, options)
     check(made, files, target)
     on_plan(made)
     return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
-
-
-def _options(
-    mode: str | None,
-    allow_lossy: bool,
-    modules: Words,
-    scheme: str | None,
-    skip: Words,
-    scales_from: PathLike | None,
-    *,
-    default_skips: bool,
-) -> Options:
-    """What a user asks of a conversion, with the other checkpoint opened."""
-    from ckptkit.checks.settings import words
-    from ckptkit.conversion.options import Options
-
-    donor = None if scales_from is None else open(scales_from)
-    return Options(mode, allow_lossy, words(modules or ()), scheme, words(skip or ()), default_skips, donor)
 
 
 def _plan(source: Source, to: str, expect: str | None, options: Options) -> Plan:

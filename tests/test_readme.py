@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import REAL, run_process
 from tests.damage import BLOCK, load, plain_fp8
+from tests.formats.test_microscaling import deepseek
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,6 +23,7 @@ MODELS = {
 }
 #: And one that the exporters of blocks do not write without a GPU.
 BLOCKS = "DeepSeek-V3"
+PACKED = "DeepSeek-V4"
 
 
 def blocks(language: str) -> list[str]:
@@ -41,6 +43,7 @@ def test_commands_run(workplace: Path) -> None:
     draft = load(BLOCK)
     plain_fp8(draft)
     draft.write(workplace / BLOCKS)
+    deepseek(14).write(workplace / PACKED)
     commands = [line.partition("  #")[0] for block in blocks("bash") for line in block.splitlines()]
     ours = [shlex.split(command)[1:] for command in commands if command.startswith("ckptkit ")]
     assert len(ours) >= 6

@@ -22,7 +22,14 @@ _MODULES_HELP = "Dequantize (--to bf16, f16, f32) or quantize (--scheme) the mod
 _SCHEME_HELP = "Quantize plain weights: FP8_DYNAMIC or FP8_BLOCK for ct, ptpc_fp8 for quark, and so on."
 _SKIP_HELP = "With --scheme: leave these modules alone too; repeatable."
 _ALL_HELP = "With --scheme: leave heads, routers, towers and prediction layers alone."
-_SCALES_HELP = "With --scheme: take scales of inputs and of the KV cache from this checkpoint of the same model."
+_MX_HELP = "Make FP8 in blocks of MXFP4 and MXFP8 modules for a target too that could carry them."
+_EXPERTS_HELP = "Make a module of each stacked expert, or stack the experts of a layer."
+_FUSED_HELP = "Make q, k and v, gate and up of projections that are stored as one, or the reverse."
+_GRANULARITY_HELP = "Write the one scale of a weight for each of its channels or 128x128 blocks."
+_SCALE_DTYPE_HELP = "The type of weight scales: F32, BF16, F16 or E8M0; refused where it does not hold every one."
+_DROP_KV_HELP = "Leave the scales of the KV cache out (with --allow-lossy)."
+_SCALES_FROM_HELP = "Take missing scales of inputs (--scheme) and of the KV cache from this checkpoint."
+_SHARDS_HELP = "New shards of at most so many bytes of tensors, as in 5GB or 500MiB. [default: the source's shards]"
 _MODE_HELP = (
     "A dialect of the target, where it has several: quark or fp8 for Quark, block, tensor or transformers for fp8; by "
     "default the first that holds the checkpoint."
@@ -40,7 +47,14 @@ _MODE_HELP = (
 @click.option("--scheme", metavar="NAME", help=_SCHEME_HELP)
 @click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
 @click.option("--default-skips/--no-default-skips", default=True, show_default=True, help=_ALL_HELP)
-@click.option("--scales-from", metavar="OTHER", type=CHECKPOINT, help=_SCALES_HELP)
+@click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
+@click.option("--experts", type=click.Choice(["split", "stack"]), help=_EXPERTS_HELP)
+@click.option("--fused", type=click.Choice(["split", "fuse"]), help=_FUSED_HELP)
+@click.option("--granularity", type=click.Choice(["channel", "block"]), help=_GRANULARITY_HELP)
+@click.option("--scale-dtype", metavar="DTYPE", help=_SCALE_DTYPE_HELP)
+@click.option("--drop-kv-scales", is_flag=True, help=_DROP_KV_HELP)
+@click.option("--scales-from", metavar="CHECKPOINT", type=CHECKPOINT, help=_SCALES_FROM_HELP)
+@click.option("--max-shard-size", metavar="SIZE", help=_SHARDS_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
@@ -56,7 +70,14 @@ def command(
     scheme: str | None,
     skip: tuple[str, ...],
     default_skips: bool,
+    mx_to_fp8: bool,
+    experts: str | None,
+    fused: str | None,
+    granularity: str | None,
+    scale_dtype: str | None,
+    drop_kv_scales: bool,
     scales_from: str | None,
+    max_shard_size: str | None,
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
@@ -84,6 +105,8 @@ def command(
     choices: dict[str, Any] = {
         **{"to": to, "expect": expected, "mode": mode, "allow_lossy": allow_lossy, "modules": modules},
         **{"scheme": scheme, "skip": skip, "default_skips": default_skips, "scales_from": scales_from},
+        **{"experts": experts, "fused": fused, "mx_to_fp8": mx_to_fp8, "max_shard_size": max_shard_size},
+        **{"granularity": granularity, "scale_dtype": scale_dtype, "drop_kv_scales": drop_kv_scales},
     }
     if dry_run:
         made = api.plan(*paths, **choices)

@@ -17,6 +17,7 @@ from ckptkit.formats.reading import open_checkpoint
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.output import VirtualContainer
+from ckptkit.storage.payload import ByteRange
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.staging import check_destination, confirm, staging, sync_folders
 from ckptkit.storage.writer import file_sizes, write_container
@@ -58,7 +59,8 @@ class Result:
 
 def check(plan: Plan, source: Source, destination: Path) -> None:
     """Everything about the destination that can be refused before the first byte."""
-    sample = source.local_path(plan.output.shards[0].file) if plan.output.shards else None
+    copied = (part for job in plan.output.jobs for part in job.payloads if isinstance(part, ByteRange))
+    sample = next((source.local_path(part.file) for part in copied), None)
     shareable = plan.cost.copied if plan.cost.kind is CostKind.HEADER_ONLY else 0
     check_destination(destination, source.root, plan.cost.total, shareable=shareable, sample=sample)
 

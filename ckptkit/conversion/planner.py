@@ -15,12 +15,12 @@ from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.options import Options
+from ckptkit.conversion.placement import virtual_container
 from ckptkit.conversion.plan import Cost, Plan, price, summarise
 from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
-from ckptkit.edits import layout
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError
-from ckptkit.formats import config_block, registry
+from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format
 from ckptkit.formats.preset import preset
 from ckptkit.formats.reading import Unquantized, readable
@@ -28,12 +28,9 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import compiled
 from ckptkit.operations.outputs import broken_promises, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paused_gc
-from ckptkit.storage.index import INDEX_FILE
-from ckptkit.storage.output import OutputFile, OutputTensor, VirtualContainer
-from ckptkit.storage.payload import ByteRange, Inline
+from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 
-METADATA_FORMAT = {"format": "pt"}
 #: Computed bytes from which on compiled loops are worth a word.
 _LONG = 1 << 30
 
@@ -63,7 +60,7 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
     written = target.write(adapted.checkpoint, replace(options, mode=dialect.mode))
     draft = _without_old_files(context, prepared.settle(adapted.with_changes(written)))
     _require_complete(source, draft, options)
-    output = _virtual_container(source.container, draft)
+    output = virtual_container(source.container, draft, options.max_shard_size)
     result = read_back(context, checkpoint, target, draft, output)
     cost = price(output)
     new = _new_codes(context, result)
@@ -179,26 +176,6 @@ def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
             declared = tensor.operation in draft.changes.lossy
             help_text = ALLOW_LOSS if declared else "a defect of the format's writer: report it"
             yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
-
-
-def _virtual_container(container: Container, draft: Draft) -> VirtualContainer:
-    """The files of the result: a shard for each of the source's, config, index, and what lies beside them."""
-    by_shard: dict[str, list[OutputTensor]] = {header.shard: [] for header in container.headers}
-    for tensor in draft.tensors:
-        by_shard[tensor.inputs[0].shard if tensor.inputs else container.headers[0].shard].append(tensor)
-    shards = tuple(
-        layout.lay_out(header.shard, by_shard[header.shard], {**(header.metadata or {}), **METADATA_FORMAT})
-        for header in container.headers
-    )
-    config = config_block.replaced(container.config, draft.quantization_config)
-    files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
-    if container.index is not None or len(shards) > 1:
-        files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
-    own = draft.side_files
-    files += [OutputFile(name, Inline(data)) for name, data in own.items() if data is not None]
-    kept = [entry for entry in container.side_files if entry.name not in own]
-    files += [OutputFile(entry.name, ByteRange(entry.name, 0, entry.size)) for entry in kept]
-    return VirtualContainer(shards, tuple(files))
 
 
 def _faster(cost: Cost) -> Iterator[str]:

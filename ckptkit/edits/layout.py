@@ -9,20 +9,21 @@ from typing import Any
 
 from ckptkit.dtypes import BITS
 from ckptkit.storage.index import Index, build_index
-from ckptkit.storage.output import OutputShard, OutputTensor
+from ckptkit.storage.output import SLICE, OutputShard, OutputTensor
 
 
 def lay_out(file: str, tensors: Iterable[OutputTensor], metadata: dict[str, str] | None) -> OutputShard:
     """A shard whose data has the order of the source's, as far as its elements then lie on their boundaries."""
-    return OutputShard(file, tuple(_aligned(sorted(tensors, key=_place))), metadata)
+    return OutputShard(file, tuple(_aligned(sorted(tensors, key=place))), metadata)
 
 
-def _place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
+def place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
     """The order of data: as it was, with what came from other shards in the order of theirs."""
     if not tensor.inputs:
         return ("", 0, 0, False, tensor.name)
     source = tensor.inputs[0]
-    return (source.shard, source.start, source.nbytes, tensor.operation == "duplicate", tensor.name)
+    start = source.start if tensor.operation != SLICE else source.start + tensor.parameters["first"]
+    return (source.shard, start, source.nbytes, tensor.operation == "duplicate", tensor.name)
 
 
 def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:

@@ -65,7 +65,8 @@ class Draft:
 
     ``drops`` are stored tensors that the target does not store. ``quantization_config`` is None for a checkpoint that
     is no longer quantized. ``side_files`` holds the contents of files that belong to the format, by name, and None for
-    a file of the source that must not come along.
+    a file of the source that must not come along. ``config`` are keys of config.json that get other
+    values, its quantization config aside.
     """
 
     tensors: tuple[OutputTensor, ...]
@@ -74,6 +75,7 @@ class Draft:
     notes: tuple[str, ...] = ()
     side_files: Mapping[str, bytes | None] = field(default_factory=dict)
     changes: Changes = Changes()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

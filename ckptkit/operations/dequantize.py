@@ -148,7 +148,7 @@ def _made(
             found = _looked_up(source, codes, grid, block, first, dtype)
             if found is not None:
                 return found
-    return _rounded(_product(source, codes, grid, block, first), dtype)
+    return rounded(_product(source, codes, grid, block, first), dtype)
 
 
 def _has_nan(codes: NDArray[np.uint8], nan_codes: frozenset[int]) -> bool:
@@ -182,7 +182,7 @@ def _looked_up(
             offsets = np.repeat(np.arange(len(scales), dtype=np.uint16), width or columns)[:columns]
         products = table[None, :] * scales[:, None]
         try:
-            made = np.frombuffer(_rounded(np.where(good, products, np.float32(0)), dtype), _KINDS[dtype])
+            made = np.frombuffer(rounded(np.where(good, products, np.float32(0)), dtype), _KINDS[dtype])
         except OperationError:
             return None
         band = codes[start:stop]
@@ -222,7 +222,7 @@ def _product(
     return found
 
 
-def _rounded(values: NDArray[np.float32], dtype: str) -> bytes:
+def rounded(values: NDArray[np.float32], dtype: str) -> bytes:
     """Values in another type, to nearest even. Raises OperationError for what is no number, or becomes none."""
     import numpy as np
 

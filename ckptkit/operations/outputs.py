@@ -90,6 +90,11 @@ def computed(
     return OutputTensor(name, promised.dtype, found, operation_name, inputs, parameters, reason)
 
 
+def constant(name: str, dtype: str, shape: tuple[int, ...], data: bytes, reason: str = "") -> OutputTensor:
+    """A tensor whose bytes the plan itself holds."""
+    return computed(name, CONSTANT, (), {"dtype": dtype, "shape": list(shape), "hex": data.hex()}, reason)
+
+
 def promise_of(tensor: OutputTensor) -> Promise:
     """What the operation of an output tensor promises. Raises OperationError when it cannot be done."""
     return operation(tensor.operation).promise(tensor.inputs, tensor.parameters)
@@ -123,7 +128,7 @@ def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
 #: Operations that labels show as what they change.
 _METADATA = frozenset({"rename", "reshape", "duplicate"})
 #: Operations of which no parameter makes a loss.
-_EXACT = frozenset({"keep", "rename", "reshape", "duplicate", "take", "constant"})
+_EXACT = frozenset({"keep", "rename", "reshape", "duplicate", "take", "slice", "concat", "constant"})
 
 
 def _fault(tensor: OutputTensor, what: str, expected: str | None, found: str | None) -> Fault:

@@ -6,14 +6,11 @@ from functools import lru_cache
 
 from ckptkit import plugins
 from ckptkit.errors import UsageError
-from ckptkit.operations import cast, dequantize, metadata, quantize, repeat, requantize
+from ckptkit.operations import cast, dequantize, metadata, mx, quantize, repeat, requantize, scaling
 from ckptkit.operations.operation import Operation
 
-BUILT_IN: dict[str, Operation] = {
-    entry.name: entry
-    for family in (metadata, cast, repeat, dequantize, quantize, requantize)
-    for entry in family.OPERATIONS
-}
+_FAMILIES = (metadata, cast, repeat, dequantize, mx, scaling, quantize, requantize)
+BUILT_IN: dict[str, Operation] = {entry.name: entry for family in _FAMILIES for entry in family.OPERATIONS}
 
 
 def operation(name: str) -> Operation:

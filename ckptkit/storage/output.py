@@ -18,6 +18,10 @@ from ckptkit.storage.payload import ByteRange, Computed, Inline, Payload, Tensor
 AS_STORED = frozenset({"keep", "rename", "reshape", "duplicate", "take"})
 #: The operation whose result is the bytes that its parameter ``hex`` spells.
 CONSTANT = "constant"
+#: The operation whose result is a run of its input's elements, ``shape`` of them from number ``first`` on.
+SLICE = "slice"
+#: The operation whose result is its inputs one after the other.
+CONCAT = "concat"
 
 _NONE: Mapping[str, Any] = {}
 
@@ -48,13 +52,24 @@ class OutputTensor(NamedTuple):
 
     @property
     def payload(self) -> Payload:
-        """Where the bytes come from."""
+        """Where the bytes come from, of a tensor whose bytes come from one place."""
         if self.operation in AS_STORED:
             source = self.inputs[-1]
             return ByteRange(source.shard, source.start, source.nbytes)
+        if self.operation == SLICE:
+            source = self.inputs[0]
+            start = source.start + size_of(self.dtype, (self.parameters["first"],))
+            return ByteRange(source.shard, start, self.nbytes)
         if self.operation == CONSTANT:
             return Inline(bytes.fromhex(self.parameters["hex"]))
         return Computed(self.operation, self.inputs, self.parameters, self.dtype, self.shape)
+
+    @property
+    def payloads(self) -> tuple[Payload, ...]:
+        """Where the bytes come from, in order."""
+        if self.operation == CONCAT:
+            return tuple(ByteRange(source.shard, source.start, source.nbytes) for source in self.inputs)
+        return (self.payload,)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; :meth:`from_json` makes the same tensor of it."""
@@ -114,7 +129,7 @@ class OutputShard:
     @cached_property
     def payloads(self) -> tuple[Payload, ...]:
         """What the file consists of, from front to back, ranges that follow each other joined."""
-        return (Inline(self.header), *coalesce(tensor.payload for tensor in self.tensors))
+        return (Inline(self.header), *coalesce(payload for tensor in self.tensors for payload in tensor.payloads))
 
     @property
     def size(self) -> int:

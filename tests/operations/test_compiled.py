@@ -35,7 +35,7 @@ def both(source: str, codes, grid, block: list[int], first: int, dtype: str) -> 
     """What the loop makes, and what numpy makes of the same."""
     made = compiled.dequantized(source, codes, grid, block, first, dtype)
     assert made is not None
-    return bytes(made), dequantize._rounded(dequantize._product(source, codes, grid, block, first), dtype)
+    return bytes(made), dequantize.rounded(dequantize._product(source, codes, grid, block, first), dtype)
 
 
 @pytest.mark.usefixtures("warm")
@@ -62,7 +62,7 @@ def test_any_scale(scale: float, dtype: str) -> None:
     made = compiled.dequantized("F8_E4M3", codes, grid, [0, 0], 0, dtype)
     try:
         with np.errstate(over="ignore"):
-            wanted = dequantize._rounded(dequantize._product("F8_E4M3", codes, grid, [0, 0], 0), dtype)
+            wanted = dequantize.rounded(dequantize._product("F8_E4M3", codes, grid, [0, 0], 0), dtype)
     except OperationError:
         assert made is None
         return

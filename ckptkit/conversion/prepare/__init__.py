@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare import dequantize, give_up, quantize, requantize
+from ckptkit.conversion.prepare import (
+    arrange,
+    dequantize,
+    encoding,
+    give_up,
+    kv_scales,
+    microscaling,
+    quantize,
+    requantize,
+    scale_form,
+)
 from ckptkit.conversion.prepare.prepared import Prepared
 from ckptkit.formats.base import Format
 from ckptkit.model.checkpoint import Checkpoint
 
 #: In the order in which they are done. Each looks at the options and at the target, and at what is left to do.
-_STEPS = (dequantize.step, quantize.step, requantize.step, give_up.step)
+_STEPS = (
+    dequantize.step,
+    microscaling.step,
+    encoding.step,
+    arrange.step,
+    quantize.step,
+    requantize.step,
+    scale_form.finer,
+    scale_form.retyped,
+    kv_scales.drop,
+    kv_scales.borrow,
+    give_up.step,
+)
 
 
 def prepare(checkpoint: Checkpoint, target: Format, options: Options) -> Prepared:

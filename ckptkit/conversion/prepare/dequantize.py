@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ckptkit.conversion.options import Options
+from ckptkit.conversion.prepare.mx_modules import announcement, elements_of
+from ckptkit.conversion.prepare.mx_modules import drops as mx_drops
+from ckptkit.conversion.prepare.mx_modules import product as mx_product
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.conversion.prepare.select import selected
 from ckptkit.formats.base import Changes, Format
-from ckptkit.model.checkpoint import AttentionScales, KVCache, QuantizedModule
+from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, QuantizedModule
 from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import Drop, OutputTensor
@@ -20,31 +23,47 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     dtype = target.weight_dtype
     if dtype is None:
         return prepared
-    return dequantized(prepared, selected(prepared.checkpoint.modules, options.modules), dtype)
+    known = (*prepared.checkpoint.modules, *_microscaled(prepared.checkpoint))
+    return dequantized(prepared, selected(known, options.modules), dtype)
 
 
-def dequantized(prepared: Prepared, modules: tuple[str, ...], dtype: str) -> Prepared:
+def _microscaled(checkpoint: Checkpoint) -> dict[str, str]:
+    """The modules with E8M0 scales of groups, each with the type of its elements."""
+    return {name: kind for name, module in checkpoint.opaque.items() if (kind := elements_of(module)) is not None}
+
+
+def dequantized(prepared: Prepared, names: tuple[str, ...], dtype: str) -> Prepared:
     """The checkpoint with some modules in high precision; without its KV cache's scales where these are all."""
     checkpoint = prepared.checkpoint
-    products = {name: _product(checkpoint.modules[name], dtype) for name in modules}
-    chosen = {name: checkpoint.modules[name] for name, product in products.items() if product is not None}
-    made = {stand_in(product): product for product in products.values() if product is not None}
-    weights = dict(zip(chosen, made, strict=True))
-    whole = len(chosen) == len(checkpoint.modules)
+    kinds = _microscaled(checkpoint)
+    products = {name: product for name in names if (product := _product(checkpoint, name, kinds, dtype)) is not None}
+    chosen = {name: checkpoint.modules[name] for name in products if name in checkpoint.modules}
+    microscaled = {name: checkpoint.opaque[name] for name in products if name in kinds}
+    made = {stand_in(product): product for product in products.values()}
+    weights = dict(zip(products, made, strict=True))
+    whole = len(products) == len(checkpoint.modules) + len(checkpoint.opaque)
+    left = {name: module for name, module in checkpoint.opaque.items() if name not in microscaled}
     plain = replace(
         checkpoint,
         modules={name: module for name, module in checkpoint.modules.items() if name not in chosen},
+        opaque=left,
         kv_cache=None if whole else checkpoint.kv_cache,
         plain=(*checkpoint.plain, *weights.values()),
         unquantized={**checkpoint.unquantized, **weights},
     )
-    drops = [*_module_drops(chosen.values()), *(_attention_drops(checkpoint.kv_cache) if whole else ())]
+    drops = [*_module_drops(chosen.values()), *mx_drops(microscaled.values())]
+    drops += _attention_drops(checkpoint.kv_cache) if whole else ()
     reasons = tuple(_reasons(chosen.values(), checkpoint.kv_cache if whole else None, dtype))
-    return prepared.then(plain, made, tuple(drops), Changes(rounds=frozenset({"dequantize"}), reasons=reasons))
+    changes = Changes(rounds=frozenset({"dequantize", "mx-dequantize"}), reasons=reasons)
+    announced = announcement(checkpoint, left, dtype.lower())
+    return prepared.then(plain, made, tuple(drops), changes, config=announced)
 
 
-def _product(module: QuantizedModule, dtype: str) -> OutputTensor | None:
+def _product(checkpoint: Checkpoint, name: str, kinds: Mapping[str, str], dtype: str) -> OutputTensor | None:
     """The plain weight; None where the file lacks the scale, which no conversion lets pass."""
+    if name in kinds:
+        return mx_product(checkpoint.opaque[name], kinds[name], dtype)
+    module = checkpoint.modules[name]
     if module.weight_scale is None:
         return None
     parameters = {"dtype": dtype, "block_shape": block_shape(module.scheme.weight.granularity)}

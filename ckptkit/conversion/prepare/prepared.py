@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft
@@ -28,7 +29,8 @@ class Prepared:
 
     ``made`` says how each stand-in in it is made. ``drops`` are stored tensors that nothing is made of. ``changes``
     holds what is lossy about it and why it is done: which schemes change is read off the checkpoint. ``refusals`` are
-    losses that the user has not allowed.
+    losses that the user has not allowed. ``config`` are keys of config.json that get other values, its quantization
+    config aside.
     """
 
     checkpoint: Checkpoint
@@ -36,6 +38,7 @@ class Prepared:
     drops: tuple[Drop, ...] = ()
     changes: Changes = field(default_factory=Changes)
     refusals: tuple[Fault, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def then(
         self,
@@ -44,6 +47,7 @@ class Prepared:
         drops: tuple[Drop, ...] = (),
         changes: Changes | None = None,
         refusals: tuple[Fault, ...] = (),
+        config: Mapping[str, Any] | None = None,
     ) -> Prepared:
         """The same with one more thing done to it."""
         return Prepared(
@@ -52,6 +56,7 @@ class Prepared:
             (*self.drops, *drops),
             self.changes if changes is None else self.changes.joined(changes),
             (*self.refusals, *refusals),
+            {**self.config, **(config or {})},
         )
 
     def settle(self, draft: Draft) -> Draft:
@@ -63,6 +68,7 @@ class Prepared:
             tensors=tuple(self._settled(draft.tensors)),
             drops=(*self.drops, *(drop for drop in draft.drops if drop.source not in self.made)),
             changes=self.changes.joined(draft.changes),
+            config={**self.config, **draft.config},
         )
 
     def _settled(self, tensors: tuple[OutputTensor, ...]) -> Iterator[OutputTensor]:

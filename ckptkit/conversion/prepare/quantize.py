@@ -49,7 +49,6 @@ def _require_no_choices(options: Options) -> None:
     given = {
         "skip": options.skip,
         "default_skips": not options.default_skips,
-        "scales_from": options.scales is not None,
     }
     for name, value in given.items():
         if value:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
-from ckptkit.checks.registry import rule
+from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
 from ckptkit.rules.dtypes.stored_types import weight_faults
 
@@ -15,6 +15,7 @@ from ckptkit.rules.dtypes.stored_types import weight_faults
     "CK405",
     "weight-fnuz",
     Severity.ERROR,
+    conversion=OnConversion.FIXED,
     reports=(
         "vllm-project/vllm#7210",
         "sgl-project/sglang#35111",
@@ -29,6 +30,6 @@ def weight_fnuz(context: Context) -> Iterator[Fault]:
 
     Example: ``q_proj.weight`` F8_E4M3FNUZ, saved from the memory of an engine on MI300.
 
-    Fix: export as e4m3fn.
+    Fix: export as e4m3fn. ``ckptkit convert``, into its own format too, keeps the codes and halves the scales.
     """
     yield from weight_faults(context, "F8_E4M3FNUZ", "F8_E5M2FNUZ")
