@@ -63,6 +63,7 @@ def test_the_index_leads_to_every_page_and_nowhere_else() -> None:
 
 def test_the_index_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(REAL / "llama" / "llmcompressor-fp8-kv", tmp_path / "model")
+    shutil.copytree(REAL / "llama" / "bf16", tmp_path / "base")
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

@@ -93,12 +93,16 @@ class Comparer:
 
     def errors(self) -> Errors | None:
         """How far values are off; None where nothing was found to differ, or nothing looked at."""
-        unknown = [NotMeasured(item.left.subject, item.reason) for item in self._values if item.reason is not None]
+        unknown = [
+            NotMeasured(item.left.subject, item.reason)
+            for item in self._values
+            if item.reason is not None and item.may_differ
+        ]
         off = [item.errors(base_is_right=self.base_is_right) for item in self._values if item.is_off]
         if not off and not unknown and not self._not_measured:
             return None
         base = "right" if self.base_is_right else "left"
-        equal = len(self._values) - len(off) - len(unknown)
+        equal = sum(item.is_equal for item in self._values)
         return Errors(base, worst_first(off), equal, (*self._not_measured, *unknown))
 
     def _walk(self) -> Iterator[Difference | Values]:
@@ -119,7 +123,7 @@ class Comparer:
             if id(pair) not in known:
                 yield from self._pair(pair, "tensor")
         for name, ours, theirs in _paired(_outside(self.left), _outside(self.right)):
-            yield from self._pair(Pair(_plain(name, ours), _plain(name, theirs)), "tensor that is no part of the model")
+            yield from self._as_stored(name, ours, theirs, "tensor that is no part of the model")
 
     def _pair(self, pair: Pair, aspect: str) -> Iterator[Difference | Values]:
         a, b = pair
@@ -130,8 +134,13 @@ class Comparer:
                 for name in [tensor.name for tensor in opaque] or [item.subject if item.module else item.name]:
                     yield Difference(name, aspect, _presence(a), _presence(b))
         elif a.opaque is not None and b.opaque is not None:
+            if a.storage != b.storage:
+                yield Difference(a.subject, "scheme", a.scheme, b.scheme)
+                if self.level is Level.FULL:
+                    self._not_measured.append(NotMeasured(a.subject, f"{a.no_numbers} and {b.storage}"))
             for name, ours, theirs in _paired(a.opaque.parts.values(), b.opaque.parts.values()):
-                yield from self._pair(Pair(_plain(name, ours), _plain(name, theirs)), "tensor")
+                self.plain_count += ours is not None and theirs is not None
+                yield from self._as_stored(name, ours, theirs, "tensor", a.no_numbers)
         else:
             if a.name != b.name:
                 yield Difference(a.subject, "name", a.subject, b.subject)
@@ -140,6 +149,19 @@ class Comparer:
             self.module_count += not (a.is_plain and b.is_plain)
             self.plain_count += a.is_plain and b.is_plain
             yield from self._both(a, b)
+
+    def _as_stored(
+        self, name: str, a: TensorRef | None, b: TensorRef | None, aspect: str, reason: str | None = None
+    ) -> Iterator[Difference | Values]:
+        """Bytes of which nobody asks for numbers, or for a ``reason`` cannot."""
+        if a is None or b is None:
+            yield Difference(name, aspect, _presence(a), _presence(b))
+        elif (a.dtype, a.shape) != (b.dtype, b.shape):
+            yield Difference(name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}")
+        elif self.level is Level.FULL:
+            values = Values(Stored(name, a), Stored(name, b), by_bytes=True, reason=reason, has_numbers=False)
+            self._values.append(values)
+            yield values
 
     def _both(self, a: Stored, b: Stored) -> Iterator[Difference | Values]:
         """What both sides have: modules with their scales, or weights alone."""
@@ -259,10 +281,6 @@ class Comparer:
 
 def _is_quantized(checkpoint: Checkpoint) -> bool:
     return bool(checkpoint.modules or checkpoint.opaque)
-
-
-def _plain(name: str, tensor: TensorRef | None) -> Stored | None:
-    return None if tensor is None else Stored(name, tensor)
 
 
 def _outside(checkpoint: Checkpoint) -> tuple[TensorRef, ...]:

@@ -39,7 +39,8 @@ class Values:
 
     * ``by_bytes``: they are of one type, so that equal bytes are equal codes or numbers;
     * ``scales_differ``: equal codes may be other values all the same;
-    * ``is_told``: a difference is said already, whatever the values are.
+    * ``is_told``: a difference is said already, whatever the values are;
+    * ``has_numbers``: they are numbers to measure, and not parts of something else.
 
     Afterwards ``first`` is the first byte that differs, ``measured`` how far one is off beside the other where they may
     differ, and ``reason`` says why that is not known.
@@ -53,12 +54,18 @@ class Values:
     first: int | None = None
     measured: Measured | None = None
     reason: str | None = None
+    has_numbers: bool = True
     counted: int = 0
 
     @property
     def may_differ(self) -> bool:
         """Whether equal bytes have not shown that the values are equal."""
         return self.first is not None or self.scales_differ or not self.by_bytes
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every value was found to be the same."""
+        return not self.may_differ or (self.measured is not None and not self.is_off)
 
     @property
     def is_off(self) -> bool:
@@ -95,7 +102,10 @@ class ValueComparer:
                     self.progress(size)
                     if first is not None:
                         item.first = first if item.first is None else min(item.first, first)
-            stripes = self._stripes(item for item in values if item.may_differ)
+            for item in values:
+                if not item.has_numbers:
+                    self._count_rest(item)
+            stripes = self._stripes(item for item in values if item.may_differ and item.has_numbers)
             for item, measured in _in_order(pool, self._measure, stripes, 2 * count):
                 item.measured = (item.measured or Measured()) + measured
                 self._count_rest(item)

@@ -75,7 +75,10 @@ def show_errors(out: Console, errors: Errors, limit: int | None = SHOWN_WEIGHTS)
     paragraph(out, ("errors", "bold"), f" of the {right} one, with the {left} one as the base:", indent=4)
     kinds = errors.kinds
     if len(kinds) < len(errors.weights):
-        rows = [[*_figures(k.measured, k.clipped_share), f"{k.weights:,}", k.kind] for k in kinds]
+        rows = [
+            [*_figures(k.measured, k.clipped_share), f"{k.weights:,}", [k.kind, *_not_finite(k.measured)]]
+            for k in kinds
+        ]
         table(out, (*_HEADINGS, "count", "kind of weight"), rows, prose=True)
     shown = errors.weights[:limit]
     if shown:
@@ -128,9 +131,11 @@ def _words(weight: WeightErrors) -> list[Part]:
     if worst is not None:
         place = ",".join(map(str, weight.place))
         parts.append((f" at [{place}] {worst.reference:.4g} → {worst.result:.4g}", "dim"))
-    if weight.measured.not_finite:
-        parts.append((f", {plural(weight.measured.not_finite, 'element')} no number", "bold red"))
-    return parts
+    return [*parts, *_not_finite(weight.measured)]
+
+
+def _not_finite(measured: Measured) -> list[Part]:
+    return [(f", {plural(measured.not_finite, 'element')} not finite", "bold red")] if measured.not_finite else []
 
 
 def _number(value: float) -> str:

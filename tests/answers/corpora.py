@@ -249,9 +249,20 @@ def _comparison(left: dict[str, bytes], right: dict[str, bytes], level: Level = 
         a, b = (open_checkpoint(opened(files)).checkpoint for files in (left, right))
         document = compare(a, b, level=level).to_json()
         differences = [json.dumps(item) for item in document.pop("differences")]
-        return "\n".join([json.dumps(document), *differences[:6], f"{len(differences)}: {digest(differences)}"])
+        errors = _errors(document.pop("errors"))
+        return "\n".join(
+            [json.dumps(document), *differences[:6], f"{len(differences)}: {digest(differences)}", *errors]
+        )
 
     return refusal(answer)
+
+
+def _errors(errors: dict[str, Any] | None) -> Iterator[str]:
+    """How far values are off in as many digits as no machine disputes."""
+    if errors is not None:
+        yield f"beside the {errors['base']} one, {errors['equal']} equal, not measured: {errors['not_measured'][:2]}"
+        for weight in errors["weights"][:2]:
+            yield f"{weight['name']}: {weight['base']}, {weight['other']}, {weight['relative_error']:.6g}"
 
 
 def comparisons() -> Answers:

@@ -263,6 +263,31 @@ def test_other_quantizations_are_named_and_not_measured() -> None:
     assert same.same and same.errors is None
 
 
+def test_two_other_quantizations_are_named() -> None:
+    source = REAL / "llama-block-aligned"
+    comparison = ckptkit.diff(source / "modelopt-mxfp8", source / "modelopt-nvfp4")
+    errors = errors_of(comparison)
+    assert {item.reason for item in errors.not_measured} == {"no numbers are read of weights in MXFP8 and NVFP4"}
+    assert len(errors.not_measured) == 7 and errors.weights == () and errors.equal == 5
+    assert sum(d.aspect == "scheme" for d in comparison.differences) == 7
+
+
+def test_parts_of_other_quantizations_and_strays_are_no_weights_to_measure(tmp_path: Path) -> None:
+    left, right = load("llama-block-aligned/modelopt-nvfp4"), load("llama-block-aligned/modelopt-nvfp4")
+    owner = "model.layers.0.mlp.up_proj"
+    for end in ("weight", "weight_scale_2"):
+        right.change(exactly(f"{owner}.{end}"), lambda t: t._replace(data=bytes([t.data[0] ^ 1]) + t.data[1:]))
+    for checkpoint, value in ((left, 1.0), (right, 2.0)):
+        checkpoint.put("junk.weight_scale", "F32", (1,), np.array([value], "<f4").tobytes())
+    comparison = ckptkit.diff(left.write(tmp_path / "left"), right.write(tmp_path / "right"))
+    told = {d.subject for d in comparison.differences}
+    assert told == {f"{owner}.weight", f"{owner}.weight_scale_2", "junk.weight_scale"}
+    errors = errors_of(comparison)
+    assert errors.weights == () and {item.name for item in errors.not_measured} == {owner, f"{owner}.weight_scale_2"}
+    tensors = len(ckptkit.open(tmp_path / "left").container.tensors)
+    assert errors.equal == tensors - 3
+
+
 def stack_of(checkpoint: MutableCheckpoint, layer: int) -> tuple[RawTensor, RawTensor]:
     """The experts of a layer as two stacks."""
     owner = f"model.layers.{layer}.mlp.experts"
