@@ -27,7 +27,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 DOCUMENT = contests.ROOT / "docs" / "benchmarks.md"
 _CONVERSIONS = (("llama-quark-tensor-kv", "quark→ct"), ("llama-ct-channel", "ct→quark"), ("llama-fp8-block", "fp8→ct"))
 _REPLICAS = (("moe-replica", "ct→quark"), ("trillion-replica", "fp8→ct"))
-_SCHEMES = ("FP8_DYNAMIC", "FP8_BLOCK")
+_SCHEMES = ("FP8_DYNAMIC",)
 _GROUPS = ("convert", "quantize", "diff", "headers", "start-up")
 #: Groups whose contests move or read whole checkpoints.
 _LONG = ("convert", "quantize", "diff")

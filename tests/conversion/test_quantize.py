@@ -12,6 +12,7 @@ import pytest
 
 import ckptkit
 from ckptkit.conversion.plan import Plan, Verdict
+from ckptkit.engines.vllm.classes import OWN_LISTS
 from ckptkit.errors import CkptkitError, ConversionRefused, FormatError, UsageError
 from ckptkit.formats.registry import formats
 from tests.conftest import WriteCheckpoint
@@ -165,6 +166,19 @@ def test_prediction_layers_and_a_tools_own_list_are_left_alone(
         assert {name for name in names if found[f"{name}.weight"].dtype == "BF16"} == set(left)
         ignored = json.loads((tmp_path / to / CONFIG).read_text())["quantization_config"]["ignore"]
         assert set(left) <= set(ignored)
+
+
+def test_what_classes_build_plain_is_left_alone_as_far_as_that_is_known(
+    tmp_path: Path, write_checkpoint: WriteCheckpoint
+) -> None:
+    weight = RawTensor("BF16", (16, 16), b"\x80\x3f" * 256)
+    names = ("model.layers.0.self_attn.o_proj", "model.layers.0.self_attn.indexer.weights_proj")
+    for architecture, left in (("DeepseekV32ForCausalLM", {names[1]}), (OWN_LISTS[0], set())):
+        source = write_checkpoint(
+            {SHARD: {f"{name}.weight": weight for name in names}}, {"architectures": [architecture]}, architecture
+        )
+        convert(source, tmp_path / f"{architecture}-out", to="ct", scheme="FP8_DYNAMIC")
+        assert set(names) - set(ckptkit.open(tmp_path / f"{architecture}-out").modules) == left
 
 
 def test_skip_and_modules_choose_by_pattern(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from ckptkit.conversion.prepare.select import selected
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.prediction import is_mtp
+from ckptkit.engines.vllm.classes import OWN_LISTS
 from ckptkit.errors import plural
 from ckptkit.formats.preset import Preset
 from ckptkit.model import names
@@ -53,9 +54,14 @@ def _by_default(name: str, dimensions: Dimensions) -> str | None:
         return "towers and projectors beside the language model"
     if is_mtp(dimensions, name):
         return "layers that predict further tokens"
-    if leaves_alone(dimensions.architecture, name):
+    if not _has_own_list(dimensions.architecture) and leaves_alone(dimensions.architecture, name):
         return "engines build it plain whatever the config says"
     return None
+
+
+def _has_own_list(architecture: str | None) -> bool:
+    """Whether nothing is known of what a class leaves alone, since it says so itself."""
+    return (architecture or "").startswith(OWN_LISTS)
 
 
 def told(reasons: dict[str, str], preset: Preset) -> Iterator[str]:
