@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 from ckptkit.dtypes import BITS
 from ckptkit.errors import Fault, OutputError
