@@ -20,7 +20,7 @@ from ckptkit.formats.reading import NotRead, config_faults, open_checkpoint, rea
 from ckptkit.model.summary import summarise
 from ckptkit.report.data import manifest
 from ckptkit.storage.container import Container
-from tests.answers import more
+from tests.answers import kinds, more
 from tests.answers.common import Answers, digest, opened, refusal, words
 from tests.answers.damage_json import damaged
 from tests.damage import BLOCK, CONFIG, CT, CT_KV, INDEX, QUARK_KV, QUARK_SHARDED, REAL, load, plain_fp8
@@ -297,6 +297,9 @@ def every() -> Iterator[tuple[str, Callable[[], Answers]]]:
         yield corpus.__name__.replace("_", "-"), corpus
     yield "written-configs", lambda: more.written_configs(reading)
     yield "unread", lambda: more.unread(reading)
+    yield "one-format", lambda: kinds.one_format(reading)
+    yield "recognised", kinds.recognised
+    yield "folders", kinds.folders
 
 
 def _file(fixture: str) -> str:

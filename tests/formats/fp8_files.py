@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ckptkit
-from tests.damage import CONFIG, Damage, load
+from tests.damage import CONFIG, Damage, MutableCheckpoint, load
 from tests.raw import RawTensor
 
 convert = partial(ckptkit.convert, fsync=False)
@@ -45,3 +45,21 @@ def bent(source: Path, folder: Path, **block: Any) -> Path:
 
 def count(tensor: RawTensor) -> int:
     return tensor.shape[0] * tensor.shape[1]
+
+
+def groups_of_32(checkpoint: MutableCheckpoint, listed: list[str]) -> None:
+    """An export in blocks as one in MXFP8: groups of 32 under one power of two."""
+    scales = {}
+    for name in checkpoint.names(r".*\.weight_scale"):
+        rows, columns = checkpoint.get(name.removesuffix("_scale")).shape
+        scales[name] = RawTensor("U8", (rows, columns // 32), bytes([118]) * (rows * columns // 32))
+    for name, scale in scales.items():
+        checkpoint.drop(name.replace(".", r"\."))
+        checkpoint.put(f"{name}_inv", *scale)
+    checkpoint.config["quantization_config"] = {
+        "quant_method": "mxfp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [1, 32],
+        "scale_fmt": "ue8m0",
+        "ignored_layers": listed,
+    }

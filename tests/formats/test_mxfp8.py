@@ -9,29 +9,11 @@ import pytest
 import ckptkit
 from ckptkit.errors import FormatError, UsageError
 from tests.damage import BLOCK, CT, REAL, MutableCheckpoint
-from tests.formats.fp8_files import codes, written
-from tests.raw import RawTensor
-
-
-def _groups_of_32(checkpoint: MutableCheckpoint, listed: list[str]) -> None:
-    scales = {}
-    for name in checkpoint.names(r".*\.weight_scale"):
-        rows, columns = checkpoint.get(name.removesuffix("_scale")).shape
-        scales[name] = RawTensor("U8", (rows, columns // 32), bytes([118]) * (rows * columns // 32))
-    for name, scale in scales.items():
-        checkpoint.drop(name.replace(".", r"\."))
-        checkpoint.put(f"{name}_inv", *scale)
-    checkpoint.config["quantization_config"] = {
-        "quant_method": "mxfp8",
-        "activation_scheme": "dynamic",
-        "weight_block_size": [1, 32],
-        "scale_fmt": "ue8m0",
-        "ignored_layers": listed,
-    }
+from tests.formats.fp8_files import codes, groups_of_32, written
 
 
 def test_mxfp8_is_read_and_named(tmp_path: Path) -> None:
-    source = written(BLOCK, lambda draft: _groups_of_32(draft, ["lm_head"]), tmp_path / "source")
+    source = written(BLOCK, lambda draft: groups_of_32(draft, ["lm_head"]), tmp_path / "source")
     found = ckptkit.open(source)
     assert found.format == "mxfp8" and not found.modules and len(found.opaque) == 7
     assert set(found.unquantized) == {"lm_head"} and not (found.declared_only or found.foreign or found.orphans)
@@ -44,13 +26,13 @@ def test_mxfp8_is_read_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("listed", "left"), [(["lm_head"], True), (["lm"], False), ([], False)])
 def test_what_mxfp8_leaves_alone(listed: list[str], left: bool, tmp_path: Path) -> None:
-    source = written(BLOCK, lambda draft: _groups_of_32(draft, listed), tmp_path / "source")
+    source = written(BLOCK, lambda draft: groups_of_32(draft, listed), tmp_path / "source")
     assert ("lm_head" not in ckptkit.open(source).declared_only) is left
 
 
 def test_groups_of_another_size_are_no_mxfp8(tmp_path: Path) -> None:
     def change(checkpoint: MutableCheckpoint) -> None:
-        _groups_of_32(checkpoint, ["lm_head"])
+        groups_of_32(checkpoint, ["lm_head"])
         checkpoint.block["weight_block_size"] = [1, 16]
 
     with pytest.raises(FormatError, match="weight_block_size"):
