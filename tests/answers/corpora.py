@@ -140,6 +140,8 @@ def headers() -> Answers:
         "trailing words": text + "x",
         "a name twice": text.replace('"b.weight"', '"a.weight"'),
         "a key twice": text.replace('"dtype": "BF16"', '"dtype": "BF16", "dtype": "BF16"'),
+        "a metadata key twice": text.replace('"format": "pt"', '"format": "pt", "format": "np"'),
+        "metadata twice": text.replace('{"__metadata__"', '{"__metadata__": {}, "__metadata__"'),
         "NaN": text.replace("[12, 20]", "[12, NaN]"),
         "a fraction": text.replace("[12, 20]", "[12, 20.0]"),
         "a minus": text.replace("[12, 20]", "[12, -20]"),

@@ -11,7 +11,7 @@ from ckptkit.formats.reading import read
 from ckptkit.views.inventory import inventory
 from tests.answers.common import Answers, opened, refusal
 from tests.answers.damage_json import damaged
-from tests.damage import BLOCK, CONFIG, load, plain_fp8
+from tests.damage import BLOCK, CONFIG, MutableCheckpoint, load, plain_fp8
 from tests.formats.fp8_files import groups_of_32
 from tests.raw import RawTensor, checkpoint_files
 
@@ -122,6 +122,10 @@ def folders() -> Answers:
         yield f"beside it {', '.join(files)}", _counted({**checkpoint_files({_SHARD: _PLAIN}, {}), **beside})
 
 
+def _modules(checkpoint: MutableCheckpoint) -> list[str]:
+    return [name.removesuffix(".weight_scale") for name in checkpoint.names(r".*\.weight_scale")]
+
+
 def one_format(reading: Callable[[dict[str, bytes]], str]) -> Answers:
     """Configs of formats of which there is no export, and a side file, with every place damaged."""
     blocks = load(BLOCK)
@@ -134,6 +138,16 @@ def one_format(reading: Callable[[dict[str, bytes]], str]) -> Answers:
         for change, block in damaged(checkpoint.block):
             config = {**checkpoint.config, "quantization_config": block}
             yield f"{name}: {change}", reading({**files, CONFIG: json.dumps(config).encode()})
+    fp8 = load("llama/modelopt-fp8")
+    bare = {key: value for key, value in fp8.block.items() if key != "config_groups"}
+    some, every = ["model.layers.0.mlp.up_proj"], _modules(fp8)
+    for name, layers in (("none", []), ("some", some), ("all", every)):
+        for algorithm in ("FP8", "fp8", "NVFP4", None, 8):
+            listed = {module: {"quant_algo": algorithm} for module in layers}
+            mixed = {**bare, "quant_algo": "MIXED_PRECISION", "quantized_layers": listed}
+            files = {**fp8.to_files(), CONFIG: json.dumps({**fp8.config, "quantization_config": mixed}).encode()}
+            del files[SIDE_FILE]
+            yield f"modelopt mixed, {name}: {algorithm}", reading(files)
     for fixture in ("llama/modelopt-fp8-kv", "llama-block-aligned/modelopt-nvfp4"):
         checkpoint = load(fixture)
         files = checkpoint.to_files()

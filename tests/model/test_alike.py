@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptkit
-from ckptkit.errors import FormatError
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.inventory import Kind, KindCount, Tally, tally
@@ -20,16 +17,10 @@ from ckptkit.model.values import scale_values, values_in_run
 from ckptkit.storage.payload import TensorRef
 from tests.damage import REAL
 
-
-def readable() -> Iterator[Path]:
-    """The real exports that ckptkit reads."""
-    for path in sorted(path.parent for path in REAL.rglob("config.json")):
-        with suppress(FormatError):
-            ckptkit.open(path)
-            yield path
-
-
-CHECKPOINTS = tuple(readable())
+#: The real exports that ckptkit reads; they are opened by the tests alone.
+CHECKPOINTS = sorted(
+    path.parent for path in REAL.rglob("config.json") if path.parent.name not in ("bf16", "quark-fp8-fake")
+)
 
 
 def headline(module: QuantizedModule) -> tuple[object, ...]:
