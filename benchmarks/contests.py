@@ -53,7 +53,7 @@ def beside(contest: Contest, other: str) -> Contest:
         if list(entry.command[: len(own)]) == own:
             command = [other, *entry.command[len(own) :]]
             name = f"{entry.name} (the other version)"
-            entries.append(Contestant(name, command, entry.against, entry.prepare, may_fail=True))
+            entries.append(Contestant(name, command, entry.against, entry.prepare, entry.code, may_fail=True))
     return Contest(contest.name, contest.title, entries)
 
 
