@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +66,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scale", type=float, default=1.0, help="size of the checkpoints, 1 is 4 GB and 100k tensors")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each command runs")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each command runs at most")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="all that it may take once there are models")
     parser.add_argument("--only", choices=_GROUPS, action="append", help="one group of contests; may be repeated")
     parser.add_argument("--no-peers", action="store_true", help="leave out what needs torch")
     parser.add_argument("--beside", metavar="CKPTKIT", help="the ckptkit command of another version, to run beside")
@@ -84,13 +87,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     peer = contests.peer_interpreter() if "convert" in groups and not options.no_peers else None
     finished: list[Contest] = []
     with _work_folder(cache) as work:
-        for contest in _contests(groups, options.scale, cache, work, peer, peers=not options.no_peers):
+        chosen = list(_contests(groups, options.scale, cache, work, peer, peers=not options.no_peers))
+        end = time.monotonic() + 60 * options.minutes
+        # What takes less time goes first: what it leaves is shared by the others.
+        for number, contest in enumerate(reversed(chosen)):
             if options.beside:
                 contest = contests.beside(contest, options.beside)
             _say(f"{contest.name}: {contest.title}")
             quick = options.rounds > 1 and not contest.name.startswith(_LONG)
-            interleave(contest.contestants, options.rounds * (3 if quick else 1), _say)
-            finished.append(contest)
+            share = (end - time.monotonic()) / (len(chosen) - number)
+            rounds = options.rounds * (3 if quick else 1)
+            contest.contestants = interleave(contest.contestants, rounds, _say, share)
+            finished.insert(0, contest)
     if options.clean:
         shutil.rmtree(cache)
     loads = [sample.load for contest in finished for entry in contest.contestants for sample in entry.samples]

@@ -42,14 +42,18 @@ def ckptkit(*arguments: str) -> list[str]:
 
 
 def beside(contest: Contest, other: str) -> Contest:
-    """The contest with every ckptkit contestant once more, run by the ``ckptkit`` command at ``other``."""
+    """The contest with every ckptkit contestant once more, run by the ``ckptkit`` command at ``other``.
+
+    Another version may not know a format or an option; what it cannot do is left out.
+    """
     entries = []
     for entry in contest.contestants:
         entries.append(entry)
         own = ckptkit()
         if list(entry.command[: len(own)]) == own:
             command = [other, *entry.command[len(own) :]]
-            entries.append(Contestant(f"{entry.name} (the other version)", command, entry.against, entry.prepare))
+            name = f"{entry.name} (the other version)"
+            entries.append(Contestant(name, command, entry.against, entry.prepare, entry.code, may_fail=True))
     return Contest(contest.name, contest.title, entries)
 
 

@@ -6,6 +6,7 @@ command, so nothing that is measured can show less than this process holds (18 M
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -52,6 +53,8 @@ class Contestant:
     against: str
     prepare: Callable[[], None] = lambda: None
     code: int = 0
+    #: Whether it may be unable to do the job: it is then left out.
+    may_fail: bool = False
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -69,11 +72,15 @@ class CommandFailedError(RuntimeError):
 
 
 def run(command: Sequence[str], code: int = 0) -> Sample:
-    """Run a command once, its output thrown away. ``code`` is what it has to end with."""
+    """Run a command once, its output thrown away. ``code`` is what it has to end with.
+
+    Python may keep what it compiles, as it does for whoever has installed a package.
+    """
     load = os.getloadavg()[0]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -85,20 +92,36 @@ def run(command: Sequence[str], code: int = 0) -> Sample:
     return Sample(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, load)
 
 
-def interleave(contestants: Sequence[Contestant], rounds: int, say: Callable[[str], None]) -> None:
-    """Run all contestants in turn, round after round, each round starting with another one.
+def interleave(
+    contestants: Sequence[Contestant], rounds: int, say: Callable[[str], None], seconds: float = math.inf
+) -> list[Contestant]:
+    """Run all contestants in turn, round after round, each round starting with another one; those that could run.
 
     A noisy minute then hurts all of them, and the ratio of their medians stays meaningful. A round before the first
-    warms caches up and is not counted.
+    warms caches up and is not counted. After the first that counts there is no other for which ``seconds`` are too few.
     """
+    begin = time.monotonic()
+    running, longest = list(contestants), 0.0
     for number in range(rounds + 1):
-        shift = number % len(contestants)
-        for contestant in (*contestants[shift:], *contestants[:shift]):
+        since = time.monotonic()
+        if number > 1 and since + longest > begin + seconds:
+            break
+        shift = number % len(running)
+        for contestant in (*running[shift:], *running[:shift]):
             contestant.prepare()
-            sample = run(contestant.command, contestant.code)
+            try:
+                sample = run(contestant.command, contestant.code)
+            except CommandFailedError as error:
+                if number or not contestant.may_fail:
+                    raise
+                running.remove(contestant)
+                say(f"left out: {error}")
+                continue
             if number:
                 contestant.samples.append(sample)
             say(f"{f'round {number}' if number else 'warm-up'}: {contestant.name}: {sample.seconds:.3f} s")
+        longest = max(longest, time.monotonic() - since)
+    return running
 
 
 def warm(folder: Path) -> None:

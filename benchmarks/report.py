@@ -35,11 +35,15 @@ def _contestant_to_json(contestant: Contestant, limit: float) -> dict[str, Any]:
 def as_markdown(document: dict[str, Any]) -> str:
     """A table for each contest, and where the figures come from."""
     machine, versions = document["machine"], document["versions"]
+    counted = sorted({len(entry["samples"]) for contest in document["contests"] for entry in contest["contestants"]})
+    rounds = " to ".join(map(str, dict.fromkeys((counted[0], counted[-1])))) + (
+        " rounds" if counted[-1] > 1 else " round"
+    )
     lines = [
         f"Measured on {document['date']}: {machine['cores']} cores of {machine['cpu']}, "
         f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}, {machine['file_system']}, "
         f"Python {machine['python']}, {', '.join(f'{name} {version}' for name, version in versions.items())}; "
-        f"{document['rounds']} rounds, load average {document['load']['least']:.1f} to {document['load']['most']:.1f}.",
+        f"{rounds}, load average {document['load']['least']:.1f} to {document['load']['most']:.1f}.",
     ]
     for contest in document["contests"]:
         lines += ["", f"### {contest['title']}", "", *_table(contest["contestants"])]

@@ -275,3 +275,17 @@ def test_reading_a_checkpoint_loads_nothing_heavy() -> None:
     code = f"import sys, ckptkit; {work}; print([module for module in {heavy!r} if module in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_inspecting_loads_nothing_of_rules_and_writers() -> None:
+    fixture = Path(__file__).resolve().parents[1] / "fixtures" / "real" / "llama" / "quark-ptpc"
+    code = f"import sys, ckptkit; ckptkit.inspect({str(fixture)!r}); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = [name.split(".")[1:] for name in result.stdout.split() if name.startswith("ckptkit.")]
+    assert ["views", "inventory"] in loaded
+    unneeded = {"conversion", "engines", "operations", "rules"}
+    found = [
+        ".".join(parts) for parts in loaded if parts and (parts[0] in unneeded or parts[-1] in ("write", "drafting"))
+    ]
+    assert found == []
+    assert [parts for parts in loaded if parts[0] == "checks"] == [["checks"], ["checks", "level"]]

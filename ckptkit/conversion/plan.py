@@ -236,7 +236,8 @@ def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[S
         if tensor.operation != "keep":
             source = tensor.inputs[0] if tensor.inputs else tensor
             kinds = (names.generalise(source.name), names.generalise(tensor.name), source.shape, source.dtype)
-            key = (*kinds, tensor.shape, tensor.dtype, tensor.operation, tensor.reason, repr(tensor.parameters))
+            parameters = repr(tensor.parameters) if tensor.parameters else ""
+            key = (*kinds, tensor.shape, tensor.dtype, tensor.operation, tensor.reason, parameters)
             alike.setdefault(key, []).append(tensor)
     counted: dict[Step, int] = {}
     for members in alike.values():

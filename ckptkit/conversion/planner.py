@@ -169,9 +169,9 @@ def _origin(tensor: OutputTensor) -> str:
 
 def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
     """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
+    allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
     for tensor in draft.tensors:
         loss = loss_of(tensor)
-        allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
         if loss is not None and tensor.operation not in allowed:
             declared = tensor.operation in draft.changes.lossy
             help_text = ALLOW_LOSS if declared else "a defect of the format's writer: report it"

@@ -235,6 +235,14 @@ class ConfigReader:
         self.wrong(path, "a list of strings", value)
         return []
 
+    def skip_list(self, block: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+        """The modules to be left alone: the first list of these keys that is not empty; later ones are not read."""
+        for key in keys:
+            listed = self.strings(block.get(key), key)
+            if listed:
+                return listed
+        return []
+
     def truth(self, value: Any, path: str, *, default: bool | None = None) -> bool | None:
         """True or false, and nothing that Python takes for either: "false" is no truth value, and 0 is a number.
 

@@ -50,26 +50,23 @@ def module_tensors(
     """Weight and input scales in the target's names and shapes; weights, plain tensors and all others as they are."""
     for tensor in (*checkpoint.plain, *checkpoint.opaque_tensors()):
         yield keep(tensor)
-    for module in checkpoint.modules.values():
-        yield keep(module.weight)
-        if module.weight_scale is not None:
-            granularity = module.scheme.weight.granularity
-            yield scale(
-                module.weight_scale,
-                _scale_name(module, spelling.weight_scale),
-                shapes.scale_shapes(granularity, module.weight.shape)[0],
-                scale_dtypes,
-                f"{granularity} weight scales",
-            )
-        scheme_input = module.scheme.input
-        if module.input_scale is not None and scheme_input is not None and not scheme_input.dynamic:
-            yield scale(
-                module.input_scale,
-                names.join(module.name, spelling.input_scale),
-                shapes.scale_shapes(scheme_input.granularity, module.input_scale.shape)[0],
-                scale_dtypes,
-                "static input scales",
-            )
+    for kind in checkpoint.alike:
+        granularity, inputs = kind.first.scheme.weight.granularity, kind.first.scheme.input
+        reason = f"{granularity} weight scales"
+        shape = shapes.scale_shapes(granularity, kind.first.weight.shape)[0]
+        for module in kind.modules:
+            yield keep(module.weight)
+            if module.weight_scale is not None:
+                name = _scale_name(module, spelling.weight_scale)
+                yield scale(module.weight_scale, name, shape, scale_dtypes, reason)
+            if module.input_scale is not None and inputs is not None and not inputs.dynamic:
+                yield scale(
+                    module.input_scale,
+                    names.join(module.name, spelling.input_scale),
+                    shapes.scale_shapes(inputs.granularity, module.input_scale.shape)[0],
+                    scale_dtypes,
+                    "static input scales",
+                )
 
 
 def _scale_name(module: QuantizedModule, ending: str) -> str:

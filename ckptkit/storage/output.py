@@ -226,21 +226,21 @@ class VirtualContainer:
 
 def coalesce(payloads: Iterable[Payload]) -> Iterator[Payload]:
     """Join byte ranges that follow each other in the source: a renamed shard becomes one range."""
-    pending: ByteRange | None = None
+    file, start, end = "", 0, -1  # the range that may go on; none before its end
     for payload in payloads:
-        if not isinstance(payload, ByteRange):
-            if pending is not None:
-                yield pending
-                pending = None
-            yield payload
-        elif pending is not None and payload.file == pending.file and payload.start == pending.start + pending.nbytes:
-            pending = ByteRange(pending.file, pending.start, pending.nbytes + payload.nbytes)
+        if isinstance(payload, ByteRange) and payload.start == end and payload.file == file:
+            end += payload.nbytes
+            continue
+        if end >= start:
+            yield ByteRange(file, start, end - start)
+        if isinstance(payload, ByteRange):
+            file, start, nbytes = payload
+            end = start + nbytes
         else:
-            if pending is not None:
-                yield pending
-            pending = payload
-    if pending is not None:
-        yield pending
+            yield payload
+            end = -1
+    if end >= start:
+        yield ByteRange(file, start, end - start)
 
 
 def _tensor_to_json(tensor: TensorRef) -> dict[str, Any]:

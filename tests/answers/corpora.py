@@ -20,7 +20,7 @@ from ckptkit.formats.reading import NotRead, config_faults, open_checkpoint, rea
 from ckptkit.model.summary import summarise
 from ckptkit.report.data import manifest
 from ckptkit.storage.container import Container
-from tests.answers import more
+from tests.answers import kinds, more
 from tests.answers.common import Answers, digest, opened, refusal, words
 from tests.answers.damage_json import damaged
 from tests.damage import BLOCK, CONFIG, CT, CT_KV, INDEX, QUARK_KV, QUARK_SHARDED, REAL, load, plain_fp8
@@ -140,6 +140,8 @@ def headers() -> Answers:
         "trailing words": text + "x",
         "a name twice": text.replace('"b.weight"', '"a.weight"'),
         "a key twice": text.replace('"dtype": "BF16"', '"dtype": "BF16", "dtype": "BF16"'),
+        "a metadata key twice": text.replace('"format": "pt"', '"format": "pt", "format": "np"'),
+        "metadata twice": text.replace('{"__metadata__"', '{"__metadata__": {}, "__metadata__"'),
         "NaN": text.replace("[12, 20]", "[12, NaN]"),
         "a fraction": text.replace("[12, 20]", "[12, 20.0]"),
         "a minus": text.replace("[12, 20]", "[12, -20]"),
@@ -308,6 +310,9 @@ def every() -> Iterator[tuple[str, Callable[[], Answers]]]:
         yield corpus.__name__.replace("_", "-"), corpus
     yield "written-configs", lambda: more.written_configs(reading)
     yield "unread", lambda: more.unread(reading)
+    yield "one-format", lambda: kinds.one_format(reading)
+    yield "recognised", kinds.recognised
+    yield "folders", kinds.folders
 
 
 def _file(fixture: str) -> str:

@@ -46,6 +46,9 @@ def damaged(document: Any, only: tuple[str, ...] = ()) -> Iterator[tuple[str, An
             yield f"{text}: one more", _changed(document, path, old + 1)
         elif isinstance(old, dict) and not only:
             yield f"{text}: another key", _changed(document, path, {**old, "odd": 1})
+            yield f"{text}: two of it", _changed(document, path, [old, old])
+        elif isinstance(old, str) and old.upper() != old and not only:
+            yield f"{text}: capitals", _changed(document, path, old.upper())
 
 
 def _at(document: Any, path: Path) -> Any:

@@ -1,10 +1,8 @@
-"""Plain ``fp8``: three dialects told apart, read, and written, and fbgemm beside them."""
+"""Plain ``fp8``: three dialects told apart, read, and written, and what stands beside FP8 in them."""
 
 from __future__ import annotations
 
-import json
 import struct
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +10,34 @@ import pytest
 
 import ckptkit
 from ckptkit.conversion.plan import CostKind, Plan, Verdict
-from ckptkit.errors import ConversionRefused, FormatError, UsageError
+from ckptkit.errors import ConversionRefused, FormatError
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
 from tests.damage import (
     BLOCK,
-    CONFIG,
     CT,
     REAL,
     Damage,
     MutableCheckpoint,
     f32,
-    load,
     plain_fp8,
     set_block,
     steps,
     tensors_of,
 )
+from tests.formats.fp8_files import bent, block_of, codes, convert, count, written
 from tests.raw import RawTensor
-
-convert = partial(ckptkit.convert, fsync=False)
 
 STATIC = "llama/llmcompressor-fp8"
 STATIC_KV = "llama/llmcompressor-fp8-kv"
+#: What AutoFP8 writes.
+AUTOFP8 = {
+    "quant_method": "fp8",
+    "activation_scheme": "static",
+    "ignored_layers": ["lm_head"],
+    "kv_cache_scheme": "static",
+}
 BLOCKS = Scheme(Quantization(PerBlock(128, 128)), Quantization(PerGroup(128), dynamic=True))
-
-
-def written(fixture: str, damage: Damage, folder: Path) -> Path:
-    draft = load(fixture)
-    damage(draft)
-    return draft.write(folder)
-
-
-def block_of(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["quantization_config"]
-    return found
-
-
-def codes(folder: Path) -> set[str]:
-    return {finding.code for finding in ckptkit.validate(folder).findings if finding.severity.value != "info"}
 
 
 def without(*keys: str) -> Damage:
@@ -66,20 +53,6 @@ def tensor(tmp_path: Path) -> Path:
     """A per-tensor export as vLLM names its scales."""
     convert(REAL / STATIC, tmp_path / "tensor", to="fp8", mode="tensor")
     return tmp_path / "tensor"
-
-
-def bent(source: Path, folder: Path, **block: Any) -> Path:
-    """A copy of a checkpoint with another config; a key of None goes."""
-    folder.mkdir()
-    for path in source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
-    for key, value in block.items():
-        config["quantization_config"].pop(key, None)
-        if value is not ...:
-            config["quantization_config"][key] = value
-    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
-    return folder
 
 
 # -- which dialect ----------------------------------------------------------------------------------------------------
@@ -186,10 +159,6 @@ def test_any_block_size(tmp_path: Path) -> None:
     assert tensors_of(tmp_path / "back") == tensors_of(source)
 
 
-def count(tensor: RawTensor) -> int:
-    return tensor.shape[0] * tensor.shape[1]
-
-
 def test_kv_scales(tmp_path: Path) -> None:
     convert(REAL / STATIC_KV, tmp_path / "kv", to="fp8", mode="tensor")
     found = ckptkit.open(tmp_path / "kv")
@@ -204,12 +173,7 @@ def test_autofp8(tmp_path: Path) -> None:
     def change(checkpoint: MutableCheckpoint) -> None:
         checkpoint.rename(r"(.*)\.input_scale", r"\1.act_scale")
         checkpoint.rename(r"(.*self_attn)\.([kv])_scale", r"\1.\2_proj.output_scale")
-        checkpoint.config["quantization_config"] = {
-            "quant_method": "fp8",
-            "activation_scheme": "static",
-            "ignored_layers": ["lm_head"],
-            "kv_cache_scheme": "static",
-        }
+        checkpoint.config["quantization_config"] = AUTOFP8
 
     source = written(STATIC_KV, change, tmp_path / "source")
     found = ckptkit.open(source)
@@ -223,12 +187,7 @@ def test_one_scale_for_keys_and_values(tmp_path: Path) -> None:
     def change(checkpoint: MutableCheckpoint) -> None:
         checkpoint.drop(r".*\.v_scale")
         checkpoint.rename(r"(.*)\.k_scale", r"\1.kv_scale")
-        checkpoint.config["quantization_config"] = {
-            "quant_method": "fp8",
-            "activation_scheme": "static",
-            "ignored_layers": ["lm_head"],
-            "kv_cache_scheme": "static",
-        }
+        checkpoint.config["quantization_config"] = AUTOFP8
 
     source = written(STATIC_KV, change, tmp_path / "source")
     found = ckptkit.open(source)
@@ -361,53 +320,6 @@ def test_dynamic_inputs_stay_dynamic(tmp_path: Path) -> None:
     assert any("per-token to dynamic per-group" in note for note in blocks.notes)
 
 
-# -- fbgemm -----------------------------------------------------------------------------------------------------------
-
-
-def test_fbgemm_there_and_back(tmp_path: Path) -> None:
-    plan = convert(REAL / CT, tmp_path / "fbgemm", to="fbgemm").plan
-    assert plan.cost.kind is CostKind.RECOMPUTE and plan.verdict is Verdict.LOSSLESS
-    assert any("up to 1200" in note for note in plan.notes)
-    assert block_of(tmp_path / "fbgemm") == {
-        "quant_method": "fbgemm_fp8",
-        "activation_scale_ub": 1200.0,
-        "modules_to_not_convert": ["lm_head"],
-    }
-    scales = {n: t for n, t in tensors_of(tmp_path / "fbgemm").items() if n.endswith("_scale")}
-    assert {(t.dtype, t.shape[1]) for t in scales.values()} == {("F32", 1)}
-    assert codes(tmp_path / "fbgemm") == set()
-    back = convert(tmp_path / "fbgemm", tmp_path / "ct", to="ct").plan
-    assert back.cost.kind is CostKind.HEADER_ONLY and any("up to 1200 to" in note for note in back.notes)
-    assert ckptkit.diff(REAL / CT, tmp_path / "ct").same
-    again = convert(tmp_path / "fbgemm", tmp_path / "again", to="fbgemm").plan
-    assert not again.changes and tensors_of(tmp_path / "again") == tensors_of(tmp_path / "fbgemm")
-
-
-@pytest.mark.parametrize("bound", [0, -1, True, "1200", float("inf"), None])
-def test_a_bound_that_is_none(bound: Any, tmp_path: Path) -> None:
-    convert(REAL / CT, tmp_path / "fbgemm", to="fbgemm")
-    source = bent(tmp_path / "fbgemm", tmp_path / "bent", activation_scale_ub=bound)
-    with pytest.raises(FormatError, match="activation_scale_ub"):
-        ckptkit.open(source)
-
-
-def test_a_flat_scale_is_found_and_fixed(tmp_path: Path) -> None:
-    """[N] where vLLM's loader wants [N, 1]."""
-
-    def change(checkpoint: MutableCheckpoint) -> None:
-        checkpoint.change(r".*\.weight_scale", lambda t: RawTensor("F32", t.shape[:1], f32(0.5) * t.shape[0]))
-        checkpoint.config["quantization_config"] = {
-            "quant_method": "fbgemm_fp8",
-            "activation_scale_ub": 1200.0,
-            "modules_to_not_convert": ["lm_head"],
-        }
-
-    source = written(CT, change, tmp_path / "source")
-    assert codes(source) == {"CK301"}
-    ckptkit.fix(source)
-    assert codes(source) == set()
-
-
 # -- what is beside FP8 ------------------------------------------------------------------------------------------------
 
 
@@ -442,47 +354,3 @@ def test_experts_in_mxfp4_are_named_and_the_rest_is_judged(scale: str, tmp_path:
     assert "MXFP4" in ckptkit.inspect(source).scheme
     plan = ckptkit.plan(source, to="ct")
     assert "3 MXFP4 modules become FP8 in blocks of 128x128: all 3 blocks keep every value" in " ".join(plan.notes)
-
-
-def _groups_of_32(checkpoint: MutableCheckpoint, listed: list[str]) -> None:
-    scales = {}
-    for name in checkpoint.names(r".*\.weight_scale"):
-        rows, columns = checkpoint.get(name.removesuffix("_scale")).shape
-        scales[name] = RawTensor("U8", (rows, columns // 32), bytes([118]) * (rows * columns // 32))
-    for name, scale in scales.items():
-        checkpoint.drop(name.replace(".", r"\."))
-        checkpoint.put(f"{name}_inv", *scale)
-    checkpoint.config["quantization_config"] = {
-        "quant_method": "mxfp8",
-        "activation_scheme": "dynamic",
-        "weight_block_size": [1, 32],
-        "scale_fmt": "ue8m0",
-        "ignored_layers": listed,
-    }
-
-
-def test_mxfp8_is_read_and_named(tmp_path: Path) -> None:
-    source = written(BLOCK, lambda draft: _groups_of_32(draft, ["lm_head"]), tmp_path / "source")
-    found = ckptkit.open(source)
-    assert found.format == "mxfp8" and not found.modules and len(found.opaque) == 7
-    assert set(found.unquantized) == {"lm_head"} and not (found.declared_only or found.foreign or found.orphans)
-    assert "MXFP8" in ckptkit.inspect(source).scheme
-    assert codes(source) == set()
-    assert "7 MXFP8 modules become FP8 in blocks of 128x128" in " ".join(ckptkit.plan(source, to="fp8").notes)
-    with pytest.raises(UsageError, match="only read"):
-        ckptkit.plan(REAL / CT, to="mxfp8")
-
-
-@pytest.mark.parametrize(("listed", "left"), [(["lm_head"], True), (["lm"], False), ([], False)])
-def test_what_mxfp8_leaves_alone(listed: list[str], left: bool, tmp_path: Path) -> None:
-    source = written(BLOCK, lambda draft: _groups_of_32(draft, listed), tmp_path / "source")
-    assert ("lm_head" not in ckptkit.open(source).declared_only) is left
-
-
-def test_groups_of_another_size_are_no_mxfp8(tmp_path: Path) -> None:
-    def change(checkpoint: MutableCheckpoint) -> None:
-        _groups_of_32(checkpoint, ["lm_head"])
-        checkpoint.block["weight_block_size"] = [1, 16]
-
-    with pytest.raises(FormatError, match="weight_block_size"):
-        ckptkit.open(written(BLOCK, change, tmp_path / "source"))

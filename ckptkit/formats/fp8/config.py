@@ -55,9 +55,7 @@ def parse(config: Mapping[str, Any], block: Mapping[str, Any], dialect: Dialect,
     inputs = block.get("activation_scheme")
     if inputs not in ("static", "dynamic"):
         reader.wrong("activation_scheme", "static or dynamic", inputs)
-    skipped: list[str] = []
-    for key in SKIP_LIST.keys:
-        skipped = skipped or reader.strings(block.get(key), key)
+    skipped = reader.skip_list(block, SKIP_LIST.keys)
     kv_name = block.get("kv_cache_scheme")
     if isinstance(kv_name, Mapping):  # spelt out, as in other formats: no engine looks
         kv_name = "static" if kv_name else None

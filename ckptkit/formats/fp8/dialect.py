@@ -46,17 +46,9 @@ class PlainFp8(Format):
         transformers takes a missing block size for 128x128, vLLM for none: scales that are grids decide.
         """
         located = config_block.locate(container.config)
-        if located is None or config_block.quant_method(located.block) != NAME or _is_quarks(located.block):
+        if located is None or not _is_ours(located.block):
             return None
-        size = located.block.get(BLOCK_SIZE)
-        if size is not None and not isinstance(size, list):
-            return UNCLEAR
-        if size:
-            return BLOCK
-        scale = _first_scale(container)
-        if scale is None or not scale.name.endswith("_inv"):
-            return PER_TENSOR
-        return BLOCK if BLOCK_SIZE not in located.block and scale.numel > 1 else TRANSFORMERS
+        return _dialect(located.block, _first_scale(container))
 
     def describe(self, container: Container) -> str:
         """What a container of ours holds, in a few words."""
@@ -64,9 +56,11 @@ class PlainFp8(Format):
 
     def read(self, container: Container) -> Checkpoint:
         """Make the canonical model: one scheme, by the config and the dialect, for every module that is not listed."""
-        located, dialect = config_block.locate(container.config), self.dialect_of(container)
-        if located is None or dialect is None:
+        located = config_block.locate(container.config)
+        if located is None or not _is_ours(located.block):
             raise config_block.missing(container.label)
+        scale = _first_scale(container)
+        dialect = _dialect(located.block, scale)
         parsed = config.parse(container.config, located.block, dialect, container.label)
         declaration = Declaration(
             format=NAME,
@@ -79,7 +73,6 @@ class PlainFp8(Format):
             provenance=parsed.provenance,
             has_others=parsed.experts is not None,
         )
-        scale = _first_scale(container)
         bare = scale is not None and scale.name.endswith(f".{BARE_SCALE}")
         roles = {**ROLES, BARE_SCALE: Role.WEIGHT_SCALE} if bare else ROLES
         return assemble(container, take_census(container.tensors, roles, STACK_SCALES), declaration, PARTS)
@@ -134,9 +127,21 @@ def _fits(checkpoint: Checkpoint) -> bool:
     )
 
 
-def _is_quarks(block: Mapping[str, Any]) -> bool:
-    """Whether the config is of AMD Quark's ``fp8`` mode, which has the same method."""
-    return isinstance(block.get("export"), dict)
+def _is_ours(block: Mapping[str, Any]) -> bool:
+    """Whether a config is plain ``fp8``, and not of AMD Quark's ``fp8`` mode, which has the same method."""
+    return config_block.quant_method(block) == NAME and not isinstance(block.get("export"), dict)
+
+
+def _dialect(block: Mapping[str, Any], scale: TensorRef | None) -> Dialect:
+    """The dialect of a config of ours; ``scale`` is the first of a weight."""
+    size = block.get(BLOCK_SIZE)
+    if size is not None and not isinstance(size, list):
+        return UNCLEAR
+    if size:
+        return BLOCK
+    if scale is None or not scale.name.endswith("_inv"):
+        return PER_TENSOR
+    return BLOCK if BLOCK_SIZE not in block and scale.numel > 1 else TRANSFORMERS
 
 
 def _first_scale(container: Container) -> TensorRef | None:

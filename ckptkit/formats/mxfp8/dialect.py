@@ -59,9 +59,7 @@ class Mxfp8(Format):
         size = block.get("weight_block_size")
         if size not in (None, [1, GROUP]):
             reader.wrong("weight_block_size", f"[1, {GROUP}], or none", size)
-        listed: list[str] = []
-        for key in _SKIP_KEYS:
-            listed = listed or reader.strings(block.get(key), key)
+        listed = reader.skip_list(block, _SKIP_KEYS)
         reader.raise_faults(container.label)
         exact, owners = frozenset(listed), tuple(f"{entry}." for entry in listed)
 

@@ -176,9 +176,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
         reader.wrong("activation_scheme", "static, dynamic or null", scheme_name)
     if block.get("weight_block_size") is not None:
         reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
-    ignored: list[str] = []
-    for key in SKIP_LIST.keys:
-        ignored = ignored or reader.strings(block.get(key), key)
+    ignored = reader.skip_list(block, SKIP_LIST.keys)
     kv_name = block.get("kv_cache_scheme")
     if kv_name not in (None, "static", "dynamic"):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)

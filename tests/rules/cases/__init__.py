@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.rules.case import Case
-from tests.rules.cases import config, dtypes, files, fused, groups, kv_cache, naming, shapes, sizes, values
+from tests.rules.cases import config, dtypes, files, fused, groups, kv_cache, naming, shapes, sizes, skip_lists, values
 
 CASES: tuple[Case, ...] = (
     *files.CASES,
@@ -14,6 +14,7 @@ CASES: tuple[Case, ...] = (
     *dtypes.CASES,
     *values.CASES,
     *config.CASES,
+    *skip_lists.CASES,
     *fused.CASES,
     *kv_cache.CASES,
 )
