@@ -49,6 +49,10 @@ _FRAGMENTS = (
 )
 
 
+#: Lists grow no longer than this, however often they are chosen.
+_LONGEST = 100_000
+
+
 def mutate_json(value: Any, choose: Choose) -> Any:
     """A value with one thing changed somewhere in it."""
     document = [deepcopy(value)]
@@ -79,7 +83,7 @@ def _change(container: Any, key: Any, choose: Choose) -> None:
     elif kind == 6:
         container[key] = str(value) if not isinstance(value, str) else len(value)
     elif kind == 7 and isinstance(value, list):
-        container[key] = value * (choose(100) + 2)
+        container[key] = value * min(choose(100) + 2, max(1, _LONGEST // len(repr(value))))
     elif kind == 7 and isinstance(value, dict):
         value[("a", "", "weight", "é")[choose(4)]] = deepcopy(ODD[choose(len(ODD))])
     elif kind == 7 and isinstance(value, (int, float)):
