@@ -163,7 +163,10 @@ class Tracer:
             if not any(_TOOK_EFFECT.search(line) for line in lines):
                 return NO_EFFECT, []
             state, wrong = _verdict(command, folder, done, before, after)
-            expected = (-signal.SIGKILL,) if fault == "SIGKILL" else (0, 2, 130, -signal.SIGINT, -signal.SIGTERM)
+            # A call of the same number may be one of git's, whose end the command then tells as an error.
+            ours = any(_TOOK_EFFECT.search(line) and line.startswith(f"{self.pid} ") for line in lines)
+            ended = (0, 2, 130, -signal.SIGINT, -signal.SIGTERM)
+            expected = (-signal.SIGKILL,) if ours and fault == "SIGKILL" else ended
             if done.code not in expected:
                 wrong.append(f"exit code {done.code}: {done.said[-300:]}")
             again = self.run(command, folder, hub)
