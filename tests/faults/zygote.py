@@ -100,9 +100,7 @@ class Zygote:
         return self
 
     def __exit__(self, *details: object) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
         self._place.cleanup()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], *, wait: bool = False) -> int:

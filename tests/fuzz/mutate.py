@@ -87,7 +87,7 @@ def _change(container: Any, key: Any, choose: Choose) -> None:
     elif kind == 7 and isinstance(value, dict):
         value[("a", "", "weight", "é")[choose(4)]] = deepcopy(ODD[choose(len(ODD))])
     elif kind == 7 and isinstance(value, (int, float)):
-        container[key] = value * (-1, 2, 0.5, 10**20)[choose(4)]
+        container[key] = (-value, value * 2, value / 2 if abs(value) < 2**64 else 0, value * 10**20)[choose(4)]
     else:
         depth = (2, 90, 130, 500)[choose(4)]
         for _ in range(depth):
