@@ -103,8 +103,8 @@ def _hub() -> Iterator[str]:
     total = sum(map(len, HARM.values()))
     yield "## A hostile Hub\n"
     counts = ", ".join(f"{kind} {len(harm)}" for kind, harm in HARM.items())
-    yield f"{total} behaviours, one test each: {counts}. Each ends in one error of ours, in bounded time, with the token"
-    yield "where it belongs.\n"
+    yield f"{total} behaviours, one test each: {counts}. Each ends in one error of ours, in bounded time, with the"
+    yield "token where it belongs.\n"
 
 
 def _scale() -> Iterator[str]:
