@@ -11,6 +11,7 @@ import json
 import os
 import pkgutil
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,9 @@ def serve() -> None:
     for module in ("yaml", "jsonschema", "rich.console", "rich.table", "numpy"):
         importlib.import_module(module)
     for found in pkgutil.walk_packages(ckptkit.__path__, "ckptkit."):
-        importlib.import_module(found.name) if found.name != "ckptkit.__main__" else None
+        if found.name != "ckptkit.__main__":
+            with suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(found.name)
     api.plan(REAL / QUARK, to="ct")
     api.validate(REAL / QUARK, settings_files=True)
     for line in sys.stdin:
@@ -94,12 +97,15 @@ class Zygote:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._running = 0
         self._place = tempfile.TemporaryDirectory(prefix="ckptkit-zygote-")
         self._gate = f"{self._place.name}/gate"
         os.mkfifo(self._gate)
         return self
 
     def __exit__(self, *details: object) -> None:
+        if self._running and details[0] is not None:
+            os.kill(self._running, signal.SIGKILL)
         self._process.communicate()
         self._place.cleanup()
 
@@ -113,7 +119,8 @@ class Zygote:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answers = [self._answer() for _ in range(2 if wait else 1)]
-        return next(answer["pid"] for answer in answers if "pid" in answer)
+        self._running = next(answer["pid"] for answer in answers if "pid" in answer)
+        return self._running
 
     def go(self) -> None:
         """Let the process that waits begin."""
@@ -122,7 +129,7 @@ class Zygote:
 
     def end(self) -> tuple[int, str]:
         """Wait for the run: its exit code, negative for a signal, and what it said on standard error."""
-        code = self._answer()["code"]
+        code, self._running = self._answer()["code"], 0
         return code, Path(self._place.name, "err").read_text(errors="replace")
 
     def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:

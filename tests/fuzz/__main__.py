@@ -37,7 +37,6 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="minimise what was found into the corpus")
     parser.add_argument("--record", type=Path, help="where to keep the figures")
     options = parser.parse_args()
-    begin = time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
     for name, share in SHARES.items():
         count = round(options.inputs * share)
@@ -50,7 +49,6 @@ def main() -> int:
     document = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"Linux {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} CPUs",
-        "minutes": round((time.monotonic() - begin) / 60),
         "atheris": version("atheris"),
         "patience": PATIENCE,
         "targets": figures,
