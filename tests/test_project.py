@@ -23,7 +23,7 @@ INSTALLED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
 #: Imported by name from a string, and an fsspec package that fsspec imports itself.
 BY_NAME = {"tomli", "s3fs", "gcsfs"}
 #: Extras of tools: nothing of them is imported by the package.
-TOOLS = ("dev", "mutation")
+TOOLS = ("dev", "mutation", "fuzz")
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -46,11 +46,7 @@ def imported() -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = PROJECT["project"]
-    extras = {
-        name: declared(listed)
-        for name, listed in project["optional-dependencies"].items()
-        if name not in ("dev", "mutation")
-    }
+    extras = {name: declared(listed) for name, listed in project["optional-dependencies"].items() if name not in TOOLS}
     assert declared(project["dependencies"]).union(*extras.values()) - BY_NAME == imported()
 
 

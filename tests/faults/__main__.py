@@ -30,18 +30,17 @@ def main() -> int:
     """Attack, print, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="of the traced steps, only every so manieth")
-    parser.add_argument("--only", action="append", choices=list(COMMANDS), help="of the traced commands, only this one")
+    parser.add_argument("--only", action="append", choices=[*COMMANDS, "shim"], help="only this command, or the shim")
     parser.add_argument("--record", type=Path, help="where to keep the figures")
     options = parser.parse_args()
-    begin = time.monotonic()
-    walks = {name: walked(name, arguments) for name, arguments in WALKS.items()} if not options.only else {}
-    tallies = traced(options.only or list(COMMANDS), options.every) if available() else []
-    if not tallies:
+    only: list[str] = options.only or ["shim", *COMMANDS]
+    walks = {name: walked(name, arguments) for name, arguments in WALKS.items()} if "shim" in only else {}
+    tallies = traced([name for name in only if name in COMMANDS], options.every) if available() else []
+    if not available():
         print("strace is not here, or may not trace: nothing was done to real processes")
     document = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"Linux {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} CPUs",
-        "minutes": round((time.monotonic() - begin) / 60),
         "every": options.every,
         "walks": walks,
         "traced": [to_json(tally) for tally in tallies],
@@ -55,6 +54,17 @@ def main() -> int:
     if options.record:
         options.record.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 1 if wrong else 0
+
+
+def merged(file: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The figures with those that were kept before of what was not done now."""
+    if not file.exists():
+        return document
+    before = json.loads(file.read_text(encoding="utf-8"))
+    now = {entry["command"]: entry for entry in document["traced"]}
+    kept = {entry["command"]: entry for entry in before["traced"]}
+    traced = [{**kept, **now}[name] for name in COMMANDS if name in kept or name in now]
+    return {**document, "walks": {**before["walks"], **document["walks"]}, "traced": traced}
 
 
 def walked(name: str, arguments: list[str]) -> dict[str, int]:

@@ -57,6 +57,17 @@ summary.summarise = broken
     assert all(secret not in done.stderr for secret in ("TopSecret", "word@", "abc", "\x1b"))
 
 
+def test_a_second_interrupt_while_the_end_is_told_is_no_traceback() -> None:
+    code = """
+from ckptkit.report import text
+def interrupted(error):
+    raise KeyboardInterrupt
+text.show_error = interrupted
+"""
+    done = run("inspect", REAL / "nothing", code=code)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_too_little_memory_is_no_defect() -> None:
     assert "not enough memory" in internal_error(MemoryError(), []).message
 

@@ -11,6 +11,7 @@ import json
 import os
 import pkgutil
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,9 @@ def serve() -> None:
     for module in ("yaml", "jsonschema", "rich.console", "rich.table", "numpy"):
         importlib.import_module(module)
     for found in pkgutil.walk_packages(ckptkit.__path__, "ckptkit."):
-        importlib.import_module(found.name) if found.name != "ckptkit.__main__" else None
+        if found.name != "ckptkit.__main__":
+            with suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(found.name)
     api.plan(REAL / QUARK, to="ct")
     api.validate(REAL / QUARK, settings_files=True)
     for line in sys.stdin:
@@ -58,13 +61,16 @@ def _become(request: Mapping[str, Any]) -> None:
     try:
         os.environ.clear()
         os.environ.update(request["environment"])
+        answers = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, stream, name in ((1, sys.stdout, "out"), (2, sys.stderr, "err")):
             stream.flush()
             os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["ckptkit", *request["arguments"]]
         if request["gate"]:
-            select.select([os.open(request["gate"], os.O_RDONLY | os.O_NONBLOCK)], [], [])
+            gate = os.open(request["gate"], os.O_RDONLY | os.O_NONBLOCK)
+            os.write(answers, b'{"ready": 1}\n')
+            select.select([gate], [], [])
         command_line.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
@@ -91,15 +97,16 @@ class Zygote:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._running = 0
         self._place = tempfile.TemporaryDirectory(prefix="ckptkit-zygote-")
         self._gate = f"{self._place.name}/gate"
         os.mkfifo(self._gate)
         return self
 
     def __exit__(self, *details: object) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        if self._running and details[0] is not None:
+            os.kill(self._running, signal.SIGKILL)
+        self._process.communicate()
         self._place.cleanup()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], *, wait: bool = False) -> int:
@@ -111,7 +118,9 @@ class Zygote:
             raise RuntimeError("no zygote")
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return self._answer("pid")
+        answers = [self._answer() for _ in range(2 if wait else 1)]
+        self._running = next(answer["pid"] for answer in answers if "pid" in answer)
+        return self._running
 
     def go(self) -> None:
         """Let the process that waits begin."""
@@ -120,7 +129,7 @@ class Zygote:
 
     def end(self) -> tuple[int, str]:
         """Wait for the run: its exit code, negative for a signal, and what it said on standard error."""
-        code = self._answer("code")
+        code, self._running = self._answer()["code"], 0
         return code, Path(self._place.name, "err").read_text(errors="replace")
 
     def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
@@ -128,9 +137,10 @@ class Zygote:
         self.start(arguments, environment)
         return self.end()
 
-    def _answer(self, key: str) -> int:
+    def _answer(self) -> dict[str, int]:
         line = self._process.stdout.readline() if self._process.stdout else ""
-        return int(json.loads(line)[key])
+        answer: dict[str, int] = json.loads(line)
+        return answer
 
 
 if __name__ == "__main__":

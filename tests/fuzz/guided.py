@@ -11,17 +11,17 @@ import random
 import resource
 import sys
 
-import atheris
-
 #: Seconds after which an input is a hang, bytes of address space that all of it may take.
 PATIENCE, MEMORY = 5, 4 << 30
-
-with atheris.instrument_imports(include=["ckptkit"]):
-    from tests.fuzz.targets import TARGETS, judged
 
 
 def main() -> None:
     """Fuzz; libFuzzer ends the process."""
+    import atheris  # not installed by those who do not fuzz
+
+    with atheris.instrument_imports(include=["ckptkit"]):
+        from tests.fuzz.targets import TARGETS, judged
+
     name, runs, corpus = sys.argv[1:4]
     target = TARGETS[name]
 

@@ -49,6 +49,10 @@ _FRAGMENTS = (
 )
 
 
+#: Lists grow no longer than this, however often they are chosen.
+_LONGEST = 100_000
+
+
 def mutate_json(value: Any, choose: Choose) -> Any:
     """A value with one thing changed somewhere in it."""
     document = [deepcopy(value)]
@@ -79,11 +83,11 @@ def _change(container: Any, key: Any, choose: Choose) -> None:
     elif kind == 6:
         container[key] = str(value) if not isinstance(value, str) else len(value)
     elif kind == 7 and isinstance(value, list):
-        container[key] = value * (choose(100) + 2)
+        container[key] = value * min(choose(100) + 2, max(1, _LONGEST // len(repr(value))))
     elif kind == 7 and isinstance(value, dict):
         value[("a", "", "weight", "é")[choose(4)]] = deepcopy(ODD[choose(len(ODD))])
     elif kind == 7 and isinstance(value, (int, float)):
-        container[key] = value * (-1, 2, 0.5, 10**20)[choose(4)]
+        container[key] = (-value, value * 2, value / 2 if abs(value) < 2**64 else 0, value * 10**20)[choose(4)]
     else:
         depth = (2, 90, 130, 500)[choose(4)]
         for _ in range(depth):

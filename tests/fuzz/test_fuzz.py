@@ -19,7 +19,7 @@ from tests.fuzz.targets import TARGETS, judged
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_kept_inputs_get_their_verdicts(target: str) -> None:
     kept = corpus.load(target)
-    assert len(kept) >= 10 and len({item.verdict for item in kept}) > 1
+    assert len(kept) >= 5 and len({item.verdict for item in kept}) > 1
     wrong = [
         (item.data[:200], item.verdict, now) for item in kept if (now := judged(target, item.data)) != item.verdict
     ]
