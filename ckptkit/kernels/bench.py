@@ -202,7 +202,7 @@ def inputs(shape: tuple[int, int, int], copies: int, device: str) -> list[Operan
         w = torch.randn((n, k), generator=generator, device=device, dtype=torch.float32).to(torch.bfloat16)
         codes, a_scale = quantize.per_token(x)
         weight, w_scale = quantize.per_token(w)
-        found.append(Operands(codes, weight, a_scale, w_scale, TOKEN_CHANNEL, None))
+        found.append(scaled_mm.native(Operands(codes, weight, a_scale, w_scale, TOKEN_CHANNEL, None)))
     return found
 
 

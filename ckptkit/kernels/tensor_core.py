@@ -3,7 +3,7 @@
 One instruction takes 32 products and the accumulator. A product's exponent is the sum of its operands' exponents
 (subnormal codes have that of the smallest normal ones), whatever the product itself is; everything is aligned to the
 largest exponent, cut toward zero at 13 fraction bits below it, and added without error; the sum is cut to 13 fraction
-bits of its own exponent. Zeros take no part, a sum of zero is +0, and a NaN operand gives the canonical NaN, 0x7FFFFFFF.
+bits of its own exponent. Zeros take no part, a sum of zero is +0, and a NaN operand gives the NaN 0x7FFFFFFF.
 
 mmaemu, which replays products that an H100 computed, and mmasim are the oracles of the tests; both agree with this, and
 so do outputs that were recorded on an H100 and an H200 (``fixtures/golden/hopper.json``).
@@ -102,7 +102,8 @@ def _add(products: Any, exponents: Any, inside: Sums) -> Sums:
     np.trunc(products, out=products)
     total = (products.sum(axis=0) + np.trunc(inside * grid)) * _power_of_two(top - FRACTION_BITS)
     kept: Sums = (total.view(np.int32) & -(1 << (23 - FRACTION_BITS))).view(np.float32)
-    return kept + np.float32(0)  # -0 becomes +0
+    kept += np.float32(0)  # -0 becomes +0
+    return kept
 
 
 def _power_of_two(exponent: Any) -> Sums:

@@ -62,10 +62,9 @@ def test_every_line_says_whose_it_is_and_the_last_how_many_layers_agree() -> Non
     paths = REAL / "llama/quark-ptpc-kv", REAL / "llama/llmcompressor-dynamic"
     done = run("golden", "check", paths[0], "--against", paths[1], "--module", "*.0.*.[kv]_proj")
     lines = done.stdout.splitlines()
-    assert [line[:30] for line in lines if "k_proj" in line][:2] == [
-        "pass  model.layers.0.self_attn",
-        "pass  against: model.layers.0.",
-    ]
+    labelled = [line for line in lines if line.startswith("pass  against: model.layers.0.self_attn.")]
+    assert [line.split()[2].rstrip(",") for line in labelled] == [f"model.layers.0.self_attn.{x}_proj" for x in "kv"]
+    assert all(line.replace("against: ", "") in lines for line in labelled)
     assert done.returncode == 1  # only one of the two has KV scales
     assert lines[-1] == "2 of 4 layers do not give the same bits"
     done = run("golden", "check", REAL / "llama/quark-ptpc", "--against", paths[1], "--module", "*.0.*.[kv]_proj")

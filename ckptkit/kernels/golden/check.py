@@ -116,8 +116,8 @@ class Prepared:
         known = record.get(case.name)
         if known is not None and known["inputs"] != inputs.inputs_digest(operands):
             raise ValueError("the inputs are not the recorded ones: this machine built others")
-        exact = case.kind == "exact"
-        return cls(case, operands, _exact_judge(operands, known) if exact else _random_judge(operands, toolkit()))
+        judge = _exact_judge(operands, known) if case.kind == "exact" else _random_judge(operands, toolkit())
+        return cls(case, scaled_mm.native(operands), judge)
 
     def run(self, config: Config, accumulate: Accumulate, dtype: torch.dtype) -> CaseOutcome:
         """Run one variant and judge it."""
@@ -229,7 +229,7 @@ def run_behaviour(device: Any) -> list[CaseOutcome]:
     """What no single result shows: the same bits twice, rows that do not mix, a NaN that stays in its row."""
     kit = toolkit()
     case = Case("behaviour", "random", TOKEN_CHANNEL, 20, 80, 272, 400)
-    operands = inputs.build(case, device)
+    operands = scaled_mm.native(inputs.build(case, device))
     order = kit.torch.arange(19, -1, -1, device=device)
     turned = replace(operands, a=operands.a[order].contiguous(), a_scale=operands.a_scale[order].contiguous())
     poisoned = replace(operands, a_scale=operands.a_scale.clone())

@@ -153,11 +153,12 @@ def run_module(checkpoint: Checkpoint, module: QuantizedModule, device: Any) -> 
         return LayerOutcome(module.name, what, shape, None, skipped=error.message)
     kit = toolkit()
     operands = load(checkpoint, module, scaling, device, reduced=kit.interpreted)
+    native = scaled_mm.native(operands)
     reasons, digests, worst = [], set(), None
     for accumulate in ACCUMULATE:
         limit = tolerance.tolerance(arithmetic_of(kit, scaling, accumulate), kit.torch.float32, shape[1])
         for config in _configs(operands, accumulate):
-            out = scaled_mm.run(operands, config, accumulate, kit.torch.float32)
+            out = scaled_mm.run(native, config, accumulate, kit.torch.float32)
             worst = tolerance.errors(out, operands, limit)
             reason = tolerance.verdict(worst, limit)
             if reason is not None:

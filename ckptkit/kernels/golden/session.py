@@ -137,7 +137,9 @@ def probe(device: str) -> str:
     w[:, :32], w[:, 32] = 16.0, 1.0
     one = kit.torch.ones((), device=device)
     fp8 = kit.torch.float8_e4m3fn
-    out = scaled_mm.scaled_mm(a.to(fp8), w.to(fp8), one, one, TENSOR_TENSOR, out_dtype=kit.torch.float32)
+    operands = scaled_mm.native(scaled_mm.Operands(a.to(fp8), w.to(fp8), one, one, TENSOR_TENSOR, None))
+    wide = kit.torch.float32
+    out = scaled_mm.run(operands, scaled_mm.choose(operands, "fast", wide), "fast", wide)
     values = out.unique().tolist()
     kinds = {(16385.0,): "more than 14 bits", (16384.0,): "14 bits, as Hopper's FP8 tensor core"}
     return (

@@ -85,19 +85,20 @@ def table() -> str:
     """The limits for the documentation, in Markdown, and where they come from."""
     document = derived()
     rows = [
-        "| arithmetic | where | limit on an element's error, of `sum(abs(a) * abs(w))` | on the gain of a row or column |",
+        "| arithmetic | where | error of an element, of `sum(abs(a) * abs(w))` | gain of a row or column |",
         "|---|---|---|---|",
-        "| `float32` | interpreter, fp16 tensor cores | K * 2^-24: a theorem for any order "
-        f"| {_FLOAT32_GAIN:g} |",
+        f"| `float32` | interpreter, fp16 tensor cores | K * 2^-24: a theorem for any order | {_FLOAT32_GAIN:g} |",
     ]
     where = {"fast": "sums kept in the tensor core", "promoted": "moved to float32 every 128 of K"}
+    margin = document["margin"]
     for name, largest in document["largest"].items():
-        cells = (f"{document['margin'] * error:g} (the model errs by {error:g})" for error in largest.values())
+        cells = (f"{margin * error:g} = {margin} x {error:g}" for error in largest.values())
         rows.append(f"| `{name}` | Hopper, {where[name]} | {' | '.join(cells)} |")
-    depths = ", ".join(map(str, document["depths"][:-1]))
+    *depths, deepest = map(str, document["depths"])
     said = (
-        f"plus half a step of the output's dtype. The Hopper rows are {document['margin']} times the largest error of the "
-        f"model over {document['outputs']:,} outputs, with K of {depths} and {document['depths'][-1]}."
+        "plus half a step of the output's dtype. Hopper's limits are "
+        f"{margin} times the largest errors of the model over\n{document['outputs']:,} outputs, "
+        f"with K of {', '.join(depths)} and {deepest}."
     )
     return "\n".join([*rows, "", said]) + "\n"
 
