@@ -217,8 +217,9 @@ def contenders(kit: Toolkit, sets: Sequence[Operands]) -> dict[str, tuple[Call, 
 
     def ours(name: str, scaling: Scaling, accumulate: Any, config: Config | None) -> None:
         # What scales are takes no time: ones will do for those that the sets do not have.
-        scales = [torch.ones(shape, device=device) for shape in (scaling.a_shape(m, k), scaling.b_shape(n, k))]
-        rows = [s if scaling == TOKEN_CHANNEL else Operands(s.a, s.weight, *scales, scaling, None) for s in sets]
+        ones = [torch.ones(shape, device=device) for shape in (scaling.a_shape(m, k), scaling.b_shape(n, k))]
+        others = [Operands(s.a, s.weight, ones[0], ones[1], scaling, None) for s in sets]
+        rows = list(sets) if scaling == TOKEN_CHANNEL else others
         chosen = config or scaled_mm.choose(rows[0], accumulate, bf16)
         found[name] = (lambda copy: scaled_mm.run(rows[copy], chosen, accumulate, bf16), chosen.name)
 
