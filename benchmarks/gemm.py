@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     sweep = None
     if options.tune:
-        committed = TABLES / "nvidia_h200.json"
+        committed = table_of(machine.gpu)
         path = options.output / committed.name if options.output else committed
         table = gemm_tune.Table.open(path, committed, machine.gpu, len(gemm_tune.CANDIDATES))
         gemm_tune.warm(gemm_tune.all_variants())
@@ -78,6 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if left:
         print(f"{left} of {len(shapes)} shapes are left: run the same command again to go on")
     return 0
+
+
+def table_of(gpu: str) -> Path:
+    """Where a GPU's tuned configs are committed.
+
+    >>> table_of("NVIDIA H200").name, table_of("NVIDIA H100 80GB HBM3").name
+    ('nvidia_h200.json', 'nvidia_h100_80gb_hbm3.json')
+    """
+    return TABLES / f"{re.sub('[^a-z0-9]+', '_', gpu.lower())}.json"
 
 
 def walk(
@@ -105,7 +115,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", choices=[*LAYERS, "none"], action="append", help="whose layers; may be repeated")
     parser.add_argument("--goldens", choices=["small", "full", "none"], default="small", help="what is checked first")
-    parser.add_argument("--tune", action="store_true", help="sweep configs into the H200's table first")
+    parser.add_argument("--tune", action="store_true", help="sweep configs into the GPU's table first")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no other shape after this long")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="write below this folder only")
     parser.add_argument("--docs", action="store_true", help="only rewrite the documents from the newest results")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-OURS, PLAIN = "ckptkit rowwise fast", "plain triton rowwise"
+from ckptkit.kernels.bench import PEAK_FLOPS
+
+OURS, BLOCK, PLAIN = "ckptkit rowwise fast", "ckptkit block", "plain triton rowwise"
 _TORCH = ("torch rowwise fast", "torch rowwise slow")
 #: From how many tokens on a product is bound by arithmetic, and up to how many by the weights.
 _PREFILL, _DECODE = 512, 64
+#: TFLOP/s of DeepGEMM's own dense measurements on an H800, whose peak is the same: its README and pull requests.
+_DEEPGEMM = (1358, 1500)
 _SIZE, _MARGIN = (760, 360), 60
 _COLOURS = ("#1b6ca8", "#d1495b", "#3c9d4e", "#8d6cab", "#e08e0b", "#4a4a4a", "#00798c", "#7a5c3e")
 
@@ -49,22 +53,36 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 
 def summary(document: Mapping[str, Any]) -> list[str]:
-    """Geometric means against the better of torch's two accumulations."""
+    """Geometric means against the better of torch's two accumulations; what block scales reach of the peak."""
     found = []
     for name, low, high in (("prefill", _PREFILL, math.inf), ("decode", 0, _DECODE)):
         rows = [row for row in document["rows"] if low <= row["shape"][0] <= high]
         ratios = [ratio for row in rows if (ratio := _best_ratio(row)) is not None]
         bound = f"M >= {low}" if low else f"M <= {high}"
         if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            mean = _geometric_mean(ratios)
             text = f"- {name} ({bound}): geometric mean {mean:.2f}x the better of torch fast and slow"
             text += f", {min(ratios):.2f} to {max(ratios):.2f}, over {len(ratios)} shapes"
             found.append(text)
+    blocks = [
+        row["contenders"][BLOCK]["tflops"]
+        for row in document["rows"]
+        if row["shape"][0] >= _PREFILL and BLOCK in row["contenders"]
+    ]
+    if blocks:
+        mean = _geometric_mean(blocks)
+        shares = [f"{tflops * 1e12 / PEAK_FLOPS:.0%}" for tflops in (mean, *_DEEPGEMM)]
+        text = f"- block scales (M >= {_PREFILL}): geometric mean {mean:.0f} TFLOP/s, {shares[0]} of the peak"
+        found.append(f"{text}; DeepGEMM publishes {shares[1]} to {shares[2]}")
     ceilings = document["ceilings"]
     if ceilings:
         copy, flops = ceilings["copy_bytes_s"] / 1e12, ceilings["fp8_flops"] / 1e12
         found.append(f"- measured ceilings: {copy:.2f} TB/s copying, {flops:.0f} TFLOP/s in torch at 8192^3")
     return found
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def _ratio(row: Mapping[str, Any], other: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Write the generated pages of this folder and the table in the README, or check that they are what the code says.
+"""Write the generated pages of this folder and parts of pages, or check that they are what the code says.
 
 python docs/generate.py            # write
 python docs/generate.py --check    # exit 1 and name every page that is out of date
@@ -16,12 +16,15 @@ from robustness import render as render_robustness
 from ckptkit.conversion.cells import markdown
 from ckptkit.conversion.document import render_formats_markdown
 from ckptkit.formats.registry import BUILT_IN
+from ckptkit.kernels.golden import tolerance
 from ckptkit.views.catalogue import render_rules_markdown
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
-#: What stands between these lines of the README is generated.
-MARKS = ("<!-- matrix: written by make docs -->\n", "<!-- end of matrix -->\n")
+#: What stands between two lines of these pages is generated: the lines' name, and the text.
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "../README.md": ("matrix", lambda: f"{markdown(BUILT_IN, lambda cell: cell.sign)}\n"),
+    "golden.md": ("tolerances", tolerance.table),
+}
 PAGES: dict[str, Callable[[], str]] = {
     "formats.md": render_formats_markdown,
     "rules.md": render_rules_markdown,
@@ -41,13 +44,17 @@ def main() -> int:
         stale.append(name)
         if not check:
             page.write_text(text, encoding="utf-8")
-    before, mark, rest = README.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    text = f"{before}{mark}{markdown(BUILT_IN, lambda cell: cell.sign)}\n{end}{after}"
-    if text != README.read_text(encoding="utf-8"):
-        stale.append("../README.md")
-        if not check:
-            README.write_text(text, encoding="utf-8")
+    for name, (part, render) in PARTS.items():
+        page = HERE / name
+        marks = f"<!-- {part}: written by make docs -->\n", f"<!-- end of {part} -->\n"
+        old = page.read_text(encoding="utf-8")
+        before, mark, rest = old.partition(marks[0])
+        _, end, after = rest.partition(marks[1])
+        text = f"{before}{mark}{render()}{end}{after}"
+        if text != old:
+            stale.append(name)
+            if not check:
+                page.write_text(text, encoding="utf-8")
     for name in stale:
         print(f"docs/{name}: {'out of date; run make docs' if check else 'written'}")
     return 1 if check and stale else 0

@@ -76,3 +76,12 @@ def test_a_commit_is_checked_as_the_whole_is() -> None:
     assert len(hooks) >= 4
     for hook in hooks:
         assert f"\t{hook['entry'].replace('.venv/bin', '$(BIN)')}\n" in recipe, hook["id"]
+
+
+def test_every_data_file_of_the_package_is_in_the_wheel() -> None:
+    package = ROOT / "ckptkit"
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["ckptkit"]
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    present = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert present == shipped
+    assert package / "kernels" / "golden" / "hashes.json" in shipped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,41 +58,54 @@ def check(path: str | None, against: str | None, patterns: tuple[str, ...], requ
         wanted = [case for case in cases.CASES if machine.gpu is not None or not case.full]
         record = cases.recorded()
         report.outcomes = check.run_all(wanted, record, machine.device, lambda o: None if quiet else _show_cases(o))
-        if not record and not quiet:
-            click.echo("no recorded hashes here (they are in the source tree): compared with the oracle only")
     else:
-        show = _ignore if quiet else _show_layer
-        report.layers = checkpoint.run_checkpoint(opened, machine.device, patterns, show)
+        report.layers = checkpoint.run_checkpoint(opened, machine.device, patterns, _ignore if quiet else _show_layer)
         if other is not None:
+            show = _ignore if quiet else partial(_show_layer, label="against: ")
             report.against = checkpoint.run_checkpoint(other, machine.device, patterns, show)
-            report.differences = checkpoint.compare(report.layers, report.against)
+            report.comparison = checkpoint.compare(report.layers, report.against)
     print_json(report.to_json()) if as_json else _show_outcome(report)
     sys.exit(0 if report.passed else 1)
 
 
 @command.command("record")
-@click.option("--output", type=click.Path(path_type=Path), help="The record file. [default: the source tree's]")
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if the file would change.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where hashes.json and tolerances.json go. [default: where the package keeps them]",
+)
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
 def record(output: Path | None, only_check: bool) -> None:
-    """Rebuild the golden hashes from their seeds, with the oracle. Takes minutes and no GPU."""
+    """Rebuild the golden hashes from their seeds, and the tolerances from the model of Hopper's tensor core.
+
+    Takes minutes and no GPU. A case that the model does not compute exactly is refused.
+    """
     from ckptkit.errors import UsageError
-    from ckptkit.kernels.golden import cases
+    from ckptkit.kernels.golden import cases, derive, tolerance
     from ckptkit.storage.beside import write_beside
 
-    path = output or cases.RECORD
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} does not exist", help="give --output: hashes are kept in the source tree only")
+    folder = output or cases.RECORD.parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder} does not exist", help="--output is a folder that is there")
+    if output is None and not only_check and not (folder.parents[2] / "pyproject.toml").is_file():
+        raise UsageError("an installed package's goldens are what machines are checked against", help="give --output")
     entries: dict[str, Any] = {}
     for case in cases.CASES:
         entries[case.name] = cases.record(case)
         click.echo(f"{case.name}: {entries[case.name]['inputs'][:16]}")
-    text = cases.document(entries)
+    texts = {cases.RECORD.name: cases.document(entries), tolerance.RECORD.name: derive.text()}
+    paths = {folder / name: text for name, text in texts.items()}
     if only_check:
-        same = path.is_file() and path.read_text(encoding="utf-8") == text
-        click.echo("unchanged" if same else f"{path} would change")
-        sys.exit(0 if same else 1)
-    write_beside(path, text.encode("utf-8"))
-    click.echo(f"{len(entries)} cases written to {path}")
+        stale = [path for path, text in paths.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+        for path in stale:
+            click.echo(f"{path} would change")
+        if not stale:
+            click.echo("unchanged")
+        sys.exit(1 if stale else 0)
+    for path, text in paths.items():
+        write_beside(path, text.encode("utf-8"))
+    click.echo(f"{len(entries)} cases and the tolerances written to {folder}")
 
 
 @command.command("bench")
@@ -138,11 +152,11 @@ def _show_cases(outcomes: list[Any]) -> None:
         click.echo(f"      {outcome.variant} {outcome.accumulate} {outcome.dtype}: {outcome.reason}")
 
 
-def _show_layer(outcome: Any) -> None:
+def _show_layer(outcome: Any, label: str = "") -> None:
     verdict = "skip" if outcome.skipped else "pass" if outcome.passed else "FAIL"
     size = f" {'x'.join(map(str, outcome.shape))}" if outcome.shape else ""
     note = outcome.reason or outcome.skipped or (outcome.digest or "")[:16]
-    click.echo(printable(f"{verdict}  {outcome.name}{size}, {outcome.what}: {note}"))
+    click.echo(printable(f"{verdict}  {label}{outcome.name}{size}, {outcome.what}: {note}"))
 
 
 def _show_outcome(report: GoldenReport) -> None:
@@ -156,3 +170,5 @@ def _show_outcome(report: GoldenReport) -> None:
     click.echo(
         f"{len(report.results) - skipped} results on {where}: {verdict}" + (f"; {skipped} skipped" * bool(skipped))
     )
+    if report.comparison is not None and report.comparison.total:
+        click.echo(report.comparison.line)

@@ -17,7 +17,7 @@ from ckptkit.kernels import quantize, scaled_mm
 from ckptkit.kernels.build import Toolkit, toolkit
 from ckptkit.kernels.configs import ACCUMULATE, Config
 from ckptkit.kernels.scaled_mm import Operands
-from ckptkit.kernels.scaling import TENSOR_TENSOR, TOKEN_CHANNEL, Scaling
+from ckptkit.kernels.scaling import GROUP_BLOCK, TENSOR_TENSOR, TOKEN_CHANNEL, Scaling
 
 #: The H200's datasheet: dense FP8 operations and bytes per second.
 PEAK_FLOPS, PEAK_BYTES = 1979e12, 4.8e12
@@ -202,19 +202,24 @@ def inputs(shape: tuple[int, int, int], copies: int, device: str) -> list[Operan
         w = torch.randn((n, k), generator=generator, device=device, dtype=torch.float32).to(torch.bfloat16)
         codes, a_scale = quantize.per_token(x)
         weight, w_scale = quantize.per_token(w)
-        found.append(Operands(codes, weight, a_scale, w_scale, TOKEN_CHANNEL, None))
+        found.append(scaled_mm.native(Operands(codes, weight, a_scale, w_scale, TOKEN_CHANNEL, None)))
     return found
 
 
 def contenders(kit: Toolkit, sets: Sequence[Operands]) -> dict[str, tuple[Call, str | None]]:
     """Everything that is timed, by name: a call, and the config where it is one of ours."""
     torch = kit.torch
-    one = torch.ones((), device=sets[0].a.device)
+    m, n, k = sets[0].sizes
+    device = sets[0].a.device
+    one = torch.ones((), device=device)
     bf16 = torch.bfloat16
     found: dict[str, tuple[Call, str | None]] = {}
 
     def ours(name: str, scaling: Scaling, accumulate: Any, config: Config | None) -> None:
-        rows = [s if scaling == TOKEN_CHANNEL else Operands(s.a, s.weight, one, one, scaling, None) for s in sets]
+        # What scales are takes no time: ones will do for those that the sets do not have.
+        ones = [torch.ones(shape, device=device) for shape in (scaling.a_shape(m, k), scaling.b_shape(n, k))]
+        others = [Operands(s.a, s.weight, ones[0], ones[1], scaling, None) for s in sets]
+        rows = list(sets) if scaling == TOKEN_CHANNEL else others
         chosen = config or scaled_mm.choose(rows[0], accumulate, bf16)
         found[name] = (lambda copy: scaled_mm.run(rows[copy], chosen, accumulate, bf16), chosen.name)
 
@@ -231,6 +236,7 @@ def contenders(kit: Toolkit, sets: Sequence[Operands]) -> dict[str, tuple[Call, 
     for accumulate in ACCUMULATE:
         ours(f"ckptkit rowwise {accumulate}", TOKEN_CHANNEL, accumulate, None)
         ours(f"ckptkit tensor {accumulate}", TENSOR_TENSOR, accumulate, None)
+    ours("ckptkit block", GROUP_BLOCK, "promoted", None)  # scaled partial sums are promoted in both modes
     ours("plain triton rowwise", TOKEN_CHANNEL, "fast", PLAIN)
     for rowwise in (True, False):
         for fast in (True, False):

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import UsageError
+from ckptkit.kernels import quantize
 from ckptkit.kernels.build import Toolkit, toolkit
 from ckptkit.kernels.configs import ACCUMULATE, Accumulate, Config, Problem, fallback, select
 from ckptkit.kernels.scaling import Scaling
@@ -20,6 +21,8 @@ _INTERPRETER_PROGRAMS = 3
 #: TMA descriptors want rows and base addresses on 16-byte boundaries.
 _TMA_ALIGNMENT = 16
 _SUM_COLUMNS = 1024
+#: Chips whose FP8 cores multiply e4m3fnuz only.
+_FNUZ_ONLY = ("gfx940", "gfx941", "gfx942")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,26 @@ def scaled_mm(
             raise UsageError(f"{config.name} cannot run {m}x{n}x{k}, {scaling.name}: {reason}")
         chosen = config.with_split(m, n, k)
     return run(operands, chosen, accumulate, out_dtype)
+
+
+def native(operands: Operands) -> Operands:
+    """The same numbers in the codes that the device's FP8 cores multiply.
+
+    MI300 knows e4m3fnuz only, and multiplies e4m3fn codes in float16. A NaN has no other label: with one, the operands
+    stay as they are, and the result shows it.
+    """
+    names = device_names(operands.a.device)
+    fn_codes = operands.a.dtype == toolkit().torch.float8_e4m3fn
+    if not fn_codes or not any(name.startswith(_FNUZ_ONLY) for name in names):
+        return operands
+    try:
+        a, weight = (
+            quantize.to_fnuz(codes, scale)
+            for codes, scale in ((operands.a, operands.a_scale), (operands.weight, operands.weight_scale))
+        )
+    except UsageError:
+        return operands
+    return replace(operands, a=a.codes, weight=weight.codes, a_scale=a.scale, weight_scale=weight.scale)
 
 
 def choose(operands: Operands, accumulate: Accumulate, out_dtype: torch.dtype) -> Config:

@@ -29,7 +29,7 @@ ENVIRONMENTS = {
     "llmcompressor": "llm-compressor: compressed-tensors exports",
     "modelopt": "NVIDIA ModelOpt: its own exports",
     "vllm": "the vLLM CPU wheel: loads and answers",
-    "kernels": "CPU torch and Triton: the FP8 kernels interpreted, and compiled offline for Hopper",
+    "kernels": "CPU torch and Triton: the FP8 kernels interpreted and compiled offline, Hopper in software",
 }
 
 

@@ -46,9 +46,10 @@ def test_every_contender_runs_or_says_why_not() -> None:
         "ckptkit rowwise promoted",
         "ckptkit tensor fast",
         "ckptkit tensor promoted",
+        "ckptkit block",
         "plain triton rowwise",
     }
-    assert len(found.timings) + len(found.failures) == 9
+    assert len(found.timings) + len(found.failures) == 10
     document = found.to_json()
     assert document["clock"] == "host"
     assert set(document["contenders"]) == {timing.contender for timing in found.timings}
@@ -63,6 +64,7 @@ def result(m: int, ours: float, fast: float, slow: float) -> dict[str, object]:
             ("torch rowwise fast", fast),
             ("torch rowwise slow", slow),
             (gemm_report.PLAIN, 4e-5),
+            (gemm_report.BLOCK, 2 * m * 4096 * 4096 / 1.1e15),
         )
     ]
     return bench.Measurement((m, 4096, 4096), "device events", 9, tuple(timings)).to_json()
@@ -82,7 +84,13 @@ def test_the_table_compares_with_the_better_of_torch() -> None:
     assert "decode (M <= 64): geometric mean 2.00x" in text
     assert "prefill (M >= 512): geometric mean 0.50x" in text
     assert "not run: no" in text
+    assert "block scales (M >= 512): geometric mean 1100 TFLOP/s, 56% of the peak" in text
     assert "4.00 TB/s copying" in text
+
+
+def test_every_gpu_has_a_table_of_its_own() -> None:
+    assert gemm.table_of("NVIDIA H200").is_file()
+    assert gemm.table_of("NVIDIA H100 80GB HBM3").name == "nvidia_h100_80gb_hbm3.json"
 
 
 def test_the_plot_is_svg() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +15,12 @@ import pytest
 import torch
 
 from ckptkit.kernels import build, programs, scaled_mm
-from ckptkit.kernels.golden import cases, check, inputs, tolerance
+from ckptkit.kernels.golden import cases, check, inputs, session, tolerance
 from ckptkit.kernels.golden.inputs import Case
 from ckptkit.kernels.scaled_mm import Operands
 from ckptkit.kernels.scaling import GROUP_BLOCK, SCALINGS, TOKEN_CHANNEL, Scaling
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [case for case in cases.CASES if not case.full]
 
 
@@ -41,6 +46,19 @@ def test_every_recorded_case_is_certified() -> None:
         if entry["kind"] == "exact":
             assert entry["certificate"] < inputs.EXACT_STEPS, name
     assert {case.scaling for case in cases.CASES} == set(SCALINGS)
+
+
+def test_the_wheel_carries_the_hashes_and_the_tolerances(tmp_path: Path) -> None:
+    for name in ("ckptkit", "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    code = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for path in (cases.RECORD, tolerance.RECORD):
+            assert archive.read(f"ckptkit/kernels/golden/{path.name}") == path.read_bytes()
 
 
 def test_names_are_unique() -> None:
@@ -145,6 +163,25 @@ def test_hoppers_wider_limits_catch_wrong_data_too(mutation: str, arithmetic: to
     assert tolerance.verdict(tolerance.errors(out, operands, limit), limit) is not None
     right = inputs.expected(operands).float()
     assert tolerance.verdict(tolerance.errors(right, operands, limit), limit) is None
+
+
+def test_a_chip_that_knows_only_fnuz_runs_fnuz_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = set()
+    right = scaled_mm.run
+
+    def run(operands: Operands, *rest, **more):  # type: ignore[no-untyped-def]
+        ran.add(operands.a.dtype)
+        return right(operands, *rest, **more)
+
+    monkeypatch.setattr(scaled_mm, "device_names", lambda device: ("gfx942:sramecc+:xnack-", "AMD Instinct MI300X"))
+    monkeypatch.setattr(scaled_mm, "run", run)
+    persistent = check.INTERPRETED[1]
+    monkeypatch.setattr(scaled_mm, "choose", lambda *given: persistent)
+    monkeypatch.setattr(check, "INTERPRETED", (persistent,))
+    outcomes = [*check.run_case(SMALL[0], cases.recorded(), "cpu"), *check.run_behaviour("cpu")]
+    assert outcomes and all(outcome.passed for outcome in outcomes)
+    assert "16385" in session.probe("cpu")
+    assert ran == {torch.float8_e4m3fnuz}
 
 
 def test_other_inputs_than_recorded_are_reported() -> None:

@@ -37,7 +37,8 @@ def test_a_source_and_its_conversion_give_the_same_bits(source: str, target: str
     api.convert(REAL / source, tmp_path / "out", to=target)
     left, right = run(REAL / source), run(tmp_path / "out")
     assert all(outcome.passed and outcome.skipped is None for outcome in (*left, *right))
-    assert compare(left, right) == []
+    agreed = compare(left, right)
+    assert agreed.differences == () and agreed.same == len(left)
     assert {outcome.name for outcome in left if "KV" in outcome.name} == (
         {f"model.layers.{layer}.self_attn KV cache" for layer in (0, 1)} if "-kv" in source else set()
     )
@@ -45,7 +46,7 @@ def test_a_source_and_its_conversion_give_the_same_bits(source: str, target: str
 
 def test_two_tools_exports_of_one_model_give_the_same_bits() -> None:
     quark, ct = run(REAL / "llama/quark-ptpc"), run(REAL / "llama/llmcompressor-dynamic")
-    assert compare(quark, ct) == []
+    assert compare(quark, ct).line == "5 layers give the same bits"
 
 
 def test_kv_scales_per_head_run() -> None:
@@ -89,7 +90,7 @@ def with_code(tensor: torch.Tensor, code: int) -> torch.Tensor:
 )
 def test_damage_is_a_difference_in_bits(name: str, change: object, tmp_path: Path) -> None:
     path = damaged(tmp_path, "llama/quark-ptpc", name, change)
-    found = compare(run(REAL / "llama/quark-ptpc", LAYER), run(path, LAYER))
+    found = compare(run(REAL / "llama/quark-ptpc", LAYER), run(path, LAYER)).differences
     assert len(found) == 1 and found[0].startswith(f"{LAYER}: outputs differ")
 
 
@@ -131,7 +132,12 @@ def test_modules_can_be_chosen() -> None:
 
 def test_a_layer_in_one_of_two_checkpoints_only() -> None:
     one = LayerOutcome("a", "", (), None, "1")
-    assert compare([one], []) == ["a was run in only one of the two"]
+    assert compare([one], []).differences == ("a was run in only one of the two",)
+
+
+def test_what_is_skipped_in_both_is_not_counted() -> None:
+    ran, skipped = LayerOutcome("a", "", (), None, "1"), LayerOutcome("b", "", (), None, skipped="weight only")
+    assert compare([ran, skipped], [ran, skipped]).same == 1
 
 
 def test_large_layers_are_reduced_in_the_interpreter() -> None:

@@ -9,11 +9,12 @@ import torch
 
 from ckptkit.errors import UsageError
 from ckptkit.kernels import ops, reference
+from ckptkit.kernels import scaled_mm as scaled_mm_module
 from ckptkit.kernels.configs import ACCUMULATE, Config
 from ckptkit.kernels.golden import inputs
 from ckptkit.kernels.golden.check import INTERPRETED
 from ckptkit.kernels.golden.inputs import Case
-from ckptkit.kernels.scaled_mm import Operands, choose, misfit, scaled_mm
+from ckptkit.kernels.scaled_mm import Operands, choose, misfit, native, scaled_mm
 from ckptkit.kernels.scaling import GROUP_BLOCK, SCALINGS, TENSOR_TENSOR, TOKEN_CHANNEL, Scaling
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
@@ -96,6 +97,32 @@ def test_fnuz_codes_run_too() -> None:
     a, weight = (value.to(torch.float8_e4m3fnuz) for value in values)
     parts = (a, weight, operands.a_scale, operands.weight_scale, TOKEN_CHANNEL)
     assert torch.equal(scaled_mm(*parts, out_dtype=F32), reference.scaled_mm(*parts).float())
+
+
+def test_rows_further_apart_than_int32_counts() -> None:
+    operands = exact(TOKEN_CHANNEL, 5, 48, 272)
+    rows, k = operands.a.shape
+    room = torch.empty((rows - 1) * (1 << 30) + k, dtype=torch.uint8)  # never written, but for the rows: no memory
+    far = room.as_strided((rows, k), (1 << 30, 1))
+    far.copy_(operands.a.view(torch.uint8))
+    for config in INTERPRETED:
+        assert_exact(replace(operands, a=far.view(torch.float8_e4m3fn)), config=config)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=lambda scaling: scaling.name)
+def test_chips_that_know_only_fnuz_are_given_fnuz(scaling: Scaling, monkeypatch: pytest.MonkeyPatch) -> None:
+    operands = exact(scaling, 9, 144, 272)
+    assert native(operands) is operands
+    monkeypatch.setattr(scaled_mm_module, "device_names", lambda device: ("gfx942:sramecc+:xnack-", "MI300X"))
+    found = native(operands)
+    assert found.a.dtype == found.weight.dtype == torch.float8_e4m3fnuz
+    # The interpreter cannot fill a masked load of this type, which is all that the portable kernel has.
+    assert torch.equal(multiply(found, out_dtype=F32, config=INTERPRETED[1]), inputs.expected(operands).float())
+    assert native(found) is found
+    poisoned = operands.a.view(torch.uint8).clone()
+    poisoned[3, 4] = 0x7F
+    with_nan = replace(operands, a=poisoned.view(torch.float8_e4m3fn))
+    assert native(with_nan) is with_nan
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(0, 8, 16), (3, 0, 16), (3, 8, 0)])

@@ -13,7 +13,7 @@ from ckptkit.kernels.configs import ACCUMULATE, Accumulate, Config, Problem, fal
 from ckptkit.kernels.golden import inputs, tolerance
 from ckptkit.kernels.golden.inputs import Case
 from ckptkit.kernels.scaled_mm import Operands
-from ckptkit.kernels.scaling import GROUP_BLOCK, TOKEN_CHANNEL
+from ckptkit.kernels.scaling import GROUP_BLOCK, TOKEN_CHANNEL, Scaling
 
 if TYPE_CHECKING:
     import torch
@@ -60,9 +60,14 @@ class CaseOutcome:
         }
 
 
-def arithmetic_of(kit: Toolkit, accumulate: Accumulate) -> tolerance.Arithmetic:
-    """What sums are computed in: the interpreter adds in float32, FP8 tensor cores in fewer bits."""
-    return "float32" if kit.interpreted else accumulate
+def arithmetic_of(kit: Toolkit, scaling: Scaling, accumulate: Accumulate) -> tolerance.Arithmetic:
+    """What sums are computed in: the interpreter adds in float32, FP8 tensor cores in fewer bits.
+
+    Where scales vary along K, partial products leave the tensor core to be scaled, in both modes.
+    """
+    if kit.interpreted:
+        return "float32"
+    return "promoted" if scaling.depends_on_k else accumulate
 
 
 def variants(operands: Operands, kit: Toolkit) -> Iterator[tuple[Config, Accumulate]]:
@@ -111,8 +116,8 @@ class Prepared:
         known = record.get(case.name)
         if known is not None and known["inputs"] != inputs.inputs_digest(operands):
             raise ValueError("the inputs are not the recorded ones: this machine built others")
-        exact = case.kind == "exact"
-        return cls(case, operands, _exact_judge(operands, known) if exact else _random_judge(operands, toolkit()))
+        judge = _exact_judge(operands, known) if case.kind == "exact" else _random_judge(operands, toolkit())
+        return cls(case, scaled_mm.native(operands), judge)
 
     def run(self, config: Config, accumulate: Accumulate, dtype: torch.dtype) -> CaseOutcome:
         """Run one variant and judge it."""
@@ -180,7 +185,7 @@ def _exact_judge(operands: Operands, known: Mapping[str, Any] | None) -> Judge:
 
 def _random_judge(operands: Operands, kit: Toolkit) -> Judge:
     def judge(out: torch.Tensor, accumulate: Accumulate) -> tuple[str | None, dict[str, Any]]:
-        limit = tolerance.tolerance(arithmetic_of(kit, accumulate), out.dtype, operands.a.shape[1])
+        limit = tolerance.tolerance(arithmetic_of(kit, operands.scaling, accumulate), out.dtype, operands.sizes[2])
         found = tolerance.errors(out, operands, limit)
         return tolerance.verdict(found, limit), found.to_json()
 
@@ -224,7 +229,7 @@ def run_behaviour(device: Any) -> list[CaseOutcome]:
     """What no single result shows: the same bits twice, rows that do not mix, a NaN that stays in its row."""
     kit = toolkit()
     case = Case("behaviour", "random", TOKEN_CHANNEL, 20, 80, 272, 400)
-    operands = inputs.build(case, device)
+    operands = scaled_mm.native(inputs.build(case, device))
     order = kit.torch.arange(19, -1, -1, device=device)
     turned = replace(operands, a=operands.a[order].contiguous(), a_scale=operands.a_scale[order].contiguous())
     poisoned = replace(operands, a_scale=operands.a_scale.clone())

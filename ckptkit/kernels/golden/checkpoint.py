@@ -96,16 +96,42 @@ def run_checkpoint(
     return found
 
 
-def compare(left: Iterable[LayerOutcome], right: Iterable[LayerOutcome]) -> list[str]:
-    """Where two checkpoints differ in bits, one sentence each."""
+@dataclass(frozen=True)
+class Comparison:
+    """Two checkpoints' outcomes side by side: how many gave the same bits, and one sentence for each that did not."""
+
+    same: int
+    differences: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """How many layers were compared."""
+        return self.same + len(self.differences)
+
+    @property
+    def line(self) -> str:
+        """
+        >>> Comparison(12, ()).line, Comparison(1, ("a: outputs differ",)).line
+        ('12 layers give the same bits', '1 of 2 layers does not give the same bits')
+        """
+        wrong, total = len(self.differences), self.total
+        if not wrong:
+            return f"{total} {'layer gives' if total == 1 else 'layers give'} the same bits"
+        return f"{wrong} of {total} layers {'does' if wrong == 1 else 'do'} not give the same bits"
+
+
+def compare(left: Iterable[LayerOutcome], right: Iterable[LayerOutcome]) -> Comparison:
+    """Whether two checkpoints give the same bits. What was skipped in both has no bits, and does not count."""
     first, second = ({outcome.name: outcome for outcome in side} for side in (left, right))
-    differences = []
+    same, differences = 0, []
     for name in sorted(first.keys() | second.keys(), key=natural):
         if name not in first or name not in second:
             differences.append(f"{name} was run in only one of the two")
         elif first[name].digest != second[name].digest:
             differences.append(f"{name}: outputs differ ({first[name].what}; {second[name].what})")
-    return differences
+        else:
+            same += first[name].digest is not None
+    return Comparison(same, tuple(differences))
 
 
 def _outcomes(checkpoint: Checkpoint, device: Any, patterns: Iterable[str]) -> Iterator[LayerOutcome]:
@@ -127,11 +153,12 @@ def run_module(checkpoint: Checkpoint, module: QuantizedModule, device: Any) -> 
         return LayerOutcome(module.name, what, shape, None, skipped=error.message)
     kit = toolkit()
     operands = load(checkpoint, module, scaling, device, reduced=kit.interpreted)
+    native = scaled_mm.native(operands)
     reasons, digests, worst = [], set(), None
     for accumulate in ACCUMULATE:
-        limit = tolerance.tolerance(arithmetic_of(kit, accumulate), kit.torch.float32, shape[1])
+        limit = tolerance.tolerance(arithmetic_of(kit, scaling, accumulate), kit.torch.float32, shape[1])
         for config in _configs(operands, accumulate):
-            out = scaled_mm.run(operands, config, accumulate, kit.torch.float32)
+            out = scaled_mm.run(native, config, accumulate, kit.torch.float32)
             worst = tolerance.errors(out, operands, limit)
             reason = tolerance.verdict(worst, limit)
             if reason is not None:

@@ -166,11 +166,18 @@ def weight_granularity(scaling: Scaling) -> Granularity:
 
 
 def certificate(operands: Operands) -> int:
-    """The largest partial sum, in grid steps, that any order of any subset of the products of an output can reach."""
+    """The largest of :func:`bounds`."""
+    return int(bounds(operands).max().item())
+
+
+def bounds(operands: Operands) -> torch.Tensor:
+    """The largest partial sum, in grid steps, that any order of any subset of the products of an output can reach.
+
+    [M, N]. Below ``EXACT_STEPS`` no accumulator rounds: a product is aligned to at most twice the grid of 2**14 steps.
+    """
     a, w = _grid(operands.a), _grid(operands.weight)
     # Of all positive and of all negative products, the larger sum.
-    worst = ((a.abs() @ w.abs().T) + (a @ w.T).abs()) / 2
-    return int(worst.max().item())
+    return ((a.abs() @ w.abs().T) + (a @ w.T).abs()) / 2
 
 
 def _grid(codes: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckptkit.kernels.build import import_torch, import_triton, toolkit, use_interpreter
 from ckptkit.kernels.golden.check import CaseOutcome
-from ckptkit.kernels.golden.checkpoint import LayerOutcome
+from ckptkit.kernels.golden.checkpoint import Comparison, LayerOutcome
 
 #: The first NVIDIA architecture with FP8 products.
 _FP8_CAPABILITY = (8, 9)
@@ -42,7 +42,7 @@ class GoldenReport:
     outcomes: list[CaseOutcome] = field(default_factory=list)
     layers: list[LayerOutcome] = field(default_factory=list)
     against: list[LayerOutcome] = field(default_factory=list)
-    differences: list[str] = field(default_factory=list)
+    comparison: Comparison | None = None
 
     @property
     def results(self) -> list[CaseOutcome | LayerOutcome]:
@@ -51,8 +51,17 @@ class GoldenReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every result passed, and the two checkpoints gave the same bits."""
+        """Whether every result passed, and the two checkpoints gave the same bits in at least one layer."""
         return all(result.passed for result in self.results) and not self.differences
+
+    @property
+    def differences(self) -> list[str]:
+        """Where the two checkpoints differ, one sentence each; nothing to compare is not the same bits."""
+        if self.comparison is None:
+            return []
+        if not self.comparison.total:
+            return ["no layer of the two was compared: all were skipped"]
+        return list(self.comparison.differences)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as ``golden check --json`` prints it."""
@@ -64,6 +73,7 @@ class GoldenReport:
             "cases": [outcome.to_json() for outcome in self.outcomes],
             "layers": [outcome.to_json() for outcome in self.layers],
             "against": [outcome.to_json() for outcome in self.against],
+            "same_bits": None if self.comparison is None else self.comparison.same,
             "differences": self.differences,
         }
 
@@ -127,7 +137,9 @@ def probe(device: str) -> str:
     w[:, :32], w[:, 32] = 16.0, 1.0
     one = kit.torch.ones((), device=device)
     fp8 = kit.torch.float8_e4m3fn
-    out = scaled_mm.scaled_mm(a.to(fp8), w.to(fp8), one, one, TENSOR_TENSOR, out_dtype=kit.torch.float32)
+    operands = scaled_mm.native(scaled_mm.Operands(a.to(fp8), w.to(fp8), one, one, TENSOR_TENSOR, None))
+    wide = kit.torch.float32
+    out = scaled_mm.run(operands, scaled_mm.choose(operands, "fast", wide), "fast", wide)
     values = out.unique().tolist()
     kinds = {(16385.0,): "more than 14 bits", (16384.0,): "14 bits, as Hopper's FP8 tensor core"}
     return (

@@ -5,9 +5,9 @@ Three arithmetics, from rigorous to measured in a model:
 * ``float32`` (the interpreter, float16 tensor cores): K additions in any order err by at most K * 2**-24 of the sum of
   magnitudes. That is a theorem.
 * ``fast`` (Hopper's 14-bit accumulator) and ``promoted`` (the same, moved to float32 every 128): the worst case is
-  useless, since errors cancel. The limits are twice the largest error of the tensor core's model on the random golden
-  cases, for data without a common sign; a test recomputes them. Same-sign data in ``fast`` are biased by percents on
-  a correct kernel, so nothing is gated there.
+  useless, since errors cancel. The limits are those of ``tolerances.json``, a multiple of the largest errors of the
+  tensor core's model on random data; ``ckptkit golden record`` derives them. Same-sign data in ``fast`` are biased by
+  percents on a correct kernel, so nothing is gated there.
 
 An element-wise limit alone lets a wrong scale of one row pass when it is off by less than the noise of an element.
 The *gain* of a row or column, ``<D, ref> / <ref, ref> - 1``, averages the noise away.
@@ -15,8 +15,12 @@ The *gain* of a row or column, ``<D, ref> / <ref, ref> - 1``, averages the noise
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckptkit.kernels import reference
@@ -29,9 +33,9 @@ if TYPE_CHECKING:
 
 Arithmetic = Literal["float32", "fast", "promoted"]
 
-#: Twice the largest error over the sum of magnitudes, and twice the largest gain, of the model.
-_ACCUMULATION = {"fast": 1.5e-3, "promoted": 8e-4}
-_GAIN = {"fast": 8e-3, "promoted": 6e-4, "float32": 1e-5}
+#: The derived limits of the tensor core.
+RECORD = Path(__file__).with_name("tolerances.json")
+_FLOAT32_GAIN = 1e-5
 #: Half a step of each output dtype, relative.
 _ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
@@ -64,8 +68,39 @@ def tolerance(arithmetic: Arithmetic, out_dtype: torch.dtype, k: int) -> Toleran
     """The limits for a product over K on this arithmetic, stored in this dtype."""
     # Two scales, a bias and the store round once each; only the store is coarser than float32.
     rounding = _ROUNDING[str(out_dtype).removeprefix("torch.")] + 4 * 2.0**-24
-    accumulation = _ACCUMULATION.get(arithmetic, k * 2.0**-24)
-    return Tolerance(rounding, accumulation, _GAIN[arithmetic] + rounding)
+    if arithmetic == "float32":
+        return Tolerance(rounding, k * 2.0**-24, _FLOAT32_GAIN + rounding)
+    margin, largest = derived()["margin"], derived()["largest"][arithmetic]
+    return Tolerance(rounding, margin * largest["accumulation"], margin * largest["gain"] + rounding)
+
+
+@lru_cache(maxsize=1)
+def derived() -> Mapping[str, Any]:
+    """What was derived from the model: the largest errors of each arithmetic, and how many times them a limit is."""
+    found: Mapping[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return found
+
+
+def table() -> str:
+    """The limits for the documentation, in Markdown, and where they come from."""
+    document = derived()
+    rows = [
+        "| arithmetic | where | error of an element, of `sum(abs(a) * abs(w))` | gain of a row or column |",
+        "|---|---|---|---|",
+        f"| `float32` | interpreter, fp16 tensor cores | K * 2^-24: a theorem for any order | {_FLOAT32_GAIN:g} |",
+    ]
+    where = {"fast": "sums kept in the tensor core", "promoted": "moved to float32 every 128 of K"}
+    margin = document["margin"]
+    for name, largest in document["largest"].items():
+        cells = (f"{margin * error:g} = {margin} x {error:g}" for error in largest.values())
+        rows.append(f"| `{name}` | Hopper, {where[name]} | {' | '.join(cells)} |")
+    *depths, deepest = map(str, document["depths"])
+    said = (
+        "plus half a step of the output's dtype. Hopper's limits are "
+        f"{margin} times the largest errors of the model over\n{document['outputs']:,} outputs, "
+        f"with K of {', '.join(depths)} and {deepest}."
+    )
+    return "\n".join([*rows, "", said]) + "\n"
 
 
 def errors(found: torch.Tensor, operands: Operands, limit: Tolerance) -> Errors:
