@@ -1,0 +1,167 @@
+"""Load the corpus in the real engines and record what they do."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tests.accuracy.corpus import Entry, Files, corpus, files_of, write
+from tests.accuracy.plain import dequantized
+from tests.accuracy.records import REFUSED, RIGHT, WRONG, Record, Seen, digest, read
+from tests.interop.runner import Answer, DriverError, Drivers
+
+#: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
+NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is not supported on CPU")
+#: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
+SAME, SIMILAR = 0.02, 0.2
+CHUNK = 24
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An engine that loads checkpoints: its driver, its environment, its release, and what its answers mean."""
+
+    engine: str
+    version: str
+    environment: str
+    driver: str
+    outcome: Callable[[Answer], tuple[str, str]]
+    how: str
+    plain: bool = True
+    leaves_out: tuple[str, ...] = ()
+
+
+def _refusal(error: Mapping[str, Any]) -> str:
+    message = " ".join(str(error["message"]).split())
+    return f"{error['type']}: {message}"[:160] + (f" [{error['stage']}]" if error["stage"] else "")
+
+
+def of_vllm(answer: Answer) -> tuple[str, str]:
+    """What a load in vLLM means."""
+    error = answer["error"]
+    if error is not None and not (error["stage"] == "process" and any(w in error["message"] for w in NO_KERNEL)):
+        return REFUSED, _refusal(error)
+    found = []
+    for key in ("unset", "differs"):
+        names = list(answer.get(key) or ())
+        if names:
+            found.append(f"{key}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
+    return (WRONG, "; ".join(found)) if found else (RIGHT, "")
+
+
+def of_transformers(answer: Answer) -> tuple[str, str]:
+    """What a load in transformers means."""
+    if answer["error"] is not None:
+        return REFUSED, _refusal(answer["error"])
+    listed = [f"{key}: {', '.join(answer[key][:2])}" for key in ("missing", "unexpected", "mismatched") if answer[key]]
+    meant, plain = answer["apart"].get("meant"), answer["apart"].get("plain")
+    wrong = meant > SAME if meant is not None else plain is not None and plain > SIMILAR
+    if not wrong and plain is not None and meant is not None and plain > 1:
+        wrong = True
+    words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
+    return (WRONG if wrong else RIGHT), words
+
+
+JUDGES = {
+    judge.engine + "-" + judge.version: judge
+    for judge in (
+        Judge("vllm", "0.32.0", "vllm", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
+        Judge("vllm", "0.31.0", "vllm-0.31", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
+        Judge("transformers", "5.16.1", "quark", "transformers_outcome", of_transformers, "CPU, one forward pass"),
+        Judge("transformers", "5.17.0", "vllm-0.31", "transformers_outcome", of_transformers, "CPU, one forward pass"),
+        Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass"),
+    )
+}
+
+
+def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False, say: Callable[[str], None] = print) -> Record:
+    """Ask an engine about entries that its record does not hold, or holds for other files; the record is kept."""
+    record = Record(judge.engine, judge.version, how=judge.how)
+    if record.path.exists():
+        record = read(record.path)
+    todo = [entry for entry in _distinct(wanted) if again or not _known(record, *entry)]
+    say(f"{judge.engine} {judge.version}: {len(todo)} loads")
+    with Drivers() as drivers, tempfile.TemporaryDirectory() as scratch:
+        keeper = _Keeper(judge, drivers, Path(scratch))
+        for number in range(0, len(todo), CHUNK):
+            for entry, files, answer in keeper.answers(todo[number : number + CHUNK]):
+                record.loads[entry.id] = Seen(digest(files), *judge.outcome(answer))
+            record.date = date.today().isoformat()
+            record.write()
+            say(f"{number + CHUNK} of {len(todo)}")
+    return record
+
+
+def _distinct(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Files]]:
+    """Entries with their files, those that others do not have too; those that others are compared with first."""
+    found: dict[str, tuple[Entry, Files]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.id != entry.meant):
+        files = files_of(entry)
+        if files is not None:
+            found.setdefault(digest(files), (entry, files))
+    return iter(found.values())
+
+
+def _known(record: Record, entry: Entry, files: Files) -> bool:
+    seen = record.loads.get(entry.id)
+    return seen is not None and seen.digest == digest(files)
+
+
+class _Keeper:
+    """Writes folders, and sees to it that what they are compared with was loaded before."""
+
+    def __init__(self, judge: Judge, drivers: Drivers, scratch: Path) -> None:
+        self._judge, self._drivers, self._scratch = judge, drivers, scratch
+        self._kept: dict[str, dict[str, str]] = {}
+
+    def answers(self, entries: list[tuple[Entry, Files]]) -> Iterator[tuple[Entry, Files, Answer]]:
+        self._keep([entry.meant for entry, _ in entries if entry.meant not in self._kept])
+        folders = [write(files, self._scratch / f"{n}-{digest(files)}") for n, (_, files) in enumerate(entries)]
+        against = {str(f.resolve()): self._kept[entry.meant] for f, (entry, _) in zip(folders, entries, strict=True)}
+        found = self._ask(folders, against=against)
+        for folder in folders:
+            shutil.rmtree(folder)
+        for (entry, files), answer in zip(entries, found, strict=True):
+            yield entry, files, answer
+
+    def _keep(self, names: list[str]) -> None:
+        """Load what is meant, and the same without quantization, for what will be compared with it."""
+        folders: list[Path] = []
+        paths: dict[str, str] = {}
+        for name in dict.fromkeys(names):
+            files = files_of(corpus()[name])
+            if files is None:
+                raise ValueError(f"{name} cannot be made")
+            self._kept[name] = {}
+            for key, content in (("meant", files), ("plain", _or_none(files))):
+                if content is not None:
+                    folder = write(content, self._scratch / f"{key}-{digest(files)}")
+                    path = self._scratch / f"{key}-{digest(files)}.npz"
+                    folders.append(folder)
+                    paths[str(folder.resolve())] = self._kept[name][key] = str(path)
+        if folders:
+            self._ask(folders, keep=paths)
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _ask(self, folders: list[Path], **options: Any) -> list[Answer]:
+        """One answer for each folder; where the process dies, each is asked about alone."""
+        try:
+            return self._drivers.run(self._judge.environment, self._judge.driver, folders, **options)
+        except DriverError as error:
+            if len(folders) == 1:
+                return [{"error": {"type": "Crash", "message": str(error).splitlines()[0], "stage": None}}]
+            return [answer for folder in folders for answer in self._ask([folder], **options)]
+
+
+def _or_none(files: Files) -> Files | None:
+    """The plain model; None where shapes do not tell what the scales are for."""
+    try:
+        return dequantized(files)
+    except (ValueError, KeyError, IndexError):
+        return None
