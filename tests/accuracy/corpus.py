@@ -43,6 +43,9 @@ DAMAGED = (
     "qwen3_moe/modelopt-fp8",
     "mixtral/llmcompressor-dynamic",
 )
+#: Near misses that no machine of a usual size can load: what config.json leaves out takes the default of a model with
+#: hundreds of experts, or of another architecture.
+TOO_LARGE = frozenset({"near/CK312-1", "near/CK312-2", "near/CK312-4", "near/CK312-5"})
 #: Formats that conversions are made into.
 TARGETS = ("compressed-tensors", "quark", "fp8", "modelopt", "bf16")
 
@@ -71,6 +74,8 @@ def corpus() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for part in (_real, _defects, _damages, _schemes, _reports, _converted):
         for entry in part():
+            if entry.id in TOO_LARGE:
+                continue
             if entry.id in found:
                 raise ValueError(f"two entries are called {entry.id}")
             found[entry.id] = entry

@@ -12,14 +12,17 @@ from typing import Any
 
 from tests.accuracy.corpus import Entry, Files, corpus, files_of, write
 from tests.accuracy.plain import dequantized
-from tests.accuracy.records import REFUSED, RIGHT, WRONG, Record, Seen, digest, read
+from tests.accuracy.records import REFUSED, RIGHT, UNTRIED, WRONG, Record, Seen, digest, read
 from tests.interop.runner import Answer, DriverError, Drivers
 
 #: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
 NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is not supported on CPU")
+#: What says that this environment lacks something, and nothing about the checkpoint.
+NOT_HERE = ("failed to be inspected", "requires the Torchvision library", "No module named", "not find the HIP compiler")
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 SAME, SIMILAR = 0.02, 0.2
 CHUNK = 24
+ORDER = ("real", "scheme", "report", "defect", "meant", "given", "damage", "converted", "near")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Judge:
     how: str
     plain: bool = True
     leaves_out: tuple[str, ...] = ()
+
+
+def untried(answer: Answer) -> bool:
+    """Whether the environment could not even try."""
+    error = answer["error"]
+    return error is not None and any(words in error["message"] for words in NOT_HERE)
 
 
 def _refusal(error: Mapping[str, Any]) -> str:
@@ -90,7 +99,8 @@ def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False, say: 
         keeper = _Keeper(judge, drivers, Path(scratch))
         for number in range(0, len(todo), CHUNK):
             for entry, files, answer in keeper.answers(todo[number : number + CHUNK]):
-                record.loads[entry.id] = Seen(digest(files), *judge.outcome(answer))
+                outcome = (UNTRIED, _refusal(answer["error"])) if untried(answer) else judge.outcome(answer)
+                record.loads[entry.id] = Seen(digest(files), *outcome)
             record.date = date.today().isoformat()
             record.write()
             say(f"{number + CHUNK} of {len(todo)}")
@@ -98,9 +108,9 @@ def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False, say: 
 
 
 def _distinct(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Files]]:
-    """Entries with their files, those that others do not have too; those that others are compared with first."""
+    """Entries with their files, those that others do not have too; the kinds that say most first."""
     found: dict[str, tuple[Entry, Files]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.id != entry.meant):
+    for entry in sorted(entries, key=lambda entry: ORDER.index(entry.kind)):
         files = files_of(entry)
         if files is not None:
             found.setdefault(digest(files), (entry, files))
@@ -118,9 +128,11 @@ class _Keeper:
     def __init__(self, judge: Judge, drivers: Drivers, scratch: Path) -> None:
         self._judge, self._drivers, self._scratch = judge, drivers, scratch
         self._kept: dict[str, dict[str, str]] = {}
+        self._paths: set[str] = set()
 
     def answers(self, entries: list[tuple[Entry, Files]]) -> Iterator[tuple[Entry, Files, Answer]]:
-        self._keep([entry.meant for entry, _ in entries if entry.meant not in self._kept])
+        new = [entry.meant for entry, _ in entries if entry.meant not in self._kept]
+        self._keep(new, {entry.meant for entry in corpus().values() if entry.meant != entry.id})
         folders = [write(files, self._scratch / f"{n}-{digest(files)}") for n, (_, files) in enumerate(entries)]
         against = {str(f.resolve()): self._kept[entry.meant] for f, (entry, _) in zip(folders, entries, strict=True)}
         found = self._ask(folders, against=against)
@@ -129,8 +141,8 @@ class _Keeper:
         for (entry, files), answer in zip(entries, found, strict=True):
             yield entry, files, answer
 
-    def _keep(self, names: list[str]) -> None:
-        """Load what is meant, and the same without quantization, for what will be compared with it."""
+    def _keep(self, names: list[str], others: set[str]) -> None:
+        """Load what is meant by ``others``, and the same without quantization, for what will be compared with it."""
         folders: list[Path] = []
         paths: dict[str, str] = {}
         for name in dict.fromkeys(names):
@@ -138,12 +150,13 @@ class _Keeper:
             if files is None:
                 raise ValueError(f"{name} cannot be made")
             self._kept[name] = {}
-            for key, content in (("meant", files), ("plain", _or_none(files))):
+            for key, content in (("meant", files if name in others else None), ("plain", _or_none(files))):
                 if content is not None:
-                    folder = write(content, self._scratch / f"{key}-{digest(files)}")
-                    path = self._scratch / f"{key}-{digest(files)}.npz"
-                    folders.append(folder)
-                    paths[str(folder.resolve())] = self._kept[name][key] = str(path)
+                    path = self._kept[name][key] = str(self._scratch / f"{digest(content)}.npz")
+                    if path not in self._paths:
+                        self._paths.add(path)
+                        folders.append(write(content, self._scratch / f"meant-{digest(content)}"))
+                        paths[str(folders[-1].resolve())] = path
         if folders:
             self._ask(folders, keep=paths)
             for folder in folders:

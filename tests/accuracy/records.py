@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RECORDED = Path(__file__).with_name("recorded")
-REFUSED, WRONG, RIGHT = "refuses", "wrong", "right"
+REFUSED, WRONG, RIGHT, UNTRIED = "refuses", "wrong", "right", "untried"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an engine did with a checkpoint: it ``refuses``, holds ``wrong`` numbers, or the ``right`` ones; and how.
+    """What an engine did with a checkpoint: it ``refuses``, holds ``wrong`` numbers, or the ``right`` ones; and
+    how. What could not be tried in its environment is ``untried``.
 
     ``digest`` is that of the checkpoint's files, ``said`` the verdict that we gave.
     """
