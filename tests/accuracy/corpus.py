@@ -46,6 +46,12 @@ DAMAGED = (
 #: Near misses that no machine of a usual size can load: what config.json leaves out takes the default of a model with
 #: hundreds of experts, or of another architecture.
 TOO_LARGE = frozenset({"near/CK312-1", "near/CK312-2", "near/CK312-4", "near/CK312-5"})
+#: Whose configs no model class can be built from: they are about one key, and hold little else.
+NO_MODEL = frozenset({"defect/CK113-3", "near/CK113-3", "near/CK408-1", "near/CK625-1", "near/CK633-2"})
+#: Damages that replace values on purpose: what is stored is what is meant.
+OWN_VALUES = frozenset({"CK610-2", "CK613-1", "CK704-1", "CK908-1"})
+#: Damages that stand for another fixture than the one that they begin with.
+MEANT = {"CK911-1": "real/llama/llmcompressor-dynamic-kv"}
 #: Formats that conversions are made into.
 TARGETS = ("compressed-tensors", "quark", "fp8", "modelopt", "bf16")
 
@@ -74,7 +80,7 @@ def corpus() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for part in (_real, _defects, _damages, _schemes, _reports, _converted):
         for entry in part():
-            if entry.id in TOO_LARGE:
+            if entry.id in TOO_LARGE | NO_MODEL:
                 continue
             if entry.id in found:
                 raise ValueError(f"two entries are called {entry.id}")
@@ -100,7 +106,8 @@ def _defects() -> Iterator[Entry]:
         if case.given is not None:
             meant = f"given/{name}"
             yield _itself(meant, lambda case=case: case.before().to_files())  # type: ignore[misc]
-        yield Entry(f"defect/{name}", _changed(case.before, case.fires), meant)
+        own = f"defect/{name}" if name in OWN_VALUES else MEANT.get(name, meant)
+        yield Entry(f"defect/{name}", _changed(case.before, case.fires), own)
         yield _itself(f"near/{name}", _changed(case.before, case.near))
 
 

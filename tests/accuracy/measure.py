@@ -18,7 +18,10 @@ from tests.interop.runner import Answer, DriverError, Drivers
 #: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
 NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is not supported on CPU")
 #: What says that this environment lacks something, and nothing about the checkpoint.
-NOT_HERE = ("failed to be inspected", "requires the Torchvision library", "No module named", "not find the HIP compiler")
+NOT_HERE = (
+    *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),
+    *("Forced NVFP4 kernel", "Marlin FP4 not available"),
+)
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 SAME, SIMILAR = 0.02, 0.2
 CHUNK = 24
@@ -83,6 +86,7 @@ JUDGES = {
         Judge("vllm", "0.31.0", "vllm-0.31", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
         Judge("transformers", "5.16.1", "quark", "transformers_outcome", of_transformers, "CPU, one forward pass"),
         Judge("transformers", "5.17.0", "vllm-0.31", "transformers_outcome", of_transformers, "CPU, one forward pass"),
+        Judge("sglang", "0.5.23", "sglang", "sglang_outcome", of_vllm, "no GPU packages, weights loaded, no kernels"),
         Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass"),
     )
 }

@@ -81,10 +81,10 @@ def scaled(weight: Numbers, scale: Numbers) -> Numbers:
     """A weight times its scale, which has one value, one a row, or one for each tile of a grid."""
     if scale.size == 1:
         return weight * scale.reshape(())
-    if scale.ndim == 1 or scale.shape[-1] == 1:
-        if scale.size == weight.shape[0]:
-            return weight * scale.reshape(-1, *([1] * (weight.ndim - 1)))
-        return weight * scale.reshape(*scale.shape, *([1] * (weight.ndim - scale.ndim)))
+    if scale.size == weight.shape[0]:
+        return weight * scale.reshape(-1, *([1] * (weight.ndim - 1)))
+    if scale.ndim == 2 * weight.ndim:
+        scale = scale.reshape(scale.shape[::2])
     for axis in (-2, -1):
         length = weight.shape[axis]
         # Whole tiles of 128 where the grid is one of these; else tiles that share the length evenly.

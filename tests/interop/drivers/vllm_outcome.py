@@ -160,6 +160,8 @@ def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
         return weight * scale.reshape(-1, 1)
     if scale.numel() == len(widths):
         return weight * scale.reshape(-1).repeat_interleave(torch.tensor(widths), 0)[:rows].reshape(-1, 1)
+    if scale.ndim == 4:
+        scale = scale.reshape(scale.shape[0], scale.shape[2])
     tile = 128
     wide = scale.repeat_interleave(tile, 1)[:, :columns]
     tall = []
