@@ -16,7 +16,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Engine, Outcome, Splitting
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import engines
-from ckptkit.engines.support import Answer, Judgement, judge
+from ckptkit.engines.support import Answer, Judgement, judge, judge_class
 from ckptkit.formats.reading import NoReader, Unquantized
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -137,6 +137,10 @@ def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tupl
     judgements: tuple[Judgement, ...] = ()
     if isinstance(reader, str):
         verdict, note = "does not read", reader
+    elif isinstance(context.reading, Unquantized) and engine.architectures() is not None:
+        judgements = tuple(judge_class(engine, context.container, context.dimensions.architecture))
+        verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
+        note = "" if judgements or worst is not Outcome.OK else context.reading.message
     elif checkpoint is None:
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)

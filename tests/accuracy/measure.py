@@ -72,9 +72,7 @@ def of_transformers(answer: Answer) -> tuple[str, str]:
         return REFUSED, _refusal(answer["error"])
     listed = [f"{key}: {', '.join(answer[key][:2])}" for key in ("missing", "unexpected", "mismatched") if answer[key]]
     meant, plain = answer["apart"].get("meant"), answer["apart"].get("plain")
-    wrong = meant > SAME if meant is not None else plain is not None and plain > SIMILAR
-    if not wrong and plain is not None and meant is not None and plain > 1:
-        wrong = True
+    wrong = (meant is not None and meant > SAME) or (plain is not None and meant is None and plain > SIMILAR)
     words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
     return (WRONG if wrong else RIGHT), words
 

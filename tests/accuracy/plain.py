@@ -72,6 +72,7 @@ def numbers(tensor: RawTensor) -> Numbers | None:
         "F16": lambda d: np.frombuffer(d, np.float16).astype(np.float32),
         "BF16": bf16_of,
         "F8_E4M3": FP8_VALUES.values_of,
+        "U8": lambda d: 2.0 ** (np.frombuffer(d, np.uint8).astype(np.float32) - 127),
         "F8_E8M0": lambda d: 2.0 ** (np.frombuffer(d, np.uint8).astype(np.float32) - 127),
     }
     return kinds[tensor.dtype](tensor.data).reshape(tensor.shape) if tensor.dtype in kinds else None
@@ -107,7 +108,10 @@ def tensors_in(files: Files) -> dict[str, dict[str, RawTensor]]:
 
 
 def dequantized(files: Files) -> Files:
-    """The same model without quantization: weights in BF16, no scales, no quantization config."""
+    """The same model without quantization: weights in BF16, no scales, no quantization config.
+
+    Raises ValueError where weights are no FP8 numbers with one scale.
+    """
     shards = tensors_in(files)
     everything = {name: tensor for shard in shards.values() for name, tensor in shard.items()}
     config: dict[str, Any] = json.loads(files[CONFIG])
@@ -117,6 +121,8 @@ def dequantized(files: Files) -> Files:
             section.pop("compression_config", None)
     kept = {n: d for n, d in files.items() if not n.endswith(".safetensors") and n not in ("hf_quant_config.json", INDEX)}
     merged: dict[str, RawTensor] = {}
+    if any(t.dtype in ("U8", "I8", "I32") for name, t in everything.items() if name.endswith((".weight", "_packed"))):
+        raise ValueError("weights of another kind")
     for name, tensor in everything.items():
         if _SCALES.fullmatch(name) is None:
             merged[name] = _plain(name, tensor, everything)

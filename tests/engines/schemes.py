@@ -14,7 +14,7 @@ from tests.damage import BLOCK, CT, MOE, QUARK, QUARK_MOE, Damage, MutableCheckp
 from tests.raw import RawTensor
 
 LOADS, REFUSES, SILENT, UNKNOWN = "loads", "refuses", "silently wrong", "unknown"
-_SCALE = bf16(2.0**-9)
+_SCALE, _INPUT_SCALE = bf16(2.0**-9), bf16(2.0**-6)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ _GROUP = _inputs("group", dynamic=True, group_size=128)
 
 def _input_scales(checkpoint: MutableCheckpoint, shape: tuple[int, ...]) -> None:
     for name in checkpoint.names(r".*\.weight_scale"):
-        checkpoint.put(name.replace("weight_scale", "input_scale"), "BF16", shape, _SCALE)
+        checkpoint.put(name.replace("weight_scale", "input_scale"), "BF16", shape, _INPUT_SCALE)
 
 
 def _halved(tensor: RawTensor) -> RawTensor:

@@ -6,7 +6,8 @@ Places are below ``sglang/srt/layers/quantization``.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
 _RUN = Evidence.RUN
