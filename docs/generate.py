@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from accuracy_page import render_accuracy_markdown
+
 from ckptkit.conversion.cells import markdown
 from ckptkit.conversion.document import render_formats_markdown
 from ckptkit.formats.registry import BUILT_IN
@@ -20,7 +22,11 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 #: What stands between these lines of the README is generated.
 MARKS = ("<!-- matrix: written by make docs -->\n", "<!-- end of matrix -->\n")
-PAGES: dict[str, Callable[[], str]] = {"formats.md": render_formats_markdown, "rules.md": render_rules_markdown}
+PAGES: dict[str, Callable[[], str]] = {
+    "accuracy.md": render_accuracy_markdown,
+    "formats.md": render_formats_markdown,
+    "rules.md": render_rules_markdown,
+}
 
 
 def main() -> int:

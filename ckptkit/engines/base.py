@@ -163,7 +163,8 @@ class Known:
     ``versions`` None: known of the release that the engine's outcomes were held against, and not limited otherwise.
     ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
     ``layers`` are the kinds of layers that it happens in. ``option`` is a setting under which alone it happens, and
-    ``gpus`` the kinds of hardware. ``how`` overrides how the release was examined.
+    ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
+    request does not. ``how`` overrides how the release was examined.
     """
 
     outcome: Outcome
@@ -174,6 +175,7 @@ class Known:
     layers: tuple[Layer, ...] = ()
     option: str = ""
     gpus: tuple[str, ...] = ()
+    at_request: bool = False
     how: Evidence | None = None
 
 
@@ -264,7 +266,8 @@ def lazily(module: str, name: str) -> Callable[[], Any]:
 class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
-    ``current`` says whether it holds for the newest release that was examined, as it is usually run.
+    ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
+    that the load itself succeeds.
     """
 
     engine: str
@@ -272,6 +275,7 @@ class Effect:
     outcome: Outcome
     note: str = ""
     current: bool = True
+    at_request: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

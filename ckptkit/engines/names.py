@@ -4,7 +4,7 @@ listed by an engine are judged, each by all of its names."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ckptkit.model import names
@@ -39,6 +39,29 @@ class ModuleNames:
             if not known[general]:
                 return module
         return None
+
+    def absent(self, modules: Collection[str], layers: int | None, *, tied: bool) -> str | None:
+        """The first module that the class needs and that is not among these: nothing else fills its parameters.
+
+        Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
+        """
+        needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
+        for layer in range(layers or 0):
+            needed += [f"model.layers.{layer}.{name}" for name in self._needed]
+        return next((name for name in needed if name not in modules and not self._merged(name, modules)), None)
+
+    @property
+    def _needed(self) -> list[str]:
+        """What every layer has, in order."""
+        merged = ("self_attn.qkv_proj", "mlp.gate_up_proj")
+        plain = sorted(name for name in self.linear if "*" not in name and name not in merged)
+        return [*sorted(name for name in self.others if name.endswith("norm")), *plain]
+
+    @staticmethod
+    def _merged(name: str, modules: Collection[str]) -> bool:
+        owner, _, last = name.rpartition(".")
+        merged = next((fused for fused, parts in names.FUSED_GROUPS.items() if last in parts), None)
+        return merged is not None and f"{owner}.{merged}" in modules
 
     def _has(self, module: str) -> bool:
         """Whether a module with its numbers left out is one of the class, or one part below one."""

@@ -93,7 +93,18 @@ def _effects(
     for row in special or fitting:
         known = str(release) if row.versions is None else str(row.versions)
         current = not row.option and not row.gpus and (row.versions is None or row.versions.holds(release))
-        yield Effect(engine, known, row.outcome, row.note, current)
+        yield Effect(engine, known, row.outcome, row.note, current, row.at_request)
+
+
+@cache
+def codes_by_layer() -> frozenset[str]:
+    """The codes whose defects do something else in another kind of layer."""
+    return frozenset(
+        key.partition("/")[0]
+        for engine in engines().values()
+        for key, rows in engine.outcomes().items()
+        if any(row.layers for row in rows)
+    )
 
 
 def judged_codes() -> frozenset[str]:

@@ -153,9 +153,14 @@ def judge_class(engine: Engine, container: Container, architecture: str | None) 
     known = engine.modules().get(architecture or "")
     if known is not None:
         modules = dict.fromkeys(tensor.module for tensor in container.tensors.values())
-        stranger = known.stranger(modules, Dimensions.of(container.config).layers)
+        dimensions = Dimensions.of(container.config)
+        stranger = known.stranger(modules, dimensions.layers)
         if stranger is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
+        tied = container.config.get("tie_word_embeddings") is True
+        absent = known.absent(modules, dimensions.layers, tied=tied)
+        if absent is not None:
+            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, and nobody looks")
 
 
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:

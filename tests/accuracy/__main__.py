@@ -9,6 +9,8 @@ import argparse
 
 from tests.accuracy.corpus import corpus
 from tests.accuracy.measure import JUDGES, measure
+from tests.accuracy.records import records
+from tests.accuracy.verdicts import say
 
 
 def main() -> None:
@@ -20,6 +22,8 @@ def main() -> None:
     wanted = [e for e in corpus().values() if not arguments.only or any(word in e.id for word in arguments.only)]
     for name in arguments.judges:
         measure(JUDGES[name], wanted, again=arguments.again)
+    if not arguments.judges:
+        say(records())
 
 
 if __name__ == "__main__":

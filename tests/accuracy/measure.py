@@ -59,7 +59,7 @@ def of_vllm(answer: Answer) -> tuple[str, str]:
     if error is not None and not (error["stage"] == "process" and any(w in error["message"] for w in NO_KERNEL)):
         return REFUSED, _refusal(error)
     found = []
-    for key in ("unset", "differs"):
+    for key in ("unset", "differs", "absent"):
         names = list(answer.get(key) or ())
         if names:
             found.append(f"{key}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
@@ -90,7 +90,9 @@ JUDGES = {
 }
 
 
-def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False, say: Callable[[str], None] = print) -> Record:
+def measure(
+    judge: Judge, wanted: Iterable[Entry], *, again: bool = False, say: Callable[[str], None] = print
+) -> Record:
     """Ask an engine about entries that its record does not hold, or holds for other files; the record is kept."""
     record = Record(judge.engine, judge.version, how=judge.how)
     if record.path.exists():

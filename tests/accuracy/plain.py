@@ -119,7 +119,9 @@ def dequantized(files: Files) -> Files:
         if isinstance(section, dict):
             section.pop("quantization_config", None)
             section.pop("compression_config", None)
-    kept = {n: d for n, d in files.items() if not n.endswith(".safetensors") and n not in ("hf_quant_config.json", INDEX)}
+    kept = {
+        n: d for n, d in files.items() if not n.endswith(".safetensors") and n not in ("hf_quant_config.json", INDEX)
+    }
     merged: dict[str, RawTensor] = {}
     if any(t.dtype in ("U8", "I8", "I32") for name, t in everything.items() if name.endswith((".weight", "_packed"))):
         raise ValueError("weights of another kind")

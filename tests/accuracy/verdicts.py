@@ -12,18 +12,8 @@ from ckptkit.checks.runner import Report
 from ckptkit.storage.container import open_container
 from ckptkit.views.matrix import MatrixRow, build_matrix
 from tests.accuracy.corpus import Files, corpus, files_of
-from tests.accuracy.records import REFUSED, RIGHT, WRONG, Record, digest
+from tests.accuracy.records import Record, digest
 from tests.raw import MemorySource
-
-#: What a verdict says of an outcome; what it does not name is no answer.
-MEANS = {
-    "loads": (RIGHT,),
-    "slow": (RIGHT,),
-    "warns": (WRONG,),
-    "silently wrong": (WRONG,),
-    "refuses": (REFUSED,),
-    "does not read": (REFUSED, WRONG),
-}
 
 
 def judged(files: Files) -> tuple[Context, Report]:
@@ -34,12 +24,7 @@ def judged(files: Files) -> tuple[Context, Report]:
 
 def rows(files: Files) -> dict[str, MatrixRow]:
     """The verdict on every engine."""
-    return {row.engine: row for row in build_matrix(*judged(files)).rows}
-
-
-def agrees(said: str, outcome: str) -> bool | None:
-    """Whether a verdict was right; None where it was none."""
-    return outcome in MEANS[said] if said in MEANS else None
+    return {row.engine: row for row in build_matrix(*judged(files), loading_only=True).rows}
 
 
 def say(records: Iterable[Record]) -> None:

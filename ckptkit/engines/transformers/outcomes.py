@@ -15,6 +15,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
+        "CK105/elsewhere": (),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK111": (Known(_ERROR, "unknown metadata format", Range(until="4.36")),),
         "CK113": (Known(_WARNING, "a stored head that differs is kept; a missing one is made up and listed"),),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 
@@ -29,4 +29,6 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
 
     Fix: export again with patterns that match.
     """
-    yield from context.faults("modelopt-nothing")
+    other = context.has_reader and context.method != "modelopt"
+    for fault in context.faults("modelopt-nothing"):
+        yield Observation.of(fault, variant="beside-another" if other else None)

@@ -50,8 +50,10 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         weights, others = vllm_outcome._numbers(model)
     if keep is not None:
         distance.keep(keep, {**weights, **others})
+    plain = distance.kept(against.get("plain"))
+    answer["absent"] = sorted(name for name in plain if name.endswith(".weight") and name not in weights)
     answer["differs"] = {
-        **vllm_outcome._apart(weights, distance.kept(against.get("plain"))),
+        **vllm_outcome._apart(weights, plain),
         **vllm_outcome._apart(others, distance.kept(against.get("meant"))),
     }
     return answer

@@ -54,7 +54,13 @@ def _nothing(name: str) -> _Nothing:
 
         return core_schema.any_schema()
 
-    methods = {"__new__": new, "__get_pydantic_core_schema__": classmethod(schema), "__init__": lambda self, *g, **n: None, "__call__": call, "__getitem__": index}
+    methods = {
+        "__new__": new,
+        "__get_pydantic_core_schema__": classmethod(schema),
+        "__init__": lambda self, *g, **n: None,
+        "__call__": call,
+        "__getitem__": index,
+    }
     return _Nothing(name, (), {**methods, "__class_getitem__": classmethod(lambda cls, item: cls)})
 
 

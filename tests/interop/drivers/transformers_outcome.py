@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from . import distance
-from .patience import patient
 from .common import Answer, main, model_class, prompt_ids, stage
+from .patience import patient
 from .transformers_logits import _Warnings
 
 SHOWN = 4

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from . import distance, vllm_load
-from .patience import patient
 from .common import Answer, describe_error, main, stage
+from .patience import patient
 
 #: Rounding to BF16 is 0.4 %; what is further away is another number.
 TOLERANCE = 0.02
@@ -71,8 +71,10 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
             others |= _attention(model)
     if keep is not None:
         distance.keep(keep, {**weights, **others})
+    plain = distance.kept(against.get("plain"))
+    answer["absent"] = sorted(name for name in plain if name.endswith(".weight") and name not in weights)
     answer["differs"] = {
-        **_apart(weights, distance.kept(against.get("plain"))),
+        **_apart(weights, plain),
         **_apart(others, distance.kept(against.get("meant"))),
     }
     answer["warnings"] = warnings.messages[:SHOWN]
