@@ -25,6 +25,8 @@ NOT_HERE = (
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 SAME, SIMILAR = 0.02, 0.2
 CHUNK = 24
+#: So many loads are recorded at a time.
+PART = 240
 ORDER = ("real", "scheme", "report", "defect", "meant", "given", "damage", "converted", "near")
 
 
@@ -38,8 +40,11 @@ class Judge:
     driver: str
     outcome: Callable[[Answer], tuple[str, str]]
     how: str
-    plain: bool = True
-    leaves_out: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The file that its record is kept in."""
+        return Record(self.engine, self.version).path
 
 
 def untried(answer: Answer) -> bool:
@@ -90,25 +95,29 @@ JUDGES = {
 }
 
 
-def measure(
-    judge: Judge, wanted: Iterable[Entry], *, again: bool = False, say: Callable[[str], None] = print
-) -> Record:
+def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False) -> Record:
     """Ask an engine about entries that its record does not hold, or holds for other files; the record is kept."""
-    record = Record(judge.engine, judge.version, how=judge.how)
-    if record.path.exists():
-        record = read(record.path)
-    todo = [entry for entry in _distinct(wanted) if again or not _known(record, *entry)]
-    say(f"{judge.engine} {judge.version}: {len(todo)} loads")
+    record = read(judge.path) if judge.path.exists() else Record(judge.engine, judge.version, how=judge.how)
+    todo = [entry for entry, files in _distinct(wanted) if again or not _known(record, entry, files)]
+    print(f"{judge.engine} {judge.version}: {len(todo)} loads")
+    for number in range(0, len(todo), PART):
+        for entry, seen in outcomes(judge, todo[number : number + PART]):
+            record.loads[entry.id] = seen
+        record.date = date.today().isoformat()
+        record.write()
+        print(f"{min(number + PART, len(todo))} of {len(todo)}", flush=True)
+    return record
+
+
+def outcomes(judge: Judge, wanted: Iterable[Entry]) -> Iterator[tuple[Entry, Seen]]:
+    """What an engine does with entries, a few at a time in one process that has imported it."""
+    todo = list(_distinct(wanted))
     with Drivers() as drivers, tempfile.TemporaryDirectory() as scratch:
         keeper = _Keeper(judge, drivers, Path(scratch))
         for number in range(0, len(todo), CHUNK):
             for entry, files, answer in keeper.answers(todo[number : number + CHUNK]):
-                outcome = (UNTRIED, _refusal(answer["error"])) if untried(answer) else judge.outcome(answer)
-                record.loads[entry.id] = Seen(digest(files), *outcome)
-            record.date = date.today().isoformat()
-            record.write()
-            say(f"{number + CHUNK} of {len(todo)}")
-    return record
+                tried = judge.outcome(answer) if not untried(answer) else (UNTRIED, _refusal(answer["error"]))
+                yield entry, Seen(digest(files), *tried)
 
 
 def _distinct(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Files]]:
