@@ -44,6 +44,17 @@ anew.
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
 PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "*/CK107-*", "compare the copies of a tensor, and say nothing where they are equal"),
+    ("vllm", "*/CK209-*", "run it where a kernel for four bits exists"),
+    ("vllm", "near/CK313-2", "run it where a kernel for MXFP8 exists"),
+    ("*", "*/CK633-*", "know the class that each model_type stands for"),
+    ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
+    ("*", "*quark-fp8-fake", "say what each engine makes of weights that are only said to be FP8"),
+    ("*", "*/CK600-1", "the same"),
+    ("*", "*/CK631-*", "read what comes with an endless pattern, and judge the rest"),
+    ("*", "*/CK113-*", "compare a tied head with the embedding"),
+    ("*", "near/CK632-*", "know which activations and default sizes an engine has"),
+    ("*", "near/CK305-2", "find out why the load takes more than a minute"),
+    ("*", "scheme/beside-*", "rows for other quantizations beside FP8"),
     ("*", "*/CK617-*", "read the config's groups in each engine's own order before other rules judge modules"),
     ("*", "*/CK627-*", "know which keys of a scheme engines compare between fused parts"),
     ("*", "*/CK312-*", "ask for each size whether this engine takes it from the config or from the tensor"),

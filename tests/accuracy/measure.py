@@ -23,7 +23,8 @@ NOT_HERE = (
     *("Forced NVFP4 kernel", "Marlin FP4 not available"),
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
-SAME, SIMILAR = 0.02, 0.2
+#: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
+SAME, SIMILAR, ANOTHER = 0.02, 0.2, 0.5
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
@@ -32,7 +33,10 @@ ORDER = ("real", "scheme", "report", "defect", "meant", "given", "damage", "conv
 
 @dataclass(frozen=True)
 class Judge:
-    """An engine that loads checkpoints: its driver, its environment, its release, and what its answers mean."""
+    """An engine that loads checkpoints: its driver, its environment, its release, and what its answers mean.
+
+    ``by_answer`` says that its logits are compared, which another scheme of the same weights changes.
+    """
 
     engine: str
     version: str
@@ -40,6 +44,7 @@ class Judge:
     driver: str
     outcome: Callable[[Answer], tuple[str, str]]
     how: str
+    by_answer: bool = False
 
     @property
     def path(self) -> Path:
@@ -77,7 +82,8 @@ def of_transformers(answer: Answer) -> tuple[str, str]:
         return REFUSED, _refusal(answer["error"])
     listed = [f"{key}: {', '.join(answer[key][:2])}" for key in ("missing", "unexpected", "mismatched") if answer[key]]
     meant, plain = answer["apart"].get("meant"), answer["apart"].get("plain")
-    wrong = (meant is not None and meant > SAME) or (plain is not None and meant is None and plain > SIMILAR)
+    limit = SIMILAR if meant is None else ANOTHER
+    wrong = (meant is not None and meant > SAME) or (plain is not None and plain > limit)
     words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
     return (WRONG if wrong else RIGHT), words
 
@@ -87,10 +93,20 @@ JUDGES = {
     for judge in (
         Judge("vllm", "0.32.0", "vllm", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
         Judge("vllm", "0.31.0", "vllm-0.31", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
-        Judge("transformers", "5.16.1", "quark", "transformers_outcome", of_transformers, "CPU, one forward pass"),
-        Judge("transformers", "5.17.0", "vllm-0.31", "transformers_outcome", of_transformers, "CPU, one forward pass"),
+        Judge(
+            "transformers", "5.16.1", "quark", "transformers_outcome", of_transformers, "CPU, one forward pass", True
+        ),
+        Judge(
+            "transformers",
+            "5.17.0",
+            "vllm-0.31",
+            "transformers_outcome",
+            of_transformers,
+            "CPU, one forward pass",
+            True,
+        ),
         Judge("sglang", "0.5.23", "sglang", "sglang_outcome", of_vllm, "no GPU packages, weights loaded, no kernels"),
-        Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass"),
+        Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass", True),
     )
 }
 
@@ -147,7 +163,14 @@ class _Keeper:
         new = [entry.meant for entry, _ in entries if entry.meant not in self._kept]
         self._keep(new, {entry.meant for entry in corpus().values() if entry.meant != entry.id})
         folders = [write(files, self._scratch / f"{n}-{digest(files)}") for n, (_, files) in enumerate(entries)]
-        against = {str(f.resolve()): self._kept[entry.meant] for f, (entry, _) in zip(folders, entries, strict=True)}
+        against = {
+            str(folder.resolve()): {
+                key: path
+                for key, path in self._kept[entry.meant].items()
+                if key == "plain" or entry.kind != "converted" or not self._judge.by_answer
+            }
+            for folder, (entry, _) in zip(folders, entries, strict=True)
+        }
         found = self._ask(folders, against=against)
         for folder in folders:
             shutil.rmtree(folder)

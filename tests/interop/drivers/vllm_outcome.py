@@ -21,6 +21,8 @@ from .patience import patient
 #: Rounding to BF16 is 0.4 %; what is further away is another number.
 TOLERANCE = 0.02
 SHOWN = 4
+#: What need not be stored: its first value stands for that.
+_MAY_BE_ABSENT = (".attn.k_scale", ".attn.v_scale")
 _WEIGHTS = ("weight", "w13_weight", "w2_weight")
 
 
@@ -97,6 +99,8 @@ def _fill(model: Any) -> dict[str, Any]:
 
     first = {}
     for name, parameter in _parameters(model).items():
+        if name.endswith(_MAY_BE_ABSENT):
+            continue
         first[name] = parameter.data.clone()
         if parameter.element_size() == 1:
             parameter.data.view(torch.uint8).fill_(0x7F)
