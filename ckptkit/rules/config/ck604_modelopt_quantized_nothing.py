@@ -8,6 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.storage.container import CONFIG_FILE
 
 
 @rule(
@@ -29,6 +30,6 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
 
     Fix: export again with patterns that match.
     """
-    other = context.has_reader and context.method != "modelopt"
+    known = () if context.dialect is None else (CONFIG_FILE, *context.dialect.side_files)
     for fault in context.faults("modelopt-nothing"):
-        yield Observation.of(fault, variant="beside-another" if other else None)
+        yield Observation.of(fault, variant="beside-another" if known and fault.file not in known else None)
