@@ -10,6 +10,7 @@ _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
+        "CK501": (Known(_SILENT, "rows of zeros"),),
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
         "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
@@ -36,7 +37,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
-        "CK301": (Known(_SILENT, "broadcast along the wrong axis where the weight is square"),),
+        "CK301": (Known(_ERROR, "shapes do not fit, unless the weight is square; at the first request"),),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
         "CK304": (Known(_SILENT, "broadcast where the sizes allow it"),),
         "CK305": (Known(_ERROR, "shapes do not fit"),),
