@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from accuracy_page import render_accuracy_markdown
 from robustness import render as render_robustness
 
 from ckptkit.conversion.cells import markdown
@@ -26,6 +27,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "golden.md": ("tolerances", tolerance.table),
 }
 PAGES: dict[str, Callable[[], str]] = {
+    "accuracy.md": render_accuracy_markdown,
     "formats.md": render_formats_markdown,
     "rules.md": render_rules_markdown,
     "robustness.md": render_robustness,

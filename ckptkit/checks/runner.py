@@ -13,14 +13,15 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.level import Level
 from ckptkit.checks.registry import Rule, all_rules
 from ckptkit.engines.base import Effect
-from ckptkit.engines.registry import effects_of
+from ckptkit.engines.layers import Layer, layer_of
+from ckptkit.engines.registry import codes_by_layer, effects_of
 from ckptkit.errors import Fault
 from ckptkit.model.values import ScaleValues
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic
 
 #: Code, variant and the engines that can suffer -> what the defect does.
-_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None], tuple[Effect, ...]]
+_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None], tuple[Effect, ...]]
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,11 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
     findings: list[Finding] = []
 
     @cache  # a defect may be found 100,000 times, and its consequences are told once
-    def consequences(code: str, variant: str | None, only: frozenset[str] | None) -> tuple[Effect, ...]:
+    def consequences(
+        code: str, variant: str | None, only: frozenset[str] | None, layer: Layer | None
+    ) -> tuple[Effect, ...]:
         architecture = context.dimensions.architecture
-        return effects_of(code, variant, dialect=context.dialect_key, architecture=architecture, only=only)
+        return effects_of(code, variant, dialect=context.dialect_key, architecture=architecture, only=only, layer=layer)
 
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
@@ -160,6 +163,15 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
         fault.expected,
         fault.found,
         fault.help,
-        consequences(rule.code, variant, only),
+        consequences(rule.code, variant, only, _layer(rule.code, fault)),
         subject,
+    )
+
+
+def _layer(code: str, fault: Fault) -> Layer | None:
+    """The kind of layer that a fault is about, if it names a tensor and engines ask."""
+    return (
+        None
+        if fault.tensor is None or code not in codes_by_layer()
+        else layer_of(fault.tensor.rpartition(".")[0] or fault.tensor)
     )

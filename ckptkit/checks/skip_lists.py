@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ckptkit.checks.context import Context
-from ckptkit.engines.registry import readings_for
+from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
@@ -57,3 +57,29 @@ def _declares(context: Context, reading: Reading | None) -> Matcher:
         return lambda name: True
     own = reading.declares if reading is not None else None
     return context.format.declares(context.checkpoint) if own is None else own(context.block)
+
+
+def engines_that_build(context: Context, module: str, *, quantized: bool) -> frozenset[str] | None:
+    """The engines that build a module quantized, or not, and those whose reading of the config is not known; None where
+    no engine's is."""
+    decided = context.remembered(
+        "built quantized",
+        lambda: {e: builds_quantized(context, reading) for e, reading in readings_of(context).items()},
+    )
+    if not decided:
+        return None
+    return frozenset(name for name in engines() if name not in decided or decided[name](module) is quantized)
+
+
+def engines_that_contradict(context: Context) -> frozenset[str] | None:
+    """The engines that build some linear module otherwise than it is stored; None where no engine's reading is
+    known."""
+    checkpoint = context.checkpoint
+    if checkpoint is None or not readings_of(context):
+        return None
+    stored = {name: name not in checkpoint.unquantized for name in context.linear_names}
+    return frozenset(
+        engine
+        for engine, reading in readings_of(context).items()
+        if any(builds_quantized(context, reading)(name) is not quantized for name, quantized in stored.items())
+    )

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from ckptkit.engines.layers import Layer
+    from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.skip_lists import Reading
     from ckptkit.engines.support import Support
 
@@ -160,7 +162,9 @@ class Known:
 
     ``versions`` None: known of the release that the engine's outcomes were held against, and not limited otherwise.
     ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
-    ``option`` is a setting under which alone it happens. ``how`` overrides how the release was examined.
+    ``layers`` are the kinds of layers that it happens in. ``option`` is a setting under which alone it happens, and
+    ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
+    request does not. ``how`` overrides how the release was examined.
     """
 
     outcome: Outcome
@@ -168,7 +172,10 @@ class Known:
     versions: Range | None = None
     formats: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
     option: str = ""
+    gpus: tuple[str, ...] = ()
+    at_request: bool = False
     how: Evidence | None = None
 
 
@@ -213,8 +220,8 @@ class Engine:
     ``releases`` are those that were examined, the newest last. ``reads`` holds the keys of dialects, ``unread`` those
     of others with the reason; what neither names is unknown; ``follows_kv_cache`` those whose declaration of an FP8
     KV cache it follows without being told. ``package`` is what it is called on the package index.
-    ``architectures`` are the model classes that it has, None where any will do. The tables are functions, so that
-    they are loaded when somebody asks.
+    ``architectures`` are the model classes that it has, None where any will do; ``modules`` those whose names of
+    modules are known. The tables are functions, so that they are loaded when somebody asks.
     """
 
     name: str
@@ -229,6 +236,7 @@ class Engine:
     support: Callable[[], tuple[Support, ...]] = tuple
     package: str | None = None
     architectures: Callable[[], frozenset[str] | None] = frozenset
+    modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
 
     @property
@@ -258,7 +266,8 @@ def lazily(module: str, name: str) -> Callable[[], Any]:
 class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
-    ``current`` says whether it holds for the newest release that was examined, as it is usually run.
+    ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
+    that the load itself succeeds.
     """
 
     engine: str
@@ -266,6 +275,7 @@ class Effect:
     outcome: Outcome
     note: str = ""
     current: bool = True
+    at_request: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -8,6 +8,7 @@ from functools import cache
 from types import MappingProxyType
 
 from ckptkit.engines.base import Effect, Engine, Known, Release
+from ckptkit.engines.layers import Layer
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError
 from ckptkit.plugins import ENGINES, plugins, refused
@@ -59,6 +60,7 @@ def effects_of(
     dialect: str = "",
     architecture: str | None = None,
     only: Collection[str] | None = None,
+    layer: Layer | None = None,
 ) -> tuple[Effect, ...]:
     """What a rule's defect, or one variant of it, does in each engine; ``only`` names those that can suffer.
 
@@ -72,25 +74,37 @@ def effects_of(
         if only is None or name in only:
             table, release = engine.outcomes(), engine.release_for("outcomes")
             rows = table.get(f"{code}/{variant}", table.get(code, ())) if variant else table.get(code, ())
-            found += _effects(name, release, rows, dialect, architecture or "")
+            found += _effects(name, release, rows, dialect, architecture or "", layer)
     return tuple(found)
 
 
 def _effects(
-    engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str
+    engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str, layer: Layer | None
 ) -> Iterator[Effect]:
-    """The rows that fit a dialect and an architecture, the special ones if there are any."""
+    """The rows that fit a dialect, an architecture and a kind of layer, the special ones if there are any."""
     fitting = [
         row
         for row in rows
         if (not row.formats or dialect in row.formats)
         and (not row.architectures or architecture.startswith(row.architectures))
+        and (not row.layers or layer in row.layers)
     ]
-    special = [row for row in fitting if row.formats or row.architectures]
+    special = [row for row in fitting if row.formats or row.architectures or row.layers]
     for row in special or fitting:
         known = str(release) if row.versions is None else str(row.versions)
-        current = not row.option and (row.versions is None or row.versions.holds(release))
-        yield Effect(engine, known, row.outcome, row.note, current)
+        current = not row.option and not row.gpus and (row.versions is None or row.versions.holds(release))
+        yield Effect(engine, known, row.outcome, row.note, current, row.at_request)
+
+
+@cache
+def codes_by_layer() -> frozenset[str]:
+    """The codes whose defects do something else in another kind of layer."""
+    return frozenset(
+        key.partition("/")[0]
+        for engine in engines().values()
+        for key, rows in engine.outcomes().items()
+        if any(row.layers for row in rows)
+    )
 
 
 def judged_codes() -> frozenset[str]:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from ckptkit.engines.base import Engine, Evidence, Range
+from ckptkit.engines.dimensions import Dimensions
+from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerTensor
 from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
-
-
-class Layer(str, Enum):
-    """The kinds of layers that engines treat apart."""
-
-    LINEAR = "linear layers"
-    FUSED = "fused linear layers"
-    EXPERT = "experts"
-    STACK = "stacks of experts"
-    ROUTER = "routers"
-    EMBEDDING = "embeddings"
-    HEAD = "the output head"
-    KV_CACHE = "the KV cache"
-    TOWER = "towers beside the language model"
+from ckptkit.storage.container import Container
 
 
 class Answer(str, Enum):
@@ -123,29 +111,6 @@ class Judgement:
 
 #: In place of a scheme that is another part's.
 _UNSAID = Quantization(PerTensor())
-_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
-_FUSED_PARTS = frozenset(
-    {*names.FUSED_GROUPS, *names.FUSED_QKV, *(part for parts in names.FUSED_GROUPS.values() for part in parts)}
-)
-
-
-def layer_of(module: str) -> Layer:
-    """The kind of a quantized module, by its name.
-
-    >>> [layer_of(f"model.layers.0.{name}").name for name in ("mlp.up_proj", "mlp.gate", "mlp.experts.3.up_proj")]
-    ['FUSED', 'ROUTER', 'EXPERT']
-    """
-    if names.experts_owner(module) is not None:
-        return Layer.EXPERT
-    if names.other_tower(module) is not None:
-        return Layer.TOWER
-    if names.is_embedding(module):
-        return Layer.EMBEDDING
-    if names.is_head(module):
-        return Layer.HEAD
-    if _ROUTER.search(module) is not None:
-        return Layer.ROUTER
-    return Layer.FUSED if names.last_part(module) in _FUSED_PARTS else Layer.LINEAR
 
 
 def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
@@ -178,6 +143,26 @@ def _layers(modules: Iterable[str], checkpoint: Checkpoint) -> dict[Layer, str]:
     return found
 
 
+def judge_class(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
+    """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
+    does not have."""
+    classes = engine.architectures()
+    if classes is not None and architecture not in classes:
+        words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
+        yield Judgement(None, Answer.UNKNOWN, words)
+    known = engine.modules().get(architecture or "")
+    if known is not None:
+        modules = dict.fromkeys(tensor.module for tensor in container.tensors.values())
+        dimensions = Dimensions.of(container.config)
+        stranger = known.stranger(modules, dimensions.layers)
+        if stranger is not None:
+            yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
+        tied = container.config.get("tie_word_embeddings") is True
+        absent = known.absent(modules, dimensions.layers, tied=tied)
+        if absent is not None:
+            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, and nobody looks")
+
+
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:
     """An engine's answers for a checkpoint: one for each part, and one for a model class that it is not known to have.
 
@@ -185,11 +170,7 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     """
     table, release = engine.support(), engine.release_for("support")
     rows = [row for row in table if row.versions is None or row.versions.holds(release)]
-    answers = []
-    classes = engine.architectures()
-    if classes is not None and architecture not in classes:
-        words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
-        answers.append(Judgement(None, Answer.UNKNOWN, words))
+    answers = list(judge_class(engine, checkpoint.container, architecture))
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
         answers.append(Judgement(part, row.answer, row.words) if row else Judgement(part, Answer.UNKNOWN))

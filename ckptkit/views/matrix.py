@@ -16,7 +16,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Engine, Outcome, Splitting
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import engines
-from ckptkit.engines.support import Answer, Judgement, judge
+from ckptkit.engines.support import Answer, Judgement, judge, judge_class
 from ckptkit.formats.reading import NoReader, Unquantized
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -109,13 +109,15 @@ class Matrix:
         }
 
 
-def build_matrix(context: Context, report: Report, tensor_parallel: tuple[int, ...] = ()) -> Matrix:
+def build_matrix(
+    context: Context, report: Report, tensor_parallel: tuple[int, ...] = (), *, loading_only: bool = False
+) -> Matrix:
     """The verdicts on a checkpoint, and the parallel sizes that were asked about.
 
     Effects that are known of older versions only, or under an option, do not count: a row speaks of the version that it
-    names, as it is usually run.
+    names, as it is usually run. With ``loading_only`` what stops the first request does not count either.
     """
-    rows = tuple(_row(context, report, engine, tensor_parallel) for engine in engines().values())
+    rows = tuple(_row(context, report, engine, tensor_parallel, loading_only) for engine in engines().values())
     return Matrix(report.label, report.format, report.dialect, rows)
 
 
@@ -129,14 +131,20 @@ def _why_not_read(context: Context) -> str:
     return "the quantization config could not be read"
 
 
-def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tuple[int, ...]) -> MatrixRow:
-    codes = _codes(report, engine.name)
+def _row(
+    context: Context, report: Report, engine: Engine, tensor_parallel: tuple[int, ...], loading_only: bool
+) -> MatrixRow:
+    codes = _codes(report, engine.name, loading_only)
     worst = min(codes, key=list(Outcome).index, default=Outcome.OK)
     verdict, note = _VERDICTS[worst], ""
     checkpoint, reader = context.checkpoint, engine.reader_of(context.dialect_key)
     judgements: tuple[Judgement, ...] = ()
     if isinstance(reader, str):
         verdict, note = "does not read", reader
+    elif isinstance(context.reading, Unquantized) and engine.architectures() is not None:
+        judgements = tuple(judge_class(engine, context.container, context.dimensions.architecture))
+        verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
+        note = "" if judgements or worst is not Outcome.OK else context.reading.message
     elif checkpoint is None:
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)
@@ -162,13 +170,18 @@ def _row(context: Context, report: Report, engine: Engine, tensor_parallel: tupl
     )
 
 
-def _codes(report: Report, engine: str) -> dict[Outcome, dict[str, None]]:
+def _codes(report: Report, engine: str, loading_only: bool) -> dict[Outcome, dict[str, None]]:
     """The rules whose findings hit an engine, by what they do. Notes do not count: nothing breaks."""
     codes: dict[Outcome, dict[str, None]] = {}
     for finding in report.findings:
         if finding.severity is not Severity.INFO:
             for effect in finding.engines:
-                if effect.engine == engine and effect.outcome.harmful and effect.current:
+                if (
+                    effect.engine == engine
+                    and effect.outcome.harmful
+                    and effect.current
+                    and not (loading_only and effect.at_request)
+                ):
                     codes.setdefault(effect.outcome, {})[finding.code] = None
     return codes
 

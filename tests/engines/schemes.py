@@ -14,7 +14,7 @@ from tests.damage import BLOCK, CT, MOE, QUARK, QUARK_MOE, Damage, MutableCheckp
 from tests.raw import RawTensor
 
 LOADS, REFUSES, SILENT, UNKNOWN = "loads", "refuses", "silently wrong", "unknown"
-_SCALE = bf16(2.0**-9)
+_SCALE, _INPUT_SCALE = bf16(2.0**-9), bf16(2.0**-6)
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,16 @@ _GROUP = _inputs("group", dynamic=True, group_size=128)
 
 def _input_scales(checkpoint: MutableCheckpoint, shape: tuple[int, ...]) -> None:
     for name in checkpoint.names(r".*\.weight_scale"):
-        checkpoint.put(name.replace("weight_scale", "input_scale"), "BF16", shape, _SCALE)
+        checkpoint.put(name.replace("weight_scale", "input_scale"), "BF16", shape, _INPUT_SCALE)
+
+
+def _halved(tensor: RawTensor) -> RawTensor:
+    """Codes of half the size: with one scale for all rows, they cannot all reach the largest."""
+    return tensor._replace(data=bytes(code & 0x80 | max(0, (code & 0x7F) - 8) for code in tensor.data))
 
 
 def _one_scale(checkpoint: MutableCheckpoint, shape: tuple[int, ...]) -> None:
+    checkpoint.change(r".*_proj\.weight", _halved)
     checkpoint.change(r".*\.weight_scale", lambda tensor: RawTensor("BF16", shape, _SCALE))
 
 
@@ -204,7 +210,7 @@ SCHEMES = (
         "embedding",
         CT,
         _quantized(r"model\.embed_tokens\.weight", _column),
-        {"vllm": REFUSES, "sglang": UNKNOWN, "trtllm": UNKNOWN, "transformers": SILENT},
+        {"vllm": REFUSES, "sglang": SILENT, "trtllm": UNKNOWN, "transformers": SILENT},
     ),
     Scheme(
         "Quark weight-only",

@@ -7,8 +7,9 @@ import pytest
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.engines.base import Engine, Release
+from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import engines
-from ckptkit.engines.support import Layer, Support, judge, parts_of
+from ckptkit.engines.support import Support, judge, parts_of
 from ckptkit.views.matrix import Matrix, build_matrix
 from tests.damage import CT, CT_KV, MOE, MutableCheckpoint, load
 from tests.engines.schemes import SCHEMES, Scheme

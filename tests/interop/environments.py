@@ -29,6 +29,8 @@ ENVIRONMENTS = {
     "llmcompressor": "llm-compressor: compressed-tensors exports",
     "modelopt": "NVIDIA ModelOpt: its own exports",
     "vllm": "the vLLM CPU wheel: loads and answers",
+    "vllm-0.31": "the release before it, and the transformers that it wants",
+    "sglang": "SGLang's own classes on a CPU: configs, skip lists, schemes, weights' hooks",
     "kernels": "CPU torch and Triton: the FP8 kernels interpreted and compiled offline, Hopper in software",
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
 
 _KINDS = ("per-tensor", "per-channel", "per-block")
 

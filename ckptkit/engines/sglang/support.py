@@ -6,7 +6,8 @@ Places are below ``sglang/srt/layers/quantization``.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
 _RUN = Evidence.RUN
@@ -40,7 +41,8 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, (Layer.HEAD,), _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT),
     Support(_REFUSED, (Layer.HEAD,), _CT, _BLOCK, where=_IN_CT, words=_BLOCK_HEAD),
-    Support(_HAS, (Layer.KV_CACHE,), _CT, _TENSOR, where=_IN_CT),
+    Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
+    Support(_SILENT, (Layer.EMBEDDING,), (*_CT, *_QUARK), how=_RUN, words="codes are taken for values"),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
     Support(_HAS, _LINEAR, _QUARK, _PLAIN, (*_STATIC, *_DYNAMIC), where=_IN_QUARK),
     Support(
@@ -63,6 +65,15 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), where="fp8.py"),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), _BLOCK, ("dynamic per-group",), where="fp8.py"),
     Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, where="fp8.py"),
+    Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, how=_RUN),
+    Support(
+        _REFUSED,
+        _LINEAR,
+        ("modelopt",),
+        _BLOCK,
+        how=_RUN,
+        words="ValueError: ModelOptFp8Config only supports regular FP8 quantization",
+    ),
     Support(_HAS, _LINEAR, ("modelopt",), _TENSOR, _STATIC, where="modelopt_quant.py"),
     Support(_REFUSED, (*_LINEAR, Layer.EXPERT), ("modelopt",), _CHANNEL, how=_RUN, words="ValueError"),
 )

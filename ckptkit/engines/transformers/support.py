@@ -6,7 +6,8 @@ All rows of the first two formats were run on a CPU.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence, Range
-from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
 _RUN = Evidence.RUN

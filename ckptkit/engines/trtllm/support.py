@@ -6,7 +6,8 @@ of its table of supported models (``docs/source/models/supported-models.md`` at 
 
 from __future__ import annotations
 
-from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
 _CT = ("compressed-tensors",)

@@ -27,5 +27,6 @@ ENGINE = Engine(
     skip_lists=lazily("ckptkit.engines.vllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.vllm.support", "SUPPORT"),
     architectures=lazily("ckptkit.engines.vllm.architectures", "ARCHITECTURES"),
+    modules=lazily("ckptkit.engines.vllm.modules", "MODULES"),
     reproduced=lazily("ckptkit.engines.vllm.reproduced", "REPRODUCED"),
 )

@@ -9,6 +9,12 @@ QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "L
 #: build a plain linear layer, as every class does with the projection of weights in a sparse attention's indexer.
 QUANTIZED_PREDICTION_INPUTS = ("BailingMoeV3", "LongCatFlash", "LongcatFlash", "MiMoV2", "NemotronH")
 
+#: Classes whose attention keeps one latent vector in the place of keys and values.
+LATENT = (
+    *("Deepseek", "DeepSeek", "Kimi", "Glm4MoeLite", "GlmMoeDsa", "LongCat", "Longcat", "MiniCPM3", "PanguUltra"),
+    *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA", "EagleMistralLarge3"),
+)
+
 #: Classes with their own mapping of names and their own list of what is plain: skip lists say little of them.
 OWN_LISTS = ("DeepseekV4",)
 

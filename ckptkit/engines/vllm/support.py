@@ -7,7 +7,8 @@ kernels that exist on GPUs only are not part of it.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.support import Answer, Layer, Support
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
 from ckptkit.engines.vllm.classes import QUANTIZED_ROUTERS, QUANTIZED_TOWERS, TOWERS_LEFT_ALONE
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.storage.container import CONFIG_FILE
 
 
 @rule(
@@ -29,4 +30,6 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
 
     Fix: export again with patterns that match.
     """
-    yield from context.faults("modelopt-nothing")
+    known = () if context.dialect is None else (CONFIG_FILE, *context.dialect.side_files)
+    for fault in context.faults("modelopt-nothing"):
+        yield Observation.of(fault, variant="beside-another" if known and fault.file not in known else None)

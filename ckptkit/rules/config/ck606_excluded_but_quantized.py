@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity, StoredTensor
+from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
+from ckptkit.checks.skip_lists import engines_that_build
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.errors import Fault
@@ -28,7 +29,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     """
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
         if tensor.dtype == FP8_WEIGHT and not is_small(tensor):
-            yield Fault(
+            yield Observation(
                 "excluded-but-quantized",
                 "stored in FP8, but the config does not call it quantized",
                 tensor.shard,
@@ -36,6 +37,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 expected="a module that the config quantizes",
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="take it out of the skip list, or add it to the targets",
+                only=engines_that_build(context, tensor.module, quantized=False),
             )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
+from ckptkit.checks.skip_lists import engines_that_contradict
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats import registry
@@ -37,13 +38,14 @@ def skip_lists_differ(context: Context) -> Iterator[Fault]:
     lists = {key: frozenset(texts(context.block[key])) for key in keys if isinstance(context.block.get(key), list)}
     if len(set(lists.values())) > 1:
         found = "; ".join(f"{key}: {len(words)}" for key, words in lists.items())
-        yield Fault(
+        yield Observation(
             "skip-lists-differ",
             "skip lists under different keys differ",
             "config.json",
             None,
             "one list",
             f"entries of {found}",
+            only=engines_that_contradict(context),
         )
 
 

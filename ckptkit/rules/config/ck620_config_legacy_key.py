@@ -33,7 +33,8 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
 
     Fix: move the block to ``quantization_config``; remove the sparsity block of a dense model.
     """
-    yield from context.faults("config-legacy-key", "ct-sparsity")
+    for fault in context.faults("config-legacy-key", "ct-sparsity"):
+        yield Observation.of(fault, variant="key" if fault.kind == "config-legacy-key" else None)
     for fault in context.faults("config-value"):
         if fault.message.startswith("sparsity_config"):
             yield Observation.of(fault, severity=Severity.ERROR)

@@ -51,7 +51,7 @@ def config_schema(context: Context) -> Iterator[Fault]:
         path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
         unknown = knows_keys and UNKNOWN_KEY in fault.message
         if path not in told and not unknown:
-            yield Observation.of(fault, variant=dialect.key)
+            yield Observation.of(fault, variant="status" if path == "quantization_status" else dialect.key)
 
 
 def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.dimensions import text_level
 from ckptkit.errors import Fault, excerpt
@@ -50,7 +50,8 @@ def config_size_unusable(context: Context) -> Iterator[Fault]:
             yield _unusable(f"{prefix}{key}", "is not positive", "1 or more", str(value))
     untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in _LAYER_KEYS)
     if untold and any("model" in stack for stack in stored_layers(context)):
-        yield _unusable("num_hidden_layers", "is missing, and layers are stored", "the number of layers", "nothing")
+        missing = _unusable("num_hidden_layers", "is missing, and layers are stored", "the number of layers", "nothing")
+        yield Observation.of(missing, variant="missing")
 
 
 def _unusable(key: str, what: str, expected: str, found: str) -> Fault:

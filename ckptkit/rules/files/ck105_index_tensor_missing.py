@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity, StoredTensor
+from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, RebuildIndex
 from ckptkit.errors import Fault
@@ -31,7 +31,9 @@ def index_tensor_missing(context: Context) -> Iterator[Fault]:
 
     Fix: rebuild the index if the tensor is in another shard, else export again.
     """
-    yield from context.faults("index-tensor-missing")
+    for fault in context.faults("index-tensor-missing"):
+        elsewhere = fault.tensor in context.container.tensors
+        yield Observation.of(fault, variant="elsewhere" if elsewhere else None)
 
 
 @fix("safe", "CK105")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 
@@ -44,4 +44,12 @@ def unlisted_weight_file(context: Context) -> Iterator[Fault]:
             strays.append(entry.name)
     for name in strays:
         message = "vLLM takes the folder for one in Mistral's own format"
-        yield Fault("shard-mistral", message, name, None, "no such file", help="move it out of the folder")
+        yield Observation(
+            "shard-mistral",
+            message,
+            name,
+            None,
+            "no such file",
+            help="move it out of the folder",
+            variant="mistral-below" if "/" in name else "mistral",
+        )

@@ -56,6 +56,7 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
                 expected=f"{size.mtp_layers} more than {size.layers} layers, or mtp.*",
                 found="nothing",
                 severity=Severity.WARNING,
+                variant="prediction",
             )
     promised = size.experts or 0
     for owner, stored in context.experts.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault
 from ckptkit.rules.kv_cache.attention import attention_modules
@@ -39,10 +39,11 @@ def kv_scale_value(context: Context) -> Iterator[Fault]:
             _, values = context.scale_values[tensor.name]
             if values.zeros or values.invalid:
                 what = "zero" if values.zeros else "negative, infinite or NaN"
-                yield Fault(
+                yield Observation(
                     "kv-scale-value",
                     f"the scale is {what}",
                     tensor.shard,
                     tensor.name,
                     expected="a finite value above zero",
+                    variant=None if values.zeros else "invalid",
                 )

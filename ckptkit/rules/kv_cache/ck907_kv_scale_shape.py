@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity, StoredTensor
+from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, Reshape
 from ckptkit.errors import Fault
@@ -44,7 +44,15 @@ def kv_scale_shape(context: Context) -> Iterator[Fault]:
             if wrong:
                 expected = "[heads, 1, 1]" if per_head else "one value"
                 message = "the KV scale has the wrong shape"
-                yield Fault("kv-scale-shape", message, tensor.shard, tensor.name, expected, str(list(tensor.shape)))
+                yield Observation(
+                    "kv-scale-shape",
+                    message,
+                    tensor.shard,
+                    tensor.name,
+                    expected,
+                    str(list(tensor.shape)),
+                    variant="single" if tensor.numel == 1 else None,
+                )
 
 
 def _wrong_head_shape(tensor: TensorRef) -> bool:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
+from ckptkit.checks.skip_lists import declared as declared_module
+from ckptkit.checks.skip_lists import engines_that_build, undeclared_weights
 from ckptkit.edits.changes import Drop, Edit
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.rules.config.skip_entries import nothing_is_quantized
 from ckptkit.rules.naming.scale_names import stored_tensor
+from ckptkit.storage.payload import TensorRef
 
 
 @rule(
@@ -37,6 +40,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
     """
     if nothing_is_quantized(context):
         return
+    stored = {weight.module for weight in undeclared_weights(context)}
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
         declared = context.checkpoint is not None and tensor.module in context.checkpoint.declared_only
         yield Observation(
@@ -47,8 +51,15 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
             expected="an FP8 weight beside it",
             found="none that the config declares quantized",
             help="drop the scale, or correct the config if the weight is meant to be quantized",
-            variant="beside-declared" if declared else None,
+            variant="beside-declared" if declared else _lonely(context, tensor),
+            only=engines_that_build(context, tensor.module, quantized=False) if tensor.module in stored else None,
         )
+
+
+def _lonely(context: Context, tensor: TensorRef) -> str | None:
+    """The variant of a scale whose weight is lost: engines build the layer that the config declares all the same."""
+    lost = names.join(tensor.module, "weight") not in context.container.tensors
+    return "weight-lost" if lost and declared_module(context)(tensor.module) else None
 
 
 @fix("unsafe", "CK202")

@@ -1,0 +1,99 @@
+"""The names of modules that a model class has. What a class is not known to have may be there: only classes that are
+listed by an engine are judged, each by all of its names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from ckptkit.model import names
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
+
+
+@dataclass(frozen=True)
+class ModuleNames:
+    """A model class of a plain decoder: what its layers hold, as dotted names that stand for every expert and layer.
+
+    ``linear`` may have one more part below them, which rules judge; ``others`` have none.
+    """
+
+    linear: frozenset[str]
+    others: frozenset[str]
+
+    def stranger(self, modules: Iterable[str], layers: int | None) -> str | None:
+        """The first module that the class does not have: of another name, or of a layer beyond the last.
+
+        >>> ModuleNames(frozenset({"mlp.up_proj"}), frozenset()).stranger(["model.layers.2.mlp.up_proj"], 2)
+        'model.layers.2.mlp.up_proj'
+        """
+        known: dict[str, bool] = {}
+        for module in modules:
+            found = _LAYER.search(module)
+            if found is not None and layers is not None and int(found[1]) >= layers:
+                return module
+            general = names.generalise(module)
+            if general not in known:
+                known[general] = self._has(general)
+            if not known[general]:
+                return module
+        return None
+
+    def absent(self, modules: Collection[str], layers: int | None, *, tied: bool) -> str | None:
+        """The first module that the class needs and that is not among these: nothing else fills its parameters.
+
+        Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
+        """
+        needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
+        for layer in range(layers or 0):
+            needed += [f"model.layers.{layer}.{name}" for name in self._needed]
+        return next((name for name in needed if name not in modules and not self._merged(name, modules)), None)
+
+    @property
+    def _needed(self) -> list[str]:
+        """What every layer has, in order."""
+        merged = ("self_attn.qkv_proj", "mlp.gate_up_proj")
+        plain = sorted(name for name in self.linear if "*" not in name and name not in merged)
+        return [*sorted(name for name in self.others if name.endswith("norm")), *plain]
+
+    @staticmethod
+    def _merged(name: str, modules: Collection[str]) -> bool:
+        owner, _, last = name.rpartition(".")
+        merged = next((fused for fused, parts in names.FUSED_GROUPS.items() if last in parts), None)
+        return merged is not None and f"{owner}.{merged}" in modules
+
+    def _has(self, module: str) -> bool:
+        """Whether a module with its numbers left out is one of the class, or one part below one."""
+        if module in _OUTSIDE:
+            return True
+        owner, mark, inner = module.partition("layers.*")
+        if not mark or owner not in ("", "model."):
+            return False
+        inner = inner.removeprefix(".")
+        return not inner or inner in self.linear or inner in self.others or inner.rpartition(".")[0] in self.linear
+
+
+_OUTSIDE = frozenset({"lm_head", "model.embed_tokens", "model.norm", "model", ""})
+_ATTENTION = frozenset(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"))
+_GATED = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
+_MLP = frozenset(f"mlp.{part}" for part in _GATED)
+_OTHERS = frozenset(
+    {"input_layernorm", "post_attention_layernorm", "self_attn", "self_attn.attn", "self_attn.rotary_emb", "mlp"}
+)
+_HEAD_NORMS = frozenset({"self_attn.q_norm", "self_attn.k_norm"})
+
+#: q, k, v and o, and a gated MLP: Llama and those like it, stored apart or merged.
+DENSE = ModuleNames(_ATTENTION | _MLP, _OTHERS)
+#: The same with norms on the heads.
+DENSE_WITH_HEAD_NORMS = ModuleNames(DENSE.linear, DENSE.others | _HEAD_NORMS)
+
+
+def experts(container: str, router: str, projections: tuple[str, ...] = _GATED, *, norms: bool = False) -> ModuleNames:
+    """A decoder with experts in place of the MLP, stored one by one or stacked."""
+    inner = frozenset(f"{container}.*.{part}" for part in projections)
+    stacked = frozenset({container, f"{container}.down_proj", f"{container}.gate_up_proj"})
+    owner = container.rpartition(".")[0]
+    return ModuleNames(
+        _ATTENTION | inner | {router}, _OTHERS | stacked | {owner} | (_HEAD_NORMS if norms else frozenset())
+    )

@@ -1,0 +1,142 @@
+"""``docs/accuracy.md``: how often verdicts were right, from what was recorded in ``tests/accuracy/recorded``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RECORDED = Path(__file__).resolve().parents[1] / "tests" / "accuracy" / "recorded"
+#: What a verdict says of an outcome; "unknown" and "not judged" say nothing.
+MEANS = {
+    "loads": ("right",),
+    "slow": ("right",),
+    "warns": ("wrong",),
+    "silently wrong": ("wrong",),
+    "refuses": ("refuses",),
+    "does not read": ("refuses", "wrong"),
+}
+_LABELS = {"vllm": "vLLM", "sglang": "SGLang", "transformers": "transformers"}
+_INTRODUCTION = """\
+# How often verdicts are right
+
+Made by `make docs` from `tests/accuracy/recorded`. Each checkpoint of a corpus was given to the engines themselves, and
+what they did is compared with the verdict of `ckptkit validate --matrix` at level full:
+
+- **refuses**: the engine raises while it reads the config, builds the model, loads weights or, for transformers,
+  answers.
+- **wrong**: it loads, and some parameter is not what the checkpoint means: never filled, filled with codes that nobody
+  multiplies, or more than 2 % away from the dequantized weights of the sound checkpoint (transformers: logits).
+- **right**: neither.
+
+"Silently wrong" and "warns" both say wrong, "slow" says right. vLLM is its CPU wheel and stops before kernels; SGLang's
+own classes run with stand-ins for its GPU packages; both load every weight. What needs a GPU to show (kernels, hardware
+formats) is not measured. The corpus is `tests/accuracy/corpus.py`: real exports, the damages and near misses that rules
+are tested with, one tensor changed, other schemes, kinds of public reports, and ckptkit's own conversions. Different
+ids with the same files count once. Checkpoints whose loading the environment lacks something for (an image library, a
+kernel for four bits on a CPU) are left out as *not tried*.
+
+Repeat it with `python -m tests.accuracy vllm-0.32.0` (and `--again`); `python -m tests.accuracy` takes the verdicts
+anew.
+"""
+#: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
+PLANS: tuple[tuple[str, str, str], ...] = (
+    ("*", "*/CK107-*", "compare the copies of a tensor, and say nothing where they are equal"),
+    ("vllm", "*/CK209-*", "run it where a kernel for four bits exists"),
+    ("vllm", "near/CK313-2", "run it where a kernel for MXFP8 exists"),
+    ("*", "*/CK633-*", "know the class that each model_type stands for"),
+    ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
+    ("*", "*quark-fp8-fake", "say what each engine makes of weights that are only said to be FP8"),
+    ("*", "*/CK600-1", "the same"),
+    ("*", "*/CK631-*", "read what comes with an endless pattern, and judge the rest"),
+    ("*", "*/CK113-*", "compare a tied head with the embedding"),
+    ("*", "near/CK632-*", "know which activations and default sizes an engine has"),
+    ("*", "near/CK305-2", "find out why the load takes more than a minute"),
+    ("*", "scheme/beside-*", "rows for other quantizations beside FP8"),
+    ("*", "*/CK617-*", "read the config's groups in each engine's own order before other rules judge modules"),
+    ("*", "*/CK627-*", "know which keys of a scheme engines compare between fused parts"),
+    ("*", "*/CK312-*", "ask for each size whether this engine takes it from the config or from the tensor"),
+    ("*", "report/scaled-twice*", "a rule that finds weights that were scaled twice"),
+    ("*", "report/scales-without-config", "a rule for scales without a config"),
+    ("*", "near/CK208-*", "judge single parameters by the class too, and not modules only"),
+    ("*", "*/CK114-*", "ask the model class whether it has the tower that the config promises"),
+    ("transformers", "*", "hold transformers' outcomes to these records, as vLLM's were"),
+    ("sglang", "*", "hold SGLang's outcomes to these records, as vLLM's were"),
+)
+
+
+class Load(NamedTuple):
+    """One line of a record."""
+
+    id: str
+    outcome: str
+    said: str
+    words: str
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the verdict was right; None where it was none."""
+        return self.outcome in MEANS[self.said] if self.said in MEANS else None
+
+
+def read() -> Iterator[tuple[dict[str, Any], list[Load]]]:
+    """Every record: its head, and what was tried."""
+    for path in sorted(RECORDED.glob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        loads = [Load(name, row[1], row[2], row[3]) for name, row in document.pop("loads").items()]
+        yield document, loads
+
+
+def render_accuracy_markdown() -> str:
+    """The whole page."""
+    found = list(read())
+    lines = [_INTRODUCTION, "| engine | release | loads tried | right | wrong | unknown | not tried | recorded |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for head, loads in found:
+        tried = [load for load in loads if load.outcome != "untried"]
+        counts = [sum(load.agrees is answer for load in tried) for answer in (True, False, None)]
+        label = f"{_LABELS[head['engine']]} | {head['version']}"
+        lines.append(
+            f"| {label} | {len(tried)} | {' | '.join(map(str, counts))} | {len(loads) - len(tried)} | {head['date']} |"
+        )
+    lines += ["", "## By what was done", "", *_by_kind(found), ""]
+    for head, loads in found:
+        lines += _wrong(f"{_LABELS[head['engine']]} {head['version']}", head["engine"], loads)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _by_kind(found: Iterable[tuple[dict[str, Any], list[Load]]]) -> Iterator[str]:
+    yield "Right of all that were tried, for each kind of checkpoint."
+    yield ""
+    table: dict[str, dict[str, tuple[int, int]]] = {}
+    names = []
+    for head, loads in found:
+        name = f"{_LABELS[head['engine']]} {head['version']}"
+        names.append(name)
+        for load in loads:
+            if load.outcome != "untried":
+                kind = table.setdefault(load.id.partition("/")[0], {})
+                right, tried = kind.get(name, (0, 0))
+                kind[name] = right + (load.agrees is True), tried + 1
+    yield f"| kind | {' | '.join(names)} |"
+    yield f"|---|{'---|' * len(names)}"
+    for kind in sorted(table):
+        cells = [f"{table[kind][name][0]} of {table[kind][name][1]}" if name in table[kind] else "-" for name in names]
+        yield f"| {kind} | {' | '.join(cells)} |"
+
+
+def _wrong(label: str, engine: str, loads: Iterable[Load]) -> Iterator[str]:
+    loads = [load for load in loads if load.outcome != "untried" and load.agrees is not True]
+    if not loads:
+        return
+    yield f"## {label}: wrong or unknown"
+    yield ""
+    yield "| checkpoint | we said | it did | its words | plan |"
+    yield "|---|---|---|---|---|"
+    for load in loads:
+        words = load.words.replace("|", "\\|").replace("`", "'").replace("<", "&lt;")[:110]
+        plan = next((plan for who, ids, plan in PLANS if fnmatch(engine, who) and fnmatch(load.id, ids)), "")
+        yield f"| `{load.id}` | {load.said or 'nothing'} | {load.outcome} | {words} | {plan} |"
+    yield ""

@@ -1,0 +1,216 @@
+"""Load the corpus in the real engines and record what they do."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tests.accuracy.corpus import Entry, Files, corpus, files_of, write
+from tests.accuracy.plain import dequantized
+from tests.accuracy.records import REFUSED, RIGHT, UNTRIED, WRONG, Record, Seen, digest, read
+from tests.interop.runner import Answer, DriverError, Drivers
+
+#: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
+NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is not supported on CPU")
+#: What says that this environment lacks something, and nothing about the checkpoint.
+NOT_HERE = (
+    *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),
+    *("Forced NVFP4 kernel", "Marlin FP4 not available"),
+)
+#: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
+#: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
+SAME, SIMILAR, ANOTHER = 0.02, 0.2, 0.5
+CHUNK = 24
+#: So many loads are recorded at a time.
+PART = 240
+ORDER = ("real", "scheme", "report", "defect", "meant", "given", "damage", "converted", "near")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An engine that loads checkpoints: its driver, its environment, its release, and what its answers mean.
+
+    ``by_answer`` says that its logits are compared, which another scheme of the same weights changes.
+    """
+
+    engine: str
+    version: str
+    environment: str
+    driver: str
+    outcome: Callable[[Answer], tuple[str, str]]
+    how: str
+    by_answer: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file that its record is kept in."""
+        return Record(self.engine, self.version).path
+
+
+def untried(answer: Answer) -> bool:
+    """Whether the environment could not even try."""
+    error = answer["error"]
+    return error is not None and any(words in error["message"] for words in NOT_HERE)
+
+
+def _refusal(error: Mapping[str, Any]) -> str:
+    message = " ".join(str(error["message"]).split())
+    return f"{error['type']}: {message}"[:160] + (f" [{error['stage']}]" if error["stage"] else "")
+
+
+def of_vllm(answer: Answer) -> tuple[str, str]:
+    """What a load in vLLM means."""
+    error = answer["error"]
+    if error is not None and not (error["stage"] == "process" and any(w in error["message"] for w in NO_KERNEL)):
+        return REFUSED, _refusal(error)
+    found = []
+    for key in ("unset", "differs", "absent"):
+        names = list(answer.get(key) or ())
+        if names:
+            found.append(f"{key}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
+    return (WRONG, "; ".join(found)) if found else (RIGHT, "")
+
+
+def of_transformers(answer: Answer) -> tuple[str, str]:
+    """What a load in transformers means."""
+    if answer["error"] is not None:
+        return REFUSED, _refusal(answer["error"])
+    listed = [f"{key}: {', '.join(answer[key][:2])}" for key in ("missing", "unexpected", "mismatched") if answer[key]]
+    meant, plain = answer["apart"].get("meant"), answer["apart"].get("plain")
+    limit = SIMILAR if meant is None else ANOTHER
+    wrong = (meant is not None and meant > SAME) or (plain is not None and plain > limit)
+    words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
+    return (WRONG if wrong else RIGHT), words
+
+
+JUDGES = {
+    judge.engine + "-" + judge.version: judge
+    for judge in (
+        Judge("vllm", "0.32.0", "vllm", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
+        Judge("vllm", "0.31.0", "vllm-0.31", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
+        Judge(
+            "transformers", "5.16.1", "quark", "transformers_outcome", of_transformers, "CPU, one forward pass", True
+        ),
+        Judge(
+            "transformers",
+            "5.17.0",
+            "vllm-0.31",
+            "transformers_outcome",
+            of_transformers,
+            "CPU, one forward pass",
+            True,
+        ),
+        Judge("sglang", "0.5.23", "sglang", "sglang_outcome", of_vllm, "no GPU packages, weights loaded, no kernels"),
+        Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass", True),
+    )
+}
+
+
+def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False) -> Record:
+    """Ask an engine about entries that its record does not hold, or holds for other files; the record is kept."""
+    record = read(judge.path) if judge.path.exists() else Record(judge.engine, judge.version, how=judge.how)
+    todo = [entry for entry, files in _distinct(wanted) if again or not _known(record, entry, files)]
+    print(f"{judge.engine} {judge.version}: {len(todo)} loads")
+    for number in range(0, len(todo), PART):
+        for entry, seen in outcomes(judge, todo[number : number + PART]):
+            record.loads[entry.id] = seen
+        record.date = date.today().isoformat()
+        record.write()
+        print(f"{min(number + PART, len(todo))} of {len(todo)}", flush=True)
+    return record
+
+
+def outcomes(judge: Judge, wanted: Iterable[Entry]) -> Iterator[tuple[Entry, Seen]]:
+    """What an engine does with entries, a few at a time in one process that has imported it."""
+    todo = list(_distinct(wanted))
+    with Drivers() as drivers, tempfile.TemporaryDirectory() as scratch:
+        keeper = _Keeper(judge, drivers, Path(scratch))
+        for number in range(0, len(todo), CHUNK):
+            for entry, files, answer in keeper.answers(todo[number : number + CHUNK]):
+                tried = judge.outcome(answer) if not untried(answer) else (UNTRIED, _refusal(answer["error"]))
+                yield entry, Seen(digest(files), *tried)
+
+
+def _distinct(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Files]]:
+    """Entries with their files, those that others do not have too; the kinds that say most first."""
+    found: dict[str, tuple[Entry, Files]] = {}
+    for entry in sorted(entries, key=lambda entry: ORDER.index(entry.kind)):
+        files = files_of(entry)
+        if files is not None:
+            found.setdefault(digest(files), (entry, files))
+    return iter(found.values())
+
+
+def _known(record: Record, entry: Entry, files: Files) -> bool:
+    seen = record.loads.get(entry.id)
+    return seen is not None and seen.digest == digest(files)
+
+
+class _Keeper:
+    """Writes folders, and sees to it that what they are compared with was loaded before."""
+
+    def __init__(self, judge: Judge, drivers: Drivers, scratch: Path) -> None:
+        self._judge, self._drivers, self._scratch = judge, drivers, scratch
+        self._kept: dict[str, dict[str, str]] = {}
+        self._paths: set[str] = set()
+
+    def answers(self, entries: list[tuple[Entry, Files]]) -> Iterator[tuple[Entry, Files, Answer]]:
+        new = [entry.meant for entry, _ in entries if entry.meant not in self._kept]
+        self._keep(new, {entry.meant for entry in corpus().values() if entry.meant != entry.id})
+        folders = [write(files, self._scratch / f"{n}-{digest(files)}") for n, (_, files) in enumerate(entries)]
+        against = {
+            str(folder.resolve()): {
+                key: path
+                for key, path in self._kept[entry.meant].items()
+                if key == "plain" or entry.kind != "converted" or not self._judge.by_answer
+            }
+            for folder, (entry, _) in zip(folders, entries, strict=True)
+        }
+        found = self._ask(folders, against=against)
+        for folder in folders:
+            shutil.rmtree(folder)
+        for (entry, files), answer in zip(entries, found, strict=True):
+            yield entry, files, answer
+
+    def _keep(self, names: list[str], others: set[str]) -> None:
+        """Load what is meant by ``others``, and the same without quantization, for what will be compared with it."""
+        folders: list[Path] = []
+        paths: dict[str, str] = {}
+        for name in dict.fromkeys(names):
+            files = files_of(corpus()[name])
+            if files is None:
+                raise ValueError(f"{name} cannot be made")
+            self._kept[name] = {}
+            for key, content in (("meant", files if name in others else None), ("plain", _or_none(files))):
+                if content is not None:
+                    path = self._kept[name][key] = str(self._scratch / f"{digest(content)}.npz")
+                    if path not in self._paths:
+                        self._paths.add(path)
+                        folders.append(write(content, self._scratch / f"meant-{digest(content)}"))
+                        paths[str(folders[-1].resolve())] = path
+        if folders:
+            self._ask(folders, keep=paths)
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _ask(self, folders: list[Path], **options: Any) -> list[Answer]:
+        """One answer for each folder; where the process dies, each is asked about alone."""
+        try:
+            return self._drivers.run(self._judge.environment, self._judge.driver, folders, **options)
+        except DriverError as error:
+            if len(folders) == 1:
+                return [{"error": {"type": "Crash", "message": str(error).splitlines()[0], "stage": None}}]
+            return [answer for folder in folders for answer in self._ask([folder], **options)]
+
+
+def _or_none(files: Files) -> Files | None:
+    """The plain model; None where shapes do not tell what the scales are for."""
+    try:
+        return dequantized(files)
+    except (ValueError, KeyError, IndexError):
+        return None

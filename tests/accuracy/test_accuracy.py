@@ -1,0 +1,60 @@
+"""Verdicts against what engines did, and ``validate`` against the matrix, over the whole corpus."""
+
+from __future__ import annotations
+
+import pytest
+
+from ckptkit.checks.finding import Severity
+from ckptkit.views.matrix import build_matrix
+from tests.accuracy.corpus import Entry, corpus, files_of
+from tests.accuracy.records import UNTRIED, digest, records
+from tests.accuracy.verdicts import judged
+
+#: Of conversions every so many is judged again here; ``python -m tests.accuracy`` judges all of them.
+EVERY = 12
+RECORDS = records()
+#: Recorded verdicts that are known to be wrong, or none: docs/accuracy.md lists them. They may only become fewer.
+_SOME = [entry for number, entry in enumerate(corpus().values()) if entry.kind != "converted" or number % EVERY == 0]
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_verdicts_are_those_recorded_and_do_not_contradict_validate(part: int) -> None:
+    for entry in _SOME[part::8]:
+        _check(entry)
+
+
+def _check(entry: Entry) -> None:
+    files = files_of(entry)
+    if files is None:
+        return
+    context, report = judged(files)
+    rows = {row.engine: row for row in build_matrix(context, report).rows}
+    loading = {row.engine: row.verdict for row in build_matrix(context, report, loading_only=True).rows}
+    for record in RECORDS:
+        seen = record.loads.get(entry.id)
+        if seen is not None:
+            assert seen.digest == digest(files), f"{entry.id} is another checkpoint now: record it again"
+            assert seen.said == loading[record.engine], f"{entry.id}: take verdicts anew with python -m tests.accuracy"
+    serious = [finding for finding in report.findings if finding.severity is not Severity.INFO]
+    for engine, row in rows.items():
+        harmed = [
+            finding.code
+            for finding in serious
+            if any(e.engine == engine and e.current and e.outcome.harmful for e in finding.engines)
+        ]
+        if harmed:
+            assert row.verdict != "loads", f"{entry.id}: {harmed} hit {engine}, and the matrix says that it loads"
+        assert {code for codes in row.codes.values() for code in codes} == set(harmed), (entry.id, engine)
+        if report.clean and not row.parts:
+            assert row.verdict in ("loads", "not judged", "does not read", "unknown"), (entry.id, engine, row.verdict)
+
+
+def test_what_is_recorded_is_of_the_corpus() -> None:
+    for record in RECORDS:
+        assert set(record.loads) <= set(corpus()), record.path
+
+
+@pytest.mark.parametrize(("engine", "least"), [("vllm", 400), ("transformers", 200), ("sglang", 200)])
+def test_enough_was_tried(engine: str, least: int) -> None:
+    newest = [record for record in RECORDS if record.engine == engine][-1]
+    assert sum(seen.outcome != UNTRIED for seen in newest.loads.values()) >= least

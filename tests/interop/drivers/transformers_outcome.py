@@ -1,0 +1,71 @@
+"""transformers: what becomes of a checkpoint: refused, or loaded with which keys missing and how far its answer is off.
+
+Options: ``keep`` (folder -> file for the logits), ``against`` (folder -> the files of the plain model and of the
+quantized one that was meant).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import distance
+from .common import Answer, main, model_class, prompt_ids, stage
+from .patience import patient
+from .transformers_logits import _Warnings
+
+SHOWN = 4
+
+
+def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
+    import torch
+
+    keep, against = options.get("keep", {}).get(str(folder)), options.get("against", {}).get(str(folder), {})
+    warnings = _Warnings()
+    logging.getLogger("transformers").addHandler(warnings)
+    try:
+        with stage("load"):
+            model, loading = model_class(folder).from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
+    finally:
+        logging.getLogger("transformers").removeHandler(warnings)
+    model.eval()
+    with stage("forward"), torch.no_grad():
+        vocabulary = model.config.get_text_config().vocab_size
+        logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0].float().numpy()
+    if keep is not None:
+        distance.keep(keep, {"logits": logits})
+    return {
+        "missing": sorted(loading["missing_keys"])[:SHOWN],
+        "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
+        "mismatched": sorted(str(key) for key in loading["mismatched_keys"])[:SHOWN],
+        "warnings": [message[:160] for message in warnings.messages[:SHOWN]],
+        "apart": {name: _apart(logits, distance.kept(path)) for name, path in against.items()},
+    }
+
+
+def _apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
+    """The distance of all logits together; None where nothing is there to compare with."""
+    import numpy
+
+    if "logits" not in meant:
+        return None
+    size = float(numpy.linalg.norm(logits - meant["logits"]) / numpy.linalg.norm(meant["logits"]))
+    return min(round(size, 4), 1e9) if numpy.isfinite(size) else 1e9
+
+
+def _prepare() -> None:
+    import torch  # noqa: F401
+    import transformers
+
+    for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText"):
+        getattr(transformers, name)
+    with contextlib.suppress(ImportError):
+        import compressed_tensors  # noqa: F401
+        import quark.torch  # noqa: F401
+
+
+if __name__ == "__main__":
+    main(patient(examine), _prepare)
