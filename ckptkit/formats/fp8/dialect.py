@@ -67,7 +67,8 @@ class PlainFp8(Format):
         located, dialect = config_block.locate(container.config), self.dialect_of(container)
         if located is None or dialect is None:
             raise config_block.missing(container.label)
-        parsed = config.parse(container.config, located.block, dialect, container.label)
+        packed = _packed_experts(container)
+        parsed = config.parse(container.config, located.block, dialect, container.label, packed=packed)
         declaration = Declaration(
             format=NAME,
             dialect=dialect.name,
@@ -148,6 +149,18 @@ def _first_scale(container: Container) -> TensorRef | None:
             if weight is not None and is_fp8(weight.dtype):
                 return tensor
     return None
+
+
+def _packed_experts(container: Container) -> bool:
+    """Whether experts are stored in bytes beside exponents, one for 32 elements of four bits: the first one tells."""
+    tensors = container.tensors
+    for name, tensor in tensors.items():
+        if ".experts." in name and name.endswith(".weight") and len(tensor.shape) == 2:
+            scale = tensors.get(f"{tensor.module}.{BARE_SCALE}") or tensors.get(f"{tensor.module}.weight_scale")
+            groups = (tensor.shape[0], tensor.shape[1] // 16)
+            packed = tensor.dtype in ("I8", "U8") and scale is not None and scale.dtype in ("F8_E8M0", "U8")
+            return packed and scale is not None and scale.shape == groups
+    return False
 
 
 def _grid(container: Container) -> str:
