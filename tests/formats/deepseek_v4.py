@@ -1,8 +1,8 @@
 """A small DeepSeek-V4: every kind of tensor of deepseek-ai/DeepSeek-V4-Pro, by name, dtype and ratio of shapes.
 
 Taken from public lists of that repository's headers and of its config.json. There, 145,116 tensors in 64 shards: routed
-experts I8 [N, K / 2] with F8_E8M0 scales [N, K / 32], all other FP8 weights in blocks of 128x128 with F8_E8M0 scales, and
-the config does not say ``expert_dtype``. deepseek-ai/DeepSeek-V4-Flash says "fp4"; the Base releases have experts in FP8
+experts I8 [N, K / 2] with F8_E8M0 scales [N, K / 32], all other FP8 weights in blocks of 128x128 with F8_E8M0 scales,
+and no ``expert_dtype`` in the config. deepseek-ai/DeepSeek-V4-Flash says "fp4"; the Base releases have experts in FP8
 and F32 scales.
 """
 

@@ -15,7 +15,9 @@ from ckptkit.formats.fp8 import config
 from ckptkit.formats.fp8.facts import (
     BARE_SCALE,
     BLOCK,
+    MXFP4,
     NAME,
+    NVFP4,
     PARTS,
     PER_TENSOR,
     ROLES,
@@ -28,6 +30,7 @@ from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerTensor
+from ckptkit.model.scheme import OtherScheme
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
@@ -68,7 +71,7 @@ class PlainFp8(Format):
         if located is None or dialect is None:
             raise config_block.missing(container.label)
         packed = _packed_experts(container)
-        parsed = config.parse(container.config, located.block, dialect, container.label, packed=packed)
+        parsed = config.parse(container.config, located.block, dialect, container.label, packed)
         declaration = Declaration(
             format=NAME,
             dialect=dialect.name,
@@ -151,16 +154,23 @@ def _first_scale(container: Container) -> TensorRef | None:
     return None
 
 
-def _packed_experts(container: Container) -> bool:
-    """Whether experts are stored in bytes beside exponents, one for 32 elements of four bits: the first one tells."""
+def _packed_experts(container: Container) -> OtherScheme | None:
+    """The layout of experts of four bits, as the first expert's tensors have it; None where they are no such.
+
+    In bytes beside exponents, one for 32 elements, or beside FP8 scales, one for 16, and a scale of these.
+    """
     tensors = container.tensors
     for name, tensor in tensors.items():
         if ".experts." in name and name.endswith(".weight") and len(tensor.shape) == 2:
             scale = tensors.get(f"{tensor.module}.{BARE_SCALE}") or tensors.get(f"{tensor.module}.weight_scale")
-            groups = (tensor.shape[0], tensor.shape[1] // 16)
-            packed = tensor.dtype in ("I8", "U8") and scale is not None and scale.dtype in ("F8_E8M0", "U8")
-            return packed and scale is not None and scale.shape == groups
-    return False
+            if tensor.dtype not in ("I8", "U8") or scale is None:
+                return None
+            rows, stored = tensor.shape
+            if scale.dtype in ("F8_E8M0", "U8") and scale.shape == (rows, stored // 16):
+                return MXFP4
+            second = f"{tensor.module}.weight_scale_2" in tensors
+            return NVFP4 if second and scale.dtype == "F8_E4M3" and scale.shape == (rows, stored // 8) else None
+    return None
 
 
 def _grid(container: Container) -> str:
