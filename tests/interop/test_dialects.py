@@ -35,6 +35,7 @@ CT_BLOCK, CT_STATIC, CT_KV = (
 HEADERS = {
     CT_BLOCK: ("fp8", "modelopt", "quark"),
     "llama-block-wide/modelopt-block": ("fp8", "ct", "quark"),
+    "llama-block-aligned/transformers-block": ("ct", "modelopt", "quark"),
     CT_STATIC: ("fp8", "modelopt", "quark"),
     CT_KV: ("fp8", "modelopt", "quark"),
     "llama/llmcompressor-dynamic": ("modelopt", "quark"),
@@ -249,6 +250,18 @@ def test_transformers_computes_blocks_as_their_twin(oracles: Oracles, real: Real
     block, other = oracles.logits([tmp_path / "block", twin], environment="llmcompressor")
     assert (block.missing_keys, block.unexpected_keys, block.mismatched_keys) == ((), (), ())
     assert block.sha256 == other.sha256
+
+
+def test_transformers_computes_its_own_export_as_the_conversion_back(
+    oracles: Oracles, real: Real, tmp_path: Path
+) -> None:
+    """What it quantized itself, through compressed-tensors and back: the same logits, bit for bit."""
+    own = real("llama-block-aligned/transformers-block")
+    ckptkit.convert(own, tmp_path / "ct", to="ct")
+    ckptkit.convert(tmp_path / "ct", tmp_path / "back", to="fp8")
+    first, back = oracles.logits([own, tmp_path / "back"], environment="llmcompressor")
+    assert (back.missing_keys, back.unexpected_keys, back.mismatched_keys) == ((), (), ())
+    assert first.sha256 == back.sha256
 
 
 def test_transformers_reads_its_own_names_only(oracles: Oracles, real: Real, tmp_path: Path) -> None:
