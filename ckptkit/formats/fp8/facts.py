@@ -127,6 +127,7 @@ TRANSFORMERS = replace(
     mode="transformers",
     capabilities=replace(_TENSORS, kv_roles=frozenset(), kv_granularities=frozenset()),
     input_scale=ScaleNames("activation_scale", ("activation_scale",)),
+    loose_scales=True,  # it writes [1, 1] itself, Mistral's files have [], and it reads both
 )
 #: Where ``weight_block_size`` is no list, nobody can tell what a scale should be called: neither name is wrong.
 UNCLEAR = replace(
