@@ -243,8 +243,10 @@ def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")
     if checkpoint.fused_experts:
         notes.append(f"fused experts in high precision are excluded: {', '.join(checkpoint.fused_experts[:3])}")
-    if checkpoint.provenance:
-        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(checkpoint.provenance)}")
+    written = draft.quantization_config or {}
+    left_out = [entry for entry in checkpoint.provenance if entry.partition(":")[0] not in written]
+    if left_out:
+        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(left_out)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope" and draft.quantization_config is not None:
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")

@@ -116,10 +116,18 @@ def _scheme_changes(wanted: dict[str, Scheme], found: dict[str, Scheme]) -> Iter
 
 
 def _other_changes(checkpoint: Checkpoint, result: Checkpoint) -> Iterator[Fault]:
-    """Modules in another quantization than FP8 that would be read otherwise: their config is carried as it was."""
+    """Modules in another quantization than FP8 that would be read otherwise.
+
+    The same format carries their config as it was; another one has the same layout.
+    """
+    alike = checkpoint.format == result.format
     for name in {**checkpoint.opaque, **result.opaque}:
         before, after = checkpoint.opaque.get(name), result.opaque.get(name)
-        found = [(module.scheme, module.parts.keys()) for module in (before, after) if module is not None]
+        found = [
+            (module.scheme if alike else module.scheme.storage, module.parts.keys())
+            for module in (before, after)
+            if module is not None
+        ]
         if len(found) < 2 or found[0] != found[1]:
             said = [str(module.scheme) if module is not None else "nothing" for module in (before, after)]
             yield Fault("scheme-changed", f"{name} would be read differently", None, name, *said)

@@ -54,7 +54,8 @@ class Support:
         """Whether the row speaks of a part of a checkpoint."""
         if part.other is not None or self.others:
             known = part.other is not None and part.other.name in self.others
-            return known and part.layer in self.layers and dialect in self.formats
+            own = not self.architectures or architecture.startswith(self.architectures)
+            return known and part.layer in self.layers and dialect in self.formats and own
         weight = part.weight.granularity
         return (
             part.layer in self.layers

@@ -107,6 +107,7 @@ class Dialect:
     * ``kv_key`` is the key of the config that declares an FP8 KV cache, and ``algorithm_key`` the one that names an
       algorithm instead of spelling out a scheme;
     * ``side_files`` are files beside config.json that belong to the format;
+    * ``loose_scales``: whether a scale of a whole tensor may have any number of axes of length 1;
     * ``tool`` is what the exporter is called, and ``tag`` the tag of model cards.
     """
 
@@ -127,6 +128,7 @@ class Dialect:
     kv_key: str | None = None
     algorithm_key: str | None = None
     side_files: tuple[str, ...] = ()
+    loose_scales: bool = False
     tool: str = ""
     tag: str | None = None
 

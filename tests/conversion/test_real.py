@@ -121,17 +121,26 @@ REFUSED: dict[tuple[str, str, str | None], set[str]] = {
     ("llama/llmcompressor-groups", "quark", "fp8"): {"scheme", "mixed-schemes"},
     ("llama/quark-fp8-layers", "quark", "fp8"): {"scheme", "mixed-schemes"},
     ("llama/quark-fp8-attention", "ct", None): {"attention-role"},
+    ("qwen3_moe/transformers-block", "quark", None): {"block-size"},
     **{("llama/quark-fp8-file2file", to, mode): {"CK621"} for to, mode in TARGETS},
     **{
         (f"llama-block-aligned/modelopt-{other}", to, mode): {"other-quantization"}
         for other in ("mxfp8", "nvfp4")
         for to, mode in TARGETS
+        if (other, to) != ("mxfp8", "ct")
     },
 }
 #: Fixtures that no conversion reads, with a part of the reason.
 UNREADABLE = {
     **{name: "not a quantized checkpoint" for name in FIXTURES if name.endswith("/bf16")},
     "llama/quark-fp8-fake": "export.weight_format is not valid",
+}
+
+#: What comes back as other bytes of equal values: ModelOpt leaves out the axes of a single block, and
+#: compressed-tensors has no scales in E8M0.
+OTHER_BYTES = {
+    *(("llama-block-aligned/modelopt-block", to) for to, _ in TARGETS),
+    ("llama-block-aligned/transformers-block-ue8m0", "ct"),
 }
 
 CASES = [(name, to, mode) for name in FIXTURES for to, mode in TARGETS]
@@ -151,7 +160,7 @@ def test_round_trip(name: str, to: str, mode: str | None, tmp_path: Path) -> Non
     assert comparison.same, comparison.differences
     assert comparison.modules == len(checkpoint.modules)
     convert(there, back, to=checkpoint.format, mode="fp8" if checkpoint.dialect == "fp8 mode" else None)
-    if name != "llama-block-aligned/modelopt-block":  # ModelOpt leaves out the axes of a single block
+    if (name, to) not in OTHER_BYTES:
         assert tensors_of(back) == tensors_of(source)
     assert ckptkit.open(back).modules.keys() == checkpoint.modules.keys()
     found = registry.detect(checkpoint.container)

@@ -21,12 +21,13 @@ from tests.damage import (
     MutableCheckpoint,
     f32,
     plain_fp8,
+    read_shard,
     set_block,
     steps,
     tensors_of,
 )
 from tests.formats.fp8_files import bent, block_of, codes, convert, count, written
-from tests.raw import RawTensor
+from tests.raw import RawTensor, shard_bytes
 
 STATIC = "llama/llmcompressor-fp8"
 STATIC_KV = "llama/llmcompressor-fp8-kv"
@@ -318,6 +319,23 @@ def test_dynamic_inputs_stay_dynamic(tmp_path: Path) -> None:
     blocks = ckptkit.plan(source, to="fp8", mode="block")
     assert blocks.verdict is Verdict.LOSSLESS and len(blocks.changes) == 7
     assert any("per-token to dynamic per-group" in note for note in blocks.notes)
+
+
+@pytest.mark.parametrize(("mode", "found"), [("transformers", set[str]()), ("tensor", {"CK302"})])
+def test_transformers_writes_scales_with_two_axes(mode: str, found: set[str], tmp_path: Path) -> None:
+    """Its own export of whole tensors has ``weight_scale_inv`` [1, 1]; vLLM takes no such scale under its names."""
+    convert(REAL / STATIC, tmp_path / "source", to="fp8", mode=mode)
+    folder = tmp_path / "source"
+    name = "weight_scale_inv" if mode == "transformers" else "weight_scale"
+    path = folder / "model.safetensors"
+    tensors = {
+        key: tensor._replace(shape=(1, 1)) if key.endswith(name) else tensor for key, tensor in read_shard(path).items()
+    }
+    path.write_bytes(shard_bytes(tensors, {"format": "pt"}))
+    assert codes(folder) == found
+    if mode == "transformers":
+        plan = convert(folder, tmp_path / "ct", to="ct").plan
+        assert plan.verdict is Verdict.LOSSLESS and codes(tmp_path / "ct") == set()
 
 
 # -- what is beside FP8 ------------------------------------------------------------------------------------------------

@@ -90,16 +90,103 @@ def test_real_exports_are_sound(fixture: str) -> None:
 
 
 @pytest.mark.parametrize("fixture", [MXFP8, NVFP4])
-def test_what_is_not_fp8_is_named_and_carried_nowhere(fixture: str) -> None:
+def test_what_is_not_fp8_is_named_and_carried_where_the_layout_is_known(fixture: str, tmp_path: Path) -> None:
     found = ckptkit.open(REAL / fixture)
     assert not found.modules and len(found.opaque) == 7 and set(found.unquantized) == {"lm_head"}
     assert not (found.foreign or found.orphans or found.stored_only)
     assert fixture.rpartition("-")[2].upper() in ckptkit.inspect(REAL / fixture).scheme
     assert codes(REAL / fixture) == set()
-    for to in ("ct", "quark", "fp8", "modelopt"):
+    for to in ("quark", "fp8", *(("ct",) if fixture == NVFP4 else ())):
         why = "cannot hold the NVFP4 modules" if fixture == NVFP4 else "blocks of 7 MXFP8 modules would be rounded"
         with pytest.raises(ConversionRefused, match=why):
             ckptkit.plan(REAL / fixture, to=to)
+    plan = convert(REAL / fixture, tmp_path / "again", to="modelopt").plan
+    assert (plan.verdict, plan.cost.computed) == (Verdict.LOSSLESS, 0)
+    assert tensors_of(tmp_path / "again") == tensors_of(REAL / fixture)
+    assert config_of(tmp_path / "again") == config_of(REAL / fixture)
+    assert side_of(tmp_path / "again") == side_of(REAL / fixture)
+
+
+def _in_mxfp8(draft: MutableCheckpoint) -> None:
+    """FP8 with one scale for a tensor, and gates in MXFP8, each module with its own algorithm."""
+    layers = {}
+    for name in draft.names(r".*_proj\.weight"):
+        module = name.removesuffix(".weight")
+        layers[module] = {"quant_algo": "FP8"}
+        if module.endswith(("gate_proj", "up_proj")):
+            layers[module] = {"quant_algo": "MXFP8", "group_size": 32}
+            draft.drop(rf"{module}\.(weight_scale|input_scale)")
+            rows, columns = draft.get(name).shape
+            draft.put(f"{module}.weight_scale", "U8", (rows, columns // 32), bytes([118]) * (rows * columns // 32))
+    keys = {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    draft.config["quantization_config"] = {"quant_method": "modelopt", "ignore": ["lm_head"], **keys}
+    del draft.files[SIDE_FILE]
+
+
+@pytest.mark.parametrize("change", [None, _in_mxfp8], ids=["whole", "mixed"])
+def test_mxfp8_goes_to_compressed_tensors_and_back(
+    change: Callable[[MutableCheckpoint], None] | None, tmp_path: Path
+) -> None:
+    """The layout is the same there, byte for byte: only the config is another."""
+    source = written(FP8, tmp_path / "source", change) if change else REAL / MXFP8
+    plan = convert(source, tmp_path / "ct", to="ct").plan
+    assert (plan.verdict, plan.cost.kind) == (Verdict.LOSSLESS, CostKind.HEADER_ONLY)
+    assert codes(tmp_path / "ct") == codes(source)
+    before, there = ckptkit.open(source), ckptkit.open(tmp_path / "ct")
+    assert there.format == "compressed-tensors" and there.opaque.keys() == before.opaque.keys() != set()
+    assert {str(scheme) for scheme in there.other_schemes} == {str(scheme) for scheme in before.other_schemes}
+    formats = {group["format"] for group in config_of(tmp_path / "ct")["quantization_config"]["config_groups"].values()}
+    assert formats == ({"mxfp8-quantized", "float-quantized"} if change else {"mxfp8-quantized"})
+    assert ckptkit.diff(source, tmp_path / "ct").same
+    convert(tmp_path / "ct", tmp_path / "back", to="modelopt")
+    assert tensors_of(tmp_path / "back") == tensors_of(source)
+    convert(tmp_path / "ct", tmp_path / "again", to="ct")
+    assert config_of(tmp_path / "again") == config_of(tmp_path / "ct")
+    if change is None:
+        assert config_of(tmp_path / "back") == config_of(source) and side_of(tmp_path / "back") == side_of(source)
+    else:
+        layers = config_of(tmp_path / "back")["quantization_config"]["quantized_layers"]
+        assert layers == config_of(source)["quantization_config"]["quantized_layers"]
+
+
+def test_mxfp8_weights_alone_have_no_word_in_modelopt(tmp_path: Path) -> None:
+    convert(REAL / MXFP8, tmp_path / "ct", to="ct")
+    config = config_of(tmp_path / "ct")
+    config["quantization_config"]["config_groups"]["group_0"]["input_activations"] = None
+    (tmp_path / "ct" / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    assert "MXFP8A16" in ckptkit.inspect(tmp_path / "ct").scheme
+    with pytest.raises(ConversionRefused, match="cannot hold the MXFP8A16 modules"):
+        ckptkit.plan(tmp_path / "ct", to="modelopt")
+
+
+def _mixed_nvfp4(draft: MutableCheckpoint) -> None:
+    """MLPs in NVFP4 beside FP8, with all that ModelOpt says of a layer."""
+    layers: dict[str, Any] = {}
+    for name in draft.names(r".*_proj\.weight"):
+        module = name.removesuffix(".weight")
+        layers[module] = {"quant_algo": "FP8"}
+        if ".mlp." in module:
+            layers[module] = {"quant_algo": "NVFP4", "group_size": 16}
+            rows, columns = draft.get(name).shape
+            draft.drop(rf"{module}\.(weight|weight_scale)")
+            draft.put(name, "U8", (rows, columns // 2), bytes([0x21]) * (rows * columns // 2))
+            draft.put(f"{module}.weight_scale", "F8_E4M3", (rows, columns // 16), b"\x38" * (rows * columns // 16))
+            draft.put(f"{module}.weight_scale_2", "F32", (), f32(0.01))
+    keys = {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    draft.config["quantization_config"] = {"quant_method": "modelopt", "ignore": ["lm_head"], **keys}
+    del draft.files[SIDE_FILE]
+
+
+def test_layers_of_another_quantization_keep_what_is_said_of_them(tmp_path: Path) -> None:
+    source = written(FP8, tmp_path / "source", _mixed_nvfp4)
+    plan = convert(source, tmp_path / "out", to="modelopt").plan
+    assert (plan.verdict, plan.cost.computed) == (Verdict.LOSSLESS, 0)
+    assert tensors_of(tmp_path / "out") == tensors_of(source)
+    before = config_of(source)["quantization_config"]["quantized_layers"]
+    assert config_of(tmp_path / "out")["quantization_config"]["quantized_layers"] == before
+    assert side_of(tmp_path / "out")["quantization"]["quantized_layers"] == before
+    with pytest.raises(ConversionRefused, match="cannot hold the NVFP4 modules"):
+        ckptkit.plan(source, to="ct")
 
 
 def test_one_block_without_axes_stops_vllm_and_is_found_and_fixed(tmp_path: Path) -> None:

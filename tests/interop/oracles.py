@@ -172,6 +172,10 @@ class Oracles:
         """Quark's ``import_model_from_safetensors``, for both of its dialects."""
         return _readings(folders, self._drivers.run("quark", "quark_load", folders), self._quark, refusals)
 
+    def modelopt(self, folders: Sequence[Path]) -> list[Mapping[str, Any]]:
+        """The flat config that ModelOpt itself makes of the file beside config.json."""
+        return [answer["flat"] for answer in self._drivers.run("modelopt", "modelopt_config", folders)]
+
     def vllm(
         self,
         folders: Sequence[Path],

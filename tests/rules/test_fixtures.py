@@ -20,6 +20,8 @@ EXPECTED = {
     "llama-block-aligned/modelopt-mxfp8": ("", ""),
     "llama-block-aligned/modelopt-nvfp4": ("", ""),
     "llama-block-aligned/quark-block": ("", "CK802"),
+    "llama-block-aligned/transformers-block-ue8m0": ("", "CK605 CK802"),
+    "llama-block-aligned/transformers-block": ("", "CK605 CK802"),
     "llama-block-ragged/llmcompressor-block": ("CK801 CK805", "CK619 CK802 CK803"),
     "llama-block-ragged/quark-block": ("CK801 CK805", "CK802 CK803"),
     "llama-block-wide/modelopt-block": ("", "CK802"),
@@ -70,6 +72,7 @@ EXPECTED = {
     "qwen3_moe/modelopt-fp8": ("", "CK704"),
     "qwen3_moe/quark-ptpc-experts": ("", ""),
     "qwen3_moe/quark-ptpc": ("CK207 CK605", ""),
+    "qwen3_moe/transformers-block": ("CK605 CK804", "CK605 CK802 CK803"),
 }
 BASES = {f"{path.parent.name}/bf16": ("CK600", "") for path in REAL.glob("*/bf16")}
 FIXTURES = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in REAL.glob("*/*/config.json"))

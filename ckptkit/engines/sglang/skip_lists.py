@@ -17,6 +17,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,
+        "fp8-transformers": _FP8,
         "modelopt": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
     }
 )

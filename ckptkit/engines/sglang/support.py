@@ -21,6 +21,9 @@ _BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
 _IN_CT = "compressed_tensors/compressed_tensors.py"
 _IN_CT_MOE = "compressed_tensors/schemes/compressed_tensors_w8a8_fp8_moe.py"
 _IN_QUARK = "quark/quark.py"
+_IN_LLAMA = "models/llama.py (load_weights), below sglang/srt"
+#: The classes that load as Llama does, which gives transformers' names of scales those of vLLM.
+_LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
 _NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found."
 _NO_MOE = "RuntimeError: Unsupported FusedMoe scheme"
 _BLOCK_HEAD = (
@@ -63,7 +66,26 @@ SUPPORT: tuple[Support, ...] = (
     Support(_SILENT, (Layer.HEAD,), _QUARK, where=_IN_QUARK, words="the head is built without a scheme"),
     Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, where=_IN_QUARK),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), where="fp8.py"),
+    Support(
+        _SILENT,
+        _LINEAR,
+        ("fp8-block",),
+        _BLOCK,
+        architectures=_LLAMAS,
+        where=_IN_LLAMA,
+        words="scales of blocks are renamed to weight_scale, which no parameter has: they stay unset, with a warning",
+    ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), _BLOCK, ("dynamic per-group",), where="fp8.py"),
+    Support(_HAS, (Layer.EXPERT,), ("fp8-block",), architectures=("DeepseekV4",), others=("MXFP4",), where="fp8.py"),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("fp8-transformers",),
+        _TENSOR,
+        (*_STATIC, *_DYNAMIC),
+        architectures=_LLAMAS,
+        where=_IN_LLAMA,
+    ),
     Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, where="fp8.py"),
     Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, how=_RUN),
     Support(

@@ -20,8 +20,13 @@ ENGINE = Engine(
             covers=("support",),
         ),
     ),
-    reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "modelopt"}),
-    unread=MappingProxyType({"quark": "TensorRT-LLM has no Quark reader"}),
+    reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
+    unread=MappingProxyType(
+        {
+            "quark": "TensorRT-LLM has no Quark reader",
+            "fbgemm": "TensorRT-LLM does not know fbgemm_fp8: it builds layers unquantized and takes codes for values",
+        }
+    ),
     splitting=Splitting.HEADS,
     outcomes=lazily("ckptkit.engines.trtllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.trtllm.skip_lists", "SKIP_LISTS"),

@@ -14,6 +14,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,
+        "fp8-transformers": _FP8,
         "modelopt": Reading(Style.GLOB, ("exclude_modules", "ignore")),
     }
 )

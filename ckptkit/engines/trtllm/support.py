@@ -9,7 +9,7 @@ from __future__ import annotations
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
 
-_HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
+_HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
 _CT = ("compressed-tensors",)
 _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
@@ -63,6 +63,32 @@ SUPPORT: tuple[Support, ...] = (
         ("fp8-block",),
         words="AssertionError: FP8_BLOCK_SCALES only supports block_size=(128,128)",
         where=_MODEL_CONFIG,
+    ),
+    Support(
+        _HAS,
+        (Layer.EXPERT,),
+        ("fp8-block",),
+        architectures=("DeepseekV4",),
+        others=("MXFP4", "NVFP4"),
+        where=_MODEL_CONFIG,
+    ),
+    Support(
+        _REFUSED,
+        _MODULES,
+        ("fp8-transformers",),
+        ("per-tensor",),
+        ("static per-tensor",),
+        words="TypeError: 'NoneType' object is not iterable, for weight_block_size: null",
+        where=_MODEL_CONFIG,
+    ),
+    Support(
+        _SILENT,
+        _MODULES,
+        ("fp8", "fp8-transformers"),
+        ("per-tensor",),
+        ("dynamic per-token", "dynamic per-tensor"),
+        words="no branch for it: layers are built unquantized, and codes are taken for values",
+        where=f"{_MODEL_CONFIG}, tensorrt_llm/_torch/modules/linear.py (copy_weight)",
     ),
     Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=_READER),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), ("per-tensor",), ("static per-tensor",), where="ModelOpt"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ckptkit.engines.base import Evidence
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
-from ckptkit.engines.vllm.classes import QUANTIZED_ROUTERS, QUANTIZED_TOWERS, TOWERS_LEFT_ALONE
+from ckptkit.engines.vllm.classes import OWN_LISTS, QUANTIZED_ROUTERS, QUANTIZED_TOWERS, TOWERS_LEFT_ALONE
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
 _RUN = Evidence.RUN
@@ -62,6 +62,7 @@ _COMPRESSED_TENSORS = (
     Support(_REFUSED, (Layer.EMBEDDING,), _CT, how=_RUN, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
+    Support(_HAS, _LINEAR, _CT, others=("MXFP8",), where=_IN_CT),
 )
 
 _QUARK_ROWS = (
@@ -95,6 +96,14 @@ _PLAIN_FP8 = (
         _BLOCK,
         ("dynamic per-group",),
         where="layers/quantization/fp8.py",
+    ),
+    Support(
+        _HAS,
+        (Layer.EXPERT,),
+        ("fp8-block",),
+        architectures=OWN_LISTS,
+        others=("MXFP4", "NVFP4"),
+        where="models/deepseek_v4/quant_config.py, of the package itself",
     ),
     Support(_REFUSED, (Layer.HEAD, Layer.EMBEDDING), (*_FP8, "fp8-block"), how=_RUN, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), (*_FP8, "fp8-block"), _TENSOR, how=_RUN),

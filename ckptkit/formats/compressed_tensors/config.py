@@ -12,7 +12,7 @@ from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigFault, ConfigReader
 from ckptkit.formats.compressed_tensors import spec
 from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, granularity_of, unknown_keys
-from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES, WHOLE_STORAGES, other_scheme
+from ckptkit.formats.compressed_tensors.other import MXFP8_STORAGE, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
@@ -160,10 +160,11 @@ def _storage(block: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
 
 
 def _refuse_other_storages(block: Mapping[str, Any], groups: Mapping[str, Any], label: str) -> None:
-    """Refuse what is sound and holds no FP8 group as that, and not as a mistake."""
+    """Refuse what is sound and holds no group with elements in FP8 as that, and not as a mistake."""
     bodies = [value for value in groups.values() if isinstance(value, dict) and not _is_attention_group(value)]
     storages = [_storage(block, body) for body in bodies] or [block.get("format")]
-    others = [name for name in storages if isinstance(name, str) and name in OTHER_STORAGES | WHOLE_STORAGES]
+    unread = (OTHER_STORAGES | WHOLE_STORAGES) - {MXFP8_STORAGE}
+    others = [name for name in storages if isinstance(name, str) and name in unread]
     whole = [name for name in (*others, block.get("format")) if isinstance(name, str) and name in WHOLE_STORAGES]
     has_presets = any(isinstance(value, list) for value in groups.values())
     if whole or (len(others) == len(storages) and not has_presets):

@@ -11,8 +11,9 @@ from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import config, faults, spec
-from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES, PARTS
+from ckptkit.formats.compressed_tensors.other import LAYOUTS, PARTS
 from ckptkit.formats.compressed_tensors.presets import PRESETS
+from ckptkit.formats.compressed_tensors.spec import NAME
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -20,8 +21,6 @@ from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGrou
 from ckptkit.model.scheme import NO_INPUT, InputKind, Quantization
 from ckptkit.model.select import PatternKind
 from ckptkit.storage.container import Container
-
-NAME = "compressed-tensors"
 
 #: ``output_scale`` is how llm-compressor spelled KV scales before it quantized the attention itself.
 ROLES = MappingProxyType(
@@ -51,7 +50,7 @@ CAPABILITIES = Capabilities(
     quantized_embeddings=True,
     block_sizes=None,
     scale_dtypes=frozenset({"F32", "BF16", "F16"}),
-    other_storages=OTHER_STORAGES,
+    other_storages=LAYOUTS,
 )
 
 DIALECT = Dialect(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from ckptkit.formats import layouts
 from ckptkit.formats.compressed_tensors.args import lower
 from ckptkit.formats.dialect import texts
 from ckptkit.model.checkpoint import Part
@@ -18,6 +19,10 @@ from ckptkit.model.scheme import OtherScheme, Quantization, ScaleLevel
 OTHER_STORAGES = frozenset(
     {"int-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized"}
 )
+#: The one of them whose elements are FP8 codes.
+MXFP8_STORAGE = "mxfp8-quantized"
+#: The layouts that a config can declare beside FP8: each has the name of its format, but for one that others share.
+LAYOUTS = OTHER_STORAGES | {layouts.MXFP8.storage}
 #: Formats that change the storage of a whole checkpoint.
 WHOLE_STORAGES = frozenset({"marlin-24", "sparse-bitmask", "sparse-24-bitmask"})
 
@@ -38,17 +43,17 @@ PARTS: Mapping[str, Part] = MappingProxyType(
 
 _SINGLE = ScaleLevel(PerTensor(), "F32")
 #: Storage -> its name, and how its weights are quantized where the storage alone decides that.
-_FIXED: Mapping[str, tuple[str, Quantization]] = MappingProxyType(
+_FIXED: Mapping[str, tuple[str, Quantization | None]] = MappingProxyType(
     {
         "nvfp4-pack-quantized": (
             "NVFP4",
             Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=_SINGLE),
         ),
         "mxfp4-pack-quantized": ("MXFP4", Quantization(PerGroup(32), dtype="F4", scale_dtype="F8_E8M0")),
-        "mxfp8-quantized": ("MXFP8", Quantization(PerGroup(32), scale_dtype="F8_E8M0")),
+        MXFP8_STORAGE: ("MXFP8", layouts.MXFP8.weight),
     }
 )
-_BITS = {"nvfp4-pack-quantized": 4, "mxfp4-pack-quantized": 4, "mxfp8-quantized": 8}
+_BITS = {"nvfp4-pack-quantized": 4, "mxfp4-pack-quantized": 4, MXFP8_STORAGE: 8}
 
 
 def other_scheme(storage: str, body: Mapping[str, Any]) -> OtherScheme:
@@ -63,8 +68,11 @@ def _declared(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     inputs = body.get("input_activations")
     if storage in _FIXED:
         name, weight = _FIXED[storage]
-        name = name if inputs is not None or not name.startswith("NV") else f"{name}A16"
-        return OtherScheme(name, storage, _BITS[storage], weight, _quantization(inputs))
+        read = _quantization(inputs)
+        if storage == MXFP8_STORAGE and read == layouts.MXFP8.input:
+            return layouts.MXFP8
+        name = name if inputs is not None or name == "MXFP4" else f"{name}A16"
+        return OtherScheme(name, storage, _BITS[storage], weight, read)
     bits = weights.get("num_bits") if isinstance(weights, Mapping) else None
     bits = bits if type(bits) is int and 0 < bits <= 16 else None
     return OtherScheme(_integer_name(bits, inputs), storage, bits, _quantization(weights), _quantization(inputs))
@@ -102,3 +110,24 @@ def _granularity(args: Mapping[str, Any]) -> Granularity | None:
         return PerGroup(size) if type(size) is int and size > 0 else None
     simple: Mapping[Any, Granularity] = {"tensor": PerTensor(), "channel": PerChannel(), "token": PerToken()}
     return simple.get(strategy) if isinstance(strategy, str) else None
+
+
+def shared_group(scheme: OtherScheme) -> dict[str, Any]:
+    """The group of a layout that other formats have too, without its targets, as the library's preset spells it."""
+    args = {
+        "num_bits": 8,
+        "type": "float",
+        "strategy": "group",
+        "group_size": 32,
+        "symmetric": True,
+        "scale_dtype": "torch.uint8",
+        "zp_dtype": "torch.uint8",
+    }
+    if scheme.storage != layouts.MXFP8.storage:
+        raise KeyError(scheme.storage)
+    return {
+        "format": MXFP8_STORAGE,
+        "weights": {**args, "dynamic": False},
+        "input_activations": {**args, "dynamic": True},
+        "output_activations": None,
+    }

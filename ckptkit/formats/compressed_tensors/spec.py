@@ -12,6 +12,7 @@ from typing import Any
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
 
+NAME = "compressed-tensors"
 #: What FP8 weights beside a ``weight_scale`` are called.
 STORAGE = "float-quantized"
 #: The format of a checkpoint whose groups have formats of their own.

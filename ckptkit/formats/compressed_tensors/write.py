@@ -8,7 +8,8 @@ from typing import Any
 
 from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
-from ckptkit.formats.compressed_tensors.spec import MIXED, STORAGE, args, group
+from ckptkit.formats.compressed_tensors.other import shared_group
+from ckptkit.formats.compressed_tensors.spec import MIXED, NAME, args, group
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
@@ -39,12 +40,14 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     expressions only for fused experts, whose members have no names of their own.
     """
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
+    groups = _groups(checkpoint)
+    formats = {body["format"] for body in groups.values()}
     return {
-        "quant_method": "compressed-tensors",
-        "format": MIXED if checkpoint.opaque else STORAGE,
+        "quant_method": NAME,
+        "format": formats.pop() if len(formats) == 1 else MIXED,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
-        "config_groups": _groups(checkpoint),
+        "config_groups": groups,
         "ignore": [*drafting.skip_list(checkpoint), *_fused_experts(checkpoint)],
         "kv_cache_scheme": None if kv_scheme is None else args(kv_scheme.quantization),
     }
@@ -65,9 +68,17 @@ def _groups(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         f"group_{number}": group(scheme, targets)
         if isinstance(scheme, Scheme)
-        else {**json.loads(scheme.entry or "{}"), "targets": targets}
+        else {**_other_group(checkpoint, scheme), "targets": targets}
         for number, (scheme, targets) in enumerate(_targets(checkpoint).items())
     }
+
+
+def _other_group(checkpoint: Checkpoint, scheme: OtherScheme) -> dict[str, Any]:
+    """A group of another quantization: as a config of this format has it, else as the library spells the layout."""
+    if checkpoint.format == NAME and scheme.entry is not None:
+        own: dict[str, Any] = json.loads(scheme.entry)
+        return own
+    return shared_group(scheme)
 
 
 def _targets(checkpoint: Checkpoint) -> Targets:

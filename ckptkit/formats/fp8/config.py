@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.dialect import Dialect
-from ckptkit.formats.fp8.facts import BLOCK, MXFP4
+from ckptkit.formats.fp8.facts import BLOCK, EXPERT_DTYPE, MXFP4
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, SKIP_LIST, field_faults, is_block_size
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
@@ -49,8 +49,13 @@ class PlainConfig:
         )
 
 
-def parse(config: Mapping[str, Any], block: Mapping[str, Any], dialect: Dialect, label: str) -> PlainConfig:
-    """Parse a config of this dialect, ``block`` of the model's. Raises FormatError when it cannot be understood."""
+def parse(
+    config: Mapping[str, Any], block: Mapping[str, Any], dialect: Dialect, label: str, packed: OtherScheme | None = None
+) -> PlainConfig:
+    """Parse a config of this dialect, ``block`` of the model's. ``packed`` is the layout of experts of four bits.
+
+    Raises FormatError when it cannot be understood.
+    """
     reader = ConfigReader()
     inputs = block.get("activation_scheme")
     if inputs not in ("static", "dynamic"):
@@ -71,8 +76,20 @@ def parse(config: Mapping[str, Any], block: Mapping[str, Any], dialect: Dialect,
         "ignored_layers": skipped,
         "kv_cache": None if kv_cache is None else str(kv_cache),
     }
-    packed = config.get("expert_dtype") == "fp4" or block.get("store_dtype") == "mxfp4"
-    return PlainConfig(scheme, tuple(skipped), kv_cache, understood, _provenance(block), MXFP4 if packed else None)
+    experts = _experts(config, block, packed)
+    return PlainConfig(scheme, tuple(skipped), kv_cache, understood, _provenance(block), experts)
+
+
+def _experts(config: Mapping[str, Any], block: Mapping[str, Any], packed: OtherScheme | None) -> OtherScheme | None:
+    """The quantization of experts where that is not FP8.
+
+    Some of DeepSeek-V4's own files do not announce it, and no config says which four bits: tensors decide, as they do
+    in TensorRT-LLM.
+    """
+    declared = config.get(EXPERT_DTYPE, block.get(EXPERT_DTYPE))
+    if declared == "fp4" or block.get("store_dtype") == "mxfp4":
+        return packed or MXFP4
+    return packed if declared is None else None
 
 
 def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *, dynamic: bool) -> Scheme:

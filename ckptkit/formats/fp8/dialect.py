@@ -15,7 +15,9 @@ from ckptkit.formats.fp8 import config
 from ckptkit.formats.fp8.facts import (
     BARE_SCALE,
     BLOCK,
+    MXFP4,
     NAME,
+    NVFP4,
     PARTS,
     PER_TENSOR,
     ROLES,
@@ -28,6 +30,7 @@ from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerTensor
+from ckptkit.model.scheme import OtherScheme
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
@@ -61,7 +64,8 @@ class PlainFp8(Format):
             raise config_block.missing(container.label)
         scale = _first_scale(container)
         dialect = _dialect(located.block, scale)
-        parsed = config.parse(container.config, located.block, dialect, container.label)
+        packed = _packed_experts(container)
+        parsed = config.parse(container.config, located.block, dialect, container.label, packed)
         declaration = Declaration(
             format=NAME,
             dialect=dialect.name,
@@ -152,6 +156,25 @@ def _first_scale(container: Container) -> TensorRef | None:
             weight = tensors.get(f"{tensor.module}.weight")
             if weight is not None and is_fp8(weight.dtype):
                 return tensor
+    return None
+
+
+def _packed_experts(container: Container) -> OtherScheme | None:
+    """The layout of experts of four bits, as the first expert's tensors have it; None where they are no such.
+
+    In bytes beside exponents, one for 32 elements, or beside FP8 scales, one for 16, and a scale of these.
+    """
+    tensors = container.tensors
+    for name, tensor in tensors.items():
+        if ".experts." in name and name.endswith(".weight") and len(tensor.shape) == 2:
+            scale = tensors.get(f"{tensor.module}.{BARE_SCALE}") or tensors.get(f"{tensor.module}.weight_scale")
+            if tensor.dtype not in ("I8", "U8") or scale is None:
+                return None
+            rows, stored = tensor.shape
+            if scale.dtype in ("F8_E8M0", "U8") and scale.shape == (rows, stored // 16):
+                return MXFP4
+            second = f"{tensor.module}.weight_scale_2" in tensors
+            return NVFP4 if second and scale.dtype == "F8_E4M3" and scale.shape == (rows, stored // 8) else None
     return None
 
 

@@ -1,7 +1,8 @@
 """What plain ``fp8`` checkpoints are like: three ways to spell them, as data.
 
 Source: vLLM (``quantization/fp8.py``), transformers (``FineGrainedFP8Config``), at the releases that
-``ckptkit.engines`` names, and AutoFP8.
+``ckptkit.engines`` names, and AutoFP8. Of DeepSeek-V4: the names, dtypes and shapes of all 145,116 tensors of
+deepseek-ai/DeepSeek-V4-Pro and its config.json as they are listed in public, and vLLM's ``models/deepseek_v4``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.model.census import Role
 from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
+from ckptkit.model.scheme import InputKind, OtherScheme, Quantization, ScaleLevel
 
 NAME = "fp8"
 
@@ -38,10 +39,28 @@ ROLES = MappingProxyType(
 
 #: What DeepSeek's own files call every scale, whichever weight it is beside.
 BARE_SCALE = "scale"
-#: Experts in MXFP4 beside FP8 layers, which config.json announces (``expert_dtype``) or the config (``store_dtype``).
-MXFP4 = OtherScheme("MXFP4", "mxfp4", 4, Quantization(PerGroup(32), dtype="F4", scale_dtype="F8_E8M0"))
+#: Experts of four bits beside FP8 layers: DeepSeek-V4's own, and those that NVIDIA makes of them.
+MXFP4 = OtherScheme("MXFP4", "mxfp4 experts", 4, Quantization(PerGroup(32), dtype="F4", scale_dtype="F8_E8M0"))
+NVFP4 = OtherScheme(
+    "NVFP4",
+    "nvfp4 experts",
+    4,
+    Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=ScaleLevel(PerTensor(), "F32")),
+    Quantization(PerTensor()),
+)
+#: Where experts are announced: a key of config.json or of the quantization config.
+EXPERT_DTYPE = "expert_dtype"
+#: Keys of the quantization config that speak of experts in another quantization.
+EXPERT_KEYS = (EXPERT_DTYPE, "store_dtype", "moe_quant_algo")
 PARTS = MappingProxyType(
-    {"weight": Part.WEIGHT, "weight_scale_inv": Part.SCALE, "weight_scale": Part.SCALE, BARE_SCALE: Part.SCALE}
+    {
+        "weight": Part.WEIGHT,
+        "weight_scale_inv": Part.SCALE,
+        "weight_scale": Part.SCALE,
+        BARE_SCALE: Part.SCALE,
+        "weight_scale_2": Part.SECOND_SCALE,
+        "input_scale": Part.INPUT_SCALE,
+    }
 )
 
 #: What transformers adds to the name of a stack of experts (``experts.gate_up_proj``) for its scale.
@@ -64,6 +83,7 @@ _BLOCKS = Capabilities(
     scale_dtypes=frozenset({"F32", "BF16", "F16", "F8_E8M0"}),
     groups_match_blocks=True,
     stacked_experts=True,
+    other_storages=frozenset({MXFP4.storage, NVFP4.storage}),
 )
 _TENSORS = replace(
     _BLOCKS,
@@ -72,6 +92,7 @@ _TENSORS = replace(
     scale_dtypes=frozenset({"F32", "BF16", "F16"}),
     groups_match_blocks=False,
     stacked_experts=False,
+    other_storages=frozenset(),
 )
 
 BLOCK = Dialect(
@@ -106,6 +127,7 @@ TRANSFORMERS = replace(
     mode="transformers",
     capabilities=replace(_TENSORS, kv_roles=frozenset(), kv_granularities=frozenset()),
     input_scale=ScaleNames("activation_scale", ("activation_scale",)),
+    loose_scales=True,  # it writes [1, 1] itself, Mistral's files have [], and it reads both
 )
 #: Where ``weight_block_size`` is no list, nobody can tell what a scale should be called: neither name is wrong.
 UNCLEAR = replace(

@@ -8,7 +8,7 @@ from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.formats.fp8.config import POWERS_OF_TWO
-from ckptkit.formats.fp8.facts import BLOCK, TRANSFORMERS
+from ckptkit.formats.fp8.facts import BARE_SCALE, BLOCK, EXPERT_KEYS, NAME, TRANSFORMERS
 from ckptkit.formats.fp8_fields import BLOCK_SIZE
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock
@@ -19,7 +19,8 @@ _ATTENTION = {"k": "k_scale", "v": "v_scale", "q": "q_scale", "prob": "prob_outp
 
 def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, dialect: Dialect, capabilities: Capabilities) -> Draft:
     """The whole answer of the writer."""
-    names = drafting.Names(dialect.weight_scale.written, dialect.input_scale.written, _ATTENTION)
+    scale = BARE_SCALE if _has_bare_scales(checkpoint) else dialect.weight_scale.written
+    names = drafting.Names(scale, dialect.input_scale.written, _ATTENTION)
     return Draft(
         tensors=tuple(drafting.tensors(checkpoint, shapes, capabilities.scale_dtypes, names)),
         drops=tuple(drafting.module_drops(checkpoint)),
@@ -46,9 +47,18 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
     }
     if any(m.weight_scale is not None and m.weight_scale.dtype == "F8_E8M0" for m in checkpoint.modules.values()):
         block["scale_fmt"] = POWERS_OF_TWO
+    if checkpoint.opaque:
+        block |= {key: checkpoint.raw[key] for key in EXPERT_KEYS if key in checkpoint.raw}
     if kv_scheme is not None:
         block["kv_cache_scheme"] = "dynamic" if kv_scheme.quantization.dynamic else "static"
     return block
+
+
+def _has_bare_scales(checkpoint: Checkpoint) -> bool:
+    """Whether scales are called as in DeepSeek's own files: the classes that read those map these names."""
+    stored = [module.weight_scale for module in checkpoint.modules.values() if module.weight_scale is not None]
+    own = checkpoint.format == NAME and bool(checkpoint.opaque) and bool(stored)
+    return own and all(scale.name.endswith(f".{BARE_SCALE}") for scale in stored)
 
 
 def _block_size(scheme: Scheme) -> list[int] | None:

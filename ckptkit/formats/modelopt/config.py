@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,13 @@ Declared = Scheme | OtherScheme
 #: A second name for blocks, which TensorRT-LLM uses.
 _ALIASES = {"FP8_BLOCK_SCALES": "FP8_PB_WO"}
 _KV_FP8 = "FP8"
+#: Keys that speak of a whole checkpoint, and not of how a module is quantized.
+_WHOLE = frozenset(
+    {
+        *("exclude_modules", "ignore", "kv_cache_quant_algo", "kv_cache_scheme", "quantized_layers"),
+        *("config_groups", "producer", "quant_method"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -65,14 +73,14 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
         for module, value in listed.items():
             own = reader.mapping(value, f"quantized_layers.{module}", required=True)
             if algorithm(own):
-                layers[module] = _scheme(algorithm(own), label)
+                layers[module] = _scheme(own, label)
             elif isinstance(value, dict):
                 reader.wrong(f"quantized_layers.{module}.quant_algo", "an algorithm", own.get("quant_algo"))
     key = "ignore" if "ignore" in section else "exclude_modules"
     excluded = reader.strings(section.get(key), key)
     kv_cache = _kv_cache(reader, section, label)
     reader.raise_faults(label)
-    default = None if name == MIXED else _scheme(name, label)
+    default = None if name == MIXED else _scheme(section, label)
     understood = {
         "quant_algo": name,
         "scheme": str(default) if default else {module: str(scheme) for module, scheme in layers.items()},
@@ -82,13 +90,18 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
     return ModelOptConfig(name, default, layers, tuple(excluded), kv_cache, understood)
 
 
-def _scheme(name: str, label: str) -> Declared:
-    """What an algorithm means."""
-    known: Declared | None = SCHEMES.get(_ALIASES.get(name, name)) or OTHERS.get(name)
-    if known is None:
+def _scheme(declared: Mapping[str, Any], label: str) -> Declared:
+    """What an algorithm means, and the keys that say more of one that is not FP8 with one scale."""
+    name = algorithm(declared)
+    if (scheme := SCHEMES.get(_ALIASES.get(name, name))) is not None:
+        return scheme
+    other = OTHERS.get(name)
+    if other is None:
         message = f"{label}: NVIDIA ModelOpt, algorithm {name!r} is not supported"
         raise UnsupportedFormat(message, help=f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}")
-    return known
+    return replace(
+        other, entry=json.dumps({key: value for key, value in declared.items() if key not in _WHOLE}, sort_keys=True)
+    )
 
 
 def _kv_cache(reader: ConfigReader, section: Mapping[str, Any], label: str) -> KVCacheScheme | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ckptkit.formats import layouts
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role
 from ckptkit.model.checkpoint import Part
@@ -55,7 +56,7 @@ OTHERS: Mapping[str, OtherScheme] = MappingProxyType(
         "NVFP4": OtherScheme("NVFP4", "modelopt-nvfp4", 4, _NVFP4, Quantization(PerTensor())),
         "W4A16_NVFP4": OtherScheme("NVFP4A16", "modelopt-nvfp4", 4, _NVFP4),
         "NVFP4_AWQ": OtherScheme("NVFP4 AWQ", "modelopt-nvfp4-awq", 4),
-        "MXFP8": OtherScheme("MXFP8", "modelopt-mxfp8", 8, Quantization(PerGroup(32), scale_dtype="U8")),
+        "MXFP8": layouts.MXFP8,
         "W4A8_AWQ": OtherScheme("W4A8 AWQ", "modelopt-w4a8-awq", 4),
         "W4A16_AWQ": OtherScheme("W4A16 AWQ", "modelopt-w4a16-awq", 4),
         "W4A8_NVFP4_FP8": OtherScheme("W4A8 NVFP4", "modelopt-w4a8-nvfp4-fp8", 4),
@@ -76,6 +77,7 @@ CAPABILITIES = Capabilities(
     scale_dtypes=frozenset({"F32", "BF16", "F16"}),
     groups_match_blocks=True,
     whole_columns=True,
+    other_storages=frozenset(scheme.storage for scheme in OTHERS.values()),
 )
 DIALECT = Dialect(
     format=NAME,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ckptkit.formats import drafting
+from ckptkit.formats import drafting, layouts
 from ckptkit.formats.base import Draft
 from ckptkit.formats.modelopt.facts import CAPABILITIES, MIXED, NAME, SCHEMES, SIDE_FILE
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.scheme import Scheme
+from ckptkit.model.granularity import PerGroup
+from ckptkit.model.scheme import OtherScheme, Scheme
 
 #: Whose layout it is: readers tell it by the producer's name.
 PRODUCER = {"name": NAME, "version": "0.47.0"}
 _NAMES = drafting.Names(attention={"k": "k_proj.k_scale", "v": "v_proj.v_scale"})
 _ALGORITHMS = {scheme: name for name, scheme in SCHEMES.items()}
+#: Layouts that other formats have too -> the algorithm.
+_SHARED = {layouts.MXFP8.storage: "MXFP8"}
 _FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
 _WITH_GROUPS = "FP8"
 #: ModelOpt spells one algorithm in lower case, and TensorRT-LLM compares it so.
@@ -24,28 +27,20 @@ _SPELLINGS = {"FP8_PB_WO": "fp8_pb_wo"}
 
 def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes) -> Draft:
     """The whole answer of the writer."""
-    algorithms = {scheme: _ALGORITHMS[_bare(scheme)] for scheme in checkpoint.schemes}
+    schemes = checkpoint.all_schemes
     ignored = _ignored(checkpoint)
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
-    name = next(iter(algorithms.values())) if len(algorithms) == 1 else MIXED
-    written = _SPELLINGS.get(name, name)
-    layers = {
-        module: {"quant_algo": algorithms[scheme]}
-        for scheme, members in checkpoint.schemes.items()
-        for module in members
-        if name == MIXED
-    }
-    block: dict[str, Any] = {}
-    if name == _WITH_GROUPS:
-        block["config_groups"] = {"group_0": {"input_activations": _FP8, "weights": _FP8, "targets": ["Linear"]}}
-    block |= {"ignore": ignored, "quant_algo": written}
-    side: dict[str, Any] = {
-        "quant_algo": written,
-        "kv_cache_quant_algo": "FP8" if kv_scheme else None,
-        "exclude_modules": ignored,
-    }
-    if layers:
-        block["quantized_layers"] = side["quantized_layers"] = layers
+    if len(schemes) == 1:
+        (scheme,) = schemes
+        block, side = _entry(checkpoint, scheme), _sized(checkpoint, scheme)
+        groups = _groups(checkpoint, scheme)
+        block = {**({} if groups is None else {"config_groups": groups}), "ignore": ignored, **block}
+    else:
+        entry = _entry if checkpoint.format == NAME else _sized
+        layers = {module: entry(checkpoint, scheme) for scheme, members in schemes.items() for module in members}
+        side = {"quant_algo": MIXED, "quantized_layers": layers}
+        block = {"ignore": ignored, **side}
+    side = {**side, "kv_cache_quant_algo": "FP8" if kv_scheme else None, "exclude_modules": ignored}
     if kv_scheme is not None:
         block["kv_cache_scheme"] = _FP8
     block |= {"producer": PRODUCER, "quant_method": NAME}
@@ -57,6 +52,33 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes) -> Draft:
         notes=_notes(checkpoint),
         side_files={SIDE_FILE: text.encode("utf-8")},
     )
+
+
+def _entry(checkpoint: Checkpoint, scheme: Scheme | OtherScheme) -> dict[str, Any]:
+    """What a config says of a scheme: an algorithm, and of another quantization all that ModelOpt said of it."""
+    if isinstance(scheme, Scheme):
+        name = _ALGORITHMS[_bare(scheme)]
+        return {"quant_algo": _SPELLINGS.get(name, name)}
+    if checkpoint.format == NAME and scheme.entry is not None:
+        own: dict[str, Any] = json.loads(scheme.entry)
+        return own
+    return {"quant_algo": _SHARED[scheme.storage]}
+
+
+def _sized(checkpoint: Checkpoint, scheme: Scheme | OtherScheme) -> dict[str, Any]:
+    """The same, with the size of the groups of another quantization."""
+    granularity = scheme.weight.granularity if isinstance(scheme, OtherScheme) and scheme.weight else None
+    size = {"group_size": granularity.size} if isinstance(granularity, PerGroup) else {}
+    return {**_entry(checkpoint, scheme), **size}
+
+
+def _groups(checkpoint: Checkpoint, scheme: Scheme | OtherScheme) -> Any:
+    """The groups of a config with one algorithm, as ModelOpt writes them beside some; None where it writes none."""
+    if isinstance(scheme, OtherScheme):
+        return checkpoint.raw.get("config_groups") if checkpoint.format == NAME else None
+    if _ALGORITHMS[_bare(scheme)] == _WITH_GROUPS:
+        return {"group_0": {"input_activations": _FP8, "weights": _FP8, "targets": ["Linear"]}}
+    return None
 
 
 def _bare(scheme: Scheme) -> Scheme:

@@ -31,12 +31,13 @@ def _mismatches(context: Context) -> tuple[Mismatch, ...]:
     if context.checkpoint is None or context.format is None:
         return ()
     found = []
+    loose = context.dialect is not None and context.dialect.loose_scales
     for kind in context.checkpoint.alike:
         weight, scale = kind.first.weight, kind.first.weight_scale
         if scale is None or not (len(weight.shape) == 2 or weight.name.endswith(".weight")):
             continue
         wanted = context.format.scale_shapes(kind.first.scheme.weight.granularity, weight.shape)
-        if scale.shape not in wanted:
+        if scale.shape not in wanted and not (loose and scale.numel == 1 and () in wanted):
             found += [(module, module.weight_scale, wanted) for module in kind.modules if module.weight_scale]
     return tuple(found)
 
