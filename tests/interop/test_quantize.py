@@ -112,6 +112,6 @@ def test_blocks_of_plain_fp8_are_vllms(name: str, real: Real, tmp_path: Path) ->
 def test_vllm_loads_what_is_quantized(scheme: str, oracles: Oracles, real: Real, tmp_path: Path) -> None:
     architecture, to = LOADED[scheme]
     ckptkit.convert(real(f"{architecture}/bf16"), tmp_path / "out", to=to, scheme=scheme)
-    [reading] = oracles.vllm([tmp_path / "out"])
+    [reading] = oracles.vllm([tmp_path / "out"], generate=True)
     assert reading.error is None and reading.unset == ()
     assert reading.generation is not None and len(reading.generation.tokens) > 0
