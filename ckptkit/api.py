@@ -18,7 +18,7 @@ from ckptkit.checks.level import Level, default_level
 from ckptkit.errors import UsageError
 from ckptkit.formats import registry as formats
 from ckptkit.formats.base import written_dialect
-from ckptkit.formats.reading import Unquantized, open_checkpoint, open_quantized_or_not, readable
+from ckptkit.formats.reading import Unquantized, open_checkpoint, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
 from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
@@ -392,21 +392,7 @@ def diff(
     ``plan`` by which one was made of the other, what it declares is no difference. Raises as :func:`open` does.
     """
     from ckptkit.conversion.diff import compare
+    from ckptkit.conversion.diff_sides import diff_level, open_to_compare
 
     a, b = open_to_compare(left), open_to_compare(right)
     return compare(a, b, progress, _level(level, diff_level(a, b)), plan)
-
-
-def open_to_compare(path: PathLike | Checkpoint) -> Checkpoint:
-    """What :func:`open` gives, or else a checkpoint of which nothing is quantized. Raises as :func:`open` does."""
-    if isinstance(path, Checkpoint):
-        return path
-    container = open_files(path)
-    container.raise_if_damaged()
-    return open_quantized_or_not(container)
-
-
-def diff_level(left: Checkpoint, right: Checkpoint) -> Level:
-    """How much of two checkpoints is compared unless the caller says: weights only where they are at hand."""
-    remote = any(side.container.source.traffic is not None for side in (left, right))
-    return Level.SCALES if remote else Level.FULL

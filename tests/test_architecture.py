@@ -179,7 +179,12 @@ OTHER_MEANINGS = {
     ("card/facts.py", "fp8"): "a tag of model cards, whatever the format",
     ("card/facts.py", "mxfp8"): "a tag of model cards, whatever the format",
     ("card/section.py", "transformers"): "the library that model cards name",
+    ("cli/convert.py", "block"): "a granularity of scales",
     ("conversion/diff.py", "tensor"): "the thing that safetensors hold",
+    ("conversion/options.py", "block"): "a granularity of scales",
+    ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
+    ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",
+    ("conversion/prepare/scale_form.py", "block"): "a granularity of scales",
     ("report/findings_text.py", "tensor"): "the thing that safetensors hold",
     ("report/inventory_text.py", "tensor"): "the thing that safetensors hold",
     ("report/text.py", "tensor"): "the thing that safetensors hold",
@@ -283,7 +288,7 @@ def test_inspecting_loads_nothing_of_rules_and_writers() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = [name.split(".")[1:] for name in result.stdout.split() if name.startswith("ckptkit.")]
     assert ["views", "inventory"] in loaded
-    unneeded = {"conversion", "engines", "rules"}
+    unneeded = {"conversion", "engines", "operations", "rules"}
     found = [
         ".".join(parts) for parts in loaded if parts and (parts[0] in unneeded or parts[-1] in ("write", "drafting"))
     ]

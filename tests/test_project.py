@@ -82,6 +82,7 @@ def test_every_data_file_of_the_package_is_in_the_wheel() -> None:
     package = ROOT / "ckptkit"
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["ckptkit"]
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
-    present = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    files = (path for path in package.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    present = {path for path in files if path.suffix != ".py"}
     assert present == shipped
     assert package / "kernels" / "golden" / "hashes.json" in shipped

@@ -38,12 +38,13 @@ def command(
     """
     from ckptkit import api
     from ckptkit.checks.registry import Level
+    from ckptkit.conversion.diff_sides import diff_level, open_to_compare
     from ckptkit.report.comparison_text import SHOWN_WEIGHTS, show_comparison
     from ckptkit.report.progress import ByteProgress
 
     plan = None if plan_file is None else read_plan(plan_file)
-    a, b = api.open_to_compare(left), api.open_to_compare(right)
-    wanted = api.diff_level(a, b) if level is None else Level.parse(level)
+    a, b = open_to_compare(left), open_to_compare(right)
+    wanted = diff_level(a, b) if level is None else Level.parse(level)
     with ByteProgress("comparing", quiet=as_json) as progress:
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
         comparison = api.diff(a, b, level=wanted, plan=plan, progress=progress.advance)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import ckptkit
-from ckptkit.api import open_to_compare
 from ckptkit.checks import schema
 from ckptkit.conversion import diff_values
 from ckptkit.conversion.comparison import Comparison, Errors, WeightErrors
+from ckptkit.conversion.diff_sides import open_to_compare
 from ckptkit.conversion.diff_values import ValueComparer
 from ckptkit.measure.errors import Measured
 from ckptkit.model.checkpoint import Checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.formats import config_block
@@ -12,7 +13,6 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.compressed_tensors import config, faults, spec
 from ckptkit.formats.compressed_tensors.other import LAYOUTS, PARTS
-from ckptkit.formats.compressed_tensors.presets import PRESETS
 from ckptkit.formats.compressed_tensors.spec import NAME
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.model.census import Role, take_census
@@ -21,6 +21,9 @@ from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGrou
 from ckptkit.model.scheme import NO_INPUT, InputKind, Quantization
 from ckptkit.model.select import PatternKind
 from ckptkit.storage.container import Container
+
+if TYPE_CHECKING:
+    from ckptkit.formats.preset import Preset
 
 #: ``output_scale`` is how llm-compressor spelled KV scales before it quantized the attention itself.
 ROLES = MappingProxyType(
@@ -83,7 +86,13 @@ class CompressedTensors(Format):
     name = NAME
     aliases = ("ct",)
     dialects = (DIALECT,)
-    presets = PRESETS
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The ways to quantize plain weights, as its own tools call them."""
+        from ckptkit.formats.compressed_tensors.presets import PRESETS  # what only quantizing needs is imported by it
+
+        return PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""

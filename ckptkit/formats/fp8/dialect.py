@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault
@@ -25,7 +25,6 @@ from ckptkit.formats.fp8.facts import (
     TRANSFORMERS,
     UNCLEAR,
 )
-from ckptkit.formats.fp8.presets import PRESETS
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -34,6 +33,9 @@ from ckptkit.model.scheme import OtherScheme
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
+if TYPE_CHECKING:
+    from ckptkit.formats.preset import Preset
+
 
 class PlainFp8(Format):
     """Reader and writer of plain ``fp8`` checkpoints."""
@@ -41,7 +43,13 @@ class PlainFp8(Format):
     name = NAME
     aliases = ("deepseek", "deepseek-fp8")
     dialects = (BLOCK, PER_TENSOR, TRANSFORMERS)
-    presets = PRESETS
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The ways to quantize plain weights, as its own tools call them."""
+        from ckptkit.formats.fp8.presets import PRESETS  # what only quantizing needs is imported by it
+
+        return PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container, by its config, and by its scales where that leaves it open; None if not ours.

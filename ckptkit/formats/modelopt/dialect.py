@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, FormatError
@@ -12,12 +13,14 @@ from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, NAME, PARTS, ROLES, SIDE_FILE
-from ckptkit.formats.modelopt.presets import PRESETS
 from ckptkit.formats.modelopt.sections import algorithm, own_section, side_section
 from ckptkit.model.census import take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerTensor
 from ckptkit.storage.container import CONFIG_FILE, Container
+
+if TYPE_CHECKING:
+    from ckptkit.formats.preset import Preset
 
 _FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
 
@@ -28,7 +31,13 @@ class ModelOpt(Format):
     name = NAME
     aliases = ("mo",)
     dialects = (DIALECT,)
-    presets = PRESETS
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The ways to quantize plain weights, as its own tools call them."""
+        from ckptkit.formats.modelopt.presets import PRESETS  # what only quantizing needs is imported by it
+
+        return PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""

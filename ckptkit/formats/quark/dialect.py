@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ckptkit.edits.changes import ConfigEdit
 from ckptkit.errors import Fault
@@ -15,13 +16,15 @@ from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.formats.quark import config, faults, kv_cache
 from ckptkit.formats.quark.other import OTHER_STORAGES, PARTS
-from ckptkit.formats.quark.presets import PRESETS
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import InputKind
 from ckptkit.model.select import PatternKind
 from ckptkit.storage.container import Container
+
+if TYPE_CHECKING:
+    from ckptkit.formats.preset import Preset
 
 NAME = "quark"
 CUSTOM_METHOD = "fp8"
@@ -117,7 +120,13 @@ class Quark(Format):
     name = NAME
     aliases = ()
     dialects = (NATIVE, CUSTOM)
-    presets = PRESETS
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The ways to quantize plain weights, as its own tools call them."""
+        from ckptkit.formats.quark.presets import PRESETS  # what only quantizing needs is imported by it
+
+        return PRESETS
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
