@@ -114,7 +114,7 @@ def tags(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The tags that are true of a checkpoint."""
     quantized = {scheme.input is not None for scheme in checkpoint.schemes}
     scheme_tags = [tag for tag, activations in _SCHEME_TAGS.items() if quantized == {activations}]
-    return ("fp8", *scheme_tags, checkpoint.format)
+    return tuple(dict.fromkeys(("fp8", *scheme_tags, checkpoint.format)))
 
 
 def is_untrue_tag(tag: str, checkpoint: Checkpoint) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import UsageError
 from ckptkit.model.scheme import Scheme
-from ckptkit.operations.quantize import Arithmetic
+
+if TYPE_CHECKING:
+    from ckptkit.operations.quantize import Arithmetic
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,12 @@ def test_a_cell(source: Source, column: tuple, tmp_path: Path) -> None:  # type:
         offered = all("--allow-lossy" in (fault.help or "") for fault in refused.value.faults)
         assert offered is (expected.work is not Work.REFUSED)
     if expected.work is Work.REFUSED:
-        with pytest.raises(ConversionRefused):
-            ckptkit.plan(folder, to=to, mode=mode, allow_lossy=True)
+        try:
+            lossy = ckptkit.plan(folder, to=to, mode=mode, allow_lossy=True)
+        except ConversionRefused:
+            return
+        assert lossy.verdict is Verdict.LOSSY  # no cell, since values are rounded: see test_requantize.py
+        assert any("requantize" in step.operations for step in lossy.steps)
         return
     plan = convert(folder, tmp_path / "out", to=to, mode=mode, allow_lossy=expected.gives_up).plan
     assert plan.verdict is (Verdict.LOSSY if expected.gives_up else Verdict.LOSSLESS)

@@ -178,4 +178,5 @@ def test_real_exports_of_one_model_differ_in_no_config(family: str) -> None:
     for left, right in combinations(read, 2):
         comparison = compare(left, right, level=Level.HEADERS)
         assert not [found for found in comparison.differences if found.aspect == CONFIG]
-        assert all(note.startswith("tokenizer") for note in comparison.notes)
+        # What transformers writes for expert parallelism names the modules of its own quantization.
+        assert all(note.startswith("tokenizer") or "base_model_ep_plan" in note for note in comparison.notes)

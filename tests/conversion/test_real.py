@@ -121,14 +121,11 @@ REFUSED: dict[tuple[str, str, str | None], set[str]] = {
     ("llama/llmcompressor-groups", "quark", "fp8"): {"scheme", "mixed-schemes"},
     ("llama/quark-fp8-layers", "quark", "fp8"): {"scheme", "mixed-schemes"},
     ("llama/quark-fp8-attention", "ct", None): {"attention-role"},
-    ("qwen3_moe/transformers-block", "quark", None): {"block-size"},
+    ("qwen3_moe/transformers-block", "quark", None): {"block-size", "requantize"},
     **{("llama/quark-fp8-file2file", to, mode): {"CK621"} for to, mode in TARGETS},
-    **{
-        (f"llama-block-aligned/modelopt-{other}", to, mode): {"other-quantization"}
-        for other in ("mxfp8", "nvfp4")
-        for to, mode in TARGETS
-        if (other, to) != ("mxfp8", "ct")
-    },
+    **{("llama-block-aligned/modelopt-nvfp4", to, mode): {"other-quantization"} for to, mode in TARGETS},
+    ("llama-block-aligned/modelopt-mxfp8", "quark", None): {"mx-spread"},
+    ("llama-block-aligned/modelopt-mxfp8", "quark", "fp8"): {"mx-spread", "scheme"},
 }
 #: Fixtures that no conversion reads, with a part of the reason.
 UNREADABLE = {
