@@ -46,6 +46,6 @@ def test_many_tensors_cost_what_their_header_takes(folder: Path) -> None:
     """A twentieth of the million that the benchmark has: memory of some 1 KB for each, and the header is read once."""
     built = scale.million(folder / "million", 50_000)
     header = (built / "model.safetensors").stat().st_size
-    cost = scale.measured(scale.COMMANDS["inspect"], built, limit=ENOUGH)
-    assert cost.peak < (80 << 20) + 50_000 * 1_500
+    # Address space, since the peak memory of a process that starts another one counts as the other's too.
+    cost = scale.measured(scale.COMMANDS["inspect"], built, limit=(80 << 20) + 50_000 * 1_500)
     assert cost.read < MODULES + 2 * header
