@@ -33,6 +33,8 @@ ENVIRONMENTS = {
     "sglang": "SGLang's own classes on a CPU: configs, skip lists, schemes, weights' hooks",
     "kernels": "CPU torch and Triton: the FP8 kernels interpreted and compiled offline, Hopper in software",
 }
+#: Those that only a record of another release takes, built when somebody asks for it by name.
+BY_NAME_ONLY = frozenset({"vllm-0.31"})
 
 
 class EnvironmentBuildError(RuntimeError):
@@ -101,9 +103,9 @@ def ensure(name: str) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[[], *ENVIRONMENTS], help="which environments")
-    parser.add_argument("--all", action="store_true", help="every environment")
+    parser.add_argument("--all", action="store_true", help="every environment that make interop takes")
     arguments = parser.parse_args()
-    for name in ENVIRONMENTS if arguments.all else arguments.names:
+    for name in [n for n in ENVIRONMENTS if n not in BY_NAME_ONLY] if arguments.all else arguments.names:
         print(ensure(name))
     return 0
 
