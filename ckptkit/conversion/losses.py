@@ -25,20 +25,22 @@ def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str)
     if len(checkpoint.schemes) > 1 and not capabilities.mixed_schemes:
         found = "; ".join(f"{len(members)} x {scheme}" for scheme, members in checkpoint.schemes.items())
         yield _loss("mixed-schemes", f"{target} holds one scheme for all modules", "one scheme", found)
-    if any(names.is_head(module) for module in checkpoint.modules) and not capabilities.quantized_lm_head:
+    kinds = [kind.first.name for kind in checkpoint.alike]
+    if any(map(names.is_head, kinds)) and not capabilities.quantized_lm_head:
         yield _loss(
             "quantized-head",
             f"{target} readers do not load a quantized output head",
             "lm_head in BF16",
             "FP8",
         )
-    embedding = next((module for module in checkpoint.modules if names.is_embedding(module)), None)
+    embedding = next(filter(names.is_embedding, kinds), None)
     if embedding is not None and not capabilities.quantized_embeddings:
         message = f"{target} readers do not load a quantized embedding: {embedding}"
         yield _loss("quantized-embedding", message, "embeddings in BF16", "FP8")
     if capabilities.whole_columns:
         yield from _column_losses(checkpoint, target)
-    stacks = tuple(module.name for module in checkpoint.modules.values() if module.experts is not None)
+    stacked = (kind for kind in checkpoint.alike if kind.first.experts is not None)
+    stacks = tuple(module.name for kind in stacked for module in kind.modules)
     if stacks and not capabilities.stacked_experts:
         message = f"{target} has one module for each expert, and all of a layer are one stack: {_where(stacks)}"
         yield _loss("stacked-experts", message, "one 2-D weight for each expert", "weights [experts, rows, columns]")

@@ -25,6 +25,19 @@ _INFINITIES = {"F8_E5M2": {0x7C: math.inf, 0xFC: -math.inf}}
 FLOAT32_HOLDS = frozenset({"BF16", "F16", "F32"})
 
 
+def upper_halves(values: Floats) -> NDArray[np.uint16]:
+    """Float32 values as the bits of BF16, to nearest even. A NaN may become a number: who has some looks first."""
+    import numpy as np
+
+    bits = values.view(np.uint32)
+    found = bits >> 16
+    found &= 1
+    found += bits
+    found += 0x7FFF
+    found >>= 16
+    return found.astype("<u2")
+
+
 def floats(dtype: str, data: bytes) -> Floats:
     """The values of a BF16, F16 or F32 tensor as float32, which holds each of them, flat. Read-only where it is F32.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from functools import cache
 
+from ckptkit.model.numbers import upper_halves
 from ckptkit.model.values import decode
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
 
@@ -55,7 +56,7 @@ def cast_bytes(data: bytes, dtype: str, wanted: str) -> bytes:
         with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
             return np.frombuffer(data, "<f2").astype("<f4").tobytes()
     bits = np.frombuffer(data, "<u4")
-    rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+    rounded = upper_halves(bits.view("<f4"))
     # A NaN stays one: rounding up could carry its mantissa into the sign.
     is_nan = (bits & 0x7FFF_FFFF) > 0x7F80_0000
     return np.where(is_nan, (bits >> 16) | 0x40, rounded).astype("<u2").tobytes()

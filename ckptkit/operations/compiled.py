@@ -68,9 +68,8 @@ def dequantized(
     if len(grid) == 1:
         height, first = rows, 0
     out: Any = np.empty(codes.size, np.uint16 if dtype == "BF16" else np.int32)
-    loop = _loops().to_bf16 if dtype == "BF16" else _loops().to_f32
     scales = np.ascontiguousarray(grid).reshape(-1)
-    loop(codes.reshape(-1), scales, rows, columns, height, width, first, _EXPONENTS[source], out)
+    _loops().products(codes.reshape(-1), scales, rows, columns, height, width, first, _EXPONENTS[source], out)
     return memoryview(out).cast("B")
 
 

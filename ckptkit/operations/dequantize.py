@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import DTYPES
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup
-from ckptkit.model.numbers import numbers, value_of
+from ckptkit.model.numbers import numbers, upper_halves, value_of
 from ckptkit.operations import compiled
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
 from ckptkit.storage.payload import Data
@@ -233,13 +233,7 @@ def rounded(values: NDArray[np.float32], dtype: str) -> bytes:
         found = values.astype("<f2")
         finite = np.isfinite(found)
     else:
-        bits = values.view(np.uint32)
-        found = bits >> 16
-        found &= 1
-        found += bits
-        found += 0x7FFF
-        found >>= 16
-        found = found.astype("<u2")
+        found = upper_halves(values)
         finite = (found & 0x7F80) != 0x7F80
     if not finite.all():
         place = tuple(int(n) for n in np.argwhere(~finite)[0])

@@ -16,12 +16,12 @@ _I, _F = np.int32, np.float32
 
 
 @_jit
-def to_bf16(codes, scales, rows, columns, height, width, first, exponent, out):  # type: ignore[no-untyped-def]
-    """E4M3 codes [rows * columns] times the scale of their block, rounded to nearest even, as BF16 bits.
+def products(codes, scales, rows, columns, height, width, first, exponent, out):  # type: ignore[no-untyped-def]
+    """E4M3 codes [rows * columns] times the scale of their block: F32 bits, or BF16 ones where ``out`` is as narrow.
 
     ``scales`` [grid] are those of the rows of blocks that the codes begin in; ``first`` is the first row's place in its
-    block. ``exponent`` is what an exponent field of 0 would be in F32: 120 for a bias of 7. No product may be beyond
-    BF16, no code a NaN.
+    block. ``exponent`` is what an exponent field of 0 would be in F32: 120 for a bias of 7. BF16 is rounded to nearest
+    even; no product may be beyond it, no code a NaN.
     """
     per_row = (columns + width - 1) // width
     shift, tiny = _I(_I(exponent) << _I(23)), _I(_I(exponent - 2) << _I(23)).view(np.float32)
@@ -39,28 +39,9 @@ def to_bf16(codes, scales, rows, columns, height, width, first, exponent, out): 
                 small = _F(_F(magnitude) * tiny)
                 product = _F((normal if magnitude >= 8 else small) * scale)
                 bits = _I(product.view(np.int32) ^ _I(_I(code & _I(0x80)) << _I(24)))
-                target[place] = np.uint16(_I(_I(bits + _I(0x7FFF) + _I((bits >> 16) & 1)) >> 16))
-
-
-@_jit
-def to_f32(codes, scales, rows, columns, height, width, first, exponent, out):  # type: ignore[no-untyped-def]
-    """The same as F32, where the product is not rounded again."""
-    per_row = (columns + width - 1) // width
-    shift, tiny = _I(_I(exponent) << _I(23)), _I(_I(exponent - 2) << _I(23)).view(np.float32)
-    for row in range(rows):
-        above = (first + row) // height * per_row
-        for block in range(per_row):
-            start = row * columns + block * width
-            count = min(columns, block * width + width) - block * width
-            scale = scales[above + block]
-            source, target = codes[start : start + count], out[start : start + count]
-            for place in range(count):
-                code = _I(source[place])
-                magnitude = _I(code & _I(0x7F))
-                normal = _I(_I(magnitude << _I(20)) + shift).view(np.float32)
-                small = _F(_F(magnitude) * tiny)
-                product = _F((normal if magnitude >= 8 else small) * scale)
-                target[place] = _I(product.view(np.int32) ^ _I(_I(code & _I(0x80)) << _I(24)))
+                if out.itemsize == 2:  # known when it is compiled
+                    bits = _I(_I(bits + _I(0x7FFF) + _I((bits >> 16) & 1)) >> 16)
+                target[place] = bits
 
 
 _sum: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import FP8_WEIGHT
-from ckptkit.model.numbers import numbers, value_of
+from ckptkit.model.numbers import numbers, upper_halves, value_of
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
 from ckptkit.storage.payload import Computed
 
@@ -258,12 +258,7 @@ def _rounded(values: Floats, dtype: str) -> Bits:
 
         with np.errstate(over="ignore"):
             return values.astype("<f2").view("<u2")
-    bits = values.view("<u4")
-    found = bits >> 16
-    found &= 1
-    found += bits
-    found += 0x7FFF
-    return found.view("<u2")[..., 1::2]
+    return upper_halves(values)
 
 
 def codes_of(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> bytes:
