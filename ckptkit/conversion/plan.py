@@ -235,7 +235,11 @@ def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[S
     for tensor in tensors:
         if tensor.operation != "keep":
             source = tensor.inputs[0] if tensor.inputs else tensor
-            kinds = (names.generalise(source.name), names.generalise(tensor.name), source.shape, source.dtype)
+            owner, _, last = source.name.rpartition(".")
+            new_owner, _, new_last = tensor.name.rpartition(".")
+            kind = names.generalise(owner)  # a module has several tensors, and keeps its name
+            new_kind = kind if new_owner == owner else names.generalise(new_owner)
+            kinds = (kind, last, new_kind, new_last, source.shape, source.dtype)
             parameters = repr(tensor.parameters) if tensor.parameters else ""
             key = (*kinds, tensor.shape, tensor.dtype, tensor.operation, tensor.reason, parameters)
             alike.setdefault(key, []).append(tensor)

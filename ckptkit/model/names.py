@@ -195,10 +195,12 @@ def generalise(name: str) -> str:
     'model.layers.*.mlp.experts.*.up_proj'
     """
     owner, dot, last = name.rpartition(".")
-    return f"{_generalised(owner)}{dot}{'*' if last.isdecimal() else last}"
+    above, upper_dot, middle = owner.rpartition(".")
+    middle, last = "*" if middle.isdecimal() else middle, "*" if last.isdecimal() else last
+    return f"{_generalised(above)}{upper_dot}{middle}{dot}{last}"
 
 
 @lru_cache(maxsize=1 << 15)
-def _generalised(owner: str) -> str:
-    """The generalised name of an owner, kept: thousands of modules have few owners."""
-    return _NUMBER.sub("*", owner)
+def _generalised(above: str) -> str:
+    """The generalised name of what tensors and modules belong to, kept: hundreds of thousands have few such owners."""
+    return _NUMBER.sub("*", above)

@@ -108,11 +108,13 @@ def loss_of(tensor: OutputTensor) -> Loss | None:
 def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
     """Where an output tensor is not what its operation makes of its inputs."""
     for tensor in tensors:
-        name, dtype, shape, what, inputs, *_ = tensor
-        if what in _METADATA and len(inputs) == 1 and inputs[0].dtype == dtype and inputs[0].numel == count(shape):
-            continue
-        if what == "keep" and len(inputs) == 1 and inputs[0][:3] == (name, dtype, shape):
-            continue
+        name, dtype, shape, what, inputs, _, _ = tensor
+        if len(inputs) == 1:
+            source = inputs[0]
+            if what == "keep" and source.shape == shape and source.dtype == dtype and source.name == name:
+                continue
+            if what in _METADATA and source.dtype == dtype and count(source.shape) == count(shape):
+                continue
         try:
             promised = promise_of(tensor)
         except OperationError as error:

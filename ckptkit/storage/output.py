@@ -115,7 +115,7 @@ class OutputShard:
     tensors: tuple[OutputTensor, ...]
     metadata: dict[str, str] | None
 
-    @property
+    @cached_property
     def data_bytes(self) -> int:
         """The size of the data section."""
         return sum(tensor.nbytes for tensor in self.tensors)
@@ -129,7 +129,7 @@ class OutputShard:
     @cached_property
     def payloads(self) -> tuple[Payload, ...]:
         """What the file consists of, from front to back, ranges that follow each other joined."""
-        return (Inline(self.header), *coalesce(payload for tensor in self.tensors for payload in tensor.payloads))
+        return (Inline(self.header), *coalesce(_ranges_first(self.tensors)))
 
     @property
     def size(self) -> int:
@@ -222,6 +222,27 @@ class VirtualContainer:
             tuple(job for job in found if isinstance(job, OutputShard)),
             tuple(job for job in found if isinstance(job, OutputFile)),
         )
+
+
+def _ranges_first(tensors: Iterable[OutputTensor]) -> Iterator[Payload]:
+    """Where the bytes of tensors come from, in order, without an object for each that is copied beside the last."""
+    file, start, end = "", 0, -1
+    for tensor in tensors:
+        if tensor.operation in AS_STORED:
+            source = tensor.inputs[-1]
+            if source.start == end and source.shard == file:
+                end += source.nbytes
+                continue
+            if end >= 0:
+                yield ByteRange(file, start, end - start)
+            file, start, end = source.shard, source.start, source.start + source.nbytes
+            continue
+        if end >= 0:
+            yield ByteRange(file, start, end - start)
+            end = -1
+        yield from tensor.payloads
+    if end >= 0:
+        yield ByteRange(file, start, end - start)
 
 
 def coalesce(payloads: Iterable[Payload]) -> Iterator[Payload]:

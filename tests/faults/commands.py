@@ -27,7 +27,8 @@ class Command:
     """A command line in a folder that ``prepare`` has filled; ``@`` in an argument is that folder.
 
     ``between`` says whether a folder that is neither as it was nor as it will be is sound all the same. ``hub`` asks
-    for a Hub on loopback.
+    for a Hub on loopback. ``answers`` says that its work is what it shows: what it writes is a cache, and it does
+    without.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Command:
     prepare: Callable[[Path], object]
     between: Callable[[Path], bool] = lambda folder: False
     hub: bool = False
+    answers: bool = False
 
     def words(self, folder: Path) -> list[str]:
         """The arguments in a folder."""
@@ -189,6 +191,13 @@ _ALL = (
     Command("hook hf", ("hook", "hf"), lambda folder: None, _manifest_is_whole),
     Command("hook hf --remove", ("hook", "hf", "--remove"), _registered, _manifest_is_whole),
     Command("upload", ("upload", "@/model", "org/new"), _copy(CT, "model"), hub=True),
-    Command("validate hf://", ("validate", "hf://org/model"), _copy(CT, "served"), _cache_is_whole, hub=True),
+    Command(
+        "validate hf://",
+        ("validate", "hf://org/model"),
+        _copy(CT, "served"),
+        _cache_is_whole,
+        hub=True,
+        answers=True,
+    ),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}

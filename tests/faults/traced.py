@@ -51,10 +51,11 @@ class Step(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A run's exit code, negative for a signal, and what it said on standard error."""
+    """A run's exit code, negative for a signal, and what it said on standard error and on standard output."""
 
     code: int
     said: str
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Tracer:
 
     def __init__(self) -> None:
         self._zygote = Zygote()
-        self._known: dict[str, tuple[State, State]] = {}
+        self._known: dict[str, tuple[State, State, str]] = {}
         #: The last process that was traced.
         self.pid = 0
 
@@ -96,14 +97,14 @@ class Tracer:
         """A run without faults."""
         return Ended(*self._zygote.run(command.words(folder), command.environment(folder, hub)))
 
-    def undisturbed(self, command: Command) -> tuple[State, State]:
-        """The state before a command and after it."""
+    def undisturbed(self, command: Command) -> tuple[State, State, str]:
+        """The state before a command and after it, and what it shows."""
         if command.name not in self._known:
             with situation(command) as (folder, hub):
                 before, done = state_of(folder), self.run(command, folder, hub)
                 if done.code:
                     raise RuntimeError(f"{command.name} does not work at all: {done.said}")
-                self._known[command.name] = before, state_of(folder)
+                self._known[command.name] = before, state_of(folder), done.shown
         return self._known[command.name]
 
     def traced(self, command: Command, folder: Path, hub: str | None, inject: Sequence[str]) -> tuple[Ended, list[str]]:
@@ -136,21 +137,21 @@ class Tracer:
 
     def attack(self, command: Command, faults: Sequence[str] = FAULTS, every: int = 1, first: int = 0) -> Tally:
         """Every ``every``-th step of a command, beginning with the ``first``, with every fault."""
-        before, after = self.undisturbed(command)
+        before, after, shown = self.undisturbed(command)
         steps = self.steps_of(command)
         runs: Counter[str] = Counter()
         states: Counter[str] = Counter()
         wrong: list[str] = []
         for at in range(first, len(steps), every):
             for fault in faults:
-                state, faulty = self._tried(command, steps, at, fault, before, after)
+                state, faulty = self._tried(command, steps, at, fault, before, after, shown)
                 runs[fault] += state != NO_EFFECT
                 states[state] += 1
                 wrong += [f"{command.name}: {fault} at {steps[at].call} {steps[at].about}: {what}" for what in faulty]
         return Tally(command.name, len(steps), runs, states, tuple(wrong))
 
     def _tried(
-        self, command: Command, steps: list[Step], at: int, fault: str, before: State, after: State
+        self, command: Command, steps: list[Step], at: int, fault: str, before: State, after: State, shown: str
     ) -> tuple[str, list[str]]:
         """One run with a fault, and one without: the state that the fault left, and what is wrong with all that."""
         removed = [other for other in steps[at:] if other.call == "unlinkat"]
@@ -160,6 +161,8 @@ class Tracer:
             if not any(_TOOK_EFFECT.search(line) for line in lines):
                 return NO_EFFECT, []
             state, wrong = _verdict(command, folder, done, before, after)
+            if command.answers and done.code == 0 and done.shown != shown:
+                wrong.append(f"exit code 0, and another answer: {done.shown[-300:]}")
             # A call of the same number may be one of git's, whose end the command then tells as an error.
             ours = any(_TOOK_EFFECT.search(line) and line.startswith(f"{self.pid} ") for line in lines)
             ended = (0, 2, 130, -signal.SIGINT, -signal.SIGTERM)
@@ -217,7 +220,7 @@ def _verdict(command: Command, folder: Path, done: Ended, before: State, after: 
         wrong.append(f"neither old nor new: {sorted(name for name in ours if ours[name] != before.get(name))}")
     if any(found.get(name) != content for name, content in before.items() if after.get(name) == content):
         wrong.append("what was to stay as it was is not")
-    if done.code == 0 and not state.startswith("new"):
+    if done.code == 0 and not command.answers and not state.startswith("new"):
         wrong.append("exit code 0, and it is not done")
     if "Traceback" in done.said or "a defect of ckptkit" in done.said:
         wrong.append(f"not in our words: {done.said[-400:]}")

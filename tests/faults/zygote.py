@@ -52,7 +52,8 @@ def serve() -> None:
 
 
 def _say(document: Mapping[str, int]) -> None:
-    print(json.dumps(document), flush=True)
+    """Answer, in one write whatever buffers standard output: the child writes to it at the same time."""
+    os.write(1, json.dumps(document).encode() + b"\n")
 
 
 def _become(request: Mapping[str, Any]) -> None:
@@ -104,8 +105,10 @@ class Zygote:
         return self
 
     def __exit__(self, *details: object) -> None:
-        if self._running and details[0] is not None:
-            os.kill(self._running, signal.SIGKILL)
+        if details[0] is not None:
+            for process in filter(None, (self._running, self._process.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         self._process.communicate()
         self._place.cleanup()
 
@@ -127,12 +130,13 @@ class Zygote:
         with open(self._gate, "wb", buffering=0) as gate:
             gate.write(b"go")
 
-    def end(self) -> tuple[int, str]:
-        """Wait for the run: its exit code, negative for a signal, and what it said on standard error."""
+    def end(self) -> tuple[int, str, str]:
+        """Wait for the run: its exit code, negative for a signal, and what it said on standard error and output."""
         code, self._running = self._answer()["code"], 0
-        return code, Path(self._place.name, "err").read_text(errors="replace")
+        said, shown = (Path(self._place.name, name).read_text(errors="replace") for name in ("err", "out"))
+        return code, said, shown
 
-    def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
         """A run from beginning to end."""
         self.start(arguments, environment)
         return self.end()
