@@ -77,7 +77,7 @@ def _faults() -> Iterator[str]:
         yield f"| {entry['command']} | {entry['steps']} | {counts} | {left} |"
     yield "\n*Something left* is what a kill leaves beside; the next run removes it. *Between, sound* is a checkpoint"
     yield "that is refused as half changed until the next `--fix`, a hook that is kept under two names, or a cache with"
-    yield "fewer files, each of them whole. `upload` has no write-side step here: what it says stands on the server alone.\n"
+    yield "fewer files, each of them whole. `upload` has no write-side step of its own.\n"
 
 
 def _fuzz() -> Iterator[str]:
