@@ -16,7 +16,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
+import ckptkit
 from ckptkit.checks import schema
+from ckptkit.errors import ConversionRefused
+from ckptkit.storage.payload import Inline
+from tests.conversion.test_cells import COLUMNS, SOURCES
+from tests.damage import load
 
 from ..schemas import strategies
 from .runner import Drivers
@@ -54,10 +59,12 @@ def sample(strategy: SearchStrategy[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def ask(drivers: Drivers, library: str, configs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def ask(
+    drivers: Drivers, library: str, configs: list[dict[str, Any]], folder: Path, environment: str = "quark"
+) -> list[dict[str, Any]]:
     folder.mkdir()
     (folder / "configs.json").write_text(json.dumps(configs), encoding="utf-8")
-    (answer,) = drivers.run("quark", "config_classes", [folder], library=library)
+    (answer,) = drivers.run(environment, "config_classes", [folder], library=library)
     assert answer["error"] is None
     answers: list[dict[str, Any]] = answer["answers"]
     return answers
@@ -101,3 +108,42 @@ def test_what_the_class_refuses_the_schema_refuses(drivers: Drivers, library: st
     ]
     assert passed == []
     assert sum(answer["refused"] is not None for answer in answers) > EXAMPLES // 4
+
+
+def _written(tmp_path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every cell of the matrix that is done: the column's name, and the quantization config that would be written."""
+    for number, source in enumerate(SOURCES):
+        draft = load(source.fixture)
+        source.change(draft)
+        folder = draft.write(tmp_path / f"source-{number}")
+        for name, dialect, _ in COLUMNS:
+            try:
+                plan = ckptkit.plan(folder, to=dialect.format, mode=dialect.mode, allow_lossy=True)
+            except ConversionRefused:
+                continue
+            (config,) = (file.payload for file in plan.output.files if file.file == "config.json")
+            if isinstance(config, Inline):
+                yield name, json.loads(config.data)["quantization_config"]
+
+
+#: Library -> its environment, and what it says of the columns that it does not take, or takes in part.
+CLASSES: dict[str, tuple[str, dict[str, str]]] = {
+    "vllm": ("vllm", {}),
+    "sglang": (
+        "sglang",
+        {"fbgemm-fp8": "Invalid quantization method: fbgemm_fp8", "modelopt": "only supports regular FP8 quantization"},
+    ),
+    "transformers": ("llmcompressor", {"modelopt": "Unknown quantization type", "quark": "Please install the latest version of Quark"}),
+}
+
+
+@pytest.mark.parametrize("library", sorted(CLASSES))
+def test_what_is_written_is_taken_by_the_engines_classes(library: str, drivers: Drivers, tmp_path: Path) -> None:
+    environment, exceptions = CLASSES[library]
+    written = list(_written(tmp_path))
+    answers = ask(drivers, library, [config for _, config in written], tmp_path / "written", environment)
+    outcomes = [(column, answer["refused"]) for (column, _), answer in zip(written, answers, strict=True)]
+    assert {column for column, _ in outcomes} == {name for name, _, _ in COLUMNS}
+    refused = [(column, said) for column, said in outcomes if said]
+    assert [(column, said) for column, said in refused if exceptions.get(column, "\0") not in said] == []
+    assert {column for column, _ in refused} == exceptions.keys()

@@ -1,15 +1,18 @@
 """The real configuration classes: which configs they can be built from, and what they write back.
 
 A folder holds ``configs.json``, a list of quantization configs. The answer has one entry for each: ``refused`` says
-why the class would not take it, ``written`` is what the class makes of it.
+why the class would not take it, ``written`` is what the class makes of it. Of an engine's class that is its name.
+
+Option: ``library``, whose class is meant: ``compressed-tensors``, ``quark``, ``transformers``, ``vllm`` or ``sglang``.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ Config = dict[str, Any]
 
 
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
-    build = {"compressed-tensors": _compressed_tensors, "quark": _quark}[options["library"]]
+    build = LIBRARIES[options["library"]]
     configs = json.loads((folder / "configs.json").read_text(encoding="utf-8"))
     return {"answers": [_answer(build, config) for config in configs]}
 
@@ -50,6 +53,49 @@ def _quark(config: Config) -> Config:
         JsonExporterConfig(**config["export"])
     written: Config = json.loads(json.dumps(QConfig.from_dict(config).to_dict()))
     return written
+
+
+def _transformers(config: Config) -> Config:
+    from transformers.quantizers.auto import AutoQuantizationConfig
+
+    return {"class": type(AutoQuantizationConfig.from_dict(config)).__name__}
+
+
+def _vllm(config: Config) -> Config:
+    from vllm.model_executor.layers import quantization
+
+    return _engine(quantization.QUANTIZATION_METHODS, quantization.get_quantization_config, config)
+
+
+def _sglang(config: Config) -> Config:
+    from . import sglang_stand_ins
+
+    if not any(isinstance(finder, sglang_stand_ins._Finder) for finder in sys.meta_path):
+        sglang_stand_ins.install()
+    from sglang.srt.layers import quantization
+
+    config.setdefault("packed_modules_mapping", {})  # its loader puts it there
+    return _engine(quantization.QUANTIZATION_METHODS, quantization.get_quantization_config, config)
+
+
+def _engine(methods: Iterable[str], class_of: Callable[[str], Any], config: Config) -> Config:
+    """As both engines do it: the class of the config's method, unless another one claims the config."""
+    method = config["quant_method"].lower()
+    for other in methods:
+        if class_of(other).override_quantization_method(config, None) is not None:
+            method = other
+            break
+    built = class_of(method).from_config(config)
+    return {"class": type(built).__name__}
+
+
+LIBRARIES: Mapping[str, Callable[[Config], Config]] = {
+    "compressed-tensors": _compressed_tensors,
+    "quark": _quark,
+    "transformers": _transformers,
+    "vllm": _vllm,
+    "sglang": _sglang,
+}
 
 
 if __name__ == "__main__":
