@@ -84,9 +84,11 @@ class SkipList:
         return next((found for key in self.keys if (found := texts(block.get(key)))), ())
 
     def present(self, block: Mapping[str, Any]) -> tuple[str, ...]:
-        """The keys to edit: the first of those that are written, and further ones that the config has a list under."""
-        first, *others = self.written
-        return (first, *(key for key in others if isinstance(block.get(key), list)))
+        """The keys to edit: those of the written ones that the config has a list under, else the first.
+
+        One more list with new entries alone would hide the old one from engines that read one key before another.
+        """
+        return tuple(key for key in self.written if isinstance(block.get(key), list)) or self.written[:1]
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,10 @@ CLASSES: dict[str, tuple[str, dict[str, str]]] = {
         "sglang",
         {"fbgemm-fp8": "Invalid quantization method: fbgemm_fp8", "modelopt": "only supports regular FP8 quantization"},
     ),
-    "transformers": ("llmcompressor", {"modelopt": "Unknown quantization type", "quark": "Please install the latest version of Quark"}),
+    "transformers": (
+        "llmcompressor",
+        {"modelopt": "Unknown quantization type", "quark": "Please install the latest version of Quark"},
+    ),
 }
 
 

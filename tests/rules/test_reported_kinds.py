@@ -226,3 +226,59 @@ def test_quark_of_another_storage(dtype: str, tmp_path: Path) -> None:
     found = ckptkit.validate(checkpoint.write(tmp_path / "source")).findings
     assert {(finding.code, finding.severity.value) for finding in found} == {("CK600", "warning")}
     assert "not supported" in found[0].message and "FP8" in found[0].message
+
+
+# The vision tower was quantized by accident: worth a warning, and no engine stops at it.
+
+
+@pytest.mark.parametrize("export", ["qwen2_5_vl/llmcompressor-dynamic", "qwen2_5_vl/llmcompressor-fp8-kv"])
+def test_a_tower_quantized_by_accident(export: str) -> None:
+    checkpoint = load(export)
+    per_row = export.endswith("dynamic")
+    towers = [name for name in checkpoint.names(r".*visual\.blocks.*\.weight") if len(checkpoint.get(name).shape) == 2]
+    listed = {name.removesuffix(".weight") for name in towers}
+    listed |= {name.removeprefix("model.") for name in listed}
+    checkpoint.block["ignore"] = [entry for entry in checkpoint.block["ignore"] if entry not in listed]
+    for name in towers:
+        rows, columns = checkpoint.get(name).shape
+        count = rows if per_row else 1
+        checkpoint.put(name, "F8_E4M3", (rows, columns), b"\x30" * (rows * columns))
+        checkpoint.put(f"{name}_scale", "BF16", (count, 1) if per_row else (1,), b"\x80\x3a" * count)
+        if not per_row:
+            checkpoint.put(name.replace("weight", "input_scale"), "BF16", (1,), b"\x80\x3c")
+    found = [
+        finding for finding in runner.run(context_of(checkpoint), Level.SCALES).findings if finding.code == "CK612"
+    ]
+    assert [finding.severity.value for finding in found] == ["warning"]
+    assert verdicts(checkpoint)["vllm"] == "loads"
+
+
+# Scales under the names that transformers gives them, which it needs and vLLM maps.
+
+
+@pytest.mark.parametrize("export", ["llama/llmcompressor-fp8", "llama/modelopt-fp8", "llama/quark-fp8"])
+def test_the_names_of_transformers(export: str, tmp_path: Path) -> None:
+    ckptkit.convert(load(export).write(tmp_path / "source"), tmp_path / "out", to="fp8", mode="transformers")
+    assert any(name.endswith(".activation_scale") for name in ckptkit.open(tmp_path / "out").container.tensors)
+    report = ckptkit.validate(tmp_path / "out")
+    assert not {"CK203", "CK204", "CK601"} & {finding.code for finding in report.findings}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    ckptkit.validate(tmp_path / "out", fix=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_fix_lengthens_the_skip_list_that_is_there(tmp_path: Path) -> None:
+    """One more list, of the new entry alone, would hide the old one from vLLM."""
+    checkpoint = load("llama-block-aligned/transformers-block")
+    checkpoint.block["modules_to_not_convert"] = ["lm_head"]
+    (name,) = checkpoint.names(r".*layers\.0\.self_attn\.o_proj\.weight")
+    rows, columns = checkpoint.get(name).shape
+    checkpoint.put(name, "BF16", (rows, columns), b"\x80\x3c" * (rows * columns))
+    checkpoint.drop(re.escape(f"{name}_scale_inv"))
+    folder = checkpoint.write(tmp_path / "source")
+    finding = next(f for f in ckptkit.validate(folder).findings if f.code == "CK605" and "o_proj" in str(f.tensor))
+    assert finding.expected == "model.layers.0.self_attn.o_proj in modules_to_not_convert"
+    ckptkit.validate(folder, fix=True)
+    block = ckptkit.open(folder).raw
+    assert block["modules_to_not_convert"] == ["lm_head", "model.layers.0.self_attn.o_proj"]
+    assert "ignored_layers" not in block and "CK605" not in {f.code for f in ckptkit.validate(folder).findings}

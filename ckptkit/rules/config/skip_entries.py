@@ -23,8 +23,8 @@ def nothing_is_quantized(context: Context) -> bool:
 
 
 def skip_key(context: Context) -> str:
-    """The key of the config that holds the skip list."""
-    return context.dialect.skip_list.key if context.dialect is not None else _USUAL
+    """The key of the config that holds the skip list, or would hold one."""
+    return skip_keys(context)[0]
 
 
 def entries(context: Context) -> tuple[str, ...]:
