@@ -21,7 +21,7 @@ from ckptkit.edits.changes import LOSING_EDITS, Edit
 from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.engines.reproduced import reproduced
-from ckptkit.errors import Fault, UsageError
+from ckptkit.errors import Fault, UsageError, did_you_mean
 
 Check = Callable[[Context], Iterable[Fault]]
 Safety = Literal["safe", "unsafe"]
@@ -251,10 +251,7 @@ def _neighbours(word: str) -> str:
     family = [candidate.code for candidate in rules if candidate.code.startswith(word.upper()[:3])]
     if word[:2].upper() == "CK" and family:
         return f"near it: {', '.join(family)}; {everything}"
-    from difflib import get_close_matches
-
-    near = get_close_matches(word.lower(), [candidate.name for candidate in rules], n=1)
-    return f"did you mean {near[0]!r}? {everything}" if near else everything
+    return did_you_mean(word, [candidate.name for candidate in rules], everything)
 
 
 def _prefix(word: str, rules: tuple[Rule, ...]) -> str:
@@ -268,7 +265,9 @@ def _prefix(word: str, rules: tuple[Rule, ...]) -> str:
     for candidate in rules:
         if text.lower() == candidate.name or (text and candidate.code.startswith(text.upper())):
             return candidate.code if text.lower() == candidate.name else text.upper()
-    raise UsageError(f"no rule fits {word!r}", help="give ALL, a prefix such as CK3, a code, a family or a rule's name")
+    everything = "give ALL, a prefix such as CK3, a code, a family or a rule's name"
+    known = [*(candidate.name for candidate in rules), *FAMILIES.values()]
+    raise UsageError(f"no rule fits {word!r}", help=did_you_mean(text, known, everything))
 
 
 def _specificity(candidate: Rule, prefixes: tuple[str, ...]) -> int:

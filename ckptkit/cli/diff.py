@@ -6,15 +6,25 @@ import sys
 
 import click
 
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan
 
 
-@click.command("diff")
+@click.command(
+    "diff",
+    cls=Command,
+    finds=True,
+    examples=[
+        ("ckptkit diff Llama-3.1-8B-FP8-KV out", "is it the same model after a conversion?"),
+        ("ckptkit diff Llama-3.1-8B Llama-3.1-8B-FP8 --limit 20", "how far each weight is off its base"),
+    ],
+)
 @click.argument("left", type=CHECKPOINT)
 @click.argument("right", type=CHECKPOINT)
 @click.option(
     "--level",
-    type=click.Choice(["headers", "scales", "full"]),
+    type=click.Choice(["headers", "scales", "full"], case_sensitive=False),
+    envvar="CKPTKIT_LEVEL",
     help="How much is compared: names, shapes and schemes; scale values too; every byte. "
     "[default: full, or scales if one is remote]",
 )
@@ -49,7 +59,7 @@ def command(
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
         comparison = api.diff(a, b, level=wanted, plan=plan, progress=progress.advance)
     if as_json:
-        print_json(comparison.to_json())
+        print_json(comparison.to_json(), "comparison")
     else:
         show_comparison(comparison, None if show_all else SHOWN_WEIGHTS if limit is None else limit)
     sys.exit(0 if comparison.same else 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckptkit.cli.command import Group
 from ckptkit.cli.options import tell
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 _REPO = click.argument("repo", type=click.Path(path_type=Path), default=".", metavar="[REPO]")
 
 
-@click.group("hook")
+@click.group("hook", cls=Group)
 def command() -> None:
     """Keep broken FP8 checkpoints out of git, and make 'hf ckptkit' work."""
 
 
-@command.command("install")
+@command.command("install", examples=[("ckptkit hook install", "guard the git clone you are in")])
 @_REPO
 def install(repo: Path) -> None:
     """Put a pre-push hook into the git clone REPO; a hook that is there already is kept and run afterwards."""
@@ -31,7 +32,7 @@ def install(repo: Path) -> None:
     tell(f"installed: {hooks.install(repo)}")
 
 
-@command.command("uninstall")
+@command.command("uninstall", examples=[("ckptkit hook uninstall", "and put back what was there before")])
 @_REPO
 def uninstall(repo: Path) -> None:
     """Remove the pre-push hook from the git clone REPO, and put back the one that was there before."""
@@ -50,7 +51,11 @@ def pre_push(arguments: tuple[str, ...]) -> None:
     _exit("push refused", hooks.pre_push(GitRepository.at(Path.cwd()), sys.stdin))
 
 
-@command.command("check")
+@command.command(
+    "check",
+    finds=True,
+    examples=[("ckptkit hook check Llama-3.1-8B-FP8/model.safetensors", "as pre-commit calls it")],
+)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> None:
     """Check the checkpoints that FILES belong to; LFS pointers stand for their content. pre-commit calls this."""
@@ -59,7 +64,7 @@ def check(files: tuple[Path, ...]) -> None:
     _exit("refused", check_files(files))
 
 
-@command.command("hf")
+@command.command("hf", examples=[("ckptkit hook hf", "from now on 'hf ckptkit validate ...' works")])
 @click.option("--remove", is_flag=True, help="Forget it again.")
 def extension(remove: bool) -> None:
     """Register this installation with the hub library's command, so that 'hf ckptkit ...' runs it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ckptkit import __version__
 from ckptkit.cli import main as cli_main
 
 REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
@@ -29,6 +30,13 @@ class Outcome:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON object without what the command line adds to it: the schema's id and the version."""
+        found: dict[str, Any] = self.json
+        assert found.pop("$schema").startswith("urn:ckptkit:schema:") and found.pop("ckptkit") == __version__
+        return found
 
 
 Run = Callable[..., Outcome]
