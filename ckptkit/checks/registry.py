@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -237,6 +238,28 @@ def select(select: Iterable[str] = ("ALL",), ignore: Iterable[str] = ()) -> tupl
     rules = all_rules()
     wanted, unwanted = (tuple(_prefix(word, rules) for word in words) for words in (select, ignore))
     return tuple(r for r in rules if _specificity(r, wanted) > max(_specificity(r, unwanted), -1))
+
+
+#: What to type, by what is needed to fix something.
+_WAYS: Mapping[Safety | None, str] = {
+    "safe": "ckptkit validate {} --fix fixes {}",
+    "unsafe": "ckptkit validate {} --fix --unsafe-fixes may fix {}",
+    None: "ckptkit validate {} says more",
+}
+
+
+def way_to_fix(codes: Iterable[str], path: str) -> str:
+    """The command that fixes findings of these codes in a folder, as far as any does, else the one that explains them.
+
+    >>> way_to_fix(["CK301"], "my model")
+    "ckptkit validate 'my model' --fix fixes CK301"
+    """
+    fixes = {rule.code: rule.fix for rule in all_rules()}
+    found = {code: fixes.get(code) for code in dict.fromkeys(codes)}
+    safe = [code for code, safety in found.items() if safety == "safe"]
+    unsafe = [code for code, safety in found.items() if safety == "unsafe"]
+    way = _WAYS["unsafe" if unsafe else "safe" if safe else None]
+    return way.format(shlex.quote(path), ", ".join((*safe, *unsafe)))
 
 
 def errors_that(*consequences: OnConversion) -> tuple[Rule, ...]:

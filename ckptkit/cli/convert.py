@@ -12,11 +12,12 @@ import click
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan, telling
 from ckptkit.errors import UsageError
+from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.conversion.plan import Plan
 
-_DIRECTION = re.compile(r"^(?P<source>[\w-]+?)\s*(?:→|->|=>|-to-|_to_|:|2)\s*(?P<target>[\w-]+)$")
+_DIRECTION = re.compile(r"^(?P<source>[\w-]+?)\s*(?:→|->|=>|-to-|_to_|\bto\b|:|2)\s*(?P<target>[\w-]+)$")
 #: What becomes of the arrow's three bytes where the locale is ASCII, or has one byte for each character.
 _ARROWS = ("\udce2\udc86\udc92", "\u00e2\u0086\u0092", "\u00e2\u2020\u2019")
 #: Two words with something between them that may be meant as an arrow.
@@ -121,16 +122,19 @@ def command(
         **{"experts": experts, "fused": fused, "mx_to_fp8": mx_to_fp8, "max_shard_size": max_shard_size},
         **{"granularity": granularity, "scale_dtype": scale_dtype, "drop_kv_scales": drop_kv_scales},
     }
+    quiet = sink.manner().quiet
     if dry_run:
-        made = api.plan(*paths, **choices)
+        with ByteProgress("planning", quiet=quiet):
+            made = api.plan(*paths, **choices)
         print_json(made.to_json(), "plan") if as_json else text.show_plan(made)
         return
-    with ByteProgress("converting", quiet=as_json) as progress:
+    with ByteProgress("planning", quiet=quiet) as progress:
 
         def on_plan(made: Plan) -> None:
-            if not as_json:
+            progress.clear()
+            if not (as_json or quiet):
                 text.show_plan(made)
-            progress.start(made.cost.total)
+            progress.start(made.cost.total, "converting")
 
         result = api.convert(
             *paths,
@@ -155,8 +159,8 @@ def carry_out(
     if target is not None or len(paths) != 2:
         raise UsageError("a plan says all but the folders", help="ckptkit convert --plan FILE SRC DST")
     made = read_plan(plan_file)
-    with ByteProgress("converting", quiet=as_json) as progress:
-        if not as_json:
+    with ByteProgress("converting", quiet=sink.manner().quiet) as progress:
+        if not (as_json or sink.manner().quiet):
             text.show_plan(made)
         progress.start(made.cost.total)
         result = api.execute(made, *paths, jobs=jobs, fsync=fsync, progress=progress.advance)

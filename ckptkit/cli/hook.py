@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,7 +49,8 @@ def pre_push(arguments: tuple[str, ...]) -> None:
     from ckptkit.hub import hooks
     from ckptkit.hub.git import GitRepository
 
-    _exit("push refused", hooks.pre_push(GitRepository.at(Path.cwd()), sys.stdin))
+    verdicts = hooks.pre_push(GitRepository.at(Path.cwd()), sys.stdin)
+    _exit("push refused", verdicts, "'git push --no-verify' pushes it all the same")
 
 
 @command.command(
@@ -61,7 +63,7 @@ def check(files: tuple[Path, ...]) -> None:
     """Check the checkpoints that FILES belong to; LFS pointers stand for their content. pre-commit calls this."""
     from ckptkit.hub.hooks import check_files
 
-    _exit("refused", check_files(files))
+    _exit("refused", check_files(files), "'git commit --no-verify' commits it all the same")
 
 
 @command.command("hf", examples=[("ckptkit hook hf", "from now on 'hf ckptkit validate ...' works")])
@@ -73,8 +75,9 @@ def extension(remove: bool) -> None:
     tell(f"removed: {hf.unregister()}" if remove else f"registered: {hf.register()}")
 
 
-def _exit(word: str, verdicts: Iterable[Judged]) -> None:
-    """Show what was found on standard error; exit code 1 when it includes an error."""
+def _exit(word: str, verdicts: Iterable[Judged], way_past: str) -> None:
+    """Show what was found on standard error, with the ways out; exit code 1 when it includes an error."""
+    from ckptkit.checks.registry import way_to_fix
     from ckptkit.errors import UploadRefused, plural
     from ckptkit.report.layout import print_line
     from ckptkit.report.text import console, show_error
@@ -87,7 +90,8 @@ def _exit(word: str, verdicts: Iterable[Judged]) -> None:
         if verdict.errors:
             refused = True
             count = plural(len(verdict.errors), "error")
-            show_error(
-                UploadRefused(f"{word}: {verdict.label}: the checkpoint is broken ({count})", faults=verdict.errors)
-            )
+            message = f"{word}: {verdict.label}: the checkpoint is broken ({count})"
+            folder = os.path.join(verdict.folder, os.path.dirname(verdict.errors[0].file or ""))
+            ways = f"{way_to_fix((error.kind for error in verdict.errors), os.path.normpath(folder))}; {way_past}"
+            show_error(UploadRefused(message, faults=verdict.errors, help=ways))
     sys.exit(1 if refused else 0)

@@ -13,8 +13,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -58,8 +60,30 @@ _MEANT = {
 }
 
 
+class ClosedPipeError(Exception):
+    """Nobody reads what is printed any more. Under its own name click would end the process with 1."""
+
+
+@contextmanager
+def _closed_pipe() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+
+
 class LazyGroup(Group):
     """A group that imports a command's module only when the command runs."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """The context of the command line, which may print help."""
+        with _closed_pipe():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with _closed_pipe():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in the order of the help."""
@@ -153,7 +177,7 @@ def _told(work: Callable[[], int]) -> int:
         return 130
     except CkptkitError as error:
         return _refuse(error)
-    except BrokenPipeError:
+    except (BrokenPipeError, ClosedPipeError):
         drop_output()
         return 141
     except OSError as error:

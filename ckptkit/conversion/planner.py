@@ -10,7 +10,7 @@ from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.level import Level, default_level
-from ckptkit.checks.registry import OnConversion, all_rules, errors_that
+from ckptkit.checks.registry import OnConversion, all_rules, errors_that, way_to_fix
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
@@ -101,7 +101,8 @@ def _require_sound(context: Context, target: Format, options: Options) -> Checkp
     if report.errors:
         faults = [finding.to_fault() for finding in report.errors]
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
-        raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults)
+        help_text = way_to_fix((finding.code for finding in report.errors), container.label)
+        raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults, help=help_text)
     return plain or readable(container, context.reading).checkpoint
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Kinds of faults of one refusal beyond this many are counted, not shown.
 _SHOWN_KINDS = 12
+#: What was found stands behind the message up to this many characters.
+_LONGEST_FOUND = 60
 
 
 class Stated(Protocol):
@@ -57,6 +59,18 @@ def alike(stated: Iterable[One]) -> list[list[One]]:
     return list(grouped.values())
 
 
+def said(one: Stated) -> str:
+    """What one line says of it: the message, and what was found where that is what it is about: a key or an entry.
+
+    >>> from ckptkit.errors import Fault
+    >>> said(Fault("key", "a key that no reader knows", "config.json", found="scale_dtpye"))
+    'a key that no reader knows: scale_dtpye'
+    """
+    if one.tensor is not None or not one.found or one.found in one.message or len(one.found) > _LONGEST_FOUND:
+        return one.message
+    return f"{one.message}: {one.found}"
+
+
 def place_of(one: Stated) -> str:
     """File and tensor, as far as they are known."""
     return ": ".join(printable(part) for part in (one.file, one.tensor) if part)
@@ -69,18 +83,19 @@ def details(one: Stated) -> Iterator[tuple[str, str]]:
             yield label, printable(value)
 
 
-def show_first_line(out: Console, head: Sequence[Part], group: Sequence[Stated]) -> None:
-    """Place and message of the first of a group, and how many are like it.
+def show_first_line(out: Console, head: Sequence[Part], group: Sequence[Stated], *, alone: bool = False) -> None:
+    """Place and message of the first of a group, and how many are like it; ``alone``: no details follow.
 
     Where a terminal is too narrow for that in one line, the message comes first and the place below it.
     """
     one, where = group[0], place_of(group[0])
     more: Part = (f" (and {len(group) - 1:,} like it)" if len(group) > 1 else "", "dim")
-    line: list[Part] = [*head, f"{where}: " if where else "", one.message, more]
+    message = said(one) if alone else one.message
+    line: list[Part] = [*head, f"{where}: " if where else "", message, more]
     if fits(out, *line) or not where:
         print_line(out, *line)
     else:
-        print_line(out, *head, one.message, more)
+        print_line(out, *head, message, more)
         print_line(out, ("    at: ", "dim"), where)
 
 

@@ -153,7 +153,8 @@ def consequences(effects: Iterable[Effect]) -> str:
 def _show_group(out: Console, group: list[Finding]) -> None:
     """The first line of a group's first finding, and how many are like it."""
     severity = group[0].severity.value
-    show_first_line(out, [(severity, _COLOURS[severity]), " ", (group[0].code, "bold"), " "], group)
+    head: list[Part] = [(severity, _COLOURS[severity]), " ", (group[0].code, "bold"), " "]
+    show_first_line(out, head, group, alone=group[0].severity is Severity.INFO)
 
 
 def _show_consequences(out: Console, findings: list[Finding]) -> None:
@@ -176,10 +177,8 @@ def _show_fix(out: Console, report: Report, findings: list[Finding], offers: Off
 
 def _looked_at(report: Report) -> str:
     """What of a checkpoint was looked at."""
-    what = f"{report.format} ({report.dialect})" if report.format else "no FP8 format"
-    return (
-        f"{plural(report.shards, 'shard')}, {plural(report.tensors, 'tensor')}, {what}{traffic_words(report.traffic)}"
-    )
+    counted = f"{plural(report.shards, 'shard')}, {plural(report.tensors, 'tensor')}"
+    return f"{counted}, {report.what}{traffic_words(report.traffic)}"
 
 
 def _standing(report: Report) -> Part:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import place, printable
 from ckptkit.report.document import stamped
-from ckptkit.report.faults_text import details
+from ckptkit.report.faults_text import details, said
 from ckptkit.report.findings_text import counts_in_words, first_line
 from ckptkit.report.junit import to_junit
 from ckptkit.report.sarif import location_of, to_sarif
@@ -71,7 +71,7 @@ def to_github(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Ma
 
 def _line(finding: Finding) -> str:
     where = ": ".join(printable(part) for part in (finding.file, finding.tensor) if part)
-    return f"{where}: {finding.severity.value} {finding.code} {printable(finding.message)}"
+    return f"{where}: {finding.severity.value} {finding.code} {printable(said(finding))}"
 
 
 def _escape_data(text: str) -> str:

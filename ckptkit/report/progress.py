@@ -18,6 +18,8 @@ from ckptkit.storage.traffic import observed
 
 #: Seconds before anything is shown, between two drawings of the line, and between two lines of a log.
 PATIENCE, REDRAW, HEARTBEAT = 1.0, 0.2, 15.0
+#: Seconds before the first line of a log.
+FIRST_BEAT = 3.0
 _BAR = 24
 
 
@@ -107,7 +109,7 @@ class ByteProgress:
 
     def _show(self) -> None:
         """Draw until the work ends: what a thread of its own does."""
-        if self._ended.wait(PATIENCE if self._terminal else HEARTBEAT):
+        if self._ended.wait(PATIENCE if self._terminal else FIRST_BEAT):
             return
         while True:
             if not self._write(self._line()):

@@ -113,10 +113,16 @@ def console(*, stderr: bool = False) -> Console:
     """The one console for standard output, and the one for standard error."""
     from rich.console import Console
 
+    class Ours(Console):
+        """A console that leaves a closed pipe to whoever runs the command: rich would end the process with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise
+
     stream = sys.stderr if stderr else sys.stdout  # None where it was closed: what is printed goes nowhere
     terminal = stream is not None and stream.isatty()
     coloured = _coloured(terminal)
-    made = Console(
+    made = Ours(
         stderr=stderr,
         markup=False,
         emoji=False,

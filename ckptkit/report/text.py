@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ckptkit.errors import CkptkitError, plural
 from ckptkit.report.layout import print_line, table
 from ckptkit.report.sink import console as console
+from ckptkit.report.sink import manner
 
 if TYPE_CHECKING:
     from ckptkit.conversion.plan import Plan, Step
@@ -64,12 +65,14 @@ def show_error(error: CkptkitError) -> None:
 
 
 def show_plan(plan: Plan) -> None:
-    """Where from, where to, what it costs, what changes, what to know."""
+    """Where from, where to, what it costs, what changes, what to know; quietly, the first of it."""
     out = console()
     cost = plan.cost
     print_line(
         out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  {plan.verdict.value}, {cost.kind.value}"
     )
+    if manner().quiet:
+        return
     parts = [f"{size(cost.copied)} copied as they are", f"{size(cost.rewritten)} rewritten (headers, config)"]
     if cost.computed:
         parts.append(f"{size(cost.computed)} computed")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,3 +71,23 @@ def run_process(
     return subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", env={**os.environ, **environment}, check=False
     )
+
+
+def on_terminal(*arguments: str | Path, columns: int = 80, term: str = "xterm-256color", **environment: str) -> str:
+    """What a command writes to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment = {**inherited, "TERM": term, "COLUMNS": str(columns), **environment}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "ckptkit", *map(str, arguments)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        parts = []
+        try:
+            while part := os.read(ours, 1 << 16):
+                parts.append(part)
+        except OSError:  # what Linux says when nobody is left who writes
+            pass
+        os.close(ours)
+    assert process.returncode in (0, 1, 2)
+    return b"".join(parts).decode()
