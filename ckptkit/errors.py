@@ -27,6 +27,18 @@ from dataclasses import dataclass, fields
 from reprlib import Repr
 from typing import Any
 
+#: The name under which ckptkit is installed: ``ckptkit`` on the package index is somebody else's tool.
+DISTRIBUTION = "ckptkit-fp8"
+
+
+def install(extra: str) -> str:
+    """What to type to install ckptkit with an extra.
+
+    >>> install("gpu")
+    "pip install 'ckptkit-fp8[gpu]'"
+    """
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
 
 @dataclass(frozen=True)
 class Fault:

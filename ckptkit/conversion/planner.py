@@ -19,7 +19,7 @@ from ckptkit.conversion.placement import virtual_container
 from ckptkit.conversion.plan import Cost, Plan, price, summarise
 from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
-from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError
+from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError, install
 from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format
 from ckptkit.formats.preset import preset
@@ -187,7 +187,7 @@ def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
 def _faster(cost: Cost) -> Iterator[str]:
     """What would make a long computation shorter."""
     if cost.computed >= _LONG and not compiled.is_installed():
-        yield "values are worked out by numpy: with numba (pip install 'ckptkit[fast]') that is several times faster"
+        yield f"values are worked out by numpy: with numba ({install('fast')}) that is several times faster"
 
 
 def _carried_errors(result: Reading) -> Iterator[str]:
