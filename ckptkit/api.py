@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckptkit.checks.level import Level, default_level
@@ -21,7 +20,7 @@ from ckptkit.formats.base import written_dialect
 from ckptkit.formats.reading import Unquantized, open_checkpoint, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.container import open_container
-from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
+from ckptkit.storage.locate import PathLike, new_folder, open_files, source_of
 from ckptkit.storage.source import Source
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
@@ -268,7 +267,7 @@ def plan(
     if destination is not None:
         from ckptkit.conversion.execute import check
 
-        check(made, files, Path(non_empty(destination)))
+        check(made, files, new_folder(destination))
     return made
 
 
@@ -292,7 +291,7 @@ def execute(
     files = source_of(source)
     execution.require_same_source(plan, files)
     return execution.execute(
-        plan, files, Path(non_empty(destination)), jobs=jobs, fsync=fsync, progress=progress, executor=executor
+        plan, files, new_folder(destination), jobs=jobs, fsync=fsync, progress=progress, executor=executor
     )
 
 
@@ -334,7 +333,7 @@ def convert(
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
-    files, target = source_of(source), Path(non_empty(destination))
+    files, target = source_of(source), new_folder(destination)
     options = Options.of(
         mode=mode,
         allow_lossy=allow_lossy,

@@ -17,6 +17,7 @@ from typing import Any
 
 from ckptkit import __version__
 from ckptkit.engines.registry import engines
+from ckptkit.errors import DISTRIBUTION, install
 
 #: Extra -> the packages that it brings, and what it is for.
 EXTRAS = {
@@ -96,6 +97,7 @@ def _version(package: str) -> str | None:
 
 def _versions() -> Iterator[Check]:
     yield Check("versions", "ckptkit", State.OK, f"{__version__} in {Path(__file__).parent}")
+    yield from _namesake()
     yield Check("versions", "Python", State.OK, f"{platform.python_version()} at {sys.executable}")
     for package in _NEEDED:
         found = _version(package)
@@ -103,6 +105,19 @@ def _versions() -> Iterator[Check]:
             yield Check("versions", package, State.WRONG, "not installed", f"pip install {package}")
         else:
             yield Check("versions", package, State.OK, found)
+
+
+def _namesake() -> Iterator[Check]:
+    """The tool that is called ``ckptkit`` on the package index has our import and our command: one hides the other."""
+    try:
+        found = metadata.metadata("ckptkit")
+    except metadata.PackageNotFoundError:
+        return
+    other = found["Name"] == "ckptkit" and "FP8" not in (found["Summary"] or "")
+    if other:
+        what = f"{found['Version']} is another tool ({found['Summary']}): it has our import and our command"
+        way = f"pip uninstall ckptkit; pip install --force-reinstall --no-deps {DISTRIBUTION}"
+        yield Check("versions", "namesake", State.WRONG, what, way)
 
 
 def _extras() -> Iterator[Check]:
@@ -113,7 +128,7 @@ def _extras() -> Iterator[Check]:
             yield Check("extras", extra, State.OK, f"{listed}: {purpose}")
         else:
             missing = " and ".join(package for package, version in found.items() if version is None)
-            yield Check("extras", extra, State.ABSENT, f"no {missing}: {purpose}", f"pip install 'ckptkit[{extra}]'")
+            yield Check("extras", extra, State.ABSENT, f"no {missing}: {purpose}", install(extra))
 
 
 def _gpu() -> Iterator[Check]:

@@ -23,8 +23,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from reprlib import Repr
+from typing import Any
+
+#: The name under which ckptkit is installed: ``ckptkit`` on the package index is somebody else's tool.
+DISTRIBUTION = "ckptkit-fp8"
+
+
+def install(extra: str) -> str:
+    """What to type to install ckptkit with an extra.
+
+    >>> install("gpu")
+    "pip install 'ckptkit-fp8[gpu]'"
+    """
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,11 @@ class Fault:
     found: str | None = None
     help: str | None = None
 
+    def to_json(self) -> dict[str, str]:
+        """A JSON object; keys without a value are left out."""
+        values = ((name, getattr(self, name)) for name in _FAULT_FIELDS)
+        return {name: value for name, value in values if value is not None}
+
     def __str__(self) -> str:
         place = ": ".join(printable(part) for part in (self.file, self.tensor) if part)
         text = f"{place}: {self.message}" if place else self.message
@@ -50,6 +68,10 @@ class Fault:
         if details:
             text = f"{text} ({', '.join(details)})"
         return f"{text}; {self.help}" if self.help else text
+
+
+#: What a fault states; what those who know more of one add to it is no part of an error's document.
+_FAULT_FIELDS = tuple(field.name for field in fields(Fault))
 
 
 class _Brief(Repr):
@@ -105,6 +127,19 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The known word that somebody may have meant, as a question; ``otherwise`` what to say where none is near.
+
+    >>> did_you_mean("vlm", ["vllm", "sglang"], "engines: vllm, sglang")
+    "did you mean 'vllm'? engines: vllm, sglang"
+    """
+    from difflib import get_close_matches
+
+    by_fold = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), by_fold, 1)
+    return f"did you mean {by_fold[near[0]]!r}? {otherwise}" if near else otherwise
+
+
 class CkptkitError(Exception):
     """Base of all errors; ``faults`` says what is wrong in detail, ``help`` what to do next."""
 
@@ -113,6 +148,12 @@ class CkptkitError(Exception):
         self.message = message
         self.faults = tuple(faults)
         self.help = help
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object, as described by ``schemas/error.json``."""
+        document: dict[str, Any] = {"kind": type(self).__name__, "error": self.message, "help": self.help}
+        document["faults"] = [fault.to_json() for fault in self.faults]
+        return {key: value for key, value in document.items() if value}
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  {fault}" for fault in self.faults)]

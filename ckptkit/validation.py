@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +18,7 @@ from ckptkit.checks.runner import Report, Selection, read_context, run, select_f
 from ckptkit.checks.settings import PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 from ckptkit.engines.registry import by_name
 from ckptkit.errors import UsageError
-from ckptkit.storage.locate import PathLike, non_empty, open_files, source_of
+from ckptkit.storage.locate import PathLike, new_folder, open_files, source_of
 from ckptkit.storage.source import LocalSource
 
 # What only some requests need is imported for them: half of a quick command's time would be imports.
@@ -150,7 +150,7 @@ class Scope:
 def selection(settings: Settings) -> Selection:
     """The rules and engines that settings ask for."""
     rules = select((*settings.select, *settings.extend_select), settings.ignore)
-    return Selection(rules, frozenset(settings.engines) or None)
+    return Selection(rules, frozenset(by_name(name).name for name in settings.engines) or None)
 
 
 def _refuse_unknown_words(layer: Layer) -> None:
@@ -165,12 +165,18 @@ def _refuse_unknown_words(layer: Layer) -> None:
         raise UsageError(f"{where}{error.message}", help=error.help) from None
 
 
-def validate(path: PathLike, request: Request, on_finished: Callable[[int], None] = lambda moved: None) -> Validation:
+def validate(
+    path: PathLike,
+    request: Request,
+    on_finished: Callable[[int], None] = lambda moved: None,
+    on_scan: Callable[[int, int], None] = lambda nbytes, total: None,
+) -> Validation:
     """Look at one checkpoint, and fix it if that is asked for.
 
     ``on_finished`` is called before anything else with the number of files that an interrupted fix had left to move
-    into place. Damage is reported as findings. Raises UsageError and ContainerError when there is nothing to look at,
-    OutputError when fixes cannot be written; the checkpoint is then as it was.
+    into place, ``on_scan`` with the bytes of each weight that was scanned and of all of them. Damage is reported as
+    findings. Raises UsageError and ContainerError when there is nothing to look at, OutputError when fixes cannot be
+    written; the checkpoint is then as it was.
     """
     scope = request.scope(path)
     settings = scope.settings
@@ -189,7 +195,7 @@ def validate(path: PathLike, request: Request, on_finished: Callable[[int], None
             written = write_fixes(fixes, path, request.output)
         if fixes.changes:
             container = open_files(destination) if written else fixes.workspace.reopened()
-    context = read_context(container)
+    context = replace(read_context(container), on_scan=on_scan)
     report = run(context, level, dict.fromkeys((*wanted.rules, *trusted.rules)))
     matrix = skip_table = None
     if request.matrix or settings.tensor_parallel:
@@ -243,7 +249,7 @@ def write_fixes(fixes: Fixes, path: PathLike, output: PathLike | None = None) ->
 
     source = source_of(path)
     if output is not None:
-        write_copy(fixes, source, Path(non_empty(output)))
+        write_copy(fixes, source, new_folder(output))
         return True
     if not fixes.changes:
         return False

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ckptkit.errors import DISTRIBUTION
 from tests.cli.conftest import REAL, run_process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +49,19 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     project = PROJECT["project"]
     extras = {name: declared(listed) for name, listed in project["optional-dependencies"].items() if name not in TOOLS}
     assert declared(project["dependencies"]).union(*extras.values()) - BY_NAME == imported()
+
+
+def test_what_the_index_of_packages_shows() -> None:
+    project = PROJECT["project"]
+    assert project["name"] == DISTRIBUTION != "ckptkit"
+    assert set(project["scripts"]) == {"ckptkit", DISTRIBUTION, "hf-ckptkit"}
+    assert len(set(project["scripts"].values())) == 1
+    assert {"Homepage", "Documentation", "Source", "Issues", "Changelog"} <= set(project["urls"])
+    lowest = project["requires-python"].removeprefix(">=3.")
+    shown = {
+        c.rpartition(".")[2] for c in project["classifiers"] if c.startswith("Programming Language :: Python :: 3.")
+    }
+    assert shown == {str(minor) for minor in range(int(lowest), 15)}
 
 
 def test_the_index_leads_to_every_page_and_nowhere_else() -> None:

@@ -83,6 +83,8 @@ class Context:
     known_values: Mapping[str, ScaleValues] = field(default_factory=dict, repr=False, compare=False)
     #: Scales whose values nobody looks at, by tensor name.
     unread: frozenset[str] = frozenset()
+    #: Told of the bytes of each weight that was scanned, and of the bytes of all; first of none of them.
+    on_scan: Callable[[int, int], None] = field(default=lambda nbytes, total: None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -380,4 +382,6 @@ class Context:
         """What one pass over every FP8 weight found, by tensor name. This reads the whole model."""
         from ckptkit.checks.full_scan import scan_weights
 
-        return scan_weights(self.container, self.modules)
+        total = sum(module.weight.nbytes for module in self.modules)
+        self.on_scan(0, total)
+        return scan_weights(self.container, self.modules, progress=lambda nbytes: self.on_scan(nbytes, total))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.storage.source import Source
 
 
@@ -21,8 +21,9 @@ class Level(IntEnum):
         try:
             return cls[text.upper()]
         except KeyError:
-            known = ", ".join(level.name.lower() for level in cls)
-            raise UsageError(f"unknown level {text!r}", help=f"levels: {known}") from None
+            words = [level.name.lower() for level in cls]
+            help_text = did_you_mean(text, words, f"levels: {', '.join(words)}")
+            raise UsageError(f"unknown level {text!r}", help=help_text) from None
 
 
 def default_level(source: Source) -> Level:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,7 +22,7 @@ from ckptkit.edits.changes import LOSING_EDITS, Edit
 from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.engines.reproduced import reproduced
-from ckptkit.errors import Fault, UsageError
+from ckptkit.errors import Fault, UsageError, did_you_mean
 
 Check = Callable[[Context], Iterable[Fault]]
 Safety = Literal["safe", "unsafe"]
@@ -239,6 +240,28 @@ def select(select: Iterable[str] = ("ALL",), ignore: Iterable[str] = ()) -> tupl
     return tuple(r for r in rules if _specificity(r, wanted) > max(_specificity(r, unwanted), -1))
 
 
+#: What to type, by what is needed to fix something.
+_WAYS: Mapping[Safety | None, str] = {
+    "safe": "ckptkit validate {} --fix fixes {}",
+    "unsafe": "ckptkit validate {} --fix --unsafe-fixes may fix {}",
+    None: "ckptkit validate {} says more",
+}
+
+
+def way_to_fix(codes: Iterable[str], path: str) -> str:
+    """The command that fixes findings of these codes in a folder, as far as any does, else the one that explains them.
+
+    >>> way_to_fix(["CK301"], "my model")
+    "ckptkit validate 'my model' --fix fixes CK301"
+    """
+    fixes = {rule.code: rule.fix for rule in all_rules()}
+    found = {code: fixes.get(code) for code in dict.fromkeys(codes)}
+    safe = [code for code, safety in found.items() if safety == "safe"]
+    unsafe = [code for code, safety in found.items() if safety == "unsafe"]
+    way = _WAYS["unsafe" if unsafe else "safe" if safe else None]
+    return way.format(shlex.quote(path), ", ".join((*safe, *unsafe)))
+
+
 def errors_that(*consequences: OnConversion) -> tuple[Rule, ...]:
     """The rules of severity error with one of these consequences for a conversion."""
     return tuple(r for r in all_rules() if r.severity is Severity.ERROR and r.conversion in consequences)
@@ -251,10 +274,7 @@ def _neighbours(word: str) -> str:
     family = [candidate.code for candidate in rules if candidate.code.startswith(word.upper()[:3])]
     if word[:2].upper() == "CK" and family:
         return f"near it: {', '.join(family)}; {everything}"
-    from difflib import get_close_matches
-
-    near = get_close_matches(word.lower(), [candidate.name for candidate in rules], n=1)
-    return f"did you mean {near[0]!r}? {everything}" if near else everything
+    return did_you_mean(word, [candidate.name for candidate in rules], everything)
 
 
 def _prefix(word: str, rules: tuple[Rule, ...]) -> str:
@@ -268,7 +288,9 @@ def _prefix(word: str, rules: tuple[Rule, ...]) -> str:
     for candidate in rules:
         if text.lower() == candidate.name or (text and candidate.code.startswith(text.upper())):
             return candidate.code if text.lower() == candidate.name else text.upper()
-    raise UsageError(f"no rule fits {word!r}", help="give ALL, a prefix such as CK3, a code, a family or a rule's name")
+    everything = "give ALL, a prefix such as CK3, a code, a family or a rule's name"
+    known = [*(candidate.name for candidate in rules), *FAMILIES.values()]
+    raise UsageError(f"no rule fits {word!r}", help=did_you_mean(text, known, everything))
 
 
 def _specificity(candidate: Rule, prefixes: tuple[str, ...]) -> int:

@@ -24,6 +24,10 @@ from ckptkit.storage.traffic import Traffic
 _Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None], tuple[Effect, ...]]
 
 
+#: What is said of a checkpoint in place of a format where it has none that is read.
+NO_FORMAT = "no FP8 format"
+
+
 @dataclass(frozen=True)
 class Report:
     """All findings about one checkpoint, errors first, and what was looked at.
@@ -45,6 +49,11 @@ class Report:
     def clean(self) -> bool:
         """No errors and no warnings; notes of severity info do not count."""
         return all(finding.severity is Severity.INFO for finding in self.findings)
+
+    @property
+    def what(self) -> str:
+        """Its format and dialect in words."""
+        return f"{self.format} ({self.dialect})" if self.format else NO_FORMAT
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES, parse_toml
 
 PROJECT_FILE = "pyproject.toml"
@@ -109,16 +109,14 @@ def checked(table: Mapping[str, Any], prefix: str, keys: Mapping[str, tuple[str,
     values = {}
     for key, value in table.items():
         if key not in keys:
-            from difflib import get_close_matches
-
-            near = get_close_matches(key, keys, 1)
-            help_text = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
+            help_text = did_you_mean(key, keys, "").strip() or f"known keys: {', '.join(keys)}"
             raise UsageError(f"{prefix}unknown key {key!r}", help=help_text)
         field, check = keys[key]
         try:
             values[field] = check(value)
         except ValueError as error:
-            raise UsageError(f"{prefix}{key} must be {error}, not {value!r}") from None
+            near = did_you_mean(str(value), error.allowed, "") if isinstance(error, _NotOneOf) else ""
+            raise UsageError(f"{prefix}{key} must be {error}, not {value!r}", help=near.strip() or None) from None
     return values
 
 
@@ -165,10 +163,20 @@ def output_format(value: Any) -> str:
     return _one_of(value, OUTPUT_FORMATS)
 
 
+class _NotOneOf(ValueError):
+    """A word that is none of those that are allowed."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"one of {', '.join(allowed)}")
+        self.allowed = allowed
+
+
 def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"one of {', '.join(allowed)}")
-    return str(value)
+    """The allowed word that a value is, written large or small. Raises ValueError that says what was expected."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word not in allowed:
+        raise _NotOneOf(allowed)
+    return str(word)
 
 
 def _flag(value: Any) -> bool:

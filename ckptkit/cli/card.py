@@ -6,11 +6,21 @@ import sys
 
 import click
 
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, tell
 from ckptkit.errors import UsageError, place, printable_line
 
 
-@click.command("card")
+@click.command(
+    "card",
+    cls=Command,
+    finds=True,
+    examples=[
+        ("ckptkit card Llama-3.1-8B-FP8 --print", "look at the card first"),
+        ("ckptkit card Llama-3.1-8B-FP8 --base-model org/Llama-3.1-8B", "write it, with where the model comes from"),
+        ("ckptkit card Llama-3.1-8B-FP8 --check", "in CI: exit with 1 if it is stale or untrue"),
+    ],
+)
 @click.argument("path", type=CHECKPOINT)
 @click.option("--repo", metavar="ORG/REPO", help="The name to serve it by. [default: the folder's name]")
 @click.option("--base-model", metavar="ORG/REPO", help="The model that was quantized.")

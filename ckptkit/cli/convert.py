@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan, telling
 from ckptkit.errors import UsageError
+from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.conversion.plan import Plan
 
-_DIRECTION = re.compile(r"^(?P<source>[\w-]+?)(?:→|->|=>|-to-|:|2)(?P<target>[\w-]+)$")
-
+_DIRECTION = re.compile(r"^(?P<source>[\w-]+?)\s*(?:→|->|=>|-to-|_to_|\bto\b|:|2)\s*(?P<target>[\w-]+)$")
+#: What becomes of the arrow's three bytes where the locale is ASCII, or has one byte for each character.
+_ARROWS = ("\udce2\udc86\udc92", "\u00e2\u0086\u0092", "\u00e2\u2020\u2019")
+#: Two words with something between them that may be meant as an arrow.
+_ALMOST = re.compile(r"(\w[\w-]*?)\W+(\w[\w-]*)")
 
 _MODULES_HELP = "Dequantize (--to bf16, f16, f32) or quantize (--scheme) the modules of these names only; repeatable."
 _SCHEME_HELP = "Quantize plain weights: FP8_DYNAMIC or FP8_BLOCK for ct, ptpc_fp8 for quark, and so on."
@@ -36,7 +41,16 @@ _MODE_HELP = (
 )
 
 
-@click.command("convert")
+@click.command(
+    "convert",
+    cls=Command,
+    examples=[
+        ("ckptkit convert quark→ct Llama-3.1-8B-FP8-KV out --dry-run", "the plan and its cost; writes nothing"),
+        ("ckptkit convert quark→ct Llama-3.1-8B-FP8-KV out", "a model of AMD's for vLLM, bit-exactly"),
+        ("ckptkit convert Llama-3.1-8B-FP8 out --to bf16", "weights times their scales"),
+        ("ckptkit convert Llama-3.1-8B out --to ct --scheme FP8_DYNAMIC", "quantize without data"),
+    ],
+)
 @click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
 @click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
 @click.option("--mode", metavar="DIALECT", help=_MODE_HELP)
@@ -48,9 +62,9 @@ _MODE_HELP = (
 @click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
 @click.option("--default-skips/--no-default-skips", default=True, show_default=True, help=_ALL_HELP)
 @click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
-@click.option("--experts", type=click.Choice(["split", "stack"]), help=_EXPERTS_HELP)
-@click.option("--fused", type=click.Choice(["split", "fuse"]), help=_FUSED_HELP)
-@click.option("--granularity", type=click.Choice(["channel", "block"]), help=_GRANULARITY_HELP)
+@click.option("--experts", type=click.Choice(["split", "stack"], case_sensitive=False), help=_EXPERTS_HELP)
+@click.option("--fused", type=click.Choice(["split", "fuse"], case_sensitive=False), help=_FUSED_HELP)
+@click.option("--granularity", type=click.Choice(["channel", "block"], case_sensitive=False), help=_GRANULARITY_HELP)
 @click.option("--scale-dtype", metavar="DTYPE", help=_SCALE_DTYPE_HELP)
 @click.option("--drop-kv-scales", is_flag=True, help=_DROP_KV_HELP)
 @click.option("--scales-from", metavar="CHECKPOINT", type=CHECKPOINT, help=_SCALES_FROM_HELP)
@@ -108,16 +122,19 @@ def command(
         **{"experts": experts, "fused": fused, "mx_to_fp8": mx_to_fp8, "max_shard_size": max_shard_size},
         **{"granularity": granularity, "scale_dtype": scale_dtype, "drop_kv_scales": drop_kv_scales},
     }
+    quiet = sink.manner().quiet
     if dry_run:
-        made = api.plan(*paths, **choices)
-        print_json(made.to_json()) if as_json else text.show_plan(made)
+        with ByteProgress("planning", quiet=quiet):
+            made = api.plan(*paths, **choices)
+        print_json(made.to_json(), "plan") if as_json else text.show_plan(made)
         return
-    with ByteProgress("converting", quiet=as_json) as progress:
+    with ByteProgress("planning", quiet=quiet) as progress:
 
         def on_plan(made: Plan) -> None:
-            if not as_json:
+            progress.clear()
+            if not (as_json or quiet):
                 text.show_plan(made)
-            progress.start(made.cost.total)
+            progress.start(made.cost.total, "converting")
 
         result = api.convert(
             *paths,
@@ -128,7 +145,7 @@ def command(
             progress=progress.advance,
         )
     with telling(f"written: {result.destination}"):
-        print_json(result.to_json()) if as_json else result_text.show_result(result)
+        print_json(result.to_json(), "result") if as_json else result_text.show_result(result)
 
 
 def carry_out(
@@ -142,13 +159,13 @@ def carry_out(
     if target is not None or len(paths) != 2:
         raise UsageError("a plan says all but the folders", help="ckptkit convert --plan FILE SRC DST")
     made = read_plan(plan_file)
-    with ByteProgress("converting", quiet=as_json) as progress:
-        if not as_json:
+    with ByteProgress("converting", quiet=sink.manner().quiet) as progress:
+        if not (as_json or sink.manner().quiet):
             text.show_plan(made)
         progress.start(made.cost.total)
         result = api.execute(made, *paths, jobs=jobs, fsync=fsync, progress=progress.advance)
     with telling(f"written: {result.destination}"):
-        print_json(result.to_json()) if as_json else result_text.show_result(result)
+        print_json(result.to_json(), "result") if as_json else result_text.show_result(result)
 
 
 def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str | None, str, list[str]]:
@@ -159,15 +176,28 @@ def parse_arguments(arguments: tuple[str, ...], target: str | None) -> tuple[str
     >>> parse_arguments(("a", "b"), "ct")
     (None, 'ct', ['a', 'b'])
     """
-    direction = _DIRECTION.match(arguments[0])
+    first = arguments[0]
+    for arrow in _ARROWS:
+        first = first.replace(arrow, "→")
+    direction = _DIRECTION.match(first)
     if target is None:
         if direction is None or Path(arguments[0]).is_dir():
-            help_text = "name the formats: 'ckptkit convert quark→ct SRC DST', or give --to ct"
-            raise UsageError("the target format is not given", help=help_text)
+            raise _no_target(arguments)
         return direction["source"], direction["target"], list(arguments[1:])
     if direction is not None and len(arguments) == 3:
         raise UsageError("the target format is given twice", help="drop --to, or drop FROM→TO")
     return None, target, list(arguments)
+
+
+def _no_target(arguments: tuple[str, ...]) -> UsageError:
+    """The first argument does not name two formats: it is quoted back where it seems to be meant so."""
+    help_text = "name the formats: 'ckptkit convert quark→ct SRC DST', or give --to ct"
+    almost = _ALMOST.fullmatch(arguments[0])
+    if len(arguments) < 3 and (almost is None or "/" in arguments[0] or Path(arguments[0]).exists()):
+        return UsageError("the target format is not given", help=help_text)
+    if almost is not None:
+        help_text = f"did you mean {almost[1]}→{almost[2]}? {help_text}"
+    return UsageError(f"{arguments[0]!r} is not FROM→TO", help=help_text)
 
 
 def default_jobs() -> int:

@@ -6,15 +6,26 @@ import sys
 
 import click
 
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan
+from ckptkit.report import sink
 
 
-@click.command("diff")
+@click.command(
+    "diff",
+    cls=Command,
+    finds=True,
+    examples=[
+        ("ckptkit diff Llama-3.1-8B-FP8-KV out", "is it the same model after a conversion?"),
+        ("ckptkit diff Llama-3.1-8B Llama-3.1-8B-FP8 --limit 20", "how far each weight is off its base"),
+    ],
+)
 @click.argument("left", type=CHECKPOINT)
 @click.argument("right", type=CHECKPOINT)
 @click.option(
     "--level",
-    type=click.Choice(["headers", "scales", "full"]),
+    type=click.Choice(["headers", "scales", "full"], case_sensitive=False),
+    envvar="CKPTKIT_LEVEL",
     help="How much is compared: names, shapes and schemes; scale values too; every byte. "
     "[default: full, or scales if one is remote]",
 )
@@ -39,17 +50,20 @@ def command(
     from ckptkit import api
     from ckptkit.checks.registry import Level
     from ckptkit.conversion.diff_sides import diff_level, open_to_compare
-    from ckptkit.report.comparison_text import SHOWN_WEIGHTS, show_comparison
+    from ckptkit.report.comparison_text import SHOWN_WEIGHTS, show_comparison, show_verdict
     from ckptkit.report.progress import ByteProgress
 
     plan = None if plan_file is None else read_plan(plan_file)
-    a, b = open_to_compare(left), open_to_compare(right)
-    wanted = diff_level(a, b) if level is None else Level.parse(level)
-    with ByteProgress("comparing", quiet=as_json) as progress:
+    with ByteProgress("comparing", quiet=sink.manner().quiet) as progress:
+        a, b = open_to_compare(left), open_to_compare(right)
+        wanted = diff_level(a, b) if level is None else Level.parse(level)
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
         comparison = api.diff(a, b, level=wanted, plan=plan, progress=progress.advance)
     if as_json:
-        print_json(comparison.to_json())
+        print_json(comparison.to_json(), "comparison")
+    elif sink.manner().quiet:
+        show_verdict(sink.console(), comparison)
     else:
-        show_comparison(comparison, None if show_all else SHOWN_WEIGHTS if limit is None else limit)
+        everything = show_all or sink.manner().verbose
+        show_comparison(comparison, None if everything else SHOWN_WEIGHTS if limit is None else limit)
     sys.exit(0 if comparison.same else 1)

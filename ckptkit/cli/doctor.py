@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import click
 
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import json_option, print_json
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    cls=Command,
+    finds=True,
+    examples=[("ckptkit doctor --json", "what to send with a report of a defect")],
+)
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
@@ -19,5 +25,5 @@ def command(context: click.Context, as_json: bool) -> None:
     from ckptkit.report import doctor_text
 
     found = doctor.examine()
-    print_json(found.to_json()) if as_json else doctor_text.show(found)
+    print_json(found.to_json(), "doctor") if as_json else doctor_text.show(found)
     context.exit(0 if found.healthy else 1)

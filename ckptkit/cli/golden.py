@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptkit.cli.command import Group
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 from ckptkit.errors import printable
 
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from ckptkit.kernels.golden.session import GoldenReport, Machine
 
 
-@click.group("golden")
+@click.group("golden", cls=Group)
 def command() -> None:
     """Run the FP8 kernels against golden outputs: does this machine multiply FP8 checkpoints right?"""
 
 
-@command.command("check")
+@command.command(
+    "check",
+    finds=True,
+    examples=[
+        ("ckptkit golden check", "this machine against the golden outputs"),
+        ("ckptkit golden check Llama-3.1-8B-FP8-KV --against out", "the same bits before and after a conversion?"),
+    ],
+)
 @click.argument("path", required=False, type=CHECKPOINT)
 @click.option(
     "--against",
@@ -64,11 +72,11 @@ def check(path: str | None, against: str | None, patterns: tuple[str, ...], requ
             show = _ignore if quiet else partial(_show_layer, label="against: ")
             report.against = checkpoint.run_checkpoint(other, machine.device, patterns, show)
             report.comparison = checkpoint.compare(report.layers, report.against)
-    print_json(report.to_json()) if as_json else _show_outcome(report)
+    print_json(report.to_json(), "golden") if as_json else _show_outcome(report)
     sys.exit(0 if report.passed else 1)
 
 
-@command.command("record")
+@command.command("record", finds=True, examples=[("ckptkit golden record --check", "are the recorded ones true?")])
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -108,7 +116,7 @@ def record(output: Path | None, only_check: bool) -> None:
     click.echo(f"{len(entries)} cases and the tolerances written to {folder}")
 
 
-@command.command("bench")
+@command.command("bench", examples=[("ckptkit golden bench --shape 16,4096,4096", "one shape, against torch")])
 @click.option("--shape", "shapes", multiple=True, metavar="M,N,K", help="A shape to time; may be repeated.")
 @json_option
 def bench(shapes: tuple[str, ...], as_json: bool) -> None:
@@ -122,7 +130,7 @@ def bench(shapes: tuple[str, ...], as_json: bool) -> None:
         raise UsageError(f"nothing to time: {machine.why}", help="the interpreter's speed says nothing about a GPU")
     rows = [bench.measure(bench.parse_shape(shape)) for shape in shapes or ("16,4096,4096", "4096,4096,4096")]
     if as_json:
-        print_json({"machine": asdict(machine), "rows": [row.to_json() for row in rows]})
+        print_json({"machine": asdict(machine), "rows": [row.to_json() for row in rows]}, "bench")
         return
     _show_machine(machine)
     for row in rows:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json
+from ckptkit.cli.command import Command
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json, print_json_list
+from ckptkit.errors import CkptkitError
+from ckptkit.report import sink
+
+if TYPE_CHECKING:
+    from ckptkit.model.inventory import Inventory
+    from ckptkit.storage.payload import TensorRef
 
 
-@click.command("inspect")
-@click.argument("path", type=CHECKPOINT)
+@click.command(
+    "inspect",
+    cls=Command,
+    examples=[
+        ("ckptkit inspect Llama-3.1-8B-FP8", "format, scheme in words, sizes, scales"),
+        ("ckptkit inspect org/model --no-scales", "on the Hub, from headers alone"),
+        ("ckptkit inspect models/* -q", "one line for each of many"),
+    ],
+)
+@click.argument("paths", nargs=-1, required=True, type=CHECKPOINT, metavar="PATH...")
 @click.option("--tensors", is_flag=True, help="List every tensor too.")
 @click.option("--scales/--no-scales", default=None, help="Read scale values. [default: unless PATH is remote]")
 @json_option
-def command(path: str, tensors: bool, scales: bool | None, as_json: bool) -> None:
+def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, as_json: bool) -> None:
     """Say what is in PATH: quantization in words, sizes, tensors by kind; of FP8 checkpoints modules and scales too.
 
     PATH need not be FP8: any folder with safetensors files is counted, and said to be what it is.
@@ -20,19 +39,49 @@ def command(path: str, tensors: bool, scales: bool | None, as_json: bool) -> Non
     Exit code 0: it was read, whatever it is. 2: it could not be read. What is wrong with it, ckptkit validate says.
     """
     from ckptkit import api
-    from ckptkit.report import inventory_text
+    from ckptkit.report import text
+    from ckptkit.report.progress import ByteProgress
 
-    found, container = api.look(path, scales=scales)
-    listed = [*container.tensors.values()] if tensors and container is not None else []
+    several = len(paths) > 1
+    documents: list[dict[str, Any]] = []
+    failed = False
+    for number, path in enumerate(paths):
+        try:
+            with ByteProgress(f"reading {path}", quiet=sink.manner().quiet):
+                found, container = api.look(path, scales=scales)
+        except CkptkitError as error:
+            if not several:
+                raise
+            text.show_error(error)
+            documents.append({"path": path, **error.to_json()})
+            failed = True
+            continue
+        listed = [*container.tensors.values()] if tensors and container is not None else []
+        if as_json:
+            documents.append({**found.to_json(), **({"tensor_list": _listed(listed)} if tensors else {})})
+        else:
+            _show(found, listed, gap=number > 0)
     if as_json:
-        document = found.to_json()
-        if tensors:
-            document["tensor_list"] = [
-                {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "shard": t.shard, "bytes": t.nbytes}
-                for t in listed
-            ]
-        print_json(document)
-        return
-    inventory_text.show_inventory(found)
+        print_json_list(documents, "summary") if several else print_json(documents[0], "summary")
+    sys.exit(2 if failed else 0)
+
+
+def _listed(tensors: Iterable[TensorRef]) -> list[dict[str, Any]]:
+    return [
+        {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "shard": t.shard, "bytes": t.nbytes} for t in tensors
+    ]
+
+
+def _show(found: Inventory, tensors: Sequence[TensorRef], *, gap: bool) -> None:
+    """For people; with a blank line before it if it is not the first."""
+    from ckptkit.report import inventory_text
+    from ckptkit.report.layout import print_line
+
+    if sink.manner().quiet:
+        inventory_text.show_in_one_line(found)
+    else:
+        if gap:
+            print_line(sink.console())
+        inventory_text.show_inventory(found)
     if tensors:
-        inventory_text.show_tensors(listed)
+        inventory_text.show_tensors(tensors)

@@ -13,13 +13,18 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import click
 
 from ckptkit import __version__
-from ckptkit.cli.options import drop_output
-from ckptkit.errors import CkptkitError, printable
+from ckptkit.cli.command import Group
+from ckptkit.cli.options import drop_output, print_json
+from ckptkit.errors import CkptkitError, UsageError, did_you_mean, printable
+from ckptkit.report import sink
 from ckptkit.report.encoding import SPELLED_OUT
 
 #: New objects between two looks for garbage in cycles. A command makes hundreds of thousands of tensors and modules,
@@ -33,16 +38,52 @@ COMMANDS = {
     "diff": "Compare two checkpoints as models, whatever their formats.",
     "doctor": "Say what this machine has: versions, extras, GPU, login, engines.",
     "golden": "Check this machine's FP8 products against golden outputs.",
+    "help": "Show the help of a command.",
     "hook": "Keep broken checkpoints out of git: pre-push, pre-commit, hf.",
     "inspect": "Say what a checkpoint is.",
     "rule": "Explain a rule.",
     "upload": "Check a checkpoint, and upload it to the Hub if it is sound.",
     "validate": "Check a checkpoint for everything that breaks engines.",
+    "version": "Show the version.",
+}
+#: What people type who know another tool -> the command that they mean.
+_MEANT = {
+    **dict.fromkeys(("check", "lint", "verify", "fix", "matrix"), "validate"),
+    **dict.fromkeys(("info", "show", "ls", "cat", "scan", "view"), "inspect"),
+    **dict.fromkeys(("compare", "cmp"), "diff"),
+    **dict.fromkeys(("explain", "rules"), "rule"),
+    **dict.fromkeys(("push", "publish"), "upload"),
+    **dict.fromkeys(("env", "environment", "status"), "doctor"),
+    **dict.fromkeys(("quantize", "dequantize", "export", "cp"), "convert"),
+    "completions": "completion",
+    "hooks": "hook",
 }
 
 
-class LazyGroup(click.Group):
+class ClosedPipeError(Exception):
+    """Nobody reads what is printed any more. Under its own name click would end the process with 1."""
+
+
+@contextmanager
+def _closed_pipe() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+
+
+class LazyGroup(Group):
     """A group that imports a command's module only when the command runs."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """The context of the command line, which may print help."""
+        with _closed_pipe():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with _closed_pipe():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in the order of the help."""
@@ -51,10 +92,22 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name, whose module is imported now; None for a name that is not one."""
         if cmd_name not in COMMANDS:
-            return None
+            return None  # resolve_command says what may be meant
         module = importlib.import_module(f"ckptkit.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names. Raises UsageError with the one that may be meant."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
+            help_text = did_you_mean(word, COMMANDS, "'ckptkit --help' lists the commands")
+            if word.lower() in _MEANT:
+                help_text = f"did you mean {_MEANT[word.lower()]!r}? 'ckptkit --help' lists the commands"
+            raise UsageError(f"there is no command {word!r}", help=help_text)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands into the help."""
@@ -62,9 +115,10 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="ckptkit")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Convert and validate FP8 LLM checkpoints without loading them.
 
     \b
@@ -72,7 +126,11 @@ def cli() -> None:
     ckptkit validate PATH
     ckptkit convert quark→ct SOURCE DESTINATION
     ckptkit diff LEFT RIGHT
+
+    PATH is a folder, org/repo on the Hub, or a URL. 'ckptkit help COMMAND' explains a command with examples.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:
@@ -85,46 +143,74 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=SPELLED_OUT)  # an arrow must not fail on a terminal that cannot show it
-    try:
-        code = _run()
-    except KeyboardInterrupt:  # one more, while the end of the first was told
-        code = 130
-    sys.exit(code)
+    sink.reset()
+    code = _guarded(_run)
+    sys.exit(_guarded(lambda: sink.finish(code)))
 
 
 def _run() -> int:
-    """Run the command line; the exit code, with what there is to say about it said."""
+    """Run the command line; the exit code."""
     try:
-        code = cli.main(standalone_mode=False, prog_name=_program_name())
-        if sys.stdout is not None:  # a closed one
-            sys.stdout.flush()
+        found = cli.main(standalone_mode=False, prog_name=_program_name())
+    except SystemExit as stop:
+        found = stop.code
+    if sys.stdout is not None:  # a closed one
+        sys.stdout.flush()
+    return found if isinstance(found, int) else 0
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Do a piece of work; the exit code, with what there is to say about it said."""
+    try:
+        return _told(work)
+    except KeyboardInterrupt:  # one more, while the end of the first was told
+        return 130
+
+
+def _told(work: Callable[[], int]) -> int:
+    try:
+        return work()
     except click.ClickException as error:
-        error.show()
-        code = 2
+        return _refuse(_usage_error(error))
     except (click.Abort, KeyboardInterrupt):
         print("interrupted; no unfinished file was left behind", file=sys.stderr)
-        code = 130
+        return 130
     except CkptkitError as error:
-        from ckptkit.report.text import show_error
-
-        show_error(error)
-        code = 2
-    except BrokenPipeError:
+        return _refuse(error)
+    except (BrokenPipeError, ClosedPipeError):
         drop_output()
-        code = 141
+        return 141
     except OSError as error:
         drop_output()
         # What has no better words of its own: a full disk behind stdout, a folder on the way that cannot be entered.
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {printable(where)}{error.strerror or error}", file=sys.stderr)
-        code = 2
+        return 2
     except Exception as error:
         from ckptkit.report.internal import internal_error
-        from ckptkit.report.text import show_error
 
-        show_error(internal_error(error, sys.argv[1:]))
-        code = 2
-    return code if isinstance(code, int) else 0
+        return _refuse(internal_error(error, sys.argv[1:]))
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
+    """What click has to say about options and arguments, in our form."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    help_text = f"'{context.command_path} --help' shows what can be given" if context is not None else None
+    return UsageError(f"{message[:1].lower()}{message[1:]}".rstrip("."), help=help_text)
+
+
+def _refuse(error: CkptkitError) -> int:
+    """Show an error to people on standard error, and where JSON was promised as a document on standard output."""
+    from ckptkit.report.text import show_error
+
+    show_error(error)
+    if sink.manner().machine or "--json" in sys.argv[1:]:
+        try:
+            print_json(error.to_json(), "error")
+        except OSError:
+            drop_output()
+    return 2
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ckptkit.errors import UsageError, printable
+from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.conversion.plan import Plan
@@ -67,12 +68,27 @@ def drop_output() -> None:
 
 
 def json_option(function: Function) -> Function:
-    """``--json``: one JSON document on standard output, nothing else."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+    """``--json``: one JSON document on standard output, nothing else, errors included."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.", callback=_promise_json)
+    return option(function)
 
 
-def print_json(document: Any) -> None:
-    """Print a JSON document for machines."""
+def _promise_json(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    if value:
+        sink.configure(machine=True)
+    return value
+
+
+def print_json(document: Mapping[str, Any], schema: str) -> None:
+    """Print a JSON document for machines, with its schema's name and our version."""
+    from ckptkit.report.document import document_text
+
+    click.echo(document_text(document, schema))
+
+
+def print_json_list(documents: Iterable[Mapping[str, Any]], schema: str) -> None:
+    """Print a list of JSON documents, each with its schema's name and our version."""
+    from ckptkit.report.document import stamped
     from ckptkit.storage.json_text import json_text
 
-    click.echo(json_text(document))
+    click.echo(json_text([stamped(document, schema) for document in documents]))

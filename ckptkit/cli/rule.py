@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import click
 
-from ckptkit.cli.options import json_option, print_json
+from ckptkit.cli.command import Command
+from ckptkit.cli.options import json_option, print_json, print_json_list
 from ckptkit.errors import UsageError
 
 
-@click.command("rule")
+@click.command(
+    "rule",
+    cls=Command,
+    examples=[
+        ("ckptkit rule CK301", "by code; 'ckptkit rule channel-scale-rank' by name"),
+        ("ckptkit rule --all", "every rule in two lines"),
+    ],
+)
 @click.argument("rules", nargs=-1, metavar="[RULE...]")
 @click.option("--all", "show_all", is_flag=True, help="List every rule.")
 @json_option
@@ -23,7 +31,10 @@ def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:
     chosen = registry.all_rules() if show_all else tuple(registry.by_code(rule) for rule in rules)
     if as_json:
         documents = [rule_to_json(rule) for rule in chosen]
-        print_json(documents if show_all or len(documents) > 1 else documents[0])
+        if show_all or len(documents) > 1:
+            print_json_list(documents, "rules")
+        else:
+            print_json(documents[0], "rules")
     elif show_all:
         rule_text.show_rules(chosen)
     else:

@@ -7,10 +7,18 @@ import sys
 
 import click
 
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
 
 
-@click.command("upload")
+@click.command(
+    "upload",
+    cls=Command,
+    examples=[
+        ("ckptkit upload Llama-3.1-8B-FP8 org/Llama-3.1-8B-FP8 --private", "check, then upload"),
+        ("ckptkit upload Llama-3.1-8B-FP8 org/Llama-3.1-8B-FP8 --create-pr", "as a pull request"),
+    ],
+)
 @click.argument("path", type=CHECKPOINT)
 @click.argument("repo", metavar="ORG/REPO")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to the branch.")
@@ -56,7 +64,7 @@ def command(
     )
     with telling(f"uploaded: {done.pull_request or done.url}"):
         if as_json:
-            print_json(done.to_json())
+            print_json(done.to_json(), "upload")
             return
         out = text.console()
         if done.changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptkit.checks.settings import OUTPUT_FORMATS, PROJECT_KEYS, checked
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, telling
 from ckptkit.errors import CkptkitError, UsageError, place, plural, printable
+from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.validation import Request, Validation
@@ -21,15 +24,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class View:
-    """How the answers are shown."""
+    """How the answers are shown; ``several``: with the name of each, and a total at the end."""
 
     output_format: str
     statistics: bool
-    quiet: bool
     several: bool
 
 
-@click.command("validate")
+@click.command(
+    "validate",
+    cls=Command,
+    finds=True,
+    examples=[
+        ("ckptkit validate Llama-3.1-8B-FP8", "everything that breaks engines"),
+        ("ckptkit validate Llama-3.1-8B-FP8 --diff", "what --fix would change"),
+        ("ckptkit validate Llama-3.1-8B-FP8 --fix --output fixed", "a fixed copy; without --output in place"),
+        ("ckptkit validate Llama-3.1-8B-FP8 --matrix --tp 1,2,4", "what each engine makes of it"),
+        ("ckptkit validate models --statistics", "all checkpoints in a folder, counted"),
+    ],
+)
 @click.argument("paths", nargs=-1, required=True, type=CHECKPOINT, metavar="PATH...")
 @click.option("--level", metavar="LEVEL", help="Read headers, scales too, or full: every byte. [default: scales]")
 @click.option("--for", "for", metavar="ENGINE", multiple=True, help="Only what hits vllm, sglang, trtllm, ...")
@@ -47,46 +60,67 @@ class View:
 @click.option("--output-format", metavar="FORMAT", help=f"One of {', '.join(OUTPUT_FORMATS)}.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --output-format json.")
 @click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
-@click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 @click.option("--isolated", is_flag=True, help="Read no settings from files.")
-def command(
-    paths: tuple[str, ...], isolated: bool, as_json: bool, statistics: bool, quiet: bool, **options: Any
-) -> None:
-    """Check the checkpoints in PATH for everything that breaks engines.
+def command(paths: tuple[str, ...], isolated: bool, as_json: bool, statistics: bool, **options: Any) -> None:
+    """Check the checkpoints in PATH for everything that breaks engines. A folder of checkpoints stands for all in it.
 
     Settings are read from [tool.ckptkit] in the nearest pyproject.toml and from .ckptkit.toml in the checkpoint's
     folder; what is given here comes first.
 
     Exit code 0: clean. 1: errors or warnings. 2: could not run.
     """
+    from ckptkit.report.progress import ByteProgress
     from ckptkit.validation import validate
 
-    several = len(paths) > 1
+    found = [one for path in paths for one in checkpoints_in(path)]
+    several = len(found) > 1 or tuple(found) != paths
     request, output_format = parse(options, as_json=as_json, isolated=isolated, several=several)
-    view = View(output_format, statistics, quiet, several)
+    view = View(output_format, statistics, several)
     refuse_contradictions(request, view)
     answers: list[Validation] = []
     failures: dict[str, CkptkitError] = {}
-    for path in paths:
-        try:
-            answers.append(validate(path, request, partial(show_finished, path)))
-        except CkptkitError as error:
-            if not several:
-                raise
-            show_error(error)
-            failures[path] = error
-    written = [answer for answer in answers if answer.fixes is not None and answer.written]
+    for path in found:
+        with ByteProgress(f"checking {path}", quiet=sink.manner().quiet) as progress:
+
+            def on_scan(nbytes: int, total: int, progress: ByteProgress = progress) -> None:
+                progress.advance(nbytes) if nbytes else progress.start(total)
+
+            try:
+                answer = validate(path, request, partial(show_finished, path), on_scan)
+            except CkptkitError as error:
+                if not several:
+                    raise
+                progress.clear()
+                show_error(error)
+                failures[path] = error
+                continue
+        answers.append(answer)
+        if view.output_format == "text":
+            with telling(f"fixed: {answer.destination}") if answer.written else nullcontext():
+                show_text(answer, request, view)
+    written = [answer for answer in answers if answer.written]
     with telling(f"fixed: {', '.join(answer.destination for answer in written)}") if written else nullcontext():
-        show(answers, failures, request, view)
+        show_all(answers, failures, request, view)
     sys.exit(2 if failures else 0 if all(answer.clean and not answer.pending for answer in answers) else 1)
+
+
+def checkpoints_in(path: str) -> tuple[str, ...]:
+    """The checkpoints that a path stands for: itself, or of a folder that only holds checkpoints all of them."""
+    from ckptkit.storage.locate import folders_of_checkpoints
+
+    try:
+        return folders_of_checkpoints(path) if os.path.isdir(path) else (path,)
+    except CkptkitError:
+        return (path,)  # what is wrong with it is said when it is looked at
 
 
 def parse(options: dict[str, Any], *, as_json: bool, isolated: bool, several: bool) -> tuple[Request, str]:
     """The request that the options make, and the format of the output. What is not given is left to the settings."""
     from ckptkit.validation import Request
 
-    if as_json and options["output_format"] not in (None, "json"):
-        raise UsageError(f"--json and --output-format {options['output_format']}: give one of them")
+    output_format = options["output_format"]
+    if as_json and output_format not in (None, "json"):
+        raise UsageError(f"--json and --output-format {output_format}: give one of them")
     if as_json:
         options["output_format"] = "json"
     own = {key: options.pop(key) for key in ("matrix", "skip_list", "fix", "diff", "output", "expect")}
@@ -99,6 +133,7 @@ def parse(options: dict[str, Any], *, as_json: bool, isolated: bool, several: bo
         raise UsageError(f"{option} one PATH")
     request = Request(**own, **values, settings_files=not isolated)
     output_format = output_format or request.scope().settings.output_format
+    sink.configure(machine=output_format == "json")
     return replace(request, offers=output_format == "text"), output_format
 
 
@@ -129,16 +164,22 @@ def show_finished(path: str, moved: int) -> None:
         click.echo(f"finished an interrupted --fix of {printable(path)}: {plural(moved, 'file')}", err=True)
 
 
-def show(answers: Sequence[Validation], failures: Mapping[str, CkptkitError], request: Request, view: View) -> None:
-    """Print everything in one format."""
-    if view.output_format == "json":
+def show_all(answers: Sequence[Validation], failures: Mapping[str, CkptkitError], request: Request, view: View) -> None:
+    """Print what comes after all checkpoints, or for programs everything, in one format."""
+    if view.output_format == "text":
+        from ckptkit.report import findings_text
+
+        if view.statistics:
+            offered = {finding: safety for answer in answers for finding, safety in answer.offers.items()}
+            findings_text.show_statistics(answers, offered)
+        elif view.several and not sink.manner().quiet and not request.diff:
+            findings_text.show_total(answers, len(failures))
+    elif view.output_format == "json":
         from ckptkit.report.machine import dump
 
         documents = [answer.to_json() for answer in answers]
-        documents += [failure_to_json(path, error) for path, error in failures.items()]
+        documents += [{"path": path, **error.to_json()} for path, error in failures.items()]
         click.echo(dump(documents, several=view.several))
-    elif view.output_format == "text":
-        show_text(answers, request, view)
     else:
         from ckptkit.checks.registry import all_rules
         from ckptkit.report.machine import RENDERERS
@@ -151,22 +192,21 @@ def show(answers: Sequence[Validation], failures: Mapping[str, CkptkitError], re
                 click.echo(f"{place(answer.label)}: {hidden_in_words(answer)}", err=True)
 
 
-def show_text(answers: Sequence[Validation], request: Request, view: View) -> None:
+def show_text(answer: Validation, request: Request, view: View) -> None:
     """For people: fixes, findings, tables."""
     from ckptkit.report import findings_text
+    from ckptkit.report.layout import print_line
+    from ckptkit.report.sink import console
 
-    for answer in answers:
-        show_fixes(answer, request, view)
-        if not view.statistics and not request.diff:
-            findings_text.show_report(answer, answer.offers, quiet=view.quiet)
-        if not view.quiet:
-            findings_text.show_origin(answer.settings.files)
-            if answer.hidden:
-                click.echo(f"    {hidden_in_words(answer)}")
-            show_tables(answer)
-    if view.statistics:
-        offered = {finding: safety for answer in answers for finding, safety in answer.offers.items()}
-        findings_text.show_statistics(answers, offered)
+    quiet = sink.manner().quiet
+    show_fixes(answer, request)
+    if not view.statistics and not request.diff:
+        findings_text.show_report(answer, answer.offers, quiet=quiet, named=view.several)
+    if not quiet:
+        findings_text.show_origin(answer.settings.files)
+        if answer.hidden:
+            print_line(console(), f"    {hidden_in_words(answer)}")
+        show_tables(answer)
 
 
 def hidden_in_words(answer: Validation) -> str:
@@ -175,7 +215,7 @@ def hidden_in_words(answer: Validation) -> str:
     return f"{count} {'findings are' if count > 1 else 'finding is'} hidden by {printable(answer.settings.files[-1])}"
 
 
-def show_fixes(answer: Validation, request: Request, view: View) -> None:
+def show_fixes(answer: Validation, request: Request) -> None:
     """What was fixed, or with --diff what would be."""
     from ckptkit.report import fix_text
 
@@ -183,7 +223,7 @@ def show_fixes(answer: Validation, request: Request, view: View) -> None:
         return
     if request.diff:
         fix_text.show_diff(answer.fixes, answer.destination)
-    elif not view.quiet:
+    elif not sink.manner().quiet:
         fix_text.show_fixes(answer.fixes, answer.destination, written=answer.written)
 
 
@@ -195,8 +235,3 @@ def show_tables(answer: Validation) -> None:
         show_matrix(answer.matrix)
     if answer.skip_table is not None:
         show_skip_table(answer.skip_table)
-
-
-def failure_to_json(path: str, error: CkptkitError) -> dict[str, Any]:
-    """A path that could not be looked at, as described by ``schemas/report.json``."""
-    return {"path": path, "error": error.message, **({"help": error.help} if error.help else {})}

@@ -10,7 +10,7 @@ from ckptkit.card.facts import CARD_FILE, is_outdated
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.level import Level, default_level
-from ckptkit.checks.registry import OnConversion, all_rules, errors_that
+from ckptkit.checks.registry import OnConversion, all_rules, errors_that, way_to_fix
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
@@ -19,7 +19,7 @@ from ckptkit.conversion.placement import virtual_container
 from ckptkit.conversion.plan import Cost, Plan, price, summarise
 from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
-from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError
+from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError, install
 from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format
 from ckptkit.formats.preset import preset
@@ -101,7 +101,8 @@ def _require_sound(context: Context, target: Format, options: Options) -> Checkp
     if report.errors:
         faults = [finding.to_fault() for finding in report.errors]
         count = f"{len(faults)} error{'s' if len(faults) != 1 else ''}"
-        raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults)
+        help_text = way_to_fix((finding.code for finding in report.errors), container.label)
+        raise ConversionRefused(f"{container.label}: the source is not sound ({count})", faults=faults, help=help_text)
     return plain or readable(container, context.reading).checkpoint
 
 
@@ -186,7 +187,7 @@ def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
 def _faster(cost: Cost) -> Iterator[str]:
     """What would make a long computation shorter."""
     if cost.computed >= _LONG and not compiled.is_installed():
-        yield "values are worked out by numpy: with numba (pip install 'ckptkit[fast]') that is several times faster"
+        yield f"values are worked out by numpy: with numba ({install('fast')}) that is several times faster"
 
 
 def _carried_errors(result: Reading) -> Iterator[str]:

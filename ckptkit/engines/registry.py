@@ -10,7 +10,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Effect, Engine, Known, Release
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.skip_lists import Reading
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.plugins import ENGINES, plugins, refused
 
 #: Folders of this package that hold an engine each, in the order in which tables show them.
@@ -35,10 +35,13 @@ def engines() -> Mapping[str, Engine]:
 
 
 def by_name(name: str) -> Engine:
-    """The engine of this name. Raises UsageError with the names that exist."""
-    if name not in engines():
-        raise UsageError(f"unknown engine {name!r}", help=f"engines: {', '.join(engines())}")
-    return engines()[name]
+    """The engine of this name or label, written large or small. Raises UsageError with the names that exist."""
+    known = {word.casefold(): engine for engine in engines().values() for word in (engine.label, engine.name)}
+    wanted = name.strip().casefold()
+    if wanted not in known:
+        everything = f"engines: {', '.join(engines())}"
+        raise UsageError(f"unknown engine {name!r}", help=did_you_mean(wanted, engines(), everything))
+    return known[wanted]
 
 
 def label_of(name: str) -> str:

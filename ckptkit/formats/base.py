@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ckptkit.edits.changes import ConfigEdit, Path
-from ckptkit.errors import Fault, FormatError, UsageError
+from ckptkit.errors import Fault, FormatError, UsageError, did_you_mean
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.formats.preset import Preset
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -192,18 +192,21 @@ def writable(form: Format, mode: str | None) -> tuple[tuple[Dialect, Capabilitie
 
     Raises UsageError with the modes that exist.
     """
+    wanted = None if mode is None else mode.lower()
     found = tuple(
         (dialect, dialect.capabilities)
         for dialect in form.dialects
-        if dialect.mode is not None and dialect.capabilities is not None and mode in (None, dialect.mode)
+        if dialect.mode is not None and dialect.capabilities is not None and wanted in (None, dialect.mode)
     )
     if found:
         return found
     known = modes(form)
     if not known:
         raise UsageError(f"{form.name} is only read, not written")
+    everything = f"its modes: {', '.join(known)}"
     fault = Fault("unknown-mode", "no such mode", expected=" or ".join(known), found=mode)
-    raise UsageError(f"{form.name} has no mode {mode!r}", faults=[fault], help=f"its modes: {', '.join(known)}")
+    help_text = did_you_mean(mode or "", known, everything)
+    raise UsageError(f"{form.name} has no mode {mode!r}", faults=[fault], help=help_text)
 
 
 def written_dialect(form: Format, mode: str | None) -> tuple[Dialect, Capabilities]:

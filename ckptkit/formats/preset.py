@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.model.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -44,6 +43,5 @@ def preset(presets: Iterable[Preset], name: str | None, target: str) -> Preset |
     names = [one.name for one in known]
     if not names:
         raise UsageError(f"{target} has no schemes to quantize by", help="targets that have some: ct, quark, ...")
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"{target} has no scheme {name!r}", help=f"{hint}its schemes: {', '.join(names)}")
+    help_text = did_you_mean(name, names, f"its schemes: {', '.join(names)}")
+    raise UsageError(f"{target} has no scheme {name!r}", help=help_text)

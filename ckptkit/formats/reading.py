@@ -20,7 +20,15 @@ from ckptkit.storage.container import Container
 
 #: Faults under which it is not known which tensors the checkpoint has.
 _NAMES_UNKNOWN = frozenset(
-    {"shard-missing", "lfs-pointer", "file-empty", "file-unreadable", "header-too-large", "header-truncated"}
+    {
+        "shard-missing",
+        "lfs-pointer",
+        "page-for-shard",
+        "file-empty",
+        "file-unreadable",
+        "header-too-large",
+        "header-truncated",
+    }
 )
 
 

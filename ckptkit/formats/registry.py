@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.formats.base import Family, Format
 from ckptkit.formats.compressed_tensors import CompressedTensors
 from ckptkit.formats.dialect import Dialect
@@ -65,7 +65,8 @@ def by_name(name: str) -> Format:
         if wanted in (candidate.name, *candidate.aliases):
             return candidate
     known = ", ".join("/".join((f.name, *f.aliases)) for f in formats())
-    raise UsageError(f"unknown format {name!r}", help=f"known formats: {known}")
+    words = [word for f in formats() for word in (f.name, *f.aliases)]
+    raise UsageError(f"unknown format {name!r}", help=did_you_mean(wanted, words, f"known formats: {known}"))
 
 
 def plain_checkpoint(container: Container) -> Checkpoint:

@@ -49,11 +49,15 @@ fi
 
 @dataclass(frozen=True)
 class Judged:
-    """What a hook found: where, errors, and shards whose content is not on this machine."""
+    """What a hook found: where, errors, and shards whose content is not on this machine.
+
+    ``folder`` is where the files of the errors lie on this machine, as far as it is known.
+    """
 
     label: str
     errors: tuple[Fault, ...]
     unresolved: tuple[str, ...]
+    folder: str
 
 
 def install(path: Path) -> Path:
@@ -105,7 +109,7 @@ def pre_push(repository: GitRepository, lines: Iterable[str]) -> Iterator[Judged
         local_ref, local, _, remote = parts
         if NO_COMMIT.match(local) or not touches_checkpoint(repository.changed(remote, local)):
             continue
-        yield _verdict(repository.commit(local), local_ref.removeprefix("refs/heads/"))
+        yield _verdict(repository.commit(local), local_ref.removeprefix("refs/heads/"), ".")
 
 
 def check_files(files: Iterable[Path]) -> Iterator[Judged]:
@@ -118,11 +122,12 @@ def check_files(files: Iterable[Path]) -> Iterator[Judged]:
     if missing:
         raise UsageError(f"{', '.join(missing)}: no such file", help="give files of a checkpoint in a git clone")
     for folder in sorted({file.parent for file in files}):
-        yield _verdict(GitRepository.at(folder).folder(folder), os.path.relpath(folder))
+        where = os.path.relpath(folder)
+        yield _verdict(GitRepository.at(folder).folder(folder), where, where)
 
 
-def _verdict(published: Published, label: str) -> Judged:
-    return Judged(label, tuple(errors_in(published.contents, label)), published.unresolved)
+def _verdict(published: Published, label: str, folder: str) -> Judged:
+    return Judged(label, tuple(errors_in(published.contents, label)), published.unresolved, folder)
 
 
 def _is_ours(hook: Path) -> bool:

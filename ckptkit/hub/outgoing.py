@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
-from ckptkit.checks.registry import Level
+from ckptkit.checks.registry import Level, way_to_fix
 from ckptkit.errors import ContainerError, Fault, UploadRefused
 from ckptkit.formats import registry as formats
 from ckptkit.formats.reading import FilesUnknown
@@ -76,7 +76,7 @@ def refuse_broken(contents: Mapping[str, Content], label: str) -> None:
         raise UploadRefused(
             f"{label}: the checkpoint is broken ({count}); nothing was sent",
             faults=faults,
-            help="fix the checkpoint; 'ckptkit validate' explains each code",
+            help=way_to_fix((fault.kind for fault in faults), "FOLDER"),
         )
 
 

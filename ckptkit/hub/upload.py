@@ -16,7 +16,7 @@ from typing import Any
 from ckptkit import __version__
 from ckptkit.checks import runner
 from ckptkit.checks.finding import Severity
-from ckptkit.checks.registry import Level
+from ckptkit.checks.registry import Level, way_to_fix
 from ckptkit.checks.runner import Report
 from ckptkit.errors import UploadRefused, UsageError, printable
 from ckptkit.hub.hub_errors import translated
@@ -94,11 +94,10 @@ def upload(
     errors = [finding.to_fault() for finding in report.findings if finding.severity is Severity.ERROR]
     if errors and force is None:
         count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
-        raise UploadRefused(
-            f"{folder}: the checkpoint is broken ({count}); nothing was sent",
-            faults=errors,
-            help="fix it, or give '--force REASON'; the reason is written into the commit",
-        )
+        message = f"{folder}: the checkpoint is broken ({count}); nothing was sent"
+        forced = "'ckptkit upload --force REASON' sends it as it is, and writes the reason into the commit"
+        ways = f"{way_to_fix((error.kind for error in errors), str(folder))}; {forced}"
+        raise UploadRefused(message, faults=errors, help=ways)
     entries = source.files()
     title, text = _title(report, message, force), description(report)
     with translated(f"upload to {repo}"), _progress(bars):
@@ -198,7 +197,7 @@ def _title(report: Report, message: str | None, force: str | None) -> str:
 def description(report: Report) -> str:
     """The report for a commit or a pull request: one line for people, then the document for programs."""
     counts = ", ".join(f"{count} {severity}" for severity, count in report.counts.items())
-    what = printable(f"{report.format} ({report.dialect})") if report.format else "unknown format"
+    what = printable(report.what)
     document = {
         "ckptkit": __version__,
         "format": report.format,

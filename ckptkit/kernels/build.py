@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, install
 from ckptkit.kernels import programs
 
-_HELP = "pip install 'ckptkit[gpu]'"
+_HELP = install("gpu")
 #: What changes from call to call: specializing on it would compile again in the middle of serving.
 _VARYING = ("m", "a_scale_stride_m", "a_scale_stride_k", "b_scale_stride_n")
 _LOCK = threading.Lock()

@@ -52,6 +52,11 @@ def show_comparison(comparison: Comparison, limit: int | None = SHOWN_WEIGHTS) -
         print_line(out, ("the weights were not compared; --level full says how far they are off", "dim"))
     for note in comparison.notes:
         print_line(out, ("note:", "bold blue"), f" {note}")
+    show_verdict(out, comparison)
+
+
+def show_verdict(out: Console, comparison: Comparison) -> None:
+    """The same model or not, and what was compared, in one line."""
     compared = f"{plural(comparison.modules, 'quantized module')}, {plural(comparison.tensors, 'other tensor')}, "
     compared += f"{size(comparison.bytes_compared)} compared"
     if comparison.same:

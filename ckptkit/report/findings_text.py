@@ -7,7 +7,8 @@ line each: a clean checkpoint stays a short answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,9 +17,10 @@ from ckptkit.checks.finding import Severity
 from ckptkit.engines.base import Outcome
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import plural, printable
-from ckptkit.model import names
+from ckptkit.report.faults_text import alike, details, place_of, show_details, show_first_line
 from ckptkit.report.layout import Part, print_line
-from ckptkit.report.text import console, traffic_words
+from ckptkit.report.sink import console, manner
+from ckptkit.report.text import traffic_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,32 +47,57 @@ _SHOWN_PER_RULE = 5
 
 
 def show_report(
-    report: Report, offers: Offers = _NO_OFFERS, *, quiet: bool = False, out: Console | None = None
+    report: Report,
+    offers: Offers = _NO_OFFERS,
+    *,
+    quiet: bool = False,
+    named: bool = False,
+    out: Console | None = None,
 ) -> None:
     """Findings by rule, then one line that says how the checkpoint stands; quietly, only the findings.
 
-    ``offers`` holds the findings that can be fixed; without it nothing is said about fixes.
+    ``offers`` holds the findings that can be fixed; without it nothing is said about fixes. ``named``: one of several,
+    whose name and standing come first.
     """
     out = out or console()
+    if named and (report.findings or not quiet):
+        print_line(out, (report.label, "bold"), ": ", _standing(report), (f" ({_looked_at(report)})", "dim"))
     for code, findings in by_rule(report.findings).items():
-        groups = alike(findings)
-        shown = groups[:_SHOWN_PER_RULE]
+        groups = [[finding] for finding in findings] if manner().verbose else alike(findings)
+        shown = groups if manner().verbose else groups[:_SHOWN_PER_RULE]
         for group, following in zip(shown, [*shown[1:], None], strict=True):
             _show_group(out, group)
             if group[0].severity is Severity.INFO:
                 continue
             # Details that the next one repeats are shown once, below the last.
             if following is None or list(details(group[0])) != list(details(following[0])):
-                _show_details(out, group[0])
-        hidden = sum(len(group) for group in groups[_SHOWN_PER_RULE:])
+                show_details(out, group[0])
+        hidden = sum(len(group) for group in groups[len(shown) :])
         if hidden:
             print_line(out, (f"    ... and {hidden:,} more {code}", "dim"))
         harmful = [finding for finding in findings if finding.severity is not Severity.INFO]
         if harmful:
             _show_consequences(out, harmful)
             _show_fix(out, report, harmful, offers)
-    if not quiet:
-        print_line(out, *_summary_line(report))
+    if not quiet and not named:
+        print_line(out, _standing(report), f": {report.label} ", (f"({_looked_at(report)})", "dim"))
+
+
+def show_total(reports: Sequence[Report], failed: int, *, out: Console | None = None) -> None:
+    """How all of several checkpoints stand, in one line."""
+    out = out or console()
+    bad = [report for report in reports if not report.clean]
+    counted = Counter[str]()
+    for report in bad:
+        counted.update({severity: count for severity, count in report.counts.items() if severity != "info"})
+    words = [f"{len(reports) - len(bad):,} clean"]
+    if bad:
+        listed = ", ".join(plural(count, severity) for severity, count in counted.items() if count)
+        words.append(f"{len(bad):,} with {listed}")
+    if failed:
+        words.append(f"{failed:,} not checked")
+    style = "bold red" if failed or counted["error"] else "bold yellow" if bad else "bold green"
+    print_line(out, (f"{plural(len(reports) + failed, 'checkpoint')}: {', '.join(words)}", style))
 
 
 def show_origin(files: Sequence[str], *, out: Console | None = None) -> None:
@@ -106,27 +133,10 @@ def by_rule(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     return grouped
 
 
-def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Findings of one rule, those together that differ only in numbers within names."""
-    grouped: dict[tuple[str | None, ...], list[Finding]] = {}
-    for finding in findings:
-        texts = (finding.tensor, finding.message, finding.expected, finding.found)
-        key = tuple(names.generalise(text) if text else None for text in texts)
-        grouped.setdefault(key, []).append(finding)
-    return list(grouped.values())
-
-
 def first_line(finding: Finding) -> str:
     """Place and message, without severity and code: what every text format shows of a finding."""
-    place = ": ".join(printable(part) for part in (finding.file, finding.tensor) if part)
+    place = place_of(finding)
     return f"{place}: {printable(finding.message)}" if place else printable(finding.message)
-
-
-def details(finding: Finding) -> Iterator[tuple[str, str]]:
-    """What follows the first line: labels and texts."""
-    for label, value in (("expected", finding.expected), ("found", finding.found), ("help", finding.help)):
-        if value:
-            yield label, printable(value)
 
 
 def consequences(effects: Iterable[Effect]) -> str:
@@ -142,17 +152,9 @@ def consequences(effects: Iterable[Effect]) -> str:
 
 def _show_group(out: Console, group: list[Finding]) -> None:
     """The first line of a group's first finding, and how many are like it."""
-    finding = group[0]
-    severity = finding.severity.value
-    more = f" (and {len(group) - 1:,} like it)" if len(group) > 1 else ""
-    print_line(
-        out, (severity, _COLOURS[severity]), " ", (finding.code, "bold"), " ", first_line(finding), (more, "dim")
-    )
-
-
-def _show_details(out: Console, finding: Finding) -> None:
-    for label, value in details(finding):
-        print_line(out, (f"    {label}: ", "dim"), value)
+    severity = group[0].severity.value
+    head: list[Part] = [(severity, _COLOURS[severity]), " ", (group[0].code, "bold"), " "]
+    show_first_line(out, head, group, alone=group[0].severity is Severity.INFO)
 
 
 def _show_consequences(out: Console, findings: list[Finding]) -> None:
@@ -170,20 +172,21 @@ def _show_fix(out: Console, report: Report, findings: list[Finding], offers: Off
             destination = "" if report.traffic is None else " --output DIR"
             some = "" if count == len(findings) else f" ({count:,} of {len(findings):,})"
             command = f"ckptkit validate {quote(report.label)} {option}{destination}"
-            print_line(out, ("    fix: ", "dim"), command, (some, "dim"))
+            print_line(out, ("    fix: ", "dim"), command, (some, "dim"), whole=True)
 
 
-def _summary_line(report: Report) -> list[Part]:
-    """How a checkpoint stands, in parts."""
-    what = f"{report.format} ({report.dialect})" if report.format else "unknown format"
-    looked_at = (
-        f"{plural(report.shards, 'shard')}, {plural(report.tensors, 'tensor')}, {what}{traffic_words(report.traffic)}"
-    )
-    tail: list[Part] = [f": {report.label} ", (f"({looked_at})", "dim")]
-    if report.clean:
-        notes = report.counts[Severity.INFO.value]
-        return [("clean", "bold green"), f", {plural(notes, 'note')}" if notes else "", *tail]
-    return [(counts_in_words(report), "bold red" if report.counts["error"] else "bold yellow"), *tail]
+def _looked_at(report: Report) -> str:
+    """What of a checkpoint was looked at."""
+    counted = f"{plural(report.shards, 'shard')}, {plural(report.tensors, 'tensor')}"
+    return f"{counted}, {report.what}{traffic_words(report.traffic)}"
+
+
+def _standing(report: Report) -> Part:
+    """How a checkpoint stands, in its colour."""
+    if not report.clean:
+        return counts_in_words(report), "bold red" if report.counts["error"] else "bold yellow"
+    notes = report.counts[Severity.INFO.value]
+    return f"clean, {plural(notes, 'note')}" if notes else "clean", "bold green"
 
 
 def counts_in_words(report: Report) -> str:

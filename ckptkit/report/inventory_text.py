@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.errors import plural
 from ckptkit.model.summary import Summary
-from ckptkit.report.layout import Part, paragraph, print_line, table
+from ckptkit.report.layout import Part, print_line, table
 from ckptkit.report.text import console, size, traffic_words
 
 if TYPE_CHECKING:
@@ -63,13 +63,15 @@ def show_inventory(found: Inventory) -> None:
         _show_modules(out, found)
 
 
+def show_in_one_line(found: Inventory) -> None:
+    """Its name and its quantization, for who looks through many."""
+    scheme = f"{found.format}, {found.scheme}" if isinstance(found, Summary) else found.quantization
+    print_line(console(), (found.label, "bold"), f": {scheme}")
+
+
 def _line(out: Console, label: str, *parts: Part) -> None:
     """A label and its answer: wrapped for a terminal, one line for a program that looks for words in it."""
-    line = (f"  {label:<{_INDENT - 2}}", *parts)
-    if out.is_terminal:
-        paragraph(out, *line, indent=_INDENT)
-    else:
-        print_line(out, *line)
+    print_line(out, f"  {label:<{_INDENT - 2}}", *parts, indent=_INDENT)
 
 
 def _size(found: Inventory) -> str:

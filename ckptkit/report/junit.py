@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from ckptkit.errors import printable
-from ckptkit.report.findings_text import details, first_line
+from ckptkit.report.faults_text import details
+from ckptkit.report.findings_text import first_line
 
 if TYPE_CHECKING:
     from ckptkit.checks.finding import Finding

@@ -27,15 +27,31 @@ _NUMBERS = frozenset({"count", "bytes", "parameters", "error", "SNR dB", "clippe
 _NARROWEST = 24
 _BELOW = 6
 _GAP = "  "
+#: How far the rest of a line that was wrapped is set in.
+_SET_IN = 4
 _WORD = re.compile(r"\S+")
 
 
-def print_line(out: Console, *parts: Part) -> None:
-    """Print one line, however long: a program that reads it finds every name whole."""
-    out.print(_text(parts))
+def print_line(out: Console, *parts: Part, whole: bool = False, indent: int | None = None) -> None:
+    """Print one line: on a terminal wrapped between words, with what follows set in, and else however long it is.
+
+    A program that reads it finds it in one piece, and so does who copies it from a terminal if it is ``whole``.
+    ``indent`` is where what follows begins; by default a little further in than the line itself.
+    """
+    text = _text(parts)
+    if whole or not out.is_terminal:
+        out.print(text)
+    else:
+        begin = len(text.plain) - len(text.plain.lstrip(" ")) + _SET_IN
+        paragraph(out, text, indent=begin if indent is None else indent)
 
 
-def paragraph(out: Console, *parts: Part, indent: int = 0) -> None:
+def fits(out: Console, *parts: Part) -> bool:
+    """Whether a line fits into the terminal that it is for; what is not for a terminal always does."""
+    return not out.is_terminal or _text(parts).cell_len <= out.width
+
+
+def paragraph(out: Console, *parts: Part | Text, indent: int = 0) -> None:
     """Print text wrapped between words to the console's width; only the first line is not indented by ``indent``."""
     lines = _wrapped(_text(parts), out.width, out.width - indent)
     for number, line in enumerate(lines):
@@ -80,15 +96,26 @@ def table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]],
 
 
 def _put(out: Console, line: Text) -> None:
+    """Print a row; on a terminal that is too narrow for it, its last cells go below."""
     line.rstrip()
-    if line.plain:
+    if not line.plain:
+        return
+    if out.is_terminal:
+        paragraph(out, line, indent=_BELOW)
+    else:
         out.print(line)
 
 
-def _text(parts: Sequence[Part]) -> Text:
+def _text(parts: Sequence[Part | Text]) -> Text:
     from rich.text import Text
 
-    return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+    return Text.assemble(*(_piece(part) for part in parts))
+
+
+def _piece(part: Part | Text) -> Text | str | tuple[str, str]:
+    if isinstance(part, str):
+        return printable(part)
+    return (printable(part[0]), part[1]) if isinstance(part, tuple) else part
 
 
 def _wrapped(text: Text, first: int, others: int) -> list[Text]:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import place, printable
-from ckptkit.report.findings_text import counts_in_words, details, first_line
+from ckptkit.report.document import stamped
+from ckptkit.report.faults_text import details, said
+from ckptkit.report.findings_text import counts_in_words, first_line
 from ckptkit.report.junit import to_junit
 from ckptkit.report.sarif import location_of, to_sarif
 from ckptkit.storage.json_text import json_text
@@ -34,7 +36,8 @@ def to_json(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapp
 
 def dump(documents: list[dict[str, Any]], *, several: bool) -> str:
     """JSON documents as text: a list where ``several`` were asked for, however many there are, else the one."""
-    return json_text(documents if several else documents[0])
+    shown = [stamped(document, "report") for document in documents]
+    return json_text(shown if several else shown[0])
 
 
 def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
@@ -68,7 +71,7 @@ def to_github(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Ma
 
 def _line(finding: Finding) -> str:
     where = ": ".join(printable(part) for part in (finding.file, finding.tensor) if part)
-    return f"{where}: {finding.severity.value} {finding.code} {printable(finding.message)}"
+    return f"{where}: {finding.severity.value} {finding.code} {printable(said(finding))}"
 
 
 def _escape_data(text: str) -> str:

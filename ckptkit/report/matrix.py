@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ckptkit.checks.runner import NO_FORMAT
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import plural, printable
 from ckptkit.report.layout import Cell, print_line, table
@@ -30,7 +31,7 @@ _MARKS = {"quantized": "FP8", "left alone": "-", "refused": "refuses"}
 def show_matrix(matrix: Matrix) -> None:
     """One line for each engine: verdict, the tensor-parallel sizes, and the rules behind the verdict."""
     out = console()
-    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or 'unknown format'})", "dim"))
+    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or NO_FORMAT})", "dim"))
     asked = any(row.parallel for row in matrix.rows)
     rows: list[list[Cell]] = []
     for row in matrix.rows:
@@ -62,7 +63,9 @@ def _because(row: MatrixRow) -> Cell:
 
 
 def _sizes(row: MatrixRow) -> Cell:
-    """The sizes that work and those that do not, with a blank between two."""
+    """The sizes that work and those that do not, with a blank between two; of what an engine refuses none works."""
+    if row.verdict == "refuses":
+        return [("none", "dim")] if row.parallel else ""
     words = [(f"{size.size}", "green") if size.works else (f"not {size.size}", "red") for size in row.parallel]
     return [part for word in words for part in (" ", word)][1:]
 

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from ckptkit import __version__
 from ckptkit.errors import printable
-from ckptkit.report.findings_text import details, first_line
+from ckptkit.report.faults_text import details
+from ckptkit.report.findings_text import first_line
 from ckptkit.storage.json_text import json_text
 
 if TYPE_CHECKING:

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ckptkit.errors import CkptkitError, Fault, plural
+from ckptkit.errors import CkptkitError, plural
 from ckptkit.report.layout import print_line, table
+from ckptkit.report.sink import console as console
+from ckptkit.report.sink import manner
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ckptkit.conversion.plan import Plan, Step
     from ckptkit.storage.traffic import Traffic
-
-
-#: Columns where there is no terminal to ask.
-_WIDTH = 120
-
-
-@lru_cache(maxsize=2)
-def console(*, stderr: bool = False) -> Console:
-    """The one console for standard output, and the one for standard error."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout  # None where it was closed: what is printed goes nowhere
-    width = None if stream is not None and stream.isatty() else _WIDTH
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 def size(nbytes: float) -> str:
     """Bytes for people.
 
-    >>> size(8_540_000_000), size(512)
-    ('7.95 GiB', '512 B')
+    >>> size(8_540_000_000), size(512), size(1_040_000)
+    ('7.95 GiB', '512 B', '1016 KiB')
     """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if nbytes < 1024:
-            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.3g} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:.3g} TiB"
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if round(nbytes) < 1024:
+            break
+        nbytes, unit = nbytes / 1024, larger
+    return f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 1000 else f"{nbytes:.3g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(0.4), duration(75), duration(7_500)
+    ('0 s', '1:15', '2:05:00')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def traffic_words(traffic: Traffic | None) -> str:
@@ -58,27 +56,23 @@ def show_error(error: CkptkitError) -> None:
     """An error on standard error: one sentence, then every fault, then what to do."""
     out = console(stderr=True)
     print_line(out, ("error", "bold red"), ": ", error.message)
-    for fault in error.faults:
-        _show_fault(out, fault)
+    if error.faults:
+        from ckptkit.report.faults_text import show_faults
+
+        show_faults(out, error.faults)
     if error.help:
         print_line(out, ("  help: ", "bold cyan"), error.help)
 
 
-def _show_fault(out: Console, fault: Fault) -> None:
-    place = ": ".join(part for part in (fault.file, fault.tensor) if part)
-    print_line(out, f"  {place}: {fault.message}" if place else f"  {fault.message}")
-    for label, value in (("expected", fault.expected), ("found", fault.found), ("help", fault.help)):
-        if value:
-            print_line(out, (f"    {label}: ", "dim"), value)
-
-
 def show_plan(plan: Plan) -> None:
-    """Where from, where to, what it costs, what changes, what to know."""
+    """Where from, where to, what it costs, what changes, what to know; quietly, the first of it."""
     out = console()
     cost = plan.cost
     print_line(
         out, (f"{plan.source_format} → {plan.target_format}", "bold"), f"  {plan.verdict.value}, {cost.kind.value}"
     )
+    if manner().quiet:
+        return
     parts = [f"{size(cost.copied)} copied as they are", f"{size(cost.rewritten)} rewritten (headers, config)"]
     if cost.computed:
         parts.append(f"{size(cost.computed)} computed")

@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 
 #: Faults under which a shard's bytes cannot be trusted: nothing may be converted or uploaded.
 FATAL_PREFIXES = (
-    *("header-", "data-", "lfs-pointer", "file-empty", "file-unreadable"),
+    *("header-", "data-", "lfs-pointer", "page-for-shard", "file-empty", "file-unreadable"),
     *("index-", "json-", "shard-", "outside-folder"),
 )
 NOT_FATAL = TOLERATED | {

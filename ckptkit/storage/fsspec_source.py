@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ckptkit.errors import Fault, RemoteError, UsageError, printable
+from ckptkit.errors import Fault, RemoteError, UsageError, install, printable
 from ckptkit.storage.file_names import name_fault
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
@@ -92,13 +92,13 @@ def _connect(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
     except ImportError:
-        help_text = f"pip install 'ckptkit[{_EXTRAS.get(scheme, 'fsspec')}]'"
+        help_text = install(_EXTRAS.get(scheme, "fsspec"))
         raise UsageError(f"{url}: reading URLs needs fsspec, which is not installed", help=help_text) from None
     try:
         filesystem, root = url_to_fs(url)
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
-        help_text = f"pip install 'ckptkit[{extra}]'" if extra else _first_line(error)
+        help_text = install(extra) if extra else _first_line(error)
         raise UsageError(f"{url}: a package that reads {scheme}:// is not installed", help=help_text) from None
     except Exception as error:  # every file system raises its own
         raise UsageError(f"{url}: {_reason(error)}", help="hf://, s3://, gs://, file:// and the like") from None

@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from ckptkit.dtypes import BITS
-from ckptkit.errors import Fault, OutputError
+from ckptkit.errors import Fault, OutputError, excerpt
 from ckptkit.storage.header_faults import METADATA_KEY, TOLERATED, examine_header
 from ckptkit.storage.payload import TensorRef, tensor_ref
 from ckptkit.storage.strict_json import count_strings, misread_by_python
@@ -74,6 +74,11 @@ def header_length_faults(shard: str, first: bytes, file_size: int) -> list[Fault
         message = "this is a Git LFS pointer, not the shard itself"
         found = f"{file_size} bytes of text"
         return fault("lfs-pointer", message, "a safetensors file", found, "run 'git lfs pull' or download it again")
+    if (page := _page(first)) is not None:
+        message = f"this is {page}, not the shard itself"
+        found = f"{file_size} bytes that begin with {excerpt(first[:20].decode('ascii', 'replace'))}"
+        help_text = "download it again: a server answered with a page, perhaps because a login is needed"
+        return fault("page-for-shard", message, "a safetensors file", found, help_text)
     if file_size < _LENGTH.size:
         found = f"{file_size} bytes"
         return fault("header-truncated", "too short for a header length", f"{_LENGTH.size} bytes", found)
@@ -85,6 +90,21 @@ def header_length_faults(shard: str, first: bytes, file_size: int) -> list[Fault
         expected = f"at least {_LENGTH.size + length} bytes"
         return fault("header-truncated", "the header is longer than the file", expected, f"{file_size} bytes")
     return []
+
+
+def _page(first: bytes) -> str | None:
+    """What a server may have answered instead of a file, by its first bytes; None where it can be a shard.
+
+    The fifth to eighth byte of a shard are zero, unless its header has 4 GiB.
+    """
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "an HTML page"
+    if text.startswith(b"<?xml"):
+        return "an XML document"
+    if text.startswith(b'{"error"'):
+        return "a server's error message"
+    return None
 
 
 def header_length(first: bytes) -> int:

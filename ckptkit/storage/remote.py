@@ -20,6 +20,7 @@ from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError, printab
 from ckptkit.storage.file_names import name_fault
 from ckptkit.storage.hub_cache import keep_in_cache
 from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp
+from ckptkit.storage.near import folder_near
 from ckptkit.storage.source import BOOKKEEPING, FileEntry, LocalSource, Source, Traits
 from ckptkit.storage.traffic import Meter, Traffic
 
@@ -115,7 +116,9 @@ def open_hub(location: HubLocation, *, bare: bool = False) -> Source:
         if not bare or reason == error.message:
             raise
         place = str(location).removeprefix(HUB_SCHEME)
-        raise RemoteError(f"{location}: no folder {place} here, and {reason}", help=error.help) from None
+        near = folder_near(Path(place))
+        help_text = f"did you mean the folder {near}? If not, {error.help}" if near else error.help
+        raise RemoteError(f"{location}: no folder {place} here, and {reason}", help=help_text) from None
 
 
 def _cached_snapshot(location: HubLocation) -> Source:

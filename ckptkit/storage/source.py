@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from ckptkit.errors import ContainerError, Fault, UsageError, excerpt, printable
 from ckptkit.storage.file_names import UNFINISHED, is_utf8, staged_folder
 from ckptkit.storage.file_state import FileState, source_changed
+from ckptkit.storage.near import folder_near
 from ckptkit.storage.traffic import Traffic
 
 #: Folders of version control and of the hub library's own bookkeeping: not part of a checkpoint.
@@ -94,7 +95,8 @@ class LocalSource(Source):
         except OSError as error:
             raise UsageError(f"{root} cannot be looked at: {error.strerror}") from error
         if not exists:
-            raise UsageError(f"{root} does not exist", help="give the path of a checkpoint folder")
+            near, help_text = folder_near(root), "give the path of a checkpoint folder"
+            raise UsageError(f"{root} does not exist", help=f"did you mean {near}? {help_text}" if near else help_text)
         if not root.is_dir():
             raise UsageError(
                 f"{root} is not a folder", help="give the folder that holds config.json and the shards, not one file"

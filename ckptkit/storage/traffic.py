@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -15,6 +17,20 @@ class Traffic(NamedTuple):
     def to_json(self) -> dict[str, int]:
         """A JSON object."""
         return {"requests": self.requests, "bytes": self.nbytes}
+
+
+#: Told of requests and bytes as they are counted, by whichever meter.
+_observers: list[Callable[[int, int], None]] = []
+
+
+@contextmanager
+def observed(observer: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell ``observer`` of all traffic while the block runs: requests and bytes, from any thread."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
 
 
 class Meter:
@@ -30,6 +46,8 @@ class Meter:
         with self._lock:
             self._requests += requests
             self._nbytes += nbytes
+        for observer in (*_observers,):
+            observer(requests, nbytes)
 
     @property
     def traffic(self) -> Traffic:

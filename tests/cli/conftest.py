@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ckptkit import __version__
 from ckptkit.cli import main as cli_main
 
 REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
@@ -29,6 +34,13 @@ class Outcome:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON object without what the command line adds to it: the schema's id and the version."""
+        found: dict[str, Any] = self.json
+        assert found.pop("$schema").startswith("urn:ckptkit:schema:") and found.pop("ckptkit") == __version__
+        return found
 
 
 Run = Callable[..., Outcome]
@@ -59,3 +71,23 @@ def run_process(
     return subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", env={**os.environ, **environment}, check=False
     )
+
+
+def on_terminal(*arguments: str | Path, columns: int = 80, term: str = "xterm-256color", **environment: str) -> str:
+    """What a command writes to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment = {**inherited, "TERM": term, "COLUMNS": str(columns), **environment}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "ckptkit", *map(str, arguments)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        parts = []
+        try:
+            while part := os.read(ours, 1 << 16):
+                parts.append(part)
+        except OSError:  # what Linux says when nobody is left who writes
+            pass
+        os.close(ours)
+    assert process.returncode in (0, 1, 2)
+    return b"".join(parts).decode()

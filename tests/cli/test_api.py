@@ -125,7 +125,7 @@ def test_fix_into_a_new_folder_and_in_place(damaged: Path, tmp_path: Path) -> No
 
 def test_the_command_line_prints_what_python_gets(run: Run, damaged: Path) -> None:
     wanted = ckptkit.validate(damaged, diff=True, matrix=True, skip_list=True, ignore="CK605").to_json()
-    printed = run("validate", damaged, "--diff", "--matrix", "--skip-list", "--ignore", "CK605", "--json").json
+    printed = run("validate", damaged, "--diff", "--matrix", "--skip-list", "--ignore", "CK605", "--json").document
     assert json.loads(json.dumps(wanted)) == printed
 
 
@@ -195,7 +195,7 @@ def test_a_plan_says_whether_its_destination_could_be_written(tmp_path: Path) ->
 @pytest.mark.parametrize("option", ["--mode", "--quark-mode"])
 def test_a_mode_has_one_word_and_one_older_spelling(run: Run, option: str) -> None:
     source = REAL / "llama" / "llmcompressor-fp8-kv"
-    printed = run("convert", "ct→quark", source, "--dry-run", "--json", option, "fp8").json
+    printed = run("convert", "ct→quark", source, "--dry-run", "--json", option, "fp8").document
     assert printed == json.loads(json.dumps(ckptkit.plan(source, to="quark", mode="fp8").to_json()))
     outcome = run("convert", "ct→quark", source, "--dry-run", option, "fast")
     assert outcome.code == 2 and "no mode 'fast'" in outcome.err and "quark, fp8" in outcome.err

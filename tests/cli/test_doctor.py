@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_the_json_fits_its_schema(run: Run) -> None:
 def test_a_missing_package_is_wrong_and_a_missing_extra_is_not(run: Run, installed: dict[str, str | None]) -> None:
     installed["numba"] = None
     found = checks()["fast"]
-    assert found.state is State.ABSENT and found.help == "pip install 'ckptkit[fast]'" and run("doctor").code == 0
+    assert found.state is State.ABSENT and found.help == "pip install 'ckptkit-fp8[fast]'" and run("doctor").code == 0
     installed["rich"] = None
     assert checks()["rich"].state is State.WRONG
     outcome = run("doctor")
@@ -64,7 +65,7 @@ def test_a_missing_package_is_wrong_and_a_missing_extra_is_not(run: Run, install
 def test_extras_are_those_of_the_project() -> None:
     brought = {
         (requirement.split(">=")[0], requirement.split("extra == ")[1].strip("'\""))
-        for requirement in metadata.requires("ckptkit") or ()
+        for requirement in metadata.requires("ckptkit-fp8") or ()
         if "extra == " in requirement
     }
     told = {(package, extra) for extra, (packages, _) in doctor.EXTRAS.items() for package in packages}
@@ -124,3 +125,15 @@ def test_a_gpu_is_read_off_its_driver(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(doctor, "Path", moved)
     (found,) = doctor._gpu()
     assert found.state is State.OK and found.found == "NVIDIA H100, AMD gfx942"
+
+
+def test_another_tool_of_the_name_is_wrong(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def described(summary: str) -> Callable[[str], dict[str, str]]:
+        return lambda package: {"Name": "ckptkit", "Version": "0.3.0", "Summary": summary}
+
+    monkeypatch.setattr(metadata, "metadata", described("Inspect, convert, diff, and merge model checkpoints."))
+    assert checks()["namesake"].state is State.WRONG
+    outcome = run("doctor")
+    assert outcome.code == 1 and "is another tool" in outcome.out and "pip uninstall ckptkit" in outcome.out
+    monkeypatch.setattr(metadata, "metadata", described("Convert and validate FP8 LLM checkpoints"))
+    assert "namesake" not in checks(), "an installation of ours from before it was renamed"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.damage import load
 
-from .conftest import Run
+from .conftest import Run, on_terminal
 
 #: Also the names of two folders, one in the other.
 HOSTILE = "[/x]\x1b[31m:x:"
@@ -76,22 +72,3 @@ def test_names_are_shown_as_they_are_on_a_terminal(arguments: list[str], shown: 
     (work / f"made{HOSTILE}").parent.mkdir(exist_ok=True)
     (work / f"fixed{HOSTILE}").parent.mkdir(exist_ok=True)
     check(on_terminal(*(argument.replace("@", HOSTILE) for argument in arguments)), shown)
-
-
-def on_terminal(*arguments: str) -> str:
-    """What a command writes to a terminal of 80 columns and colours."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
-    environment.pop("NO_COLOR", None)
-    command = [sys.executable, "-m", "ckptkit", *arguments]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        parts = []
-        try:
-            while part := os.read(ours, 1 << 16):
-                parts.append(part)
-        except OSError:  # what Linux says when nobody is left who writes
-            pass
-        os.close(ours)
-    assert process.returncode in (0, 1, 2)
-    return b"".join(parts).decode()

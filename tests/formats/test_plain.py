@@ -105,8 +105,8 @@ def test_a_plan_says_what_would_be_faster(installed: bool, monkeypatch: pytest.M
     monkeypatch.setattr("ckptkit.conversion.planner._LONG", 1)
     monkeypatch.setattr("ckptkit.operations.compiled.find_spec", lambda name: object() if installed else None)
     notes = ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16").notes
-    assert any("ckptkit[fast]" in note for note in notes) is not installed
-    assert not any("ckptkit[fast]" in note for note in ckptkit.plan(REAL / "llama/quark-ptpc", to="ct").notes)
+    assert any("ckptkit-fp8[fast]" in note for note in notes) is not installed
+    assert not any("ckptkit-fp8[fast]" in note for note in ckptkit.plan(REAL / "llama/quark-ptpc", to="ct").notes)
 
 
 PARTS = (

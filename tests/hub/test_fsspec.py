@@ -65,8 +65,8 @@ def test_what_cannot_be_read_is_one_error(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "help"),
     [
-        ("s3://bucket/model", "pip install 'ckptkit[s3]'"),
-        ("gs://bucket/model", "pip install 'ckptkit[gcs]'"),
+        ("s3://bucket/model", "pip install 'ckptkit-fp8[s3]'"),
+        ("gs://bucket/model", "pip install 'ckptkit-fp8[gcs]'"),
         ("abfs://bucket/model", "Install adlfs"),
     ],
 )

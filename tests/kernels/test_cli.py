@@ -92,7 +92,7 @@ def test_without_torch_or_triton_one_clear_error(missing: str) -> None:
     done = run("golden", "check", without=missing)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "not installed" in done.stderr and "ckptkit[gpu]" in done.stderr
+    assert "not installed" in done.stderr and "ckptkit-fp8[gpu]" in done.stderr
     assert "Traceback" not in done.stderr
 
 

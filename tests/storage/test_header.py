@@ -45,6 +45,14 @@ ONE_FAULT: dict[str, tuple[bytes, tuple[str, str | None, str, str]]] = {
         b"version https://git-lfs.github.com/spec/v1\n",
         expect("lfs-pointer", None, "a safetensors file", "43 bytes of text"),
     ),
+    "a page": (
+        b"\n<!doctype HTML>\n<p>Log in",
+        expect("page-for-shard", None, "a safetensors file", "26 bytes that begin with '\\n<!doctype HTML>\\n<p>'"),
+    ),
+    "a server's complaint": (
+        b'{"error":"no such repository"}',
+        expect("page-for-shard", None, "a safetensors file", '30 bytes that begin with \'{"error":"no such re\''),
+    ),
     "five bytes": (b"\x02\0\0\0\0", expect("header-truncated", None, "8 bytes", "5 bytes")),
     "header cut": (raw_file("{}", length=3), expect("header-truncated", None, "at least 11 bytes", "10 bytes")),
     "header over the limit": (

@@ -156,6 +156,11 @@ def _notes(checkpoint: Checkpoint, *, custom: bool) -> tuple[str, ...]:
     """What serving engines make of this layout although the numbers are the same."""
     notes = []
     attention = checkpoint.kv_cache.attention if checkpoint.kv_cache else ()
+    if _is_post_rope(checkpoint):
+        notes.append(
+            "the config says that the KV scales were measured after RoPE (kv_cache_post_rope: true), as tools other "
+            "than Quark do; of Quark's own scales that came here by way of another format that is not true"
+        )
     if checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None:
         notes.append(
             "vLLM keeps the KV cache in high precision for this checkpoint unless it is told "

@@ -11,6 +11,7 @@ from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats import undeclared
 from ckptkit.formats.config_block import KEY
+from ckptkit.storage.container import CONFIG_FILE
 
 
 @rule(
@@ -34,6 +35,8 @@ def quantization_config_missing(context: Context) -> Iterator[Fault]:
 
     Fix: restore the block that the exporter wrote. Scales of a KV cache alone are a warning: engines leave them out.
     """
+    if any(fault.kind == "json-invalid" and fault.file == CONFIG_FILE for fault in context.container.faults):
+        return  # what it says is not known
     yield from context.faults(undeclared.FP8)
     for fault in context.faults(undeclared.SCALES):
         yield Observation.of(fault, variant="scales")
