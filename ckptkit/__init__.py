@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         open,
         plan,
         rule,
+        serving,
         validate,
         write_card,
     )
@@ -71,6 +72,7 @@ __all__ = [
     "open",
     "plan",
     "rule",
+    "serving",
     "validate",
     "write_card",
 ]

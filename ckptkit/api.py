@@ -10,16 +10,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ckptkit.checks.level import Level, default_level
 from ckptkit.errors import UsageError
-from ckptkit.formats import registry as formats
-from ckptkit.formats.base import written_dialect
-from ckptkit.formats.reading import Unquantized, open_checkpoint, readable
+from ckptkit.formats.reading import open_checkpoint
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.storage.container import open_container
 from ckptkit.storage.locate import PathLike, new_folder, open_files, source_of
 from ckptkit.storage.source import Source
 
@@ -31,11 +29,11 @@ if TYPE_CHECKING:
     from ckptkit.checks.registry import Rule
     from ckptkit.conversion.comparison import Comparison
     from ckptkit.conversion.execute import Result
-    from ckptkit.conversion.options import Options
     from ckptkit.conversion.plan import Plan
     from ckptkit.model.inventory import Inventory
     from ckptkit.storage.container import Container
     from ckptkit.validation import Sizes, Validation, Words
+    from ckptkit.views.serving import Serving
 
 
 def _level(level: Level | str | None, default: Level) -> Level:
@@ -164,6 +162,22 @@ def fix(
     )
 
 
+def serving(path: PathLike, *, engine: str = "vllm", tensor_parallel: int | None = None) -> Serving:
+    """The command that serves a checkpoint as it is meant, with the reason for each option; nothing is started.
+
+    ``engine`` is one that is known to be started by a command; ``tensor_parallel`` a number of devices, without which
+    the usual ones are looked at. Raises UsageError for other engines, and as :func:`validate` does.
+    """
+    from ckptkit.checks import runner
+    from ckptkit.engines.registry import by_name
+    from ckptkit.views import serving as view
+
+    container = open_files(path)
+    context = runner.read_context(container)
+    report = runner.run(context, default_level(container.source))
+    return view.serving(context, report, by_name(engine), os.fspath(path), tensor_parallel)
+
+
 def rule(code: str) -> Rule:
     """The rule of a code (CK301) or a name: what it checks, why it hurts, whom. Raises UsageError with what is near."""
     from ckptkit.checks.registry import by_code
@@ -245,6 +259,7 @@ def plan(
     OutputError.
     """
     from ckptkit.conversion.options import Options
+    from ckptkit.conversion.planner import plan_source
 
     files = source_of(source)
     options = Options.of(
@@ -263,7 +278,7 @@ def plan(
         drop_kv_scales=drop_kv_scales,
         scales=None if scales_from is None else open(scales_from),
     )
-    made = _plan(files, to, expect, options)
+    made = plan_source(files, to, expect, options)
     if destination is not None:
         from ckptkit.conversion.execute import check
 
@@ -330,6 +345,7 @@ def convert(
     """
     from ckptkit.conversion.execute import check, execute
     from ckptkit.conversion.options import Options
+    from ckptkit.conversion.planner import plan_source
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
@@ -350,29 +366,10 @@ def convert(
         drop_kv_scales=drop_kv_scales,
         scales=None if scales_from is None else open(scales_from),
     )
-    made = _plan(files, to, expect, options)
+    made = plan_source(files, to, expect, options)
     check(made, files, target)
     on_plan(made)
     return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
-
-
-def _plan(source: Source, to: str, expect: str | None, options: Options) -> Plan:
-    from ckptkit.checks import runner
-    from ckptkit.conversion.planner import make_plan
-
-    target = formats.by_name(to)
-    written_dialect(target, options.mode)
-    container = open_container(source)
-    container.raise_if_damaged()
-    context = runner.read_context(container)
-    if not context.has_reader and not isinstance(context.reading, Unquantized):
-        readable(container, context.reading)
-    dialect = context.dialect
-    if expect is not None and dialect is not None:
-        wanted = formats.by_name(expect).name
-        if dialect.format != wanted:
-            raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
-    return make_plan(context, target, options)
 
 
 def diff(

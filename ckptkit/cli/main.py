@@ -42,6 +42,7 @@ COMMANDS = {
     "hook": "Keep broken checkpoints out of git: pre-push, pre-commit, hf.",
     "inspect": "Say what a checkpoint is.",
     "rule": "Explain a rule.",
+    "serve": "Print the command that serves a checkpoint as it is meant.",
     "upload": "Check a checkpoint, and upload it to the Hub if it is sound.",
     "validate": "Check a checkpoint for everything that breaks engines.",
     "version": "Show the version.",

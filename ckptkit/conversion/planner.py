@@ -21,18 +21,39 @@ from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError, install
 from ckptkit.formats import registry
-from ckptkit.formats.base import Draft, Format
+from ckptkit.formats.base import Draft, Format, written_dialect
 from ckptkit.formats.preset import preset
 from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import compiled
 from ckptkit.operations.outputs import broken_promises, loss_of
-from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paused_gc
+from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, open_container, paused_gc
 from ckptkit.storage.output import OutputTensor
+from ckptkit.storage.source import Source
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 
 #: Computed bytes from which on compiled loops are worth a word.
 _LONG = 1 << 30
+
+
+def plan_source(source: Source, to: str, expect: str | None, options: Options) -> Plan:
+    """Plan the conversion of a folder to the format of a name; with ``expect`` a source of another format is refused.
+
+    Raises UsageError, ContainerError and FormatError where there is nothing to plan, and as :func:`make_plan` does.
+    """
+    target = registry.by_name(to)
+    written_dialect(target, options.mode)
+    container = open_container(source)
+    container.raise_if_damaged()
+    context = runner.read_context(container)
+    if not context.has_reader and not isinstance(context.reading, Unquantized):
+        readable(container, context.reading)
+    dialect = context.dialect
+    if expect is not None and dialect is not None:
+        wanted = registry.by_name(expect).name
+        if dialect.format != wanted:
+            raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
+    return make_plan(context, target, options)
 
 
 def make_plan(context: Context, target: Format, options: Options) -> Plan:

@@ -214,12 +214,28 @@ class Splitting(Enum):
 
 
 @dataclass(frozen=True)
+class Launch:
+    """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
+
+    ``tensor_parallel`` and ``revision`` take a value; ``kv_cache`` switches an FP8 KV cache on; ``remote_code`` lets
+    the checkpoint's own Python run.
+    """
+
+    command: tuple[str, ...]
+    tensor_parallel: str
+    kv_cache: tuple[str, ...]
+    remote_code: str
+    revision: str
+
+
+@dataclass(frozen=True)
 class Engine:
     """One consumer of checkpoints.
 
     ``releases`` are those that were examined, the newest last. ``reads`` holds the keys of dialects, ``unread`` those
     of others with the reason; what neither names is unknown; ``follows_kv_cache`` those whose declaration of an FP8
-    KV cache it follows without being told. ``package`` is what it is called on the package index.
+    KV cache it follows without being told. ``package`` is what it is called on the package index; ``launch`` says how
+    it is started, None for what serves nothing or is not known.
     ``architectures`` are the model classes that it has, None where any will do; ``modules`` those whose names of
     modules are known. The tables are functions, so that they are loaded when somebody asks.
     """
@@ -235,6 +251,7 @@ class Engine:
     skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
     support: Callable[[], tuple[Support, ...]] = tuple
     package: str | None = None
+    launch: Launch | None = None
     architectures: Callable[[], frozenset[str] | None] = frozenset
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.base import Engine, Evidence, Launch, Release, Splitting, lazily
 
 ENGINE = Engine(
     name="sglang",
@@ -16,7 +16,15 @@ ENGINE = Engine(
     ),
     reads=frozenset({"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
     unread=MappingProxyType({"fbgemm": "SGLang has no fbgemm_fp8: ValueError: Unknown quantization method"}),
+    follows_kv_cache=frozenset({"modelopt"}),
     splitting=Splitting.BLOCKS,
+    launch=Launch(
+        command=("sglang", "serve", "--model-path"),
+        tensor_parallel="--tp-size",
+        kv_cache=("--kv-cache-dtype", "fp8_e4m3"),
+        remote_code="--trust-remote-code",
+        revision="--revision",
+    ),
     outcomes=lazily("ckptkit.engines.sglang.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.sglang.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.sglang.support", "SUPPORT"),

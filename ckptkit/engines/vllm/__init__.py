@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.base import Engine, Evidence, Launch, Release, Splitting, lazily
 
 ENGINE = Engine(
     name="vllm",
@@ -23,6 +23,13 @@ ENGINE = Engine(
     ),
     follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
     splitting=Splitting.BLOCKS,
+    launch=Launch(
+        command=("vllm", "serve"),
+        tensor_parallel="--tensor-parallel-size",
+        kv_cache=("--kv-cache-dtype", "fp8"),
+        remote_code="--trust-remote-code",
+        revision="--revision",
+    ),
     outcomes=lazily("ckptkit.engines.vllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.vllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.vllm.support", "SUPPORT"),

@@ -39,5 +39,6 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     if checkpoint is not None:
         declared = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
     if declared and followers:
-        message = f"{' and '.join(followers)} serves this checkpoint with an FP8 KV cache unless it is told otherwise"
+        named = f"{followers[0]} serves" if len(followers) == 1 else f"{' and '.join(followers)} serve"
+        message = f"{named} this checkpoint with an FP8 KV cache unless told otherwise"
         yield Fault("kv-switched-on", message, "config.json", None, None, f"{context.method}: {dialect.kv_key}")

@@ -1,0 +1,164 @@
+"""How an engine is started so that it serves a checkpoint as it is meant: the command, each option with its reason."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ckptkit.checks.context import Context
+from ckptkit.checks.runner import Report
+from ckptkit.engines.base import Engine, Launch
+from ckptkit.engines.registry import engines
+from ckptkit.errors import UsageError, plural
+from ckptkit.views.matrix import MatrixRow, ParallelSize, build_matrix
+
+#: The tensor-parallel sizes that are spoken of where none is asked for.
+USUAL_SIZES = (1, 2, 4, 8)
+#: Verdicts after which there is nothing to start.
+_BROKEN = frozenset({"refuses", "silently wrong", "does not read", "not judged"})
+
+
+@dataclass(frozen=True)
+class Option:
+    """Words of a command line, and why this checkpoint needs them."""
+
+    words: tuple[str, ...]
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"words": list(self.words), "why": self.why}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What it takes to serve a checkpoint with an engine.
+
+    ``command`` is empty where the engine does not serve it, which ``refusals`` explain. ``parallel`` holds the sizes
+    that were looked at, ``notes`` what there is to know besides.
+    """
+
+    label: str
+    engine: str
+    engine_label: str
+    version: str
+    verdict: str
+    command: tuple[str, ...]
+    options: tuple[Option, ...]
+    parallel: tuple[ParallelSize, ...]
+    refusals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        """Whether there is a command."""
+        return bool(self.command)
+
+    @property
+    def line(self) -> str:
+        """The command for a shell."""
+        return shlex.join(self.command)
+
+    def to_json(self) -> dict[str, Any]:
+        """As described by ``schemas/serving.json``."""
+        return {
+            "path": self.label,
+            "engine": self.engine,
+            "version": self.version,
+            "verdict": self.verdict,
+            "command": list(self.command),
+            "options": [option.to_json() for option in self.options],
+            "parallel": [size.to_json() for size in self.parallel],
+            "refusals": list(self.refusals),
+            "notes": list(self.notes),
+        }
+
+
+def serving(context: Context, report: Report, engine: Engine, path: str, size: int | None = None) -> Serving:
+    """The command that serves ``path``, which ``context`` and its ``report`` are about, over ``size`` devices.
+
+    Raises UsageError for an engine of which nobody knows how it is started.
+    """
+    launch = engine.launch
+    if launch is None:
+        known = ", ".join(name for name, other in engines().items() if other.launch is not None)
+        raise UsageError(f"how {engine.label} is started is not known", help=f"--for takes {known}")
+    sizes = tuple(sorted({*USUAL_SIZES, size or 1}))
+    row = next(row for row in build_matrix(context, report, sizes).rows if row.engine == engine.name)
+    refusals = [*_refusals(row)]
+    refusals += [f"over {one.size} devices: {o}" for one in row.parallel if one.size == size for o in one.obstacles]
+    options = (*_options(context, engine, launch), *_split(launch, size))
+    name, revision = _named(path)
+    if revision:
+        options = (Option((launch.revision, revision), "the revision that was judged"), *options)
+    words = [word for option in options for word in option.words]
+    return Serving(
+        label=report.label,
+        engine=engine.name,
+        engine_label=engine.label,
+        version=str(engine.release),
+        verdict=row.verdict,
+        command=() if refusals else (*launch.command, name, *words),
+        options=options,
+        parallel=row.parallel,
+        refusals=tuple(refusals),
+        notes=tuple(_notes(context, engine, row)),
+    )
+
+
+def _named(path: str) -> tuple[str, str]:
+    """What an engine calls a checkpoint, and the revision that a URL of the Hub names."""
+    if not path.startswith("hf://"):
+        return path, ""
+    name, _, revision = path.removeprefix("hf://").partition("@")
+    return name, revision
+
+
+def _refusals(row: MatrixRow) -> Iterator[str]:
+    """Why the engine does not serve it, or does so wrongly."""
+    if row.verdict not in _BROKEN:
+        return
+    if row.note:
+        yield row.note
+    for outcome in ("error", "silent"):
+        if outcome in row.codes:
+            yield f"{', '.join(row.codes[outcome])} ({'stops' if outcome == 'error' else 'silently wrong'})"
+    for answer in ("refused", "silently wrong"):
+        yield from row.parts.get(answer, ())
+
+
+def _options(context: Context, engine: Engine, launch: Launch) -> Iterator[Option]:
+    """The options that config and tensors ask for."""
+    checkpoint = context.checkpoint
+    cache = checkpoint.kv_cache if checkpoint is not None else None
+    if cache is not None and cache.scheme is not None and context.dialect_key not in engine.follows_kv_cache:
+        scales = sum(bool(attention.stored()) for attention in cache.attention)
+        held = f"{plural(scales, 'attention layer')} with FP8 KV scales" if scales else "an FP8 KV cache is declared"
+        yield Option(launch.kv_cache, f"{held}: {engine.label} does not follow this format's declaration by itself")
+    architecture, known = context.dimensions.architecture, engine.architectures()
+    if "auto_map" in context.config and known is not None and architecture not in known:
+        why = f"config.json brings code of its own, and {engine.label} has no {architecture or 'class of this name'}"
+        yield Option((launch.remote_code,), f"{why}: read that code first")
+
+
+def _split(launch: Launch, size: int | None) -> Iterator[Option]:
+    if size is not None and size > 1:
+        yield Option((launch.tensor_parallel, str(size)), f"over {size} devices, as asked for")
+
+
+def _notes(context: Context, engine: Engine, row: MatrixRow) -> Iterator[str]:
+    """What is good to know before starting it."""
+    checkpoint = context.checkpoint
+    cache = checkpoint.kv_cache if checkpoint is not None else None
+    if cache is not None and cache.scheme is not None and context.dialect_key in engine.follows_kv_cache:
+        yield f"the checkpoint switches an FP8 KV cache on by itself: {engine.label} follows its declaration"
+    if row.verdict == "unknown":
+        words = "; ".join((row.note, *row.parts.get("unknown", ()))) if row.note else "; ".join(row.parts["unknown"])
+        yield f"nobody has seen whether {engine.label} serves this right: {words}"
+    for outcome, what in (("warning", "goes on with a warning"), ("slow", "takes a slow path")):
+        if outcome in row.codes:
+            yield f"{engine.label} {what}: {', '.join(row.codes[outcome])}"
+    for words in row.parts.get("slow", ()):
+        yield f"{engine.label} takes a slow path: {words}"
