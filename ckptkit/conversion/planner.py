@@ -25,7 +25,7 @@ from ckptkit.formats.base import Draft, Format
 from ckptkit.formats.preset import preset
 from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.operations import compiled
+from ckptkit.operations import machine
 from ckptkit.operations.outputs import broken_promises, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, paused_gc
 from ckptkit.storage.output import OutputTensor
@@ -186,7 +186,7 @@ def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
 
 def _faster(cost: Cost) -> Iterator[str]:
     """What would make a long computation shorter."""
-    if cost.computed >= _LONG and not compiled.is_installed():
+    if cost.computed >= _LONG and not machine.is_installed():
         yield f"values are worked out by numpy: with numba ({install('fast')}) that is several times faster"
 
 

@@ -14,7 +14,7 @@ from ckptkit.storage.payload import Computed, Data, TensorRef, size_of
 from ckptkit.storage.source import Source
 
 #: Bytes of output that are made at a time, where an operation streams.
-STRIPE = 1 << 20
+STRIPE = 1 << 22
 
 
 class _Beside:

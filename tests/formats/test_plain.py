@@ -103,7 +103,7 @@ def test_nothing_is_read_as_this() -> None:
 @pytest.mark.parametrize("installed", [True, False])
 def test_a_plan_says_what_would_be_faster(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckptkit.conversion.planner._LONG", 1)
-    monkeypatch.setattr("ckptkit.operations.compiled.find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr("ckptkit.operations.machine.find_spec", lambda name: object() if installed else None)
     notes = ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16").notes
     assert any("ckptkit-fp8[fast]" in note for note in notes) is not installed
     assert not any("ckptkit-fp8[fast]" in note for note in ckptkit.plan(REAL / "llama/quark-ptpc", to="ct").notes)
