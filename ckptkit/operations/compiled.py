@@ -46,8 +46,11 @@ def _loops(elements: int) -> Any:
 
 
 def _run(loop: Callable[..., None], *arguments: Any) -> None:
-    """Call a loop with arrays, which have to be contiguous, as pointers to their first elements."""
-    loop(*(a if isinstance(a, int) else a.ctypes.data for a in arguments))
+    """Call a loop with numbers, and with arrays as pointers to their first elements. Results have to be contiguous."""
+    import numpy as np
+
+    held = [a if isinstance(a, int) else np.ascontiguousarray(a) for a in arguments]
+    loop(*(a if isinstance(a, int) else a.ctypes.data for a in held))
 
 
 def dequantized(source: str, codes: Codes, grid: Floats, block: list[int], first: int, dtype: str) -> Data | None:
@@ -61,14 +64,11 @@ def dequantized(source: str, codes: Codes, grid: Floats, block: list[int], first
     loops = _loops(codes.size)
     if loops is None or not _fits(grid, _LARGEST_CODE, dtype):
         return None
-    import numpy as np
-
     rows, columns = codes.shape
     height, width = block[0] or rows + first, block[1] or columns
     if len(grid) == 1:
         height, first = rows, 0
     out = _products(codes.size, dtype)
-    codes, grid = np.ascontiguousarray(codes), np.ascontiguousarray(grid)
     _run(loops[f"products-{dtype}"], codes, grid, rows, columns, height, width, first, _EXPONENTS[source], out)
     return memoryview(out).cast("B")
 
@@ -128,7 +128,7 @@ def magnitudes(bits: NDArray[Any], block: list[int]) -> NDArray[Any] | None:
     rows, columns = bits.shape
     height, width = block[0] or rows, block[1] or columns
     out = np.empty((-(-rows // height), -(-columns // width)), bits.dtype)
-    _run(loops[f"magnitudes-{8 * bits.itemsize}"], np.ascontiguousarray(bits), rows, columns, height, width, out)
+    _run(loops[f"magnitudes-{8 * bits.itemsize}"], bits, rows, columns, height, width, out)
     return out
 
 
@@ -148,10 +148,9 @@ def quantized(
     rows, columns = bits.shape
     height, width = block[0] or rows, block[1] or columns
     out = np.empty((rows, columns), np.uint8)
-    bits, grid = np.ascontiguousarray(bits), np.ascontiguousarray(grid)
     with np.errstate(over="ignore", divide="ignore"):
         inverse = np.float32(1) / grid
-    narrow = dtype == quotient == "BF16" and not (grid.view(np.uint32) & 0xFFFF).any()
+    narrow = dtype == quotient == "BF16" and not (np.ascontiguousarray(grid).view(np.uint32) & 0xFFFF).any()
     if narrow and not reciprocal and np.isfinite(inverse).all():
         _run(loops["bf16-quotients"], bits, inverse, rows, columns, height, width, out)
         return out
@@ -177,7 +176,6 @@ def error_sums(reference: Floats, result: Floats) -> ErrorSums | None:
         return None
     import numpy as np
 
-    reference, result = np.ascontiguousarray(reference), np.ascontiguousarray(result)
     sums, counts = np.zeros(2), np.zeros(2, np.int64)
     _run(loops["error-sums"], reference, result, reference.size, sums, counts)
     squares, errors = map(float, sums)

@@ -106,7 +106,7 @@ def _processor() -> tuple[str, str, str]:
 
 
 def _kept() -> bytes | None:
-    """The object file of an earlier process; None without one, or where it is damaged or others could have written it."""
+    """The object file of an earlier process; None where it is absent, damaged, or could have been written by others."""
     try:
         with _file().open("rb") as file:
             state, data = os.fstat(file.fileno()), file.read()
