@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ckptkit.dtypes import BITS
 from ckptkit.model.numbers import value_of
 from ckptkit.operations import compiled
 from ckptkit.operations.dequantize import rounded
@@ -265,12 +266,17 @@ def _scales_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: ran
 
 
 def _floats_promise(inputs: Inputs, parameters: Parameters) -> Promise:
+    """The weight as plain floats; with ``transposed`` every matrix of a stack, [N, K], becomes [K, N]."""
     element, columns = _checked(inputs, parameters)
     dtype = str(parameters.get("dtype"))
     if dtype not in _LOSSES:
         raise OperationError(f"makes {', '.join(_LOSSES)}, and not {dtype}")
     exact = dtype == "F32" or (dtype == "BF16" and element.bits == 4)
-    return Promise(dtype, (*inputs[0].shape[:-1], columns), None if exact else _LOSSES[dtype])
+    *stack, rows, _ = inputs[0].shape
+    if parameters.get("transposed") and not stack:
+        raise OperationError("only stacks are transposed: their experts are stripes")
+    shape = (*stack, columns, rows) if parameters.get("transposed") else (*stack, rows, columns)
+    return Promise(dtype, shape, None if exact else _LOSSES[dtype])
 
 
 #: Type -> how far values may be off: mantissas fit, so that only the smallest numbers are rounded.
@@ -281,19 +287,33 @@ def _floats_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: ran
     import numpy as np
 
     weight, scale = pieces
-    kind = str(parameters["elements"])
+    kind, dtype = str(parameters["elements"]), str(parameters["dtype"])
     scales = np.frombuffer(scale.data, np.uint8)
     if (scales == NAN).any():
         raise OperationError("a scale is no number")
-    per_group = GROUP * ELEMENTS[kind].bits // 8
-    groups = np.frombuffer(weight.data, np.uint8).reshape(-1, per_group)
+    groups = np.frombuffer(weight.data, np.uint8).reshape(len(scales), -1)
     factors = np.ldexp(np.float32(1), scales.astype(np.int32) - _BIAS).astype(np.float32)
-    found = _compiled_products(kind, groups, factors, str(parameters["dtype"]))
+    found = times(kind, groups, factors, dtype)
+    if not parameters.get("transposed"):
+        return found
+    stack = np.frombuffer(found, f"<u{BITS[dtype] // 8}").reshape(*weight.shape[:-1], -1)
+    turned: bytes = stack.swapaxes(-1, -2).tobytes()
+    return turned
+
+
+def times(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) -> Data:
+    """Bytes of groups [g, b] times the factor [g] of each, by float32 products that are rounded once.
+
+    Raises OperationError for what is no number, or becomes none.
+    """
+    import numpy as np
+
+    found = _compiled_products(kind, groups, factors, dtype)
     if found is not None:
         return found
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused
-        products = np.take(_values(kind), groups, axis=0).reshape(len(groups), GROUP) * factors[:, None]
-        return rounded(products, str(parameters["dtype"]))
+        products = np.take(_values(kind), groups, axis=0).reshape(len(groups), -1) * factors[:, None]
+        return rounded(products, dtype)
 
 
 def _compiled_products(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) -> Data | None:
