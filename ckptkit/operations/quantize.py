@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import FP8_WEIGHT
-from ckptkit.model.numbers import numbers, upper_halves, value_of
+from ckptkit.model.numbers import floats_of_bits, numbers, upper_halves, value_of
 from ckptkit.operations import compiled
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
 from ckptkit.storage.payload import Computed, Data
@@ -214,7 +214,7 @@ def magnitudes_of(bits: Bits, dtype: str, block: list[int]) -> Floats:
     if (largest >= infinity).any():
         row, column = (int(n) for n in np.argwhere(_magnitude_bits(bits) >= infinity)[0])
         raise OperationError(f"the element at [{row}, {column}] of a stripe is not finite: no scale is right for it")
-    return _floats(largest, dtype)
+    return floats_of_bits(dtype, largest)
 
 
 def _magnitude_bits(bits: Bits) -> Bits:
@@ -238,19 +238,6 @@ def _largest_bits(magnitudes: Bits, block: list[int]) -> Bits:
     return found
 
 
-def _floats(bits: Bits, dtype: str) -> Floats:
-    """Bits of a float type as float32."""
-    import numpy as np
-
-    if dtype == "BF16":
-        wide = bits.astype("<u4")
-        wide <<= 16
-        return wide.view("<f4")
-    if dtype == "F16":
-        return bits.view("<f2").astype("<f4")
-    return np.array(bits.view("<f4"))
-
-
 def scales_of(magnitudes: Floats, parameters: Parameters) -> Floats:
     """The scales for the largest magnitudes of blocks, as float32 of which the scale's dtype holds every one."""
     import numpy as np
@@ -258,7 +245,7 @@ def scales_of(magnitudes: Floats, parameters: Parameters) -> Floats:
     dtype = str(parameters["scale_dtype"])
     least, zero = np.float32(parameters["least_magnitude"]), np.float32(parameters["zero_scale"])
     largest = np.where(magnitudes > 0, np.maximum(magnitudes, least), np.float32(0))
-    scales = _floats(_rounded(largest / np.float32(_LARGEST), dtype), dtype)
+    scales = floats_of_bits(dtype, _rounded(largest / np.float32(_LARGEST), dtype))
     return np.where(scales > 0, scales, zero)
 
 
@@ -306,9 +293,10 @@ def _codes(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> NDAr
         if height > 1:
             stop = min(stop, (start // height + 1) * height)
         own = factors[start:stop] if height == 1 else factors[start // height if height else 0]
-        values = _floats(bits[start:stop], dtype)
+        values = floats_of_bits(dtype, bits[start:stop])
+        out = None if dtype == "F32" else values
         with np.errstate(over="ignore"):
-            values = np.multiply(values, own, out=values) if reciprocal else np.divide(values, own, out=values)
+            values = np.multiply(values, own, out=out) if reciprocal else np.divide(values, own, out=out)
         codes[start:stop] = _encoded(values, quotient)
         start = stop
     return codes
@@ -337,7 +325,7 @@ def _table(dtype: str) -> Any:
     import numpy as np
 
     with np.errstate(invalid="ignore"):  # NaNs, which never get here
-        values = np.abs(_floats(np.arange(1 << 16, dtype="<u2"), dtype)).astype(np.float64)
+        values = np.abs(floats_of_bits(dtype, np.arange(1 << 16, dtype="<u2"))).astype(np.float64)
     held = np.array([value_of(FP8_WEIGHT, code) for code in range(0x7F)])
     between = (held[:-1] + held[1:]) / 2
     codes = np.searchsorted(between, values)  # a value half-way between two goes to the lower one

@@ -333,7 +333,7 @@ def test_a_plan_reads_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(LocalSource, "read", noted)
     for scheme in ("FP8_DYNAMIC", "FP8"):
         ckptkit.plan(LLAMA, to="ct", scheme=scheme, scales_from=REAL / "llama/llmcompressor-fp8-kv")
-    assert read and all(start == 0 or nbytes == 2 for start, nbytes in read)  # headers, and scales of the other one
+    assert read and all(start == 0 or nbytes < 512 for start, nbytes in read)  # headers, and scales of the other one
 
 
 @pytest.mark.parametrize(

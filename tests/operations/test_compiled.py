@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptkit.dtypes import DTYPES
-from ckptkit.model.numbers import numbers, upper_halves, value_of
+from ckptkit.model.numbers import floats_of_bits, numbers, upper_halves, value_of
 from ckptkit.operations import compiled, dequantize, machine, quantize
 from ckptkit.operations.operation import OperationError, Piece
 from ckptkit.operations.quantize import Arithmetic
@@ -187,7 +187,7 @@ def test_codes_and_magnitudes_are_those_of_numpy(dtype: str, arithmetic: str, da
     found = compiled.magnitudes(bits, block)
     assert found is not None and np.array_equal(found, wanted if block[0] else wanted.max(keepdims=True))
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        grid = quantize.scales_of(quantize._floats(found, dtype), parameters)
+        grid = quantize.scales_of(floats_of_bits(dtype, found), parameters)
         codes = bytes(quantize.codes_of(bits, dtype, grid, parameters))
         assert codes == quantize._codes(bits, dtype, grid, parameters).tobytes()
 
