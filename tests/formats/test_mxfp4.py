@@ -12,7 +12,7 @@ import pytest
 
 import ckptkit
 from ckptkit.checks.finding import Severity
-from ckptkit.conversion.plan import Verdict
+from ckptkit.conversion.plan import Plan, Verdict
 from ckptkit.errors import ConversionRefused, FormatError, UsageError
 from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import PerBlock
@@ -134,6 +134,14 @@ def test_blocks_keep_every_value_as_the_certificate_says(tmp_path: Path) -> None
             assert np.array_equal(dequantized(codes[expert], grids[expert], PerBlock(128, 128)), wanted[expert])
     report = ckptkit.validate(tmp_path / "out")
     assert {finding.severity for finding in report.findings} <= {Severity.INFO}
+
+
+def test_a_plan_of_rows_is_carried_out_on_the_files_that_have_blocks(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "source", gpt_oss())
+    plan = Plan.from_json(ckptkit.plan(folder, to="bf16").to_json())
+    ckptkit.execute(plan, folder, tmp_path / "planned", fsync=False)
+    convert(folder, tmp_path / "out", to="bf16")
+    assert tensors_of(tmp_path / "planned") == tensors_of(tmp_path / "out")
 
 
 def test_blocks_that_spread_further_need_leave(tmp_path: Path) -> None:
