@@ -26,6 +26,8 @@ WARM_UP = 1 << 23
 LONG_WARM_UP = 1 << 28
 #: FP8 types that the loops know -> the exponent field of F32 that stands for an exponent field of 0.
 _EXPONENTS = {"F8_E4M3": 120, "F8_E4M3FNUZ": 119}
+#: The code of NaN: of either sign, or the one that -0 would have.
+_SIGNLESS_NAN, _SIGNED_NAN = {"F8_E4M3": 0x7F}, 0x80
 #: Types that the loops make -> the largest product that they may be given: none is then rounded beyond the type.
 _LARGEST = {"BF16": 3.3e38, "F32": 3.4e38}
 #: The largest magnitude of a code of either type, and of an E2M1 element.
@@ -57,20 +59,24 @@ def dequantized(source: str, codes: Codes, grid: Floats, block: list[int], first
     """Codes [r, K] times the scales [rows of blocks, columns of blocks] of their blocks, as elements of another type.
 
     ``block`` are the rows and columns that share a scale, 0 for all; ``first`` is the first row's place in the first
-    row of blocks. No code may be a NaN. None where compiled loops do not pay, or know no such types or scales.
+    row of blocks. None where compiled loops do not pay, know no such types or scales, or a code is a NaN.
     """
     if source not in _EXPONENTS or dtype not in _LARGEST:
         return None
     loops = _loops(codes.size)
     if loops is None or not _fits(grid, _LARGEST_CODE, dtype):
         return None
+    import numpy as np
+
     rows, columns = codes.shape
     height, width = block[0] or rows + first, block[1] or columns
     if len(grid) == 1:
         height, first = rows, 0
-    out = _products(codes.size, dtype)
-    _run(loops[f"products-{dtype}"], codes, grid, rows, columns, height, width, first, _EXPONENTS[source], out)
-    return memoryview(out).cast("B")
+    out, largest = _products(codes.size, dtype), np.zeros(1, np.int32)
+    exponent, signless = _EXPONENTS[source], _SIGNLESS_NAN.get(source)
+    _run(loops[f"products-{dtype}"], codes, grid, rows, columns, height, width, first, exponent, out, largest)
+    wrong = (codes == _SIGNED_NAN).any() if signless is None else largest[0] == signless
+    return None if wrong else memoryview(out).cast("B")
 
 
 def pairs_dequantized(pairs: Codes, factors: Floats, dtype: str) -> Data | None:

@@ -34,15 +34,17 @@ def _narrowed(bits, narrow):  # type: ignore[no-untyped-def]
 
 
 def _products(narrow: bool) -> Callable[..., None]:
-    def products(codes, scales, rows, columns, height, width, first, exponent, out):  # type: ignore[no-untyped-def]
+    def products(codes, scales, rows, columns, height, width, first, exponent, out, largest):  # type: ignore[no-untyped-def]
         """E4M3 codes [rows * columns] times the scale of their block: F32 bits, or BF16 ones.
 
         ``scales`` [grid] are those of the rows of blocks that the codes begin in; ``first`` is the first row's place in
         its block. ``exponent`` is what an exponent field of 0 would be in F32: 120 for a bias of 7. BF16 is rounded to
-        nearest even; no product may be beyond it, no code a NaN.
+        nearest even; no product may be beyond it. ``largest`` [1] becomes the largest code, signs aside: 127 is a NaN
+        for a bias of 7.
         """
         per_row = (columns + width - 1) // width
         shift, tiny = _I(_I(exponent) << _I(23)), _I(_I(exponent - 2) << _I(23)).view(np.float32)
+        top = _I(0)
         for row in range(rows):
             above = (first + row) // height * per_row
             for block in range(per_row):
@@ -51,11 +53,13 @@ def _products(narrow: bool) -> Callable[..., None]:
                 for place in range(start, start + min(columns - block * width, width)):
                     code = _I(codes[place])
                     magnitude = _I(code & _I(0x7F))
+                    top = max(top, magnitude)
                     normal = _I(_I(magnitude << _I(20)) + shift).view(np.float32)
                     small = _F(_F(magnitude) * tiny)
                     product = _F((normal if magnitude >= 8 else small) * scale)
                     bits = _I(product.view(np.int32) ^ _I(_I(code & _I(0x80)) << _I(24)))
                     out[place] = _narrowed(bits, narrow)
+        largest[0] = top
 
     return products
 

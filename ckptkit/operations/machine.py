@@ -19,8 +19,8 @@ from typing import Any
 
 #: Loop -> its arguments: a pointer to elements of a type, or a number.
 SIGNATURES = {
-    "products-BF16": "uint8* float32* int64 int64 int64 int64 int64 int64 uint16*",
-    "products-F32": "uint8* float32* int64 int64 int64 int64 int64 int64 int32*",
+    "products-BF16": "uint8* float32* int64 int64 int64 int64 int64 int64 uint16* int32*",
+    "products-F32": "uint8* float32* int64 int64 int64 int64 int64 int64 int32* int32*",
     "elements-BF16": "uint8* float32* int64 int64 uint16*",
     "elements-F32": "uint8* float32* int64 int64 int32*",
     "looked-up-8": "uint8* int16* uint8* int64 int64 uint8* uint8*",

@@ -320,8 +320,6 @@ def _compiled_products(kind: str, groups: Codes, factors: NDArray[np.float32], d
     """Bytes of groups [g, b] times the factors [g]; None where compiled loops do not pay, or cannot do it."""
     if kind == "F4":
         return compiled.pairs_dequantized(groups, factors, dtype)
-    if ((groups & 0x7F) == 0x7F).any():
-        return None
     return compiled.dequantized(kind, groups, factors[:, None], [1, 0], 0, dtype)
 
 

@@ -83,6 +83,16 @@ def test_what_is_no_number_is_left_to_numpy(scale: float) -> None:
     assert compiled.dequantized("F8_E4M3", codes_of("F8_E4M3", 1, 254), grid, [0, 0], 0, "BF16") is None
 
 
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+@pytest.mark.parametrize(("source", "code"), [("F8_E4M3", 0x7F), ("F8_E4M3", 0xFF), ("F8_E4M3FNUZ", 0x80)])
+def test_a_code_that_is_no_number_is_left_to_numpy(source: str, code: int, dtype: str) -> None:
+    codes, grid = codes_of(source, 3, 100), np.ones((1, 1), np.float32)
+    assert compiled.dequantized(source, codes, grid, [0, 0], 0, dtype) is not None
+    codes[2, 97] = code
+    assert compiled.dequantized(source, codes, grid, [0, 0], 0, dtype) is None
+
+
 def test_a_small_checkpoint_does_not_wait_for_loops(tmp_path: Path) -> None:
     script = """
 import sys, numpy as np
