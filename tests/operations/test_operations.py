@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +106,12 @@ def _both(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, .
 
 
 PAIRS = Operation("pairs", "sums of neighbouring rows", _halved, _sum, _both, lambda inputs, parameters: 3)
+
+
+def test_the_page_of_forms_names_every_operation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "forms.md").read_text(encoding="utf-8")
+    table_of_all = page.partition("## Every operation")[2]
+    assert set(re.findall(r"`([\w-]+)`", table_of_all)) >= set(table.BUILT_IN)
 
 
 @given(st.data(), st.integers(1, 40), st.integers(1, 9), st.integers(1, 200))
