@@ -21,7 +21,7 @@ from ckptkit.errors import DISTRIBUTION, install
 
 #: Extra -> the packages that it brings, and what it is for.
 EXTRAS = {
-    "fast": (("numba",), "compiled loops where values change"),
+    "fast": (("numba", "llvmlite"), "compiled loops where values change"),
     "gpu": (("torch", "triton"), "the golden check on a GPU"),
     "fsspec": (("fsspec",), "URLs beside hf://"),
     "s3": (("fsspec", "s3fs"), "s3:// URLs"),

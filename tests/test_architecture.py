@@ -177,6 +177,7 @@ FORMAT_WORDS = {
 #: (file, word) -> what else the word is there.
 OTHER_MEANINGS = {
     ("card/facts.py", "fp8"): "a tag of model cards, whatever the format",
+    ("card/facts.py", "mxfp4"): "a tag of model cards, whatever the format",
     ("card/facts.py", "mxfp8"): "a tag of model cards, whatever the format",
     ("card/section.py", "transformers"): "the library that model cards name",
     ("cli/convert.py", "block"): "a granularity of scales",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from ckptkit.formats.reading import open_checkpoint
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.output import VirtualContainer
-from ckptkit.storage.payload import ByteRange
+from ckptkit.storage.payload import ByteRange, TensorRef
 from ckptkit.storage.source import LocalSource, Source
 from ckptkit.storage.staging import check_destination, confirm, staging, sync_folders
 from ckptkit.storage.writer import file_sizes, write_container
@@ -78,16 +80,18 @@ def execute(
     """Write the plan's output to ``destination``, which appears complete or not at all.
 
     ``jobs`` threads of this process write the files, or whatever ``executor`` has: threads, processes, other machines
-    that see the same folders. Each of its tasks is one file and can be pickled.
+    that see the same folders. Each of its tasks is one file and can be pickled. Where there are fewer shards than
+    ``jobs``, as many threads work out what is in them.
     """
     check(plan, source, destination)
     begin = time.perf_counter()
-    with staging(destination) as folder:
+    alone = executor is None and plan.cost.computed and len(plan.output.shards) < jobs
+    with staging(destination) as folder, _helpers(jobs if alone else 0) as helpers:
         moved = write_container(
             plan.output,
             source,
             folder,
-            stream=stream,
+            stream=stream if helpers is None else partial(stream, ahead=helpers),
             jobs=jobs,
             fsync=fsync,
             progress=progress,
@@ -101,6 +105,18 @@ def execute(
     by_method = {method.value: count for method, count in moved.items() if count}
     seconds = time.perf_counter() - begin
     return Result(plan, destination, seconds, by_method, _measured(plan, source, destination))
+
+
+@contextmanager
+def _helpers(workers: int) -> Iterator[Executor | None]:
+    """Threads that make stripes of files of which there are fewer than workers; None without workers."""
+    if workers < 2:
+        yield None
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="ckptkit-stripes") as pool:
+        yield pool
 
 
 def _measured(plan: Plan, source: Source, destination: Path) -> Errors | None:
@@ -138,12 +154,17 @@ def require_same_source(plan: Plan, source: Source) -> None:
 
 def _moved_inputs(plan: Plan, container: Container) -> Iterator[Fault]:
     """Tensors that the plan reads and that are not stored as it says."""
-    stored = {tensor for header in container.headers for tensor in header.tensors.values()}
+    stored = {_place(tensor) for header in container.headers for tensor in header.tensors.values()}
     for shard in plan.output.shards:
         for output in shard.tensors:
             for tensor in output.inputs:
-                if tensor not in stored:
+                if _place(tensor) not in stored:
                     yield Fault("source-changed", "no such tensor any more", tensor.shard, tensor.name)
+
+
+def _place(tensor: TensorRef) -> TensorRef:
+    """A stored tensor in no shape: a format may see rows where the file has blocks."""
+    return tensor._replace(shape=())
 
 
 def _require_sound(folder: Path, planned: VirtualContainer) -> None:

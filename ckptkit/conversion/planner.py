@@ -25,7 +25,7 @@ from ckptkit.formats.base import Draft, Format, written_dialect
 from ckptkit.formats.preset import preset
 from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.operations import compiled
+from ckptkit.operations import machine
 from ckptkit.operations.outputs import broken_promises, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, open_container, paused_gc
 from ckptkit.storage.output import OutputTensor
@@ -167,9 +167,10 @@ def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) ->
         id(drop.source) for drop in draft.drops
     }
     rest = [tensor for tensor in checkpoint.container.tensors.values() if id(tensor) not in used]
-    if rest:  # hashing every tensor takes a hundred times as long as telling the objects apart
-        equal = {source for tensor in draft.tensors for source in tensor.inputs} | {drop.source for drop in draft.drops}
-        rest = [tensor for tensor in rest if tensor not in equal]
+    if rest:  # telling the objects apart takes less time than comparing names, in which a tensor may be in other rows
+        named = {source.name for tensor in draft.tensors for source in tensor.inputs}
+        named |= {drop.source.name for drop in draft.drops}
+        rest = [tensor for tensor in rest if tensor.name not in named]
     faults = [
         Fault("tensor-without-fate", "the target has no place for this tensor", tensor.shard, tensor.name)
         for tensor in rest
@@ -207,7 +208,7 @@ def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
 
 def _faster(cost: Cost) -> Iterator[str]:
     """What would make a long computation shorter."""
-    if cost.computed >= _LONG and not compiled.is_installed():
+    if cost.computed >= _LONG and not machine.is_installed():
         yield f"values are worked out by numpy: with numba ({install('fast')}) that is several times faster"
 
 

@@ -45,7 +45,8 @@ def assemble(
 ) -> Checkpoint:
     """Join what is declared with what is stored; every tensor ends in exactly one place.
 
-    ``parts`` are the ends of names of what modules in another quantization than FP8 consist of.
+    ``parts`` are the ends of names of what modules in another quantization than FP8 consist of: what comes after the
+    module and a dot, or right after the module where the end begins with ``_``.
     """
     asked = _Asked(container, census, declaration)
     opaque = _opaque_modules(container, census, asked, parts) if declaration.has_others else {}
@@ -139,8 +140,12 @@ def _opaque_modules(
 ) -> dict[str, OpaqueModule]:
     """The modules that the config declares in another quantization; their tensors leave the census."""
     stored: dict[str, dict[Part, TensorRef]] = {}
+    joined = tuple(end for end in parts if end.startswith("_"))
     for name, tensor in container.tensors.items():
         module, _, last = name.rpartition(".")
+        if last not in parts and joined and name.endswith(joined):
+            last = next(end for end in joined if name.endswith(end))
+            module = name.removesuffix(last)
         part = parts.get(last)
         if part is not None:
             stored.setdefault(module, {})[part] = tensor

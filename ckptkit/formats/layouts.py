@@ -18,3 +18,9 @@ MXFP8 = OtherScheme(
     Quantization(PerGroup(32), scale_dtype="U8"),
     Quantization(PerGroup(32), dynamic=True),
 )
+
+#: Stacks ``NAME_blocks`` U8 [E, N, K / 32, 16] and ``NAME_scales`` U8 [E, N, K / 32] of experts, whose plain weights
+#: transformers and vLLM know as [E, K, N].
+MXFP4_BLOCKS = OtherScheme(
+    "MXFP4", "mxfp4 (blocks, scales)", 4, Quantization(PerGroup(32), dtype="F4", scale_dtype="F8_E8M0")
+)

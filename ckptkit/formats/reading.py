@@ -132,7 +132,7 @@ def open_quantized_or_not(container: Container) -> Checkpoint:
     """Read a container, or take it as it is where nothing is quantized; else raises FormatError as reading does."""
     outcome = read(container)
     if isinstance(outcome, Unquantized) and not outcome.faults:
-        return registry.PLAIN[0].read(container)
+        return registry.plain_checkpoint(container)
     return readable(container, outcome).checkpoint
 
 

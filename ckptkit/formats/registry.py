@@ -12,6 +12,7 @@ from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.fbgemm import Fbgemm
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
+from ckptkit.formats.mxfp4 import Mxfp4
 from ckptkit.formats.mxfp8 import Mxfp8
 from ckptkit.formats.plain import PLAIN as PLAIN
 from ckptkit.formats.quark import Quark
@@ -19,7 +20,16 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.plugins import FORMATS, plugins, refused
 from ckptkit.storage.container import Container
 
-BUILT_IN: tuple[Format, ...] = (CompressedTensors(), Quark(), PlainFp8(), ModelOpt(), Fbgemm(), Mxfp8(), *PLAIN)
+BUILT_IN: tuple[Format, ...] = (
+    CompressedTensors(),
+    Quark(),
+    PlainFp8(),
+    ModelOpt(),
+    Fbgemm(),
+    Mxfp8(),
+    Mxfp4(),
+    *PLAIN,
+)
 
 #: Ways to store FP8 checkpoints for which there are facts and no reader.
 WITHOUT_READER: tuple[Family, ...] = ()

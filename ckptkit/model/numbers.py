@@ -45,16 +45,23 @@ def floats(dtype: str, data: bytes) -> Floats:
     """
     import numpy as np
 
+    if dtype not in FLOAT32_HOLDS:
+        raise CkptkitError(f"{dtype} does not hold floating point numbers that float32 holds")
+    return floats_of_bits(dtype, np.frombuffer(data, "<u4" if dtype == "F32" else "<u2"))
+
+
+def floats_of_bits(dtype: str, bits: NDArray[np.unsignedinteger[Any]]) -> Floats:
+    """The same of bits as unsigned integers, in an array of their shape, which for F32 is these very bits."""
+    import numpy as np
+
     if dtype == "F32":
-        return np.frombuffer(data, "<f4").astype(np.float32, copy=False)
+        return bits.view("<f4").astype(np.float32, copy=False)
     if dtype == "BF16":
-        wide = np.frombuffer(data, "<u2").astype(np.uint32)
+        wide = bits.astype(np.uint32)
         wide <<= 16
         return wide.view(np.float32)
-    if dtype == "F16":
-        with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
-            return np.frombuffer(data, "<f2").astype(np.float32)
-    raise CkptkitError(f"{dtype} does not hold floating point numbers that float32 holds")
+    with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+        return bits.view("<f2").astype(np.float32)
 
 
 def numbers(dtype: str, data: bytes) -> Numbers:

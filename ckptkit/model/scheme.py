@@ -14,10 +14,15 @@ from ckptkit.model.granularity import Granularity
 
 @dataclass(frozen=True)
 class ScaleLevel:
-    """One level of scales. ``dtype`` None: any float that is wide enough (F32, BF16, F16), as it is stored."""
+    """One level of scales. ``dtype`` None: any float that is wide enough (F32, BF16, F16), as it is stored.
+
+    With ``divides`` values are divided by it, which is not what scales are for: compressed-tensors stores the one scale
+    of NVFP4's scales so.
+    """
 
     granularity: Granularity
     dtype: str | None = None
+    divides: bool = False
 
     def __str__(self) -> str:
         return f"{self.granularity}{f' {self.dtype}' if self.dtype else ''}"

@@ -94,10 +94,9 @@ def products(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
     source = pieces[0].dtype
     codes, grid, block, first = _with_scales(pieces, parameters["block_shape"], rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        if not _has_nan(codes, DTYPES[source].nan_codes):
-            found = compiled.dequantized(source, codes, grid, block, first, "F32")
-            if found is not None:
-                return np.frombuffer(found, np.float32).reshape(codes.shape)
+        found = compiled.dequantized(source, codes, grid, block, first, "F32")
+        if found is not None:
+            return np.frombuffer(found, np.float32).reshape(codes.shape)
         return _product(source, codes, grid, block, first)
 
 
@@ -140,14 +139,14 @@ def _made(
 ) -> Data:
     """Codes [r, K] times their scales in another type; ``first``: the first row's place in the first row of blocks."""
     height, width = block
-    if not _has_nan(codes, DTYPES[source].nan_codes):
-        compiled_result = compiled.dequantized(source, codes, grid, block, first, dtype)
-        if compiled_result is not None:
-            return compiled_result
-        if (height or len(codes)) * (width or codes.shape[1]) >= _WORTH:
-            found = _looked_up(source, codes, grid, block, first, dtype)
-            if found is not None:
-                return found
+    compiled_result = compiled.dequantized(source, codes, grid, block, first, dtype)
+    if compiled_result is not None:
+        return compiled_result
+    shared = (height or len(codes)) * (width or codes.shape[1])
+    if shared >= _WORTH and not _has_nan(codes, DTYPES[source].nan_codes):
+        found = _looked_up(source, codes, grid, block, first, dtype)
+        if found is not None:
+            return found
     return rounded(_product(source, codes, grid, block, first), dtype)
 
 

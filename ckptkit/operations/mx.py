@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ckptkit.dtypes import BITS
 from ckptkit.model.numbers import value_of
+from ckptkit.operations import compiled
 from ckptkit.operations.dequantize import rounded
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
+from ckptkit.storage.payload import Data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +105,7 @@ def _blocks_promise(inputs: Inputs, parameters: Parameters) -> Promise:
     return Promise("F8_E4M3", (*inputs[0].shape[:-1], columns), loss)
 
 
-def _blocks_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+def _blocks_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> Data:
     import numpy as np
 
     weight, scale = pieces
@@ -111,7 +114,8 @@ def _blocks_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: ran
     scales = np.frombuffer(scale.data, np.uint8).reshape(-1, *scale.shape[-2:])
     exact, block = parameters.get("worst") is None, _block_shape(parameters)
     pairs = zip(codes, scales, strict=True)
-    return b"".join([in_blocks(kind, part, own, block, exact=exact).tobytes() for part, own in pairs])
+    made: list[Any] = [in_blocks(kind, part, own, block, exact=exact) for part, own in pairs]
+    return memoryview(made[0]).cast("B") if len(made) == 1 else b"".join([part.tobytes() for part in made])
 
 
 def _width(piece: Piece) -> int:
@@ -145,13 +149,25 @@ def in_blocks(kind: str, codes: Codes, scales: Codes, block: tuple[int, int], *,
             zero = scales[tuple(place)] == 0
             what = "has numbers, and the scale of zeros" if zero else "would be rounded, which is not planned"
             raise OperationError(f"the group {place} of a stripe {what}")
-    table = _table(kind)
-    index = np.repeat(((wide - element.least) << 8).astype(np.uint16), per_group, axis=1)
-    index += codes
-    found: NDArray[Any] = np.take(table, index)
-    if kind != "F4" and ((codes & 0x7F) == 0x7F).any():
+    found, largest = _looked_up(codes.reshape(-1, per_group), (wide - element.least).ravel(), _table(kind))
+    if kind != "F4" and largest == 0x7F:
         raise OperationError("an element is no number")
-    return found
+    return found.reshape(codes.shape)
+
+
+def _looked_up(groups: Codes, rows: Exponents, table: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Bytes of groups [g, b] by a table [n, 256], each group by the row that ``rows`` [g] names.
+
+    And the largest of the bytes, without their highest bits, where the table has one byte for each.
+    """
+    import numpy as np
+
+    found = compiled.looked_up(groups, rows, table)
+    if found is not None:
+        return found
+    index = rows.astype(np.uint16)[:, None] << 8
+    largest = int((groups & 0x7F).max(initial=0)) if table.itemsize == 1 else 0
+    return np.take(table.ravel(), index + groups), largest
 
 
 def block_exponents(scales: Codes, block: tuple[int, int]) -> NDArray[Any]:
@@ -188,17 +204,17 @@ def _any_number(kind: str, groups: Codes) -> NDArray[np.bool_]:
 
 @cache
 def _table(kind: str) -> Any:
-    """(d - least) * 256 + byte -> E4M3 codes: one of a byte, or two of a byte's nibbles, the low one first."""
+    """[d - least, byte] -> E4M3 codes: one of a byte, or two of a byte's nibbles, the low one first."""
     import numpy as np
 
     element = ELEMENTS[kind]
     powers = range(element.least, element.top + 1)
     single = np.array([[nearest(value * 2.0**power) for value in element.values] for power in powers], np.uint8)
     if element.bits == 8:
-        return single.ravel()
+        return single
     low, high = np.arange(256) & 15, np.arange(256) >> 4
     pairs: NDArray[Any] = single[:, low].astype("<u2") | (single[:, high].astype("<u2") << 8)
-    return pairs.ravel()
+    return np.ascontiguousarray(pairs)
 
 
 def nearest(value: float) -> int:
@@ -250,32 +266,61 @@ def _scales_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: ran
 
 
 def _floats_promise(inputs: Inputs, parameters: Parameters) -> Promise:
+    """The weight as plain floats; with ``transposed`` every matrix of a stack, [N, K], becomes [K, N]."""
     element, columns = _checked(inputs, parameters)
     dtype = str(parameters.get("dtype"))
     if dtype not in _LOSSES:
         raise OperationError(f"makes {', '.join(_LOSSES)}, and not {dtype}")
     exact = dtype == "F32" or (dtype == "BF16" and element.bits == 4)
-    return Promise(dtype, (*inputs[0].shape[:-1], columns), None if exact else _LOSSES[dtype])
+    *stack, rows, _ = inputs[0].shape
+    if parameters.get("transposed") and not stack:
+        raise OperationError("only stacks are transposed: their experts are stripes")
+    shape = (*stack, columns, rows) if parameters.get("transposed") else (*stack, rows, columns)
+    return Promise(dtype, shape, None if exact else _LOSSES[dtype])
 
 
 #: Type -> how far values may be off: mantissas fit, so that only the smallest numbers are rounded.
 _LOSSES = {"F32": Loss(0.0), "BF16": Loss(0.0, 2.0**-134), "F16": Loss(0.0, 2.0**-25)}
 
 
-def _floats_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+def _floats_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> Data:
     import numpy as np
 
     weight, scale = pieces
-    kind = str(parameters["elements"])
+    kind, dtype = str(parameters["elements"]), str(parameters["dtype"])
     scales = np.frombuffer(scale.data, np.uint8)
     if (scales == NAN).any():
         raise OperationError("a scale is no number")
-    per_group = GROUP * ELEMENTS[kind].bits // 8
-    groups = np.frombuffer(weight.data, np.uint8).reshape(-1, per_group)
+    groups = np.frombuffer(weight.data, np.uint8).reshape(len(scales), -1)
     factors = np.ldexp(np.float32(1), scales.astype(np.int32) - _BIAS).astype(np.float32)
+    found = times(kind, groups, factors, dtype)
+    if not parameters.get("transposed"):
+        return found
+    stack = np.frombuffer(found, f"<u{BITS[dtype] // 8}").reshape(*weight.shape[:-1], -1)
+    turned: bytes = stack.swapaxes(-1, -2).tobytes()
+    return turned
+
+
+def times(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) -> Data:
+    """Bytes of groups [g, b] times the factor [g] of each, by float32 products that are rounded once.
+
+    Raises OperationError for what is no number, or becomes none.
+    """
+    import numpy as np
+
+    found = _compiled_products(kind, groups, factors, dtype)
+    if found is not None:
+        return found
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused
-        products = np.take(_values(kind), groups, axis=0).reshape(len(groups), GROUP) * factors[:, None]
-        return rounded(products, str(parameters["dtype"]))
+        products = np.take(_values(kind), groups, axis=0).reshape(len(groups), -1) * factors[:, None]
+        return rounded(products, dtype)
+
+
+def _compiled_products(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) -> Data | None:
+    """Bytes of groups [g, b] times the factors [g]; None where compiled loops do not pay, or cannot do it."""
+    if kind == "F4":
+        return compiled.pairs_dequantized(groups, factors, dtype)
+    return compiled.dequantized(kind, groups, factors[:, None], [1, 0], 0, dtype)
 
 
 @cache

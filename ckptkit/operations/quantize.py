@@ -15,9 +15,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import FP8_WEIGHT
-from ckptkit.model.numbers import numbers, upper_halves, value_of
+from ckptkit.model.numbers import floats_of_bits, numbers, upper_halves, value_of
+from ckptkit.operations import compiled
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
-from ckptkit.storage.payload import Computed
+from ckptkit.storage.payload import Computed, Data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +150,7 @@ def rows_of_scales(inputs: Inputs, parameters: Parameters, rows: range) -> tuple
     return (range(rows.start * height, min(rows.stop * height, inputs[0].shape[0])),)
 
 
-def _compute_codes(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> tuple[bytes, bytes]:
+def _compute_codes(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> tuple[Data, bytes]:
     """Codes, and the scales that a stripe of them gives by the way."""
     weight, *scale = pieces
     if scale:
@@ -160,7 +161,7 @@ def _compute_codes(pieces: tuple[Piece, ...], parameters: Parameters, rows: rang
         grid = scales_of(magnitudes_of(matrix, weight.dtype, parameters["block_shape"]), parameters)
         codes.append(codes_of(matrix, weight.dtype, grid, parameters))
         scales.append(stored(grid, str(parameters["scale_dtype"])))
-    return b"".join(codes), b"".join(scales)
+    return codes[0] if len(codes) == 1 else b"".join(codes), b"".join(scales)
 
 
 def _compute_scales(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
@@ -206,31 +207,35 @@ def magnitudes_of(bits: Bits, dtype: str, block: list[int]) -> Floats:
     """
     import numpy as np
 
-    kind, infinity = _SOURCES[dtype]
-    magnitudes = bits & bits.dtype.type(np.iinfo(kind).max >> 1)  # without the sign
-    height, width = block
-    if width:
-        bands = [magnitudes[start : start + height].max(axis=0) for start in range(0, len(bits), height)]
-        largest = np.maximum.reduceat(np.stack(bands), np.arange(0, bits.shape[1], width), axis=1)
-    else:
-        largest = magnitudes.max(axis=1, keepdims=True)
+    largest = compiled.magnitudes(bits, block)
+    if largest is None:
+        largest = _largest_bits(_magnitude_bits(bits), block)
+    infinity = _SOURCES[dtype][1]
     if (largest >= infinity).any():
-        row, column = (int(n) for n in np.argwhere(magnitudes >= infinity)[0])
+        row, column = (int(n) for n in np.argwhere(_magnitude_bits(bits) >= infinity)[0])
         raise OperationError(f"the element at [{row}, {column}] of a stripe is not finite: no scale is right for it")
-    return _floats(largest, dtype)
+    return floats_of_bits(dtype, largest)
 
 
-def _floats(bits: Bits, dtype: str) -> Floats:
-    """Bits of a float type as float32."""
+def _magnitude_bits(bits: Bits) -> Bits:
+    """Bits without the sign: as integers they are in the order of magnitudes."""
     import numpy as np
 
-    if dtype == "BF16":
-        wide = bits.astype("<u4")
-        wide <<= 16
-        return wide.view("<f4")
-    if dtype == "F16":
-        return bits.view("<f2").astype("<f4")
-    return np.array(bits.view("<f4"))
+    found: Bits = bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)
+    return found
+
+
+def _largest_bits(magnitudes: Bits, block: list[int]) -> Bits:
+    """The largest in each block of a matrix [r, K] whose first row begins one."""
+    import numpy as np
+
+    height, width = block
+    if not width:
+        found: Bits = magnitudes.max(axis=1, keepdims=True)
+        return found
+    bands = [magnitudes[start : start + height].max(axis=0) for start in range(0, len(magnitudes), height)]
+    found = np.maximum.reduceat(np.stack(bands), np.arange(0, magnitudes.shape[1], width), axis=1)
+    return found
 
 
 def scales_of(magnitudes: Floats, parameters: Parameters) -> Floats:
@@ -240,7 +245,7 @@ def scales_of(magnitudes: Floats, parameters: Parameters) -> Floats:
     dtype = str(parameters["scale_dtype"])
     least, zero = np.float32(parameters["least_magnitude"]), np.float32(parameters["zero_scale"])
     largest = np.where(magnitudes > 0, np.maximum(magnitudes, least), np.float32(0))
-    scales = _floats(_rounded(largest / np.float32(_LARGEST), dtype), dtype)
+    scales = floats_of_bits(dtype, _rounded(largest / np.float32(_LARGEST), dtype))
     return np.where(scales > 0, scales, zero)
 
 
@@ -261,8 +266,17 @@ def _rounded(values: Floats, dtype: str) -> Bits:
     return upper_halves(values)
 
 
-def codes_of(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> bytes:
+def codes_of(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> Data:
     """The E4M3 codes of a matrix [r, K] whose first row begins a block, under the scales [rows, columns] of blocks."""
+    block, quotient, reciprocal = parameters["block_shape"], parameters["quotient_dtype"], parameters["reciprocal"]
+    codes: Any = compiled.quantized(bits, dtype, grid, block, quotient, reciprocal=reciprocal)
+    if codes is None:
+        codes = _codes(bits, dtype, grid, parameters)
+    return memoryview(codes).cast("B")
+
+
+def _codes(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> NDArray[np.uint8]:
+    """The same [r, K], by numpy."""
     import numpy as np
 
     height, width = parameters["block_shape"]
@@ -279,12 +293,13 @@ def codes_of(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> by
         if height > 1:
             stop = min(stop, (start // height + 1) * height)
         own = factors[start:stop] if height == 1 else factors[start // height if height else 0]
-        values = _floats(bits[start:stop], dtype)
+        values = floats_of_bits(dtype, bits[start:stop])
+        out = None if dtype == "F32" else values
         with np.errstate(over="ignore"):
-            values = np.multiply(values, own, out=values) if reciprocal else np.divide(values, own, out=values)
+            values = np.multiply(values, own, out=out) if reciprocal else np.divide(values, own, out=out)
         codes[start:stop] = _encoded(values, quotient)
         start = stop
-    return codes.tobytes()
+    return codes
 
 
 def _encoded(values: Floats, quotient: str) -> NDArray[np.uint8]:
@@ -310,7 +325,7 @@ def _table(dtype: str) -> Any:
     import numpy as np
 
     with np.errstate(invalid="ignore"):  # NaNs, which never get here
-        values = np.abs(_floats(np.arange(1 << 16, dtype="<u2"), dtype)).astype(np.float64)
+        values = np.abs(floats_of_bits(dtype, np.arange(1 << 16, dtype="<u2"))).astype(np.float64)
     held = np.array([value_of(FP8_WEIGHT, code) for code in range(0x7F)])
     between = (held[:-1] + held[1:]) / 2
     codes = np.searchsorted(between, values)  # a value half-way between two goes to the lower one

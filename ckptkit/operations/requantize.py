@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.operations import dequantize, quantize
 from ckptkit.operations.operation import Inputs, Operation, OperationError, Parameters, Piece, Promise
-from ckptkit.storage.payload import Computed, TensorRef, count, size_of
+from ckptkit.storage.payload import Computed, Data, TensorRef, count, size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ def _experts(weight: Piece, scale: Piece) -> Iterator[tuple[Piece, Piece]]:
         yield Piece(weight.dtype, tuple(shape), codes, 0), Piece(scale.dtype, (elements,), scales, 0)
 
 
-def _compute_codes(pieces: tuple[Piece, ...], given: Parameters, rows: range) -> tuple[bytes, bytes]:
+def _compute_codes(pieces: tuple[Piece, ...], given: Parameters, rows: range) -> tuple[Data, bytes]:
     """Codes, and the scales that a stripe of them gives by the way."""
     before = pieces[2:]
     codes, scales = [], []
@@ -115,7 +115,7 @@ def _compute_codes(pieces: tuple[Piece, ...], given: Parameters, rows: range) ->
             grid = quantize.scales_of(quantize.magnitudes_of(matrix, _PRODUCT, given["block_shape"]), given)
             scales.append(quantize.stored(grid, str(given["scale_dtype"])))
         codes.append(quantize.codes_of(matrix, _PRODUCT, grid, given))
-    return b"".join(codes), b"".join(scales)
+    return codes[0] if len(codes) == 1 else b"".join(codes), b"".join(scales)
 
 
 def _compute_scales(pieces: tuple[Piece, ...], given: Parameters, rows: range) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from threading import Lock
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from ckptkit.dtypes import BITS
@@ -13,8 +15,13 @@ from ckptkit.operations.table import operation
 from ckptkit.storage.payload import Computed, Data, TensorRef, size_of
 from ckptkit.storage.source import Source
 
-#: Bytes of output that are made at a time, where an operation streams.
-STRIPE = 1 << 20
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+#: Bytes that are made or read at a time, where an operation streams.
+STRIPE = 1 << 22
+#: Stripes that are under way beside the one that is used, where an executor makes them.
+AHEAD = 2
 
 
 class _Beside:
@@ -40,11 +47,12 @@ def _key(payload: Computed) -> str:
 _BESIDE = _Beside()
 
 
-def stream(payload: Computed, source: Source, begin: int, end: int) -> Iterator[Data]:
+def stream(payload: Computed, source: Source, begin: int, end: int, *, ahead: Executor | None = None) -> Iterator[Data]:
     """The bytes ``begin`` to ``end`` of a computed payload, in order, a stripe at a time.
 
-    What a pass gives besides is kept until it is asked for, once. Raises ContainerError when an operation makes another
-    number of bytes than it promised.
+    With ``ahead``, an executor of threads, a few stripes are made while others are used. What a pass gives besides is
+    kept until it is asked for, once. Raises ContainerError when an operation makes another number of bytes than it
+    promised.
     """
     if end <= begin:
         return
@@ -66,15 +74,39 @@ def stream(payload: Computed, source: Source, begin: int, end: int) -> Iterator[
     height = max(step, STRIPE * step // _step_bytes(entry, payload, row, step) // step * step)
     lowest = begin // row // step * step
     besides = []
-    for start in range(lowest, -(-end // row), height):
+
+    def made(start: int) -> tuple[Data, bytes]:
         rows = range(start, min(start + height, payload.shape[0]))
-        data, beside = _stripe(entry, payload, source, rows, before, whole=False)
+        return _stripe(entry, payload, source, rows, before, whole=False)
+
+    starts = range(lowest, -(-end // row), height)
+    for start, (data, beside) in zip(starts, _in_order(made, starts, ahead), strict=True):
         besides.append(beside)
         offset = start * row
         yield data[max(0, begin - offset) : end - offset]
     if entry.beside is not None and (begin, end) == (0, payload.nbytes):
         data = before[0].data if before else b"".join(besides)
         _BESIDE.put(source, payload._replace(operation=entry.beside), data)
+
+
+def _in_order(
+    made: Callable[[int], tuple[Data, bytes]], starts: range, ahead: Executor | None
+) -> Iterator[tuple[Data, bytes]]:
+    """What is made of each start, one after the other; with an executor the next ones are under way meanwhile."""
+    if ahead is None or len(starts) == 1:
+        yield from map(made, starts)
+        return
+    pending: deque[Future[tuple[Data, bytes]]] = deque()
+    try:
+        for start in starts:
+            pending.append(ahead.submit(made, start))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for task in pending:
+            task.cancel()
 
 
 def _step_bytes(entry: Operation, payload: Computed, row: int, step: int) -> int:

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from ckptkit import plugins
 from ckptkit.errors import UsageError
-from ckptkit.operations import cast, dequantize, metadata, mx, quantize, repeat, requantize, scaling
+from ckptkit.operations import cast, dequantize, metadata, mx, nvfp4, quantize, repeat, requantize, scaling
 from ckptkit.operations.operation import Operation
 
-_FAMILIES = (metadata, cast, repeat, dequantize, mx, scaling, quantize, requantize)
+_FAMILIES = (metadata, cast, repeat, dequantize, mx, nvfp4, scaling, quantize, requantize)
 BUILT_IN: dict[str, Operation] = {entry.name: entry for family in _FAMILIES for entry in family.OPERATIONS}
 
 

@@ -21,7 +21,7 @@ from ckptkit.errors import ContainerError, OutputError
 from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blocks, write_all, write_error
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.index import is_inside
-from ckptkit.storage.kernel import allocate
+from ckptkit.storage.kernel import allocate, keep_freed_memory
 from ckptkit.storage.output import Job, VirtualContainer
 from ckptkit.storage.payload import ByteRange, Computed, Data, Inline, Payload, Stream
 from ckptkit.storage.source import Source
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
 _REMOTE_CHUNK = 1 << 23
+#: The most bytes of what is computed that are written at a time: the page cache is slow to find room for more at once.
+_WRITTEN = 1 << 20
 
 Progress = Callable[[int], None]
 Item = TypeVar("Item")
@@ -74,6 +76,8 @@ def write_container(
     """
     before = _source_state(container, source)
     require_unchanged(before, "read")
+    if any(isinstance(payload, Computed) for shard in container.shards for payload in shard.payloads):
+        keep_freed_memory()
     ordered = sorted(container.jobs, key=lambda job: -job.size)
     sample = max(before, key=lambda path: before[path].size, default=None)
     sharing = sample is not None and shares_blocks(sample, folder)
@@ -310,7 +314,9 @@ def _write_pieces(
         done += len(data)
         if done > payload.nbytes:
             break
-        write_all(target, data, offset + done - len(data))
+        start = offset + done - len(data)
+        for begin in range(0, len(data), _WRITTEN):
+            write_all(target, data[begin : begin + _WRITTEN], start + begin)
         progress(len(data))
     if done != payload.nbytes:
         what = payload.operation if isinstance(payload, Computed) else "the source"

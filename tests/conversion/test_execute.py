@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import ckptkit
 from ckptkit.conversion import execute as module
 from ckptkit.errors import ConversionRefused, OutputError
+from ckptkit.operations import stream
 from ckptkit.storage import staging, writer
 from ckptkit.storage.container import open_container
 from ckptkit.storage.source import LocalSource
@@ -222,3 +225,22 @@ def test_an_exception_of_the_caller_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="the bar broke"):
             ckptkit.convert(SHARDED, tmp_path / "out", to="ct", jobs=jobs, progress=progress)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_stripes_of_one_shard_are_made_by_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    original = stream._stripe
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(stream, "_stripe", noted)
+    monkeypatch.setattr(stream, "STRIPE", 1 << 10)
+    convert = partial(ckptkit.convert, to="ct", scheme="FP8_DYNAMIC", fsync=False)
+    convert(REAL / "bf16", tmp_path / "one", jobs=1)
+    assert not any("stripes" in name for name in threads)
+    convert(REAL / "bf16", tmp_path / "several", jobs=3)
+    assert any("stripes" in name for name in threads)
+    one, several = ((tmp_path / name / SHARD).read_bytes() for name in ("one", "several"))
+    assert one == several

@@ -20,6 +20,7 @@ from ckptkit.report.data import manifest
 from tests.damage import CT, QUARK, REAL, MutableCheckpoint, flip, load
 
 MLP = ("gate_proj", "up_proj", "down_proj")
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 FP4 = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": 16}
 INT4 = {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "group", "group_size": 32}
 INT8 = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
@@ -57,7 +58,7 @@ Parts = Callable[[int, int], dict[str, tuple[str, tuple[int, ...]]]]
 
 def store(draft: MutableCheckpoint, parts: Parts, modules: tuple[str, ...] = MLP) -> None:
     """Put the parts of another quantization in the place of the MLP's FP8 weights."""
-    for name in [name for name in draft.tensors if name.endswith(tuple(f"mlp.{m}.weight" for m in modules))]:
+    for name in [name for name in draft.tensors if name.endswith(tuple(f".{m}.weight" for m in modules))]:
         module = name.removesuffix(".weight")
         rows, columns = draft.tensors[name].shape
         for old in (name, f"{module}.weight_scale"):
@@ -212,10 +213,23 @@ def test_high_precision_where_another_storage_is_declared_is_told(tmp_path: Path
 
 
 def test_a_file_without_fp8_groups_has_no_reader(tmp_path: Path) -> None:
-    draft = mixed(*NVFP4)
+    draft = mixed(*KINDS["W4A16"])
     draft.block["config_groups"] = {"group_0": draft.block["config_groups"]["group_1"]}
-    with pytest.raises(UnsupportedFormat, match=r"NVFP4.* format 'nvfp4-pack-quantized' is not supported"):
+    with pytest.raises(UnsupportedFormat, match=r"W4A16.* format 'pack-quantized' is not supported"):
         ckptkit.open(draft.write(tmp_path / "source"))
+
+
+def test_a_file_of_floats_with_scales_of_groups_is_read_whole(tmp_path: Path) -> None:
+    """Without an FP8 group beside it, and with the one format given for all."""
+    draft = load(CT)
+    store(draft, nvfp4, (*MLP, *ATTENTION))
+    group = {"targets": ["Linear"], "weights": FP4, "input_activations": None}
+    draft.block.update(format="nvfp4-pack-quantized", config_groups={"group_0": group})
+    folder = draft.write(tmp_path / "source")
+    checkpoint = ckptkit.open(folder)
+    assert not checkpoint.modules and {s.name for s in checkpoint.other_schemes} == {"NVFP4A16"}
+    assert places(checkpoint) == sorted(checkpoint.container.tensors)
+    assert not {finding.code for finding in ckptkit.validate(folder).errors} & {"CK600", "CK604", "CK629"}
 
 
 def quark_layers(**weight: Any) -> MutableCheckpoint:

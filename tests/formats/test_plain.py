@@ -14,6 +14,7 @@ from ckptkit.conversion.plan import Plan, Verdict
 from ckptkit.errors import CkptkitError, ConversionRefused
 from ckptkit.model.numbers import dequantized, numbers
 from tests.damage import CONFIG, REAL, MutableCheckpoint, load, plain_fp8, tensors_of
+from tests.formats.test_mixed import KINDS, mixed
 from tests.raw import RawTensor
 
 convert = partial(ckptkit.convert, fsync=False)
@@ -90,9 +91,10 @@ def test_a_code_that_is_no_number_is_refused_and_nothing_is_left(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_what_is_not_fp8_cannot_be_dequantized() -> None:
-    with pytest.raises(ConversionRefused, match="cannot hold the NVFP4 modules"):
-        ckptkit.plan(REAL / "llama-block-aligned/modelopt-nvfp4", to="bf16")
+def test_integers_cannot_be_dequantized(tmp_path: Path) -> None:
+    source = mixed(*KINDS["W8A8 INT8"]).write(tmp_path / "source")
+    with pytest.raises(ConversionRefused, match="cannot hold the W8A8 INT8 modules"):
+        ckptkit.plan(source, to="bf16")
 
 
 def test_nothing_is_read_as_this() -> None:
@@ -103,7 +105,7 @@ def test_nothing_is_read_as_this() -> None:
 @pytest.mark.parametrize("installed", [True, False])
 def test_a_plan_says_what_would_be_faster(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckptkit.conversion.planner._LONG", 1)
-    monkeypatch.setattr("ckptkit.operations.compiled.find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr("ckptkit.operations.machine.find_spec", lambda name: object() if installed else None)
     notes = ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16").notes
     assert any("ckptkit-fp8[fast]" in note for note in notes) is not installed
     assert not any("ckptkit-fp8[fast]" in note for note in ckptkit.plan(REAL / "llama/quark-ptpc", to="ct").notes)

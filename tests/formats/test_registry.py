@@ -124,7 +124,7 @@ def test_what_is_built_in() -> None:
     assert sorted(names) == sorted(set(names))
     with pytest.raises(UsageError, match="unknown format 'gguf'") as error:
         registry.by_name("gguf")
-    theirs = "fp8/deepseek/deepseek-fp8, modelopt/mo, fbgemm-fp8/fbgemm, mxfp8, bf16, f16, f32"
+    theirs = "fp8/deepseek/deepseek-fp8, modelopt/mo, fbgemm-fp8/fbgemm, mxfp8, mxfp4/gpt-oss, bf16, f16, f32"
     assert error.value.help == f"known formats: compressed-tensors/ct, quark, {theirs}"
 
 

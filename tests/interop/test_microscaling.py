@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ckptkit
 from ckptkit.model.granularity import PerBlock
 from ckptkit.model.numbers import dequantized, numbers
-from tests.damage import tensors_of
+from tests.damage import CT, load, tensors_of
 from tests.formats.test_microscaling import ct
+from tests.formats.test_mixed import ATTENTION, FP4, MLP, nvfp4, store
+from tests.formats.test_mxfp4 import gpt_oss
+from tests.raw import write_files
 
 from .oracles import Oracles
 from .runner import Drivers
@@ -53,3 +57,40 @@ def test_compressed_tensors_decompresses_both_forms_to_the_same_numbers(
         facts = blocks.weights[module]
         expected = {"float32": wide.tobytes(), "bfloat16": weight.data}[facts.dtype]
         assert hashlib.sha256(expected).hexdigest() == facts.sha256, module
+
+
+def test_transformers_unpacks_stacks_of_blocks_to_the_same_numbers(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", gpt_oss())
+    ckptkit.convert(source, tmp_path / "plain", to="bf16")
+    with Drivers() as drivers:
+        [answer] = drivers.run("llmcompressor", "mx_unpack", [source], tool="transformers")
+    ours = tensors_of(tmp_path / "plain")
+    assert set(answer["weights"]) == set(ckptkit.open(source).opaque)
+    for module, facts in answer["weights"].items():
+        assert (facts["dtype"], tuple(facts["shape"])) == ("bfloat16", ours[module].shape)
+        assert hashlib.sha256(ours[module].data).hexdigest() == facts["sha256"], module
+
+
+def test_compressed_tensors_decompresses_nvfp4_to_the_same_numbers(oracles: Oracles, tmp_path: Path) -> None:
+    """Every element, every scale that is a number, and a second scale whose reciprocal is rounded."""
+    draft = load(CT)
+    store(draft, nvfp4, (*MLP, *ATTENTION))
+    random = np.random.default_rng(0)
+    for name in draft.names(r".*\.weight_packed"):
+        module = name.removesuffix("_packed")
+        packed, scale = draft.get(name), draft.get(f"{module}_scale")
+        draft.put(name, "U8", packed.shape, random.integers(0, 256, packed.shape, np.uint8).tobytes())
+        codes = random.integers(0, 0x7F, scale.shape, np.uint8) | random.integers(0, 2, scale.shape, np.uint8) << 7
+        draft.put(f"{module}_scale", scale.dtype, scale.shape, codes.tobytes())
+        draft.put(f"{module}_global_scale", "F32", (1,), np.float32(random.uniform(100, 3000)).tobytes())
+    group = {"targets": ["Linear"], "weights": FP4, "input_activations": None}
+    draft.block.update(format="nvfp4-pack-quantized", config_groups={"group_0": group})
+    source = draft.write(tmp_path / "source")
+    ckptkit.convert(source, tmp_path / "plain", to="bf16")
+    [reading] = oracles.compressed_tensors([source], environment="llmcompressor")
+    ours = tensors_of(tmp_path / "plain")
+    assert set(reading.weights) == set(ckptkit.open(source).opaque)
+    for module, facts in reading.weights.items():
+        weight = ours[f"{module}.weight"]
+        assert (facts.dtype, tuple(facts.shape)) == ("bfloat16", weight.shape)
+        assert hashlib.sha256(weight.data).hexdigest() == facts.sha256, module

@@ -25,6 +25,7 @@ Pair = tuple[Any, Any]
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """By numpy alone, and by compiled loops where they can."""
     monkeypatch.setattr(compiled, "WARM_UP", -1 if request.param == "compiled" else math.inf)
+    monkeypatch.setattr(compiled, "LONG_WARM_UP", -1)
 
 
 def drawn(rows: int, columns: int, seed: int = 0) -> Pair:
@@ -94,6 +95,7 @@ MATRICES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(
 def test_stripes_add_up_in_any_order(pair: Pair, height: int, chunk: int, random: Any, warm_up: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "WARM_UP", warm_up)
+        patch.setattr(compiled, "LONG_WARM_UP", -1)
         patch.setattr(errors, "_CHUNK", chunk)
         patch.setattr(errors, "_RUN", max(1, chunk // 2))
         parts = in_stripes(*pair, height)
@@ -118,6 +120,7 @@ def test_what_is_no_number_is_counted_and_left_out(pair: Pair, data: st.DataObje
             part.flat[place] = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "WARM_UP", warm_up)
+        patch.setattr(compiled, "LONG_WARM_UP", -1)
         found, wanted = measure(*pair), expected(*clean)
     assert found.not_finite == len(bad)
     assert found.equal == wanted.equal - len(bad)
@@ -214,8 +217,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_compiled_loops_are_used_and_left_alone_where_some_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     reference, result = drawn(30, 50)
-    assert compiled.error_sums(reference.ravel(), result.ravel()) is None, "numba is not loaded for so few"
+    monkeypatch.setattr(compiled, "WARM_UP", math.inf)
+    assert compiled.error_sums(reference.ravel(), result.ravel()) is None, "loops are not loaded for so few"
     monkeypatch.setattr(compiled, "WARM_UP", -1)
+    monkeypatch.setattr(compiled, "LONG_WARM_UP", -1)
     sums = compiled.error_sums(reference.ravel(), result.ravel())
     assert sums is not None and sums.place == int(np.argmax(np.abs(result.astype(float) - reference.astype(float))))
     result[3, 3] = math.nan

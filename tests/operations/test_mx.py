@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from ckptkit.errors import ContainerError
 from ckptkit.model.granularity import PerBlock
 from ckptkit.model.numbers import dequantized, numbers, value_of
-from ckptkit.operations import mx, outputs, stream
+from ckptkit.operations import compiled, mx, outputs, stream
 from ckptkit.operations.operation import Loss, OperationError
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import Computed, TensorRef
@@ -18,6 +20,13 @@ from tests.raw import MemorySource
 
 E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6]
 E4M3 = np.array([value_of("F8_E4M3", code) for code in range(256)])
+
+
+@pytest.fixture(params=["numpy", "compiled"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By numpy alone, and by compiled loops where they can."""
+    monkeypatch.setattr(compiled, "WARM_UP", -1 if request.param == "compiled" else math.inf)
+    monkeypatch.setattr(compiled, "LONG_WARM_UP", -1)
 
 
 def made(output: OutputTensor, source: MemorySource, begin: int = 0, end: int | None = None) -> bytes:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
+import re
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +108,12 @@ def _both(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, .
 PAIRS = Operation("pairs", "sums of neighbouring rows", _halved, _sum, _both, lambda inputs, parameters: 3)
 
 
+def test_the_page_of_forms_names_every_operation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "forms.md").read_text(encoding="utf-8")
+    table_of_all = page.partition("## Every operation")[2]
+    assert set(re.findall(r"`([\w-]+)`", table_of_all)) >= set(table.BUILT_IN)
+
+
 @given(st.data(), st.integers(1, 40), st.integers(1, 9), st.integers(1, 200))
 def test_any_byte_range_is_the_same_in_stripes_of_any_height(
     data: st.DataObject, rows: int, columns: int, stripe: int
@@ -122,6 +134,59 @@ def test_any_byte_range_is_the_same_in_stripes_of_any_height(
     height = max(3, stripe // columns // 3 * 3)
     assert all(len(piece) <= height * columns for piece in pieces)
     assert len(pieces) >= (end - begin) // (height * columns)
+
+
+class Counting(ThreadPoolExecutor):
+    """Threads, and how many tasks were given to them."""
+
+    given = 0
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        self.given += 1
+        return super().submit(*arguments, **named)
+
+
+def test_stripes_made_ahead_come_in_order_and_are_never_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = random.Random(0).randbytes(600)
+    tensor, source = stored("U8", (60, 10), raw)
+
+    def late(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+        time.sleep(0.01 if rows.start % 2 == 0 else 0)  # every other stripe is overtaken
+        return bytes(pieces[0].data)
+
+    entry = Operation("late", "the same", lambda inputs, parameters: Promise("U8", inputs[0].shape), late)
+    monkeypatch.setitem(table.BUILT_IN, "late", entry)
+    monkeypatch.setattr(stream, "STRIPE", 30)
+    payload = outputs.computed("x", "late", (tensor,)).payload
+    assert isinstance(payload, Computed)
+    found = b""
+    with Counting(4) as pool:
+        for number, data in enumerate(stream.stream(payload, source, 0, payload.nbytes, ahead=pool), 1):
+            found += data
+            assert pool.given <= number + stream.AHEAD
+        assert found == raw and pool.given == 20
+        assert b"".join(stream.stream(payload, source, 37, 411, ahead=pool)) == raw[37:411]
+
+
+def test_a_stripe_that_fails_ahead_ends_the_stream_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor, source = stored("U8", (60, 10), bytes(600))
+
+    def fails(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> bytes:
+        if rows.start >= 6:
+            raise OperationError("no more")
+        return bytes(pieces[0].data)
+
+    entry = Operation("fails", "half", lambda inputs, parameters: Promise("U8", inputs[0].shape), fails)
+    monkeypatch.setitem(table.BUILT_IN, "fails", entry)
+    monkeypatch.setattr(stream, "STRIPE", 30)
+    payload = outputs.computed("x", "fails", (tensor,)).payload
+    assert isinstance(payload, Computed)
+    with Counting(2) as pool:
+        pieces = stream.stream(payload, source, 0, payload.nbytes, ahead=pool)
+        assert [len(next(pieces)), len(next(pieces))] == [30, 30]
+        with pytest.raises(ContainerError, match="rows 6 to 9"):
+            next(pieces)
+        assert pool.given <= 3 + stream.AHEAD
 
 
 def test_a_broken_promise_is_found_where_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

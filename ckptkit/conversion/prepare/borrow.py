@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import KVCacheScheme
-from ckptkit.operations.outputs import constant
-from ckptkit.storage.container import Container
-from ckptkit.storage.output import OutputTensor
+from ckptkit.operations.outputs import computed
+from ckptkit.storage.output import CONSTANT, OutputTensor
 from ckptkit.storage.payload import TensorRef
 
 #: The roles of an attention module's scales that belong to the KV cache.
 KV_ROLES = ("k", "v")
 
 
+class Twins:
+    """Modules of the donor by the names of a checkpoint's: either may be stored as it is called in memory."""
+
+    def __init__(self, checkpoint: Checkpoint, donor: Checkpoint) -> None:
+        self._own = names.in_memory(checkpoint.linear_names, checkpoint.config)
+        self._theirs = {other: name for name, other in names.in_memory(donor.linear_names, donor.config).items()}
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """The names under which the donor may have a module."""
+        other = self._own.get(name, name)
+        return (name, other, self._theirs.get(name, name), self._theirs.get(other, other))
+
+    def of_attention(self, owner: str) -> tuple[str, ...]:
+        """The same for an attention module, which is known by what makes its keys."""
+        made = (name for last in sorted(names.MAKES_KEYS) for name in self.of(names.join(owner, last)))
+        return tuple(map(names.parent, made))
+
+
 @dataclass(frozen=True)
 class BorrowedAttention:
-    """Attention scales of another checkpoint: attention module -> role ("k", "v", "q", "prob") -> a constant.
+    """Scales of a donor for attention modules of a checkpoint: module -> role ("k", "v", "q", "prob") -> a constant.
 
-    ``scheme`` is how that checkpoint declares its KV cache, None where it does not.
+    ``scheme`` is how the donor declares its KV cache, None where it does not.
     """
 
     scheme: KVCacheScheme | None
     scales: Mapping[str, Mapping[str, OutputTensor]]
 
 
-def attention_scales(other: Checkpoint) -> BorrowedAttention:
-    """Every stored attention scale of ``other``; neighbours are read together.
-
-    Where one tensor stands for keys and values, both roles have the same constant.
-    """
-    cache = other.kv_cache
+def attention_scales(checkpoint: Checkpoint, donor: Checkpoint) -> BorrowedAttention:
+    """The donor's scales for every attention module that both have, each in the shard of what it belongs to."""
+    cache, twins = donor.kv_cache, Twins(checkpoint, donor)
     if cache is None:
         return BorrowedAttention(None, {})
-    stored = {attention.module: attention.stored() for attention in cache.attention}
-    made = constants(other.container, {tensor for scales in stored.values() for tensor in scales.values()})
-    found = {
-        module: {role: made[tensor] for role, tensor in scales.items()} for module, scales in stored.items() if scales
+    theirs = {attention.module: attention.stored() for attention in cache.attention}
+    matches = {
+        owner: next((theirs[other] for other in twins.of_attention(owner) if theirs.get(other)), {})
+        for owner in checkpoint.attention_modules
     }
+    beside = {names.parent(name): module.weight for name, module in checkpoint.opaque.items()}
+    beside |= {names.parent(name): module.weight for name, module in checkpoint.modules.items()}
+    beside |= {names.parent(name): weight for name, weight in checkpoint.unquantized.items()}
+    wanted = {
+        (owner, role): (tensor, names.join(owner, f"{role}_scale"), beside[owner])
+        for owner, stored in matches.items()
+        for role, tensor in stored.items()
+    }
+    made = dict(zip(wanted, constants(donor, wanted.values()), strict=True))
+    found = {owner: {role: made[owner, role] for role in stored} for owner, stored in matches.items() if stored}
     return BorrowedAttention(cache.scheme, found)
 
 
-def constants(container: Container, tensors: set[TensorRef]) -> dict[TensorRef, OutputTensor]:
-    """Stored tensors, small ones, as constants under their names."""
-    return {
-        tensor: constant(tensor.name, tensor.dtype, tensor.shape, data) for tensor, data in container.read_many(tensors)
-    }
+def constants(donor: Checkpoint, wanted: Iterable[tuple[TensorRef, str, TensorRef | None]]) -> tuple[OutputTensor, ...]:
+    """Small tensors of the donor as constants: each with its new name and what it is to be stored beside.
+
+    Neighbours are read together.
+    """
+    listed = tuple(wanted)
+    read = dict(donor.container.read_many({tensor for tensor, _, _ in listed}))
+    return tuple(
+        computed(
+            name,
+            CONSTANT,
+            () if beside is None else (beside,),
+            {"dtype": tensor.dtype, "shape": list(tensor.shape), "hex": read[tensor].hex()},
+            f"from {donor.container.label}",
+        )
+        for tensor, name, beside in listed
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.mx_modules import announcement, elements_of
+from ckptkit.conversion.prepare.mx_modules import announcement
 from ckptkit.conversion.prepare.mx_modules import drops as mx_drops
 from ckptkit.conversion.prepare.mx_modules import product as mx_product
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
@@ -23,26 +23,28 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     dtype = target.weight_dtype
     if dtype is None:
         return prepared
-    known = (*prepared.checkpoint.modules, *_microscaled(prepared.checkpoint))
+    known = (*prepared.checkpoint.modules, *_in_groups(prepared.checkpoint, dtype))
     return dequantized(prepared, selected(known, options.modules), dtype)
 
 
-def _microscaled(checkpoint: Checkpoint) -> dict[str, str]:
-    """The modules with E8M0 scales of groups, each with the type of its elements."""
-    return {name: kind for name, module in checkpoint.opaque.items() if (kind := elements_of(module)) is not None}
+def _in_groups(checkpoint: Checkpoint, dtype: str) -> dict[str, OutputTensor]:
+    """The plain weights of the modules with scales of groups."""
+    products = ((name, mx_product(module, dtype)) for name, module in checkpoint.opaque.items())
+    return {name: product for name, product in products if product is not None}
 
 
 def dequantized(prepared: Prepared, names: tuple[str, ...], dtype: str) -> Prepared:
     """The checkpoint with some modules in high precision; without its KV cache's scales where these are all."""
     checkpoint = prepared.checkpoint
-    kinds = _microscaled(checkpoint)
-    products = {name: product for name in names if (product := _product(checkpoint, name, kinds, dtype)) is not None}
+    in_groups = _in_groups(checkpoint, dtype)
+    found = {name: in_groups.get(name) or _product(checkpoint, name, dtype) for name in names}
+    products = {name: product for name, product in found.items() if product is not None}
     chosen = {name: checkpoint.modules[name] for name in products if name in checkpoint.modules}
-    microscaled = {name: checkpoint.opaque[name] for name in products if name in kinds}
+    others = {name: checkpoint.opaque[name] for name in products if name in in_groups}
     made = {stand_in(product): product for product in products.values()}
     weights = dict(zip(products, made, strict=True))
     whole = len(products) == len(checkpoint.modules) + len(checkpoint.opaque)
-    left = {name: module for name, module in checkpoint.opaque.items() if name not in microscaled}
+    left = {name: module for name, module in checkpoint.opaque.items() if name not in others}
     plain = replace(
         checkpoint,
         modules={name: module for name, module in checkpoint.modules.items() if name not in chosen},
@@ -51,18 +53,16 @@ def dequantized(prepared: Prepared, names: tuple[str, ...], dtype: str) -> Prepa
         plain=(*checkpoint.plain, *weights.values()),
         unquantized={**checkpoint.unquantized, **weights},
     )
-    drops = [*_module_drops(chosen.values()), *mx_drops(microscaled.values())]
+    drops = [*_module_drops(chosen.values()), *mx_drops(others.values(), products)]
     drops += _attention_drops(checkpoint.kv_cache) if whole else ()
     reasons = tuple(_reasons(chosen.values(), checkpoint.kv_cache if whole else None, dtype))
-    changes = Changes(rounds=frozenset({"dequantize", "mx-dequantize"}), reasons=reasons)
+    changes = Changes(rounds=frozenset({"dequantize", "mx-dequantize", "nvfp4-dequantize"}), reasons=reasons)
     announced = announcement(checkpoint, left, dtype.lower())
     return prepared.then(plain, made, tuple(drops), changes, config=announced)
 
 
-def _product(checkpoint: Checkpoint, name: str, kinds: Mapping[str, str], dtype: str) -> OutputTensor | None:
-    """The plain weight; None where the file lacks the scale, which no conversion lets pass."""
-    if name in kinds:
-        return mx_product(checkpoint.opaque[name], kinds[name], dtype)
+def _product(checkpoint: Checkpoint, name: str, dtype: str) -> OutputTensor | None:
+    """The plain weight of an FP8 module; None where the file lacks the scale, which no conversion lets pass."""
     module = checkpoint.modules[name]
     if module.weight_scale is None:
         return None

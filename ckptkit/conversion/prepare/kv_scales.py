@@ -46,9 +46,8 @@ def borrow(prepared: Prepared, target: Format, options: Options) -> Prepared:
     checkpoint, other = prepared.checkpoint, options.scales
     if other is None or not checkpoint.raw or target.weight_dtype is not None:
         return prepared
-    borrowed = attention_scales(other)
-    known = frozenset(checkpoint.attention_modules)
-    found = {module: roles for module, roles in borrowed.scales.items() if module in known}
+    borrowed = attention_scales(checkpoint, other)
+    known, found = frozenset(checkpoint.attention_modules), borrowed.scales
     if not found:
         message = f"{other.container.label} has no scales of a KV cache for {checkpoint.container.label}"
         raise UsageError(message, help="give a checkpoint of the same model, with k and v scales")

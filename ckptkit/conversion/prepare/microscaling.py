@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.mx_modules import announcement, drops, elements_of
+from ckptkit.conversion.prepare.mx_modules import announcement, drops, elements_of, weight_name
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.errors import ConversionRefused, Fault, plural
 from ckptkit.formats.base import Changes, Format, writable
@@ -64,6 +64,7 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
         modules[name] = QuantizedModule(name, scheme, *refs)
     left = {name: module for name, module in checkpoint.opaque.items() if name not in chosen}
     gone = [checkpoint.opaque[name] for name in chosen]
+    codes = {name: made[module.weight] for name, module in modules.items()}
     result = replace(checkpoint, modules={**checkpoint.modules, **modules}, opaque=left)
     rounded = {name: found for name, found in certificates.items() if found.rounded}
     changes = Changes(
@@ -72,7 +73,7 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     )
     refusals = () if options.allow_lossy else tuple(_refusals(checkpoint, rounded))
     announced = announcement(checkpoint, left, "fp8")
-    return prepared.then(result, made, tuple(drops(gone)), changes, refusals, config=announced)
+    return prepared.then(result, made, tuple(drops(gone, codes)), changes, refusals, config=announced)
 
 
 def _carried(target: Format, options: Options) -> frozenset[str]:
@@ -96,7 +97,7 @@ def _tensors(
     worst = {} if certificate.worst is None else {"worst": certificate.worst}
     inputs = (scale,) if weight is None else (weight, scale)
     codes = computed(
-        f"{module.name}.weight", "mx-to-blocks", inputs, {**common, **worst}, "FP8 in blocks with powers of two"
+        weight_name(module), "mx-to-blocks", inputs, {**common, **worst}, "FP8 in blocks with powers of two"
     )
     grid = computed(
         f"{module.name}.weight_scale", "mx-block-scales", (scale,), {**common, "dtype": "F32"}, "a power of two a block"
@@ -163,7 +164,7 @@ def _reasons(
         exact = f"all {blocks:,} blocks" if not rounded else f"{blocks - rounded:,} of {blocks:,} blocks"
         yield (
             f"{plural(len(own), f'{scheme.name} module')} become FP8 in blocks of {block[0]}x{block[1]}: {exact} keep "
-            f"every value, as their exponents {limit}; {read:,} bytes of scales were read to tell"
+            f"every value, as their exponents {limit}; {read:,} bytes of scales were read to tell, and no values"
         )
         if rounded:
             shown = [
@@ -173,7 +174,10 @@ def _reasons(
                 for place, spread in certificates[name].inexact
             ]
             more = ", ..." if rounded > _NAMED else ""
-            yield f"{rounded:,} blocks are rounded: {', '.join(shown[:_NAMED])}{more}"
+            yield (
+                f"{rounded:,} blocks are rounded as far as scales tell, which count for groups of zeros too: "
+                f"{', '.join(shown[:_NAMED])}{more}"
+            )
 
 
 def _refusals(checkpoint: Checkpoint, rounded: Mapping[str, Certificate]) -> Iterator[Fault]:

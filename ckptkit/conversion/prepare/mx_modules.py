@@ -1,12 +1,14 @@
-"""Modules in MXFP4 and MXFP8: which they are, and what is made of them whatever the target."""
+"""Modules whose elements have scales of groups (MXFP4, MXFP8, NVFP4): which they are, and their plain weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ckptkit.formats.layouts import MXFP4_BLOCKS
+from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, Part
-from ckptkit.model.granularity import PerGroup
-from ckptkit.operations import mx
+from ckptkit.model.granularity import PerGroup, PerTensor
+from ckptkit.operations import mx, nvfp4
 from ckptkit.operations.operation import OperationError
 from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import Drop, OutputTensor
@@ -14,6 +16,8 @@ from ckptkit.storage.output import Drop, OutputTensor
 #: The key of config.json, beside its quantization config, that says what experts are stored in, and what it says then.
 _EXPERTS = "expert_dtype"
 _PACKED = "fp4"
+#: Layouts of stacks [E, N, K] that models know as [E, K, N] once they are plain.
+_TRANSPOSED = frozenset({MXFP4_BLOCKS.storage})
 
 
 def elements_of(module: OpaqueModule) -> str | None:
@@ -36,19 +40,42 @@ def elements_of(module: OpaqueModule) -> str | None:
     return scheme.dtype
 
 
-def product(module: OpaqueModule, kind: str, dtype: str) -> OutputTensor:
-    """The weight of a microscaling module as plain floats."""
-    inputs = (module.parts.get(Part.PACKED, module.parts.get(Part.WEIGHT)), module.parts.get(Part.SCALE))
-    stored = tuple(tensor for tensor in inputs if tensor is not None)
-    parameters = {"elements": kind, "dtype": dtype}
-    return computed(f"{module.name}.weight", "mx-dequantize", stored, parameters, "elements times their powers of two")
+def product(module: OpaqueModule, dtype: str) -> OutputTensor | None:
+    """The weight of a module with scales of groups as plain floats; None for anything else, or half of it."""
+    weight, scale, second = module.weight, module.parts.get(Part.SCALE), module.parts.get(Part.SECOND_SCALE)
+    kind, scheme = elements_of(module), module.scheme.weight
+    if weight is None or scale is None or scheme is None:
+        return None
+    if kind is not None:
+        turned = {"transposed": True} if module.scheme.storage in _TRANSPOSED else {}
+        parameters = {"elements": kind, "dtype": dtype, **turned}
+        reason = "elements times their powers of two"
+        return computed(weight_name(module), "mx-dequantize", (weight, scale), parameters, reason)
+    level = scheme.second
+    if scheme.granularity != PerGroup(nvfp4.GROUP) or level is None or level.granularity != PerTensor():
+        return None
+    if second is None or scheme.dtype != "F4":
+        return None
+    given = {"dtype": dtype, "divides": level.divides}
+    try:
+        reason = "elements times the scales of their groups"
+        return computed(weight_name(module), "nvfp4-dequantize", (weight, scale, second), given, reason)
+    except OperationError:
+        return None
 
 
-def drops(modules: Iterable[OpaqueModule]) -> Iterator[Drop]:
-    """The parts of microscaling modules that nothing is made of."""
+def weight_name(module: OpaqueModule) -> str:
+    """What a module's weight is called once it is not packed: a stack that has no dot before its parts, as itself."""
+    stored = module.weight
+    return names.join(module.name, "weight") if stored is None or stored.module == module.name else module.name
+
+
+def drops(modules: Iterable[OpaqueModule], used: Mapping[str, OutputTensor]) -> Iterator[Drop]:
+    """The parts of modules that nothing is made of; ``used`` is what is made of each."""
     for module in modules:
-        for part, tensor in module.parts.items():
-            if part not in (Part.WEIGHT, Part.PACKED, Part.SCALE):
+        inputs = {tensor.name for tensor in used[module.name].inputs}
+        for tensor in module.parts.values():
+            if tensor.name not in inputs:
                 yield Drop(tensor, "belongs to the quantization that goes")
 
 

@@ -14,6 +14,12 @@ from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import CONCAT, SLICE, OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
+#: What keeps every value where parts have one scale each.
+_BY_CHANNELS = (
+    "write every scale once for each channel first, which keeps all values (ckptkit convert --granularity channel), "
+    "into a folder of its own, then put the parts of that together"
+)
+
 
 @dataclass
 class Made:
@@ -36,9 +42,9 @@ class Made:
         self.tensors[ref] = tensor
         return ref
 
-    def refuse(self, module: str, message: str, expected: str, found: str) -> None:
-        """Note why something cannot be done."""
-        self.refusals.append(Fault("arrangement", message, None, module, expected, found))
+    def refuse(self, module: str, message: str, expected: str, found: str, help: str | None = None) -> None:
+        """Note why something cannot be done, and what to do instead."""
+        self.refusals.append(Fault("arrangement", message, None, module, expected, found, help))
 
 
 def units(granularity: Granularity, rows: int) -> int | None:
@@ -125,7 +131,8 @@ def joined(
     inputs = {None if m.input_scale is None else same.get(m.input_scale, m.input_scale) for m in members}
     whole = {same.get(scale, scale) for scale in scales} if height is None else set()
     if len(inputs) > 1 or (len(whole) > 1 and (experts is None or len(members) > experts)):
-        made.refuse(name, "its parts have scales of their own: one for all would round them", "one scale", "several")
+        message = "its parts have scales of their own: one for all would round them"
+        made.refuse(name, message, "one scale", "several", None if len(inputs) > 1 else _BY_CHANNELS)
         return None
     reason = f"parts of {names.last_part(name)}, one after the other"
     stack = () if experts is None else (experts,)

@@ -10,11 +10,12 @@ from ckptkit.conversion.prepare import scales_from, skips
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import ConversionRefused, Fault, UsageError
-from ckptkit.formats.base import Changes, Format
+from ckptkit.formats.base import Changes, Format, writable
 from ckptkit.formats.preset import Preset, preset
 from ckptkit.model import names
 from ckptkit.model.census import stack_name
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
+from ckptkit.model.scheme import InputKind
 from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.operations.quantize import SOURCES
@@ -31,10 +32,10 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     if checkpoint.modules and options.scheme is not None:
         _require_no_choices(options)
         return prepared
-    if options.scheme is None and (quantized or preset(target.presets, None, target.name) is None):
+    chosen = None if quantized and options.scheme is None else _meant(target, options)
+    if options.scheme is None and chosen is None:
         _require_no_choices(options)
         return prepared
-    chosen = preset(target.presets, options.scheme, target.name)
     if quantized:
         what = ", ".join(str(scheme) for scheme in checkpoint.all_schemes)
         fault = Fault("quantized", "the weights are quantized already", None, None, "plain weights", what, _FIRST)
@@ -42,6 +43,17 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     if chosen is None:
         return prepared
     return _Quantizer(checkpoint, target, chosen, options).apply(prepared)
+
+
+def _meant(target: Format, options: Options) -> Preset | None:
+    """The preset that is named; else the usual one of the target, or the first one that the chosen mode holds."""
+    found = preset(target.presets, options.scheme, target.name)
+    if options.scheme is not None or found is None or options.mode is None:
+        return found
+    held = frozenset(scheme for _, capabilities in writable(target, options.mode) for scheme in capabilities.schemes)
+    presets = (found, *target.presets)
+    kinds = {one.name: (type(one.scheme.weight.granularity), InputKind.of(one.scheme.input)) for one in presets}
+    return next((one for one in presets if kinds[one.name] in held), found)
 
 
 def _require_no_choices(options: Options) -> None:

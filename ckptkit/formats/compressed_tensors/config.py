@@ -12,7 +12,7 @@ from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigFault, ConfigReader
 from ckptkit.formats.compressed_tensors import spec
 from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, granularity_of, unknown_keys
-from ckptkit.formats.compressed_tensors.other import MXFP8_STORAGE, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
+from ckptkit.formats.compressed_tensors.other import FLOAT_STORAGES, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 
@@ -122,7 +122,8 @@ class CompressedTensorsConfig:
 def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> CompressedTensorsConfig:
     """Parse a config block, found at ``way`` in config.json.
 
-    Raises UnsupportedFormat when it describes something that is not FP8, and FormatError when it is not readable.
+    Raises UnsupportedFormat when it describes nothing in FP8 and no floats of four bits, and FormatError when it is not
+    readable.
     """
     reader = ConfigReader()
     args = ArgsReader(reader, way)
@@ -160,10 +161,10 @@ def _storage(block: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
 
 
 def _refuse_other_storages(block: Mapping[str, Any], groups: Mapping[str, Any], label: str) -> None:
-    """Refuse what is sound and holds no group with elements in FP8 as that, and not as a mistake."""
+    """Refuse what is sound and holds no group with elements that are floats as that, and not as a mistake."""
     bodies = [value for value in groups.values() if isinstance(value, dict) and not _is_attention_group(value)]
     storages = [_storage(block, body) for body in bodies] or [block.get("format")]
-    unread = (OTHER_STORAGES | WHOLE_STORAGES) - {MXFP8_STORAGE}
+    unread = (OTHER_STORAGES | WHOLE_STORAGES) - FLOAT_STORAGES
     others = [name for name in storages if isinstance(name, str) and name in unread]
     whole = [name for name in (*others, block.get("format")) if isinstance(name, str) and name in WHOLE_STORAGES]
     has_presets = any(isinstance(value, list) for value in groups.values())
@@ -174,7 +175,7 @@ def _refuse_other_storages(block: Mapping[str, Any], groups: Mapping[str, Any], 
         what = f" ({', '.join(named)})" if named else ""
         first = (*whole, *others)[0]
         message = f"{label}: the compressed-tensors{what} format {first!r} is not supported"
-        raise UnsupportedFormat(message, help=f"ckptkit handles FP8 checkpoints: {', '.join(FP8_FORMATS)}")
+        raise UnsupportedFormat(message, help=f"ckptkit reads {', '.join((*FP8_FORMATS, *sorted(FLOAT_STORAGES)))}")
 
 
 def _refuse_transforms(reader: ConfigReader, block: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from ckptkit.formats import config_block
 from ckptkit.formats.base import ConfigFault
 from ckptkit.formats.compressed_tensors.args import LATER_ARGS
 from ckptkit.formats.compressed_tensors.config import FP8_FORMATS, LINEAR_CLASSES
+from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES
 from ckptkit.formats.compressed_tensors.spec import STORAGE
 from ckptkit.formats.dialect import texts
 
@@ -78,7 +79,8 @@ def _missing_keys(block: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Fa
     groups = _bodies(block)
     own = [group.get("format") for group in groups.values()]
     # Without groups only the KV cache is quantized, and no format is asked for.
-    if block.get("config_groups") and block.get("format") not in FP8_FORMATS and not (own and all(own)):
+    known = {*FP8_FORMATS, *OTHER_STORAGES}
+    if block.get("config_groups") and block.get("format") not in known and not (own and all(own)):
         presets = len(groups) != len(block["config_groups"])  # writing these out writes their formats too
         yield ConfigFault(
             "ct-format",

@@ -21,6 +21,8 @@ OTHER_STORAGES = frozenset(
 )
 #: The one of them whose elements are FP8 codes.
 MXFP8_STORAGE = "mxfp8-quantized"
+#: Those whose elements are floats with scales of groups, which say what every value is.
+FLOAT_STORAGES = frozenset({"nvfp4-pack-quantized", "mxfp4-pack-quantized", MXFP8_STORAGE})
 #: The layouts that a config can declare beside FP8: each has the name of its format, but for one that others share.
 LAYOUTS = OTHER_STORAGES | {layouts.MXFP8.storage}
 #: Formats that change the storage of a whole checkpoint.
@@ -41,7 +43,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
     }
 )
 
-_SINGLE = ScaleLevel(PerTensor(), "F32")
+_SINGLE = ScaleLevel(PerTensor(), "F32", divides=True)
 #: Storage -> its name, and how its weights are quantized where the storage alone decides that.
 _FIXED: Mapping[str, tuple[str, Quantization | None]] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.fp8_fields import SKIP_LIST, field_faults
 from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, required_keys
-from ckptkit.formats.quark.other import other_scheme
+from ckptkit.formats.quark.other import is_mxfp4, other_scheme
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
@@ -77,7 +77,7 @@ class QuarkConfig:
 def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkConfig:
     """Parse ``quant_method: quark``, found at ``way`` in config.json.
 
-    Raises UnsupportedFormat when no layer is FP8, and FormatError when the config cannot be understood.
+    Raises UnsupportedFormat when no layer is FP8 or MXFP4, and FormatError when the config cannot be understood.
     """
     reader, faults = ConfigReader(), list[Fault]()
     export = _export_block(reader, block)
@@ -121,9 +121,9 @@ def _refuse_other_storage(
     layers: tuple[tuple[Pattern, Declared | None], ...],
     label: str,
 ) -> None:
-    """Refuse what is sound and holds no FP8 layer as that, and not as a mistake."""
+    """Refuse what is sound and holds no layer of floats with known scales as that, and not as a mistake."""
     schemes = [scheme for scheme in (default, *(scheme for _, scheme in layers)) if scheme is not None]
-    others = [scheme for scheme in schemes if isinstance(scheme, OtherScheme)]
+    others = [scheme for scheme in schemes if isinstance(scheme, OtherScheme) and not is_mxfp4(scheme)]
     if others and len(others) == len(schemes):
         named = ", ".join(dict.fromkeys(scheme.name for scheme in others))
         weight = spec.get("weight")

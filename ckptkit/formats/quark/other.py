@@ -50,6 +50,11 @@ def other_scheme(spec: Any) -> OtherScheme | None:
     return OtherScheme(name, f"{NAME} {dtype}", _BITS[dtype], _weight(dtype, levels), entry=json.dumps(spec))
 
 
+def is_mxfp4(scheme: OtherScheme) -> bool:
+    """Whether a scheme is that of E2M1 elements with a power of two for each group, which says what every value is."""
+    return scheme.weight is not None and (scheme.weight.dtype, scheme.weight.scale_dtype) == ("F4", "F8_E8M0")
+
+
 def _levels(value: Any) -> list[Mapping[str, Any]]:
     """The specs of one tensor: scales upon scales, or one alone."""
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, Mapping)]

@@ -71,7 +71,8 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
     if not fused or context.checkpoint is None:
         return
     parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
-    stacked = {module.weight.name for module in context.stacks}
+    stacked = {tensor.name for module in context.stacks for tensor in (module.weight, *module.scales)}
+    stacked |= context.opaque_parts.keys()
     listed, covered = matchers_of(context).values(), declared(context)
     for tensor in fused:
         if tensor.name in stacked:

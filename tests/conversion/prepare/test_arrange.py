@@ -65,6 +65,26 @@ def test_biases_and_what_is_not_quantized_go_along(tmp_path: Path) -> None:
     assert again == plain
 
 
+def test_parts_with_one_scale_each_are_fused_by_channels(tmp_path: Path) -> None:
+    """As the refusal says: no value changes on the way."""
+    source = convert(REAL / "llama/bf16", tmp_path / "source", to="fp8", mode="tensor").destination
+    with pytest.raises(ConversionRefused, match=r"qkv_proj: its parts have scales of their own") as error:
+        ckptkit.plan(source, to="ct", fused="fuse")
+    assert {fault.help and "--granularity channel" in fault.help for fault in error.value.faults} == {True}
+    channels = convert(source, tmp_path / "channels", to="ct", granularity="channel").destination
+    fused = convert(channels, tmp_path / "fused", to="ct", fused="fuse").destination
+    before, after = (
+        tensors_of(convert(folder, tmp_path / f"plain-{folder.name}", to="f32").destination)
+        for folder in (source, fused)
+    )
+    for name, tensor in after.items():
+        owner, _, last = name.removesuffix(".weight").rpartition(".")
+        parts = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}.get(
+            last, (last,)
+        )
+        assert tensor.data == b"".join(before[f"{owner}.{part}.weight".lstrip(".")].data for part in parts)
+
+
 def test_parts_with_scales_of_their_own_are_not_fused() -> None:
     with pytest.raises(ConversionRefused, match=r"qkv_proj: its parts have scales of their own"):
         ckptkit.plan(REAL / "llama/quark-fp8", to="ct", fused="fuse")

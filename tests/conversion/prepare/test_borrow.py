@@ -10,7 +10,7 @@ from tests.damage import REAL
 def test_attention_scales_are_constants_of_their_stored_bytes() -> None:
     other = ckptkit.open(REAL / "llama/quark-fp8-kv")
     assert other.kv_cache is not None
-    borrowed = attention_scales(other)
+    borrowed = attention_scales(ckptkit.open(REAL / "llama/quark-ptpc"), other)
     assert borrowed.scheme == other.kv_cache.scheme
     assert list(borrowed.scales) == [attention.module for attention in other.kv_cache.attention]
     for attention in other.kv_cache.attention:
@@ -21,5 +21,6 @@ def test_attention_scales_are_constants_of_their_stored_bytes() -> None:
 
 
 def test_without_a_kv_cache_there_are_none() -> None:
-    borrowed = attention_scales(ckptkit.open(REAL / "llama/quark-ptpc"))
+    plain = ckptkit.open(REAL / "llama/quark-ptpc")
+    borrowed = attention_scales(plain, plain)
     assert (borrowed.scheme, borrowed.scales) == (None, {})

@@ -22,7 +22,21 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         weight = tensors.get("weight_packed", tensors.get("weight"))
         if weight is not None and weight.dtype == torch.uint8:
             found[name] = describe_tensor(unpack(weight, tensors["weight_scale"]).contiguous())
+        found |= _stacks(name, tensors)
     return {"weights": found}
+
+
+def _stacks(module: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The experts of a module that stores them in blocks, as transformers gives them to its classes."""
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    ends = [local.removesuffix("_blocks") for local in tensors if local.endswith("_blocks")]
+    return {
+        f"{module}.{end}": describe_tensor(
+            convert_moe_packed_tensors(tensors[f"{end}_blocks"], tensors[f"{end}_scales"]).contiguous()
+        )
+        for end in ends
+    }
 
 
 def _quark(weight: Any, scale: Any) -> Any:
