@@ -20,7 +20,7 @@ from ckptkit.storage.traffic import observed
 PATIENCE, REDRAW, HEARTBEAT = 1.0, 0.2, 15.0
 #: Seconds before the first line of a log.
 FIRST_BEAT = 3.0
-_BAR = 24
+_BAR = 16
 
 
 class ByteProgress:

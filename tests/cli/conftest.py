@@ -73,13 +73,19 @@ def run_process(
     )
 
 
-def on_terminal(*arguments: str | Path, columns: int = 80, term: str = "xterm-256color", **environment: str) -> str:
-    """What a command writes to a terminal of so many columns."""
+def on_terminal(
+    *arguments: str | Path,
+    code: Path | None = None,
+    columns: int = 80,
+    term: str = "xterm-256color",
+    **environment: str,
+) -> str:
+    """What ``ckptkit ARGUMENTS``, or the Python file ``code``, writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     environment = {**inherited, "TERM": term, "COLUMNS": str(columns), **environment}
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-m", "ckptkit", *map(str, arguments)]
+    command = [sys.executable, *([str(code)] if code else ["-m", "ckptkit"]), *map(str, arguments)]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         parts = []
