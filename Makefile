@@ -12,16 +12,10 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements/dev.txt
 	@touch $(STAMP)
 
-## Convert the shipped Quark export to compressed-tensors, validate both, compare.
+## Lay out the models that README speaks of, and play its story on them.
 demo: $(STAMP)
-	@rm -rf $(DEMO) && mkdir -p $(DEMO)
-	$(BIN)/ckptkit inspect fixtures/real/llama/quark-ptpc
-	$(BIN)/ckptkit validate fixtures/real/llama/quark-ptpc
-	$(BIN)/ckptkit convert quark→ct fixtures/real/llama/quark-ptpc $(DEMO)/llama-ct
-	$(BIN)/ckptkit validate $(DEMO)/llama-ct
-	$(BIN)/ckptkit diff fixtures/real/llama/quark-ptpc $(DEMO)/llama-ct
-	@echo "And llm-compressor's own export of the same weights:"
-	$(BIN)/ckptkit diff fixtures/real/llama/llmcompressor-dynamic $(DEMO)/llama-ct
+	@$(BIN)/python -m fixtures.demo $(DEMO) --play
+	@echo && echo "Paste README's lines after: cd $(DEMO) && . ../../$(BIN)/activate"
 
 ## The test suite; no network, no torch.
 test: $(STAMP)

@@ -207,8 +207,7 @@ def _completion() -> Iterator[Check]:
         yield Check("shell", "completion", State.OK, f"~/{here[0]}")
     else:
         first = files[0]
-        line = f"_CKPTKIT_COMPLETE={shell}_source ckptkit"
-        way = f"{line} > ~/{first}" if shell == "fish" else f"echo 'eval \"$({line})\"' >> ~/{first}"
+        way = f"ckptkit completion {shell} {'>' if shell == 'fish' else '>>'} ~/{first}"
         yield Check("shell", "completion", State.ABSENT, f"not set up for {shell}", way)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from accuracy_page import render_accuracy_markdown
 from robustness import render as render_robustness
+from terminal_picture import render as render_picture
 
 from ckptkit.conversion.cells import markdown
 from ckptkit.conversion.document import render_formats_markdown
@@ -31,6 +32,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "formats.md": render_formats_markdown,
     "rules.md": render_rules_markdown,
     "robustness.md": render_robustness,
+    "terminal.svg": render_picture,
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan, telling
 from ckptkit.errors import UsageError
@@ -51,14 +52,22 @@ _MODE_HELP = (
         ("ckptkit convert Llama-3.1-8B out --to ct --scheme FP8_DYNAMIC", "quantize without data"),
     ],
 )
-@click.argument("arguments", nargs=-1, required=True, type=CHECKPOINT, metavar="[FROM→TO] SOURCE DESTINATION")
-@click.option("--to", "target", metavar="FORMAT", help="The target format, when FROM→TO is not given.")
-@click.option("--mode", metavar="DIALECT", help=_MODE_HELP)
+@click.argument(
+    "arguments", nargs=-1, required=True, metavar="[FROM→TO] SOURCE DESTINATION", shell_complete=completing.sources
+)
+@click.option(
+    "--to",
+    "target",
+    metavar="FORMAT",
+    shell_complete=completing.FORMATS,
+    help="The target format, when FROM→TO is not given.",
+)
+@click.option("--mode", metavar="DIALECT", shell_complete=completing.MODES, help=_MODE_HELP)
 @click.option("--quark-mode", hidden=True, help="The same as --mode.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Carry out the plan that --dry-run --json has written.")
 @click.option("--allow-lossy", is_flag=True, help="Let values be rounded, or stored scales go, as the plan says.")
 @click.option("--modules", multiple=True, metavar="GLOB", help=_MODULES_HELP)
-@click.option("--scheme", metavar="NAME", help=_SCHEME_HELP)
+@click.option("--scheme", metavar="NAME", shell_complete=completing.SCHEMES, help=_SCHEME_HELP)
 @click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
 @click.option("--default-skips/--no-default-skips", default=True, show_default=True, help=_ALL_HELP)
 @click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
@@ -70,7 +79,9 @@ _MODE_HELP = (
 @click.option("--scales-from", metavar="CHECKPOINT", type=CHECKPOINT, help=_SCALES_FROM_HELP)
 @click.option("--max-shard-size", metavar="SIZE", help=_SHARDS_HELP)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, or why it is refused; write nothing.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Workers. [default: CPUs, at most 4]")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), envvar="CKPTKIT_JOBS", help="Workers. [default: CPUs, at most 4]"
+)
 @click.option("--fsync/--no-fsync", default=True, show_default=True, help="Make the result durable before renaming.")
 @json_option
 def command(

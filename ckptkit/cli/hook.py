@@ -60,7 +60,10 @@ def pre_push(arguments: tuple[str, ...]) -> None:
 )
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> None:
-    """Check the checkpoints that FILES belong to; LFS pointers stand for their content. pre-commit calls this."""
+    """Check the checkpoints that FILES belong to; LFS pointers stand for their content. pre-commit calls this.
+
+    Exit code 0: sound, or nothing to judge. 1: broken. 2: could not run.
+    """
     from ckptkit.hub.hooks import check_files
 
     _exit("refused", check_files(files), "'git commit --no-verify' commits it all the same")

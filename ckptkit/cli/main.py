@@ -34,9 +34,10 @@ _COLLECT_EVERY = 200_000
 #: Command -> its one-line help, so that ``--help`` imports no command.
 COMMANDS = {
     "card": "Write or update the quantization section of a model card.",
+    "completion": "Print what sets completion up for bash, zsh or fish.",
     "convert": "Convert a checkpoint to another format, bit-exactly.",
     "diff": "Compare two checkpoints as models, whatever their formats.",
-    "doctor": "Say what this machine has: versions, extras, GPU, login, engines.",
+    "doctor": "Say what this machine has: versions, extras, GPU, engines.",
     "golden": "Check this machine's FP8 products against golden outputs.",
     "help": "Show the help of a command.",
     "hook": "Keep broken checkpoints out of git: pre-push, pre-commit, hf.",

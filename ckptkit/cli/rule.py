@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import json_option, print_json, print_json_list
 from ckptkit.errors import UsageError
@@ -17,7 +18,7 @@ from ckptkit.errors import UsageError
         ("ckptkit rule --all", "every rule in two lines"),
     ],
 )
-@click.argument("rules", nargs=-1, metavar="[RULE...]")
+@click.argument("rules", nargs=-1, metavar="[RULE...]", shell_complete=completing.RULE)
 @click.option("--all", "show_all", is_flag=True, help="List every rule.")
 @json_option
 def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptkit.checks.settings import OUTPUT_FORMATS, PROJECT_KEYS, checked
+from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, telling
 from ckptkit.errors import CkptkitError, UsageError, place, plural, printable
@@ -20,6 +21,14 @@ from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.validation import Request, Validation
+
+
+_FORMATS_HELP = f"One of {', '.join(OUTPUT_FORMATS)}."
+
+
+def _words(variable: str, complete: Any) -> dict[str, Any]:
+    """What options have that take words with commas between them, once or several times."""
+    return {"multiple": True, "envvar": f"CKPTKIT_{variable}", "shell_complete": complete}
 
 
 @dataclass(frozen=True)
@@ -44,23 +53,48 @@ class View:
     ],
 )
 @click.argument("paths", nargs=-1, required=True, type=CHECKPOINT, metavar="PATH...")
-@click.option("--level", metavar="LEVEL", help="Read headers, scales too, or full: every byte. [default: scales]")
-@click.option("--for", "for", metavar="ENGINE", multiple=True, help="Only what hits vllm, sglang, trtllm, ...")
-@click.option("--select", metavar="RULES", multiple=True, help="Only these rules: CK3, CK301, a family, ALL.")
-@click.option("--ignore", metavar="RULES", multiple=True, help="Not these rules.")
-@click.option("--extend-select", metavar="RULES", multiple=True, help="These rules too.")
+@click.option(
+    "--level",
+    metavar="LEVEL",
+    envvar="CKPTKIT_LEVEL",
+    shell_complete=completing.LEVELS,
+    help="Read headers, scales too, or full: every byte. [default: scales]",
+)
+@click.option(
+    "--for",
+    "for",
+    metavar="ENGINE",
+    **_words("FOR", completing.ENGINES),
+    help="Only what hits vllm, sglang, trtllm, ...",
+)
+@click.option(
+    "--select",
+    metavar="RULES",
+    **_words("SELECT", completing.RULES),
+    help="Only these rules: CK3, CK301, a family, ALL.",
+)
+@click.option("--ignore", metavar="RULES", **_words("IGNORE", completing.RULES), help="Not these rules.")
+@click.option("--extend-select", metavar="RULES", **_words("EXTEND_SELECT", completing.RULES), help="These rules too.")
 @click.option("--fix", is_flag=True, help="Fix what is safe, in place or into --output; no weight byte changes.")
-@click.option("--unsafe-fixes", is_flag=True, help="Let --fix and --diff make judgement calls too.")
+@click.option(
+    "--unsafe-fixes", is_flag=True, envvar="CKPTKIT_UNSAFE_FIXES", help="Let --fix and --diff make judgement calls too."
+)
 @click.option("--diff", is_flag=True, help="Show what --fix would change; write nothing.")
 @click.option("--output", metavar="DIR", help="The new folder for the fixed checkpoint.")
 @click.option("--expect", metavar="DIR", help="Prove that the Hub serves what is in this folder.")
 @click.option("--matrix", is_flag=True, help="Add a table: what each engine makes of the checkpoint.")
-@click.option("--tp", metavar="SIZES", help="Add tensor-parallel sizes to the table: 1,2,4,8.")
+@click.option("--tp", metavar="SIZES", envvar="CKPTKIT_TP", help="Add tensor-parallel sizes to the table: 1,2,4,8.")
 @click.option("--skip-list", is_flag=True, help="Add what each engine's matcher decides for each module.")
-@click.option("--output-format", metavar="FORMAT", help=f"One of {', '.join(OUTPUT_FORMATS)}.")
+@click.option(
+    "--output-format",
+    metavar="FORMAT",
+    envvar="CKPTKIT_OUTPUT_FORMAT",
+    shell_complete=completing.OUTPUTS,
+    help=_FORMATS_HELP,
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --output-format json.")
 @click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
-@click.option("--isolated", is_flag=True, help="Read no settings from files.")
+@click.option("--isolated", is_flag=True, envvar="CKPTKIT_ISOLATED", help="Read no settings from files.")
 def command(paths: tuple[str, ...], isolated: bool, as_json: bool, statistics: bool, **options: Any) -> None:
     """Check the checkpoints in PATH for everything that breaks engines. A folder of checkpoints stands for all in it.
 

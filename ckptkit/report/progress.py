@@ -20,7 +20,7 @@ from ckptkit.storage.traffic import observed
 PATIENCE, REDRAW, HEARTBEAT = 1.0, 0.2, 15.0
 #: Seconds before the first line of a log.
 FIRST_BEAT = 3.0
-_BAR = 24
+_BAR = 16
 
 
 class ByteProgress:
@@ -37,6 +37,7 @@ class ByteProgress:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._drawn = False
         self._total = self._done = self._requests = self._fetched = 0
         self._began = self._counted = time.monotonic()
         self._observation = observed(self._observe)
@@ -70,7 +71,7 @@ class ByteProgress:
 
     def clear(self) -> None:
         """Take the line away, for something else to be printed; it comes back by itself."""
-        if self._terminal and self._thread is not None:
+        if self._terminal and self._drawn:
             self._write("\r\x1b[K")
 
     def _observe(self, requests: int, nbytes: int) -> None:
@@ -111,6 +112,7 @@ class ByteProgress:
         """Draw until the work ends: what a thread of its own does."""
         if self._ended.wait(PATIENCE if self._terminal else FIRST_BEAT):
             return
+        self._drawn = True
         while True:
             if not self._write(self._line()):
                 return

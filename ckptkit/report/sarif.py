@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ckptkit.checks.registry import Rule
     from ckptkit.checks.runner import Report
 
+#: Where every rule has a heading of its own.
+_RULES_PAGE = "https://github.com/ckptkit/ckptkit/blob/main/docs/rules.md"
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
@@ -67,6 +69,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.summary},
         "fullDescription": {"text": rule.documentation},
         "help": {"text": rule.documentation},
+        "helpUri": f"{_RULES_PAGE}#{rule.code.lower()}-{rule.name}",
         "defaultConfiguration": {"level": _LEVELS[rule.severity.value]},
         "properties": {"tags": [rule.family]},
     }

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ import pytest
 
 from ckptkit import __version__
 from ckptkit.cli import main as cli_main
+from fixtures import terminal
 
 REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
 
@@ -73,21 +70,15 @@ def run_process(
     )
 
 
-def on_terminal(*arguments: str | Path, columns: int = 80, term: str = "xterm-256color", **environment: str) -> str:
-    """What a command writes to a terminal of so many columns."""
-    ours, theirs = pty.openpty()
-    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    environment = {**inherited, "TERM": term, "COLUMNS": str(columns), **environment}
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-m", "ckptkit", *map(str, arguments)]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        parts = []
-        try:
-            while part := os.read(ours, 1 << 16):
-                parts.append(part)
-        except OSError:  # what Linux says when nobody is left who writes
-            pass
-        os.close(ours)
-    assert process.returncode in (0, 1, 2)
-    return b"".join(parts).decode()
+def on_terminal(
+    *arguments: str | Path,
+    code: Path | None = None,
+    columns: int = 80,
+    term: str = "xterm-256color",
+    **environment: str,
+) -> str:
+    """What ``ckptkit ARGUMENTS``, or the Python file ``code``, writes to a terminal of so many columns."""
+    command = [sys.executable, *([str(code)] if code else ["-m", "ckptkit"]), *map(str, arguments)]
+    status, shown = terminal.on_terminal(command, columns=columns, environment={"TERM": term, **environment})
+    assert status in (0, 1, 2)
+    return shown
