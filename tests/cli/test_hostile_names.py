@@ -44,6 +44,8 @@ COMMANDS = {
     "refusal": (["convert", "broken@", "made@", "--to", "quark"], ["module@"]),
     "diff": (["diff", "sound@", "broken@"], ["tensor@", "module@"]),
     "error": (["inspect", "nowhere@"], ["nowhere@"]),
+    "serve": (["serve", "sound@"], ["sound@"]),
+    "no-serve": (["serve", "broken@", "--for", "sglang"], []),
     "rule": (["rule", "rule@"], ["rule@"]),
 }
 

@@ -46,6 +46,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("diff", "@", "@same"),
     ("diff", "@same", "@", "--json"),
     ("card", "@", "--print"),
+    ("serve", "@", "--tp", "3"),
     ("validate", "@", "--fix"),
 )
 #: Seconds of this process's time that a command may take.
