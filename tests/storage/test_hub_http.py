@@ -131,3 +131,18 @@ def test_so_much_is_skipped_and_no_more(most: int, monkeypatch: pytest.MonkeyPat
         return
     with pytest.raises(RemoteError, match="cannot be read in parts: hub ignores Range requests"):
         server.read(URL, "model.safetensors", 5, 10, len(FILE))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": " 0 ", "ratelimit": '"api";r=0;t=9'}, 0),
+        ({"ratelimit": '"api";r=0;t=12'}, 12),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "ratelimit": '"api";r=0;t=3'}, 3),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_wait_that_a_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
+    assert hub_http._asked_wait(SimpleNamespace(headers=headers)) == seconds
