@@ -77,14 +77,23 @@ def of_vllm(answer: Answer) -> tuple[str, str]:
 
 
 def of_transformers(answer: Answer) -> tuple[str, str]:
-    """What a load in transformers means."""
+    """What a load in transformers means.
+
+    Where neither the checkpoint that was meant nor its plain model gives logits, nothing tells right from wrong; and
+    where a checkpoint stands for itself and brings scales of activations, its distance from the plain model may be
+    what these scales say: it then counts as right where it is near, and as not tried where every key was found.
+    """
     if answer["error"] is not None:
         return REFUSED, _refusal(answer["error"])
     listed = [f"{key}: {', '.join(answer[key][:2])}" for key in ("missing", "unexpected", "mismatched") if answer[key]]
     meant, plain = answer["apart"].get("meant"), answer["apart"].get("plain")
+    words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
+    if meant is None and plain is None:
+        return UNTRIED, words
     limit = SIMILAR if meant is None else ANOTHER
     wrong = (meant is not None and meant > SAME) or (plain is not None and plain > limit)
-    words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
+    if wrong and meant is None and not listed and answer["static"]:
+        return UNTRIED, words
     return (WRONG if wrong else RIGHT), words
 
 

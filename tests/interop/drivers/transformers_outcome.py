@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from .patience import patient
 from .transformers_logits import _Warnings
 
 SHOWN = 4
+#: Names of scales of activations and of the KV cache.
+_STATIC = re.compile(r"\.((input|output|activation|[kvq])_scale|(input|output)_quantizer\.scale)$")
 
 
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
@@ -42,8 +45,20 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
         "mismatched": sorted(str(key) for key in loading["mismatched_keys"])[:SHOWN],
         "warnings": [message[:160] for message in warnings.messages[:SHOWN]],
+        "static": any(_STATIC.search(name) for name in _stored(folder)),
         "apart": {name: _apart(logits, distance.kept(path)) for name, path in against.items()},
     }
+
+
+def _stored(folder: Path) -> set[str]:
+    """The names of all tensors."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as shard:
+            names.update(shard.keys())
+    return names
 
 
 def _apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
