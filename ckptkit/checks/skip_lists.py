@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
@@ -13,8 +13,24 @@ from ckptkit.storage.payload import TensorRef
 
 def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool]:
     """Whether an engine builds a module quantized, as far as the config alone decides: fused parts apart."""
-    skipped, covered = _skipped_by(context, reading), _declares(context, reading)
-    return lambda name: covered(name) and not skipped(name)
+    skipped, covered, asked = _skipped_by(context, reading), _declares(context, reading), _asked(context, reading)
+    return lambda name: covered(asked(name)) and not skipped(name)
+
+
+def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
+    """Linear modules that a reader asks for by the name of a fused layer and finds another scheme for: the module, the
+    name, and what was found, None for nothing."""
+    if reading.scheme_of is None:
+        return
+    scheme_of, skipped, asked = reading.scheme_of(context.block), _skipped_by(context, reading), _asked(context, reading)
+    for name in context.linear_names:
+        whole = asked(name)
+        if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
+            yield name, whole, scheme_of(whole)
+
+
+def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
+    return reading.asked(context.dimensions.architecture)
 
 
 def _skipped_by(context: Context, reading: Reading) -> Matcher:
@@ -22,7 +38,12 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
 
     Some match names in memory. Others map the entries as they map the stored names, so that either will do.
     """
-    matches, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
+    listed, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
+    asked = _asked(context, reading)
+
+    def matches(name: str) -> bool:
+        return listed(asked(name))
+
     if not others:
         return matches
     if reading.names_in_memory:

@@ -236,8 +236,9 @@ class Engine:
     of others with the reason; what neither names is unknown; ``follows_kv_cache`` those whose declaration of an FP8
     KV cache it follows without being told. ``package`` is what it is called on the package index; ``launch`` says how
     it is started, None for what serves nothing or is not known.
-    ``architectures`` are the model classes that it has, None where any will do; ``modules`` those whose names of
-    modules are known. The tables are functions, so that they are loaded when somebody asks.
+    ``architectures`` are the model classes that it has, None where any will do; ``by_model_type`` says when the model
+    type in config.json chooses one; ``modules`` are those whose names of modules are known. The tables are functions,
+    so that they are loaded when somebody asks.
     """
 
     name: str
@@ -247,6 +248,7 @@ class Engine:
     unread: Mapping[str, str] = field(default_factory=dict)
     follows_kv_cache: frozenset[str] = frozenset()
     splitting: Splitting = Splitting.NONE
+    by_model_type: bool = False
     outcomes: Callable[[], Outcomes] = lambda: _NOTHING
     skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
     support: Callable[[], tuple[Support, ...]] = tuple

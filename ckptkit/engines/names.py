@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.model import names
 
@@ -16,11 +16,21 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
 class ModuleNames:
     """A model class of a plain decoder: what its layers hold, as dotted names that stand for every expert and layer.
 
-    ``linear`` may have one more part below them, which rules judge; ``others`` have none.
+    ``linear`` may have one more part below them, which rules judge; ``others`` have none. ``needed`` are names beside
+    those of linear layers and norms that every layer has. A class that ``skips`` leaves out whatever has another name;
+    one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops the load.
     """
 
     linear: frozenset[str]
     others: frozenset[str]
+    needed: tuple[str, ...] = ()
+    lacks: frozenset[str] = frozenset()
+    skips: bool = False
+    open: bool = False
+
+    def skipping(self, *needed: str) -> ModuleNames:
+        """The same for a class that leaves out other names, and needs these modules too in every layer."""
+        return replace(self, needed=needed, skips=True)
 
     def stranger(self, modules: Iterable[str], layers: int | None) -> str | None:
         """The first module that the class does not have: of another name, or of a layer beyond the last.
@@ -28,6 +38,8 @@ class ModuleNames:
         >>> ModuleNames(frozenset({"mlp.up_proj"}), frozenset()).stranger(["model.layers.2.mlp.up_proj"], 2)
         'model.layers.2.mlp.up_proj'
         """
+        if self.skips or self.open:
+            return next((module for module in modules if module in self.lacks), None)
         known: dict[str, bool] = {}
         for module in modules:
             found = _LAYER.search(module)
@@ -45,6 +57,8 @@ class ModuleNames:
 
         Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
         """
+        if self.open:
+            return None
         needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
         for layer in range(layers or 0):
             needed += [f"model.layers.{layer}.{name}" for name in self._needed]
@@ -55,7 +69,7 @@ class ModuleNames:
         """What every layer has, in order."""
         merged = ("self_attn.qkv_proj", "mlp.gate_up_proj")
         plain = sorted(name for name in self.linear if "*" not in name and name not in merged)
-        return [*sorted(name for name in self.others if name.endswith("norm")), *plain]
+        return [*sorted(name for name in self.others if name.endswith("norm")), *plain, *self.needed]
 
     @staticmethod
     def _merged(name: str, modules: Collection[str]) -> bool:
@@ -87,6 +101,10 @@ _HEAD_NORMS = frozenset({"self_attn.q_norm", "self_attn.k_norm"})
 DENSE = ModuleNames(_ATTENTION | _MLP, _OTHERS)
 #: The same with norms on the heads.
 DENSE_WITH_HEAD_NORMS = ModuleNames(DENSE.linear, DENSE.others | _HEAD_NORMS)
+
+
+#: A class of which it is known only that it has no output head of its own.
+HEADLESS = ModuleNames(frozenset(), frozenset(), lacks=frozenset({"lm_head"}), open=True)
 
 
 def experts(container: str, router: str, projections: tuple[str, ...] = _GATED, *, norms: bool = False) -> ModuleNames:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
+from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 
 #: Class names that some readers take in a skip list for "every linear module".
@@ -35,6 +36,7 @@ class Style(str, Enum):
 
     EXACT = "the whole module name"
     EXACT_OR_REGEX = "the whole name, or after re: a regular expression anchored at the start"
+    ENDING_OR_REGEX = "the whole name or its last components, or after re: a regular expression anchored at the start"
     EXACT_REGEX_CLASS = "the whole name, a class name, or after re: a regular expression anchored at the start"
     GLOB = "a shell pattern over the whole name"
     PREFIX_OR_SUFFIX = "a regular expression for the start of the name, or its end"
@@ -52,6 +54,11 @@ class Reading:
     names. ``declares`` says which modules
     the config means, the skip list aside; None where that is what the format's own library says. ``unsaid`` are the
     entries that stand for a list that is missing or null; an empty one is a list.
+
+    ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
+    the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
+    ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
+    for no scheme at all, at which such an engine stops.
     """
 
     style: Style
@@ -62,6 +69,24 @@ class Reading:
     names_in_memory: bool = False
     declares: Declares | None = None
     unsaid: tuple[str, ...] = ()
+    knows_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
+
+    def asked(self, architecture: str | None) -> Callable[[str], str]:
+        """The name by which a model class asks for a stored module.
+
+        >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
+        'a.qkv_proj'
+        """
+        known = self.knows_parts.items()
+        unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
+        whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
+
+        def name_of(module: str) -> str:
+            owner, _, last = module.rpartition(".")
+            return names.join(owner, whole[last]) if last in whole else module
+
+        return name_of if whole else _itself
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""
@@ -88,6 +113,10 @@ class Reading:
         return (lambda name: name.endswith(_HEADS) or matches(name)) if self.head_left_alone else matches
 
 
+def _itself(module: str) -> str:
+    return module
+
+
 def _exact(entries: Sequence[str]) -> Matcher:
     return frozenset(entries).__contains__
 
@@ -99,6 +128,12 @@ def _exact_or_regex(entries: Sequence[str]) -> Matcher:
         return exact.__contains__
     match = regex.match
     return lambda name: name in exact or match(name) is not None
+
+
+def _ending_or_regex(entries: Sequence[str]) -> Matcher:
+    matches = _exact_or_regex(entries)
+    ends = tuple(f".{entry}" for entry in entries if not entry.startswith(_REGEX_PREFIX))
+    return lambda name: name.endswith(ends) or matches(name)
 
 
 def _exact_regex_class(entries: Sequence[str]) -> Matcher:
@@ -165,6 +200,7 @@ _MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType
     {
         Style.EXACT: _exact,
         Style.EXACT_OR_REGEX: _exact_or_regex,
+        Style.ENDING_OR_REGEX: _ending_or_regex,
         Style.EXACT_REGEX_CLASS: _exact_regex_class,
         Style.GLOB: _glob,
         Style.PREFIX_OR_SUFFIX: _prefix_or_suffix,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 from ckptkit.engines.base import Engine, Evidence, Range
 from ckptkit.engines.dimensions import Dimensions
@@ -144,10 +145,30 @@ def _layers(modules: Iterable[str], checkpoint: Checkpoint) -> dict[Layer, str]:
     return found
 
 
+@cache
+def _by_model_type(classes: frozenset[str]) -> Mapping[str, str]:
+    """A model type without its separators -> the class that is called like it."""
+    endings = ("forconditionalgeneration", "forcausallm")
+    plain = {name: name.lower().replace("_", "") for name in sorted(classes)}
+    return {word.removesuffix(end): name for end in endings for name, word in plain.items() if word.endswith(end)}
+
+
+def class_of(model_type: object, classes: frozenset[str]) -> str | None:
+    """The class that engines guess from a model type; None where no class is called like it.
+
+    >>> class_of("qwen3_moe", frozenset({"Qwen3MoeForCausalLM", "Qwen3ForCausalLM"}))
+    'Qwen3MoeForCausalLM'
+    """
+    word = model_type.lower().replace("_", "").replace("-", "") if isinstance(model_type, str) else ""
+    return _by_model_type(classes).get(word)
+
+
 def judge_class(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
     """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
     does not have."""
     classes = engine.architectures()
+    if classes is not None and (architecture is None or (engine.by_model_type and architecture not in classes)):
+        architecture = class_of(container.config.get("model_type"), classes) or architecture
     if classes is not None and architecture not in classes:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)

@@ -25,6 +25,7 @@ ENGINE = Engine(
             "modelopt": "transformers has no quantizer for ModelOpt: it skips the method and takes codes for values",
         }
     ),
+    by_model_type=True,
     outcomes=lazily("ckptkit.engines.transformers.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.transformers.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.transformers.support", "SUPPORT"),

@@ -57,6 +57,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
         "CK601/scales": (Known(_WARNING, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),

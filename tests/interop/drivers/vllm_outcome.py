@@ -128,14 +128,15 @@ def _unset(model: Any, first: Mapping[str, Any]) -> list[str]:
 def _numbers(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Every weight times its scale, and every other parameter, as float32."""
     parameters = _parameters(model)
+    scales = dict(model.named_parameters())  # exponents are no floating point
     modules = dict(model.named_modules())
     weights, others = {}, {}
     for name, parameter in parameters.items():
         owner, _, last = name.rpartition(".")
         if last in _WEIGHTS and parameter.element_size() == 1:
-            scale = next((parameters[s] for s in (f"{name}_scale", f"{name}_scale_inv") if s in parameters), None)
+            scale = next((scales[s] for s in (f"{name}_scale", f"{name}_scale_inv") if s in scales), None)
             if scale is not None:
-                value = _scaled(parameter.data.float(), scale.data.float(), _widths(modules[owner], last, parameter))
+                value = _scaled(parameter.data.float(), _values(scale.data), _widths(modules[owner], last, parameter))
                 weights[name] = value.numpy()
         elif "scale" in last and "weight" in last:
             continue
@@ -153,8 +154,15 @@ def _widths(module: Any, last: str, parameter: Any) -> list[int]:
     return list(getattr(module, "logical_widths", None) or [parameter.shape[-2]])
 
 
+def _values(scale: Any) -> Any:
+    """Scales as numbers; bytes are exponents."""
+    import torch
+
+    return torch.exp2(scale.float() - 127) if scale.dtype == torch.uint8 else scale.float()
+
+
 def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
-    """A weight times its scale: of each part, each row, or each tile; of each expert where there are several."""
+    """A weight times its scale: of each part, each row, group or tile; of each expert where there are several."""
     import torch
 
     if weight.ndim == 3:
@@ -168,6 +176,8 @@ def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
         return weight * scale.reshape(-1).repeat_interleave(torch.tensor(widths), 0)[:rows].reshape(-1, 1)
     if scale.ndim == 4:
         scale = scale.reshape(scale.shape[0], scale.shape[2])
+    if scale.shape[0] == rows:
+        return weight * scale.repeat_interleave(columns // scale.shape[1], 1)
     tile = 128
     wide = scale.repeat_interleave(tile, 1)[:, :columns]
     tall = []

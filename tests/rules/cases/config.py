@@ -279,8 +279,10 @@ CASES = (
         _input_scale("lm_head"),
         near_also=frozenset({"CK202"}),
     ),
-    Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(quant_method="compressed_tensors")),
-    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD),
+    Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(version="0.1")),
+    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="FP8", version="0.1"), _UNREAD),
+    Case("CK623", CT, set_block(quant_method="compressed_tensors"), set_block(version="0.2")),
+    Case("CK623", CT_FP8, _modelopt(quant_algo="fp8"), _modelopt(quant_algo="FP8", version="0.2")),
     Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD),
     Case(
         "CK624",
