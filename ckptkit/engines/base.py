@@ -213,6 +213,14 @@ class Splitting(Enum):
     BLOCKS = "blocks"
 
 
+class ByModelType(Enum):
+    """When an engine chooses the model class by ``model_type``: never, where no architecture is named, or always."""
+
+    NEVER = "never"
+    UNNAMED = "where no architecture is named"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True)
 class Launch:
     """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
@@ -248,7 +256,7 @@ class Engine:
     unread: Mapping[str, str] = field(default_factory=dict)
     follows_kv_cache: frozenset[str] = frozenset()
     splitting: Splitting = Splitting.NONE
-    by_model_type: bool = False
+    by_model_type: ByModelType = ByModelType.NEVER
     outcomes: Callable[[], Outcomes] = lambda: _NOTHING
     skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
     support: Callable[[], tuple[Support, ...]] = tuple

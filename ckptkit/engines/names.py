@@ -18,7 +18,8 @@ class ModuleNames:
 
     ``linear`` may have one more part below them, which rules judge; ``others`` have none. ``needed`` are names beside
     those of linear layers and norms that every layer has. A class that ``skips`` leaves out whatever has another name;
-    one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops the load.
+    one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops the load. One that
+    ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is stored.
     """
 
     linear: frozenset[str]
@@ -27,6 +28,11 @@ class ModuleNames:
     lacks: frozenset[str] = frozenset()
     skips: bool = False
     open: bool = False
+    lists: bool = False
+
+    def listing(self) -> ModuleNames:
+        """The same for a class that leaves out other names, and lists what is missing."""
+        return replace(self, skips=True, lists=True)
 
     def skipping(self, *needed: str) -> ModuleNames:
         """The same for a class that leaves out other names, and needs these modules too in every layer."""
@@ -62,7 +68,11 @@ class ModuleNames:
         needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
         for layer in range(layers or 0):
             needed += [f"model.layers.{layer}.{name}" for name in self._needed]
-        return next((name for name in needed if name not in modules and not self._merged(name, modules)), None)
+        return next((name for name in needed if name not in modules and (self.lists or not self._merged(name, modules))), None)
+
+    def stops_at(self, absent: str, *, quantized: bool) -> bool:
+        """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""
+        return self.lists and quantized and absent.partition("layers.")[2].partition(".")[2] in self.linear
 
     @property
     def _needed(self) -> list[str]:

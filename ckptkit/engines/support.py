@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from ckptkit.engines.base import Engine, Evidence, Range
+from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
@@ -163,11 +163,15 @@ def class_of(model_type: object, classes: frozenset[str]) -> str | None:
     return _by_model_type(classes).get(word)
 
 
-def judge_class(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
+def judge_class(
+    engine: Engine, container: Container, architecture: str | None, *, quantized: bool
+) -> Iterator[Judgement]:
     """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
     does not have."""
     classes = engine.architectures()
-    if classes is not None and (architecture is None or (engine.by_model_type and architecture not in classes)):
+    unnamed = architecture is None and engine.by_model_type is not ByModelType.NEVER
+    strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
+    if classes is not None and (unnamed or strange):
         architecture = class_of(container.config.get("model_type"), classes) or architecture
     if classes is not None and architecture not in classes:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
@@ -181,8 +185,10 @@ def judge_class(engine: Engine, container: Container, architecture: str | None) 
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         tied = container.config.get("tie_word_embeddings") is True
         absent = known.absent(modules, dimensions.layers, tied=tied)
-        if absent is not None:
-            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, and nobody looks")
+        if absent is not None and known.stops_at(absent, quantized=quantized):
+            yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")
+        elif absent is not None:
+            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}")
 
 
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:
@@ -192,7 +198,7 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     """
     table, release = engine.support(), engine.release_for("support")
     rows = [row for row in table if row.versions is None or row.versions.holds(release)]
-    answers = list(judge_class(engine, checkpoint.container, architecture))
+    answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
         answers.append(Judgement(part, row.answer, row.words) if row else Judgement(part, Answer.UNKNOWN))

@@ -24,7 +24,7 @@ NOT_HERE = (
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
-SAME, SIMILAR, ANOTHER = 0.02, 0.2, 0.5
+SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
@@ -79,7 +79,7 @@ def of_vllm(answer: Answer) -> tuple[str, str]:
 def of_transformers(answer: Answer) -> tuple[str, str]:
     """What a load in transformers means.
 
-    Where neither the checkpoint that was meant nor its plain model gives logits, nothing tells right from wrong; and
+    A parameter that nothing filled is wrong whatever the prompt makes of it. Where neither the checkpoint that was meant nor its plain model gives logits, nothing tells right from wrong; and
     where a checkpoint stands for itself and brings scales of activations, its distance from the plain model may be
     what these scales say: it then counts as right where it is near, and as not tried where every key was found.
     """
@@ -90,6 +90,8 @@ def of_transformers(answer: Answer) -> tuple[str, str]:
     words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
     if meant is None and plain is None:
         return UNTRIED, words
+    if answer["missing"] or answer["mismatched"]:
+        return WRONG, words
     limit = SIMILAR if meant is None else ANOTHER
     wrong = (meant is not None and meant > SAME) or (plain is not None and plain > limit)
     if wrong and meant is None and not listed and answer["static"]:

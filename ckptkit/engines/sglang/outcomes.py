@@ -25,6 +25,9 @@ _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocate
 _ASKS_WHOLE = ("compressed-tensors", "quark")
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
+#: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
+_HEADS = ("", "queries-", "keys-", "head-size-")
+
 OUTCOMES: Outcomes = MappingProxyType(
     {
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
@@ -82,7 +85,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK311": (Known(_ERROR, _ASSERTION),),
         "CK312": (Known(_ERROR, _SHAPE),),
         **dict.fromkeys(
-            ("CK312/cut", "CK312/cut-in-part"), (Known(_SILENT, "only the first rows or columns are taken"),)
+            (f"CK312/{heads}cut{part}" for heads in _HEADS for part in ("", "-in-part")),
+            (Known(_SILENT, "only the first rows or columns are taken"),),
         ),
         **dict.fromkeys(
             ("CK312/short", "CK312/short-in-part"),
@@ -155,6 +159,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK631": (Known(_ERROR, "the load never ends"),),
         "CK632": (Known(_ERROR, "division by zero heads"),),
         "CK632/missing": (Known(_SILENT, "layers of the default number are built and stay unset"),),
+        "CK629/compressed-tensors-kv-cache": (Known(Outcome.OK, "a KV scheme that it does not know is dropped"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK633/architectures": (Known(_ERROR, "no architecture is named"),),
         "CK701": (

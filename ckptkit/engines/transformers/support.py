@@ -25,8 +25,9 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (Layer.EXPERT,), _CT, _KINDS, architectures=_EXPERTS, how=_RUN),
     Support(_HAS, (Layer.HEAD,), _CT, _KINDS, how=_RUN),
     Support(_SILENT, (Layer.EMBEDDING, Layer.ROUTER), (*_CT, *_QUARK), how=_RUN, words=_AS_VALUES),
+    Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _KINDS, how=_RUN),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
-    Support(_HAS, _LINEAR, _CT, others=("NVFP4",), how=_RUN),
+    Support(_HAS, _LINEAR, _CT, others=("NVFP4", "NVFP4A16", "W8A8 INT8"), how=_RUN),
     Support(_HAS, (*_LINEAR, Layer.HEAD), _QUARK, _KINDS, how=_RUN),
     Support(
         _REFUSED,

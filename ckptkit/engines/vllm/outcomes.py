@@ -14,6 +14,9 @@ _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
+#: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
+_HEADS = ("", "queries-", "keys-", "head-size-")
+
 OUTCOMES: Outcomes = MappingProxyType(
     {
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
@@ -74,7 +77,8 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "smaller experts fill a part of what is allocated", layers=(Layer.EXPERT,)),
         ),
         **dict.fromkeys(
-            ("CK312/cut", "CK312/cut-in-part"), (Known(_SILENT, "only the first rows or columns are taken"),)
+            (f"CK312/{heads}cut{part}" for heads in _HEADS for part in ("", "-in-part")),
+            (Known(_SILENT, "only the first rows or columns are taken"),),
         ),
         "CK313": (Known(_ERROR, _ASSERTION),),
         "CK314": (Known(_ERROR, _ASSERTION),),
@@ -187,6 +191,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
         "CK909": (Known(_SILENT, "written with one scale and read with the other", architectures=LATENT),),
         "CK910": (Known(_WARNING, "1.0 is used"),),
+        "CK910/query": (),
         "CK912": (Known(_ERROR, "refused"),),
         "CK912/dynamic": (),
     }

@@ -51,7 +51,14 @@ def config_schema(context: Context) -> Iterator[Fault]:
         path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
         unknown = knows_keys and UNKNOWN_KEY in fault.message
         if path not in told and not unknown:
-            yield Observation.of(fault, variant="status" if path == "quantization_status" else dialect.key)
+            yield Observation.of(fault, variant=_variant(path, context.block, dialect.key))
+
+
+def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:
+    """What engines tell apart: a status that is another word, and the scheme of the KV cache."""
+    if path == "quantization_status" and block.get(path) is not None:
+        return "status"
+    return f"{dialect}-kv-cache" if path.startswith("kv_cache_scheme") else dialect
 
 
 def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -45,4 +45,13 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
         ]
         if missing:
             message = "other attention modules have scales that this one lacks"
-            yield Fault("operand-scale-missing", message, None, attention.module, ", ".join(missing), "nothing")
+            yield Observation(
+                "operand-scale-missing",
+                message,
+                None,
+                attention.module,
+                ", ".join(missing),
+                "nothing",
+                variant="query" if "q" in missing else None,
+                severity=Severity.WARNING if "q" in missing else None,
+            )

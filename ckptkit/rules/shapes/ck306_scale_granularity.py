@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
@@ -38,4 +38,5 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
         else:
             wrong = not same_values(scale.shape, granularity.scale_shape(module.weight.shape))
         if wrong:
-            yield shape_fault("scale-granularity", module, scale, wanted)
+            fault = shape_fault("scale-granularity", module, scale, wanted)
+            yield Observation.of(fault, variant="one-value" if scale.numel == 1 else None)

@@ -36,7 +36,8 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         logging.getLogger("transformers").removeHandler(warnings)
     model.eval()
     with stage("forward"), torch.no_grad():
-        vocabulary = model.config.get_text_config().vocab_size
+        # No tokenizer gives an id that has no row, whatever the config says.
+        vocabulary = min(model.config.get_text_config().vocab_size, model.get_input_embeddings().weight.shape[0])
         logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0].float().numpy()
     if keep is not None:
         distance.keep(keep, {"logits": logits})
