@@ -22,7 +22,8 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
     name, and what was found, None for nothing."""
     if reading.scheme_of is None:
         return
-    scheme_of, skipped, asked = reading.scheme_of(context.block), _skipped_by(context, reading), _asked(context, reading)
+    scheme_of, skipped = reading.scheme_of(context.block), _skipped_by(context, reading)
+    asked = _asked(context, reading)
     for name in context.linear_names:
         whole = asked(name)
         if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):

@@ -38,6 +38,18 @@ class ModuleNames:
         """The same for a class that leaves out other names, and needs these modules too in every layer."""
         return replace(self, needed=needed, skips=True)
 
+    def odd_parameter(self, tensors: Iterable[str]) -> str | None:
+        """The first tensor of attention or an MLP that is neither a weight nor a scale: no class here has one.
+
+        >>> DENSE.odd_parameter(["model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.sinks"])
+        'model.layers.0.self_attn.sinks'
+        """
+        if self.skips or self.open:
+            return None
+        inside = ((name, *name.rpartition(".")[::2]) for name in tensors if ".layers." in name)
+        owners = {"self_attn", "mlp"}
+        return next((n for n, o, last in inside if names.last_part(o) in owners and last not in _PARAMETERS), None)
+
     def stranger(self, modules: Iterable[str], layers: int | None) -> str | None:
         """The first module that the class does not have: of another name, or of a layer beyond the last.
 
@@ -68,7 +80,8 @@ class ModuleNames:
         needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
         for layer in range(layers or 0):
             needed += [f"model.layers.{layer}.{name}" for name in self._needed]
-        return next((name for name in needed if name not in modules and (self.lists or not self._merged(name, modules))), None)
+        missing = (name for name in needed if name not in modules)
+        return next((name for name in missing if self.lists or not self._merged(name, modules)), None)
 
     def stops_at(self, absent: str, *, quantized: bool) -> bool:
         """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""
@@ -98,6 +111,14 @@ class ModuleNames:
         return not inner or inner in self.linear or inner in self.others or inner.rpartition(".")[0] in self.linear
 
 
+#: What may be stored right below attention or an MLP: engines map scales, and skip what old exporters left.
+_PARAMETERS = frozenset(
+    {
+        *("weight", "bias", "inv_freq", "output_scale", "prob_output_scale"),
+        *(f"{part}{end}" for part in ("k", "v", "q", "kv", "p", "prob") for end in ("_scale", "_zero_point")),
+        *(f"{part}_cache{end}" for part in ("k", "v", "kv") for end in ("_scale", "_zero_point")),
+    }
+)
 _OUTSIDE = frozenset({"lm_head", "model.embed_tokens", "model.norm", "model", ""})
 _ATTENTION = frozenset(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"))
 _GATED = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")

@@ -180,9 +180,9 @@ def judge_class(
     if known is not None:
         modules = dict.fromkeys(tensor.module for tensor in container.tensors.values())
         dimensions = Dimensions.of(container.config)
-        stranger = known.stranger(modules, dimensions.layers)
+        stranger = known.stranger(modules, dimensions.layers) or known.odd_parameter(container.tensors)
         if stranger is not None:
-            yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
+            yield Judgement(None, Answer.REFUSED, f"{architecture} has no {stranger}")
         tied = container.config.get("tie_word_embeddings") is True
         absent = known.absent(modules, dimensions.layers, tied=tied)
         if absent is not None and known.stops_at(absent, quantized=quantized):

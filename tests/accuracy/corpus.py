@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from ckptkit.checks import runner
 from ckptkit.conversion.options import Options
+from ckptkit.conversion.plan import Plan
 from ckptkit.conversion.planner import make_plan
 from ckptkit.errors import CkptkitError
 from ckptkit.formats import registry
 from ckptkit.operations.stream import stream
-from ckptkit.storage.container import open_container
+from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.virtual import VirtualSource
 from tests.accuracy.reports import REPORTS
 from tests.damage import REAL, Damage, MutableCheckpoint, load
@@ -69,13 +70,19 @@ TARGETS = ("compressed-tensors", "quark", "fp8", "modelopt", "bf16")
 class Entry:
     """One checkpoint.
 
-    ``make`` gives its files. ``meant`` is the id of the checkpoint that it stands for: an engine that is right makes
-    the same weights of both. It is the entry's own id where the files say what is meant.
+    ``make`` gives its files. ``stands_for`` is the id of the checkpoint that it was made from, its own where the files
+    say what is meant; ``requantized`` says whether that was with a loss that shows in its weights.
     """
 
     id: str
     make: Callable[[], Files]
-    meant: str
+    stands_for: str
+    requantized: Callable[[], bool] = lambda: False
+
+    @cached_property
+    def meant(self) -> str:
+        """The id of the checkpoint of which an engine that is right makes the same weights."""
+        return self.id if self.requantized() else self.stands_for
 
     @property
     def kind(self) -> str:
@@ -173,15 +180,32 @@ def _converted() -> Iterator[Entry]:
             form = registry.by_name(target)
             for mode in (None, *(dialect.mode for dialect in form.dialects if dialect.mode)):
                 name = f"converted/{fixture}/{form.name}{f'-{mode}' if mode else ''}"
-                yield Entry(name, lambda a=fixture, b=target, c=mode: _written(a, b, c), f"real/{fixture}")  # type: ignore[misc]
+                asked = (fixture, target, mode)
+                yield Entry(
+                    name,
+                    lambda asked=asked: _written(*asked),  # type: ignore[misc]
+                    f"real/{fixture}",
+                    lambda asked=asked: _shows(_planned(*asked)[0]),  # type: ignore[misc]
+                )
+
+
+def _planned(fixture: str, target: str, mode: str | None) -> tuple[Plan, Container]:
+    """A conversion. Raises CkptkitError where it is refused."""
+    container = open_container(MemorySource(load(fixture).to_files()))
+    options = Options(mode, allow_lossy=True)
+    return make_plan(runner.read_context(container), registry.by_name(target), options), container
 
 
 def _written(fixture: str, target: str, mode: str | None) -> Files:
-    """The files of a conversion. Raises CkptkitError where it is refused."""
-    container = open_container(MemorySource(load(fixture).to_files()))
-    plan = make_plan(runner.read_context(container), registry.by_name(target), Options(mode, allow_lossy=True))
+    """The files of a conversion."""
+    plan, container = _planned(fixture, target, mode)
     source = VirtualSource(plan.output, container.source, stream)
     return {entry.name: source.read(entry.name) for entry in source.files()}
+
+
+def _shows(plan: Plan) -> bool:
+    """Whether a conversion declares a loss of weights that is more than one of rounding to BF16."""
+    return any(loss.relative > 2**-7 for loss in plan.losses.values())
 
 
 def files_of(entry: Entry) -> Files | None:

@@ -1,4 +1,4 @@
-"""The names of modules that SGLang's classes need: what has another name is skipped. Read in ``srt/models``, and run."""
+"""The names of modules that SGLang's classes need; what has another name is skipped. Read in ``srt/models``, run."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def method_unknown(context: Context) -> Iterator[Fault]:
 
     Why it hurts: engines stop at the name although they support the layout, or build the layer unquantized.
 
-    Example: ``quant_method: compressed-tensor``, ``compressed_tensors`` (which vLLM takes and SGLang refuses), or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
+    Example: ``quant_method: compressed-tensor``, ``compressed_tensors`` (which vLLM takes and SGLang refuses),
+    or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
 
     Fix: write the name that the layout has elsewhere.
     """

@@ -55,9 +55,11 @@ def config_schema(context: Context) -> Iterator[Fault]:
 
 
 def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:
-    """What engines tell apart: a status that is another word, and the scheme of the KV cache."""
-    if path == "quantization_status" and block.get(path) is not None:
-        return "status"
+    """What engines tell apart: a status of another word or of none, and the scheme of the KV cache."""
+    if path == "quantization_status":
+        return "status" if block.get(path) is not None else "status-null"
+    if path.startswith("export"):
+        return f"{dialect}-export"
     return f"{dialect}-kv-cache" if path.startswith("kv_cache_scheme") else dialect
 
 

@@ -136,7 +136,12 @@ def _numbers(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if last in _WEIGHTS and parameter.element_size() == 1:
             scale = next((scales[s] for s in (f"{name}_scale", f"{name}_scale_inv") if s in scales), None)
             if scale is not None:
-                value = _scaled(parameter.data.float(), _values(scale.data), _widths(modules[owner], last, parameter))
+                value = _scaled(
+                    parameter.data.float(),
+                    _values(scale.data),
+                    _widths(modules[owner], last, parameter),
+                    _tile(modules[owner]),
+                )
                 weights[name] = value.numpy()
         elif "scale" in last and "weight" in last:
             continue
@@ -161,12 +166,22 @@ def _values(scale: Any) -> Any:
     return torch.exp2(scale.float() - 127) if scale.dtype == torch.uint8 else scale.float()
 
 
-def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
+def _tile(module: Any) -> tuple[int, int]:
+    """The rows and columns of a block of scales, from wherever an engine keeps them."""
+    method = getattr(module, "quant_method", None)
+    for owner in (module, getattr(module, "scheme", None), method, getattr(method, "quant_config", None)):
+        size = getattr(owner, "weight_block_size", None)
+        if size:
+            return int(size[0]), int(size[1])
+    return 128, 128
+
+
+def _scaled(weight: Any, scale: Any, widths: list[int], tile: tuple[int, int]) -> Any:
     """A weight times its scale: of each part, each row, group or tile; of each expert where there are several."""
     import torch
 
     if weight.ndim == 3:
-        return torch.stack([_scaled(w, s, widths) for w, s in zip(weight, scale, strict=True)])
+        return torch.stack([_scaled(w, s, widths, tile) for w, s in zip(weight, scale, strict=True)])
     rows, columns = weight.shape
     if scale.numel() == 1:
         return weight * scale.reshape(())
@@ -178,13 +193,12 @@ def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
         scale = scale.reshape(scale.shape[0], scale.shape[2])
     if scale.shape[0] == rows:
         return weight * scale.repeat_interleave(columns // scale.shape[1], 1)
-    tile = 128
-    wide = scale.repeat_interleave(tile, 1)[:, :columns]
+    wide = scale.repeat_interleave(tile[1], 1)[:, :columns]
     tall = []
     start = 0
     for width in widths:
-        count = -(-width // tile)
-        tall.append(wide[start : start + count].repeat_interleave(tile, 0)[:width])
+        count = -(-width // tile[0])
+        tall.append(wide[start : start + count].repeat_interleave(tile[0], 0)[:width])
         start += count
     return weight * torch.cat(tall)
 

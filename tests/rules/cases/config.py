@@ -172,6 +172,10 @@ def _no_bias(checkpoint: MutableCheckpoint) -> None:
     del checkpoint.block["global_quant_config"]["bias"]
 
 
+def _old_version(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["version"] = "0.12"
+
+
 def _unquantized_outputs(checkpoint: MutableCheckpoint) -> None:
     checkpoint.block["global_quant_config"]["output_tensors"] = []
 
@@ -295,8 +299,9 @@ CASES = (
     Case("CK625", CT, _nested(False), _nested(True)),
     Case("CK626", CT, _packed_beside, put("model.layers.1.extra.table", "I32", (8, 64), bytes(2048))),
     Case("CK627", QUARK, set_block(exclude=None), set_block(exclude=[]), frozenset({"CK605"}), frozenset({"CK605"})),
-    Case("CK627", QUARK_KV, _no_outputs, _no_bias, frozenset({"CK629"}), frozenset({"CK629"})),
+    Case("CK627", QUARK_KV, _no_outputs, _old_version, frozenset({"CK629"})),
     Case("CK627", QUARK, _quantized_outputs, _unquantized_outputs),
+    Case("CK627", QUARK_KV, _no_bias, _old_version, frozenset({"CK629"})),
     Case("CK630", CT, _card("tags: [quark]"), _card("tags: [compressed-tensors]")),
     Case("CK629", CT, _static_tokens, _known_args, frozenset({"CK621"})),
     Case("CK628", MOE, _shared("bf16"), _shared("fp8")),
