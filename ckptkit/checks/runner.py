@@ -12,6 +12,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.level import Level
 from ckptkit.checks.registry import Rule, all_rules
+from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import codes_by_layer, effects_of
@@ -129,6 +130,9 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
                 findings += [_finding(rule, fault, consequences) for fault in rule.check(context)]
+    otherwise = read_otherwise(context)
+    if otherwise:
+        findings = [_seen_by(finding, otherwise) for finding in findings]
     order = list(Severity)
     findings.sort(key=lambda f: (order.index(f.severity), f.code))
     checkpoint, container = context.checkpoint, context.container
@@ -175,6 +179,16 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
         consequences(rule.code, variant, only, _layer(rule.code, fault)),
         subject,
     )
+
+
+def _seen_by(finding: Finding, otherwise: Mapping[str, frozenset[str]]) -> Finding:
+    """A finding about a module's scheme, or about a layer that it is part of, without engines that see another."""
+    if finding.code == "CK617" or finding.tensor is None:
+        return finding
+    blind = otherwise.get(finding.tensor) or otherwise.get(finding.tensor.rpartition(".")[0])
+    if blind is None:
+        blind = next((e for name, e in otherwise.items() if name.rpartition(".")[0] == finding.tensor), frozenset())
+    return replace(finding, engines=tuple(e for e in finding.engines if e.engine not in blind)) if blind else finding
 
 
 def _layer(code: str, fault: Fault) -> Layer | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading
+from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
 
@@ -28,6 +29,25 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
         whole = asked(name)
         if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
             yield name, whole, scheme_of(whole)
+
+
+def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
+    """Modules for which some engines find another group of the config than ckptkit does, which asks as the format's
+    own library: module -> these engines. What is said of such a module's scheme is not what they see."""
+    groups = targets_by_group(context.block)
+    theirs = frozenset(e for e, reading in readings_of(context).items() if reading.declares is in_vllm_group)
+    if len(groups) < 2 or not theirs:
+        return {}
+    first, second = vllm_group(groups), library_group(groups)
+    bodies = {
+        name: {**body, "targets": None} for name, body in context.block["config_groups"].items() if name in groups
+    }
+
+    def differs(module: str) -> bool:
+        one, other = first(module), second(module)
+        return one != other and (one is None or other is None or bodies[one] != bodies[other])
+
+    return {name: theirs for name in context.linear_names if differs(name)}
 
 
 def _asked(context: Context, reading: Reading) -> Callable[[str], str]:

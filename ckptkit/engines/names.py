@@ -16,25 +16,26 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
 class ModuleNames:
     """A model class of a plain decoder: what its layers hold, as dotted names that stand for every expert and layer.
 
-    ``linear`` may have one more part below them, which rules judge; ``others`` have none. ``needed`` are names beside
-    those of linear layers and norms that every layer has. A class that ``skips`` leaves out whatever has another name;
-    one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops the load. One that
-    ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is stored.
+    ``linear`` may have one more part below them, which rules judge; ``others`` have none. ``needed`` are groups of
+    names beside those of linear layers and norms: every layer has one of each. A class that ``skips`` leaves out
+    whatever has another name; one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops
+    the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
+    stored.
     """
 
     linear: frozenset[str]
     others: frozenset[str]
-    needed: tuple[str, ...] = ()
+    needed: tuple[tuple[str, ...], ...] = ()
     lacks: frozenset[str] = frozenset()
     skips: bool = False
     open: bool = False
     lists: bool = False
 
-    def listing(self) -> ModuleNames:
-        """The same for a class that leaves out other names, and lists what is missing."""
-        return replace(self, skips=True, lists=True)
+    def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
+        """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
+        return replace(self, needed=needed, skips=True, lists=True)
 
-    def skipping(self, *needed: str) -> ModuleNames:
+    def skipping(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, and needs these modules too in every layer."""
         return replace(self, needed=needed, skips=True)
 
@@ -77,22 +78,28 @@ class ModuleNames:
         """
         if self.open:
             return None
-        needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
+        needed: list[tuple[str, ...]] = [("model.embed_tokens",), ("model.norm",), *([] if tied else [("lm_head",)])]
         for layer in range(layers or 0):
-            needed += [f"model.layers.{layer}.{name}" for name in self._needed]
-        missing = (name for name in needed if name not in modules)
-        return next((name for name in missing if self.lists or not self._merged(name, modules)), None)
+            needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
+        return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)
+
+    def _filled(self, name: str, modules: Collection[str]) -> bool:
+        """Whether something is stored for a module; who lists what is missing also looks without the prefix."""
+        if self.lists:
+            return name in modules or name.removeprefix("model.") in modules
+        return name in modules or self._merged(name, modules)
 
     def stops_at(self, absent: str, *, quantized: bool) -> bool:
         """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""
         return self.lists and quantized and absent.partition("layers.")[2].partition(".")[2] in self.linear
 
     @property
-    def _needed(self) -> list[str]:
-        """What every layer has, in order."""
+    def _needed(self) -> list[tuple[str, ...]]:
+        """What every layer has, in order: one of each."""
         merged = ("self_attn.qkv_proj", "mlp.gate_up_proj")
         plain = sorted(name for name in self.linear if "*" not in name and name not in merged)
-        return [*sorted(name for name in self.others if name.endswith("norm")), *plain, *self.needed]
+        norms = sorted(name for name in self.others if name.endswith("norm"))
+        return [*((name,) for name in (*norms, *plain)), *self.needed]
 
     @staticmethod
     def _merged(name: str, modules: Collection[str]) -> bool:
@@ -128,6 +135,8 @@ _OTHERS = frozenset(
 )
 _HEAD_NORMS = frozenset({"self_attn.q_norm", "self_attn.k_norm"})
 
+#: q, k, v and o, and norms: what experts or something else stand beside.
+ATTENTION = ModuleNames(_ATTENTION, _OTHERS)
 #: q, k, v and o, and a gated MLP: Llama and those like it, stored apart or merged.
 DENSE = ModuleNames(_ATTENTION | _MLP, _OTHERS)
 #: The same with norms on the heads.

@@ -57,6 +57,7 @@ class Reading:
 
     ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
+    ``renames`` holds ends of stored names and what stands in their place in memory.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops.
     """
@@ -70,6 +71,7 @@ class Reading:
     declares: Declares | None = None
     unsaid: tuple[str, ...] = ()
     knows_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renames: Mapping[str, str] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
 
     def asked(self, architecture: str | None) -> Callable[[str], str]:
@@ -80,13 +82,17 @@ class Reading:
         """
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
+        renamed = tuple(self.renames.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
         def name_of(module: str) -> str:
             owner, _, last = module.rpartition(".")
-            return names.join(owner, whole[last]) if last in whole else module
+            if last in whole:
+                return names.join(owner, whole[last])
+            ending = next((end for end in renamed if module.endswith(end[0])), None)
+            return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
-        return name_of if whole else _itself
+        return name_of if whole or renamed else _itself
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""

@@ -11,10 +11,10 @@ MODULES = MappingProxyType(
         **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"), DENSE.skipping()),
         "Qwen3ForCausalLM": DENSE_WITH_HEAD_NORMS.skipping(),
         "Qwen3MoeForCausalLM": experts("mlp.experts", "mlp.gate", norms=True).skipping(
-            *(f"mlp.experts.0.{part}" for part in ("gate_proj", "up_proj", "down_proj"))
+            *((f"mlp.experts.0.{part}",) for part in ("gate_proj", "up_proj", "down_proj"))
         ),
         "MixtralForCausalLM": experts("block_sparse_moe.experts", "block_sparse_moe.gate", ("w1", "w2", "w3")).skipping(
-            *(f"block_sparse_moe.experts.0.{part}" for part in ("w1", "w2", "w3"))
+            *((f"block_sparse_moe.experts.0.{part}",) for part in ("w1", "w2", "w3"))
         ),
         "Gemma3ForConditionalGeneration": HEADLESS,
     }

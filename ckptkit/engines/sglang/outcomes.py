@@ -40,6 +40,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_SILENT, "the parameter keeps its first value"),),
         "CK105/elsewhere": (),
         "CK106": (),
+        "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
         "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
@@ -76,6 +77,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "one value for one expert, of whatever rank", layers=(Layer.EXPERT,)),
         ),
         "CK303": (Known(_SILENT, "rows and columns are cut off, or zeros stand in for what is missing"),),
+        "CK303/four": (Known(_ERROR, _ASSERTION),),
         "CK304": (Known(_ERROR, _ASSERTION),),
         "CK305": (Known(_ERROR, _ASSERTION),),
         "CK306": (Known(_ERROR, _SHAPE),),
@@ -124,6 +126,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "cast to FP8 by value"),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
         ),
+        "CK605/tied-head": (),
         "CK606": (
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
@@ -174,6 +177,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK901": (Known(_WARNING, "1.0 is used"),),
         "CK902": (),
         "CK903": (Known(_SILENT, "1.0 is used", architectures=STRICT),),
+        "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"),),
         "CK905": (Known(_WARNING, "1.0 is used"),),
         "CK906": (

@@ -14,7 +14,13 @@ from ckptkit.engines.sglang.classes import KNOWS_GATE_UP, KNOWS_QKV
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import in_vllm_group, quark_scheme, vllm_entry
 
-_FP8 = Reading(Style.COMPONENTS, ("ignored_layers", "modules_to_not_convert"), fuses=True, head_left_alone=True)
+_FP8 = Reading(
+    Style.COMPONENTS,
+    ("ignored_layers", "modules_to_not_convert"),
+    fuses=True,
+    head_left_alone=True,
+    renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
+)
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.sglang.classes import EXPERTS_ONE_BY_ONE, LLAMAS, QUANTIZED_TOWERS
+from ckptkit.engines.sglang.classes import EXPERTS_ONE_BY_ONE, LLAMAS, QUANTIZED_TOWERS, STRICT
 from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
@@ -47,6 +47,7 @@ SUPPORT: tuple[Support, ...] = (
     Support(_SILENT, (Layer.EMBEDDING,), (*_CT, *_QUARK), how=_RUN, words="codes are taken for values"),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4A16", "W8A8 INT8"), how=_RUN, where=_IN_CT),
+    Support(_REFUSED, _LINEAR, _CT, others=("MXFP8",), how=_RUN, where=_IN_CT, words=_NO_CT),
     Support(_SILENT, (Layer.ROUTER,), (*_CT, *_QUARK), how=_RUN, words="routers are built plain"),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, how=_RUN),
     Support(
@@ -88,7 +89,6 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_REFUSED, (Layer.EXPERT,), _QUARK, (), _NONE, where=_IN_QUARK, words=_NO_MOE),
     Support(_SILENT, (Layer.HEAD,), _QUARK, where=_IN_QUARK, words="the head is built without a scheme"),
-    Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, where=_IN_QUARK),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), where="fp8.py"),
     Support(
         _SILENT,
@@ -111,6 +111,14 @@ SUPPORT: tuple[Support, ...] = (
         where=_IN_LLAMA,
     ),
     Support(
+        _REFUSED,
+        (*_LINEAR, Layer.EXPERT),
+        ("fp8-transformers",),
+        architectures=STRICT,
+        how=_RUN,
+        words="KeyError: '...weight_scale_inv'",
+    ),
+    Support(
         _SILENT,
         (*_LINEAR, Layer.EXPERT),
         ("fp8-transformers",),
@@ -121,11 +129,12 @@ SUPPORT: tuple[Support, ...] = (
     Support(
         _REFUSED,
         (Layer.KV_CACHE,),
-        ("modelopt",),
+        ("modelopt", *_QUARK),
         architectures=("Qwen2_5_VLFor",),
         how=_RUN,
-        words="KeyError: '...self_attn.qkv_proj.k_scale'",
+        words="KeyError: '...self_attn.qkv_proj...'",
     ),
+    Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, where=_IN_QUARK),
     Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, how=_RUN),
     Support(
         _REFUSED,
@@ -136,6 +145,6 @@ SUPPORT: tuple[Support, ...] = (
         words="ValueError: ModelOptFp8Config only supports regular FP8 quantization",
     ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), _TENSOR, _STATIC, how=_RUN, where="modelopt_quant.py"),
-    Support(_HAS, _LINEAR, ("modelopt",), others=("NVFP4", "MXFP8"), how=_RUN, where="modelopt_quant.py"),
+    Support(_HAS, _LINEAR, ("modelopt",), others=("NVFP4",), how=_RUN, where="modelopt_quant.py"),
     Support(_REFUSED, (*_LINEAR, Layer.EXPERT), ("modelopt",), _CHANNEL, how=_RUN, words="ValueError"),
 )

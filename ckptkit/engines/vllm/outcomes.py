@@ -26,6 +26,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_SILENT, "where no shard has it: quantized models are not checked for missing tensors"),),
         "CK105/elsewhere": (),
         "CK106": (),
+        "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
         "CK108/mistral": (
@@ -107,6 +108,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK604": (Known(_ERROR, "missing quant_algo"),),
         "CK604/beside-another": (),
         "CK605": (Known(_SILENT, "cast to FP8 by value, the scale stays unset"),),
+        "CK605/tied-head": (),
         "CK606": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
         "CK608/built": (Known(_SILENT, "builds the module quantized"),),
@@ -166,6 +168,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK902": (),
         "CK903": (Known(_ERROR, "attribute error on the fused projection"),),
+        "CK903/not-own": (),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),
             Known(_SILENT, "k is copied to v"),

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import OTHER_ALGORITHMS, VLLM_ALGORITHMS
+from ckptkit.engines.methods import HYPHENATED, OTHER_ALGORITHMS, VLLM_ALGORITHMS
 from ckptkit.errors import Fault, excerpt
-
-#: The one method whose name is written in two ways.
-_HYPHENATED = "compressed-tensors"
 
 
 @rule(
@@ -45,8 +42,8 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine knows this quant_method"
         yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
-    elif context.method == _HYPHENATED != written:
-        yield _spelled(f"{path}.quant_method", _HYPHENATED, written, "spelling")
+    elif context.method == HYPHENATED != written:
+        yield _spelled(f"{path}.quant_method", HYPHENATED, written, "spelling")
     key = context.dialect.algorithm_key if context.dialect is not None else None
     algorithm = context.block.get(key) if key is not None else None
     if isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:
