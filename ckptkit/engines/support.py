@@ -180,15 +180,19 @@ def judge_class(
     if known is not None:
         modules = dict.fromkeys(tensor.module for tensor in container.tensors.values())
         dimensions = Dimensions.of(container.config)
-        stranger = known.stranger(modules, dimensions.layers) or known.odd_parameter(container.tensors)
+        stranger = known.stranger(modules, dimensions.layers)
+        odd = known.odd_parameter(container.tensors) if stranger is None else None
         if stranger is not None:
-            yield Judgement(None, Answer.REFUSED, f"{architecture} has no {stranger}")
+            yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
+        if odd is not None:
+            yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
         tied = container.config.get("tie_word_embeddings") is True
         absent = known.absent(modules, dimensions.layers, tied=tied)
         if absent is not None and known.stops_at(absent, quantized=quantized):
             yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")
         elif absent is not None:
-            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}")
+            fate = "it is listed and made up" if known.lists else "and nobody looks"
+            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
 
 
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:

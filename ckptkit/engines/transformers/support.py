@@ -46,6 +46,7 @@ SUPPORT: tuple[Support, ...] = (
         _LINEAR,
         ("fp8",),
         architectures=_COMPOSITE,
+        where="quantizers/quantizer_finegrained_fp8.py",
         words="what a GPU makes of it: on a CPU weights are dequantized first",
     ),
     Support(_HAS, (Layer.KV_CACHE,), _FP8, architectures=_COMPOSITE, how=_RUN, words="scales are left out"),
