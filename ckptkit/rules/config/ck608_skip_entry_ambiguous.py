@@ -32,10 +32,9 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     """The skip list means different modules to different engines.
 
     Why it hurts: entries are exact names to one reader, regular expressions or shell patterns to the next. Where they
-    disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one.
-
-    Some model classes of SGLang ask for ``qkv_proj`` and never for its parts: these on a list, or in a group of
-    their own, say nothing there.
+    disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one. Some
+    model classes of SGLang ask for ``qkv_proj`` and never for its parts: these on a list, or in a group of their own,
+    say nothing there.
 
     Example: ``*mlp.gate`` in Quark's ``exclude``: a pattern for Quark, a name that nothing has for vLLM, which casts
     the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import HYPHENATED, OTHER_ALGORITHMS, VLLM_ALGORITHMS
+from ckptkit.engines.methods import HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS, VLLM_ALGORITHMS
 from ckptkit.errors import Fault, excerpt
 
 
@@ -57,7 +57,7 @@ def method_unknown(context: Context) -> Iterator[Fault]:
             variant="algorithm",
             severity=Severity.WARNING if known else Severity.ERROR,
         )
-    elif isinstance(algorithm, str) and algorithm != algorithm.upper():
+    elif isinstance(algorithm, str) and algorithm not in {algorithm.upper(), *LOWER_CASE}:
         yield _spelled(f"{path}.{key}", algorithm.upper(), algorithm, "algorithm-spelling")
 
 

@@ -33,8 +33,11 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
 
     Fix: converting the checkpoint to Quark again writes every key.
     """
-    for kind in ("null-key", "old-key", "layer-type", "kv-group", "default-outputs", "outputs"):
-        yield from (Observation.of(fault, variant=kind) for fault in context.faults(f"quark-{kind}"))
+    faults = (
+        *context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group"),
+        *context.faults("quark-default-outputs", "quark-outputs"),
+    )
+    yield from (Observation.of(fault, variant=fault.kind.partition("-")[2]) for fault in faults)
 
 
 @fix("safe", "CK627")

@@ -42,8 +42,7 @@ _ACTIVATIONS = frozenset(
     reports=("sgl-project/sglang#32028",),
 )
 def config_size_unusable(context: Context) -> Iterator[Fault]:
-    """A size in config.json is not a number, is not positive, or is missing where layers are stored; or the activation
-    is none.
+    """A size in config.json is no number, not positive, or missing where layers are stored; or no activation is known.
 
     Why it hurts: loaders refuse the config, or build a model of default sizes that has nothing to do with the tensors.
 
