@@ -63,7 +63,8 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
     asked = _asked(context, reading)
 
     def matches(name: str) -> bool:
-        return listed(asked(name))
+        whole = reading.whole(name)
+        return listed(asked(name)) or (whole is not None and listed(whole))
 
     if not others:
         return matches

@@ -162,7 +162,8 @@ class Known:
 
     ``versions`` None: known of the release that the engine's outcomes were held against, and not limited otherwise.
     ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
-    ``layers`` are the kinds of layers that it happens in. ``option`` is a setting under which alone it happens, and
+    ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
+    then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
     ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
     request does not. ``how`` overrides how the release was examined.
     """
@@ -177,6 +178,7 @@ class Known:
     gpus: tuple[str, ...] = ()
     at_request: bool = False
     how: Evidence | None = None
+    leaves_out: tuple[Layer, ...] = ()
 
 
 #: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
@@ -294,7 +296,7 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds.
+    that the load itself succeeds, and ``leaves_out`` what is not loaded then.
     """
 
     engine: str
@@ -303,6 +305,7 @@ class Effect:
     note: str = ""
     current: bool = True
     at_request: bool = False
+    leaves_out: tuple[Layer, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -143,8 +143,13 @@ DENSE = ModuleNames(_ATTENTION | _MLP, _OTHERS)
 DENSE_WITH_HEAD_NORMS = ModuleNames(DENSE.linear, DENSE.others | _HEAD_NORMS)
 
 
-#: A class of which it is known only that it has no output head of its own.
-HEADLESS = ModuleNames(frozenset(), frozenset(), lacks=frozenset({"lm_head"}), open=True)
+#: A class of which it is known only that it has no output head of its own, and a tower under its released names.
+NO_HEAD_NO_PATCHES = ModuleNames(
+    frozenset(),
+    frozenset(),
+    lacks=frozenset({"lm_head", *(f"{p}vision_tower.embeddings.patch_embedding" for p in ("", "model."))}),
+    open=True,
+)
 
 
 def experts(container: str, router: str, projections: tuple[str, ...] = _GATED, *, norms: bool = False) -> ModuleNames:

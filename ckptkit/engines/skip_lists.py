@@ -26,6 +26,8 @@ _EXPERTS = ".experts"
 #: Output heads, that of a prediction layer among them.
 _HEADS = ("lm_head", "shared_head.head")
 
+_FUSED_OF = {part: fused for fused, parts in names.FUSED_GROUPS.items() for part in parts}
+
 Matcher = Callable[[str], bool]
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
 Declares = Callable[[Mapping[str, Any]], Matcher]
@@ -57,9 +59,9 @@ class Reading:
 
     ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
-    ``renames`` holds ends of stored names and what stands in their place in memory.
-    ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
-    for no scheme at all, at which such an engine stops.
+    ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
+    names and what stands in their place in memory. ``scheme_of`` tells schemes of a config apart by a module's name,
+    where names of parts matter to that: None stands for no scheme at all, at which such an engine stops.
     """
 
     style: Style
@@ -71,6 +73,7 @@ class Reading:
     declares: Declares | None = None
     unsaid: tuple[str, ...] = ()
     knows_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    whole_too: bool = False
     renames: Mapping[str, str] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
 
@@ -93,6 +96,12 @@ class Reading:
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
         return name_of if whole or renamed else _itself
+
+    def whole(self, module: str) -> str | None:
+        """The fused layer whose name on the list counts for a stored module; None where it does not."""
+        owner, _, last = module.rpartition(".")
+        fused = _FUSED_OF.get(last) if self.whole_too else None
+        return None if fused is None else names.join(owner, fused)
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""

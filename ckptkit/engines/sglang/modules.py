@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, HEADLESS, experts
+from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_HEAD_NO_PATCHES, experts
 
 MODULES = MappingProxyType(
     {
@@ -16,6 +16,6 @@ MODULES = MappingProxyType(
         "MixtralForCausalLM": experts("block_sparse_moe.experts", "block_sparse_moe.gate", ("w1", "w2", "w3")).skipping(
             *((f"block_sparse_moe.experts.0.{part}",) for part in ("w1", "w2", "w3"))
         ),
-        "Gemma3ForConditionalGeneration": HEADLESS,
+        "Gemma3ForConditionalGeneration": NO_HEAD_NO_PATCHES,
     }
 )

@@ -66,7 +66,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_SILENT, "weights of unknown names are dropped"),),
-        "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
+        "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE, leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),),
@@ -98,6 +98,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             ),
         ),
         "CK313": (Known(_ERROR, _ASSERTION),),
+        "CK313/exponents": (),
         "CK314": (Known(_ERROR, _ASSERTION),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(_SILENT, "exponents are copied as numbers on some paths"),),
@@ -132,7 +133,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
         ),
         "CK607": (),
-        "CK608/built": (Known(_SILENT, "builds the module quantized"),),
+        "CK608/built": (
+            Known(_SILENT, "builds the module quantized"),
+            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
+        ),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),

@@ -30,6 +30,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             fuses=True,
             declares=in_vllm_group,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
+            whole_too=True,
             scheme_of=vllm_entry,
         ),
         "quark": Reading(
@@ -39,6 +40,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             experts_as_one=True,
             head_left_alone=True,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),
+            whole_too=True,
             scheme_of=quark_scheme,
         ),
         "quark-fp8": _FP8,

@@ -146,5 +146,13 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), _TENSOR, _STATIC, how=_RUN, where="modelopt_quant.py"),
     Support(_HAS, _LINEAR, ("modelopt",), others=("NVFP4",), how=_RUN, where="modelopt_quant.py"),
+    Support(
+        _SILENT,
+        _LINEAR,
+        ("modelopt",),
+        others=("MXFP8",),
+        how=_RUN,
+        words="the layer has weight_scale_inv, and ModelOpt stores weight_scale: it is skipped",
+    ),
     Support(_REFUSED, (*_LINEAR, Layer.EXPERT), ("modelopt",), _CHANNEL, how=_RUN, words="ValueError"),
 )

@@ -24,7 +24,16 @@ _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
 
 SUPPORT: tuple[Support, ...] = (
     Support(_HAS, _LINEAR, _CT, _KINDS, how=_RUN),
-    Support(_HAS, (Layer.EXPERT,), _CT, _KINDS, architectures=_EXPERTS, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _CT, ("per-tensor", "per-channel"), architectures=_EXPERTS, how=_RUN),
+    Support(
+        _REFUSED,
+        (Layer.EXPERT,),
+        _CT,
+        ("per-block",),
+        architectures=_EXPERTS,
+        how=_RUN,
+        words="RuntimeError: We encountered some issues during automatic conversion of the weights",
+    ),
     Support(_HAS, (Layer.HEAD,), _CT, _KINDS, how=_RUN),
     Support(_SILENT, (Layer.EMBEDDING, Layer.ROUTER), (*_CT, *_QUARK), how=_RUN, words=_AS_VALUES),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _KINDS, how=_RUN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import another_scheme, matchers_of, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
@@ -72,6 +72,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             found=found,
             variant="left-alone" if stored else "built",
             only=frozenset(wrong),
+            subject=Module(members[0]),
         )
 
 

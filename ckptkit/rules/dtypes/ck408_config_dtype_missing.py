@@ -49,7 +49,16 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
         yield Fault("config-dtype", "no dtype is named", "config.json", None, expected, "nothing")
     elif any("float8" in value for value in named):
         message = "an 8-bit float is named as the model's dtype"
-        yield Observation("config-dtype", message, "config.json", None, expected, named[0], variant="float8")
+        yield Observation(
+            "config-dtype",
+            message,
+            "config.json",
+            None,
+            expected,
+            named[0],
+            variant="float8",
+            severity=Severity.WARNING,
+        )
 
 
 @fix("safe", "CK408")

@@ -75,7 +75,7 @@ CASES = (
     Case("CK632", CT, set_config(intermediate_size=80.0), set_config(intermediate_size=[80, 80])),
     Case("CK632", CT, set_config(num_attention_heads=0), set_config(sliding_window=0)),
     Case("CK632", CT, set_config(num_hidden_layers=None), _other_layer_key),
-    Case("CK632", CT, set_config(hidden_act="a"), set_config(hidden_act="swish")),
+    Case("CK632", CT, set_config(hidden_act="a"), set_config(hidden_act=None)),
     Case("CK633", CT, set_config(architectures=None), set_config(_class_name="X", architectures=None)),
     Case("CK633", CT, set_config(model_type=None), set_config(model_type=None, auto_map={"AutoConfig": "a.B"})),
 )
