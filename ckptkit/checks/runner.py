@@ -9,9 +9,10 @@ from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.level import Level
 from ckptkit.checks.registry import Rule, all_rules
+from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import codes_by_layer, effects_of
@@ -129,6 +130,12 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
                 findings += [_finding(rule, fault, consequences) for fault in rule.check(context)]
+    otherwise = read_otherwise(context)
+    if otherwise:
+        findings = [_seen_by(finding, otherwise) for finding in findings]
+    left_out = {e.engine: e.leaves_out for f in findings for e in f.engines if e.leaves_out and e.current}
+    if left_out:
+        findings = [_of_what_is_loaded(finding, left_out) for finding in findings]
     order = list(Severity)
     findings.sort(key=lambda f: (order.index(f.severity), f.code))
     checkpoint, container = context.checkpoint, context.container
@@ -177,10 +184,30 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
     )
 
 
+def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...]]) -> Finding:
+    """A finding about a tensor without the engines that leave out all layers of its kind."""
+    if finding.tensor is None or any(effect.leaves_out for effect in finding.engines):
+        return finding
+    layer = layer_of(finding.tensor.rpartition(".")[0])
+    kept = tuple(e for e in finding.engines if layer not in left_out.get(e.engine, ()))
+    return finding if kept == finding.engines else replace(finding, engines=kept)
+
+
+def _seen_by(finding: Finding, otherwise: Mapping[str, frozenset[str]]) -> Finding:
+    """A finding about a module's scheme, or about a layer that it is part of, without engines that see another."""
+    if finding.code == "CK617" or finding.tensor is None:
+        return finding
+    blind = otherwise.get(finding.tensor) or otherwise.get(finding.tensor.rpartition(".")[0])
+    if blind is None:
+        blind = next((e for name, e in otherwise.items() if name.rpartition(".")[0] == finding.tensor), frozenset())
+    return replace(finding, engines=tuple(e for e in finding.engines if e.engine not in blind)) if blind else finding
+
+
 def _layer(code: str, fault: Fault) -> Layer | None:
     """The kind of layer that a fault is about, if it names a tensor and engines ask."""
-    return (
-        None
-        if fault.tensor is None or code not in codes_by_layer()
-        else layer_of(fault.tensor.rpartition(".")[0] or fault.tensor)
-    )
+    if fault.tensor is None or code not in codes_by_layer():
+        return None
+    subject = fault.subject if isinstance(fault, Observation) else None
+    if isinstance(subject, Module):
+        return layer_of(subject.name)
+    return layer_of(fault.tensor.rpartition(".")[0] or fault.tensor)

@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading
+from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
 
 
 def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool]:
     """Whether an engine builds a module quantized, as far as the config alone decides: fused parts apart."""
-    skipped, covered = _skipped_by(context, reading), _declares(context, reading)
-    return lambda name: covered(name) and not skipped(name)
+    skipped, covered, asked = _skipped_by(context, reading), _declares(context, reading), _asked(context, reading)
+    return lambda name: covered(asked(name)) and not skipped(name)
+
+
+def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
+    """Linear modules that a reader asks for by the name of a fused layer and finds another scheme for: the module, the
+    name, and what was found, None for nothing."""
+    if reading.scheme_of is None:
+        return
+    scheme_of, skipped = reading.scheme_of(context.block), _skipped_by(context, reading)
+    asked = _asked(context, reading)
+    for name in context.linear_names:
+        whole = asked(name)
+        if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
+            yield name, whole, scheme_of(whole)
+
+
+def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
+    """Modules for which some engines find another group of the config than ckptkit does, which asks as the format's
+    own library: module -> these engines. What is said of such a module's scheme is not what they see."""
+    groups = targets_by_group(context.block)
+    theirs = frozenset(e for e, reading in readings_of(context).items() if reading.declares is in_vllm_group)
+    if len(groups) < 2 or not theirs:
+        return {}
+    first, second = vllm_group(groups), library_group(groups)
+    bodies = {
+        name: {**body, "targets": None} for name, body in context.block["config_groups"].items() if name in groups
+    }
+
+    def differs(module: str) -> bool:
+        one, other = first(module), second(module)
+        return one != other and (one is None or other is None or bodies[one] != bodies[other])
+
+    return {name: theirs for name in context.linear_names if differs(name)}
+
+
+def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
+    return reading.asked(context.dimensions.architecture)
 
 
 def _skipped_by(context: Context, reading: Reading) -> Matcher:
@@ -22,7 +59,13 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
 
     Some match names in memory. Others map the entries as they map the stored names, so that either will do.
     """
-    matches, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
+    listed, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
+    asked = _asked(context, reading)
+
+    def matches(name: str) -> bool:
+        whole = reading.whole(name)
+        return listed(asked(name)) or (whole is not None and listed(whole))
+
     if not others:
         return matches
     if reading.names_in_memory:

@@ -162,7 +162,8 @@ class Known:
 
     ``versions`` None: known of the release that the engine's outcomes were held against, and not limited otherwise.
     ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
-    ``layers`` are the kinds of layers that it happens in. ``option`` is a setting under which alone it happens, and
+    ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
+    then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
     ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
     request does not. ``how`` overrides how the release was examined.
     """
@@ -177,6 +178,7 @@ class Known:
     gpus: tuple[str, ...] = ()
     at_request: bool = False
     how: Evidence | None = None
+    leaves_out: tuple[Layer, ...] = ()
 
 
 #: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
@@ -213,6 +215,14 @@ class Splitting(Enum):
     BLOCKS = "blocks"
 
 
+class ByModelType(Enum):
+    """When an engine chooses the model class by ``model_type``: never, where no architecture is named, or always."""
+
+    NEVER = "never"
+    UNNAMED = "where no architecture is named"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True)
 class Launch:
     """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
@@ -236,8 +246,9 @@ class Engine:
     of others with the reason; what neither names is unknown; ``follows_kv_cache`` those whose declaration of an FP8
     KV cache it follows without being told. ``package`` is what it is called on the package index; ``launch`` says how
     it is started, None for what serves nothing or is not known.
-    ``architectures`` are the model classes that it has, None where any will do; ``modules`` those whose names of
-    modules are known. The tables are functions, so that they are loaded when somebody asks.
+    ``architectures`` are the model classes that it has, None where any will do; ``by_model_type`` says when the model
+    type in config.json chooses one; ``modules`` are those whose names of modules are known. The tables are functions,
+    so that they are loaded when somebody asks.
     """
 
     name: str
@@ -247,6 +258,7 @@ class Engine:
     unread: Mapping[str, str] = field(default_factory=dict)
     follows_kv_cache: frozenset[str] = frozenset()
     splitting: Splitting = Splitting.NONE
+    by_model_type: ByModelType = ByModelType.NEVER
     outcomes: Callable[[], Outcomes] = lambda: _NOTHING
     skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
     support: Callable[[], tuple[Support, ...]] = tuple
@@ -284,7 +296,7 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds.
+    that the load itself succeeds, and ``leaves_out`` what is not loaded then.
     """
 
     engine: str
@@ -293,6 +305,7 @@ class Effect:
     note: str = ""
     current: bool = True
     at_request: bool = False
+    leaves_out: tuple[Layer, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -23,6 +23,8 @@ class Layer(str, Enum):
 
 
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
+#: What exporters put below a layer.
+_QUANTIZER = re.compile(r"\.\w+_quantizer$")
 _FUSED_PARTS = frozenset(
     {*names.FUSED_GROUPS, *names.FUSED_QKV, *(part for parts in names.FUSED_GROUPS.values() for part in parts)}
 )
@@ -34,6 +36,7 @@ def layer_of(module: str) -> Layer:
     >>> [layer_of(f"model.layers.0.{name}").name for name in ("mlp.up_proj", "mlp.gate", "mlp.experts.3.up_proj")]
     ['FUSED', 'ROUTER', 'EXPERT']
     """
+    module = _QUANTIZER.sub("", module)
     if names.experts_owner(module) is not None:
         return Layer.EXPERT
     if names.other_tower(module) is not None:

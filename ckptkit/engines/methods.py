@@ -13,6 +13,12 @@ KNOWN_METHODS = frozenset(
     }
 )
 
+#: The one method whose name people write in two ways, as engines write it.
+HYPHENATED = "compressed-tensors"
+
+#: Algorithms that ModelOpt itself writes in lower case.
+LOWER_CASE = frozenset({"fp8_pb_wo"})
+
 #: The values of ModelOpt's ``quant_algo`` that vLLM 0.32 takes, upper case, and those that only others know.
 VLLM_ALGORITHMS = frozenset(
     {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MXFP8", "MIXED_PRECISION"}

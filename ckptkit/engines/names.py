@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckptkit.model import names
 
@@ -16,11 +16,40 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
 class ModuleNames:
     """A model class of a plain decoder: what its layers hold, as dotted names that stand for every expert and layer.
 
-    ``linear`` may have one more part below them, which rules judge; ``others`` have none.
+    ``linear`` may have one more part below them, which rules judge; ``others`` have none. ``needed`` are groups of
+    names beside those of linear layers and norms: every layer has one of each. A class that ``skips`` leaves out
+    whatever has another name; one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops
+    the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
+    stored.
     """
 
     linear: frozenset[str]
     others: frozenset[str]
+    needed: tuple[tuple[str, ...], ...] = ()
+    lacks: frozenset[str] = frozenset()
+    skips: bool = False
+    open: bool = False
+    lists: bool = False
+
+    def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
+        """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
+        return replace(self, needed=needed, skips=True, lists=True)
+
+    def skipping(self, *needed: tuple[str, ...]) -> ModuleNames:
+        """The same for a class that leaves out other names, and needs these modules too in every layer."""
+        return replace(self, needed=needed, skips=True)
+
+    def odd_parameter(self, tensors: Iterable[str]) -> str | None:
+        """The first tensor of attention or an MLP that is neither a weight nor a scale: no class here has one.
+
+        >>> DENSE.odd_parameter(["model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.sinks"])
+        'model.layers.0.self_attn.sinks'
+        """
+        if self.skips or self.open:
+            return None
+        inside = ((name, *name.rpartition(".")[::2]) for name in tensors if ".layers." in name)
+        owners = {"self_attn", "mlp"}
+        return next((n for n, o, last in inside if names.last_part(o) in owners and last not in _PARAMETERS), None)
 
     def stranger(self, modules: Iterable[str], layers: int | None) -> str | None:
         """The first module that the class does not have: of another name, or of a layer beyond the last.
@@ -28,6 +57,8 @@ class ModuleNames:
         >>> ModuleNames(frozenset({"mlp.up_proj"}), frozenset()).stranger(["model.layers.2.mlp.up_proj"], 2)
         'model.layers.2.mlp.up_proj'
         """
+        if self.skips or self.open:
+            return next((module for module in modules if module in self.lacks), None)
         known: dict[str, bool] = {}
         for module in modules:
             found = _LAYER.search(module)
@@ -45,17 +76,30 @@ class ModuleNames:
 
         Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
         """
-        needed = ["model.embed_tokens", "model.norm", *([] if tied else ["lm_head"])]
+        if self.open:
+            return None
+        needed: list[tuple[str, ...]] = [("model.embed_tokens",), ("model.norm",), *([] if tied else [("lm_head",)])]
         for layer in range(layers or 0):
-            needed += [f"model.layers.{layer}.{name}" for name in self._needed]
-        return next((name for name in needed if name not in modules and not self._merged(name, modules)), None)
+            needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
+        return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)
+
+    def _filled(self, name: str, modules: Collection[str]) -> bool:
+        """Whether something is stored for a module; who lists what is missing also looks without the prefix."""
+        if self.lists:
+            return name in modules or name.removeprefix("model.") in modules
+        return name in modules or self._merged(name, modules)
+
+    def stops_at(self, absent: str, *, quantized: bool) -> bool:
+        """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""
+        return self.lists and quantized and absent.partition("layers.")[2].partition(".")[2] in self.linear
 
     @property
-    def _needed(self) -> list[str]:
-        """What every layer has, in order."""
+    def _needed(self) -> list[tuple[str, ...]]:
+        """What every layer has, in order: one of each."""
         merged = ("self_attn.qkv_proj", "mlp.gate_up_proj")
         plain = sorted(name for name in self.linear if "*" not in name and name not in merged)
-        return [*sorted(name for name in self.others if name.endswith("norm")), *plain]
+        norms = sorted(name for name in self.others if name.endswith("norm"))
+        return [*((name,) for name in (*norms, *plain)), *self.needed]
 
     @staticmethod
     def _merged(name: str, modules: Collection[str]) -> bool:
@@ -74,6 +118,14 @@ class ModuleNames:
         return not inner or inner in self.linear or inner in self.others or inner.rpartition(".")[0] in self.linear
 
 
+#: What may be stored right below attention or an MLP: engines map scales, and skip what old exporters left.
+_PARAMETERS = frozenset(
+    {
+        *("weight", "bias", "inv_freq", "output_scale", "prob_output_scale"),
+        *(f"{part}{end}" for part in ("k", "v", "q", "kv", "p", "prob") for end in ("_scale", "_zero_point")),
+        *(f"{part}_cache{end}" for part in ("k", "v", "kv") for end in ("_scale", "_zero_point")),
+    }
+)
 _OUTSIDE = frozenset({"lm_head", "model.embed_tokens", "model.norm", "model", ""})
 _ATTENTION = frozenset(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"))
 _GATED = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
@@ -83,10 +135,21 @@ _OTHERS = frozenset(
 )
 _HEAD_NORMS = frozenset({"self_attn.q_norm", "self_attn.k_norm"})
 
+#: q, k, v and o, and norms: what experts or something else stand beside.
+ATTENTION = ModuleNames(_ATTENTION, _OTHERS)
 #: q, k, v and o, and a gated MLP: Llama and those like it, stored apart or merged.
 DENSE = ModuleNames(_ATTENTION | _MLP, _OTHERS)
 #: The same with norms on the heads.
 DENSE_WITH_HEAD_NORMS = ModuleNames(DENSE.linear, DENSE.others | _HEAD_NORMS)
+
+
+#: A class of which it is known only that it has no output head of its own, and a tower under its released names.
+NO_HEAD_NO_PATCHES = ModuleNames(
+    frozenset(),
+    frozenset(),
+    lacks=frozenset({"lm_head", *(f"{p}vision_tower.embeddings.patch_embedding" for p in ("", "model."))}),
+    open=True,
+)
 
 
 def experts(container: str, router: str, projections: tuple[str, ...] = _GATED, *, norms: bool = False) -> ModuleNames:

@@ -96,7 +96,7 @@ def _effects(
     for row in special or fitting:
         known = str(release) if row.versions is None else str(row.versions)
         current = not row.option and not row.gpus and (row.versions is None or row.versions.holds(release))
-        yield Effect(engine, known, row.outcome, row.note, current, row.at_request)
+        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out)
 
 
 @cache

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
+from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 
 #: Class names that some readers take in a skip list for "every linear module".
@@ -24,6 +25,8 @@ _REGEX_PREFIX = "re:"
 _EXPERTS = ".experts"
 #: Output heads, that of a prediction layer among them.
 _HEADS = ("lm_head", "shared_head.head")
+
+_FUSED_OF = {part: fused for fused, parts in names.FUSED_GROUPS.items() for part in parts}
 
 Matcher = Callable[[str], bool]
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
@@ -35,6 +38,7 @@ class Style(str, Enum):
 
     EXACT = "the whole module name"
     EXACT_OR_REGEX = "the whole name, or after re: a regular expression anchored at the start"
+    ENDING_OR_REGEX = "the whole name or its last components, or after re: a regular expression anchored at the start"
     EXACT_REGEX_CLASS = "the whole name, a class name, or after re: a regular expression anchored at the start"
     GLOB = "a shell pattern over the whole name"
     PREFIX_OR_SUFFIX = "a regular expression for the start of the name, or its end"
@@ -52,6 +56,12 @@ class Reading:
     names. ``declares`` says which modules
     the config means, the skip list aside; None where that is what the format's own library says. ``unsaid`` are the
     entries that stand for a list that is missing or null; an empty one is a list.
+
+    ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
+    the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
+    ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
+    names and what stands in their place in memory. ``scheme_of`` tells schemes of a config apart by a module's name,
+    where names of parts matter to that: None stands for no scheme at all, at which such an engine stops.
     """
 
     style: Style
@@ -62,6 +72,36 @@ class Reading:
     names_in_memory: bool = False
     declares: Declares | None = None
     unsaid: tuple[str, ...] = ()
+    knows_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    whole_too: bool = False
+    renames: Mapping[str, str] = field(default_factory=dict)
+    scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
+
+    def asked(self, architecture: str | None) -> Callable[[str], str]:
+        """The name by which a model class asks for a stored module.
+
+        >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
+        'a.qkv_proj'
+        """
+        known = self.knows_parts.items()
+        unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
+        renamed = tuple(self.renames.items())
+        whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
+
+        def name_of(module: str) -> str:
+            owner, _, last = module.rpartition(".")
+            if last in whole:
+                return names.join(owner, whole[last])
+            ending = next((end for end in renamed if module.endswith(end[0])), None)
+            return module if ending is None else module.removesuffix(ending[0]) + ending[1]
+
+        return name_of if whole or renamed else _itself
+
+    def whole(self, module: str) -> str | None:
+        """The fused layer whose name on the list counts for a stored module; None where it does not."""
+        owner, _, last = module.rpartition(".")
+        fused = _FUSED_OF.get(last) if self.whole_too else None
+        return None if fused is None else names.join(owner, fused)
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""
@@ -88,6 +128,10 @@ class Reading:
         return (lambda name: name.endswith(_HEADS) or matches(name)) if self.head_left_alone else matches
 
 
+def _itself(module: str) -> str:
+    return module
+
+
 def _exact(entries: Sequence[str]) -> Matcher:
     return frozenset(entries).__contains__
 
@@ -99,6 +143,12 @@ def _exact_or_regex(entries: Sequence[str]) -> Matcher:
         return exact.__contains__
     match = regex.match
     return lambda name: name in exact or match(name) is not None
+
+
+def _ending_or_regex(entries: Sequence[str]) -> Matcher:
+    matches = _exact_or_regex(entries)
+    ends = tuple(f".{entry}" for entry in entries if not entry.startswith(_REGEX_PREFIX))
+    return lambda name: name.endswith(ends) or matches(name)
 
 
 def _exact_regex_class(entries: Sequence[str]) -> Matcher:
@@ -165,6 +215,7 @@ _MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType
     {
         Style.EXACT: _exact,
         Style.EXACT_OR_REGEX: _exact_or_regex,
+        Style.ENDING_OR_REGEX: _ending_or_regex,
         Style.EXACT_REGEX_CLASS: _exact_regex_class,
         Style.GLOB: _glob,
         Style.PREFIX_OR_SUFFIX: _prefix_or_suffix,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
-from ckptkit.engines.base import Engine, Evidence, Range
+from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
@@ -144,10 +145,34 @@ def _layers(modules: Iterable[str], checkpoint: Checkpoint) -> dict[Layer, str]:
     return found
 
 
-def judge_class(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
+@cache
+def _by_model_type(classes: frozenset[str]) -> Mapping[str, str]:
+    """A model type without its separators -> the class that is called like it."""
+    endings = ("forconditionalgeneration", "forcausallm")
+    plain = {name: name.lower().replace("_", "") for name in sorted(classes)}
+    return {word.removesuffix(end): name for end in endings for name, word in plain.items() if word.endswith(end)}
+
+
+def class_of(model_type: object, classes: frozenset[str]) -> str | None:
+    """The class that engines guess from a model type; None where no class is called like it.
+
+    >>> class_of("qwen3_moe", frozenset({"Qwen3MoeForCausalLM", "Qwen3ForCausalLM"}))
+    'Qwen3MoeForCausalLM'
+    """
+    word = model_type.lower().replace("_", "").replace("-", "") if isinstance(model_type, str) else ""
+    return _by_model_type(classes).get(word)
+
+
+def judge_class(
+    engine: Engine, container: Container, architecture: str | None, *, quantized: bool
+) -> Iterator[Judgement]:
     """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
     does not have."""
     classes = engine.architectures()
+    unnamed = architecture is None and engine.by_model_type is not ByModelType.NEVER
+    strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
+    if classes is not None and (unnamed or strange):
+        architecture = class_of(container.config.get("model_type"), classes) or architecture
     if classes is not None and architecture not in classes:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
@@ -156,12 +181,18 @@ def judge_class(engine: Engine, container: Container, architecture: str | None) 
         modules = dict.fromkeys(tensor.module for tensor in container.tensors.values())
         dimensions = Dimensions.of(container.config)
         stranger = known.stranger(modules, dimensions.layers)
+        odd = known.odd_parameter(container.tensors) if stranger is None else None
         if stranger is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
+        if odd is not None:
+            yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
         tied = container.config.get("tie_word_embeddings") is True
         absent = known.absent(modules, dimensions.layers, tied=tied)
-        if absent is not None:
-            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, and nobody looks")
+        if absent is not None and known.stops_at(absent, quantized=quantized):
+            yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")
+        elif absent is not None:
+            fate = "it is listed and made up" if known.lists else "and nobody looks"
+            yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
 
 
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:
@@ -171,7 +202,7 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     """
     table, release = engine.support(), engine.release_for("support")
     rows = [row for row in table if row.versions is None or row.versions.holds(release)]
-    answers = list(judge_class(engine, checkpoint.container, architecture))
+    answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
         answers.append(Judgement(part, row.answer, row.words) if row else Judgement(part, Answer.UNKNOWN))

@@ -7,8 +7,10 @@ one silently replaces the earlier in both.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ckptkit.engines.skip_lists import LINEAR_CLASSES, Matcher
@@ -18,6 +20,7 @@ GroupOf = Callable[[str], str | None]
 
 _REGEX_PREFIX = "re:"
 _HEAD = "lm_head"
+_SHAPED = re.compile(r"[*?\[]")
 
 
 def targets_by_group(block: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -104,3 +107,29 @@ def in_library_group(block: Mapping[str, Any]) -> Matcher:
     """Whether a module falls into some group, as the library looks for it."""
     group_of = library_group(targets_by_group(block))
     return lambda name: group_of(name) is not None
+
+
+def vllm_entry(block: Mapping[str, Any]) -> GroupOf:
+    """The group that a module falls into, as vLLM looks for it; None for none."""
+    return vllm_group(targets_by_group(block))
+
+
+def quark_scheme(block: Mapping[str, Any]) -> GroupOf:
+    """What Quark's config says of a module's weights and inputs, as text: by ``layer_quant_config``, or for all."""
+    layers = block.get("layer_quant_config")
+    schemes = {pattern: _said(spec) for pattern, spec in layers.items()} if isinstance(layers, Mapping) else {}
+    shaped = [pattern for pattern in schemes if _SHAPED.search(pattern)]
+    others = _said(block.get("global_quant_config"))
+
+    def scheme_of(module: str) -> str:
+        if module in schemes:
+            return schemes[module]
+        found = next((pattern for pattern in shaped if fnmatchcase(module, pattern)), None)
+        return others if found is None else schemes[found]
+
+    return scheme_of
+
+
+def _said(spec: Any) -> str:
+    parts = spec if isinstance(spec, Mapping) else {}
+    return json.dumps([parts.get("weight"), parts.get("input_tensors")], sort_keys=True)

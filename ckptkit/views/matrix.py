@@ -142,7 +142,8 @@ def _row(
     if isinstance(reader, str):
         verdict, note = "does not read", reader
     elif isinstance(context.reading, Unquantized) and engine.architectures() is not None:
-        judgements = tuple(judge_class(engine, context.container, context.dimensions.architecture))
+        architecture = context.dimensions.architecture
+        judgements = tuple(judge_class(engine, context.container, architecture, quantized=False))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
         note = "" if judgements or worst is not Outcome.OK else context.reading.message
     elif checkpoint is None:

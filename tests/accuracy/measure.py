@@ -24,7 +24,7 @@ NOT_HERE = (
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
-SAME, SIMILAR, ANOTHER = 0.02, 0.2, 0.5
+SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
@@ -77,14 +77,27 @@ def of_vllm(answer: Answer) -> tuple[str, str]:
 
 
 def of_transformers(answer: Answer) -> tuple[str, str]:
-    """What a load in transformers means."""
+    """What a load in transformers means.
+
+    A parameter that nothing filled is wrong whatever the prompt makes of it, and so are codes without their scale.
+    Where neither the checkpoint that was meant nor its plain model gives logits, nothing tells right from wrong; and
+    where a checkpoint stands for itself and brings scales of activations, its distance from the plain model may be
+    what these scales say: it then counts as right where it is near, and as not tried where every key was found.
+    """
     if answer["error"] is not None:
         return REFUSED, _refusal(answer["error"])
-    listed = [f"{key}: {', '.join(answer[key][:2])}" for key in ("missing", "unexpected", "mismatched") if answer[key]]
+    kinds = ("missing", "unexpected", "mismatched", "bare")
+    listed = [f"{key}: {', '.join(answer[key][:2])}" for key in kinds if answer[key]]
     meant, plain = answer["apart"].get("meant"), answer["apart"].get("plain")
+    words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
+    if meant is None and plain is None:
+        return UNTRIED, words
+    if answer["missing"] or answer["mismatched"] or answer["bare"]:
+        return WRONG, words
     limit = SIMILAR if meant is None else ANOTHER
     wrong = (meant is not None and meant > SAME) or (plain is not None and plain > limit)
-    words = "; ".join([*listed, f"off by {meant if meant is not None else plain}"])
+    if wrong and meant is None and not listed and answer["static"]:
+        return UNTRIED, words
     return (WRONG if wrong else RIGHT), words
 
 
@@ -161,7 +174,7 @@ class _Keeper:
 
     def answers(self, entries: list[tuple[Entry, Files]]) -> Iterator[tuple[Entry, Files, Answer]]:
         new = [entry.meant for entry, _ in entries if entry.meant not in self._kept]
-        self._keep(new, {entry.meant for entry in corpus().values() if entry.meant != entry.id})
+        self._keep(new, {entry.stands_for for entry in corpus().values() if entry.stands_for != entry.id})
         folders = [write(files, self._scratch / f"{n}-{digest(files)}") for n, (_, files) in enumerate(entries)]
         against = {
             str(folder.resolve()): {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -125,13 +126,15 @@ def dequantized(files: Files) -> Files:
     merged: dict[str, RawTensor] = {}
     if any(t.dtype in ("U8", "I8", "I32") for name, t in everything.items() if name.endswith((".weight", "_packed"))):
         raise ValueError("weights of another kind")
-    for name, tensor in everything.items():
+    for name in everything:
         if _SCALES.fullmatch(name) is None:
-            merged[name] = _plain(name, tensor, everything)
+            merged[name] = in_high_precision(name, everything)
     return {**kept, CONFIG: json.dumps(config).encode(), "model.safetensors": shard_bytes(merged, {"format": "pt"})}
 
 
-def _plain(name: str, tensor: RawTensor, everything: dict[str, RawTensor]) -> RawTensor:
+def in_high_precision(name: str, everything: Mapping[str, RawTensor]) -> RawTensor:
+    """A weight times its scale, as BF16; itself where it is no FP8 or has no scale."""
+    tensor = everything[name]
     if not tensor.dtype.startswith("F8"):
         return tensor
     weight = numbers(tensor)

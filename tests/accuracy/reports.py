@@ -29,6 +29,7 @@ from tests.damage import (
     steps,
 )
 from tests.raw import RawTensor
+from tests.rules.cases.values import scaled_twice
 
 Files = dict[str, bytes]
 VL, QWEN3, MIXTRAL, PHI3, MODELOPT = (
@@ -97,14 +98,6 @@ def _without_config(checkpoint: MutableCheckpoint) -> None:
 
 def _only_side_file(checkpoint: MutableCheckpoint) -> None:
     del checkpoint.config["quantization_config"]
-
-
-def _scaled_twice(checkpoint: MutableCheckpoint) -> None:
-    """Codes hold the weights themselves, and the scales are there still."""
-    for name in checkpoint.names(r".*_proj\.weight"):
-        tensor, scale = checkpoint.get(name), checkpoint.get(f"{name}_scale")
-        values = FP8_VALUES.values_of(tensor.data).reshape(tensor.shape) * bf16_of(scale.data).reshape(scale.shape)
-        checkpoint.change(exactly(name), lambda t, v=values: t._replace(data=FP8_VALUES.codes_of(v.reshape(-1))))  # type: ignore[misc]
 
 
 def _autofp8(scheme: str) -> Damage:
@@ -257,8 +250,8 @@ REPORTS = (
     Report("int8-quark", changed(QUARK, _int8)),
     Report("adapter-prefix", changed(CT, _prefixed("base_model.model.")), meant(CT)),
     Report("multimodal-prefix", changed(CT, _prefixed("language_model.")), meant(CT)),
-    Report("scaled-twice", changed(CT, _scaled_twice), meant(CT)),
-    Report("scaled-twice-static", changed(CT_FP8, _scaled_twice), meant(CT_FP8)),
+    Report("scaled-twice", changed(CT, scaled_twice), meant(CT)),
+    Report("scaled-twice-static", changed(CT_FP8, scaled_twice), meant(CT_FP8)),
     Report("kv-scheme-without-scales", changed(CT_KV, lambda c: c.drop(r".*\.[kv]_scale")), meant(CT_KV)),
     Report("head-quantized-not-listed", changed(CT, quantize("lm_head"), _without_skip_list)),
     Report("head-quantized-and-listed", changed(CT, quantize("lm_head"))),

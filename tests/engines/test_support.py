@@ -43,7 +43,7 @@ def test_a_refusal_says_what_and_in_the_engines_words() -> None:
 
 def test_what_no_table_says_is_unknown() -> None:
     checkpoint = load(CT)
-    checkpoint.config["architectures"] = ["NobodyKnowsForCausalLM"]
+    checkpoint.config |= {"architectures": ["NobodyKnowsForCausalLM"], "model_type": "nobody_knows"}
     for row in matrix_of(checkpoint).rows:
         if row.verdict != "does not read":
             assert row.verdict == "unknown"

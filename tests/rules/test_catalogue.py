@@ -24,7 +24,7 @@ ROOT = Path(ckptkit.__file__).parent
 #: Kinds of faults that are no finding about a checkpoint: refusals of requests, and faults of writing.
 NOT_FINDINGS = {"disk-full", "unknown-mode", "fused-kv-distinct"}
 #: Rules about bookkeeping that no engine reads, or about the checkpoint's use.
-WITHOUT_EFFECTS = {"CK110", "CK112", "CK117", "CK507", "CK508", "CK600", "CK630", "CK802", "CK911"}
+WITHOUT_EFFECTS = {"CK110", "CK112", "CK117", "CK507", "CK508", "CK630", "CK802", "CK911"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

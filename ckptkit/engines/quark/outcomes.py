@@ -25,6 +25,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/built": (Known(_SILENT, "builds the module quantized"),),
         "CK608/left-alone": (Known(_ERROR, "leaves the module alone"),),
         "CK621": (Known(_ERROR, "misses the keys of the input quantizers"),),
+        "CK629/quark-export": (Known(_ERROR, "refuses the config"),),
         "CK629/quark": (Known(_ERROR, "refuses the config"),),
         "CK629/quark-fp8": (Known(_ERROR, "refuses the config"),),
         "CK805": (Known(_ERROR, "refuses partial blocks; at the first request"),),

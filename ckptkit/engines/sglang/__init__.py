@@ -12,7 +12,7 @@ ENGINE = Engine(
     package="sglang",
     releases=(
         Release("", "2026-08", how=(Evidence.SOURCE, Evidence.REPORT), covers=("outcomes", "skip lists")),
-        Release("0.5.23", "2026-10-30", how=(Evidence.SOURCE,), covers=("support",)),
+        Release("0.5.23", "2026-10-30", how=(Evidence.RUN, Evidence.SOURCE)),
     ),
     reads=frozenset({"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
     unread=MappingProxyType({"fbgemm": "SGLang has no fbgemm_fp8: ValueError: Unknown quantization method"}),
@@ -29,4 +29,5 @@ ENGINE = Engine(
     skip_lists=lazily("ckptkit.engines.sglang.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.sglang.support", "SUPPORT"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
+    modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
 )

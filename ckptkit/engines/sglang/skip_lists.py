@@ -1,19 +1,48 @@
-"""How SGLang reads skip lists."""
+"""How SGLang reads skip lists.
+
+compressed-tensors and Quark ask for a fused layer by its stored parts only where the model class declares these; in all
+other classes, Llama among them, ``q_proj`` on a list says nothing. ``quark`` itself declares gate and up for every
+class, and the readers of plain FP8 and of ModelOpt know the usual parts without a class.
+"""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
+from ckptkit.engines.sglang.classes import KNOWS_GATE_UP, KNOWS_QKV
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.targets import in_vllm_group
+from ckptkit.engines.targets import in_vllm_group, quark_scheme, vllm_entry
 
-_FP8 = Reading(Style.COMPONENTS, ("ignored_layers", "modules_to_not_convert"), fuses=True, head_left_alone=True)
+_FP8 = Reading(
+    Style.COMPONENTS,
+    ("ignored_layers", "modules_to_not_convert"),
+    fuses=True,
+    head_left_alone=True,
+    renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
+)
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
-        "compressed-tensors": Reading(Style.EXACT_OR_REGEX, ("ignore",), fuses=True, declares=in_vllm_group),
-        "quark": Reading(Style.GLOB, ("exclude",), fuses=True, head_left_alone=True),
+        "compressed-tensors": Reading(
+            Style.ENDING_OR_REGEX,
+            ("ignore",),
+            fuses=True,
+            declares=in_vllm_group,
+            knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
+            whole_too=True,
+            scheme_of=vllm_entry,
+        ),
+        "quark": Reading(
+            Style.EXACT_OR_REGEX,
+            ("exclude",),
+            fuses=True,
+            experts_as_one=True,
+            head_left_alone=True,
+            knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),
+            whole_too=True,
+            scheme_of=quark_scheme,
+        ),
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.sglang.classes import EXPERTS_ONE_BY_ONE, LLAMAS, QUANTIZED_TOWERS, STRICT
 from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
@@ -22,8 +23,6 @@ _IN_CT = "compressed_tensors/compressed_tensors.py"
 _IN_CT_MOE = "compressed_tensors/schemes/compressed_tensors_w8a8_fp8_moe.py"
 _IN_QUARK = "quark/quark.py"
 _IN_LLAMA = "models/llama.py (load_weights), below sglang/srt"
-#: The classes that load as Llama does, which gives transformers' names of scales those of vLLM.
-_LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
 _NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found."
 _NO_MOE = "RuntimeError: Unsupported FusedMoe scheme"
 _BLOCK_HEAD = (
@@ -47,6 +46,27 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_SILENT, (Layer.EMBEDDING,), (*_CT, *_QUARK), how=_RUN, words="codes are taken for values"),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
+    Support(_HAS, _LINEAR, _CT, others=("NVFP4A16", "W8A8 INT8"), how=_RUN, where=_IN_CT),
+    Support(_REFUSED, _LINEAR, _CT, others=("MXFP8",), how=_RUN, where=_IN_CT, words=_NO_CT),
+    Support(_SILENT, (Layer.ROUTER,), (*_CT, *_QUARK), how=_RUN, words="routers are built plain"),
+    Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, how=_RUN),
+    Support(
+        _HAS,
+        (Layer.TOWER,),
+        (*_CT, *_QUARK),
+        architectures=(*LLAMAS, *EXPERTS_ONE_BY_ONE),
+        how=_RUN,
+        words="the class has no tower, and skips its tensors",
+    ),
+    Support(
+        _SILENT,
+        _LINEAR,
+        _QUARK,
+        _BLOCK,
+        how=_RUN,
+        where="quark/quark.py (_get_block_fp8_config)",
+        words="the layer has weight_scale_inv, and Quark stores weight_scale: it is skipped",
+    ),
     Support(_HAS, _LINEAR, _QUARK, _PLAIN, (*_STATIC, *_DYNAMIC), where=_IN_QUARK),
     Support(
         _REFUSED,
@@ -58,20 +78,24 @@ SUPPORT: tuple[Support, ...] = (
         where=_IN_QUARK,
         words="NotImplementedError: No quark compatible scheme was found.",
     ),
-    Support(_HAS, (Layer.EXPERT,), _QUARK, _TENSOR, _BY_TENSOR, where="quark/schemes/quark_w8a8_fp8_moe.py"),
     Support(
-        _HAS, (Layer.EXPERT,), _QUARK, _CHANNEL, ("dynamic per-token",), where="quark/schemes/quark_w8a8_fp8_moe.py"
+        _HAS,
+        (Layer.EXPERT,),
+        _QUARK,
+        _PLAIN,
+        (*_STATIC, "dynamic per-tensor", "dynamic per-token"),
+        how=_RUN,
+        where="quark/schemes/quark_w8a8_fp8_moe.py",
     ),
     Support(_REFUSED, (Layer.EXPERT,), _QUARK, (), _NONE, where=_IN_QUARK, words=_NO_MOE),
     Support(_SILENT, (Layer.HEAD,), _QUARK, where=_IN_QUARK, words="the head is built without a scheme"),
-    Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, where=_IN_QUARK),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _FP8, _TENSOR, (*_STATIC, *_DYNAMIC), where="fp8.py"),
     Support(
         _SILENT,
         _LINEAR,
         ("fp8-block",),
         _BLOCK,
-        architectures=_LLAMAS,
+        architectures=LLAMAS,
         where=_IN_LLAMA,
         words="scales of blocks are renamed to weight_scale, which no parameter has: they stay unset, with a warning",
     ),
@@ -83,10 +107,34 @@ SUPPORT: tuple[Support, ...] = (
         ("fp8-transformers",),
         _TENSOR,
         (*_STATIC, *_DYNAMIC),
-        architectures=_LLAMAS,
+        architectures=LLAMAS,
         where=_IN_LLAMA,
     ),
+    Support(
+        _REFUSED,
+        (*_LINEAR, Layer.EXPERT),
+        ("fp8-transformers",),
+        architectures=STRICT,
+        how=_RUN,
+        words="KeyError: '...weight_scale_inv'",
+    ),
+    Support(
+        _SILENT,
+        (*_LINEAR, Layer.EXPERT),
+        ("fp8-transformers",),
+        how=_RUN,
+        words="scales of these names are skipped, and stay as they were allocated",
+    ),
     Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, where="fp8.py"),
+    Support(
+        _REFUSED,
+        (Layer.KV_CACHE,),
+        ("modelopt", *_QUARK),
+        architectures=("Qwen2_5_VLFor",),
+        how=_RUN,
+        words="KeyError: '...self_attn.qkv_proj...'",
+    ),
+    Support(_HAS, (Layer.KV_CACHE,), _QUARK, _TENSOR, where=_IN_QUARK),
     Support(_HAS, (Layer.KV_CACHE,), ("modelopt",), _TENSOR, how=_RUN),
     Support(
         _REFUSED,
@@ -96,6 +144,15 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words="ValueError: ModelOptFp8Config only supports regular FP8 quantization",
     ),
-    Support(_HAS, _LINEAR, ("modelopt",), _TENSOR, _STATIC, where="modelopt_quant.py"),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), _TENSOR, _STATIC, how=_RUN, where="modelopt_quant.py"),
+    Support(_HAS, _LINEAR, ("modelopt",), others=("NVFP4",), how=_RUN, where="modelopt_quant.py"),
+    Support(
+        _SILENT,
+        _LINEAR,
+        ("modelopt",),
+        others=("MXFP8",),
+        how=_RUN,
+        words="the layer has weight_scale_inv, and ModelOpt stores weight_scale: it is skipped",
+    ),
     Support(_REFUSED, (*_LINEAR, Layer.EXPERT), ("modelopt",), _CHANNEL, how=_RUN, words="ValueError"),
 )

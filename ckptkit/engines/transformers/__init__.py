@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, lazily
+from ckptkit.engines.base import ByModelType, Engine, Evidence, Release, lazily
 
 ENGINE = Engine(
     name="transformers",
@@ -25,9 +25,11 @@ ENGINE = Engine(
             "modelopt": "transformers has no quantizer for ModelOpt: it skips the method and takes codes for values",
         }
     ),
+    by_model_type=ByModelType.ALWAYS,
     outcomes=lazily("ckptkit.engines.transformers.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.transformers.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.transformers.support", "SUPPORT"),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
+    modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
     reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),
 )

@@ -50,11 +50,17 @@ REPRODUCED: Reproduced = MappingProxyType(
         "CK620": Seen(("silent", "unexpected")),
         "CK621": Seen(("missing",), exports={"llama/quark-fp8-file2file": "missing"}),
         "CK622": Seen(("unexpected",)),
-        "CK623": Seen(("unexpected", "unexpected")),
-        "CK627": Seen((None, "error: output_tensors", "error: AssertionError")),
+        "CK623": Seen(("unexpected", "unexpected", "unexpected", "unexpected")),
+        "CK627": Seen((None, "error: output_tensors", "error: AssertionError", "error: KeyError")),
         "CK629": Seen(("error: validation errors",)),
         "CK632": Seen(
-            ("error: expected int, got str", "error: expected int, got float", "error: modulo by zero", None)
+            (
+                "error: expected int, got str",
+                "error: expected int, got float",
+                "error: modulo by zero",
+                None,
+                "error: KeyError",
+            )
         ),
         "CK633": Seen(("silent", "error: Unrecognized model")),
         "CK805": Seen(

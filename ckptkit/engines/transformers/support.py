@@ -18,15 +18,27 @@ _KINDS = ("per-tensor", "per-channel", "per-block")
 _EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; 5.17 has mended that"
+#: Classes whose config has its parallel plan in a part, where 5.16 does not look for it.
+_COMPOSITE = ("Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
 
 SUPPORT: tuple[Support, ...] = (
     Support(_HAS, _LINEAR, _CT, _KINDS, how=_RUN),
-    Support(_HAS, (Layer.EXPERT,), _CT, _KINDS, architectures=_EXPERTS, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _CT, ("per-tensor", "per-channel"), architectures=_EXPERTS, how=_RUN),
+    Support(
+        _REFUSED,
+        (Layer.EXPERT,),
+        _CT,
+        ("per-block",),
+        architectures=_EXPERTS,
+        how=_RUN,
+        words="RuntimeError: We encountered some issues during automatic conversion of the weights",
+    ),
     Support(_HAS, (Layer.HEAD,), _CT, _KINDS, how=_RUN),
     Support(_SILENT, (Layer.EMBEDDING, Layer.ROUTER), (*_CT, *_QUARK), how=_RUN, words=_AS_VALUES),
+    Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _KINDS, how=_RUN),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
-    Support(_HAS, _LINEAR, _CT, others=("NVFP4",), how=_RUN),
+    Support(_HAS, _LINEAR, _CT, others=("NVFP4", "NVFP4A16", "W8A8 INT8", "MXFP8"), how=_RUN),
     Support(_HAS, (*_LINEAR, Layer.HEAD), _QUARK, _KINDS, how=_RUN),
     Support(
         _REFUSED,
@@ -37,6 +49,16 @@ SUPPORT: tuple[Support, ...] = (
         words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
     ),
     Support(_HAS, (Layer.KV_CACHE,), _QUARK, ("per-tensor",), how=_RUN),
+    Support(_HAS, _LINEAR, ("fp8-block", "fp8-transformers"), architectures=_COMPOSITE, how=_RUN),
+    Support(
+        Answer.UNKNOWN,
+        _LINEAR,
+        ("fp8",),
+        architectures=_COMPOSITE,
+        where="quantizers/quantizer_finegrained_fp8.py",
+        words="what a GPU makes of it: on a CPU weights are dequantized first",
+    ),
+    Support(_HAS, (Layer.KV_CACHE,), _FP8, architectures=_COMPOSITE, how=_RUN, words="scales are left out"),
     Support(_REFUSED, tuple(Layer), _FP8, versions=Range(until="5.17"), how=_RUN, words=_NO_PLAN),
     Support(_HAS, _LINEAR, ("fp8-block",), ("per-block",), how=_RUN),
     Support(_HAS, _LINEAR, ("fp8-transformers",), ("per-tensor",), how=_RUN),

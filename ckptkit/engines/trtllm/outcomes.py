@@ -27,6 +27,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
+        "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK603": (Known(_SILENT, "hf_quant_config.json counts"),),
         "CK604": (Known(_SILENT, "serves the unquantized model"),),
         "CK609": (Known(_SILENT, "reads modules_to_not_convert only"),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Launch, Release, Splitting, lazily
+from ckptkit.engines.base import ByModelType, Engine, Evidence, Launch, Release, Splitting, lazily
 
 ENGINE = Engine(
     name="vllm",
@@ -22,6 +22,7 @@ ENGINE = Engine(
         {"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "fbgemm", "modelopt"}
     ),
     follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
+    by_model_type=ByModelType.UNNAMED,
     splitting=Splitting.BLOCKS,
     launch=Launch(
         command=("vllm", "serve"),

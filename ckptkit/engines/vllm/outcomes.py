@@ -14,6 +14,9 @@ _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
+#: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
+_HEADS = ("", "queries-", "keys-", "head-size-")
+
 OUTCOMES: Outcomes = MappingProxyType(
     {
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
@@ -23,15 +26,21 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_SILENT, "where no shard has it: quantized models are not checked for missing tensors"),),
         "CK105/elsewhere": (),
         "CK106": (),
+        "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
         "CK108/mistral": (
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),
         ),
         "CK108/mistral-below": (Known(_ERROR, "cannot find any model weights"),),
-        "CK113": (Known(_SILENT, "the stored head is dropped"),),
+        "CK113": (Known(_SILENT, "a head that is missing keeps what it was allocated with"),),
+        "CK113/head-stored": (
+            Known(_SILENT, "the stored head is dropped", Range(until=LONG_AGO)),
+            Known(Outcome.OK, "a stored head is loaded whatever the config says"),
+        ),
         "CK114": (Known(_SILENT, "quantized models are not checked for missing tensors"),),
         "CK114/prediction": (),
+        "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "file not found", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
         "CK118": (Known(_ERROR, _UNKNOWN_NAME),),
@@ -68,7 +77,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _SHAPE),
             Known(_SILENT, "smaller experts fill a part of what is allocated", layers=(Layer.EXPERT,)),
         ),
-        "CK312/cut": (Known(_SILENT, "only the first rows or columns are taken"),),
+        **dict.fromkeys(
+            (f"CK312/{heads}cut{part}" for heads in _HEADS for part in ("", "-in-part")),
+            (Known(_SILENT, "only the first rows or columns are taken"),),
+        ),
         "CK313": (Known(_ERROR, _ASSERTION),),
         "CK314": (Known(_ERROR, _ASSERTION),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
@@ -87,6 +99,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
+        "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
+        "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK601/kv-scales": (Known(_SILENT, "scales are ignored"),),
         "CK602": (Known(_SILENT, "weights are cast by value, scales stay unset"),),
@@ -94,6 +108,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK604": (Known(_ERROR, "missing quant_algo"),),
         "CK604/beside-another": (),
         "CK605": (Known(_SILENT, "cast to FP8 by value, the scale stays unset"),),
+        "CK605/tied-head": (),
         "CK606": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
         "CK608/built": (Known(_SILENT, "builds the module quantized"),),
@@ -121,6 +136,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK621": (Known(_SILENT, _UNSET),),
         "CK622": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK623": (Known(_ERROR, "unknown method"),),
+        **dict.fromkeys(("CK623/spelling", "CK623/algorithm-spelling"), ()),
         "CK623/algorithm": (Known(_ERROR, "refused when the config is read"),),
         "CK624": (Known(_ERROR, "refused when the config is read"),),
         "CK625": (Known(_WARNING, "found for known multimodal classes only"),),
@@ -129,7 +145,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK628": (Known(_SLOW, "no fusion of shared experts on ROCm"),),
         "CK629": (Known(_ERROR, "refuses the config"),),
         "CK629/quark": (),
+        "CK629/quark-export": (),
         "CK629/status": (),
+        "CK629/status-null": (),
         "CK632": (Known(_ERROR, "the config is refused; layers of default sizes stay unset"),),
         "CK632/missing": (Known(_SILENT, "layers of the default number are built and stay unset"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),
@@ -150,6 +168,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK902": (),
         "CK903": (Known(_ERROR, "attribute error on the fused projection"),),
+        "CK903/not-own": (),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),
             Known(_SILENT, "k is copied to v"),
@@ -178,6 +197,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
         "CK909": (Known(_SILENT, "written with one scale and read with the other", architectures=LATENT),),
         "CK910": (Known(_WARNING, "1.0 is used"),),
+        "CK910/query": (),
         "CK912": (Known(_ERROR, "refused"),),
         "CK912/dynamic": (),
     }

@@ -83,15 +83,26 @@ REPRODUCED: Reproduced = MappingProxyType(
         "CK620": Seen(("error: Sparsity support has been removed", "silent")),
         "CK621": Seen(("unset",), exports={"llama/quark-fp8-file2file": "unset"}),
         "CK622": Seen(("error: QKVParallelLinear",)),
-        "CK623": Seen(("error: Unknown quantization method", "error: ModelOpt currently only supports")),
+        "CK623": Seen(("error: Unknown quantization method", "error: ModelOpt currently only supports", None, None)),
         "CK624": Seen(("error: only supports dynamic activation", "error: Unsupported activation scheme")),
         "CK627": Seen(
-            ("error: not iterable", "error: different quantization configuration", "error: output_tensors and bias"),
+            (
+                "error: not iterable",
+                "error: different quantization configuration",
+                "error: output_tensors and bias",
+                "error: different quantization configuration",
+            ),
             exports={"llama/quark-fp8-kv-excluded": "error: kv_cache_group"},
         ),
         "CK629": Seen(("error: Cannot perform static token quantization",)),
         "CK632": Seen(
-            ("error: expected int, got str", "error: expected int, got float", "error: modulo by zero", "unset")
+            (
+                "error: expected int, got str",
+                "error: expected int, got float",
+                "error: modulo by zero",
+                "unset",
+                "error: Unsupported activation",
+            )
         ),
         "CK633": Seen(("silent", "error: Unrecognized model")),
         "CK701": Seen(("error: Found different quantization schemes",)),

@@ -14,12 +14,17 @@ _FP8 = Reading(
     fuses=True,
     experts_as_one=True,
     head_left_alone=True,
+    whole_too=True,
 )
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
-        "compressed-tensors": Reading(Style.EXACT_OR_REGEX, ("ignore",), fuses=True, declares=in_vllm_group),
-        "quark": Reading(Style.EXACT_OR_REGEX, ("exclude",), fuses=True, experts_as_one=True, head_left_alone=True),
+        "compressed-tensors": Reading(
+            Style.EXACT_OR_REGEX, ("ignore",), fuses=True, declares=in_vllm_group, whole_too=True
+        ),
+        "quark": Reading(
+            Style.EXACT_OR_REGEX, ("exclude",), fuses=True, experts_as_one=True, head_left_alone=True, whole_too=True
+        ),
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,

@@ -55,13 +55,14 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
             path=("layer_quant_config",),
         )
     default = block.get("global_quant_config")
-    if group and isinstance(default, Mapping) and "output_tensors" not in default:
-        place = ("global_quant_config", "output_tensors")
+    absent = [key for key in ("output_tensors", "bias") if isinstance(default, Mapping) and key not in default]
+    for key in absent if group else ():
+        place = ("global_quant_config", key)
         yield ConfigFault(
             "quark-default-outputs",
             "vLLM compares the keys of the default and of the KV entries, and these differ",
             "config.json",
-            expected="global_quant_config.output_tensors = null",
+            expected=f"global_quant_config.{key} = null",
             found="no such key",
             path=place,
             edits=(SetKey((*way, *place), None),),

@@ -24,7 +24,8 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     """
     for fault in context.faults("config-value", "pattern-invalid"):
         if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
-            yield fault
+            fake = "fake" in (fault.found or "") and not context.fp8_weights
+            yield Observation.of(fault, variant="fake" if fake else None)
     # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623.
     if context.located is None or context.has_reader or context.is_known_method:
         for fault in context.faults("config-unsupported"):

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Module, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import leaves_alone
+from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
-from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
+from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module, skip_key
+
+_HEAD = "lm_head"
 
 
 @rule(
@@ -40,6 +43,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
 
     Fix: add the exact name to the skip list. A conversion does.
     """
+    yield from _tied_head(context)
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context.dimensions, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
@@ -52,6 +56,29 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
         harmless = not hit or leaves_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
         yield replace(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
+
+
+def _tied_head(context: Context) -> Iterator[Observation]:
+    """A head that is the embedding, and that the config calls quantized: nothing is stored that could be."""
+    tied = text_level(context.config).get("tie_word_embeddings", context.config.get("tie_word_embeddings")) is True
+    if not tied or context.checkpoint is None or not context.checkpoint.modules or _HEAD in context.module_names:
+        return
+    readings = readings_of(context)
+    hit = {engine for engine, reading in readings.items() if builds_quantized(context, reading)(_HEAD)}
+    if hit:
+        key = skip_key(context)
+        message = "the head is tied to the embedding, but the config calls it quantized"
+        yield Observation(
+            "skip-list-incomplete",
+            message,
+            "config.json",
+            _HEAD,
+            expected=f"{_HEAD} in {key}",
+            help=f"add {_HEAD!r} to {key}",
+            variant="tied-head",
+            only=frozenset(hit),
+            subject=Module(_HEAD),
+        )
 
 
 fix("safe", "CK605")(list_module)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Observation, Severity
+from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import matchers_of, readings_of, undeclared_weights
+from ckptkit.checks.skip_lists import another_scheme, matchers_of, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
@@ -32,10 +32,12 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     """The skip list means different modules to different engines.
 
     Why it hurts: entries are exact names to one reader, regular expressions or shell patterns to the next. Where they
-    disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one.
+    disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one. Some
+    model classes of SGLang ask for ``qkv_proj`` and never for its parts: these on a list, or in a group of their own,
+    say nothing there.
 
-    Example: ``*mlp.gate`` in Quark's ``exclude``: a pattern for Quark and SGLang, a name that nothing has for vLLM,
-    which casts the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers
+    Example: ``*mlp.gate`` in Quark's ``exclude``: a pattern for Quark, a name that nothing has for vLLM, which casts
+    the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers
     knows ``model.visual.blocks.0.attn.qkv`` and builds the tower from scales that nothing sets.
 
     Fix: write exact module names, those of multimodal models as transformers calls them in memory too.
@@ -43,6 +45,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     checkpoint = context.checkpoint
     if checkpoint is None:
         return
+    yield from _asked_whole(context)
     if not any(reading.entries(context.block) for reading in readings_of(context).values()):
         return
     matchers = matchers_of(context)
@@ -69,7 +72,28 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             found=found,
             variant="left-alone" if stored else "built",
             only=frozenset(wrong),
+            subject=Module(members[0]),
         )
+
+
+def _asked_whole(context: Context) -> Iterator[Fault]:
+    """Fused layers for which an engine finds another scheme than their parts have, or none: one fault for each kind."""
+    for engine, reading in readings_of(context).items():
+        grouped: dict[tuple[str, str | None], list[tuple[str, str]]] = {}
+        for name, whole, scheme in another_scheme(context, reading):
+            grouped.setdefault((names.generalise(whole), scheme), []).append((name, whole))
+        for (kind, scheme), members in grouped.items():
+            name, whole = members[0]
+            yield Observation(
+                "skip-ambiguous",
+                f"{label_of(engine)} asks for a fused layer by its own name, which the config gives another scheme",
+                "config.json",
+                whole if len({fused for _, fused in members}) == 1 else kind,
+                expected=f"an entry for {whole} beside that for {names.last_part(name)}",
+                found="nothing" if scheme is None else "another scheme",
+                variant="no-scheme" if scheme is None else "another-scheme",
+                only=frozenset({engine}),
+            )
 
 
 def _labels(engines: Sequence[str]) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
+from ckptkit.checks.skip_lists import read_otherwise, readings_of
 from ckptkit.engines import targets
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.config.arguments import ROLES, config_groups
+from ckptkit.rules.shapes.grids import mismatches
 
 
 @rule(
@@ -42,12 +44,13 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
         for word in words:
             if word in owners and not _same_scheme(bodies, owners[word], name):
                 message = "two groups with different schemes name the same target; the later one wins"
-                yield Fault(
-                    "target-twice", message, "config.json", None, "one group", f"{word!r}: {owners[word]}, {name}"
-                )
+                found = f"{word!r}: {owners[word]}, {name}"
+                yield Observation("target-twice", message, "config.json", None, "one group", found, variant="twice")
             owners[word] = name
     vllm, library = targets.vllm_group(groups), targets.library_group(groups)
     seen: set[str] = set()
+    unfit = {module.name for module, _, _ in mismatches(context)}
+    others = frozenset().union(*read_otherwise(context).values())
     for module in context.linear_names:
         first, second = vllm(module), library(module)
         if first is None or second is None or first == second or _same_scheme(bodies, first, second):
@@ -56,9 +59,9 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
         if kind not in seen:
             seen.add(kind)
             found = f"vLLM: {first}; compressed-tensors: {second}"
-            yield Fault(
-                "targets-overlap", "readers apply different groups to this module", None, module, "one group", found
-            )
+            message = "readers apply different groups to this module"
+            only = others if module not in unfit else frozenset(readings_of(context)) - others
+            yield Observation("targets-overlap", message, None, module, "one group", found, only=only)
 
 
 def _same_scheme(bodies: Mapping[str, Mapping[str, Any]], left: str, right: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import OTHER_ALGORITHMS, VLLM_ALGORITHMS
+from ckptkit.engines.methods import HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS, VLLM_ALGORITHMS
 from ckptkit.errors import Fault, excerpt
 
 
@@ -27,7 +27,8 @@ def method_unknown(context: Context) -> Iterator[Fault]:
 
     Why it hurts: engines stop at the name although they support the layout, or build the layer unquantized.
 
-    Example: ``quant_method: compressed-tensor``, or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
+    Example: ``quant_method: compressed-tensor``, ``compressed_tensors`` (which vLLM takes and SGLang refuses),
+    or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
 
     Fix: write the name that the layout has elsewhere.
     """
@@ -41,6 +42,8 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine knows this quant_method"
         yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
+    elif context.method == HYPHENATED != written:
+        yield _spelled(f"{path}.quant_method", HYPHENATED, written, "spelling")
     key = context.dialect.algorithm_key if context.dialect is not None else None
     algorithm = context.block.get(key) if key is not None else None
     if isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:
@@ -54,3 +57,19 @@ def method_unknown(context: Context) -> Iterator[Fault]:
             variant="algorithm",
             severity=Severity.WARNING if known else Severity.ERROR,
         )
+    elif isinstance(algorithm, str) and algorithm not in {algorithm.upper(), *LOWER_CASE}:
+        yield _spelled(f"{path}.{key}", algorithm.upper(), algorithm, "algorithm-spelling")
+
+
+def _spelled(key: str, wanted: str, written: object, variant: str) -> Observation:
+    message = "the name is spelled otherwise than engines spell it"
+    found = excerpt(written)
+    return Observation(
+        "method-spelling",
+        message,
+        "config.json",
+        expected=f"{key} = {wanted}",
+        found=found,
+        variant=variant,
+        severity=Severity.WARNING,
+    )

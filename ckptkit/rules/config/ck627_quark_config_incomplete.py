@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
@@ -33,8 +33,11 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
 
     Fix: converting the checkpoint to Quark again writes every key.
     """
-    yield from context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group")
-    yield from context.faults("quark-default-outputs", "quark-outputs")
+    faults = (
+        *context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group"),
+        *context.faults("quark-default-outputs", "quark-outputs"),
+    )
+    yield from (Observation.of(fault, variant=fault.kind.partition("-")[2]) for fault in faults)
 
 
 @fix("safe", "CK627")

@@ -51,7 +51,16 @@ def config_schema(context: Context) -> Iterator[Fault]:
         path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
         unknown = knows_keys and UNKNOWN_KEY in fault.message
         if path not in told and not unknown:
-            yield Observation.of(fault, variant="status" if path == "quantization_status" else dialect.key)
+            yield Observation.of(fault, variant=_variant(path, context.block, dialect.key))
+
+
+def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:
+    """What engines tell apart: a status of another word or of none, and the scheme of the KV cache."""
+    if path == "quantization_status":
+        return "status" if block.get(path) is not None else "status-null"
+    if path.startswith("export"):
+        return f"{dialect}-export"
+    return f"{dialect}-kv-cache" if path.startswith("kv_cache_scheme") else dialect
 
 
 def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.decoder_shapes import is_judged
 from ckptkit.engines.dimensions import text_level
 from ckptkit.errors import Fault, excerpt
 from ckptkit.rules.files.layer_counts import stored_layers
@@ -23,6 +24,15 @@ _POSITIVE = frozenset({"hidden_size", "num_attention_heads", "num_key_value_head
 #: What some architectures call the number of layers.
 _LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers", "decoder_layers")
 
+#: Activations by the names that transformers gives them.
+_ACTIVATIONS = frozenset(
+    {
+        *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_pytorch_tanh"),
+        *("gelu_python_tanh", "geglu", "swiglu", "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu"),
+        *("relu", "relu2", "relu6", "sigmoid", "silu", "swish", "tanh", "xielu"),
+    }
+)
+
 
 @rule(
     "CK632",
@@ -32,7 +42,7 @@ _LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_de
     reports=("sgl-project/sglang#32028",),
 )
 def config_size_unusable(context: Context) -> Iterator[Fault]:
-    """A size in config.json is not a number, is not positive, or is missing where layers are stored.
+    """A size in config.json is no number, not positive, or missing where layers are stored; or no activation is known.
 
     Why it hurts: loaders refuse the config, or build a model of default sizes that has nothing to do with the tensors.
 
@@ -48,7 +58,14 @@ def config_size_unusable(context: Context) -> Iterator[Fault]:
             yield _unusable(f"{prefix}{key}", "is not a number", "a whole number", excerpt(value))
         elif type(value) is int and value <= 0 and key in _POSITIVE and _has_attention(context):
             yield _unusable(f"{prefix}{key}", "is not positive", "1 or more", str(value))
-    untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in _LAYER_KEYS)
+    activation = text.get("hidden_act")
+    if isinstance(activation, str) and activation not in _ACTIVATIONS and is_judged(context.dimensions):
+        unknown = _unusable(
+            f"{prefix}hidden_act", "is no activation that engines know", "a word such as silu", activation
+        )
+        yield Observation.of(unknown, variant="activation")
+    keys = _LAYER_KEYS[:1] if is_judged(context.dimensions) else _LAYER_KEYS
+    untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in keys)
     if untold and any("model" in stack for stack in stored_layers(context)):
         missing = _unusable("num_hidden_layers", "is missing, and layers are stored", "the number of layers", "nothing")
         yield Observation.of(missing, variant="missing")

@@ -40,7 +40,7 @@ def architecture_unnamed(context: Context) -> Iterator[Fault]:
         yield _unnamed("model_type", 'a word such as "llama"')
     if not config.get("architectures"):
         fault = _unnamed("architectures", 'a list such as ["LlamaForCausalLM"]')
-        yield Observation.of(fault, variant="architectures", severity=Severity.INFO)
+        yield Observation.of(fault, variant="architectures", severity=None)
 
 
 def _unnamed(key: str, expected: str) -> Fault:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.dtypes import DTYPES
 from ckptkit.edits.changes import Edit, Path, SetKey
@@ -48,8 +48,16 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
     if not named:
         yield Fault("config-dtype", "no dtype is named", "config.json", None, expected, "nothing")
     elif any("float8" in value for value in named):
-        yield Fault(
-            "config-dtype", "an 8-bit float is named as the model's dtype", "config.json", None, expected, named[0]
+        message = "an 8-bit float is named as the model's dtype"
+        yield Observation(
+            "config-dtype",
+            message,
+            "config.json",
+            None,
+            expected,
+            named[0],
+            variant="float8",
+            severity=Severity.WARNING,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.dimensions import TEXT_CONFIGS
@@ -54,7 +54,10 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
     if tied and head is not None:
         tensor = tensors[f"{head}.weight"]
         message = "the head is stored although the config ties it to the embedding"
-        yield Fault("tie-head-stored", message, tensor.shard, tensor.name, f"{path} = false, or no head", "both")
+        expected = f"{path} = false, or no head"
+        yield Observation(
+            "tie-head-stored", message, tensor.shard, tensor.name, expected, "both", variant="head-stored"
+        )
     causal = (context.dimensions.architecture or "").endswith("ForCausalLM")
     embedded = any(name.endswith("embed_tokens.weight") for name in tensors)
     if not tied and head is None and causal and embedded:

@@ -8,6 +8,7 @@ from itertools import islice
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.engines.architectures import RELEASED_PREFIXES
 from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -70,7 +71,14 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
     if vision and stacks and not any(names.other_tower(name) for name in context.outside_experts):
         message = "a vision tower is promised, but none is stored"
         yield Observation(
-            "tower-absent", message, "config.json", None, "vision tensors", "none", severity=Severity.WARNING
+            "tower-absent",
+            message,
+            "config.json",
+            None,
+            "vision tensors",
+            "none",
+            variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else None,
+            severity=Severity.WARNING,
         )
 
 

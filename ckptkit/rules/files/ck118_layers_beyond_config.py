@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.decoder_shapes import STACKS
 from ckptkit.errors import Fault
@@ -54,4 +54,22 @@ def layers_beyond_config(context: Context) -> Iterator[Fault]:
     if beyond:
         message = "more layers are stored than the config says"
         found = f"{prefix}layers.{beyond[0]}" + (f" to {beyond[-1]}" if len(beyond) > 1 else "")
-        yield Fault("layers-beyond", message, "config.json", None, f"num_hidden_layers = {promised}", f"also {found}")
+        yield Observation(
+            "layers-beyond",
+            message,
+            "config.json",
+            expected=f"num_hidden_layers = {promised}",
+            found=f"also {found}",
+            variant=None if _is_whole(context, prefix, beyond[0]) else "stray",
+        )
+
+
+def _is_whole(context: Context, prefix: str, number: int) -> bool:
+    """Whether a layer holds what the first has: a few tensors of it are left behind, and no layer."""
+    kinds: dict[str, set[str]] = {"0": set(), str(number): set()}
+    for name in context.outside_experts:
+        if name.startswith(f"{prefix}layers."):
+            layer, _, inner = name[len(prefix) + 7 :].partition(".")
+            if layer in kinds:
+                kinds[layer].add(inner)
+    return kinds["0"] <= kinds[str(number)]

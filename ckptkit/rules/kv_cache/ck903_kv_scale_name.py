@@ -12,6 +12,9 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.kv_cache.attention import attention_of, declared_attention
 
+#: How the library that has names of its own ends them.
+_OWN_ENDING = "_proj.output_scale"
+
 
 @rule(
     "CK903",
@@ -59,6 +62,25 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
                     severity=Severity.WARNING if own else None,
                     subject=StoredTensor(tensor.name, tensor.shard, wanted[0]),
                 )
+            elif wanted and _is_strange(tensor.name, dialect.attention[role].written):
+                yield Observation(
+                    "kv-scale-name",
+                    "engines know the KV scale under this name, and the library that wrote the format does not",
+                    tensor.shard,
+                    tensor.name,
+                    expected=names.join(attention.module, dialect.attention[role].written),
+                    found=tensor.name,
+                    variant="not-own",
+                    severity=Severity.WARNING,
+                    subject=StoredTensor(
+                        tensor.name, tensor.shard, names.join(attention.module, dialect.attention[role].written)
+                    ),
+                )
+
+
+def _is_strange(name: str, written: str) -> bool:
+    """Whether a name is not the one that a library with names of its own writes, nor its name for a fused layer."""
+    return written.endswith(_OWN_ENDING) and not name.endswith(_OWN_ENDING)
 
 
 @fix("safe", "CK903")

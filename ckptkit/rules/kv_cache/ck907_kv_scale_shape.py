@@ -51,7 +51,7 @@ def kv_scale_shape(context: Context) -> Iterator[Fault]:
                     tensor.name,
                     expected,
                     str(list(tensor.shape)),
-                    variant="single" if tensor.numel == 1 else None,
+                    variant="single" if tensor.numel == 1 else None if _wrong_head_shape(tensor) else "heads",
                 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.rules.kv_cache.attention import declared_attention
@@ -45,4 +45,13 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
         ]
         if missing:
             message = "other attention modules have scales that this one lacks"
-            yield Fault("operand-scale-missing", message, None, attention.module, ", ".join(missing), "nothing")
+            yield Observation(
+                "operand-scale-missing",
+                message,
+                None,
+                attention.module,
+                ", ".join(missing),
+                "nothing",
+                variant="query" if "q" in missing else None,
+                severity=Severity.WARNING if "q" in missing else None,
+            )

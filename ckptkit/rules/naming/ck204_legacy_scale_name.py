@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity, StoredTensor
+from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, Rename
 from ckptkit.errors import Fault
@@ -45,7 +45,7 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
         for tensor, known in _scales(module, dialect):
             wanted = known.written
             if tensor is not None and tensor.name not in [names.join(module.name, name) for name in known.loaded]:
-                yield Fault(
+                yield Observation(
                     "legacy-scale-name",
                     "engines know this scale under another name",
                     tensor.shard,
@@ -53,6 +53,7 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
                     expected=names.join(module.name, wanted),
                     found=tensor.name,
                     help="convert the checkpoint to rename it",
+                    variant="inverse" if tensor.name.endswith("_inv") else None,
                 )
 
 

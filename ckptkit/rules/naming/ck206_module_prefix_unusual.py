@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines.architectures import RELEASED_PREFIXES
 from ckptkit.errors import Fault
@@ -48,10 +48,11 @@ def module_prefix_unusual(context: Context) -> Iterator[Fault]:
     strange = {prefix: count for prefix, count in found.items() if prefix not in released}
     if found and sum(strange.values()) * 2 > sum(found.values()):
         worst = max(strange, key=lambda prefix: strange[prefix])
-        yield Fault(
+        yield Observation(
             "module-prefix",
             f"{strange[worst]} modules have a prefix under which {context.dimensions.architecture} is not released",
             "config.json",
             expected=" or ".join(f"{prefix}.layers" if prefix else "layers" for prefix in sorted(released)),
             found=f"{worst}.layers" if worst else "layers",
+            variant=None if worst else "bare",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Drop, Edit, Rename
 from ckptkit.errors import Fault
@@ -66,7 +66,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
         if last in PACKED_ENDINGS or (misnamed is not None and last == misnamed[1]):
             continue
         legacy = any(tensor.name.endswith(f".{ending}") for ending in _LEGACY_ENDINGS)
-        yield Fault(
+        yield Observation(
             "foreign-quantizer-tensor",
             f"{context.checkpoint.format} has no use for this tensor",
             tensor.shard,
@@ -74,6 +74,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
             expected="the name that the format gives it" if legacy else "no such tensor",
             found=last,
             help="rename it if it is a scale" if legacy else "export the checkpoint again without it",
+            variant="second-scale" if tensor.name.endswith("_quantizer.scale") else None,
         )
     for tensor in context.checkpoint.plain:
         if ".base_layer." in tensor.name or ".lora_" in tensor.name:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerChannel
@@ -34,7 +34,11 @@ def channel_scale_rank(context: Context) -> Iterator[Fault]:
 
     Fix: reshape it; the bytes do not change. A conversion does.
     """
-    yield from rank_faults(context, PerChannel)
+    weights = {module.weight_scale: module.weight for module in context.modules if module.weight_scale is not None}
+    shapes = {scale.name: weight.shape for scale, weight in weights.items()}
+    for fault in rank_faults(context, PerChannel):
+        rows, *columns = shapes.get(fault.tensor or "", (0,))
+        yield Observation.of(fault, variant="square" if columns == [rows] else None)
 
 
 fix("safe", "CK301")(reshape_weight_scale)

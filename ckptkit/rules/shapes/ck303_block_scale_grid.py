@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
@@ -38,4 +38,5 @@ def block_scale_grid(context: Context) -> Iterator[Fault]:
         blocked = isinstance(granularity, (PerBlock, PerGroup)) and len(scale.shape) != 0
         flat = scale.shape == granularity.scale_shape(module.weight.shape)  # CK305
         if blocked and not flat and not is_transposed(scale, wanted) and not is_four_dimensional(scale, wanted):
-            yield shape_fault("block-scale-grid", module, scale, wanted)
+            fault = shape_fault("block-scale-grid", module, scale, wanted)
+            yield Observation.of(fault, variant="four" if len(scale.shape) > 2 else None)

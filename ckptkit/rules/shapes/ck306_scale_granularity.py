@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
@@ -38,4 +39,14 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
         else:
             wrong = not same_values(scale.shape, granularity.scale_shape(module.weight.shape))
         if wrong:
-            yield shape_fault("scale-granularity", module, scale, wanted)
+            fault = shape_fault("scale-granularity", module, scale, wanted)
+            yield Observation.of(fault, variant=_broadcast(scale.shape, module.weight.shape))
+
+
+def _broadcast(scale: tuple[int, ...], weight: tuple[int, ...]) -> str | None:
+    """How arithmetic that does not look at the declaration would apply a scale to its weight; None where it cannot."""
+    if math.prod(scale) == 1:
+        return "one-value"
+    if len(weight) != 2:
+        return None
+    return "by-row" if scale == (weight[0], 1) else "by-column" if scale == (1, weight[1]) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
-from ckptkit.engines.decoder_shapes import decoder_shapes, is_judged
+from ckptkit.engines.decoder_shapes import Extent, decoder_shapes, is_judged
 from ckptkit.engines.dimensions import text_level
 from ckptkit.errors import Fault
 from ckptkit.model.census import is_fp8
@@ -62,9 +62,35 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
             f"{keys} = {size}",
             f"{stored}, in {list(tensors[0].shape)}",
             f"correct {keys} in config.json",
-            variant="cut" if stored > size and not table and keys != "hidden_size" else None,
+            variant=_variant(context, Extent(keys, size), stored, tensors, {name for name, _, _ in found}),
             severity=Severity.WARNING if table else None,
         )
+
+
+def _variant(context: Context, wanted: Extent, stored: int, tensors: list[TensorRef], all_keys: set[str]) -> str:
+    """What engines tell apart: too large ("cut") or too small ("short"), of heads or of other layers, and whether all
+    weights agree with each other or some do not ("in-part"). Of the hidden size and the vocabulary nothing can be cut.
+    """
+    shapes = decoder_shapes(context.dimensions)
+    tables = all(tensor.module.rpartition(".")[2] in _TABLES for tensor in tensors)
+    found = {
+        shape[axis]
+        for (name, shape) in context.decoder_weights
+        for axis, extent in enumerate(shapes.get(name, ()))
+        if extent is not None and extent.keys == wanted.keys and axis < len(shape)
+    }
+    kind = "hidden" if wanted.keys == "hidden_size" else "table" if tables else None
+    kind = kind or f"{_of_heads(wanted.keys, all_keys)}{'cut' if stored > wanted.size else 'short'}"
+    return kind if len(found) == 1 else f"{kind}-in-part"
+
+
+def _of_heads(keys: str, all_keys: set[str]) -> str:
+    """Which number of heads a size comes from: that of queries, of keys, or the size of both."""
+    attention = {name for name in all_keys if "_heads x " in name}
+    if keys not in attention:
+        return ""
+    both = len({name.startswith("num_key") for name in attention}) == 2
+    return "head-size-" if both else "keys-" if keys.startswith("num_key") else "queries-"
 
 
 def _has_sizes_by_layer(context: Context) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.checkpoint import Part
@@ -37,11 +37,12 @@ def group_scale_grid(context: Context) -> Iterator[Fault]:
         wanted = scheme.granularity.scale_shape(shape)
         if scale is not None and scale.shape != wanted:
             what = f"the {scheme.granularity} scale of a weight {list(weight.shape)} in {module.scheme.name}"
-            yield Fault(
+            yield Observation(
                 "group-scale-grid",
                 f"{what} has the wrong shape",
                 scale.shard,
                 scale.name,
                 expected=str(list(wanted)),
                 found=str(list(scale.shape)),
+                variant="exponents" if scale.dtype in ("U8", "F8_E8M0") else None,
             )

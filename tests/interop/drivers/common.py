@@ -108,11 +108,19 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def model_class(folder: Path) -> Any:
-    """The class of transformers that users load a folder with."""
+    """The class of transformers that users load a folder with, by what it has classes for."""
     import transformers
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
 
-    multimodal = "vision_config" in read_config(folder)
-    return transformers.AutoModelForImageTextToText if multimodal else transformers.AutoModelForCausalLM
+    config = read_config(folder)
+    kind = config.get("model_type")
+    seeing = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if seeing and ("vision_config" in config or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def prompt_ids(vocabulary: int) -> list[int]:

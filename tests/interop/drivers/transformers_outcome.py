@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from .patience import patient
 from .transformers_logits import _Warnings
 
 SHOWN = 4
+#: Names of scales of weights.
+_SCALE = re.compile(r"(?<=\.)(weight_scale(_inv)?|weight_quantizer\.scale)$")
+#: Names of scales of activations and of the KV cache.
+_STATIC = re.compile(r"\.((input|output|activation|[kvq])_scale|(input|output)_quantizer\.scale)$")
 
 
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
@@ -33,8 +38,10 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         logging.getLogger("transformers").removeHandler(warnings)
     model.eval()
     with stage("forward"), torch.no_grad():
-        vocabulary = model.config.get_text_config().vocab_size
+        # No tokenizer gives an id that has no row, whatever the config says.
+        vocabulary = min(model.config.get_text_config().vocab_size, model.get_input_embeddings().weight.shape[0])
         logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0].float().numpy()
+    stored = _stored(folder)
     if keep is not None:
         distance.keep(keep, {"logits": logits})
     return {
@@ -42,8 +49,33 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
         "mismatched": sorted(str(key) for key in loading["mismatched_keys"])[:SHOWN],
         "warnings": [message[:160] for message in warnings.messages[:SHOWN]],
+        "static": any(_STATIC.search(name) for name in stored),
+        "bare": sorted(_bare(loading["unexpected_keys"], stored))[:SHOWN],
         "apart": {name: _apart(logits, distance.kept(path)) for name, path in against.items()},
     }
+
+
+def _stored(folder: Path) -> dict[str, str]:
+    """The names of all tensors, with their types."""
+    from safetensors import safe_open
+
+    types: dict[str, str] = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as shard:
+            types.update({name: shard.get_slice(name).get_dtype() for name in shard.keys()})  # noqa: SIM118
+    return types
+
+
+def _bare(unexpected: set[str], stored: Mapping[str, str]) -> set[str]:
+    """FP8 weights that were taken while their scales were left out; of names only what follows the prefix counts."""
+    left_out = {_inner(name) for name in unexpected}
+    codes = {_inner(name) for name, kind in stored.items() if kind.startswith("F8") and name.endswith(".weight")}
+    scaled = {_SCALE.sub("weight", name) for name in left_out if _SCALE.search(name)}
+    return (scaled & codes) - left_out
+
+
+def _inner(name: str) -> str:
+    return name[max(name.find("layers."), name.find("blocks."), 0) :]
 
 
 def _apart(logits: Any, meant: Mapping[str, Any]) -> float | None:

@@ -128,14 +128,20 @@ def _unset(model: Any, first: Mapping[str, Any]) -> list[str]:
 def _numbers(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Every weight times its scale, and every other parameter, as float32."""
     parameters = _parameters(model)
+    scales = dict(model.named_parameters())  # exponents are no floating point
     modules = dict(model.named_modules())
     weights, others = {}, {}
     for name, parameter in parameters.items():
         owner, _, last = name.rpartition(".")
         if last in _WEIGHTS and parameter.element_size() == 1:
-            scale = next((parameters[s] for s in (f"{name}_scale", f"{name}_scale_inv") if s in parameters), None)
+            scale = next((scales[s] for s in (f"{name}_scale", f"{name}_scale_inv") if s in scales), None)
             if scale is not None:
-                value = _scaled(parameter.data.float(), scale.data.float(), _widths(modules[owner], last, parameter))
+                value = _scaled(
+                    parameter.data.float(),
+                    _values(scale.data),
+                    _widths(modules[owner], last, parameter),
+                    _tile(modules[owner]),
+                )
                 weights[name] = value.numpy()
         elif "scale" in last and "weight" in last:
             continue
@@ -153,12 +159,29 @@ def _widths(module: Any, last: str, parameter: Any) -> list[int]:
     return list(getattr(module, "logical_widths", None) or [parameter.shape[-2]])
 
 
-def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
-    """A weight times its scale: of each part, each row, or each tile; of each expert where there are several."""
+def _values(scale: Any) -> Any:
+    """Scales as numbers; bytes are exponents."""
+    import torch
+
+    return torch.exp2(scale.float() - 127) if scale.dtype == torch.uint8 else scale.float()
+
+
+def _tile(module: Any) -> tuple[int, int]:
+    """The rows and columns of a block of scales, from wherever an engine keeps them."""
+    method = getattr(module, "quant_method", None)
+    for owner in (module, getattr(module, "scheme", None), method, getattr(method, "quant_config", None)):
+        size = getattr(owner, "weight_block_size", None)
+        if size:
+            return int(size[0]), int(size[1])
+    return 128, 128
+
+
+def _scaled(weight: Any, scale: Any, widths: list[int], tile: tuple[int, int]) -> Any:
+    """A weight times its scale: of each part, each row, group or tile; of each expert where there are several."""
     import torch
 
     if weight.ndim == 3:
-        return torch.stack([_scaled(w, s, widths) for w, s in zip(weight, scale, strict=True)])
+        return torch.stack([_scaled(w, s, widths, tile) for w, s in zip(weight, scale, strict=True)])
     rows, columns = weight.shape
     if scale.numel() == 1:
         return weight * scale.reshape(())
@@ -168,13 +191,14 @@ def _scaled(weight: Any, scale: Any, widths: list[int]) -> Any:
         return weight * scale.reshape(-1).repeat_interleave(torch.tensor(widths), 0)[:rows].reshape(-1, 1)
     if scale.ndim == 4:
         scale = scale.reshape(scale.shape[0], scale.shape[2])
-    tile = 128
-    wide = scale.repeat_interleave(tile, 1)[:, :columns]
+    if scale.shape[0] == rows:
+        return weight * scale.repeat_interleave(columns // scale.shape[1], 1)
+    wide = scale.repeat_interleave(tile[1], 1)[:, :columns]
     tall = []
     start = 0
     for width in widths:
-        count = -(-width // tile)
-        tall.append(wide[start : start + count].repeat_interleave(tile, 0)[:width])
+        count = -(-width // tile[0])
+        tall.append(wide[start : start + count].repeat_interleave(tile[0], 0)[:width])
         start += count
     return weight * torch.cat(tall)
 

@@ -172,6 +172,10 @@ def _no_bias(checkpoint: MutableCheckpoint) -> None:
     del checkpoint.block["global_quant_config"]["bias"]
 
 
+def _old_version(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["version"] = "0.12"
+
+
 def _unquantized_outputs(checkpoint: MutableCheckpoint) -> None:
     checkpoint.block["global_quant_config"]["output_tensors"] = []
 
@@ -279,8 +283,10 @@ CASES = (
         _input_scale("lm_head"),
         near_also=frozenset({"CK202"}),
     ),
-    Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(quant_method="compressed_tensors")),
-    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="fp8"), _UNREAD),
+    Case("CK623", CT, set_block(quant_method="compressed-tensor"), set_block(version="0.1")),
+    Case("CK623", CT_FP8, _modelopt(quant_algo="FP8_BLOCKWISE"), _modelopt(quant_algo="FP8", version="0.1"), _UNREAD),
+    Case("CK623", CT, set_block(quant_method="compressed_tensors"), set_block(version="0.2")),
+    Case("CK623", CT_FP8, _modelopt(quant_algo="fp8"), _modelopt(quant_algo="FP8", version="0.2")),
     Case("CK624", BLOCK, steps(plain_fp8, set_block(activation_scheme="static")), plain_fp8, _UNREAD),
     Case(
         "CK624",
@@ -293,8 +299,9 @@ CASES = (
     Case("CK625", CT, _nested(False), _nested(True)),
     Case("CK626", CT, _packed_beside, put("model.layers.1.extra.table", "I32", (8, 64), bytes(2048))),
     Case("CK627", QUARK, set_block(exclude=None), set_block(exclude=[]), frozenset({"CK605"}), frozenset({"CK605"})),
-    Case("CK627", QUARK_KV, _no_outputs, _no_bias, frozenset({"CK629"}), frozenset({"CK629"})),
+    Case("CK627", QUARK_KV, _no_outputs, _old_version, frozenset({"CK629"})),
     Case("CK627", QUARK, _quantized_outputs, _unquantized_outputs),
+    Case("CK627", QUARK_KV, _no_bias, _old_version, frozenset({"CK629"})),
     Case("CK630", CT, _card("tags: [quark]"), _card("tags: [compressed-tensors]")),
     Case("CK629", CT, _static_tokens, _known_args, frozenset({"CK621"})),
     Case("CK628", MOE, _shared("bf16"), _shared("fp8")),

@@ -130,13 +130,13 @@ def _wide_mlp(rows: int) -> Damage:
 
 
 CASES = (
-    Case("CK701", CT, _only_q, _no_v),
+    Case("CK701", CT, _only_q, _no_v, frozenset({"CK608"})),
     Case(
         "CK702",
         CT,
         _two_schemes(r"re:model\.layers\.0\.self_attn\.k_proj"),
         _two_schemes(r"re:model\.layers\.0\.self_attn\..*_proj"),
-        frozenset({"CK616"}),
+        frozenset({"CK608", "CK616"}),
         frozenset({"CK616", "CK704"}),
     ),
     *(Case("CK703", CT, _side_by_side(parts, parts[0]), _side_by_side(parts, *parts)) for parts in _RARE),

@@ -85,6 +85,7 @@ CASES = (
         QUARK_KV,
         drop(r".*\.k_proj\.output_scale"),
         rename(r"(.*)\.k_proj\.output_scale", r"\1.k_scale"),
+        near_also=frozenset({"CK903"}),
     ),
     Case("CK905", CT_KV, drop(r"model\.layers\.1\.self_attn\.[kv]_scale"), drop(r"model\.layers\.1\.self_attn\..*")),
     Case("CK906", CT_KV, _scalar(0.0), _scalar(1e-3)),

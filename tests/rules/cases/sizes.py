@@ -12,6 +12,11 @@ _HEADERS = Level.HEADERS
 _NOTE = frozenset({"CK312"})
 
 
+def _other_layer_key(checkpoint: MutableCheckpoint) -> None:
+    """Of an architecture that counts its layers under another name."""
+    steps(set_config(num_hidden_layers=None, num_layers=2, architectures=["T5Gemma"], model_type="t5gemma"))(checkpoint)
+
+
 def _nested(**keys: Any) -> Damage:
     """The sizes in ``text_config``, under the wrapper's architecture, and the names as the wrapper stores them."""
 
@@ -65,11 +70,12 @@ CASES = (
         "CK632",
         CT,
         set_config(hidden_size="a"),
-        set_config(hidden_act="a"),
+        set_config(rope_theta=5000.0),
     ),
     Case("CK632", CT, set_config(intermediate_size=80.0), set_config(intermediate_size=[80, 80])),
     Case("CK632", CT, set_config(num_attention_heads=0), set_config(sliding_window=0)),
-    Case("CK632", CT, set_config(num_hidden_layers=None), steps(set_config(num_hidden_layers=None, num_layers=2))),
+    Case("CK632", CT, set_config(num_hidden_layers=None), _other_layer_key),
+    Case("CK632", CT, set_config(hidden_act="a"), set_config(hidden_act=None)),
     Case("CK633", CT, set_config(architectures=None), set_config(_class_name="X", architectures=None)),
     Case("CK633", CT, set_config(model_type=None), set_config(model_type=None, auto_map={"AutoConfig": "a.B"})),
 )

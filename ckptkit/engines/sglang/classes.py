@@ -1,0 +1,38 @@
+"""What single model classes of SGLang do otherwise than the rest: beginnings of their names, read in ``srt/models``."""
+
+from __future__ import annotations
+
+#: The classes that load as Llama does: names of scales are brought to one spelling, unknown names are skipped, and a
+#: head is not loaded where the config ties it to the embedding.
+LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
+
+#: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
+STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
+
+#: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
+EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
+
+#: Classes that declare which stored parts qkv_proj, and gate_up_proj, are fused of (``packed_modules_mapping``).
+KNOWS_QKV = (
+    *("BeamFor", "Cohere2MoeFor", "Cohere2VisionFor", "DeciLMFor", "DiffusionGemma", "EmbeddingGemmaModel"),
+    *("Ernie4_5_ForCausalLM", "Ernie4_5_MoeForCausalLM", "Exaone4For", "Gemma2ForCausalLM", "Gemma3For"),
+    *("Gemma3nForConditionalGeneration", "Gemma4", "GemmaForCausalLM", "Glm5NextFor", "GraniteMoeHybridFor"),
+    *("HunYuanDenseV1For", "HunYuanMoEV1For", "InternS2", "K2HorizonFor", "KimiK3ForConditionalGeneration"),
+    *("LagunaFor", "Llama4For", "MellumFor", "MiniCPMV4_", "MiniMaxM2For", "MiniMaxM3Sparse", "MuseGlimmerFor"),
+    *("MuseSparkFor", "NemotronH", "PaddleOCRVLFor", "Phi4MMFor", "PhiForCausalLM", "Qwen3MoeFor", "Qwen3NextFor"),
+    *("Qwen3_5", "Qwen4Exp", "SolarFor", "XllmFor"),
+)
+_GATE_UP_ONLY = ("BaichuanFor", "BailingMoeForCausalLMNextN", "BailingMoeV2_5For", "HYV4For", "Qwen2_5_VLFor")
+KNOWS_GATE_UP = (
+    *(name for name in KNOWS_QKV if name not in ("GraniteMoeHybridFor", "NemotronH", "PhiForCausalLM")),
+    *_GATE_UP_ONLY,
+)
+
+#: Classes with linear or latent attention, whose projections are merged too.
+OTHER_ATTENTION = (
+    *("Qwen3Next", "Qwen3_5", "Qwen4Exp", "Deepseek", "Kimi", "Glm4MoeLite", "GlmMoeDsa", "Longcat", "MiniCPM3"),
+    *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA"),
+)
+
+#: Classes that build their vision tower from the quantization config.
+QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor")

@@ -1,0 +1,22 @@
+"""The names of modules that transformers' classes need: an FP8 weight of which nothing is stored cannot be made up."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS
+
+_CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+
+MODULES = MappingProxyType(
+    {
+        **dict.fromkeys(_CLASSES, DENSE.listing()),
+        "MixtralForCausalLM": ATTENTION.listing(
+            (
+                *("block_sparse_moe.experts.0.w1", "mlp.experts.0.w1"),
+                *("mlp.experts", "block_sparse_moe.experts", "mlp.experts.gate_up_proj"),
+            )
+        ),
+        "Qwen3ForCausalLM": DENSE_WITH_HEAD_NORMS.listing(),
+    }
+)
