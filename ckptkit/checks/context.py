@@ -156,7 +156,15 @@ class Context:
         else:
             unread = Fault("config-unsupported", outcome.message, CONFIG_FILE, help=outcome.help)
             own = outcome.faults or (unread,)
-        return (*own, *config_faults(self.container, outcome))
+        beside = [*config_faults(self.container, outcome)]
+        kinds = {fault.kind for fault in beside}
+        told = [fault for fault in own if fault.kind in kinds]  # two formats may have the same to say of one config
+        more: list[Fault] = []
+        for fault in beside:
+            if fault not in told:
+                more.append(fault)
+                told.append(fault)
+        return (*own, *more)
 
     @cached_property
     def modules(self) -> tuple[QuantizedModule, ...]:

@@ -53,7 +53,7 @@ def command(
             print_line(console(), str(fault))
         if not card.untrue:
             state = "missing" if card.before is None else "not up to date" if card.changed else "up to date"
-            click.echo(f"{place(str(card.path))}: {state}")
+            print_line(console(), f"{place(str(card.path))}: {state}")
         sys.exit(1 if card.changed or card.untrue else 0)
     api.write_card(card)
     tell(f"{'written' if card.changed else 'unchanged'}: {card.path}")

@@ -12,7 +12,7 @@ import click
 
 from ckptkit.cli.command import Group
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json
-from ckptkit.errors import printable
+from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.kernels.golden.session import GoldenReport, Machine
@@ -56,7 +56,7 @@ def check(path: str | None, against: str | None, patterns: tuple[str, ...], requ
     opened = None if path is None else api.open(path)
     other = None if against is None else api.open(against)
     machine = session.find_machine()
-    if not as_json:
+    if not (as_json or sink.manner().quiet):
         _show_machine(machine)
     if require_gpu and machine.gpu is None:
         raise UsageError(f"no GPU to check: {machine.why}", help="without --require-gpu the interpreter runs instead")
@@ -101,19 +101,19 @@ def record(output: Path | None, only_check: bool) -> None:
     entries: dict[str, Any] = {}
     for case in cases.CASES:
         entries[case.name] = cases.record(case)
-        click.echo(f"{case.name}: {entries[case.name]['inputs'][:16]}")
+        _say(f"{case.name}: {entries[case.name]['inputs'][:16]}")
     texts = {cases.RECORD.name: cases.document(entries), tolerance.RECORD.name: derive.text()}
     paths = {folder / name: text for name, text in texts.items()}
     if only_check:
         stale = [path for path, text in paths.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
         for path in stale:
-            click.echo(f"{path} would change")
+            _say(f"{path} would change")
         if not stale:
-            click.echo("unchanged")
+            _say("unchanged")
         sys.exit(1 if stale else 0)
     for path, text in paths.items():
         write_beside(path, text.encode("utf-8"))
-    click.echo(f"{len(entries)} cases and the tolerances written to {folder}")
+    _say(f"{len(entries)} cases and the tolerances written to {folder}")
 
 
 @command.command("bench", examples=[("ckptkit golden bench --shape 16,4096,4096", "one shape, against torch")])
@@ -134,49 +134,58 @@ def bench(shapes: tuple[str, ...], as_json: bool) -> None:
         return
     _show_machine(machine)
     for row in rows:
-        click.echo(bench.line(row))
+        _say(bench.line(row))
+
+
+def _say(line: str) -> None:
+    from ckptkit.report.layout import print_line
+
+    print_line(sink.console(), line)
 
 
 def _ignore(outcome: Any) -> None:
-    """What a quiet run shows."""
+    """What a run for a program shows."""
 
 
 def _show_machine(machine: Machine) -> None:
     if machine.gpu is None:
-        click.echo(f"NO GPU: {machine.why}. Kernels run in Triton's interpreter on the CPU, on reduced shapes:")
-        click.echo("this checks the kernels' logic, not a chip and not a speed.")
+        _say(f"NO GPU: {machine.why}. Kernels run in Triton's interpreter on the CPU, on reduced shapes:")
+        _say("this checks the kernels' logic, not a chip and not a speed.")
     else:
-        click.echo(f"{machine.gpu} ({machine.architecture}), driver {machine.driver}, CUDA {machine.cuda}")
-    click.echo(f"torch {machine.torch}, triton {machine.triton}, Python {machine.python}")
+        _say(f"{machine.gpu} ({machine.architecture}), driver {machine.driver}, CUDA {machine.cuda}")
+    _say(f"torch {machine.torch}, triton {machine.triton}, Python {machine.python}")
 
 
 def _show_cases(outcomes: list[Any]) -> None:
+    if sink.manner().quiet and all(outcome.passed for outcome in outcomes):
+        return
     failed = [outcome for outcome in outcomes if not outcome.passed]
     used = [outcome.errors["used"] for outcome in outcomes if "used" in outcome.errors]
     norms = f", largest error {max(used):.2f} of what is allowed" if used and not failed else ""
     verdict = "FAIL" if failed else "pass"
-    click.echo(f"{verdict}  {outcomes[0].case}: {len(outcomes) - len(failed)} of {len(outcomes)} runs{norms}")
+    _say(f"{verdict}  {outcomes[0].case}: {len(outcomes) - len(failed)} of {len(outcomes)} runs{norms}")
     for outcome in failed:
-        click.echo(f"      {outcome.variant} {outcome.accumulate} {outcome.dtype}: {outcome.reason}")
+        _say(f"      {outcome.variant} {outcome.accumulate} {outcome.dtype}: {outcome.reason}")
 
 
 def _show_layer(outcome: Any, label: str = "") -> None:
+    if sink.manner().quiet and outcome.passed:
+        return
     verdict = "skip" if outcome.skipped else "pass" if outcome.passed else "FAIL"
     size = f" {'x'.join(map(str, outcome.shape))}" if outcome.shape else ""
     note = outcome.reason or outcome.skipped or (outcome.digest or "")[:16]
-    click.echo(printable(f"{verdict}  {label}{outcome.name}{size}, {outcome.what}: {note}"))
+    _say(f"{verdict}  {label}{outcome.name}{size}, {outcome.what}: {note}")
 
 
 def _show_outcome(report: GoldenReport) -> None:
-    click.echo(f"accumulator: {report.probe}")
+    if not sink.manner().quiet:
+        _say(f"accumulator: {report.probe}")
     for difference in report.differences:
-        click.echo(printable(f"FAIL  {difference}"))
+        _say(f"FAIL  {difference}")
     failed = sum(not result.passed for result in report.results) + len(report.differences)
     skipped = sum(layer.skipped is not None for layer in (*report.layers, *report.against))
     where = "the interpreter" if report.machine.gpu is None else report.machine.gpu
     verdict = f"{failed} FAIL" if failed else "all pass"
-    click.echo(
-        f"{len(report.results) - skipped} results on {where}: {verdict}" + (f"; {skipped} skipped" * bool(skipped))
-    )
+    _say(f"{len(report.results) - skipped} results on {where}: {verdict}" + (f"; {skipped} skipped" * bool(skipped)))
     if report.comparison is not None and report.comparison.total:
-        click.echo(report.comparison.line)
+        _say(report.comparison.line)

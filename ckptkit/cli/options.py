@@ -57,8 +57,10 @@ def telling(done: str) -> Iterator[None]:
 
 def tell(done: str) -> None:
     """Print one line about work that is done."""
+    from ckptkit.report.layout import print_line
+
     with telling(done):
-        click.echo(printable(done))
+        print_line(sink.console(), done)
 
 
 def drop_output() -> None:

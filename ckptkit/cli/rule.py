@@ -8,6 +8,7 @@ from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import json_option, print_json, print_json_list
 from ckptkit.errors import UsageError
+from ckptkit.report import sink
 
 
 @click.command(
@@ -40,5 +41,6 @@ def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:
         rule_text.show_rules(chosen)
     else:
         for number, rule in enumerate(chosen):
-            click.echo() if number else None
+            if number and not sink.manner().quiet:
+                click.echo()
             rule_text.show_rule(rule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json
 from ckptkit.report import sink
@@ -12,6 +13,7 @@ from ckptkit.report import sink
 @click.command(
     "serve",
     cls=Command,
+    finds=True,
     examples=[
         ("ckptkit serve Llama-3.1-8B-FP8-KV", "the vllm command, each option with its reason"),
         ("ckptkit serve org/model --for sglang --tp 4", "for SGLang, over four devices"),
@@ -19,7 +21,15 @@ from ckptkit.report import sink
     ],
 )
 @click.argument("path", type=CHECKPOINT)
-@click.option("--for", "engine", metavar="ENGINE", default="vllm", show_default=True, help="vllm or sglang.")
+@click.option(
+    "--for",
+    "engine",
+    metavar="ENGINE",
+    default="vllm",
+    show_default=True,
+    shell_complete=completing.ENGINES,
+    help="vllm or sglang.",
+)
 @click.option("--tp", "size", metavar="SIZE", type=click.IntRange(min=1), help="Over so many devices.")
 @json_option
 @click.pass_context

@@ -9,6 +9,7 @@ import click
 
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
+from ckptkit.report import sink
 
 
 @click.command(
@@ -60,17 +61,20 @@ def command(
         revision=revision,
         message=message,
         force=force,
-        bars=sys.stderr is not None and sys.stderr.isatty() and not as_json,
+        bars=sys.stderr is not None and sys.stderr.isatty() and not (as_json or sink.manner().quiet),
     )
     with telling(f"uploaded: {done.pull_request or done.url}"):
         if as_json:
             print_json(done.to_json(), "upload")
             return
-        out = text.console()
+        out = sink.console()
+        if sink.manner().quiet:
+            print_line(out, str(done.pull_request or done.url), whole=True)
+            return
         if done.changed:
             print_line(out, ("uploaded", "bold green"), f": {plural(done.files, 'file')}, {text.size(done.nbytes)}")
         else:
             print_line(out, ("nothing to upload", "bold green"), ": the repository holds these files already")
         print_line(out, f"  {done.pull_request or done.url}")
         print_line(out, ("  prove that the Hub serves what was checked:", "dim"))
-        print_line(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}")
+        print_line(out, f"  ckptkit validate {done.proof} --expect {shlex.quote(path)}", whole=True)

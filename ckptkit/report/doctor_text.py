@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ckptkit.report.layout import paragraph, print_line
-from ckptkit.report.text import console
+from ckptkit.report.sink import console, manner
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,10 +17,11 @@ _MARKS = {"ok": ("ok    ", "green"), "absent": ("absent", "dim"), "wrong": ("WRO
 
 
 def show(examination: Examination, *, out: Console | None = None) -> None:
-    """Every check on a line, by group, with what to do where something is absent or wrong."""
+    """Every check on a line, by group, with what to do where something is absent or wrong; quietly, what is wrong."""
     out = out or console()
-    width = max(len(check.name) for check in examination.checks)
-    for group, checks in groupby(examination.checks, key=lambda check: check.group):
+    shown = [check for check in examination.checks if check.state.value == "wrong" or not manner().quiet]
+    width = max((len(check.name) for check in shown), default=0)
+    for group, checks in groupby(shown, key=lambda check: check.group):
         print_line(out, (group, "bold"))
         for check in checks:
             mark = _MARKS[check.state.value]

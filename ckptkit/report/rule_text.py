@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.engines.registry import label_of
 from ckptkit.report.layout import Part, paragraph, print_line
-from ckptkit.report.text import console
+from ckptkit.report.sink import console, manner
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,10 +22,12 @@ _INDENT = 4
 
 
 def show_rule(rule: Rule, *, out: Console | None = None) -> None:
-    """What the rule checks, why it hurts, whom, and how to fix it."""
+    """What the rule checks, why it hurts, whom, and how to fix it; quietly, what it is."""
     out = out or console()
     severity = rule.severity.value
     print_line(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, _COLOURS[severity]))
+    if manner().quiet:
+        return
     facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"fixed by {_FIXES[rule.fix]}"]
     print_line(out, (f"{', '.join(facts)}, since {rule.since}", "dim"))
     for part in rule.documentation.split("\n\n"):
@@ -55,6 +57,8 @@ def show_rules(rules: Iterable[Rule], *, out: Console | None = None) -> None:
         severity = rule.severity.value
         fix = f" {_FIXES[rule.fix]}" if rule.fix else ""
         print_line(out, (rule.code, "bold"), " ", (f"{severity:7}", _COLOURS[severity]), f" {rule.name}", (fix, "dim"))
+        if manner().quiet:
+            continue
         paragraph(out, " " * _INDENT, *_styled(rule.summary), indent=_INDENT)
 
 

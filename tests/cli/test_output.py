@@ -62,7 +62,8 @@ def test_every_command_has_the_common_options_and_examples_that_parse(
     assert ("--exit-zero" in shown) == ("1:" in str(command.help) or "with 1" in shown or "code 1" in str(command.help))
     for line, meaning in command.examples:
         assert line in shown and meaning in shown
-        program, *arguments = shlex.split(line.partition(">")[0].replace("models/*", "models/a models/b"))
+        typed = line.partition(">")[0].replace("models/*", "models/a models/b").removeprefix("$(").removesuffix(")")
+        program, *arguments = shlex.split(typed)
         assert program == "ckptkit" and " ".join(arguments[: len(words.split())]) == words
         command.make_context(words, arguments[len(words.split()) :], resilient_parsing=False)
         sink.reset()
@@ -100,6 +101,8 @@ def test_quiet_is_the_answer_alone(run: Run, broken: Path) -> None:
     assert run("diff", CLEAN, CLEAN, "-q").out.count("\n") == 1
     assert run("convert", "quark:ct", CLEAN, "out", "-q").out.startswith("written: out")
     assert run("inspect", CLEAN, "-q").out.count("\n") == 1
+    assert run("rule", "CK301", "-q").out == "CK301 channel-scale-rank  error\n"
+    assert run("doctor", "-q").out == ""
     assert run("-q", "validate", CLEAN).out == "", "before the command too"
 
 

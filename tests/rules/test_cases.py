@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.checks.registry import all_rules
-from tests.rules.case import Case
+from tests.rules.case import Case, report
 from tests.rules.cases import CASES
 
 
@@ -16,6 +16,14 @@ def _id(case: Case) -> str:
 @pytest.mark.parametrize("case", CASES, ids=_id)
 def test_fires(case: Case) -> None:
     assert case.new_codes(case.fires) == {case.code} | case.also
+
+
+@pytest.mark.parametrize("case", CASES, ids=_id)
+def test_nothing_is_found_twice(case: Case) -> None:
+    broken = case.before()
+    case.fires(broken)
+    findings = report(broken, case.level).findings
+    assert len(set(findings)) == len(findings)
 
 
 @pytest.mark.parametrize("case", CASES, ids=_id)
