@@ -1,6 +1,6 @@
 """``python -m benchmarks``: build the checkpoints, run every contest, print one table for each.
 
-Needs about 20 GB of disk at full size, in the cache folder (``CKPTKIT_BENCH_CACHE``, or the user's cache folder).
+Needs about 36 GB of disk at full size, in the cache folder (``CKPTKIT_BENCH_CACHE``, or the user's cache folder).
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 DOCUMENT = contests.ROOT / "docs" / "benchmarks.md"
 _CONVERSIONS = (("llama-quark-tensor-kv", "quark→ct"), ("llama-ct-channel", "ct→quark"), ("llama-fp8-block", "fp8→ct"))
 _REPLICAS = (("moe-replica", "ct→quark"), ("trillion-replica", "fp8→ct"))
-_SCHEMES = ("FP8_DYNAMIC",)
-_GROUPS = ("convert", "quantize", "diff", "headers", "start-up")
+_GROUPS = ("convert", "quantize", "dequantize", "diff", "headers", "start-up")
 #: Groups whose contests move or read whole checkpoints.
-_LONG = ("convert", "quantize", "diff")
+_LONG = ("convert", "quantize", "dequantize", "mxfp4", "diff")
 _INTRODUCTION = """\
 # Benchmarks
 
@@ -123,14 +122,34 @@ def _contests(
         base, model = (models.build(name, cache, scale) for name in ("llama-bf16", "llama-ct-channel"))
         yield contests.difference(base, model)
     if "quantize" in groups:
-        own = contests.peer_interpreter("llmcompressor") if peers else None
-        for scheme in _SCHEMES:
-            yield contests.quantization(models.build("llama-bf16", cache, scale), work, scheme, own)
+        yield _quantization(cache, scale, work, peers=peers)
+    if "dequantize" in groups:
+        yield from _dequantization(cache, scale, work, peers=peers)
     if "headers" in groups:
         for name, direction in _REPLICAS:
             yield contests.headers(models.build(name, cache, scale), direction)
     if "start-up" in groups:
         yield contests.start_up(work)
+
+
+def _quantization(cache: Path, scale: float, work: Path, *, peers: bool) -> Contest:
+    scheme, peer = "FP8_DYNAMIC", None
+    if peers:
+        script = [contests.peer_interpreter("llmcompressor"), str(contests.PEERS / "model_free.py"), scheme]
+        peer = "llm-compressor model_free_ptq", script
+    choices = ["--to", "ct", "--scheme", scheme]
+    model = models.build("llama-bf16", cache, scale)
+    return contests.values(f"quantize-{scheme}", f"BF16 to {scheme}", model, work, choices, peer)
+
+
+def _dequantization(cache: Path, scale: float, work: Path, *, peers: bool) -> Iterator[Contest]:
+    peer = None
+    if peers:
+        script = [contests.peer_interpreter("quark"), str(contests.PEERS / "ct_dequantize.py")]
+        peer = "compressed-tensors FP8BlockDequantizer", script
+    blocks, groups = (models.build(name, cache, scale) for name in ("llama-fp8-block", "llama-ct-mxfp4"))
+    yield contests.values("dequantize-blocks", "FP8 in blocks to BF16", blocks, work, ["--to", "bf16"], peer)
+    yield contests.values("mxfp4-blocks", "MXFP4 to FP8 in blocks", groups, work, ["--to", "fp8"])
 
 
 def _cache_folder() -> Path:
@@ -153,8 +172,9 @@ def _work_folder(cache: Path) -> Iterator[Path]:
 
 
 def _require_room(cache: Path, scale: float) -> None:
-    """Models and one output, and some room to spare."""
-    needed, free = int(5 * 4e9 * scale) + (1 << 28), shutil.disk_usage(cache).free
+    """Two outputs, and the models where none is built yet, with some room to spare."""
+    built = 0 if any(cache.glob("llama-*")) else 22e9
+    needed, free = int((14e9 + built) * scale) + (1 << 28), shutil.disk_usage(cache).free
     if free < needed:
         sys.exit(f"{cache}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; give a smaller --scale")
 

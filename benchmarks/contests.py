@@ -25,6 +25,14 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.safetensors")):
         json.loads(file.read(int.from_bytes(file.read(8), "little")))
 """
 
+#: The command as it is where the extra ``fast`` is not installed.
+_NUMPY_ALONE = """
+import sys
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+from ckptkit.cli.main import main
+main()
+"""
+
 
 @dataclass
 class Contest:
@@ -101,27 +109,42 @@ def conversion(model: Built, work: Path, direction: str, peer: str | None) -> Co
     return Contest(f"convert-{model.name}", title, contestants)
 
 
-def quantization(model: Built, work: Path, scheme: str, peer: str | None) -> Contest:
-    """Quantizing plain weights for compressed-tensors, against copying them, and llm-compressor's own way."""
-    destination = work / "output"
+def values(
+    name: str, what: str, model: Built, work: Path, choices: list[str], peer: tuple[str, list[str]] | None = None
+) -> Contest:
+    """A conversion that works every value out, against reading the source and writing the result.
+
+    ``choices`` are what the command is told besides the folders; ``peer`` is another tool that does the same, its name
+    and its command up to them.
+    """
+    destination, kept = work / "output", work / f"kept-{name}"
+    paths, limit = [str(model.folder), str(destination)], "cat, and cp of the result"
 
     def prepare() -> None:
         shutil.rmtree(destination, ignore_errors=True)
+        if not kept.exists():
+            for other in work.glob("kept-*"):
+                shutil.rmtree(other)
+            made = ckptkit("convert", *choices, paths[0], str(kept), "--no-fsync")
+            subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
         os.sync()
         warm(model.folder)
+        warm(kept)
 
-    paths, copy = [str(model.folder), str(destination)], "cp -r"
-    convert = ["convert", "--to", "ct", "--scheme", scheme, *paths, "--no-fsync"]
+    def contestant(title: str, command: list[str]) -> Contestant:
+        return Contestant(title, command, limit, prepare)
+
+    convert = ["convert", *choices, *paths, "--no-fsync"]
     contestants = [
-        Contestant(copy, ["cp", "-r", *paths], copy, prepare),
-        Contestant(f"ckptkit convert --scheme {scheme} -j1", ckptkit(*convert, "-j1"), copy, prepare),
-        Contestant(f"ckptkit convert --scheme {scheme} -j2", ckptkit(*convert, "-j2"), copy, prepare),
+        contestant(limit, ["sh", "-c", f"cat '{paths[0]}'/*.safetensors > /dev/null && cp -r '{kept}' '{paths[1]}'"]),
+        contestant("ckptkit convert -j1", ckptkit(*convert, "-j1")),
+        contestant("ckptkit convert -j2", ckptkit(*convert, "-j2")),
+        contestant("ckptkit convert -j2, numpy alone", [sys.executable, "-c", _NUMPY_ALONE, *convert, "-j2"]),
     ]
     if peer is not None:
-        script = [peer, str(PEERS / "model_free.py"), *paths, scheme]
-        contestants.append(Contestant("llm-compressor model_free_ptq", script, copy, prepare))
-    title = f"BF16 to {scheme}, {model.data_bytes / 1e9:.3g} GB, {model.tensors} tensors in {model.shards} shards"
-    return Contest(f"quantize-{scheme}", title, contestants)
+        contestants.append(contestant(peer[0], [*peer[1], *paths]))
+    title = f"{what}, {model.data_bytes / 1e9:.3g} GB, {model.tensors} tensors in {model.shards} shards"
+    return Contest(name, title, contestants)
 
 
 def headers(model: Built, direction: str) -> Contest:

@@ -30,7 +30,7 @@ _BLOCK_CONFIG = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": 
 _VERSION = 2
 _KEY_VALUE_HEADS = 8
 #: Dtype -> bytes of an element.
-WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1}
+WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1, "U8": 1}
 _BLOCK = 1 << 24
 
 
@@ -145,6 +145,38 @@ def block_model(scale: float) -> Model:
     return replace(model, config={**model.config, "quantization_config": _BLOCK_CONFIG})
 
 
+def groups_model(scale: float) -> Model:
+    """compressed-tensors, mxfp4-pack-quantized: two elements a byte, a power of two for 32 of them."""
+    blocks = block_model(scale)
+
+    def stored(tensor: Tensor) -> Iterator[Tensor]:
+        if tensor.dtype == "F8_E4M3":
+            rows, columns = tensor.shape
+            yield Tensor(f"{tensor.name}_packed", "U8", (rows, columns // 2))
+            yield Tensor(f"{tensor.name}_scale", "U8", (rows, columns // 32))
+        elif not tensor.is_scale:
+            yield tensor
+
+    shards = tuple(tuple(part for tensor in shard for part in stored(tensor)) for shard in blocks.shards)
+    weights = {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32, "symmetric": True}
+    quantization = {
+        "quant_method": "compressed-tensors",
+        "format": "mxfp4-pack-quantized",
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"],
+                "format": "mxfp4-pack-quantized",
+                "weights": {**weights, "dynamic": False},
+                "input_activations": None,
+            }
+        },
+    }
+    config = {**blocks.config, "quantization_config": quantization}
+    return replace(blocks, name="llama-ct-mxfp4", shards=shards, config=config)
+
+
 def trillion_replica(scale: float) -> Model:
     """A mixture of 384 experts in 60 layers, in blocks: the names of a model of 10**12 parameters, few bytes each."""
     layers, experts, hidden = max(2, round(61 * scale)), 384, 128
@@ -247,6 +279,7 @@ MODELS: Mapping[str, Callable[[float], Model]] = {
     "llama-fp8-block": block_model,
     "llama-bf16": base_model,
     "trillion-replica": trillion_replica,
+    "llama-ct-mxfp4": groups_model,
 }
 
 
@@ -358,10 +391,15 @@ class _Noise:
         wide = bytearray(drawn[: 1 << 16])
         wide[1::2] = bytes([0x3A]) * (1 << 15)
         self._scales = memoryview(wide)
+        self._bytes = memoryview(drawn)
+        self._exponents = memoryview(drawn[: 1 << 16].translate(bytes(118 + code % 8 for code in range(256))))
 
     def chunks(self, tensor: Tensor) -> Iterator[memoryview]:
         """The bytes of a tensor, a block at a time."""
-        block = self._weights if tensor.dtype == "F8_E4M3" else self._scales if tensor.is_scale else self._plain
+        if tensor.dtype == "U8":
+            block = self._exponents if tensor.is_scale else self._bytes
+        else:
+            block = self._weights if tensor.dtype == "F8_E4M3" else self._scales if tensor.is_scale else self._plain
         for begin in range(0, tensor.nbytes, len(block)):
             yield block[: min(len(block), tensor.nbytes - begin)]
 

@@ -26,8 +26,9 @@ def test_every_contest_runs(
     assert as_markdown(document).strip() in table
     names = [contest["name"] for contest in document["contests"]]
     conversions = ["convert-llama-quark-tensor-kv", "convert-llama-ct-channel", "convert-llama-fp8-block"]
-    others = ["diff-llama-ct-channel", "quantize-FP8_DYNAMIC", "headers-moe-replica", "headers-trillion-replica"]
-    assert names == [*conversions, *others, "start-up"]
+    valued = ["quantize-FP8_DYNAMIC", "dequantize-blocks", "mxfp4-blocks"]
+    headers = ["headers-moe-replica", "headers-trillion-replica"]
+    assert names == [*conversions, "diff-llama-ct-channel", *valued, *headers, "start-up"]
     for contest in document["contests"]:
         for entry in contest["contestants"]:
             assert entry["samples"]
@@ -45,13 +46,14 @@ def test_the_checkpoints_are_sound(name: str, tmp_path: Path) -> None:
 
 
 def test_the_full_size_models_have_the_promised_sizes() -> None:
-    quark, channel, replica, block, base, trillion = (models.MODELS[name](1) for name in models.MODELS)
+    quark, channel, replica, block, base, trillion, groups = (models.MODELS[name](1) for name in models.MODELS)
     assert 3.9e9 < quark.data_bytes < 4.1e9
     assert (quark.tensors, channel.tensors) == (353, 227)
     assert replica.tensors >= 100_000
     assert len(replica.shards) == 200
     assert 3.9e9 < block.data_bytes < 4.1e9
     assert 6.9e9 < base.data_bytes < 7.1e9
+    assert 2.4e9 < groups.data_bytes < 2.6e9
     assert trillion.tensors >= 138_000 and len(trillion.shards) == 160
 
 

@@ -55,7 +55,7 @@ def deep(tmp_path: Path) -> Path:
     return checkpoint.write(tmp_path / "deep")
 
 
-@pytest.mark.parametrize("name", ["nvfp4", "gptq", "awq", "bitsandbytes"])
+@pytest.mark.parametrize("name", ["packed integers", "gptq", "awq", "bitsandbytes"])
 def test_converting_what_is_not_fp8_says_what_it_is(name: str, run: Run, tmp_path: Path) -> None:
     folder = write_files(tmp_path / "model", others.METHODS[name][0])
     outcome = run("convert", folder, tmp_path / "out", "--to", "ct")
@@ -71,7 +71,9 @@ def test_a_source_that_is_not_sound_says_so_with_its_errors_and_the_way_out(run:
     assert f"ckptkit validate {tmp_path / 'nan'}" in outcome.err and outcome.err.count("\n") < 40
 
 
-@pytest.mark.parametrize("name", ["not quantized", "gptq", "awq", "nvfp4", "mxfp4", "bitsandbytes"])
+@pytest.mark.parametrize(
+    "name", ["not quantized", "gptq", "awq", "packed integers", "mxfp4 undeclared", "bitsandbytes"]
+)
 def test_anything_is_inspected_and_no_answer_contradicts_itself(name: str, run: Run, tmp_path: Path) -> None:
     folder = write_files(tmp_path / "model", others.METHODS[name][0])
     outcome = run("inspect", folder)

@@ -46,6 +46,18 @@ def test_methods_are_named_and_counted(name: str, run: Run, tmp_path: Path) -> N
     assert shown.code == 0 and words in shown.out and ("unknown number" in shown.out) == (parameters is None)
 
 
+@pytest.mark.parametrize("name", others.READ)
+def test_floats_with_scales_of_groups_are_read_and_judged(name: str, run: Run, tmp_path: Path) -> None:
+    files, words, parameters = others.READ[name]
+    folder = write_files(tmp_path / "model", files)
+    outcome = run("inspect", folder, "--json")
+    assert outcome.code == 0 and outcome.json["format"] is not None and outcome.json["parameters"] == parameters
+    assert words in run("inspect", folder).out
+    assert not {finding.code for finding in ckptkit.validate(folder, level="full").findings} & WHAT_IT_IS
+    assert run("convert", folder, tmp_path / "out", "--to", "bf16").code == 0
+    assert run("diff", folder, folder).code == 0
+
+
 @pytest.mark.parametrize("name", others.METHODS)
 def test_no_rule_about_fp8_and_no_fix_runs_on_them(name: str, run: Run, tmp_path: Path) -> None:
     files, *_ = others.METHODS[name]
@@ -64,7 +76,7 @@ def test_no_rule_about_fp8_and_no_fix_runs_on_them(name: str, run: Run, tmp_path
 
 
 def test_every_command_has_one_exit_code_for_what_is_not_fp8(run: Run, tmp_path: Path) -> None:
-    for name in ("gptq", "nvfp4", "mlx", "not quantized", "gptq undeclared"):
+    for name in ("gptq", "packed integers", "mlx", "not quantized", "gptq undeclared"):
         folder = write_files(tmp_path / name, others.METHODS[name][0])
         codes = {
             "inspect": run("inspect", folder).code,

@@ -72,7 +72,7 @@ _MXFP4 = {f"{_STACK}_blocks": zeros("U8", 2, 32, 1, 16), f"{_STACK}_scales": zer
 _NVFP4 = {
     f"{LAYER}.weight_packed": zeros("U8", 64, 16),
     f"{LAYER}.weight_scale": zeros("F8_E4M3", 64, 2),
-    f"{LAYER}.weight_global_scale": zeros("F32", 1),
+    f"{LAYER}.weight_global_scale": RawTensor("F32", (1,), bytes.fromhex("0000803f")),
 }
 _FP4 = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": 16}
 _CT = {
@@ -82,6 +82,13 @@ _CT = {
     "config_groups": {"group_0": {"targets": ["Linear"], "weights": _FP4, "input_activations": None}},
     "ignore": ["lm_head"],
 }
+_INT4 = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32}
+_CT_INTEGERS = {
+    **_CT,
+    "format": "pack-quantized",
+    "config_groups": {"group_0": {"targets": ["Linear"], "weights": _INT4, "input_activations": None}},
+}
+_W4A16 = {f"{LAYER}.weight_packed": zeros("I32", 64, 4), f"{LAYER}.weight_scale": zeros("BF16", 64, 1)}
 _NBITS = {"quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}}}
 
 #: Name -> (files, what is said of the quantization, parameters); all of them language models.
@@ -103,9 +110,9 @@ METHODS: dict[str, tuple[dict[str, bytes], str, int | None]] = {
     "aqlm": (model({"quant_method": "aqlm"}, _AQLM), "AQLM", PARAMETERS - 64 * 32 + 256),
     "mlx": (model({"bits": 4, "group_size": 32}, _MLX, "quantization"), "MLX, 4-bit", PARAMETERS),
     "mlx twice": (model({"bits": 4, "group_size": 32}, _MLX), "MLX, 4-bit", PARAMETERS),
-    "mxfp4": (model({"quant_method": "mxfp4"}, _MXFP4), "MXFP4", PARAMETERS),
-    "nvfp4": (model(_CT, _NVFP4), "NVFP4", PARAMETERS),
+    "packed integers": (model(_CT_INTEGERS, _W4A16), "W4A16", PARAMETERS),
     "gptq undeclared": (model(None, {**_GPTQ, **_ORDER}), "GPTQ, by its tensors' names", None),
+    "mxfp4 undeclared": (model(None, _MXFP4), "MXFP4, by its tensors' names", PARAMETERS),
     "nvfp4 undeclared": (model(None, _NVFP4), "NVFP4, by its tensors' names", PARAMETERS),
     "not quantized": (model(None, {f"{LAYER}.weight": zeros("F16", 64, 32)}), "not quantized (F16)", PARAMETERS),
     "no config": (without_config(model(None, {f"{LAYER}.weight": zeros("F16", 64, 32)})), "not quantized", PARAMETERS),
@@ -114,6 +121,11 @@ METHODS: dict[str, tuple[dict[str, bytes], str, int | None]] = {
         "'something'",
         PARAMETERS,
     ),
+}
+#: The same of what is not FP8 and has a reader all the same.
+READ: dict[str, tuple[dict[str, bytes], str, int | None]] = {
+    "mxfp4": (model({"quant_method": "mxfp4"}, _MXFP4), "MXFP4", PARAMETERS),
+    "nvfp4": (model(_CT, _NVFP4), "NVFP4", PARAMETERS),
 }
 
 
