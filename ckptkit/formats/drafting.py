@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -139,15 +139,26 @@ def attention_shape(checkpoint: Checkpoint, tensor: TensorRef, shapes: ScaleShap
 def skip_list(checkpoint: Checkpoint) -> list[str]:
     """Every linear module that is not stored quantized, by exact name, and the head even when it is tied.
 
-    Modules of a multimodal model are listed under their names in memory too: transformers matches those, and vLLM
+    Layers that engines fuse are listed under that name too where none of their parts is quantized: SGLang asks for
+    it. Modules of a multimodal model are listed under their names in memory too: transformers matches those, and vLLM
     takes either. An entry that matches nothing does no harm.
     """
-    found = set(checkpoint.unquantized)
+    stored = {*checkpoint.modules, *checkpoint.opaque, *checkpoint.unquantized}
     other_names = names.in_memory([*checkpoint.modules, *checkpoint.unquantized], checkpoint.config)
-    found.update(other for name, other in other_names.items() if name in checkpoint.unquantized)
+    found = left_alone(checkpoint.unquantized, stored, other_names)
     if not checkpoint.has_head:
         found.add(names.LM_HEAD)
     return sorted(found, key=names.natural)
+
+
+def left_alone(modules: Collection[str], stored: Collection[str], other_names: Mapping[str, str]) -> set[str]:
+    """Every name under which an engine may ask for modules of a checkpoint that are left alone.
+
+    ``stored`` are all its linear modules, ``other_names`` those in memory.
+    """
+    others = {other_names[name] for name in modules if name in other_names}
+    memory = {other_names.get(name, name) for name in stored}
+    return {*modules, *others, *names.whole_layers(modules, stored), *names.whole_layers(others, memory)}
 
 
 def short_names(groups: Mapping[AnyScheme, Iterable[str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ linear layer too seldom makes engines cast it to FP8 without a word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -51,6 +51,35 @@ FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "w13": ("w1", "w3"),
     }
 )
+#: Part of a fused layer -> that layer.
+_FUSED_OF = {part: fused for fused, parts in FUSED_GROUPS.items() for part in parts}
+
+
+def whole_layers(chosen: Collection[str], stored: Collection[str]) -> Iterator[str]:
+    """The fused layers of which two parts or more are stored, all of them chosen: some engines ask by that name.
+
+    Parts of routed experts are left out: engines see all experts of a layer as one.
+
+    >>> list(whole_layers({"a.q_proj", "a.k_proj", "b.q_proj"}, {"a.q_proj", "a.k_proj", "b.q_proj", "b.k_proj"}))
+    ['a.qkv_proj']
+    """
+    seen: set[str] = set()
+    for name in sorted(chosen, key=natural):
+        owner, _, last = name.rpartition(".")
+        fused = _FUSED_OF.get(last)
+        whole = join(owner, fused) if fused is not None and ".experts." not in name else ""
+        if not whole or whole in seen or whole in stored:
+            continue
+        seen.add(whole)
+        parts = stored_parts(whole, stored)
+        if len(parts) > 1 and all(part in chosen for part in parts):
+            yield whole
+
+
+def stored_parts(layer: str, stored: Collection[str]) -> list[str]:
+    """The stored parts of a fused layer, by their names; none of what is no such layer."""
+    owner, _, last = layer.rpartition(".")
+    return [name for part in FUSED_GROUPS.get(last, ()) if (name := join(owner, part)) in stored]
 
 
 def last_part(module: str) -> str:

@@ -221,7 +221,7 @@ def test_a_plain_source_without_a_scheme_is_refused_with_the_schemes(tmp_path: P
 
 def test_an_unknown_scheme_is_refused_with_those_that_exist(tmp_path: Path) -> None:
     error = refusal(LLAMA, tmp_path / "out", to="ct", scheme="FP8_DYNAMICAL")
-    assert "did you mean FP8_DYNAMIC?" in (error.help or "") and "FP8_BLOCK" in (error.help or "")
+    assert "did you mean 'FP8_DYNAMIC'?" in (error.help or "") and "FP8_BLOCK" in (error.help or "")
     assert "has no schemes" in refusal(LLAMA, tmp_path / "out", to="fbgemm", scheme="x").message
 
 

@@ -82,7 +82,7 @@ def test_sparse_storage_stops_vllm(sparsity: dict[str, Any], severity: Severity)
     assert found(checkpoint, "CK620")[0].severity is severity
 
 
-@pytest.mark.parametrize("name", ["int-quantized", "pack-quantized", "nvfp4-pack-quantized"])
+@pytest.mark.parametrize("name", ["int-quantized", "pack-quantized", "marlin-24"])
 def test_another_format_of_the_same_library_is_no_mistake(name: str) -> None:
     checkpoint = load(CT)
     checkpoint.block["format"] = checkpoint.group["format"] = name

@@ -84,9 +84,9 @@ def _other_group(checkpoint: Checkpoint, scheme: OtherScheme) -> dict[str, Any]:
 def _targets(checkpoint: Checkpoint) -> Targets:
     """Group targets: the class "Linear" for a single scheme, patterns by name for several.
 
-    A quantized output head is named as well: vLLM's class match does not reach it. Groups of another quantization keep
-    their targets where these are names and patterns. No pattern matches a module of another group, so that the order
-    in which a reader tries them does not matter.
+    A quantized output head is named as well: vLLM's class match does not reach it. So are layers that engines fuse:
+    SGLang asks for these. Groups of another quantization keep their targets where these are names and patterns. No
+    pattern matches a module of another group, so that the order in which a reader tries them does not matter.
     """
     groups = checkpoint.all_schemes
     if len(groups) == 1:
@@ -95,6 +95,11 @@ def _targets(checkpoint: Checkpoint) -> Targets:
     kept: Targets = {scheme: list(scheme.targets) for scheme in checkpoint.other_schemes}
     if not _is_partition(kept, groups):
         kept = {}
+    every = {module for members in groups.values() for module in members}
+    groups = {
+        scheme: members if scheme in kept else (*members, *names.whole_layers(members, every))
+        for scheme, members in groups.items()
+    }
     short = drafting.short_names(groups)
     forms = {scheme: list(dict.fromkeys(short[module] for module in members)) for scheme, members in groups.items()}
     for anywhere in (True, False):

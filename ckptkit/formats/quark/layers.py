@@ -102,7 +102,10 @@ def _entries(checkpoint: Checkpoint, outputs: dict[str, Quantization], default: 
     layers: Layers = {}
     owners = _expert_owners(checkpoint)
     declared = _declared(checkpoint)
-    groups = {scheme: [*members, *owners.get(scheme, ())] for scheme, members in checkpoint.all_schemes.items()}
+    groups = {  # layers that engines fuse are named too, by which SGLang asks
+        scheme: [*members, *owners.get(scheme, ()), *names.whole_layers(members, declared)]
+        for scheme, members in checkpoint.all_schemes.items()
+    }
     short = drafting.short_names(groups)
     for last in outputs:
         members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]

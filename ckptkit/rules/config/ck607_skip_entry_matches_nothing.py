@@ -54,6 +54,8 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
     for entry in listed:
         if entry in modules or entry in owners or (entry == names.LM_HEAD and checkpoint.tied_head):
             continue
+        if names.stored_parts(entry, modules):
+            continue  # the name of a fused layer: CK610 says so where that is not enough
         pattern = parse(entry)
         if not isinstance(pattern, Exact) and any(pattern.matches(module) for module in modules):
             continue

@@ -11,6 +11,7 @@ from ckptkit.checks.skip_lists import another_scheme, matchers_of, readings_of, 
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
+from ckptkit.formats.drafting import left_alone
 from ckptkit.model import names
 from ckptkit.model.select import Exact
 from ckptkit.rules.config.block import block_path
@@ -104,7 +105,8 @@ def _labels(engines: Sequence[str]) -> str:
 def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
     """Write exact names for what engines read differently: the modules that are stored in high precision.
 
-    Those of multimodal models under their names in memory too, since transformers knows no others.
+    Those of multimodal models under their names in memory too, since transformers knows no others, and fused layers
+    under that name too, by which SGLang asks.
     """
     checkpoint = context.checkpoint
     if checkpoint is None or context.dialect is None:
@@ -118,8 +120,7 @@ def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
             for entry, pattern in patterns.items()
             if isinstance(pattern, Exact) or not any(pattern.matches(name) for name in checkpoint.linear_modules)
         ]
-        others = (context.names_in_memory.get(name) for name in checkpoint.unquantized)
-        wanted = dict.fromkeys([*checkpoint.unquantized, *filter(None, others)])
+        wanted = left_alone(checkpoint.unquantized, context.linear_names, context.names_in_memory)
         exact = [name for name in sorted(wanted, key=names.natural) if name not in plain]
         if plain + exact != listed:
             yield SetKey((*block_path(context), key), plain + exact)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.edits.changes import AddItem, Edit, RemoveItem
+from ckptkit.edits.changes import AddItem, Edit
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.config.block import block_path
@@ -38,19 +38,18 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
 
     Fix: list the stored names and the fused one, and the experts' container.
     """
-    modules = set(context.linear_names)
-    leaves = []
+    modules = set(context.linear_names) | set(context.names_in_memory.values())
+    leaves, listed = [], set(entries(context))
     for entry in entries(context) if context.checkpoint else ():
         if _EXPERT_LEAF.search(entry):
             leaves.append(entry)
             continue
-        owner, _, last = entry.rpartition(".")
-        parts = names.FUSED_GROUPS.get(last, ())
-        stored = [part for part in parts if names.join(owner, part) in modules]
-        if stored and entry not in modules:
+        stored = names.stored_parts(entry, modules)
+        if entry not in modules and not listed.issuperset(stored):
             message = "the entry names a fused layer, and its parts are stored"
             found = f"{skip_key(context)}: {entry!r}"
-            yield Fault("skip-fused", message, "config.json", entry, ", ".join(stored), found)
+            expected = ", ".join(map(names.last_part, stored))
+            yield Fault("skip-fused", message, "config.json", entry, expected, found)
     containers = {entry[: entry.find(".experts.") + len(".experts")] for entry in leaves}
     unlisted = containers.difference(entries(context))
     if leaves and unlisted:
@@ -66,14 +65,11 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
 
 @fix("safe", "CK610")
 def list_stored_names(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Name the parts of a fused layer instead of the layer, and beside single experts their container."""
+    """Name the parts of a fused layer beside the layer, and beside single experts their container."""
     path, modules = block_path(context), set(context.checkpoint.linear_modules if context.checkpoint else ())
     for key in skip_keys(context):
         for entry in context.block.get(key) or ():
-            owner, last = names.parent(entry), names.last_part(entry)
-            parts = [name for part in names.FUSED_GROUPS.get(last, ()) if (name := names.join(owner, part)) in modules]
-            if parts and entry not in modules:
-                yield RemoveItem((*path, key), entry)
-                yield from (AddItem((*path, key), part) for part in parts)
+            if entry not in modules:
+                yield from (AddItem((*path, key), part) for part in names.stored_parts(entry, modules))
             if (leaf := _EXPERT_LEAF.search(entry)) is not None:
                 yield AddItem((*path, key), entry[: leaf.start()] + ".experts")

@@ -9,6 +9,8 @@ from ckptkit.checks.finding import Finding, Module, Observation
 from ckptkit.edits.changes import AddItem, Edit
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts
+from ckptkit.formats.drafting import left_alone
+from ckptkit.model import names
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.dtypes.stored_types import ONE_BYTE
 
@@ -58,12 +60,15 @@ def incomplete(context: Context, name: str, message: str) -> Observation:
 
 
 def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Add a module that is stored in high precision to the skip list, by its exact name, which every engine reads."""
+    """Add a module that is stored in high precision to the skip list, under every name by which engines ask for it."""
     subject = finding.subject
-    if isinstance(subject, Module):
-        for name in (subject.name, context.names_in_memory.get(subject.name)):
-            if name is not None:
-                yield from (AddItem((*block_path(context), key), name) for key in skip_keys(context))
+    if isinstance(subject, Module) and context.checkpoint is not None:
+        name, other = subject.name, context.names_in_memory.get(subject.name)
+        everything = left_alone(context.checkpoint.unquantized, context.linear_names, context.names_in_memory)
+        wholes = {names.join(names.parent(one), fused) for one in (name, other) if one for fused in names.FUSED_GROUPS}
+        for entry in (name, other, *sorted(wholes & everything)):
+            if entry is not None:
+                yield from (AddItem((*block_path(context), key), entry) for key in skip_keys(context))
 
 
 def skip_keys(context: Context) -> tuple[str, ...]:
