@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from fixtures.terminal import on_screen
 from tests.damage import MutableCheckpoint, load
 from tests.formats import others
 from tests.raw import write_files
@@ -265,8 +266,7 @@ def test_prose_is_cut_between_words(columns: int, broken: Path) -> None:
         ["doctor"],
         ["validate", "--help"],
     ):
-        shown = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", on_terminal(*arguments, columns=columns))
-        for line in shown.replace("\r", "").split("\n"):
+        for line in on_screen(on_terminal(*arguments, columns=columns)).splitlines():
             # What is longer than the terminal is one word, such as a path, behind the blanks that set it in.
             assert len(line) <= columns or len(line.split()) <= 4 or line.startswith("    fix: "), line
 
