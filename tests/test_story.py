@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from fixtures import demo
+from fixtures.terminal import on_screen
 
 SNAPSHOTS = Path(__file__).parent / "report" / "snapshots"
 UPDATE = "CKPTKIT_UPDATE_SNAPSHOTS"
@@ -37,8 +38,7 @@ class Shell:
     def type(self, line: str) -> str:
         """Type a line; what stands on the terminal until the shell is ready again, without colours and the line."""
         os.write(self._descriptor, f"{line}\n".encode())
-        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._until_prompt()).replace("\r\n", "\n")
-        return shown.partition("\n")[2]
+        return on_screen(self._until_prompt()).partition("\n")[2]
 
     def _until_prompt(self) -> str:
         shown = b""

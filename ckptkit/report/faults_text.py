@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SHOWN_KINDS = 12
 #: What was found stands behind the message up to this many characters.
 _LONGEST_FOUND = 60
+#: How it is said that nothing was found, which the message says as well.
+_NOTHING = ("", "nothing", "none")
 
 
 class Stated(Protocol):
@@ -66,9 +68,10 @@ def said(one: Stated) -> str:
     >>> said(Fault("key", "a key that no reader knows", "config.json", found="scale_dtpye"))
     'a key that no reader knows: scale_dtpye'
     """
-    if one.tensor is not None or not one.found or one.found in one.message or len(one.found) > _LONGEST_FOUND:
+    found = one.found
+    if one.tensor is not None or found in (None, *_NOTHING) or found in one.message or len(found) > _LONGEST_FOUND:
         return one.message
-    return f"{one.message}: {one.found}"
+    return f"{one.message}: {found}"
 
 
 def place_of(one: Stated) -> str:

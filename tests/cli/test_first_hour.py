@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from fixtures.terminal import on_screen
 from tests.damage import MutableCheckpoint, load
 from tests.formats import others
 from tests.raw import write_files
@@ -61,6 +62,8 @@ def test_converting_what_is_not_fp8_says_what_it_is(name: str, run: Run, tmp_pat
     outcome = run("convert", folder, tmp_path / "out", "--to", "ct")
     assert outcome.code == 2 and "not supported" in outcome.err and others.METHODS[name][1].split(",")[0] in outcome.err
     assert "not sound" not in outcome.err and "0 errors" not in outcome.err
+    nvfp4 = write_files(tmp_path / "nvfp4", others.METHODS["nvfp4"][0])
+    assert "not sound" not in run("convert", nvfp4, tmp_path / "out", "--to", "ct").err
 
 
 def test_a_source_that_is_not_sound_says_so_with_its_errors_and_the_way_out(run: Run, tmp_path: Path) -> None:
@@ -263,8 +266,7 @@ def test_prose_is_cut_between_words(columns: int, broken: Path) -> None:
         ["doctor"],
         ["validate", "--help"],
     ):
-        shown = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", on_terminal(*arguments, columns=columns))
-        for line in shown.replace("\r", "").split("\n"):
+        for line in on_screen(on_terminal(*arguments, columns=columns)).splitlines():
             # What is longer than the terminal is one word, such as a path, behind the blanks that set it in.
             assert len(line) <= columns or len(line.split()) <= 4 or line.startswith("    fix: "), line
 
