@@ -201,7 +201,7 @@ def validate(
     if request.matrix or settings.tensor_parallel:
         from ckptkit.views.matrix import build_matrix
 
-        matrix = build_matrix(context, report, settings.tensor_parallel)
+        matrix = build_matrix(context, report, settings.tensor_parallel).of(trusted.engines)
     report = select_findings(report, wanted, trusted)
     if request.expect is not None:
         from ckptkit.hub.expect import with_differences
@@ -210,7 +210,7 @@ def validate(
     if request.skip_list:
         from ckptkit.views.skip_table import skip_views
 
-        skip_table = skip_views(context)
+        skip_table = skip_views(context).of(trusted.engines)
     offers: Mapping[Finding, Safety] = {}
     if request.offers:
         from ckptkit.checks.offers import offers as offers_for

@@ -114,6 +114,12 @@ class Selection:
         """Whether a finding is among them."""
         return finding.code in self._codes and (self.engines is None or finding.hits(self.engines))
 
+    def seen(self, finding: Finding) -> Finding:
+        """A finding with what it does to the engines that somebody asked about, and to no other."""
+        if self.engines is None:
+            return finding
+        return replace(finding, engines=tuple(e for e in finding.engines if e.engine in self.engines))
+
 
 def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:
     """Check every rule up to a level."""
@@ -153,13 +159,16 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
 
 def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Report:
     """Keep the findings that are wanted, and every error that ``trusted`` holds; count what else it holds as hidden.
+    Each is told for the engines that were asked about.
 
     ``wanted`` is what all settings ask for, ``trusted`` what they ask for without those of the checkpoint itself.
     """
     kept, hidden = [], 0
     for finding in report.findings:
-        if wanted.holds(finding) or (finding.severity is Severity.ERROR and trusted.holds(finding)):
-            kept.append(finding)
+        if finding.severity is Severity.ERROR and trusted.holds(finding):
+            kept.append(trusted.seen(finding))
+        elif wanted.holds(finding):
+            kept.append(wanted.seen(finding))
         elif trusted.holds(finding):
             hidden += 1
     return replace(report, findings=tuple(kept), hidden=hidden)

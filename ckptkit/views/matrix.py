@@ -6,8 +6,8 @@ has for the schemes and kinds of layers in the checkpoint. What neither says is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -98,6 +98,10 @@ class Matrix:
     format: str | None
     dialect: str | None
     rows: tuple[MatrixRow, ...]
+
+    def of(self, engines: Collection[str] | None) -> Matrix:
+        """The rows of these engines; of all for None."""
+        return self if engines is None else replace(self, rows=tuple(r for r in self.rows if r.engine in engines))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -46,6 +46,20 @@ class SkipTable:
     format: str | None
     engines: tuple[str, ...]
     rows: tuple[SkipRow, ...]
+
+    def of(self, engines: Collection[str] | None) -> SkipTable:
+        """The decisions of these engines; of all for None."""
+        if engines is None:
+            return self
+        rows = tuple(
+            replace(
+                row,
+                decisions={engine: decision for engine, decision in row.decisions.items() if engine in engines},
+                contradicts=tuple(engine for engine in row.contradicts if engine in engines),
+            )
+            for row in self.rows
+        )
+        return replace(self, engines=tuple(engine for engine in self.engines if engine in engines), rows=rows)
 
     @property
     def contradictions(self) -> tuple[SkipRow, ...]:

@@ -8,7 +8,7 @@ from ckptkit.checks.finding import Severity
 from ckptkit.views.matrix import build_matrix
 from tests.accuracy.corpus import Entry, corpus, files_of
 from tests.accuracy.records import UNTRIED, digest, records
-from tests.accuracy.verdicts import judged
+from tests.accuracy.verdicts import judged, said
 
 #: Of conversions every so many is judged again here; ``python -m tests.accuracy`` judges all of them.
 EVERY = 12
@@ -34,7 +34,8 @@ def _check(entry: Entry) -> None:
         seen = record.loads.get(entry.id)
         if seen is not None:
             assert seen.digest == digest(files), f"{entry.id} is another checkpoint now: record it again"
-            assert seen.said == loading[record.engine], f"{entry.id}: take verdicts anew with python -m tests.accuracy"
+            verdict = said(files, record, loading)
+            assert seen.said == verdict, f"{entry.id}: take verdicts anew with python -m tests.accuracy"
     serious = [finding for finding in report.findings if finding.severity is not Severity.INFO]
     for engine, row in rows.items():
         harmed = [

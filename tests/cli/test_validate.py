@@ -181,7 +181,20 @@ def test_only_what_hits_an_engine(run: Run, damaged: Path) -> None:
     everything = run("validate", damaged, "--json").json["findings"]
     for_quark = run("validate", damaged, "--json", "--for", "quark").json["findings"]
     assert len(for_quark) < len(everything)
-    assert all(finding in everything for finding in for_quark)
+    whole = [{**finding, "engines": None} for finding in everything]
+    assert all({**finding, "engines": None} in whole for finding in for_quark)
+    for_vllm = run("validate", damaged, "--json", "--for", "vllm").json["findings"]
+    assert {effect["engine"] for finding in for_vllm for effect in finding.get("engines", ())} == {"vllm"}
+
+
+def test_tables_are_of_the_engines_that_were_asked_about(run: Run, damaged: Path) -> None:
+    asked = ("--for", "sglang", "--matrix", "--tp", "2", "--skip-list")
+    document = run("validate", damaged, "--json", *asked).json
+    assert [row["engine"] for row in document["matrix"]["engines"]] == ["sglang"]
+    assert document["skip_lists"]["engines"] == ["sglang"]
+    assert all(set(row["decisions"]) == {"sglang"} for row in document["skip_lists"]["modules"])
+    text = run("validate", damaged, *asked).out
+    assert "SGLang" in text and "vLLM 0" not in text
 
 
 def test_statistics_and_quiet(run: Run) -> None:

@@ -51,7 +51,9 @@ REPRODUCED: Reproduced = MappingProxyType(
         "CK621": Seen(("missing",), exports={"llama/quark-fp8-file2file": "missing"}),
         "CK622": Seen(("unexpected",)),
         "CK623": Seen(("unexpected", "unexpected", "unexpected", "unexpected")),
-        "CK627": Seen((None, "error: output_tensors", "error: AssertionError", "error: KeyError")),
+        "CK627": Seen(
+            (None, "error: output_tensors", "error: AssertionError", "error: KeyError", "error: AssertionError")
+        ),
         "CK629": Seen(("error: validation errors",)),
         "CK632": Seen(
             (

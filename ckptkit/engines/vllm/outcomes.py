@@ -141,6 +141,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK624": (Known(_ERROR, "refused when the config is read"),),
         "CK625": (Known(_WARNING, "found for known multimodal classes only"),),
         "CK626": (Known(_SILENT, "scales of the other method are skipped"),),
+        "CK627/empty-list": (),
         "CK627": (Known(_ERROR, "null keys and missing entries fail"),),
         "CK628": (Known(_SLOW, "no fusion of shared experts on ROCm"),),
         "CK629": (Known(_ERROR, "refuses the config"),),

@@ -91,6 +91,7 @@ REPRODUCED: Reproduced = MappingProxyType(
                 "error: different quantization configuration",
                 "error: output_tensors and bias",
                 "error: different quantization configuration",
+                None,
             ),
             exports={"llama/quark-fp8-kv-excluded": "error: kv_cache_group"},
         ),

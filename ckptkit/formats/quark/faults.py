@@ -67,6 +67,18 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
             path=place,
             edits=(SetKey((*way, *place), None),),
         )
+    empty = [key for key in ("output_tensors", "bias") if isinstance(default, Mapping) and default.get(key) == []]
+    for key in empty:
+        place = ("global_quant_config", key)
+        yield ConfigFault(
+            "quark-empty-list",
+            "a list of specs holds none: the library that wrote the format builds a quantizer of it all the same",
+            "config.json",
+            expected=f"global_quant_config.{key} = null",
+            found="[]",
+            path=place,
+            edits=(SetKey((*way, *place), None),),
+        )
     for scheme, members in checkpoint.schemes.items():
         if scheme.output is not None:
             message = "quantized outputs of linear layers: vLLM finds no scheme for them"

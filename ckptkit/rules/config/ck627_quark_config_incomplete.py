@@ -35,7 +35,7 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
     """
     faults = (
         *context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group"),
-        *context.faults("quark-default-outputs", "quark-outputs"),
+        *context.faults("quark-default-outputs", "quark-outputs", "quark-empty-list"),
     )
     yield from (Observation.of(fault, variant=fault.kind.partition("-")[2]) for fault in faults)
 
@@ -44,3 +44,4 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
 def complete_config(context: Context, finding: Finding) -> Iterator[Edit]:
     """Write empty lists and objects for null, today's spellings, and an entry for each member of the KV group."""
     yield from put_right(context, "quark-null-key", "quark-old-key", "quark-kv-group", "quark-default-outputs")
+    yield from put_right(context, "quark-empty-list")
