@@ -1,0 +1,117 @@
+// Reading the document, and putting the parts together.
+
+async function readData() {
+  const text = document.getElementById("data").textContent;
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+/** Go to a section by its id, the keyboard too. */
+function goTo(id) {
+  const heading = document.querySelector(`#${id} h2`);
+  heading.scrollIntoView();
+  heading.focus({ preventScroll: true });
+}
+
+function addSection(id, title, nodes) {
+  const heading = element("h2", { tabindex: "-1" }, title);
+  document.getElementById("content").append(element("section", { id, "aria-label": title }, heading, nodes));
+  document.getElementById("sections").append(element("li", {}, element("a", { href: `#${id}` }, title)));
+}
+
+function build(data) {
+  const tensors = readTensors(data.tensors);
+  const findingsOf = new Map();
+  data.findings.forEach((finding, place) => {
+    for (const row of finding.rows) findingsOf.set(row, [...(findingsOf.get(row) ?? []), place]);
+  });
+  document.getElementById("content").append(...factNodes(data).filter(Boolean));
+  const findings = findingNodes(data);
+  addSection("findings", "Findings", findings.nodes);
+  if (data.matrix) addSection("engines", "Engines", engineNodes(data));
+  const charts = data.charts.map(chartNodes);
+  const figures = charts.flatMap((chart) => chart.figures);
+  if (data.comparison) addSection("comparison", "Comparison", comparisonNodes(data));
+  if (charts.length) {
+    addSection("charts", "By layer", [element("p", { class: "dim" },
+      "One picture for each kind of module, layers from left to right; all pictures of a measure have one scale. Arrow keys move through layers, Enter or a click shows a layer's tensors."),
+      charts.map((chart) => chart.node)]);
+  }
+  if (data.conversion) addSection("conversion", "Conversion", conversionNodes(data));
+  addSection("sizes", "Sizes", sizeNodes(data));
+  if (data.skip_lists?.rows.length) addSection("skips", "Skip lists", skipNodes(data));
+  const list = tensorSection(data, tensors, findingsOf);
+  addSection("tensors", "Tensors", list.nodes);
+  filter.listeners.push(() => showFiltered(tensors.total, list, findings.items, figures));
+}
+
+/** Hide what the filter turns down, and say how much is left. */
+function showFiltered(total, list, items, figures) {
+  const kept = (nodes, holds) => {
+    for (const node of nodes) node.hidden = !holds(node);
+    return nodes.filter((node) => !node.hidden).length;
+  };
+  const words = [`${count(list.found())} of ${plural(total, "tensor")}`];
+  const left = kept(items, (item) => filter.rows !== null || filter.holdsKind(item.text));
+  if (items.length) words.push(`${count(left)} of ${plural(items.length, "finding")}`);
+  const pictures = kept(figures, (figure) => filter.holdsKind(figure.kind));
+  if (figures.length) words.push(`${count(pictures)} of ${plural(figures.length, "chart")}`);
+  const status = document.getElementById("filtered");
+  if (!filter.active) {
+    status.replaceChildren();
+    return;
+  }
+  const about = filter.rows === null ? "" : `Tensors of ${filter.label}: `;
+  status.replaceChildren(`${about}${words.join(", ")}`, element("button", { type: "button", onclick: clearFilter }, "Show all"));
+}
+
+function clearFilter() {
+  const input = document.getElementById("filter");
+  input.value = "";
+  filter.rows = null;
+  filter.set("");
+  input.focus();
+}
+
+function listen() {
+  const input = document.getElementById("filter");
+  let timer = 0;
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => filter.set(input.value), 120);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && event.target !== input) {
+      event.preventDefault();
+      input.focus();
+    } else if (event.key === "Escape" && filter.active) clearFilter();
+  });
+  const theme = document.getElementById("theme");
+  const themes = ["auto", "light", "dark"];
+  let chosen = 0;
+  theme.addEventListener("click", () => {
+    chosen = (chosen + 1) % themes.length;
+    document.documentElement.dataset.theme = themes[chosen];
+    theme.textContent = `Theme: ${themes[chosen]}`;
+    redraw(false);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
+  addEventListener("beforeprint", () => redraw(true));
+  addEventListener("afterprint", () => redraw(false));
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) redraw(false);
+    width = innerWidth;
+  });
+}
+
+readData().then((data) => {
+  build(data);
+  listen();
+  document.documentElement.dataset.ready = String(Math.round(performance.now()));
+}).catch((error) => {
+  document.getElementById("content").append(element("p", { role: "alert" },
+    `This page could not be drawn: ${error.message}. It needs a browser of 2023 or later.`));
+  throw error;
+});
