@@ -37,6 +37,7 @@ LINES = (
     {"doctor"},
     {"hub", "report"},
     {"validation"},
+    {"page"},
     {"api"},
     {"cli"},
     {"__main__", "__init__"},
@@ -50,7 +51,7 @@ ONLY = {
     "storage": {"errors", "dtypes"},
     "kernels": {"errors", "dtypes", "storage", "model"},
     "__main__": {"cli"},
-    "__init__": {"api", "checks", "errors", "hub", "model", "validation"},
+    "__init__": {"api", "checks", "errors", "hub", "model", "page", "validation"},
 }
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is

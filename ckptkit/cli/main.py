@@ -42,6 +42,7 @@ COMMANDS = {
     "help": "Show the help of a command.",
     "hook": "Keep broken checkpoints out of git: pre-push, pre-commit, hf.",
     "inspect": "Say what a checkpoint is.",
+    "report": "Write a page to look at: findings, engines, charts by layer.",
     "rule": "Explain a rule.",
     "serve": "Print the command that serves a checkpoint as it is meant.",
     "upload": "Check a checkpoint, and upload it to the Hub if it is sound.",

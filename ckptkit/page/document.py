@@ -134,7 +134,7 @@ def _skip_lists(table: SkipTable) -> dict[str, Any]:
             "kind": kind if len(members) > 1 else members[0].module,
             "count": len(members),
             "stored": stored,
-            "decisions": [decision for _, decision in decisions],
+            "decisions": dict(decisions),
             "contradicts": list(members[0].contradicts),
         }
         for (kind, stored, decisions), members in grouped(table).items()
@@ -151,9 +151,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     errors = comparison.errors
     kinds = kinds_of(not_told_by(errors, comparison.differences))
     document = comparison.to_json()
-    document["differences"] = [
-        {**alike[0].to_json(), "count": len(alike)} for alike in kinds[:MOST_DIFFERENCES]
-    ]
+    document["differences"] = [{**alike[0].to_json(), "count": len(alike)} for alike in kinds[:MOST_DIFFERENCES]]
     document["differences_in_all"] = len(comparison.differences)
     document["declared"] = len(comparison.declared)
     if errors is not None:

@@ -1,12 +1,15 @@
-"""Findings for a page: those that differ in numbers within names once, with the rows of the tensors that they are about."""
+"""Findings for a page: those that differ in numbers within names once, with the rows of their tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.checks.registry import by_code
+from ckptkit.model.names import generalise
 from ckptkit.report.findings_text import alike, by_rule, consequences, fix_command
 
 if TYPE_CHECKING:
@@ -58,20 +61,38 @@ def _group(members: list[Finding], validation: Validation, rows: _Rows) -> Findi
 
 
 class _Rows:
-    """The rows of a tensor or a module by name."""
+    """The rows of whatever a finding may name: a tensor, or all tensors of a module or of what it is in.
+
+    A ``*`` stands for any number. Of a tensor that is not stored, the rows are those of its module.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._tensors: dict[str, int] = {}
-        self._modules: dict[str, list[int]] = {}
-        for row, name in enumerate(names):
-            self._tensors[name] = row
-            self._modules.setdefault(name.rpartition(".")[0], []).append(row)
+        self._names = tuple(names)
 
-    def of(self, name: str | None) -> Iterator[int]:
+    def of(self, name: str | None) -> tuple[int, ...]:
         if name is None:
-            return
-        row = self._tensors.get(name)
-        if row is not None:
-            yield row
-        else:
-            yield from self._modules.get(name, ())
+            return ()
+        found = self._exact.get(name)
+        if found is not None:
+            return (found,)
+        owner = name.rpartition(".")[0]
+        return self._below(name) or (self._below(owner) if owner.rpartition(".")[2] not in ("", "*") else ())
+
+    def _below(self, owner: str) -> tuple[int, ...]:
+        """The rows of the names that begin with an owner and a dot."""
+        names = self._kinds if "*" in owner else self._sorted
+        begin = bisect_left(names, (f"{owner}.", -1))
+        end = bisect_left(names, (f"{owner}/", -1))  # the character after the dot
+        return tuple(row for _, row in names[begin:end])
+
+    @cached_property
+    def _exact(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self._names)}
+
+    @cached_property
+    def _sorted(self) -> list[tuple[str, int]]:
+        return sorted((name, row) for row, name in enumerate(self._names))
+
+    @cached_property
+    def _kinds(self) -> list[tuple[str, int]]:
+        return sorted((generalise(name), row) for row, name in enumerate(self._names))

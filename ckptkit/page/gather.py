@@ -11,7 +11,7 @@ from ckptkit.formats import registry as formats
 from ckptkit.page.document import Conversion, Page
 from ckptkit.page.findings import group_findings
 from ckptkit.page.tensors import tensor_table
-from ckptkit.validation import examine
+from ckptkit.validation import Request, examine
 from ckptkit.views.by_layer import Chart, Measurement, by_layer
 from ckptkit.views.inventory import inventory
 from ckptkit.views.scale_ranges import scale_charts
@@ -22,27 +22,44 @@ if TYPE_CHECKING:
     from ckptkit.conversion.comparison import Comparison
     from ckptkit.formats.base import Format
     from ckptkit.storage.locate import PathLike
-    from ckptkit.validation import Request
+    from ckptkit.validation import Sizes, Words
 
 SATURATED, ALL_ZERO, ERROR = "saturated share", "all-zero share", "relative error"
 
 
-def gather(
+def report_page(
     path: PathLike,
-    request: Request,
-    *,
     other: PathLike | None = None,
+    *,
+    level: Level | str | None = None,
+    engines: Words = None,
+    tensor_parallel: Sizes = None,
     to: str | None = None,
+    settings_files: bool = False,
+    on_total: Callable[[int], None] = lambda nbytes: None,
     progress: Callable[[int], None] = lambda nbytes: None,
 ) -> Page:
-    """Look at a checkpoint, beside ``other`` if there is one, and plan its conversion ``to`` another format.
+    """Everything about a checkpoint in one document: what ``ckptkit report`` shows, and ``write_page`` writes.
 
-    ``progress`` gets the bytes that a comparison has read. Raises UsageError and ContainerError when there is nothing
-    to look at; a conversion that is refused is part of the page.
+    Beside ``other``, such as the checkpoint that this one was made of, weights are compared as by ``ckptkit.diff``;
+    ``on_total`` gets the bytes that this takes, ``progress`` those just read. ``to`` is a format whose conversion is
+    planned: that it is refused is part of the page. The other arguments are those of ``ckptkit.validate``.
+
+    Raises UsageError and ContainerError when there is nothing to look at; beside ``other`` also what
+    ``ckptkit.diff`` raises.
     """
+    request = Request(
+        level=level,
+        engines=engines,
+        tensor_parallel=tensor_parallel,
+        matrix=True,
+        skip_list=True,
+        offers=True,
+        settings_files=settings_files,
+    )
     target = None if to is None else formats.by_name(to)
     context, validation = examine(path, request)
-    comparison = None if other is None else _compare(path, other, request, progress)
+    comparison = None if other is None else _compare(path, other, request, on_total, progress)
     tensors = tensor_table(context.container.tensors.values())
     return Page(
         inventory=inventory(context.container, context.reading, scales=validation.level >= Level.SCALES),
@@ -84,15 +101,21 @@ def _drawn(chart: Chart) -> Iterator[Chart]:
 
 
 def _compare(
-    path: PathLike, other: PathLike, request: Request, progress: Callable[[int], None]
+    path: PathLike,
+    other: PathLike,
+    request: Request,
+    on_total: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> Comparison:
     from ckptkit.conversion.diff import compare
     from ckptkit.conversion.diff_sides import diff_level, open_to_compare
 
     left, right = open_to_compare(other), open_to_compare(path)
-    level = request.level
-    wanted = Level.parse(level) if isinstance(level, str) else level
-    return compare(left, right, progress, diff_level(left, right) if wanted is None else wanted)
+    asked = request.level
+    level = Level.parse(asked) if isinstance(asked, str) else diff_level(left, right) if asked is None else asked
+    if level is Level.FULL:
+        on_total(left.container.data_bytes)
+    return compare(left, right, progress, level)
 
 
 def _convert(context: Context, target: Format) -> Conversion:

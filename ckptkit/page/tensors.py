@@ -30,7 +30,7 @@ class TensorKind(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
-    count: int
+    tensors: int
     numbers: tuple[int, ...]
     shards: tuple[tuple[int, int], ...]
 
@@ -41,7 +41,7 @@ class TensorKind(NamedTuple):
             "dtype": self.dtype,
             "shape": list(self.shape),
             "bytes": self.nbytes,
-            "count": self.count,
+            "count": self.tensors,
             "numbers": list(self.numbers),
             "shards": [number for run in self.shards for number in run],
         }

@@ -111,6 +111,7 @@ def _legend(errors: Errors) -> str:
 
 
 def by_reason(errors: Errors) -> dict[str, list[str]]:
+    """The weights that were not measured, by why."""
     found: dict[str, list[str]] = {}
     for item in errors.not_measured:
         found.setdefault(item.reason, []).append(item.name)

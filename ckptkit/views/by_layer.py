@@ -72,12 +72,12 @@ class Chart:
     @property
     def low(self) -> float:
         """The smallest value of all."""
-        return min(min((*panel.low,)) for panel in self.panels) if self.panels else math.nan
+        return min(min(panel.low) for panel in self.panels) if self.panels else math.nan
 
     @property
     def high(self) -> float:
         """The largest value of all."""
-        return max(max((*panel.high,)) for panel in self.panels) if self.panels else math.nan
+        return max(max(panel.high) for panel in self.panels) if self.panels else math.nan
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, as in the part ``charts`` of ``schemas/page.json``."""
@@ -113,8 +113,16 @@ def by_layer(measure: str, measured: Iterable[Measurement]) -> Chart:
     panels = []
     for kind in sorted(kinds, key=names.natural):
         rows = sorted(found[kind].items())
-        low, high, counts = zip(*(values for _, values in rows), strict=True)
-        panels.append(Panel(kind, tuple(number for number, _ in rows), low, high, counts))
+        values = [value for _, value in rows]
+        panels.append(
+            Panel(
+                kind,
+                layers=tuple(number for number, _ in rows),
+                low=tuple(low for low, _, _ in values),
+                high=tuple(high for _, high, _ in values),
+                counts=tuple(count for _, _, count in values),
+            )
+        )
     alone.sort(key=lambda item: names.natural(item.name))
     omitted = len(found) - len(kinds) + max(0, len(alone) - MOST_ALONE)
     return Chart(measure, tuple(panels), tuple(alone[:MOST_ALONE]), omitted)

@@ -1,6 +1,7 @@
 // The parts of the page but charts and tensors: each takes its part of the document and gives nodes.
 
 const SEVERITIES = { error: "error", warning: "warning", info: "note" };
+const SHOWN_OF_A_RULE = 3;
 const VERDICTS = {
   loads: ["good", "\u2713"], slow: ["warning", "\u2713"], warns: ["warning", "!"], unknown: ["none", "?"],
   "silently wrong": ["error", "\u2715"], refuses: ["error", "\u2715"], "does not read": ["none", "\u2013"],
@@ -73,7 +74,17 @@ function findingNodes(data) {
     item.text = [finding.code, finding.name, finding.message, finding.tensor, finding.file].join(" ");
     return item;
   });
-  return { nodes: [element("ol", { class: "findings" }, items)], items };
+  return { nodes: [...new Set(findings.map((finding) => finding.code))].flatMap((code) => ruleNodes(code, findings, items)), items };
+}
+
+/** The findings of one rule: the first few, and the others on request. */
+function ruleNodes(code, findings, items) {
+  const own = items.filter((_, place) => findings[place].code === code);
+  const list = (some) => element("ol", { class: "findings" }, some);
+  const first = list(own.slice(0, SHOWN_OF_A_RULE));
+  const rest = own.slice(SHOWN_OF_A_RULE);
+  if (!rest.length) return [first];
+  return [first, element("details", { class: "more" }, element("summary", {}, `${count(rest.length)} more of ${code}`), list(rest))];
 }
 
 function engineNodes(data) {
@@ -140,7 +151,7 @@ function skipNodes(data) {
   const headings = [["Module", ""], ["Count", "number"], ["Stored", "tight"], ...engines.map(({ label }) => [label, "tight"])];
   const made = rows.map((row) => [
     nameOf(row.kind), count(row.count), row.stored,
-    ...engines.map(({ engine }, place) => (row.contradicts.includes(engine) ? badge("error", marks[row.decisions[place]], "\u2715") : marks[row.decisions[place]])),
+    ...engines.map(({ engine }) => (row.contradicts.includes(engine) ? badge("error", marks[row.decisions[engine]], "\u2715") : marks[row.decisions[engine]])),
   ]);
   const words = contradictions
     ? `${plural(contradictions, "module")} ${contradictions === 1 ? "is" : "are"} stored otherwise than an engine decides.`
