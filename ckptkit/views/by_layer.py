@@ -69,16 +69,6 @@ class Chart:
     alone: tuple[Measurement, ...]
     omitted: int = 0
 
-    @property
-    def low(self) -> float:
-        """The smallest value of all."""
-        return min(min(panel.low) for panel in self.panels) if self.panels else math.nan
-
-    @property
-    def high(self) -> float:
-        """The largest value of all."""
-        return max(max(panel.high) for panel in self.panels) if self.panels else math.nan
-
     def to_json(self) -> dict[str, Any]:
         """A JSON object, as in the part ``charts`` of ``schemas/page.json``."""
         return {
