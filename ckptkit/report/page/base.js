@@ -58,15 +58,37 @@ function range(low, high) {
   return low === high ? digits(low, 4) : `${digits(low, 3)} to ${digits(high, 3)}`;
 }
 
-/** A table from headings [text, class] and rows of cells. A cell is a node, a text or a list; the first names its row. */
+/** Rows that a table shows at first. */
+const FIRST_ROWS = 100;
+
+/**
+ * A table from headings [text, class] and rows. A row is a list of cells, or makes one; a cell is a node, a text or a
+ * list, and the first names its row. Of many rows the first are shown, and the others on request.
+ */
 function table(caption, headings, rows) {
   const head = headings.map(([text, kind]) => element("th", { scope: "col", class: kind }, text));
-  const body = rows.map((row) =>
-    element("tr", {}, row.map((cell, column) =>
-      element(column ? "td" : "th", { scope: column ? null : "row", class: headings[column][1] }, cell))));
-  const made = element("table", {}, element("caption", {}, caption),
-    element("thead", {}, element("tr", {}, head)), element("tbody", {}, body));
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
+  const line = (row) => element("tr", {}, (typeof row === "function" ? row() : row).map((cell, column) =>
+    element(column ? "td" : "th", { scope: column ? null : "row", class: headings[column][1] }, cell)));
+  const body = element("tbody", {}, rows.slice(0, FIRST_ROWS).map(line));
+  const made = element("table", {}, element("caption", {}, caption), element("thead", {}, element("tr", {}, head)), body);
+  const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
+  if (rows.length <= FIRST_ROWS) return scroll;
+  const button = element("button", { type: "button", onclick: () => {
+    body.append(...rows.slice(FIRST_ROWS).map(line));
+    button.remove();
+  } }, `Show all ${count(rows.length)} rows`);
+  return element("div", {}, scroll, button);
+}
+
+/** Something that is shown on request, and made then. */
+function details(summary, make) {
+  const made = element("details", { ontoggle: () => made.fill() }, element("summary", {}, summary));
+  made.fill = () => {
+    if (make) made.append(make());
+    make = null;
+    return made;
+  };
+  return made;
 }
 
 /** Shares of a whole as one bar and a legend that says the same in words. Parts are [name, amount, words]. */

@@ -50,6 +50,17 @@ function rangeWords(measure, low, high) {
 function chartNodes(chart) {
   const about = MEASURES[chart.measure];
   const figures = chart.panels.map((panel) => panelFigure(chart, panel, commonEnds(chart.panels)));
+  const omitted = chart.omitted ? element("p", { class: "dim" }, `${plural(chart.omitted, "more kind")} of modules not drawn.`) : null;
+  return {
+    figures,
+    node: element("div", {}, element("h3", {}, about.title), element("p", { class: "dim" }, about.words),
+      element("div", { class: "panels" }, figures), omitted,
+      details("The same as numbers", () => numbersOf(chart, about.title))),
+  };
+}
+
+/** All that the pictures of a chart show but the single layers. */
+function numbersOf(chart, title) {
   const rows = chart.panels.map((panel) => {
     const high = Math.max(...panel.high);
     return [nameOf(panel.kind), count(panel.counts.reduce((sum, n) => sum + n, 0)),
@@ -60,13 +71,7 @@ function chartNodes(chart) {
     rows.push([nameOf(one.name), "1", valueWords(chart.measure, one.low), valueWords(chart.measure, one.high), "–"]);
   }
   const headings = [["Module", ""], ["Count", "number"], ["Lowest", "number"], ["Highest", "number"], ["Highest in layer", "number"]];
-  const omitted = chart.omitted ? element("p", { class: "dim" }, `${plural(chart.omitted, "more kind")} of modules not drawn.`) : null;
-  return {
-    figures,
-    node: element("div", {}, element("h3", {}, about.title), element("p", { class: "dim" }, about.words),
-      element("div", { class: "panels" }, figures), omitted,
-      element("details", {}, element("summary", {}, "The same as numbers"), table(`${about.title}, over all layers`, headings, rows))),
-  };
+  return table(`${title}, over all layers`, headings, rows);
 }
 
 /** What all kinds of a chart begin with, up to a dot: it says nothing there. */

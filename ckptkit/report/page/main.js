@@ -22,13 +22,16 @@ function addSection(id, title, nodes) {
 
 function build(data) {
   const tensors = readTensors(data.tensors);
-  const findingsOf = new Map();
+  const findingsOf = new Map(); // row of a tensor -> places of the findings about it
   data.findings.forEach((finding, place) => {
-    for (const row of finding.rows) findingsOf.set(row, [...(findingsOf.get(row) ?? []), place]);
+    for (const row of finding.rows) {
+      const known = findingsOf.get(row);
+      if (known) known.push(place);
+      else findingsOf.set(row, [place]);
+    }
   });
   document.getElementById("content").append(...factNodes(data).filter(Boolean));
-  const findings = findingNodes(data);
-  addSection("findings", "Findings", findings.nodes);
+  addSection("findings", "Findings", findingList.nodes(data));
   if (data.matrix) addSection("engines", "Engines", engineNodes(data));
   const charts = data.charts.map(chartNodes);
   const figures = charts.flatMap((chart) => chart.figures);
@@ -43,19 +46,16 @@ function build(data) {
   if (data.skip_lists?.rows.length) addSection("skips", "Skip lists", skipNodes(data));
   const list = tensorSection(data, tensors, findingsOf);
   addSection("tensors", "Tensors", list.nodes);
-  filter.listeners.push(() => showFiltered(tensors.total, list, findings.items, figures));
+  filter.listeners.push(() => showFiltered(tensors.total, list, figures));
 }
 
 /** Hide what the filter turns down, and say how much is left. */
-function showFiltered(total, list, items, figures) {
-  const kept = (nodes, holds) => {
-    for (const node of nodes) node.hidden = !holds(node);
-    return nodes.filter((node) => !node.hidden).length;
-  };
+function showFiltered(total, list, figures) {
   const words = [`${count(list.found())} of ${plural(total, "tensor")}`];
-  const left = kept(items, (item) => filter.rows !== null || filter.holdsKind(item.text));
-  if (items.length) words.push(`${count(left)} of ${plural(items.length, "finding")}`);
-  const pictures = kept(figures, (figure) => filter.holdsKind(figure.kind));
+  const left = findingList.filtered();
+  if (findingList.items.length) words.push(`${count(left)} of ${plural(findingList.items.length, "finding")}`);
+  for (const figure of figures) figure.hidden = !filter.holdsKind(figure.kind);
+  const pictures = figures.filter((figure) => !figure.hidden).length;
   if (figures.length) words.push(`${count(pictures)} of ${plural(figures.length, "chart")}`);
   const status = document.getElementById("filtered");
   if (!filter.active) {

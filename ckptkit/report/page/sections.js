@@ -44,47 +44,78 @@ function findingId(place) {
   return `finding-${place + 1}`;
 }
 
+/** A link to a finding, which may have to be made first. */
 function findingLink(finding, place) {
-  return element("a", { href: `#${findingId(place)}`, class: finding.severity === "info" ? "info" : finding.severity,
-    title: shown(finding.message) }, finding.code);
+  return element("a", { href: `#${findingId(place)}`, class: finding.severity, title: shown(finding.message),
+    onclick: () => findingList.reveal(place) }, finding.code);
 }
 
-function findingNodes(data) {
-  const { findings } = data;
-  if (!findings.length) return { nodes: [element("p", {}, "Nothing was found.")], items: [] };
-  const items = findings.map((finding, place) => {
-    const more = finding.count > 1 ? element("span", { class: "dim" }, ` and ${count(finding.count - 1)} like it`) : null;
-    const where = [finding.file, finding.tensor].filter(Boolean).map((text) => nameOf(text));
-    const rows = finding.rows.length
-      ? element("button", { type: "button", onclick: () => {
-          filter.only(new Set(finding.rows), `${finding.code} ${finding.name}`);
-          goTo("tensors");
-        } }, `Show ${finding.rows.length === 1 ? "its tensor" : `its ${count(finding.rows.length)} tensors`}`)
-      : null;
-    const fix = finding.fix && [element("code", {}, shown(finding.fix.command)),
-      finding.fix.findings < finding.count ? ` (${count(finding.fix.findings)} of ${count(finding.count)})` : null];
-    const item = element("li", { id: findingId(place), tabindex: "-1" },
-      element("p", { class: "message" }, badge(finding.severity, SEVERITIES[finding.severity]), " ", finding.code, " ", shown(finding.message)),
-      where.length ? element("p", {}, separated(where), more) : more && element("p", {}, more),
-      facts([
-        ["Expected", finding.expected && shown(finding.expected)], ["Found", finding.found && shown(finding.found)],
-        ["To do", finding.help && shown(finding.help)], ["Engines", finding.consequences], ["Fix", fix],
-        ["Rule", `${finding.name}: ${finding.rule}`],
-      ]), rows);
-    item.text = [finding.code, finding.name, finding.message, finding.tensor, finding.file].join(" ");
-    return item;
-  });
-  return { nodes: [...new Set(findings.map((finding) => finding.code))].flatMap((code) => ruleNodes(code, findings, items)), items };
-}
+/** The findings by rule: the first few of each, and the others when they are asked for. */
+const findingList = {
+  items: [], // for each finding its words for the filter, and its node once there is one
+  rest: new Map(), // the place of a finding that is not shown at first -> what shows it
 
-/** The findings of one rule: the first few, and the others on request. */
-function ruleNodes(code, findings, items) {
-  const own = items.filter((_, place) => findings[place].code === code);
-  const list = (some) => element("ol", { class: "findings" }, some);
-  const first = list(own.slice(0, SHOWN_OF_A_RULE));
-  const rest = own.slice(SHOWN_OF_A_RULE);
-  if (!rest.length) return [first];
-  return [first, element("details", { class: "more" }, element("summary", {}, `${count(rest.length)} more of ${code}`), list(rest))];
+  nodes(data) {
+    const { findings } = data;
+    if (!findings.length) return [element("p", {}, "Nothing was found.")];
+    this.items = findings.map((finding) => ({
+      text: [finding.code, finding.name, finding.message, finding.tensor, finding.file].join(" "), node: null,
+    }));
+    const codes = [...new Set(findings.map((finding) => finding.code))];
+    return codes.flatMap((code) => this.ofRule(code, findings));
+  },
+
+  ofRule(code, findings) {
+    const places = [...findings.keys()].filter((place) => findings[place].code === code);
+    const list = (some) => element("ol", { class: "findings" }, some.map((place) => {
+      this.items[place].node = findingItem(findings[place], place);
+      return this.items[place].node;
+    }));
+    const first = list(places.slice(0, SHOWN_OF_A_RULE));
+    const others = places.slice(SHOWN_OF_A_RULE);
+    if (!others.length) return [first];
+    const more = details(`${count(others.length)} more of ${code}`, () => list(others));
+    for (const place of others) this.rest.set(place, more);
+    return [first, more];
+  },
+
+  reveal(place) {
+    const more = this.rest.get(place);
+    if (more) more.fill().open = true;
+    this.items[place].node.hidden = false;
+  },
+
+  /** Hide what the filter turns down; how many findings are left. */
+  filtered() {
+    let left = 0;
+    for (const { text, node } of this.items) {
+      const kept = filter.rows !== null || filter.holdsKind(text);
+      if (node) node.hidden = !kept;
+      if (kept) left++;
+    }
+    return left;
+  },
+};
+
+function findingItem(finding, place) {
+  const more = finding.count > 1 ? element("span", { class: "dim" }, ` and ${count(finding.count - 1)} like it`) : null;
+  const where = [finding.file, finding.tensor].filter(Boolean).map((text) => nameOf(text));
+  const rows = finding.rows.length
+    ? element("button", { type: "button", onclick: () => {
+        filter.only(new Set(finding.rows), `${finding.code} ${finding.name}`);
+        goTo("tensors");
+      } }, `Show ${finding.rows.length === 1 ? "its tensor" : `its ${count(finding.rows.length)} tensors`}`)
+    : null;
+  const fix = finding.fix && [element("code", {}, shown(finding.fix.command)),
+    finding.fix.findings < finding.count ? ` (${count(finding.fix.findings)} of ${count(finding.count)})` : null];
+  return element("li", { id: findingId(place), tabindex: "-1" },
+    element("p", { class: "message" }, badge(finding.severity, SEVERITIES[finding.severity]), " ", finding.code, " ", shown(finding.message)),
+    where.length ? element("p", {}, separated(where), more) : more && element("p", {}, more),
+    facts([
+      ["Expected", finding.expected && shown(finding.expected)], ["Found", finding.found && shown(finding.found)],
+      ["To do", finding.help && shown(finding.help)], ["Engines", finding.consequences], ["Fix", fix],
+      ["Rule", `${finding.name}: ${finding.rule}`],
+    ]), rows);
 }
 
 function engineNodes(data) {
@@ -112,7 +143,7 @@ function engineNodes(data) {
 /** A rule's code, with a link to its first finding where there is one. */
 function codeLink(data, code) {
   const place = data.findings.findIndex((finding) => finding.code === code);
-  return place < 0 ? code : element("a", { href: `#${findingId(place)}` }, code);
+  return place < 0 ? code : findingLink(data.findings[place], place);
 }
 
 function sizeNodes(data) {
@@ -149,7 +180,7 @@ function skipNodes(data) {
   const { engines, rows, contradictions } = data.skip_lists;
   const marks = { quantized: "FP8", "left alone": "plain", refused: "refuses" };
   const headings = [["Module", ""], ["Count", "number"], ["Stored", "tight"], ...engines.map(({ label }) => [label, "tight"])];
-  const made = rows.map((row) => [
+  const made = rows.map((row) => () => [
     nameOf(row.kind), count(row.count), row.stored,
     ...engines.map(({ engine }) => (row.contradicts.includes(engine) ? badge("error", marks[row.decisions[engine]], "\u2715") : marks[row.decisions[engine]])),
   ]);
@@ -211,7 +242,7 @@ function comparisonNodes(data) {
     const headings = (first) => [[first, ""], ["Weights", "number"], ["Error", "number"], ["SNR dB", "number"], ["Clipped", "number"], ["Dead rows", "number"]];
     const numbers = (one) => [digits(one.relative_error, 3), digits(one.snr_db, 3), percent(one.clipped_share), count(one.dead_rows)];
     nodes.push(table("By kind of weight, the worst first", headings("Kind"), errors.kinds.map((kind) => [nameOf(kind.kind), count(kind.weights), ...numbers(kind)])));
-    nodes.push(element("details", {}, element("summary", {}, "Single weights, the worst first"),
+    nodes.push(details("Single weights, the worst first", () =>
       table(`The worst ${count(errors.weights.length)} of ${count(errors.weights_in_all)}`, headings("Weight"), errors.weights.map((weight) => [nameOf(weight.name), "1", ...numbers(weight)]))));
   }
   for (const one of errors?.not_measured ?? []) nodes.push(element("p", {}, "Not measured: ", nameOf(one.first), one.count > 1 ? ` and ${count(one.count - 1)} more` : "", `: ${shown(one.reason)}`));
