@@ -13,7 +13,7 @@ import html
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def to_html(document: Mapping[str, Any]) -> str:
         f"script-src {_digest(library)} {_digest(own)}",
     }
     values = {name: html.escape(text) for name, text in texts.items()}
+    values["badges"] = "\n".join(_badges(document))
     values |= {"style": style, "uplot_script": library, "script": own, "data": _packed(document)}
     return _PLACE.sub(lambda place: values[place[1]], part("page.html"))
 
@@ -57,6 +58,16 @@ def verdict(document: Mapping[str, Any]) -> str:
     counts = document["counts"]
     words = [plural(counts["error"], "error"), plural(counts["warning"], "warning"), plural(counts["info"], "note")]
     return f"{'Clean' if document['clean'] else 'Not clean'}: {', '.join(words)}."
+
+
+def _badges(document: Mapping[str, Any]) -> Iterator[str]:
+    """The same as the page shows it."""
+    if document["clean"]:
+        yield '<span class="badge good">clean</span>'
+    for severity, word in (("error", "error"), ("warning", "warning"), ("info", "note")):
+        number = int(document["counts"][severity])
+        if number:
+            yield f'<span class="badge {severity}">{plural(number, word)}</span>'
 
 
 @cache

@@ -19,7 +19,8 @@ function shown(text) {
 
 /** A name of a tensor, module or file. */
 function nameOf(text, attributes = {}) {
-  return element("bdi", { class: "name", ...attributes }, shown(text));
+  const parts = shown(text).split(".").flatMap((part, place) => (place ? [element("wbr"), `.${part}`] : [part]));
+  return element("bdi", { class: "name", ...attributes }, parts);
 }
 
 function count(number) {
@@ -51,6 +52,7 @@ function digits(value, wanted) {
 
 function percent(share) {
   if (share === null || share === undefined) return "–";
+  if (share > 0 && share < 1e-4) return "<0.01%";
   return share === 0 ? "0" : `${digits(100 * share, 2)}%`;
 }
 

@@ -169,7 +169,7 @@ function drawPanel(chart, panel, place, figureState) {
   const ticks = log ? logTicks(low, high) : evenTicks(low, high);
   const [ink, dim, line, band] = ["accent", "dim", "line", "band"].map(colour);
   const font = `11px ${getComputedStyle(document.body).fontFamily}`;
-  const text = (value) => (MEASURES[chart.measure].share ? percent(value) : digits(value, 2));
+  const text = (value) => (MEASURES[chart.measure].share ? `${digits(100 * value, 2)}%` : digits(value, 2));
   const width = Math.max(120, place.clientWidth);
   const alone = panel.layers.length === 1;
   figureState.plot = new uPlot({

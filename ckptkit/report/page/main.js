@@ -97,8 +97,14 @@ function listen() {
     redraw(false);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(false));
-  addEventListener("beforeprint", () => redraw(true));
-  addEventListener("afterprint", () => redraw(false));
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("printing");
+    redraw(true);
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printing");
+    redraw(false);
+  });
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth !== width) redraw(false);

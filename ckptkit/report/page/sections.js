@@ -206,7 +206,7 @@ function conversionNodes(data) {
   const list = (title, lines) => (lines.length ? [element("h3", {}, title), element("ul", {}, lines.map((line) => element("li", {}, shown(line))))] : []);
   return [
     element("p", {}, `${shown(plan.source_format)} \u2192 ${shown(plan.target_format)}: `, badge(lossless ? "good" : "warning", plan.verdict), ` ${cost.kind}, ${plural(cost.files, "file")}`),
-    ...shares([["copied as they are", cost.bytes_copied, size(cost.bytes_copied)], ["headers and config", cost.bytes_rewritten, size(cost.bytes_rewritten)], ["computed", cost.bytes_computed, size(cost.bytes_computed)]]),
+    ...shares([["copied as they are", cost.bytes_copied, size(cost.bytes_copied)], ["headers and config", cost.bytes_rewritten, size(cost.bytes_rewritten)], ["computed", cost.bytes_computed, size(cost.bytes_computed)]].filter(([, bytes]) => bytes)),
     element("ol", { class: "flow" }, steps),
     ...list("What changes", plan.changes), ...list("What is given up", plan.gives_up), ...list("Notes", plan.notes),
   ];
