@@ -187,6 +187,7 @@ OTHER_MEANINGS = {
     ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
     ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",
     ("conversion/prepare/scale_form.py", "block"): "a granularity of scales",
+    ("page/document.py", "tensor"): "the thing that safetensors hold",
     ("report/findings_text.py", "tensor"): "the thing that safetensors hold",
     ("report/inventory_text.py", "tensor"): "the thing that safetensors hold",
     ("report/text.py", "tensor"): "the thing that safetensors hold",

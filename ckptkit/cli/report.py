@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from ckptkit.checks.settings import PROJECT_KEYS, checked
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
-from ckptkit.errors import UsageError
+from ckptkit.errors import UsageError, printable
 
 _LEVEL_HELP = (
     "How much is read: headers, scales or full, which is every byte. [default: scales, or headers if PATH is remote; "
@@ -19,13 +20,15 @@ _LEVEL_HELP = (
 @click.argument("path", type=CHECKPOINT)
 @click.argument("other", type=CHECKPOINT, required=False)
 @click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write the page to FILE.")
-@click.option("--level", type=click.Choice(["headers", "scales", "full"]), help=_LEVEL_HELP)
-@click.option("--for", "engines", metavar="ENGINE", multiple=True, help="Only findings that hit vllm, sglang, ...")
-@click.option("--tp", "tensor_parallel", metavar="SIZES", help="Tensor-parallel sizes for the engines: 1,2,4,8.")
+@click.option("--level", metavar="LEVEL", help=_LEVEL_HELP)
+@click.option("--for", "for", metavar="ENGINE", multiple=True, help="Only findings that hit vllm, sglang, ...")
+@click.option("--tp", metavar="SIZES", help="Tensor-parallel sizes for the engines: 1,2,4,8.")
 @click.option("--to", metavar="FORMAT", help="Show the plan of a conversion to FORMAT, or why it is refused.")
 @click.option("--isolated", is_flag=True, help="Read no settings from files.")
 @json_option
-def command(path: str, other: str | None, html_file: str | None, isolated: bool, as_json: bool, **options: Any) -> None:
+def command(
+    path: str, other: str | None, html_file: str | None, to: str | None, isolated: bool, as_json: bool, **options: Any
+) -> None:
     """Write a page to look at: everything about the checkpoint PATH in one HTML file that needs no network.
 
     Scheme, sizes, findings with their fixes, engines, skip lists, every tensor, and charts by layer: scales, with
@@ -42,11 +45,13 @@ def command(path: str, other: str | None, html_file: str | None, isolated: bool,
         raise UsageError("a page has to go somewhere", help="give --html FILE, or --json")
     if html_file is not None:
         check_place(html_file)
+    given = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in options.items() if value}
     with ByteProgress("comparing", quiet=as_json) as progress:
         page = report_page(
             path,
             other,
-            **{name: value for name, value in options.items() if value},
+            to=to,
+            **checked(given, "--", PROJECT_KEYS),
             settings_files=not isolated,
             on_total=progress.start,
             progress=progress.advance,
@@ -58,4 +63,4 @@ def command(path: str, other: str | None, html_file: str | None, isolated: bool,
         elif written is not None:
             from ckptkit.report.text import size
 
-            click.echo(f"written: {html_file} ({size(written)})")
+            click.echo(printable(f"written: {html_file} ({size(written)})"))

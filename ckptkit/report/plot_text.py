@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.errors import plural
-from ckptkit.report.layout import print_line
+from ckptkit.report.layout import paragraph, print_line
 from ckptkit.report.text import console
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _show_chart(out: Console, chart: Chart) -> None:
         labels = (f"{high:.3g}", *[""] * (_HEIGHT - 2), f"{low:.3g}")
         for label, row in zip(labels, rows, strict=True):
             print_line(out, (f"{label:>{_MARGIN - 2}} {edge}", "dim"), (row.rstrip(), "cyan"))
-        print_line(out, (f"{'':{_MARGIN}}{_legend(panel)}", "dim"))
+        paragraph(out, (f"{'':{_MARGIN}}{_legend(panel)}", "dim"), indent=_MARGIN)
     for one in chart.alone:
         print_line(out, f"  {one.name}", (f" {one.low:.3g} to {one.high:.3g}", "dim"))
     if chart.omitted:

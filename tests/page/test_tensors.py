@@ -13,7 +13,9 @@ from ckptkit.page.tensors import split, tensor_table
 from ckptkit.storage.payload import TensorRef
 from tests.report.test_hostile_reports import HOSTILE
 
-PARTS = st.sampled_from(["model", "layers", "0", "7", "00", "007", "12345678901234567890", "²", "٣", "", "*", "-1", *HOSTILE])
+PARTS = st.sampled_from(
+    ["model", "layers", "0", "7", "00", "007", "12345678901234567890", "²", "٣", "", "*", "-1", *HOSTILE]
+)
 
 
 def written_out(table: dict[str, Any]) -> Iterator[tuple[str, str, tuple[int, ...], int, str]]:
