@@ -59,7 +59,7 @@ const findingList = {
     const { findings } = data;
     if (!findings.length) return [element("p", {}, "Nothing was found.")];
     this.items = findings.map((finding) => ({
-      text: [finding.code, finding.name, finding.message, finding.tensor, finding.file].join(" "), node: null,
+      text: [finding.code, finding.name, finding.message, aboutAll(finding), finding.file].join(" "), node: null,
     }));
     const codes = [...new Set(findings.map((finding) => finding.code))];
     return codes.flatMap((code) => this.ofRule(code, findings));
@@ -96,6 +96,12 @@ const findingList = {
     return left;
   },
 };
+
+/** What a finding is about: of several that differ in numbers only, a name with stars for these. */
+function aboutAll(finding) {
+  if (finding.count === 1 || !finding.tensor) return finding.tensor;
+  return finding.tensor.split(".").map((part) => (/^\d+$/.test(part) ? "*" : part)).join(".");
+}
 
 function findingItem(finding, place) {
   const more = finding.count > 1 ? element("span", { class: "dim" }, ` and ${count(finding.count - 1)} like it`) : null;
@@ -166,7 +172,7 @@ function sizeNodes(data) {
   const rows = largest.slice(0, 15).map(([name, known]) => [
     nameOf(name), count(known.count), known.largest.dtype, shapeOf(known.largest.shape), size(known.bytes), percent(known.bytes / whole), measureBar(known.bytes / most),
   ]);
-  const headings = [["Tensors", ""], ["Count", "number"], ["Type", "tight"], ["Shape", "number"], ["Size", "number"], ["Share", "number"], ["", ""]];
+  const headings = [["Tensors", ""], ["Count", "number"], ["Type", "tight"], ["Shape", "number"], ["Size", "number"], ["Share", "number"], [element("span", { class: "sr" }, "Share as a bar"), ""]];
   const beyond = largest.length > 15 ? element("p", { class: "dim" }, `${plural(largest.length - 15, "smaller kind")} not shown; every tensor is below.`) : null;
   const kinds = summary.kinds.map((kind) => [kind.kind, count(kind.tensors), size(kind.bytes), kind.parameters === null ? "unknown" : count(kind.parameters)]);
   return [

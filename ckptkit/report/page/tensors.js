@@ -108,7 +108,7 @@ function tensorSection(data, tensors, findingsOf) {
 
   filter.listeners.push(choose);
   choose();
-  const label = "Tensors";
+  const label = "Every tensor";
   return {
     found: () => state.rows.length,
     nodes: [
