@@ -127,7 +127,8 @@ function panelFigure(chart, panel, shared) {
   plot.addEventListener("blur", () => figureState.tell(null));
   drawn.set(figure, () => drawPanel(chart, panel, plot, figureState));
   waiting.observe(figure);
-  figure.kind = panel.kind;
+  // Whoever looks for a module's tensors wants its picture too.
+  figure.text = ["", ".weight", ".weight_scale", ".input_scale"].map((end) => `${panel.kind}${end}`).join(" ");
   return figure;
 }
 

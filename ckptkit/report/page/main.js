@@ -54,7 +54,7 @@ function showFiltered(total, list, figures) {
   const words = [`${count(list.found())} of ${plural(total, "tensor")}`];
   const left = findingList.filtered();
   if (findingList.items.length) words.push(`${count(left)} of ${plural(findingList.items.length, "finding")}`);
-  for (const figure of figures) figure.hidden = !filter.holdsKind(figure.kind);
+  for (const figure of figures) figure.hidden = !filter.holdsKind(figure.text);
   const pictures = figures.filter((figure) => !figure.hidden).length;
   if (figures.length) words.push(`${count(pictures)} of ${plural(figures.length, "chart")}`);
   const status = document.getElementById("filtered");
