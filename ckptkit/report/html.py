@@ -26,6 +26,7 @@ SCRIPTS = ("base.js", "filter.js", "tensors.js", "charts.js", "sections.js", "ma
 #: The charting library that is embedded; vendor.json says which, and its hashes.
 LIBRARY = "vendor/uPlot.iife.min.js"
 _LIBRARY_STYLE = "vendor/uPlot.min.css"
+_LIBRARY_LICENCE = "vendor/uPlot.LICENSE"
 
 _FOLDER = Path(__file__).parent / "page"
 #: The width of zlib's window that asks for a gzip header, which has no time and no name.
@@ -36,7 +37,8 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 def to_html(document: Mapping[str, Any]) -> str:
     """The page of a document as described by ``schemas/page.json``. The same document gives the same bytes."""
     name = printable(str(document["path"])).rstrip("/").rpartition("/")[2] or printable(str(document["path"]))
-    library, own = part(LIBRARY), f'"use strict";\n(() => {{\n{"".join(map(part, SCRIPTS))}}})();\n'
+    library = f"/*\n{part(_LIBRARY_LICENCE)}*/\n{part(LIBRARY)}"
+    own = f'"use strict";\n(() => {{\n{"".join(map(part, SCRIPTS))}}})();\n'
     style = part(_LIBRARY_STYLE) + part("page.css")
     texts = {
         "title": f"{name}: ckptkit report",

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,14 @@ def test_names_do_nothing(ask: Ask, hostile: Page) -> None:
 def test_without_scripts_it_says_how_it_stands(ask: Ask, whole: Page) -> None:
     text = ask(whole, "plain")["text"]
     assert "quark-fp8-kv" in text and "Clean: 0 errors, 0 warnings, 2 notes." in text
+
+
+def test_pictures_are_of_the_page_as_it_is_now() -> None:
+    done = subprocess.run([sys.executable, str(environments.ROOT / "docs" / "pictures.py"), "--check"], check=False)
+    assert done.returncode == 0, "make pictures takes them anew"
+
+
+def test_the_charting_library_is_what_was_published() -> None:
+    script = Path(__file__).parent / "vendored.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
