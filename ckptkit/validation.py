@@ -179,11 +179,14 @@ def validate(
     findings. Raises UsageError and ContainerError when there is nothing to look at, OutputError when fixes cannot be
     written; the checkpoint is then as it was.
     """
-    return examine(path, request, on_finished)[1]
+    return examine(path, request, on_finished, on_scan)[1]
 
 
 def examine(
-    path: PathLike, request: Request, on_finished: Callable[[int], None] = lambda moved: None
+    path: PathLike,
+    request: Request,
+    on_finished: Callable[[int], None] = lambda moved: None,
+    on_scan: Callable[[int, int], None] = lambda nbytes, total: None,
 ) -> tuple[Context, Validation]:
     """What :func:`validate` says of a checkpoint, and what was read of it to say so."""
     scope = request.scope(path)

@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from ckptkit.checks.settings import PROJECT_KEYS, checked
+from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
 from ckptkit.errors import UsageError, printable
+from ckptkit.report import sink
 
 _LEVEL_HELP = (
     "How much is read: headers, scales or full, which is every byte. [default: scales, or headers if PATH is remote; "
@@ -16,11 +18,19 @@ _LEVEL_HELP = (
 )
 
 
-@click.command("report")
+@click.command(
+    "report",
+    cls=Command,
+    examples=[
+        ("ckptkit report Llama-3.1-8B-FP8 --html report.html", "a page to look at, in one file"),
+        ("ckptkit report Llama-3.1-8B-FP8 Llama-3.1-8B --html errors.html", "with the error of each weight by layer"),
+        ("ckptkit report Llama-3.1-8B-FP8 --to quark --html plan.html", "with the plan of a conversion"),
+    ],
+)
 @click.argument("path", type=CHECKPOINT)
 @click.argument("other", type=CHECKPOINT, required=False)
 @click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write the page to FILE.")
-@click.option("--level", metavar="LEVEL", help=_LEVEL_HELP)
+@click.option("--level", metavar="LEVEL", envvar="CKPTKIT_LEVEL", help=_LEVEL_HELP)
 @click.option("--for", "for", metavar="ENGINE", multiple=True, help="Only findings that hit vllm, sglang, ...")
 @click.option("--tp", metavar="SIZES", help="Tensor-parallel sizes for the engines: 1,2,4,8.")
 @click.option("--to", metavar="FORMAT", help="Show the plan of a conversion to FORMAT, or why it is refused.")
@@ -46,7 +56,7 @@ def command(
     if html_file is not None:
         check_place(html_file)
     given = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in options.items() if value}
-    with ByteProgress("comparing", quiet=as_json) as progress:
+    with ByteProgress(f"reading {path}", quiet=sink.manner().quiet) as progress:
         page = report_page(
             path,
             other,
@@ -59,7 +69,7 @@ def command(
     written = None if html_file is None else write_page(page, html_file)
     with telling(f"written: {html_file}"):
         if as_json:
-            print_json(page.to_json())
+            print_json(page.to_json(), "page")
         elif written is not None:
             from ckptkit.report.text import size
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ckptkit import __version__
 from ckptkit.engines.registry import label_of
 from ckptkit.report.comparison_text import by_reason, kinds_of, not_told_by
 from ckptkit.report.text import change_lines, plan_rows
@@ -100,7 +99,6 @@ class Page:
         """A JSON object, as described by ``schemas/page.json``."""
         validation = self.validation
         return {
-            "ckptkit": __version__,
             "path": self.label,
             "level": validation.level.name.lower(),
             "clean": validation.clean,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ckptkit.checks.registry import by_code
 from ckptkit.model.names import generalise
-from ckptkit.report.findings_text import alike, by_rule, consequences, fix_command
+from ckptkit.report.faults_text import alike
+from ckptkit.report.findings_text import by_rule, consequences, fix_command
 
 if TYPE_CHECKING:
     from ckptkit.checks.finding import Finding

@@ -41,9 +41,10 @@ def report_page(
 ) -> Page:
     """Everything about a checkpoint in one document: what ``ckptkit report`` shows, and ``write_page`` writes.
 
-    Beside ``other``, such as the checkpoint that this one was made of, weights are compared as by ``ckptkit.diff``;
-    ``on_total`` gets the bytes that this takes, ``progress`` those just read. ``to`` is a format whose conversion is
-    planned: that it is refused is part of the page. The other arguments are those of ``ckptkit.validate``.
+    Beside ``other``, such as the checkpoint that this one was made of, weights are compared as by ``ckptkit.diff``.
+    ``on_total`` gets the bytes that this takes, or a scan at level "full", and ``progress`` those just read. ``to`` is
+    a format whose conversion is planned: that it is refused is part of the page. The other arguments are those of
+    ``ckptkit.validate``.
 
     Raises UsageError and ContainerError when there is nothing to look at; beside ``other`` also what
     ``ckptkit.diff`` raises.
@@ -58,7 +59,7 @@ def report_page(
         settings_files=settings_files,
     )
     target = None if to is None else formats.by_name(to)
-    context, validation = examine(path, request)
+    context, validation = examine(path, request, on_scan=_counting(on_total, progress))
     comparison = None if other is None else _compare(path, other, request, on_total, progress)
     tensors = tensor_table(context.container.tensors.values())
     return Page(
@@ -70,6 +71,11 @@ def report_page(
         comparison=comparison,
         conversion=None if target is None else _convert(context, target),
     )
+
+
+def _counting(on_total: Callable[[int], None], progress: Callable[[int], None]) -> Callable[[int, int], None]:
+    """What a scan tells, for those who count: nothing is scanned when it says how much there is."""
+    return lambda nbytes, total: progress(nbytes) if nbytes else on_total(total)
 
 
 def _charts(context: Context, level: Level, comparison: Comparison | None) -> Iterator[Chart]:

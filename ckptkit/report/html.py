@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptkit.errors import plural, printable
+from ckptkit.report.document import stamped
 from ckptkit.storage.json_text import compact_json
 
 #: The page's own scripts, in the order in which they stand.
@@ -36,6 +37,7 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 def to_html(document: Mapping[str, Any]) -> str:
     """The page of a document as described by ``schemas/page.json``. The same document gives the same bytes."""
+    document = stamped(document, "page")
     name = printable(str(document["path"])).rstrip("/").rpartition("/")[2] or printable(str(document["path"]))
     library = f"/*\n{part(_LIBRARY_LICENCE)}*/\n{part(LIBRARY)}"
     own = f'"use strict";\n(() => {{\n{"".join(map(part, SCRIPTS))}}})();\n'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.errors import plural
 from ckptkit.report.layout import paragraph, print_line
-from ckptkit.report.text import console
+from ckptkit.report.sink import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -56,9 +56,9 @@ def test_what_is_there_is_not_overwritten(run: Run, tmp_path: Path) -> None:
         ((), "give --html FILE, or --json"),
         (("--html", "@/missing/out.html"), "missing does not exist"),
         (("--html", ""), "the path is empty"),
-        (("--json", "--to", "nothing"), "nothing"),
-        (("--json", "--level", "all"), "all"),
-        (("--json", "--tp", "0"), "--tp must be"),
+        (("--html", "@/out.html", "--to", "nothing"), "nothing"),
+        (("--html", "@/out.html", "--level", "all"), "all"),
+        (("--html", "@/out.html", "--tp", "0"), "--tp must be"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: tuple[str, ...], words: str, run: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ckptkit import __version__
 from ckptkit.page.document import Page
 from ckptkit.report import html
 from tests.page.conftest import NASTY, hostile, huge, whole
@@ -55,7 +56,11 @@ def data_of(page: str) -> Any:
 def test_a_page_holds_its_document(whole: Page) -> None:
     document = whole.to_json()
     page = html.to_html(document)
-    assert data_of(page) == json.loads(json.dumps(document))
+    assert data_of(page) == {
+        "$schema": "urn:ckptkit:schema:page",
+        "ckptkit": __version__,
+        **json.loads(json.dumps(document)),
+    }
     assert html.to_html(document) == page, "the same document gives the same bytes"
 
 

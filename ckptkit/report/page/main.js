@@ -118,6 +118,6 @@ readData().then((data) => {
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }).catch((error) => {
   document.getElementById("content").append(element("p", { role: "alert" },
-    `This page could not be drawn: ${error.message}. It needs a browser of 2023 or later.`));
+    `This page could not be drawn: ${error.message}. It needs a browser of 2024 or later.`));
   throw error;
 });
