@@ -1,8 +1,9 @@
 // Reading the document, and putting the parts together.
 
 async function readData() {
-  const text = document.getElementById("data").textContent;
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const packed = atob(document.getElementById("data").textContent);
+  const bytes = new Uint8Array(packed.length);
+  for (let place = 0; place < packed.length; place++) bytes[place] = packed.charCodeAt(place);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
 }

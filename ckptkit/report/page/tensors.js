@@ -37,7 +37,7 @@ const COLUMNS = [
 
 function tensorSection(data, tensors, findingsOf) {
   const state = { column: "bytes", down: true, page: 0, rows: [] };
-  const lower = tensors.names.map((name) => name.toLowerCase());
+  let lower = null; // the names in lower case, once somebody looks for some
   const kindOf = (row) => tensors.stored.kinds[tensors.kind[row]];
   const keys = {
     name: (a, b) => collator.compare(tensors.names[a], tensors.names[b]),
@@ -72,8 +72,9 @@ function tensorSection(data, tensors, findingsOf) {
 
   function choose() {
     const rows = [];
+    if (filter.words.length) lower ??= tensors.names.map((name) => name.toLowerCase());
     for (let row = 0; row < tensors.total; row++) {
-      if ((filter.rows === null || filter.rows.has(row)) && filter.holds(lower[row])) rows.push(row);
+      if ((filter.rows === null || filter.rows.has(row)) && (!filter.words.length || filter.holds(lower[row]))) rows.push(row);
     }
     state.rows = rows;
     if (state.column !== "bytes" || !state.down) sort();
