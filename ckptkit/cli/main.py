@@ -54,6 +54,7 @@ _MEANT = {
     **dict.fromkeys(("check", "lint", "verify", "fix", "matrix"), "validate"),
     **dict.fromkeys(("info", "show", "ls", "cat", "scan", "view"), "inspect"),
     **dict.fromkeys(("compare", "cmp"), "diff"),
+    **dict.fromkeys(("page", "html", "plot", "chart"), "report"),
     **dict.fromkeys(("explain", "rules"), "rule"),
     **dict.fromkeys(("push", "publish"), "upload"),
     **dict.fromkeys(("env", "environment", "status"), "doctor"),

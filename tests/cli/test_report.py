@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_a_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     outcome = run("report", FP8_KV, "--html", tmp_path / "out.html")
     assert outcome.code == 2 and "cannot be written" in outcome.err
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_disk_that_fails_leaves_nothing(call: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"ckptkit.storage.beside.os.{call}", fail)
+    outcome = run("report", FP8_KV, "--html", tmp_path / "out.html")
+    monkeypatch.undo()
+    assert outcome.code == 2 and "the disk is full" in outcome.err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_other_is_the_base(run: Run) -> None:

@@ -153,9 +153,14 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every environment that make interop takes")
     arguments = parser.parse_args()
     for name in [n for n in ENVIRONMENTS if n not in BY_NAME_ONLY] if arguments.all else arguments.names:
-        if name == "browser":
-            print(ensure_chromium())
-        print(ensure(name))
+        try:
+            if name == "browser":
+                print(ensure_chromium())
+            print(ensure(name))
+        except EnvironmentBuildError as error:
+            if name != "browser" or name in arguments.names:
+                raise
+            print(f"interop: {error}\ninterop: the page of ckptkit report is not tested here", file=sys.stderr)
     return 0
 
 

@@ -126,7 +126,7 @@ function findingItem(finding, place) {
 
 function engineNodes(data) {
   const asked = data.matrix.some((row) => row.parallel.length);
-  const headings = [["Engine", "tight"], ["Verdict", "tight"], ...(asked ? [["Tensor parallel", "tight"]] : []), ["Because of", ""]];
+  const headings = [["Engine", "tight"], ["Verdict", "tight"], ...(asked ? [["Tensor parallel", "tight"]] : []), ["Because of", "prose"]];
   const rows = data.matrix.map((row) => {
     const [kind, sign] = VERDICTS[row.verdict] ?? ["none", "?"];
     const reasons = row.note ? [shown(row.note)] : [
@@ -254,7 +254,7 @@ function comparisonNodes(data) {
   for (const one of errors?.not_measured ?? []) nodes.push(element("p", {}, "Not measured: ", nameOf(one.first), one.count > 1 ? ` and ${count(one.count - 1)} more` : "", `: ${shown(one.reason)}`));
   if (comparison.differences.length) {
     nodes.push(element("h3", {}, "What else differs"));
-    nodes.push(table("Differences of one kind once", [["Where", ""], ["What", ""], ["There", ""], ["Here", ""], ["Count", "number"]],
+    nodes.push(table("Differences of one kind once", [["Where", ""], ["What", "tight"], ["There", ""], ["Here", ""], ["Count", "number"]],
       comparison.differences.map((one) => [nameOf(one.subject), shown(one.aspect), shown(one.left), shown(one.right), count(one.count)])));
   }
   nodes.push(...comparison.notes.map((note) => element("p", { class: "dim" }, shown(note))));
