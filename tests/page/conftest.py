@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +45,3 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def huge(tmp_path_factory: pytest.TempPathFactory) -> Page:
     """100,000 tensors of 2,000 kinds, every scale of which is zero."""
     return report_page(scale.million(tmp_path_factory.mktemp("huge") / "huge", 100_000))
-
-
-MakePage = Callable[..., Page]

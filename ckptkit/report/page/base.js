@@ -56,10 +56,6 @@ function percent(share) {
   return share === 0 ? "0" : `${digits(100 * share, 2)}%`;
 }
 
-function range(low, high) {
-  return low === high ? digits(low, 4) : `${digits(low, 3)} to ${digits(high, 3)}`;
-}
-
 /** Rows that a table shows at first. */
 const FIRST_ROWS = 100;
 
