@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test quality mutation faults fuzz style hooks bench interop reproduced fixtures docs clean
+.PHONY: demo test quality mutation faults fuzz style hooks bench interop reproduced fixtures docs pictures vendored clean
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +75,14 @@ fixtures: $(STAMP)
 ## Write the pages that are generated from the code.
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+## Take the pictures of a report page anew, in headless Chromium.
+pictures: $(STAMP)
+	$(BIN)/python docs/pictures.py
+
+## Is the charting library in report pages what was published? WRITE=1 takes the version that vendor.json names.
+vendored: $(STAMP)
+	$(BIN)/python tests/interop/vendored.py $(if $(WRITE),--write)
 
 clean:
 	rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckptkit.model.checkpoint import Checkpoint
+    from ckptkit.page.document import Page
+    from ckptkit.page.gather import report_page
+    from ckptkit.page.write import write_page
     from ckptkit.validation import Validation
 
 __all__ = [
@@ -55,6 +58,7 @@ __all__ = [
     "FormatError",
     "Level",
     "OutputError",
+    "Page",
     "RemoteError",
     "Report",
     "UploadRefused",
@@ -71,17 +75,22 @@ __all__ = [
     "model_card",
     "open",
     "plan",
+    "report_page",
     "rule",
     "serving",
     "validate",
     "write_card",
+    "write_page",
 ]
 
 _HOMES = {
     "Checkpoint": "model.checkpoint",
     "Level": "checks.level",
+    "Page": "page.document",
     "Report": "checks.runner",
     "Validation": "validation",
+    "report_page": "page.gather",
+    "write_page": "page.write",
 }
 
 

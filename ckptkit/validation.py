@@ -23,6 +23,7 @@ from ckptkit.storage.source import LocalSource
 
 # What only some requests need is imported for them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
+    from ckptkit.checks.context import Context
     from ckptkit.checks.finding import Finding
     from ckptkit.checks.fixing import Fixes
     from ckptkit.checks.registry import Safety
@@ -178,6 +179,16 @@ def validate(
     findings. Raises UsageError and ContainerError when there is nothing to look at, OutputError when fixes cannot be
     written; the checkpoint is then as it was.
     """
+    return examine(path, request, on_finished, on_scan)[1]
+
+
+def examine(
+    path: PathLike,
+    request: Request,
+    on_finished: Callable[[int], None] = lambda moved: None,
+    on_scan: Callable[[int, int], None] = lambda nbytes, total: None,
+) -> tuple[Context, Validation]:
+    """What :func:`validate` says of a checkpoint, and what was read of it to say so."""
     scope = request.scope(path)
     settings = scope.settings
     wanted, trusted = selection(settings), selection(scope.trusted)
@@ -217,7 +228,7 @@ def validate(
 
         offers = offers_for(context, report.findings)
     found = {item.name: getattr(report, item.name) for item in fields(Report)}
-    return Validation(
+    return context, Validation(
         **found,
         settings=settings,
         matrix=matrix,

@@ -37,6 +37,7 @@ LINES = (
     {"doctor"},
     {"hub", "report"},
     {"validation"},
+    {"page"},
     {"api"},
     {"cli"},
     {"__main__", "__init__"},
@@ -50,7 +51,7 @@ ONLY = {
     "storage": {"errors", "dtypes"},
     "kernels": {"errors", "dtypes", "storage", "model"},
     "__main__": {"cli"},
-    "__init__": {"api", "checks", "errors", "hub", "model", "validation"},
+    "__init__": {"api", "checks", "errors", "hub", "model", "page", "validation"},
 }
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is
@@ -186,6 +187,7 @@ OTHER_MEANINGS = {
     ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
     ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",
     ("conversion/prepare/scale_form.py", "block"): "a granularity of scales",
+    ("page/document.py", "tensor"): "the thing that safetensors hold",
     ("report/findings_text.py", "tensor"): "the thing that safetensors hold",
     ("report/inventory_text.py", "tensor"): "the thing that safetensors hold",
     ("report/text.py", "tensor"): "the thing that safetensors hold",

@@ -10,11 +10,12 @@ import click
 
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, print_json_list
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.report import sink
 
 if TYPE_CHECKING:
     from ckptkit.model.inventory import Inventory
+    from ckptkit.storage.container import Container
     from ckptkit.storage.payload import TensorRef
 
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, type=CHECKPOINT, metavar="PATH...")
 @click.option("--tensors", is_flag=True, help="List every tensor too.")
 @click.option("--scales/--no-scales", default=None, help="Read scale values. [default: unless PATH is remote]")
+@click.option("--plot", is_flag=True, help="Draw the ranges of scales by layer, a strip for each kind of module.")
 @json_option
-def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, as_json: bool) -> None:
+def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, plot: bool, as_json: bool) -> None:
     """Say what is in PATH: quantization in words, sizes, tensors by kind; of FP8 checkpoints modules and scales too.
 
     PATH need not be FP8: any folder with safetensors files is counted, and said to be what it is.
@@ -42,13 +44,17 @@ def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, as_json:
     from ckptkit.report import text
     from ckptkit.report.progress import ByteProgress
 
+    if plot and as_json:
+        raise UsageError("a plot is for people: give --plot or --json", help="ckptkit report --json has its numbers")
+    if plot and scales is False:
+        raise UsageError("a plot needs the values of scales", help="give --plot or --no-scales")
     several = len(paths) > 1
     documents: list[dict[str, Any]] = []
     failed = False
     for number, path in enumerate(paths):
         try:
             with ByteProgress(f"reading {path}", quiet=sink.manner().quiet):
-                found, container = api.look(path, scales=scales)
+                found, container = api.look(path, scales=plot or scales)
         except CkptkitError as error:
             if not several:
                 raise
@@ -61,6 +67,8 @@ def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, as_json:
             documents.append({**found.to_json(), **({"tensor_list": _listed(listed)} if tensors else {})})
         else:
             _show(found, listed, gap=number > 0)
+            if plot:
+                _show_plot(container)
     if as_json:
         print_json_list(documents, "summary") if several else print_json(documents[0], "summary")
     sys.exit(2 if failed else 0)
@@ -85,3 +93,14 @@ def _show(found: Inventory, tensors: Sequence[TensorRef], *, gap: bool) -> None:
         inventory_text.show_inventory(found)
     if tensors:
         inventory_text.show_tensors(tensors)
+
+
+def _show_plot(container: Container | None) -> None:
+    """Draw the scales of a checkpoint, where there are some."""
+    from ckptkit.formats.reading import Readable, read
+    from ckptkit.report.plot_text import show_charts
+    from ckptkit.views.scale_ranges import read_values, scale_charts
+
+    outcome = None if container is None else read(container)
+    checkpoint = outcome.checkpoint if isinstance(outcome, Readable) else None
+    show_charts(() if checkpoint is None else scale_charts(checkpoint, read_values(checkpoint)))

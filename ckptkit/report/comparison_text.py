@@ -32,8 +32,8 @@ def show_comparison(comparison: Comparison, limit: int | None = SHOWN_WEIGHTS) -
     ``limit``: how many weights are shown, the worst first; None shows all.
     """
     out = console()
-    differences = _not_told_by(comparison.errors, comparison.differences)
-    kinds = _kinds(differences)
+    differences = not_told_by(comparison.errors, comparison.differences)
+    kinds = kinds_of(differences)
     for alike in kinds[:_SHOWN_KINDS]:
         first = alike[0]
         more = f" (and {len(alike) - 1:,} like it)" if len(alike) > 1 else ""
@@ -71,7 +71,7 @@ def show_verdict(out: Console, comparison: Comparison) -> None:
 
 def show_errors(out: Console, errors: Errors, limit: int | None = SHOWN_WEIGHTS) -> None:
     """Kinds of weights, then single ones, the worst first."""
-    for reason, own in _by_reason(errors).items():
+    for reason, own in by_reason(errors).items():
         more = f" (and {len(own) - 1:,} more)" if len(own) > 1 else ""
         paragraph(out, ("not measured", "bold yellow"), f": {own[0]}{more}: {reason}", indent=4)
     if not errors.weights:
@@ -110,7 +110,8 @@ def _legend(errors: Errors) -> str:
     return f"{words}. dead rows: zero, and not in the base"
 
 
-def _by_reason(errors: Errors) -> dict[str, list[str]]:
+def by_reason(errors: Errors) -> dict[str, list[str]]:
+    """The weights that were not measured, by why."""
     found: dict[str, list[str]] = {}
     for item in errors.not_measured:
         found.setdefault(item.reason, []).append(item.name)
@@ -163,7 +164,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g}%" if share else "0"
 
 
-def _not_told_by(errors: Errors | None, differences: Iterable[Difference]) -> list[Difference]:
+def not_told_by(errors: Errors | None, differences: Iterable[Difference]) -> list[Difference]:
     """The differences that a table of errors does not show: all but those of values and scales of what it measures."""
     if errors is None:
         return [*differences]
@@ -172,7 +173,7 @@ def _not_told_by(errors: Errors | None, differences: Iterable[Difference]) -> li
     return [item for item in differences if item.subject not in measured or not item.aspect.startswith(told)]
 
 
-def _kinds(differences: Iterable[Difference]) -> list[list[Difference]]:
+def kinds_of(differences: Iterable[Difference]) -> list[list[Difference]]:
     """Differences together that are the same one in several layers or experts; values that differ count as one kind.
 
     Of schemes only what they are counts, since those of many kinds of modules change together.

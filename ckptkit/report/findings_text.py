@@ -150,6 +150,13 @@ def consequences(effects: Iterable[Effect]) -> str:
     return ", ".join(f"{label_of(e.engine)} {e.versions}".strip() + f" {_OUTCOME_WORDS[e.outcome]}" for e in harmful)
 
 
+def fix_command(report: Report, safety: Safety) -> str:
+    """What to type for the fixes of a report that are as safe as that."""
+    # What is not a folder on this machine cannot be fixed where it is.
+    destination = "" if report.traffic is None else " --output DIR"
+    return f"ckptkit validate {quote(report.label)} {_OPTIONS[safety]}{destination}"
+
+
 def _show_group(out: Console, group: list[Finding]) -> None:
     """The first line of a group's first finding, and how many are like it."""
     severity = group[0].severity.value
@@ -165,14 +172,11 @@ def _show_consequences(out: Console, findings: list[Finding]) -> None:
 
 def _show_fix(out: Console, report: Report, findings: list[Finding], offers: Offers) -> None:
     """The command that fixes these findings, and how many of them if not all."""
-    for safety, option in _OPTIONS.items():
+    for safety in _OPTIONS:
         count = sum(offers.get(finding) == safety for finding in findings)
         if count:
-            # What is not a folder on this machine cannot be fixed where it is.
-            destination = "" if report.traffic is None else " --output DIR"
             some = "" if count == len(findings) else f" ({count:,} of {len(findings):,})"
-            command = f"ckptkit validate {quote(report.label)} {option}{destination}"
-            print_line(out, ("    fix: ", "dim"), command, (some, "dim"), whole=True)
+            print_line(out, ("    fix: ", "dim"), fix_command(report, safety), (some, "dim"), whole=True)
 
 
 def _looked_at(report: Report) -> str:

@@ -82,7 +82,7 @@ def show_plan(plan: Plan) -> None:
     print_line(
         out, f"  {plural(plan.changed, 'tensor')} changed in name, shape or type; {plan.kept:,} kept as they are"
     )
-    for words in _change_lines(plan):
+    for words in change_lines(plan):
         print_line(out, ("  changes:", "bold yellow"), f" {words}")
     for words in plan.gives_up:
         print_line(out, ("  gives up:", "bold red"), f" {words}")
@@ -90,7 +90,7 @@ def show_plan(plan: Plan) -> None:
         print_line(out, ("  note", "cyan"), ": ", note)
 
 
-def _change_lines(plan: Plan) -> Iterator[str]:
+def change_lines(plan: Plan) -> Iterator[str]:
     """What a plan declares to change, alike changes together, and how far values may be off."""
     counted: dict[tuple[str, str, str], list[str]] = {}
     for change in plan.changes:

@@ -29,6 +29,18 @@ def json_text(document: Any) -> str:
     return text if text.isascii() and "\x7f" not in text else _PLAIN.sub(_escaped, text)
 
 
+def compact_json(document: Any) -> str:
+    r"""A document as JSON in ASCII without a blank, for programs only; what is no number is null.
+
+    >>> compact_json({"name": "é", "values": [1.5, float("inf")]})
+    '{"name":"\\u00e9","values":[1.5,null]}'
+    """
+    try:
+        return json.dumps(document, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(document), separators=(",", ":"), allow_nan=False)
+
+
 def _escaped(match: re.Match[str]) -> str:
     character = match[0]
     if character.isprintable():

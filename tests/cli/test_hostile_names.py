@@ -39,6 +39,9 @@ COMMANDS = {
     "concise": (["validate", "broken@", "--output-format", "concise"], ["module@", "broken@"]),
     "diff-fixes": (["validate", "broken@", "--diff"], ["broken@"]),
     "fix": (["validate", "broken@", "--fix", "--output", "fixed@"], ["fixed@"]),
+    "plot": (["inspect", "sound@", "--plot"], ["sound@"]),
+    "report": (["report", "broken@", "--json"], []),
+    "page": (["report", "broken@", "--html", "page@"], ["page@"]),
     "plan": (["convert", "sound@", "--to", "quark", "--dry-run"], []),
     "convert": (["convert", "sound@", "made@", "--to", "quark"], ["made@"]),
     "refusal": (["convert", "broken@", "made@", "--to", "quark"], ["module@"]),
@@ -65,6 +68,7 @@ def check(output: str, shown: list[str]) -> None:
 def test_names_are_shown_as_they_are(arguments: list[str], shown: list[str], run: Run, work: Path) -> None:
     (work / f"made{HOSTILE}").parent.mkdir(exist_ok=True)
     (work / f"fixed{HOSTILE}").parent.mkdir(exist_ok=True)
+    (work / f"page{HOSTILE}").parent.mkdir(exist_ok=True)
     outcome = run(*(argument.replace("@", HOSTILE) for argument in arguments))
     check(outcome.out + outcome.err, shown)
 
@@ -73,4 +77,5 @@ def test_names_are_shown_as_they_are(arguments: list[str], shown: list[str], run
 def test_names_are_shown_as_they_are_on_a_terminal(arguments: list[str], shown: list[str], work: Path) -> None:
     (work / f"made{HOSTILE}").parent.mkdir(exist_ok=True)
     (work / f"fixed{HOSTILE}").parent.mkdir(exist_ok=True)
+    (work / f"page{HOSTILE}").parent.mkdir(exist_ok=True)
     check(on_terminal(*(argument.replace("@", HOSTILE) for argument in arguments)), shown)

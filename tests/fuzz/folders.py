@@ -33,6 +33,9 @@ FIXTURES = (
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("inspect", "@", "--json"),
     ("inspect", "@"),
+    ("inspect", "@", "--plot"),
+    ("report", "@", "--to", "ct", "--tp", "1,2", "--json"),
+    ("report", "@", "@same", "--level", "full", "--json"),
     ("validate", "@", "--json"),
     ("validate", "@", "--level", "full", "--output-format", "sarif"),
     ("validate", "@", "--diff", "--unsafe-fixes"),

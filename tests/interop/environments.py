@@ -1,7 +1,8 @@
 """Build and find the interop environments: real libraries whose pins clash, one environment each.
 
 An environment is a virtual environment keyed by its requirements file and the Python version, so it is
-built once per machine and rebuilt when a pin changes. Nothing here imports outside the standard library,
+built once per machine and rebuilt when a pin changes. The one of the browser is a folder of npm's instead, keyed by
+its lock file, and a Chromium that is on the machine. Nothing here imports outside the standard library,
 so any Python can run it:
 
     python tests/interop/environments.py quark          # build if missing, print its interpreter
@@ -32,13 +33,18 @@ ENVIRONMENTS = {
     "vllm-0.31": "the release before it, and the transformers that it wants",
     "sglang": "SGLang's own classes on a CPU: configs, skip lists, schemes, weights' hooks",
     "kernels": "CPU torch and Triton: the FP8 kernels interpreted and compiled offline, Hopper in software",
+    "browser": "Chromium, what drives it and axe: the page of ckptkit report",
 }
+#: Packages of npm and no Python: the pins are in ``requirements/<name>/package-lock.json``.
+OF_NPM = frozenset({"browser"})
+#: What Chromium is called where it is installed.
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 #: Those that only a record of another release takes, built when somebody asks for it by name.
 BY_NAME_ONLY = frozenset({"vllm-0.31"})
 
 
 class EnvironmentBuildError(RuntimeError):
-    """pip could not build an environment; the message ends with the last lines of its log."""
+    """An environment could not be built; the message ends with the last lines of the log."""
 
 
 def cache_root() -> Path:
@@ -68,15 +74,21 @@ def install_steps(name: str) -> list[list[str]]:
 def environment_path(name: str) -> Path:
     """Where the environment of this name and these pins lives, built or not."""
     key = hashlib.sha256()
+    if name in OF_NPM:
+        key.update((REQUIREMENTS / name / "package-lock.json").read_bytes())
+        return cache_root() / f"{name}-{key.hexdigest()[:12]}"
     key.update((REQUIREMENTS / f"{name}.txt").read_bytes())
     key.update(f"{sys.version_info[0]}.{sys.version_info[1]}".encode())
     return cache_root() / f"{name}-{key.hexdigest()[:12]}"
 
 
 def ensure(name: str) -> Path:
-    """Return the interpreter of an environment, building it first when it is missing or half built."""
+    """Return the interpreter of an environment, building it first when it is missing or half built.
+
+    Of one of npm's packages it is their folder.
+    """
     folder = environment_path(name)
-    interpreter = folder / "bin" / "python"
+    interpreter = folder / "node_modules" if name in OF_NPM else folder / "bin" / "python"
     complete = folder / ".complete"
     if complete.exists():
         return interpreter
@@ -87,17 +99,52 @@ def ensure(name: str) -> Path:
             return interpreter
         shutil.rmtree(folder, ignore_errors=True)
         print(f"interop: building {name} in {folder}", file=sys.stderr, flush=True)
-        venv.create(folder, with_pip=True)
-        log = folder / "pip.log"
-        for step in install_steps(name):
-            command = [str(interpreter), "-m", "pip", "install", "--no-input", *step]
-            with open(log, "ab") as sink:
-                code = subprocess.run(command, stdout=sink, stderr=subprocess.STDOUT, check=False).returncode
-            if code:
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-                raise EnvironmentBuildError(f"pip install {' '.join(step)} failed for {name}:\n{tail}")
+        if name in OF_NPM:
+            shutil.copytree(REQUIREMENTS / name, folder)
+            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)], folder, name)
+        else:
+            venv.create(folder, with_pip=True)
+            for step in install_steps(name):
+                _run([str(interpreter), "-m", "pip", "install", "--no-input", *step], folder, name)
         complete.touch()
     return interpreter
+
+
+def _run(command: list[str], folder: Path, name: str) -> None:
+    """A step of building an environment. Raises EnvironmentBuildError."""
+    log = folder / "build.log"
+    with open(log, "ab") as sink:
+        try:
+            code = subprocess.run(command, stdout=sink, stderr=subprocess.STDOUT, check=False).returncode
+        except FileNotFoundError as error:
+            raise EnvironmentBuildError(f"{name} needs {command[0]}, which is not on this machine") from error
+    if code:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise EnvironmentBuildError(f"{' '.join(command)} failed for {name}:\n{tail}")
+
+
+def chromium() -> Path | None:
+    """The browser of this machine (``CKPTKIT_CHROMIUM``, or what is on the path), if there is one."""
+    named = os.environ.get("CKPTKIT_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, _CHROMIUM)), None)
+    return None if found is None else Path(found)
+
+
+def ensure_chromium() -> Path:
+    """The browser of this machine; where packages of Debian may be installed, it is, if it was not there."""
+    found = chromium()
+    if found is None:
+        if os.geteuid() or shutil.which("apt-get") is None:
+            raise EnvironmentBuildError("no Chromium here: install one, or set CKPTKIT_CHROMIUM to its path")
+        folder = cache_root() / "chromium"
+        folder.mkdir(parents=True, exist_ok=True)
+        print("interop: installing Debian's chromium", file=sys.stderr, flush=True)
+        _run(["apt-get", "update", "-q"], folder, "browser")
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], folder, "browser")
+        found = chromium()
+    if found is None:
+        raise EnvironmentBuildError("Debian's chromium is installed, and is not on the path")
+    return found
 
 
 def main() -> int:
@@ -106,7 +153,14 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every environment that make interop takes")
     arguments = parser.parse_args()
     for name in [n for n in ENVIRONMENTS if n not in BY_NAME_ONLY] if arguments.all else arguments.names:
-        print(ensure(name))
+        try:
+            if name == "browser":
+                print(ensure_chromium())
+            print(ensure(name))
+        except EnvironmentBuildError as error:
+            if name != "browser" or name in arguments.names:
+                raise
+            print(f"interop: {error}\ninterop: the page of ckptkit report is not tested here", file=sys.stderr)
     return 0
 
 
