@@ -139,12 +139,20 @@ def magnitudes(bits: NDArray[Any], block: list[int]) -> NDArray[Any] | None:
 
 
 def quantized(
-    bits: NDArray[Any], dtype: str, grid: Floats, block: list[int], quotient: str, *, reciprocal: bool
+    bits: NDArray[Any],
+    dtype: str,
+    grid: Floats,
+    block: list[int],
+    quotient: str,
+    *,
+    reciprocal: bool,
+    tie_free: bool = False,
 ) -> Codes | None:
     """A matrix [r, K] of floats whose first row begins a block as E4M3 codes.
 
     Numbers are divided by the scales [rows of blocks, columns of blocks], or with ``reciprocal`` multiplied with 1 over
-    them, as float32, rounded to ``quotient`` and then to E4M3. None where compiled loops do not pay.
+    them, as float32, rounded to ``quotient`` and then to E4M3. ``tie_free``: weights, quotients and scales are BF16, so
+    that no quotient is half-way between two. None where compiled loops do not pay.
     """
     loops = _loops(bits.size)
     if loops is None:
@@ -156,8 +164,7 @@ def quantized(
     out = np.empty((rows, columns), np.uint8)
     with np.errstate(over="ignore", divide="ignore"):
         inverse = np.float32(1) / grid
-    narrow = dtype == quotient == "BF16" and not (np.ascontiguousarray(grid).view(np.uint32) & 0xFFFF).any()
-    if narrow and not reciprocal and np.isfinite(inverse).all():
+    if tie_free and not reciprocal and np.isfinite(inverse).all():
         _run(loops["bf16-quotients"], bits, inverse, rows, columns, height, width, out)
         return out
     factors, times = (inverse, 1) if reciprocal else (grid, 0)

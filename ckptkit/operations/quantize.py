@@ -269,10 +269,23 @@ def _rounded(values: Floats, dtype: str) -> Bits:
 def codes_of(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> Data:
     """The E4M3 codes of a matrix [r, K] whose first row begins a block, under the scales [rows, columns] of blocks."""
     block, quotient, reciprocal = parameters["block_shape"], parameters["quotient_dtype"], parameters["reciprocal"]
-    codes: Any = compiled.quantized(bits, dtype, grid, block, quotient, reciprocal=reciprocal)
+    tie_free = not reciprocal and never_ties(dtype, grid, quotient)
+    codes: Any = compiled.quantized(bits, dtype, grid, block, quotient, reciprocal=reciprocal, tie_free=tie_free)
     if codes is None:
         codes = _codes(bits, dtype, grid, parameters)
     return memoryview(codes).cast("B")
+
+
+def never_ties(dtype: str, grid: Floats, quotient: str) -> bool:
+    """Whether no quotient of a weight and its scale is half-way between two numbers of the type that it is rounded to.
+
+    So it is where all three are BF16: of two integers below 256, none divided by the other is an odd multiple of half a
+    step of 8 bits, or nearer to one than 2**-17 of itself.
+    """
+    import numpy as np
+
+    is_narrow = dtype == quotient == "BF16"
+    return is_narrow and not bool((np.ascontiguousarray(grid).view(np.uint32) & 0xFFFF).any())
 
 
 def _codes(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> NDArray[np.uint8]:
@@ -283,6 +296,7 @@ def _codes(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> NDAr
     rows, columns = bits.shape
     quotient, reciprocal = str(parameters["quotient_dtype"]), bool(parameters["reciprocal"])
     factors = np.float32(1) / grid if reciprocal else grid
+    ties = reciprocal or not never_ties(dtype, grid, quotient)
     if width:
         factors = np.repeat(factors, width, axis=1)[:, :columns]
     codes = np.empty((rows, columns), np.uint8)
@@ -297,26 +311,33 @@ def _codes(bits: Bits, dtype: str, grid: Floats, parameters: Parameters) -> NDAr
         out = None if dtype == "F32" else values
         with np.errstate(over="ignore"):
             values = np.multiply(values, own, out=out) if reciprocal else np.divide(values, own, out=out)
-        codes[start:stop] = _encoded(values, quotient)
+        _encode(values, quotient, codes[start:stop], ties=ties)
         start = stop
     return codes
 
 
-def _encoded(values: Floats, quotient: str) -> NDArray[np.uint8]:
+def _encode(values: Floats, quotient: str, out: NDArray[np.uint8], *, ties: bool = True) -> None:
     """Quotients, rounded to ``quotient`` and then to E4M3: by a table of what 16 bits become.
+
+    Without ``ties`` they are BF16, and none is half-way between two.
 
     What is exact in float32 keeps its upper half, whose last bit then says whether anything lies below: the half-way
     cases of E4M3 stay what they are.
     """
     import numpy as np
 
-    if quotient == "F32":
+    upper: Any
+    if not ties:
+        upper = values.view("<u4") + np.uint32(0x8000)
+        upper >>= 16
+    elif quotient == "F32":
         bits = values.view("<u4")
         rest = (bits & 0xFFFF) != 0
         upper = bits >> 16
         upper |= rest
-        return np.take(_table("BF16"), upper)
-    return np.take(_table(quotient), _rounded(values, quotient))
+    else:
+        upper = _rounded(values, quotient)
+    np.take(_table("F16" if quotient == "F16" else "BF16"), upper, out=out, mode="clip")
 
 
 @cache

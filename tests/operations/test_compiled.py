@@ -204,16 +204,20 @@ def test_codes_and_magnitudes_are_those_of_numpy(dtype: str, arithmetic: str, da
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("exponent", [-126, -120, -7, 0, 7, 119])
-def test_a_reciprocal_rounds_every_bf16_quotient_as_division_does(exponent: int) -> None:
-    """All BF16 numbers that a scale may have above it, over all 128 mantissas of a BF16 scale."""
+def test_neither_ties_nor_a_reciprocal_change_a_bf16_quotient(exponent: int) -> None:
+    """All BF16 numbers that a scale may have above it, over all 128 mantissas of a BF16 scale, divided and rounded."""
     weights = np.arange(1 << 16, dtype="<u2")
     values = numbers("BF16", weights.tobytes())
     for mantissa in range(128):
         scale = np.float32(2.0**exponent * (1 + mantissa / 128)).reshape(1, 1)
         bits = weights[np.abs(values) <= 460 * float(scale[0, 0])].reshape(1, -1)
         parameters = Arithmetic().parameters("BF16", [0, 0])
-        codes = compiled.quantized(bits, "BF16", scale, [0, 0], "BF16", reciprocal=False)
-        assert codes is not None and np.array_equal(codes, quantize._codes(bits, "BF16", scale, parameters))
+        assert quantize.never_ties("BF16", scale, "BF16")
+        wanted = np.empty(bits.shape, np.uint8)
+        quantize._encode(floats_of_bits("BF16", bits) / scale, "BF16", wanted)
+        codes = compiled.quantized(bits, "BF16", scale, [0, 0], "BF16", reciprocal=False, tie_free=True)
+        assert codes is not None and np.array_equal(codes, wanted)
+        assert np.array_equal(quantize._codes(bits, "BF16", scale, parameters), wanted)
 
 
 @pytest.mark.usefixtures("warm")
