@@ -53,7 +53,7 @@ def _quark_score(checkpoint: MutableCheckpoint) -> None:
 
 
 #: What comes with the name of a fused layer on a skip list, where not every engine knows it.
-_FUSED = frozenset({"CK605", "CK607", "CK608"})
+_FUSED = frozenset({"CK605", "CK608"})
 #: Codes of several sizes, as many as any module here has.
 _CODES = bytes([0x30, 0x35, 0x28, 0xB1, 0x3A, 0x2C, 0xA9]) * 512
 
