@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 
-.PHONY: demo test quality mutation faults fuzz style hooks bench interop reproduced fixtures docs pictures vendored clean
+.PHONY: demo test quality mutation faults fuzz style hooks bench interop reproduced fixtures docs pictures vendored site clean
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -83,6 +83,11 @@ pictures: $(STAMP)
 ## Is the charting library in report pages what was published? WRITE=1 takes the version that vendor.json names.
 vendored: $(STAMP)
 	$(BIN)/python tests/interop/vendored.py $(if $(WRITE),--write)
+
+## The site, made of docs/ in build/site; a link that leads nowhere is an error.
+site: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]' -c requirements/dev.txt
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

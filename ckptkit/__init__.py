@@ -32,8 +32,16 @@ if TYPE_CHECKING:
         validate,
         write_card,
     )
+    from ckptkit.card.section import Card
+    from ckptkit.checks.finding import Finding, Severity
+    from ckptkit.checks.fixing import Fixes
     from ckptkit.checks.level import Level
+    from ckptkit.checks.registry import Rule
     from ckptkit.checks.runner import Report
+    from ckptkit.conversion.comparison import Comparison, Errors
+    from ckptkit.conversion.execute import Result
+    from ckptkit.conversion.plan import Plan
+    from ckptkit.doctor import Examination, examine
     from ckptkit.errors import (
         CkptkitError,
         ContainerError,
@@ -45,22 +53,44 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckptkit.model.checkpoint import Checkpoint
+    from ckptkit.model.inventory import Inventory
+    from ckptkit.model.summary import Summary
     from ckptkit.page.document import Page
     from ckptkit.page.gather import report_page
     from ckptkit.page.write import write_page
+    from ckptkit.storage.container import Container
     from ckptkit.validation import Validation
+    from ckptkit.views.matrix import Matrix
+    from ckptkit.views.serving import Serving
+    from ckptkit.views.skip_table import SkipTable
 
 __all__ = [
+    "Card",
     "Checkpoint",
     "CkptkitError",
+    "Comparison",
+    "Container",
     "ContainerError",
     "ConversionRefused",
+    "Errors",
+    "Examination",
+    "Finding",
+    "Fixes",
     "FormatError",
+    "Inventory",
     "Level",
+    "Matrix",
     "OutputError",
     "Page",
+    "Plan",
     "RemoteError",
     "Report",
+    "Result",
+    "Rule",
+    "Serving",
+    "Severity",
+    "SkipTable",
+    "Summary",
     "UploadRefused",
     "UsageError",
     "Validation",
@@ -68,6 +98,7 @@ __all__ = [
     "all_rules",
     "convert",
     "diff",
+    "examine",
     "execute",
     "fix",
     "hub",
@@ -84,13 +115,30 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Card": "card.section",
     "Checkpoint": "model.checkpoint",
+    "Comparison": "conversion.comparison",
+    "Container": "storage.container",
+    "Errors": "conversion.comparison",
+    "Examination": "doctor",
+    "Finding": "checks.finding",
+    "Fixes": "checks.fixing",
+    "Inventory": "model.inventory",
     "Level": "checks.level",
     "Page": "page.document",
+    "Matrix": "views.matrix",
+    "Plan": "conversion.plan",
     "Report": "checks.runner",
+    "Result": "conversion.execute",
+    "Rule": "checks.registry",
+    "Serving": "views.serving",
+    "Severity": "checks.finding",
+    "SkipTable": "views.skip_table",
+    "Summary": "model.summary",
     "Validation": "validation",
     "report_page": "page.gather",
     "write_page": "page.write",
+    "examine": "doctor",
 }
 
 

@@ -20,6 +20,7 @@ from ckptkit.formats.reading import open_checkpoint
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.storage.locate import PathLike, new_folder, open_files, source_of
 from ckptkit.storage.source import Source
+from ckptkit.storage.traffic import unheard
 
 # What only some calls need is imported by them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
     from ckptkit.storage.container import Container
     from ckptkit.validation import Sizes, Validation, Words
     from ckptkit.views.serving import Serving
-
-
-def _level(level: Level | str | None, default: Level) -> Level:
-    if level is None:
-        return default
-    return Level.parse(level) if isinstance(level, str) else level
 
 
 def open(path: PathLike) -> Checkpoint:
@@ -96,7 +91,7 @@ def validate(
     tensor_parallel: Sizes = None,
     skip_list: bool = False,
     expect: PathLike | None = None,
-    settings_files: bool = False,
+    isolated: bool = True,
 ) -> Validation:
     """Check a checkpoint for everything that breaks engines. Damage is reported as findings.
 
@@ -104,7 +99,7 @@ def validate(
     remote. ``select``, ``ignore`` and ``extend_select`` take rules by prefix (CK3), code, family or name; ``engines``
     keeps what hits these. ``matrix``, ``tensor_parallel`` and ``skip_list`` add tables, ``expect`` compares a
     repository on the Hub with the folder that was uploaded, ``diff`` tries fixes without writing them; for ``fix``,
-    ``unsafe_fixes`` and ``output`` see :func:`fix`. With ``settings_files``, those that the command line reads count.
+    ``unsafe_fixes`` and ``output`` see :func:`fix`. Unless ``isolated``, settings files count.
 
     Raises UsageError and ContainerError when there is nothing to look at, or for arguments that make no sense.
     """
@@ -124,7 +119,7 @@ def validate(
         matrix=matrix,
         skip_list=skip_list,
         expect=expect,
-        settings_files=settings_files,
+        isolated=isolated,
     )
     return validation.validate(path, request)
 
@@ -139,7 +134,7 @@ def fix(
     ignore: Words = None,
     extend_select: Words = None,
     engines: Words = None,
-    settings_files: bool = False,
+    isolated: bool = True,
 ) -> Validation:
     """Correct what is safe to correct, in place or into the new folder ``output``; no weight byte changes.
 
@@ -158,7 +153,7 @@ def fix(
         ignore=ignore,
         extend_select=extend_select,
         engines=engines,
-        settings_files=settings_files,
+        isolated=isolated,
     )
 
 
@@ -294,7 +289,7 @@ def execute(
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
-    progress: Callable[[int], None] = lambda nbytes: None,
+    progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Carry out a plan, which may come from another process: ``Plan.from_json(json.loads(text))``.
 
@@ -306,7 +301,7 @@ def execute(
     files = source_of(source)
     execution.require_same_source(plan, files)
     return execution.execute(
-        plan, files, new_folder(destination), jobs=jobs, fsync=fsync, progress=progress, executor=executor
+        plan, files, new_folder(destination), jobs=jobs, fsync=fsync, progress=progress or unheard, executor=executor
     )
 
 
@@ -333,8 +328,8 @@ def convert(
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
-    on_plan: Callable[[Plan], None] = lambda plan: None,
-    progress: Callable[[int], None] = lambda nbytes: None,
+    on_plan: Callable[[Plan], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Convert a checkpoint into a new folder, which appears complete or not at all.
 
@@ -368,8 +363,9 @@ def convert(
     )
     made = plan_source(files, to, expect, options)
     check(made, files, target)
-    on_plan(made)
-    return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress, executor=executor)
+    if on_plan is not None:
+        on_plan(made)
+    return execute(made, files, target, jobs=jobs, fsync=fsync, progress=progress or unheard, executor=executor)
 
 
 def diff(
@@ -378,7 +374,7 @@ def diff(
     *,
     level: Level | str | None = None,
     plan: Plan | None = None,
-    progress: Callable[[int], None] = lambda nbytes: None,
+    progress: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Compare two checkpoints as models, whatever their formats, or one with the base that it was quantized from.
 
@@ -391,4 +387,4 @@ def diff(
     from ckptkit.conversion.diff_sides import diff_level, open_to_compare
 
     a, b = open_to_compare(left), open_to_compare(right)
-    return compare(a, b, progress, _level(level, diff_level(a, b)), plan)
+    return compare(a, b, progress or unheard, Level.of(level, diff_level(a, b)), plan)

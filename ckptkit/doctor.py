@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +19,7 @@ from typing import Any
 from ckptkit import __version__
 from ckptkit.engines.registry import engines
 from ckptkit.errors import DISTRIBUTION, install
+from ckptkit.shown import Look, Shown
 
 #: Extra -> the packages that it brings, and what it is for.
 EXTRAS = {
@@ -66,11 +68,18 @@ class Check:
         }
 
 
-@dataclass(frozen=True)
-class Examination:
+@dataclass(frozen=True, repr=False)
+class Examination(Shown):
     """Everything that was looked at, in the order in which people are shown it."""
 
     checks: tuple[Check, ...]
+
+    def _look(self) -> Look:
+        counted = Counter(check.state.value for check in self.checks)
+        rows = ((check.group, check.name, check.state.value, check.found, check.help) for check in self.checks)
+        columns = ("group", "what", "state", "found", "help")
+        facts = [f"{count:,} {state}" for state, count in counted.items()]
+        return Look(f"ckptkit {__version__}", facts, columns, rows, len(self.checks))
 
     @property
     def healthy(self) -> bool:

@@ -52,7 +52,7 @@ class Request:
     * ``matrix``: what each engine makes of the checkpoint; ``tensor_parallel`` (``--tp``): at these sizes.
     * ``skip_list``: what each engine's matcher decides for each module.
     * ``expect``: the folder that a repository on the Hub must serve.
-    * ``settings_files``: read them, which are weaker than what is given here.
+    * ``isolated``: read no settings files; without it they count, and are weaker than what is given here.
     * ``offers``: say for each finding whether there is a fix.
 
     Raises UsageError for values of the wrong kind, and for options of which one would do nothing.
@@ -71,7 +71,7 @@ class Request:
     matrix: bool = False
     skip_list: bool = False
     expect: PathLike | None = None
-    settings_files: bool = False
+    isolated: bool = True
     offers: bool = False
     layer: Layer = field(init=False, repr=False)
 
@@ -89,7 +89,7 @@ class Request:
     def scope(self, path: PathLike | None = None) -> Scope:
         """The settings for a checkpoint, or without one those that hold for all. Raises UsageError."""
         folder = Path(path) if path is not None and os.path.isdir(path) else None
-        return Scope.of((*(load_layers(folder) if self.settings_files else ()), self.layer))
+        return Scope.of((*(() if self.isolated else load_layers(folder)), self.layer))
 
 
 @dataclass(frozen=True, repr=False)

@@ -23,7 +23,7 @@ SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in pat
 #: From the bottom up. A package imports from lines below its own, and never from a sibling on the same line.
 LINES = (
     {"errors", "dtypes"},
-    {"plugins"},
+    {"plugins", "shown"},
     {"storage"},
     {"model"},
     {"operations"},
@@ -48,10 +48,14 @@ RANK = {package: rank for rank, line in enumerate(LINES) for package in line}
 ONLY = {
     "errors": set[str](),
     "dtypes": set[str](),
-    "storage": {"errors", "dtypes"},
+    "shown": {"errors"},
+    "storage": {"errors", "dtypes", "shown"},
     "kernels": {"errors", "dtypes", "storage", "model"},
     "__main__": {"cli"},
-    "__init__": {"api", "checks", "errors", "hub", "model", "page", "validation"},
+    "__init__": {
+        *("api", "card", "checks", "conversion", "doctor", "errors", "hub", "model", "page", "storage"),
+        *("validation", "views"),
+    },
 }
 
 #: What a package may import at module level besides the standard library. Everything else is imported where it is
@@ -181,16 +185,21 @@ OTHER_MEANINGS = {
     ("card/facts.py", "mxfp4"): "a tag of model cards, whatever the format",
     ("card/facts.py", "mxfp8"): "a tag of model cards, whatever the format",
     ("card/section.py", "transformers"): "the library that model cards name",
+    ("checks/finding.py", "tensor"): "the thing that safetensors hold",
+    ("checks/runner.py", "tensor"): "the thing that safetensors hold",
     ("cli/convert.py", "block"): "a granularity of scales",
     ("conversion/diff.py", "tensor"): "the thing that safetensors hold",
     ("conversion/options.py", "block"): "a granularity of scales",
+    ("conversion/plan.py", "tensor"): "the thing that safetensors hold",
     ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
     ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",
     ("conversion/prepare/scale_form.py", "block"): "a granularity of scales",
     ("page/document.py", "tensor"): "the thing that safetensors hold",
+    ("model/inventory.py", "tensor"): "the thing that safetensors hold",
     ("report/findings_text.py", "tensor"): "the thing that safetensors hold",
     ("report/inventory_text.py", "tensor"): "the thing that safetensors hold",
     ("report/text.py", "tensor"): "the thing that safetensors hold",
+    ("storage/container.py", "tensor"): "the thing that safetensors hold",
 }
 
 

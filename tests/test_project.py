@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
 
-import pytest
 import yaml
 
 from ckptkit.errors import DISTRIBUTION
-from tests.cli.conftest import REAL, run_process
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(
@@ -24,7 +21,7 @@ INSTALLED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
 #: Imported by name from a string, and an fsspec package that fsspec imports itself.
 BY_NAME = {"tomli", "s3fs", "gcsfs"}
 #: Extras of tools: nothing of them is imported by the package.
-TOOLS = ("dev", "mutation", "fuzz")
+TOOLS = ("dev", "mutation", "fuzz", "site")
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -69,18 +66,6 @@ def test_the_index_leads_to_every_page_and_nowhere_else() -> None:
     links = set(re.findall(r"\]\(([^)#]+)\)", text))
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= links
     assert [link for link in links if not (ROOT / "docs" / link).is_file()] == []
-
-
-def test_the_index_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(REAL / "llama" / "llmcompressor-fp8-kv", tmp_path / "model")
-    shutil.copytree(REAL / "llama" / "bf16", tmp_path / "base")
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    done = run_process(code=code)
-    assert done.returncode == 0, done.stderr
-    assert {"model", "fixed", "out"} <= {path.name for path in tmp_path.iterdir()}
-    assert "org/model-FP8" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_commit_is_checked_as_the_whole_is() -> None:

@@ -25,8 +25,9 @@ from ckptkit.card.facts import (
     tags,
 )
 from ckptkit.card.markdown import heading
-from ckptkit.errors import Fault, InputError, OutputError, UsageError, printable
+from ckptkit.errors import Fault, InputError, OutputError, UsageError, plural, printable
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.beside import clear_beside, write_beside
 from ckptkit.storage.place import local_folder
 from ckptkit.storage.replace import refuse_cache
@@ -38,14 +39,20 @@ _BYTE_ORDER_MARK = "\ufeff"
 _INSTEAD = "'ckptkit card PATH --print' prints the card instead"
 
 
-@dataclass(frozen=True)
-class Card:
+@dataclass(frozen=True, repr=False)
+class Card(Shown):
     """A card as it was and as it should be; ``untrue`` is what it claimed and the tensors deny."""
 
     path: Path
     before: str | None
     after: str
     untrue: tuple[Fault, ...] = ()
+
+    def _look(self) -> Look:
+        state = "new" if self.before is None else "differs from the one in the folder" if self.changed else "up to date"
+        facts = [state, plural(self.after.count("\n"), "line"), f"{len(self.untrue):,} untrue"]
+        rows = ((fault.message, fault.expected, fault.found) for fault in self.untrue)
+        return Look(str(self.path), facts, ("untrue", "expected", "found"), rows, len(self.untrue))
 
     @property
     def changed(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from ckptkit.engines.base import Effect
 from ckptkit.errors import Fault
+from ckptkit.shown import Look, Shown
 
 
 class Severity(str, Enum):
@@ -84,8 +85,8 @@ class Observation(Fault):
         return cls(**stated, variant=variant, only=only, severity=severity)
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(Shown):
     """One thing that is wrong, where, what was expected and found, how to fix it, and whom it hits."""
 
     code: str
@@ -100,6 +101,16 @@ class Finding:
     engines: tuple[Effect, ...] = ()
     #: What the rule says that it is about, if it says so.
     stated: Subject | None = field(default=None, compare=False, repr=False)
+
+    def _look(self) -> Look:
+        where = ": ".join(part for part in (self.file, self.tensor) if part)
+        rows: list[tuple[str, str | None]] = [("rule", self.name), ("file", self.file), ("tensor", self.tensor)]
+        rows += [("expected", self.expected), ("found", self.found), ("help", self.help)]
+        rows += [("engine", f"{effect.engine} {effect.versions}: {effect.outcome.value}") for effect in self.engines]
+        shown = [(label, text) for label, text in rows if text]
+        return Look(
+            where or self.name, [f"{self.code} {self.severity.value}", self.message], ("", ""), shown, len(shown)
+        )
 
     @property
     def subject(self) -> Subject | None:

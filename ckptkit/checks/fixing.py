@@ -19,7 +19,8 @@ from ckptkit.checks.runner import Report
 from ckptkit.edits.changes import Edit
 from ckptkit.edits.editor import EditConflictError
 from ckptkit.edits.workspace import Workspace
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, plural
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container
 
 #: How many fixes may hang on one another in one attempt.
@@ -48,8 +49,8 @@ class Reverted:
     reason: str
 
 
-@dataclass(frozen=True)
-class Fixes:
+@dataclass(frozen=True, repr=False)
+class Fixes(Shown):
     """What a checkpoint would be, by which fixes, and what the rules say before and after."""
 
     workspace: Workspace
@@ -57,6 +58,15 @@ class Fixes:
     reverted: tuple[Reverted, ...]
     before: Report
     after: Report
+
+    def _look(self) -> Look:
+        findings = sum(fix.findings for fix in self.applied)
+        edits = sum(len(fix.edits) for fix in self.applied)
+        facts = [f"{plural(findings, 'finding')} cleared by {plural(edits, 'edit')}"]
+        if self.reverted:
+            facts.append(f"{len(self.reverted):,} taken back")
+        rows = ((fix.code, fix.name, fix.safety, str(edit)) for fix in self.applied for edit in fix.edits)
+        return Look(self.before.label, facts, ("code", "rule", "safety", "edit"), rows, edits)
 
     @property
     def changes(self) -> bool:

@@ -25,6 +25,13 @@ class Level(IntEnum):
             help_text = did_you_mean(text, words, f"levels: {', '.join(words)}")
             raise UsageError(f"unknown level {text!r}", help=help_text) from None
 
+    @classmethod
+    def of(cls, asked: Level | str | None, default: Level) -> Level:
+        """The level that is asked for, or the default. Raises UsageError as :meth:`parse` does."""
+        if asked is None:
+            return default
+        return cls.parse(asked) if isinstance(asked, str) else asked
+
 
 def default_level(source: Source) -> Level:
     """How much is checked unless somebody says: scale values too where reading them costs no traffic."""

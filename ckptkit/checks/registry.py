@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from ckptkit import plugins
 from ckptkit.checks.context import Context
@@ -23,6 +23,7 @@ from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.engines.reproduced import reproduced
 from ckptkit.errors import Fault, UsageError, did_you_mean
+from ckptkit.shown import Look, Shown
 
 Check = Callable[[Context], Iterable[Fault]]
 Safety = Literal["safe", "unsafe"]
@@ -72,8 +73,8 @@ class Fixer:
     function: FixFunction
 
 
-@dataclass(frozen=True)
-class Rule:
+@dataclass(frozen=True, repr=False)
+class Rule(Shown):
     """A rule and its metadata; its documentation is the docstring of its function.
 
     ``reports`` are public reports of the defect, as ``owner/repository#number``, and ``unreported`` says why there are
@@ -91,6 +92,27 @@ class Rule:
     since: str = "0.1"
     #: The fixes for what it finds, as they are registered; several belong to different formats.
     fixers: Sequence[Fixer] = field(default=(), compare=False, repr=False)
+
+    def _look(self) -> Look:
+        facts = [self.name, self.severity.value, f"level {self.level.name.lower()}", f"fix: {self.fix or 'none'}"]
+        rows = [(effect.engine, effect.versions, effect.outcome.value, effect.note) for effect in self.effects]
+        return Look(self.code, [*facts, self.summary], ("engine", "versions", "outcome", "note"), rows, len(rows))
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as described by ``schemas/rules.json``."""
+        return {
+            "code": self.code,
+            "name": self.name,
+            "family": self.family,
+            "severity": self.severity.value,
+            "level": self.level.name.lower(),
+            "fix": self.fix,
+            "since": self.since,
+            "summary": self.summary,
+            "documentation": self.documentation,
+            "engines": [effect.to_json() for effect in self.effects],
+            "sources": list(self.sources),
+        }
 
     @property
     def family(self) -> str:

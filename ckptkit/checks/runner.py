@@ -16,8 +16,9 @@ from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import codes_by_layer, effects_of
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.model.values import ScaleValues
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic
 
@@ -29,8 +30,8 @@ _Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Lay
 NO_FORMAT = "no FP8 format"
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """All findings about one checkpoint, errors first, and what was looked at.
 
     ``hidden`` counts the findings that the checkpoint's own settings keep from ``findings``; none of them an error.
@@ -67,9 +68,13 @@ class Report:
         counted = Counter(finding.severity.value for finding in self.findings)
         return {severity.value: counted[severity.value] for severity in Severity}
 
-    def __repr__(self) -> str:
-        """Short, for there may be thousands of findings."""
-        return f"{type(self).__name__}({self.label!r}, level={self.level.name.lower()!r}, counts={self.counts})"
+    def _look(self) -> Look:
+        words = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+        counts = [plural(self.counts[severity.value], word) for severity, word in words.items()]
+        facts = [*counts, self.what, plural(self.shards, "shard"), plural(self.tensors, "tensor")]
+        rows = ((f.severity.value, f.code, f.name, f.file, f.tensor, f.message) for f in self.findings)
+        columns = ("severity", "code", "rule", "file", "tensor", "what is wrong")
+        return Look(self.label, [*facts, f"level {self.level.name.lower()}"], columns, rows, len(self.findings))
 
     def to_json(self) -> dict[str, Any]:
         """The report as described by ``schemas/report.json``."""

@@ -56,7 +56,7 @@ def command(
     plan = None if plan_file is None else read_plan(plan_file)
     with ByteProgress("comparing", quiet=sink.manner().quiet) as progress:
         a, b = open_to_compare(left), open_to_compare(right)
-        wanted = diff_level(a, b) if level is None else Level.parse(level)
+        wanted = Level.of(level, diff_level(a, b))
         progress.start(a.container.data_bytes if wanted is Level.FULL else 0)
         comparison = api.diff(a, b, level=wanted, plan=plan, progress=progress.advance)
     if as_json:

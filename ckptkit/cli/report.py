@@ -62,7 +62,7 @@ def command(
             other,
             to=to,
             **checked(given, "--", PROJECT_KEYS),
-            settings_files=not isolated,
+            isolated=isolated,
             on_total=progress.start,
             progress=progress.advance,
         )

@@ -26,13 +26,12 @@ def command(rules: tuple[str, ...], show_all: bool, as_json: bool) -> None:
     """Explain a RULE, given by code or name: what it checks, why it hurts, whom, and how to fix it."""
     from ckptkit.checks import registry
     from ckptkit.report import rule_text
-    from ckptkit.report.data import rule_to_json
 
     if show_all == bool(rules):
         raise UsageError("give the codes of rules, or --all", help="ckptkit rule CK301")
     chosen = registry.all_rules() if show_all else tuple(registry.by_code(rule) for rule in rules)
     if as_json:
-        documents = [rule_to_json(rule) for rule in chosen]
+        documents = [rule.to_json() for rule in chosen]
         if show_all or len(documents) > 1:
             print_json_list(documents, "rules")
         else:

@@ -30,7 +30,9 @@ from ckptkit.report import sink
     shell_complete=completing.ENGINES,
     help="vllm or sglang.",
 )
-@click.option("--tp", "size", metavar="SIZE", type=click.IntRange(min=1), help="Over so many devices.")
+@click.option(
+    "--tp", "--tensor-parallel", "size", metavar="SIZE", type=click.IntRange(min=1), help="Over so many devices."
+)
 @json_option
 @click.pass_context
 def command(context: click.Context, path: str, engine: str, size: int | None, as_json: bool) -> None:

@@ -83,7 +83,14 @@ class View:
 @click.option("--output", metavar="DIR", help="The new folder for the fixed checkpoint.")
 @click.option("--expect", metavar="DIR", help="Prove that the Hub serves what is in this folder.")
 @click.option("--matrix", is_flag=True, help="Add a table: what each engine makes of the checkpoint.")
-@click.option("--tp", metavar="SIZES", envvar="CKPTKIT_TP", help="Add tensor-parallel sizes to the table: 1,2,4,8.")
+@click.option(
+    "--tp",
+    "--tensor-parallel",
+    "tp",
+    metavar="SIZES",
+    envvar="CKPTKIT_TP",
+    help="Add tensor-parallel sizes to the table: 1,2,4,8.",
+)
 @click.option("--skip-list", is_flag=True, help="Add what each engine's matcher decides for each module.")
 @click.option(
     "--output-format",
@@ -165,7 +172,7 @@ def parse(options: dict[str, Any], *, as_json: bool, isolated: bool, several: bo
     if several and (own["output"] is not None or own["expect"] is not None):
         option = "--output goes with --fix and" if own["output"] is not None else "--expect goes with"
         raise UsageError(f"{option} one PATH")
-    request = Request(**own, **values, settings_files=not isolated)
+    request = Request(**own, **values, isolated=isolated)
     output_format = output_format or request.scope().settings.output_format
     sink.configure(machine=output_format == "json")
     return replace(request, offers=output_format == "text"), output_format

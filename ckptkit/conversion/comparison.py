@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from ckptkit.checks.registry import Level
+from ckptkit.errors import plural
 from ckptkit.measure.errors import Measured
 from ckptkit.model import names
+from ckptkit.shown import Look, Shown
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ class NotMeasured(NamedTuple):
         return self._asdict()
 
 
-@dataclass(frozen=True)
-class Errors:
+@dataclass(frozen=True, repr=False)
+class Errors(Shown):
     """How far the values of two checkpoints are apart, weight by weight.
 
     ``base`` says which of them is the reference: the one that is not quantized, else the left one. ``weights`` are
@@ -121,6 +123,21 @@ class Errors:
     weights: tuple[WeightErrors, ...]
     equal: int
     not_measured: tuple[NotMeasured, ...] = ()
+
+    def _look(self) -> Look:
+        facts = [f"{plural(len(self.weights), 'weight')} off", f"{self.equal:,} equal"]
+        if self.weights:
+            facts.append(f"relative error {self.total.relative_error:.3g}")
+        if self.not_measured:
+            facts.append(f"{len(self.not_measured):,} not measured")
+        rows = (
+            (weight.name, f"{found.relative_error:.3g}", f"{found.snr_db:.1f}", weight.base, weight.other)
+            for weight in self.weights
+            for found in (weight.measured,)
+        )
+        return Look(
+            f"base: {self.base}", facts, ("weight", "error", "SNR dB", "base", "other"), rows, len(self.weights)
+        )
 
     @property
     def total(self) -> Measured:
@@ -169,8 +186,8 @@ def _badness(measured: Measured) -> tuple[bool, float]:
     return not measured.not_finite, -measured.relative_error if measured.elements else math.inf
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """The outcome of a comparison.
 
     At level FULL, ``same`` means that every dequantized value is equal bit for bit; below it, that nothing differs
@@ -189,6 +206,18 @@ class Comparison:
     notes: tuple[str, ...] = ()
     declared: tuple[Difference, ...] = ()
     errors: Errors | None = None
+
+    def _look(self) -> Look:
+        counts = [plural(self.modules, "quantized module"), f"{plural(self.tensors, 'other tensor')} compared"]
+        facts = [
+            "the same model" if self.same else plural(len(self.differences), "difference"),
+            *([plural(len(self.declared), "declared change")] if self.declared else []),
+            *counts,
+            f"level {self.level.name.lower()}",
+        ]
+        rows = ((item.subject, item.aspect, item.left, item.right) for item in self.differences)
+        columns = ("of", "differs", "left", "right")
+        return Look(f"{self.left} and {self.right}", facts, columns, rows, len(self.differences))
 
     @property
     def same(self) -> bool:

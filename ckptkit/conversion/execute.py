@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.plan import CostKind, Plan
-from ckptkit.errors import CkptkitError, ConversionRefused, Fault
+from ckptkit.errors import CkptkitError, ConversionRefused, Fault, plural
 from ckptkit.formats.reading import open_checkpoint
 from ckptkit.operations.stream import stream
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.payload import ByteRange, TensorRef
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 _MEASURED = frozenset({"requantize"})
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """A conversion that was carried out: where, how fast, and by which means bytes were moved.
 
     ``errors`` say how far values are off that were rounded once more, measured in what was written.
@@ -46,6 +47,13 @@ class Result:
     seconds: float
     moved: dict[str, int]
     errors: Errors | None = None
+
+    def _look(self) -> Look:
+        plan = self.plan
+        formats = f"{plan.source_format} to {plan.target_format}"
+        bytes_in_time = f"{sum(self.moved.values()):,} bytes in {self.seconds:.2f} s"
+        facts = [formats, plan.verdict.value, plural(plan.cost.files, "file"), bytes_in_time]
+        return Look(str(self.destination), facts, ("bytes moved by", "bytes"), self.moved.items(), len(self.moved))
 
     def to_json(self) -> dict[str, Any]:
         """The result as described by ``schemas/result.json``."""

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from ckptkit.checks import schema
-from ckptkit.errors import ConversionRefused, Fault
+from ckptkit.errors import ConversionRefused, Fault, plural
 from ckptkit.model import names
 from ckptkit.operations.operation import Loss
 from ckptkit.operations.outputs import labels, loss_of
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.output import Drop, OutputTensor, VirtualContainer, job_from_json
 from ckptkit.storage.payload import ByteRange, Computed, Inline
 
@@ -135,7 +136,7 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class Plan(Shown):
     """Everything about a conversion before it happens; it can be printed, sent to another process, and carried out.
 
     ``changes`` are those that were declared, ``gives_up`` says which stored numbers go. ``source_files`` holds the size
@@ -156,9 +157,20 @@ class Plan:
     changes: tuple[Change, ...] = ()
     gives_up: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
-        what = f"{self.source_format} to {self.target_format}, {self.changed} tensors changed, {self.kept} kept"
-        return f"<Plan {self.source!r}: {what}>"
+    def _look(self) -> Look:
+        formats = f"{self.source_format} to {self.target_format}"
+        tensors = f"{plural(self.changed, 'tensor')} changed, {self.kept:,} kept"
+        rows = (
+            (step.operations, step.count, step.source, step.source_dtype, step.target, step.target_dtype, step.reason)
+            for step in self.steps
+        )
+        return Look(
+            self.source,
+            [formats, tensors, self.verdict.value, self.cost.kind.value, plural(self.cost.files, "file")],
+            ("operation", "count", "tensor", "dtype", "becomes", "dtype", "why"),
+            rows,
+            len(self.steps),
+        )
 
     @property
     def changed(self) -> int:

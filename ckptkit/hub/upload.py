@@ -18,8 +18,9 @@ from ckptkit.checks import runner
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, way_to_fix
 from ckptkit.checks.runner import Report
-from ckptkit.errors import UploadRefused, UsageError, printable
+from ckptkit.errors import UploadRefused, UsageError, plural, printable
 from ckptkit.hub.hub_errors import translated
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import open_container
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.json_text import json_text
@@ -31,8 +32,8 @@ _LISTED = 30
 _LONGEST_REASON = 200
 
 
-@dataclass(frozen=True)
-class Uploaded:
+@dataclass(frozen=True, repr=False)
+class Uploaded(Shown):
     """What the repository holds after an upload: the commit, the pull request if one was made, what was checked.
 
     When the repository held the files already, ``changed`` is false, ``commit`` is the one that holds them, and there
@@ -49,13 +50,19 @@ class Uploaded:
     files: int
     nbytes: int
 
+    def _look(self) -> Look:
+        state = "uploaded" if self.changed else "there already"
+        facts = [state, plural(self.files, "file"), f"{self.nbytes:,} bytes", f"revision {self.revision}"]
+        rows = [("commit", self.commit), ("url", self.url), ("pull request", self.pull_request), ("proof", self.proof)]
+        return Look(self.repo, facts, ("", ""), rows, len(rows))
+
     @property
     def proof(self) -> str:
         """The location to give to ``validate --expect``."""
         return f"hf://{self.repo}@{self.commit}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """A JSON object, as described by ``schemas/upload.json``."""
         return {
             "repo": self.repo,
             "commit": self.commit,

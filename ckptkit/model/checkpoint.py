@@ -8,9 +8,10 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
@@ -125,7 +126,7 @@ class KVCache:
 
 
 @dataclass(frozen=True, repr=False)
-class Checkpoint:
+class Checkpoint(Shown):
     """What a checkpoint means, whatever its format.
 
     Every stored tensor is in exactly one place:
@@ -162,9 +163,26 @@ class Checkpoint:
     faults: tuple[Fault, ...] = ()
     opaque: Mapping[str, OpaqueModule] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
-        what = f"{self.format} ({self.dialect}), {len(self.modules)} quantized modules"
-        return f"<Checkpoint {self.container.label!r}: {what}>"
+    def _look(self) -> Look:
+        facts = [f"{self.format} ({self.dialect})", plural(len(self.modules), "quantized module")]
+        if self.opaque:
+            facts.append(f"{len(self.opaque):,} in another quantization")
+        if self.kv_cache is not None:
+            facts.append(f"KV cache of {plural(len(self.kv_cache.attention), 'attention module')}")
+        rows = (
+            (kind.name, len(kind.modules), kind.first.weight.dtype, str(list(kind.first.weight.shape)), str(scheme))
+            for kind in self.alike
+            for scheme in (kind.first.scheme,)
+        )
+        return Look(
+            self.container.label, facts, ("modules", "count", "dtype", "shape", "scheme"), rows, len(self.alike)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The checkpoint in canonical words, as described by ``schemas/manifest.json``."""
+        from ckptkit.model.manifest import manifest
+
+        return manifest(self)
 
     @property
     def config(self) -> Mapping[str, Any]:

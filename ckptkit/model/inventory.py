@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from ckptkit.dtypes import BITS
+from ckptkit.errors import plural
 from ckptkit.model import names
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.payload import TensorRef
 from ckptkit.storage.traffic import Traffic
 
@@ -207,8 +209,8 @@ class PartOfFolder:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inventory:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Inventory(Shown):
     """What a folder holds, whether or not there is a reader for it.
 
     ``what`` is what kind of thing it is and ``quantization`` how it is quantized, in words; ``architecture`` is the
@@ -225,6 +227,17 @@ class Inventory:
     parts: tuple[PartOfFolder, ...] = ()
     notes: tuple[str, ...] = ()
     traffic: Traffic | None = None
+
+    def _look(self) -> Look:
+        parameters = "parameters not known" if self.parameters is None else plural(self.parameters, "parameter")
+        counts = [plural(self.tensors, "tensor"), f"{self.data_bytes:,} bytes", plural(self.shards, "shard")]
+        rows = [(count.kind.value, count.tensors, count.nbytes, count.parameters) for count in self.tally.kinds]
+        parts = [(part.name, part.what, part.nbytes, part.quantization) for part in self.parts]
+        if parts and not rows:
+            columns = ("part", "what", "bytes", "quantization")
+            return Look(self.label, [self.what, *counts, parameters, self.quantization], columns, parts, len(parts))
+        columns = ("kind", "tensors", "bytes", "parameters")
+        return Look(self.label, [self.what, *counts, parameters, self.quantization], columns, rows, len(rows))
 
     @property
     def tensors(self) -> int:

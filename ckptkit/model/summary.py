@@ -39,7 +39,7 @@ class ModuleKind:
     scheme: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Summary(Inventory):
     """The inventory of a checkpoint that was read, and what is known of it by that.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.engines.registry import label_of
+from ckptkit.errors import plural
 from ckptkit.report.comparison_text import by_reason, kinds_of, not_told_by
 from ckptkit.report.text import change_lines, plan_rows
+from ckptkit.shown import Look, Shown
 from ckptkit.views.skip_table import grouped
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Conversion:
 
 
 @dataclass(frozen=True, repr=False)
-class Page:
+class Page(Shown):
     """Everything that a page shows of one checkpoint.
 
     ``charts`` hold what was measured by layer: scales from level "scales" on, weights at "full", errors where there is
@@ -87,8 +89,9 @@ class Page:
     comparison: Comparison | None = None
     conversion: Conversion | None = None
 
-    def __repr__(self) -> str:
-        return f"<Page {self.label!r}: {self.validation.counts}, {len(self.tensors.names)} tensors>"
+    def _look(self) -> Look:
+        look = self.validation._look()
+        return replace(look, facts=[*look.facts, plural(len(self.charts), "chart")])
 
     @property
     def label(self) -> str:

@@ -11,6 +11,7 @@ from ckptkit.formats import registry as formats
 from ckptkit.page.document import Conversion, Page
 from ckptkit.page.findings import group_findings
 from ckptkit.page.tensors import tensor_table
+from ckptkit.storage.traffic import unheard
 from ckptkit.validation import Request, examine
 from ckptkit.views.by_layer import Chart, Measurement, by_layer
 from ckptkit.views.inventory import inventory
@@ -35,9 +36,9 @@ def report_page(
     engines: Words = None,
     tensor_parallel: Sizes = None,
     to: str | None = None,
-    settings_files: bool = False,
-    on_total: Callable[[int], None] = lambda nbytes: None,
-    progress: Callable[[int], None] = lambda nbytes: None,
+    isolated: bool = True,
+    on_total: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Page:
     """Everything about a checkpoint in one document: what ``ckptkit report`` shows, and ``write_page`` writes.
 
@@ -56,11 +57,12 @@ def report_page(
         matrix=True,
         skip_list=True,
         offers=True,
-        settings_files=settings_files,
+        isolated=isolated,
     )
     target = None if to is None else formats.by_name(to)
-    context, validation = examine(path, request, on_scan=_counting(on_total, progress))
-    comparison = None if other is None else _compare(path, other, request, on_total, progress)
+    total, read = on_total or unheard, progress or unheard
+    context, validation = examine(path, request, on_scan=_counting(total, read))
+    comparison = None if other is None else _compare(path, other, request, total, read)
     tensors = tensor_table(context.container.tensors.values())
     return Page(
         inventory=inventory(context.container, context.reading, scales=validation.level >= Level.SCALES),
@@ -118,7 +120,7 @@ def _compare(
 
     left, right = open_to_compare(other), open_to_compare(path)
     asked = request.level
-    level = Level.parse(asked) if isinstance(asked, str) else diff_level(left, right) if asked is None else asked
+    level = Level.of(asked, diff_level(left, right))
     if level is Level.FULL:
         on_total(left.container.data_bytes)
     return compare(left, right, progress, level)

@@ -11,7 +11,8 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ckptkit.errors import ContainerError, Fault, SourceChanged
+from ckptkit.errors import ContainerError, Fault, SourceChanged, plural
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.agreement import choose_shards, compare_names
 from ckptkit.storage.below import checkpoints_below, hint
 from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header
@@ -79,7 +80,7 @@ def paused_gc() -> Iterator[None]:
 
 
 @dataclass(frozen=True, repr=False)
-class Container:
+class Container(Shown):
     """Headers, raw JSON and the other files of one checkpoint.
 
     ``headers`` holds the shards that belong to the model, in name order; ``side_files`` everything else but
@@ -98,8 +99,15 @@ class Container:
         """What a person calls it."""
         return self.source.label
 
-    def __repr__(self) -> str:
-        return f"<Container {self.label!r}: shards={len(self.headers)}, tensors={len(self.tensors)}>"
+    def _look(self) -> Look:
+        facts = [plural(len(self.headers), "shard"), plural(len(self.tensors), "tensor")]
+        if self.faults:
+            facts.append(plural(len(self.faults), "fault"))
+        rows = (
+            (header.shard, len(header.tensors), sum(tensor.nbytes for tensor in header.tensors.values()))
+            for header in self.headers
+        )
+        return Look(self.label, facts, ("shard", "tensors", "bytes"), rows, len(self.headers))
 
     @cached_property
     def tensors(self) -> dict[str, TensorRef]:

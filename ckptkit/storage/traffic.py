@@ -54,3 +54,7 @@ class Meter:
         """The totals so far."""
         with self._lock:
             return Traffic(self._requests, self._nbytes)
+
+
+def unheard(nbytes: int) -> None:
+    """Progress that nobody follows."""

@@ -18,6 +18,7 @@ from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import engines
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
 from ckptkit.formats.reading import NoReader, Unquantized
+from ckptkit.shown import Look, Shown
 
 #: The worst outcome of a report's findings -> what that means for the engine.
 _VERDICTS = {
@@ -55,8 +56,8 @@ class ParallelSize:
         return {"size": self.size, "works": self.works, "obstacles": list(self.obstacles)}
 
 
-@dataclass(frozen=True)
-class MatrixRow:
+@dataclass(frozen=True, repr=False)
+class MatrixRow(Shown):
     """One engine's verdict.
 
     It is "loads", "slow", "warns", "unknown", "silently wrong", "refuses", "does not read" or "not judged". ``codes``
@@ -75,6 +76,17 @@ class MatrixRow:
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     parallel: tuple[ParallelSize, ...] = ()
 
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What led to the verdict: rules, then parts, then the note."""
+        codes = [", ".join(codes) for codes in self.codes.values()]
+        parts = [f"{answer}: {part}" for answer, parts in self.parts.items() for part in parts]
+        return (*codes, *parts, *([self.note] if self.note else ()))
+
+    def _look(self) -> Look:
+        name, reasons = f"{self.label} {self.version}", [(reason,) for reason in self.why]
+        return Look(name, [self.verdict, *self.why], ("because of",), reasons, len(reasons))
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         return {
@@ -90,8 +102,8 @@ class MatrixRow:
         }
 
 
-@dataclass(frozen=True)
-class Matrix:
+@dataclass(frozen=True, repr=False)
+class Matrix(Shown):
     """Every engine's row, in the order of the engine table."""
 
     label: str
@@ -102,6 +114,15 @@ class Matrix:
     def of(self, engines: Collection[str] | None) -> Matrix:
         """The rows of these engines; of all for None."""
         return self if engines is None else replace(self, rows=tuple(r for r in self.rows if r.engine in engines))
+
+    def _look(self) -> Look:
+        verdicts = [f"{row.engine} {row.verdict}" for row in self.rows]
+        rows = (
+            (row.label, row.version, row.verdict, [str(size.size) for size in row.parallel if size.works], row.why)
+            for row in self.rows
+        )
+        columns = ("engine", "version", "verdict", "tensor parallel", "because of")
+        return Look(self.label, verdicts, columns, rows, len(self.rows))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

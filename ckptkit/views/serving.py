@@ -12,6 +12,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Engine, Launch
 from ckptkit.engines.registry import engines
 from ckptkit.errors import UsageError, plural
+from ckptkit.shown import Look, Shown
 from ckptkit.views.matrix import MatrixRow, ParallelSize, build_matrix
 
 #: The tensor-parallel sizes that are spoken of where none is asked for.
@@ -32,8 +33,8 @@ class Option:
         return {"words": list(self.words), "why": self.why}
 
 
-@dataclass(frozen=True)
-class Serving:
+@dataclass(frozen=True, repr=False)
+class Serving(Shown):
     """What it takes to serve a checkpoint with an engine.
 
     ``command`` is empty where the engine does not serve it, which ``refusals`` explain. ``parallel`` holds the sizes
@@ -50,6 +51,16 @@ class Serving:
     parallel: tuple[ParallelSize, ...]
     refusals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def _look(self) -> Look:
+        facts = [
+            f"{self.engine_label} {self.version}",
+            self.verdict,
+            self.line or plural(len(self.refusals), "refusal"),
+        ]
+        rows = [(shlex.join(option.words), option.why) for option in self.options] if self.works else []
+        rows += [("refused", reason) for reason in self.refusals] + [("note", note) for note in self.notes]
+        return Look(self.label, facts, ("option", "why"), rows, len(rows))
 
     @property
     def works(self) -> bool:

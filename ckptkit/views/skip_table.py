@@ -9,7 +9,9 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.skip_lists import builds_quantized, readings_of, undeclared_weights
 from ckptkit.engines.skip_lists import Reading
+from ckptkit.errors import plural
 from ckptkit.model import names
+from ckptkit.shown import Look, Shown
 from ckptkit.storage.payload import TensorRef
 
 QUANTIZED, LEFT_ALONE, REFUSED = "quantized", "left alone", "refused"
@@ -38,8 +40,8 @@ class SkipRow:
         }
 
 
-@dataclass(frozen=True)
-class SkipTable:
+@dataclass(frozen=True, repr=False)
+class SkipTable(Shown):
     """All linear modules in natural order, and the engines that read the checkpoint's format."""
 
     label: str
@@ -60,6 +62,11 @@ class SkipTable:
             for row in self.rows
         )
         return replace(self, engines=tuple(engine for engine in self.engines if engine in engines), rows=rows)
+
+    def _look(self) -> Look:
+        facts = [plural(len(self.rows), "linear module"), f"{len(self.contradictions):,} contradicted by an engine"]
+        rows = ((row.module, row.stored, *map(row.decisions.get, self.engines)) for row in self.rows)
+        return Look(self.label, facts, ("module", "stored", *self.engines), rows, len(self.rows))
 
     @property
     def contradictions(self) -> tuple[SkipRow, ...]:

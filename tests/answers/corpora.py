@@ -17,8 +17,8 @@ from ckptkit.conversion.plan import Plan
 from ckptkit.conversion.planner import make_plan
 from ckptkit.formats import registry
 from ckptkit.formats.reading import NotRead, config_faults, open_checkpoint, read
+from ckptkit.model.manifest import manifest
 from ckptkit.model.summary import summarise
-from ckptkit.report.data import manifest
 from ckptkit.storage.container import Container
 from tests.answers import kinds, more
 from tests.answers.common import Answers, digest, opened, refusal, words

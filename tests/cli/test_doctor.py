@@ -69,7 +69,7 @@ def test_extras_are_those_of_the_project() -> None:
         if "extra == " in requirement
     }
     told = {(package, extra) for extra, (packages, _) in doctor.EXTRAS.items() for package in packages}
-    assert told == {(package, extra) for package, extra in brought if extra not in ("dev", "fuzz", "mutation")}
+    assert told == {(package, extra) for package, extra in brought if extra not in ("dev", "fuzz", "mutation", "site")}
 
 
 def test_an_engine_is_compared_with_what_verdicts_are_for(installed: dict[str, str | None]) -> None:

@@ -40,7 +40,7 @@ def serve() -> None:
             with suppress(ImportError):  # of an extra that is not installed
                 importlib.import_module(found.name)
     api.plan(REAL / QUARK, to="ct")
-    api.validate(REAL / QUARK, settings_files=True)
+    api.validate(REAL / QUARK, isolated=False)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

@@ -15,8 +15,8 @@ from ckptkit.checks import schema
 from ckptkit.errors import ConversionRefused, UnsupportedFormat
 from ckptkit.model.checkpoint import Checkpoint, Part
 from ckptkit.model.granularity import PerGroup, PerTensor
+from ckptkit.model.manifest import manifest
 from ckptkit.model.summary import summarise
-from ckptkit.report.data import manifest
 from tests.damage import CT, QUARK, REAL, MutableCheckpoint, flip, load
 
 MLP = ("gate_proj", "up_proj", "down_proj")

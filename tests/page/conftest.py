@@ -38,7 +38,7 @@ def write_hostile(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return report_page(write_hostile(tmp_path_factory.mktemp("hostile")), to="quark", settings_files=False)
+    return report_page(write_hostile(tmp_path_factory.mktemp("hostile")), to="quark", isolated=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from ckptkit.checks.registry import Level, Rule, Safety
 from ckptkit.checks.runner import Report
 from ckptkit.checks.settings import OUTPUT_FORMATS
 from ckptkit.report import findings_text, machine, rule_text
-from ckptkit.report.data import rule_to_json
 from ckptkit.storage.traffic import Traffic
 from tests.report.conftest import Snapshot, make_rule, terminal
 
@@ -116,7 +115,7 @@ def test_one_report_is_a_document_and_several_are_a_list(reports: list[Report], 
 
 def test_json_fits_its_schema(reports: list[Report], rules: Rules) -> None:
     assert schema.faults("report", json.loads(machine.to_json(reports, rules, {})), file="report") == []
-    assert schema.faults("rules", [rule_to_json(rule) for rule in rules.values()], file="rules") == []
+    assert schema.faults("rules", [rule.to_json() for rule in rules.values()], file="rules") == []
 
 
 def test_sarif_is_what_the_standard_asks_for(reports: list[Report], rules: Rules) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ckptkit import api
 from ckptkit.checks import schema
 from ckptkit.errors import FormatError
-from ckptkit.report.data import manifest
+from ckptkit.model.manifest import manifest
 
 REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
 FIXTURES = sorted(str(path.parent.relative_to(REAL)) for path in REAL.glob("*/*/config.json"))

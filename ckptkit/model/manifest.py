@@ -1,34 +1,15 @@
-"""Rules and checkpoints as JSON documents, each described by a schema of the same name."""
+"""A checkpoint in canonical words, as a JSON document: the same for exports of one model in different formats."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.checks.registry import Rule
-from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.scheme import Quantization
-from ckptkit.storage.payload import TensorRef
-
 if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Checkpoint
     from ckptkit.model.granularity import Granularity
-
-
-def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """A rule as described by ``schemas/rules.json``."""
-    return {
-        "code": rule.code,
-        "name": rule.name,
-        "family": rule.family,
-        "severity": rule.severity.value,
-        "level": rule.level.name.lower(),
-        "fix": rule.fix,
-        "since": rule.since,
-        "summary": rule.summary,
-        "documentation": rule.documentation,
-        "engines": [effect.to_json() for effect in rule.effects],
-        "sources": list(rule.sources),
-    }
+    from ckptkit.model.scheme import Quantization
+    from ckptkit.storage.payload import TensorRef
 
 
 def manifest(checkpoint: Checkpoint) -> dict[str, Any]:
