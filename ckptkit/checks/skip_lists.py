@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading
 from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
+from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
+
+#: What an exact name does not have.
+_PATTERN = re.compile(r"^re:|[*?\[]")
 
 
 def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool]:
@@ -59,18 +64,28 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
 
     Some match names in memory. Others map the entries as they map the stored names, so that either will do.
     """
-    listed, others = reading.matcher(reading.entries(context.block)), context.names_in_memory
-    asked = _asked(context, reading)
+    entries, others = reading.entries(context.block), context.names_in_memory
+    listed, asked = reading.matcher(entries), _asked(context, reading)
 
-    def matches(name: str) -> bool:
+    def as_asked(name: str) -> bool:
+        return listed(asked(name))
+
+    def or_whole(name: str) -> bool:
         whole = reading.whole(name)
         return listed(asked(name)) or (whole is not None and listed(whole))
 
+    # Most lists name no fused layer, and there may be a hundred thousand modules.
+    matches = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked
     if not others:
         return matches
     if reading.names_in_memory:
         return lambda name: matches(others.get(name, name))
     return lambda name: matches(name) or (name in others and matches(others[name]))
+
+
+def _may_be_whole(entry: str) -> bool:
+    """Whether an entry of a skip list may match the name of a fused layer."""
+    return bool(_PATTERN.search(entry)) or entry.endswith(tuple(names.FUSED_GROUPS))
 
 
 def undeclared_weights(context: Context) -> tuple[TensorRef, ...]:

@@ -9,8 +9,8 @@ from ckptkit.checks.finding import Finding, Module, Observation
 from ckptkit.edits.changes import AddItem, Edit
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts
-from ckptkit.formats.drafting import left_alone
 from ckptkit.model import names
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.dtypes.stored_types import ONE_BYTE
 
@@ -61,14 +61,22 @@ def incomplete(context: Context, name: str, message: str) -> Observation:
 
 def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
     """Add a module that is stored in high precision to the skip list, under every name by which engines ask for it."""
-    subject = finding.subject
-    if isinstance(subject, Module) and context.checkpoint is not None:
-        name, other = subject.name, context.names_in_memory.get(subject.name)
-        everything = left_alone(context.checkpoint.unquantized, context.linear_names, context.names_in_memory)
-        wholes = {names.join(names.parent(one), fused) for one in (name, other) if one for fused in names.FUSED_GROUPS}
-        for entry in (name, other, *sorted(wholes & everything)):
-            if entry is not None:
-                yield from (AddItem((*block_path(context), key), entry) for key in skip_keys(context))
+    subject, checkpoint = finding.subject, context.checkpoint
+    if isinstance(subject, Module) and checkpoint is not None:
+        found = [subject.name, *_wholes(subject.name, checkpoint)]
+        other = context.names_in_memory.get(subject.name)
+        if other is not None:
+            found += [other, *(names.join(names.parent(other), names.last_part(whole)) for whole in found[1:])]
+        for entry in found:
+            yield from (AddItem((*block_path(context), key), entry) for key in skip_keys(context))
+
+
+def _wholes(module: str, checkpoint: Checkpoint) -> Iterator[str]:
+    """The fused layer that a module is part of, if no part of it is quantized."""
+    owner, last = names.parent(module), names.last_part(module)
+    siblings = [names.join(owner, part) for parts in names.FUSED_GROUPS.values() if last in parts for part in parts]
+    stored = {name for name in siblings if checkpoint.has_module(name)}
+    yield from names.whole_layers({name for name in stored if name in checkpoint.unquantized}, stored)
 
 
 def skip_keys(context: Context) -> tuple[str, ...]:
