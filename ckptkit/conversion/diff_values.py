@@ -7,11 +7,9 @@ meanwhile. What comes back is added up in the order of the file, so that no run 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ckptkit.conversion.comparison import Difference, WeightErrors
 from ckptkit.conversion.diff_pairs import Stored
@@ -19,10 +17,9 @@ from ckptkit.dtypes import BITS
 from ckptkit.measure.errors import Measured, measure
 from ckptkit.measure.matrix import Matrix
 from ckptkit.operations.operation import OperationError
+from ckptkit.operations.stream import in_order
 from ckptkit.storage.source import Source
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Span = tuple["Values", int, int]
 
 #: Bytes of one side that are compared at a time, and the most tensors that they may be of.
@@ -96,7 +93,7 @@ class ValueComparer:
         """Compare all of them: bytes first, then the errors of what differs."""
         count = self.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(max_workers=count) as pool:
-            for found in _in_order(pool, self._compare, _spans(values), 2 * count):
+            for found in in_order(pool, self._compare, _spans(values), 2 * count):
                 for item, size, first in found:
                     item.counted += size
                     self.progress(size)
@@ -106,7 +103,7 @@ class ValueComparer:
                 if not item.has_numbers:
                     self._count_rest(item)
             stripes = self._stripes(item for item in values if item.may_differ and item.has_numbers)
-            for item, measured in _in_order(pool, self._measure, stripes, 2 * count):
+            for item, measured in in_order(pool, self._measure, stripes, 2 * count):
                 item.measured = (item.measured or Measured()) + measured
                 self._count_rest(item)
 
@@ -217,18 +214,3 @@ def _first_difference(left: bytes, right: bytes) -> int:
     import numpy as np
 
     return int(np.argmax(np.frombuffer(left, np.uint8) != np.frombuffer(right, np.uint8)))
-
-
-def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
-    """The results in order, with so many items under way at a time: a model may have a million stripes."""
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

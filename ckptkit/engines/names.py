@@ -103,9 +103,8 @@ class ModuleNames:
 
     @staticmethod
     def _merged(name: str, modules: Collection[str]) -> bool:
-        owner, _, last = name.rpartition(".")
-        merged = next((fused for fused, parts in names.FUSED_GROUPS.items() if last in parts), None)
-        return merged is not None and f"{owner}.{merged}" in modules
+        merged = names.fused_layer(name)
+        return merged is not None and merged in modules
 
     def _has(self, module: str) -> bool:
         """Whether a module with its numbers left out is one of the class, or one part below one."""

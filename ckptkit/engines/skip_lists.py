@@ -26,8 +26,6 @@ _EXPERTS = ".experts"
 #: Output heads, that of a prediction layer among them.
 _HEADS = ("lm_head", "shared_head.head")
 
-_FUSED_OF = {part: fused for fused, parts in names.FUSED_GROUPS.items() for part in parts}
-
 Matcher = Callable[[str], bool]
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
 Declares = Callable[[Mapping[str, Any]], Matcher]
@@ -99,9 +97,7 @@ class Reading:
 
     def whole(self, module: str) -> str | None:
         """The fused layer whose name on the list counts for a stored module; None where it does not."""
-        owner, _, last = module.rpartition(".")
-        fused = _FUSED_OF.get(last) if self.whole_too else None
-        return None if fused is None else names.join(owner, fused)
+        return names.fused_layer(module) if self.whole_too else None
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""

@@ -55,6 +55,17 @@ FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _FUSED_OF = {part: fused for fused, parts in FUSED_GROUPS.items() for part in parts}
 
 
+def fused_layer(module: str) -> str | None:
+    """The layer that engines make of a module and its siblings; None of a module that stays alone.
+
+    >>> fused_layer("layers.0.self_attn.k_proj"), fused_layer("layers.0.self_attn.o_proj")
+    ('layers.0.self_attn.qkv_proj', None)
+    """
+    owner, _, last = module.rpartition(".")
+    fused = _FUSED_OF.get(last)
+    return None if fused is None else join(owner, fused)
+
+
 def whole_layers(chosen: Collection[str], stored: Collection[str]) -> Iterator[str]:
     """The fused layers of which two parts or more are stored, all of them chosen: some engines ask by that name.
 
@@ -65,10 +76,8 @@ def whole_layers(chosen: Collection[str], stored: Collection[str]) -> Iterator[s
     """
     seen: set[str] = set()
     for name in sorted(chosen, key=natural):
-        owner, _, last = name.rpartition(".")
-        fused = _FUSED_OF.get(last)
-        whole = join(owner, fused) if fused is not None and ".experts." not in name else ""
-        if not whole or whole in seen or whole in stored:
+        whole = None if ".experts." in name else fused_layer(name)
+        if whole is None or whole in seen or whole in stored:
             continue
         seen.add(whole)
         parts = stored_parts(whole, stored)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from ckptkit.dtypes import BITS
@@ -17,6 +17,9 @@ from ckptkit.storage.source import Source
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Bytes that are made or read at a time, where an operation streams.
 STRIPE = 1 << 22
@@ -80,7 +83,8 @@ def stream(payload: Computed, source: Source, begin: int, end: int, *, ahead: Ex
         return _stripe(entry, payload, source, rows, before, whole=False)
 
     starts = range(lowest, -(-end // row), height)
-    for start, (data, beside) in zip(starts, _in_order(made, starts, ahead), strict=True):
+    stripes = map(made, starts) if ahead is None or len(starts) == 1 else in_order(ahead, made, starts, AHEAD)
+    for start, (data, beside) in zip(starts, stripes, strict=True):
         besides.append(beside)
         offset = start * row
         yield data[max(0, begin - offset) : end - offset]
@@ -89,24 +93,19 @@ def stream(payload: Computed, source: Source, begin: int, end: int, *, ahead: Ex
         _BESIDE.put(source, payload._replace(operation=entry.beside), data)
 
 
-def _in_order(
-    made: Callable[[int], tuple[Data, bytes]], starts: range, ahead: Executor | None
-) -> Iterator[tuple[Data, bytes]]:
-    """What is made of each start, one after the other; with an executor the next ones are under way meanwhile."""
-    if ahead is None or len(starts) == 1:
-        yield from map(made, starts)
-        return
-    pending: deque[Future[tuple[Data, bytes]]] = deque()
+def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """The results in order, with so many items under way at a time: a model may have a million stripes."""
+    waiting: deque[Future[Result]] = deque()
     try:
-        for start in starts:
-            pending.append(ahead.submit(made, start))
-            if len(pending) > AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        for task in pending:
-            task.cancel()
+        for future in waiting:
+            future.cancel()
 
 
 def _step_bytes(entry: Operation, payload: Computed, row: int, step: int) -> int:

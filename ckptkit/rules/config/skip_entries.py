@@ -73,8 +73,8 @@ def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
 
 def _wholes(module: str, checkpoint: Checkpoint) -> Iterator[str]:
     """The fused layer that a module is part of, if no part of it is quantized."""
-    owner, last = names.parent(module), names.last_part(module)
-    siblings = [names.join(owner, part) for parts in names.FUSED_GROUPS.values() if last in parts for part in parts]
+    parts = names.FUSED_GROUPS.get(names.last_part(names.fused_layer(module) or ""), ())
+    siblings = (names.join(names.parent(module), part) for part in parts)
     stored = {name for name in siblings if checkpoint.has_module(name)}
     yield from names.whole_layers({name for name in stored if name in checkpoint.unquantized}, stored)
 
