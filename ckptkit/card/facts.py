@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ckptkit.card import CARD_FILE
 from ckptkit.card.markdown import cell, code, fenced, from_cell, shell_word
 from ckptkit.errors import Fault
 from ckptkit.formats.registry import dialects
@@ -19,7 +20,6 @@ from ckptkit.model.scheme import Scheme
 from ckptkit.model.summary import ignored, summarise
 from ckptkit.storage.untrusted import parse_yaml
 
-CARD_FILE = "README.md"
 START = "<!-- ckptkit:quantization:start -->"
 END = "<!-- ckptkit:quantization:end -->"
 #: The row that tensors cannot tell; it is kept when a section is written again.

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckptkit.card import facts
+from ckptkit.card import CARD_FILE, facts
 from ckptkit.card.facts import (
-    CARD_FILE,
     END,
     START,
     contradictions,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ckptkit.card.facts import CARD_FILE, is_outdated
+from ckptkit.card import CARD_FILE
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.level import Level, default_level
@@ -257,6 +257,8 @@ def _card_notes(source: Container, result: Reading) -> Iterator[str]:
         yield f"{CARD_FILE} is copied as it is, and still describes the quantized source"
     if result.checkpoint is None or data is None:
         return
+    from ckptkit.card.facts import is_outdated  # what only a card needs is imported for it
+
     if is_outdated(result.checkpoint, data.decode("utf-8", errors="replace")):
         yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
 

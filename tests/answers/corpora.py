@@ -20,7 +20,7 @@ from ckptkit.formats.reading import NotRead, config_faults, open_checkpoint, rea
 from ckptkit.model.manifest import manifest
 from ckptkit.model.summary import summarise
 from ckptkit.storage.container import Container
-from tests.answers import kinds, more
+from tests.answers import choices, kinds, more
 from tests.answers.common import Answers, digest, opened, refusal, words
 from tests.answers.damage_json import damaged
 from tests.damage import BLOCK, CONFIG, CT, CT_KV, INDEX, QUARK_KV, QUARK_SHARDED, REAL, load, plain_fp8
@@ -307,6 +307,8 @@ def every() -> Iterator[tuple[str, Callable[[], Answers]]]:
     for corpus in (others, headers, indexes, odd_conversions, plans, comparisons):
         yield corpus.__name__.replace("_", "-"), corpus
     for corpus in (more.attacks, more.edits, more.promises, more.changed_sources, more.hub_refusals):
+        yield corpus.__name__.replace("_", "-"), corpus
+    for corpus in (choices.choices, choices.schemes, choices.borrowed_scales):
         yield corpus.__name__.replace("_", "-"), corpus
     yield "written-configs", lambda: more.written_configs(reading)
     yield "unread", lambda: more.unread(reading)

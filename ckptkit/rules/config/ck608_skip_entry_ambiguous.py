@@ -11,7 +11,6 @@ from ckptkit.checks.skip_lists import another_scheme, matchers_of, readings_of, 
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
-from ckptkit.formats.drafting import left_alone
 from ckptkit.model import names
 from ckptkit.model.select import Exact
 from ckptkit.rules.config.block import block_path
@@ -108,6 +107,8 @@ def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
     Those of multimodal models under their names in memory too, since transformers knows no others, and fused layers
     under that name too, by which SGLang asks.
     """
+    from ckptkit.formats.drafting import left_alone  # what only writing needs is imported by it
+
     checkpoint = context.checkpoint
     if checkpoint is None or context.dialect is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.card.facts import CARD_FILE, contradictions
+from ckptkit.card import CARD_FILE
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import Level, OnConversion, rule
@@ -38,4 +38,6 @@ def card_contradicts_tensors(context: Context) -> Iterator[Fault]:
         yield Fault("card-unreadable", "the card cannot be read", CARD_FILE, None, "a text", error.message)
         return
     if data is not None:
+        from ckptkit.card.facts import contradictions  # what only a card needs is imported for it
+
         yield from contradictions(context.checkpoint, data.decode("utf-8", errors="replace"))
