@@ -22,6 +22,7 @@ SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in pat
 
 #: From the bottom up. A package imports from lines below its own, and never from a sibling on the same line.
 LINES = (
+    {"record"},
     {"errors", "dtypes"},
     {"plugins", "shown"},
     {"storage"},
@@ -46,11 +47,11 @@ RANK = {package: rank for rank, line in enumerate(LINES) for package in line}
 
 #: Packages that see less than what is below them.
 ONLY = {
-    "errors": set[str](),
-    "dtypes": set[str](),
-    "shown": {"errors"},
-    "storage": {"errors", "dtypes", "shown"},
-    "kernels": {"errors", "dtypes", "storage", "model"},
+    "errors": {"record"},
+    "dtypes": {"record"},
+    "shown": {"errors", "record"},
+    "storage": {"errors", "dtypes", "record", "shown"},
+    "kernels": {"errors", "dtypes", "record", "storage", "model"},
     "__main__": {"cli"},
     "__init__": {
         *("api", "card", "checks", "conversion", "doctor", "errors", "hub", "model", "page", "storage"),

@@ -6,7 +6,6 @@ is a log, a whole line is written now and then, so that nobody takes a long run 
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 import time
@@ -124,6 +123,8 @@ class ByteProgress:
     def _line(self) -> str:
         if not self._terminal:
             return f"{self.words()}\n"
+        import shutil  # takes a while, and most commands end before a line is drawn
+
         width = shutil.get_terminal_size().columns - 1
         text = f"{self._bar()}{self.words()}"
         if len(text) > width:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from ckptkit.errors import UsageError
@@ -20,6 +19,8 @@ def selected(names: Iterable[str], patterns: tuple[str, ...], option: str = "mod
     for pattern in patterns:
         own = glob_or_exact(pattern)
         if not any(own.matches(name) for name in found):
+            import difflib  # what only an error needs is imported by it
+
             near = difflib.get_close_matches(pattern, found, 1, 0.0) or ["there are none"]
             raise UsageError(f"{pattern!r} in {option} matches no module", help=f"a module's name: {near[0]}")
     selector = Selector.of(glob_or_exact(pattern) for pattern in patterns)

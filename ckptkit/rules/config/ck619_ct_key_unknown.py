@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
@@ -46,6 +45,8 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
 
 def _ignored_key(fault: Fault) -> Observation:
     """A key at the top level: readers drop it without a word. That matters where it is one of theirs, misspelt."""
+
+    from difflib import get_close_matches  # what only a finding needs is imported for it
 
     misspelt = get_close_matches(fault.found or "", _TOP_LEVEL, 1, cutoff=0.8)
     return Observation(

@@ -1,0 +1,148 @@
+"""A record is what a frozen dataclass is: the standard library's own stands beside it in every test."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from ckptkit.record import record
+
+
+def _pair(define: Callable[[Callable[..., Any]], Any]) -> tuple[Any, Any]:
+    """One class twice: as a frozen dataclass and as a record."""
+    return define(dataclass(frozen=True)), define(record)
+
+
+def _point(decorate: Callable[..., Any]) -> Any:
+    class Point:
+        """A place."""
+
+        x: int
+        y: int = 2
+        names: tuple[str, ...] = ()
+        seen: int = field(default=0, compare=False)
+        hidden: str = field(default="h", repr=False)
+        made: int = field(init=False, repr=False, compare=False)
+
+        def __post_init__(self) -> None:
+            if self.x < 0:
+                raise ValueError("negative")
+            object.__setattr__(self, "made", self.x + self.y)
+
+        @cached_property
+        def sum(self) -> int:
+            return self.x + self.y
+
+    return decorate(Point)
+
+
+_FROZEN, _RECORD = _pair(_point)
+_CALLS = [((1,), {}), ((1, 3), {"names": ("a",)}), ((1,), {"seen": 7}), ((2,), {"hidden": "z"}), ((1, 2, ()), {})]
+
+
+@record
+class Kept:
+    """A record of the module, so that it can be pickled."""
+
+    name: str
+    parts: tuple[int, ...] = ()
+
+
+def test_signature_repr_fields_and_values_are_a_dataclasss() -> None:
+    assert str(inspect.signature(_RECORD)) == str(inspect.signature(_FROZEN))
+    assert is_dataclass(_RECORD)
+    assert [item.name for item in fields(_RECORD)] == [item.name for item in fields(_FROZEN)]
+    for args, kwargs in _CALLS:
+        one, other = _RECORD(*args, **kwargs), _FROZEN(*args, **kwargs)
+        assert (repr(one), asdict(one), one.made, one.sum) == (repr(other), asdict(other), other.made, other.sum)
+        assert repr(replace(one, y=9)) == repr(replace(other, y=9))
+    with pytest.raises(ValueError, match="negative"):
+        _RECORD(-1)
+    with pytest.raises(TypeError):
+        _RECORD()
+
+
+def test_equality_and_hashes_agree_for_every_pair() -> None:
+    for left_args, left in _CALLS:
+        for right_args, right in _CALLS:
+            ours = _RECORD(*left_args, **left), _RECORD(*right_args, **right)
+            theirs = _FROZEN(*left_args, **left), _FROZEN(*right_args, **right)
+            assert (ours[0] == ours[1]) is (theirs[0] == theirs[1])
+            assert (hash(ours[0]) == hash(ours[1])) is (hash(theirs[0]) == hash(theirs[1]))
+    assert _RECORD(1) != _FROZEN(1)
+    assert _RECORD(1) != (1, 2, (), "h")
+
+
+def test_nothing_can_be_set_or_deleted_afterwards() -> None:
+    for one in (_RECORD(1), _FROZEN(1)):
+        for name in ("x", "made", "other"):
+            with pytest.raises(FrozenInstanceError):
+                setattr(one, name, 3)
+            with pytest.raises(FrozenInstanceError):
+                delattr(one, name)
+        assert one.sum == 3
+        with pytest.raises(FrozenInstanceError):
+            one.sum = 4
+
+
+def test_a_subclass_is_another_class_with_the_fields_of_both() -> None:
+    def define(decorate: Callable[..., Any]) -> Any:
+        class Base:
+            a: int = 1
+
+        base = decorate(Base)
+
+        class Below(base):
+            b: int = 2
+
+        return base, decorate(Below)
+
+    for base, below in _pair(define):
+        assert below() == below(1, 2) and below() != base(1) and base(1) != below()
+        assert below(b=3) != below()
+        assert repr(below()).endswith("Below(a=1, b=2)")
+        with pytest.raises(FrozenInstanceError):
+            below().a = 2
+
+
+def test_functions_of_the_class_itself_stay() -> None:
+    @record(repr=False, kw_only=True)
+    class Own:
+        a: int
+
+        def __repr__(self) -> str:
+            return "own"
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    assert (repr(Own(a=1)), Own(a=1) == 5, hash(Own(a=1)) == hash(Own(a=1))) == ("own", True, True)
+    with pytest.raises(TypeError):
+        Own(1)  # type: ignore[misc]
+
+    @record(repr=False)
+    class Plain:
+        a: int
+
+    assert "object at" in repr(Plain(1))
+
+    @record
+    class Empty:
+        pass
+
+    assert Empty() == Empty() and hash(Empty()) == hash(Empty()) and repr(Empty()).endswith("Empty()")
+
+
+def test_copies_and_pickles_are_equal_and_as_fixed() -> None:
+    one = Kept("a", (1, 2))
+    for other in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert other == one
+        with pytest.raises(FrozenInstanceError):
+            other.name = "b"
