@@ -130,6 +130,8 @@ def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
 
 #: How many elements have to share a scale, for every code's product to be worked out once and looked up.
 _WORTH = 1024
+#: Codes that are looked up at a time: numpy makes indices of 8 bytes of them.
+_TAKEN = 1 << 15
 #: The most scales of one table: a code and the number of its scale then fit 16 bits.
 _MOST_SCALES = 255
 
@@ -158,7 +160,7 @@ def _has_nan(codes: NDArray[np.uint8], nan_codes: frozenset[int]) -> bool:
 
 def _looked_up(
     source: str, codes: NDArray[np.uint8], grid: NDArray[np.float32], block: list[int], first: int, dtype: str
-) -> bytes | None:
+) -> Data | None:
     """The same by a table of all products for each scale; None where some product is no number, or scales are many."""
     import numpy as np
 
@@ -167,7 +169,8 @@ def _looked_up(
         return None
     table = _table(source)
     good = np.isfinite(table)
-    parts: list[bytes] = []
+    found = np.empty(codes.shape, _KINDS[dtype])
+    lines = max(1, _TAKEN // codes.shape[1])
     start = 0
     while start < len(codes):
         if height == 1 and width == 0 and len(grid) > 1:  # a scale for each row
@@ -184,14 +187,14 @@ def _looked_up(
             made = np.frombuffer(rounded(np.where(good, products, np.float32(0)), dtype), _KINDS[dtype])
         except OperationError:
             return None
-        band = codes[start:stop]
-        parts.append(np.take(made, band if len(scales) == 1 else band + (offsets << 8)).tobytes())
+        for begin in range(start, stop, lines):
+            band = codes[begin : min(stop, begin + lines)]
+            if len(scales) > 1:
+                own = offsets if offsets.ndim == 1 else offsets[begin - start : begin - start + len(band)]
+                band = band + (own << 8)
+            np.take(made, band, out=found[begin : begin + len(band)], mode="clip")
         start = stop
-    return b"".join(parts)
-
-
-#: Codes that are looked up at a time.
-_TAKEN = 1 << 15
+    return found.data.cast("B")
 
 
 def _product(
@@ -203,7 +206,7 @@ def _product(
     height, width = block
     found: NDArray[np.float32] = np.empty(codes.shape, np.float32)
     source, target = codes.reshape(-1), found.reshape(-1)
-    for begin in range(0, source.size, _TAKEN):  # numpy makes indices of 8 bytes of the codes
+    for begin in range(0, source.size, _TAKEN):
         part = slice(begin, begin + _TAKEN)
         np.take(_table(dtype), source[part], out=target[part], mode="clip")
     if width:
