@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Any
 
 from ckptkit.checks import runner
@@ -11,9 +12,12 @@ from ckptkit.conversion.options import Options
 from ckptkit.conversion.planner import make_plan
 from ckptkit.formats import registry
 from ckptkit.formats.reading import open_checkpoint
+from ckptkit.operations.stream import stream
 from ckptkit.storage.container import Container
+from ckptkit.storage.virtual import VirtualSource
 from tests.answers.common import Answers, digest, opened, refusal
 from tests.damage import BF16, BLOCK, CT, CT_FP8, CT_KV, MOE, QUARK_KV, QUARK_SHARDED, TIED, load
+from tests.raw import RawTensor
 
 _MXFP8, _NVFP4 = "llama-block-aligned/modelopt-mxfp8", "llama-block-aligned/modelopt-nvfp4"
 _PHI, _STACKED = "phi3/quark-fp8-kv", "qwen3_moe/modelopt-fp8"
@@ -133,3 +137,91 @@ def _jobs(document: dict[str, Any]) -> Iterator[str]:
     jobs = document["jobs"]
     names = sorted({tensor["operation"] for job in jobs for tensor in job.get("tensors", ())})
     yield f"{len(jobs)} files by {' '.join(names)}: {digest(jobs)}"
+
+
+def _damaged(fixture: str, pattern: str, data: Callable[[RawTensor], RawTensor]) -> Container:
+    """A fixture with the tensors of these names changed."""
+    checkpoint = load(fixture)
+    for shard, name in checkpoint.places(pattern):
+        shard[name] = data(shard[name])
+    return opened(checkpoint.to_files())
+
+
+def _filled(text: str) -> Callable[[RawTensor], RawTensor]:
+    """Tensors that begin with these bytes, written in hexadecimal."""
+    begin = bytes.fromhex(text)
+    return lambda tensor: RawTensor(tensor.dtype, tensor.shape, begin + tensor.data[len(begin) :])
+
+
+def _typed(dtype: str) -> Callable[[RawTensor], RawTensor]:
+    return lambda tensor: RawTensor(dtype, tensor.shape, tensor.data)
+
+
+_FIRST = r"model\.layers\.0\.mlp\.up_proj"
+_ODD: dict[str, tuple[str, str, Callable[[RawTensor], RawTensor]]] = {
+    "a NaN code": (CT, rf"{_FIRST}\.weight", _filled("007f")),
+    "a scale that is NaN": (QUARK_KV, rf"{_FIRST}\.weight_scale", _filled("c07f")),
+    "an endless scale": (CT, rf"{_FIRST}\.weight_scale", _filled("807f")),
+    "a scale of zero": (CT, rf"{_FIRST}\.weight_scale", _filled("0000")),
+    "a scale below zero": (CT, rf"{_FIRST}\.weight_scale", _filled("80bf")),
+    "a scale beyond F16": (CT, rf"{_FIRST}\.weight_scale", _filled("004a")),
+    "a group that is no number": (_MXFP8, rf"{_FIRST}\.weight_scale", _filled("ff")),
+    "codes without a negative zero": (CT, r".*_proj\.weight", _typed("F8_E4M3FNUZ")),
+    "codes of wider range": (CT, r".*_proj\.weight", _typed("F8_E5M2")),
+    "a weight that is NaN": (BF16, rf"{_FIRST}\.weight", _filled("c07f")),
+    "a weight that is endless": (BF16, rf"{_FIRST}\.weight", _filled("80ff")),
+    "a row of zeros": (BF16, rf"{_FIRST}\.weight", _filled("00" * 128)),
+    "a second scale that is NaN": (_NVFP4, rf"{_FIRST}\.weight_scale_2", _filled("0000c07f")),
+}
+
+
+def odd_values() -> Answers:
+    """Values that cannot be kept or are no numbers, and what each target makes of them: its bytes, or the error."""
+    for label, (fixture, pattern, data) in _ODD.items():
+        container = _damaged(fixture, pattern, data)
+        for target, given in (
+            *((dtype, {}) for dtype in ("bf16", "f16", "f32")),
+            *((name, {}) for name in ("ct", "quark", "fp8", "modelopt")),
+            ("fp8", {"mx_to_fp8": True}),
+            ("ct", {"scheme": "FP8_DYNAMIC"}),
+            ("ct", {"scheme": "FP8_BLOCK", "modules": "*.down_proj"}),
+            ("ct", {"granularity": "channel", "scale_dtype": "F16"}),
+        ):
+            asked = " ".join([target, *map(str, given.values())])
+            yield f"{label} to {asked}", _made(container, target, {**given, "allow_lossy": True})
+
+
+def _made(container: Container, target: str, given: dict[str, Any]) -> str:
+    """The bytes of a conversion that nobody wrote."""
+
+    def answer() -> str:
+        plan = make_plan(runner.read_context(container), registry.by_name(target), Options.of(**given))
+        source = VirtualSource(plan.output, container.source, stream)
+        read = {entry.name: sha256(source.read(entry.name)).hexdigest()[:8] for entry in source.files()}
+        return f"{len(read)} files: {digest(read)}"
+
+    return refusal(answer)
+
+
+def odd_companions() -> Answers:
+    """Checkpoints whose scales, or whose files, do not go with what is asked."""
+    heads, first = "llama/llmcompressor-dynamic-kv-heads", r"model\.layers\.0\.self_attn\.[kv]_scale"
+    lacking, other = load(CT_KV), load(CT_KV)
+    lacking.drop(first)
+    other.drop(first.replace("[kv]", "k"))
+    for label, files in (
+        ("per head", load(heads).to_files()),
+        ("in part", lacking.to_files()),
+        ("half", other.to_files()),
+    ):
+        scales = open_checkpoint(opened(files)).checkpoint
+        for fixture in (CT, CT_FP8, BF16, heads):
+            given = {"scales": scales, "scheme": "FP8" if fixture == BF16 else None}
+            yield from _both(f"{fixture} to ct", f"scales {label}", opened(load(fixture).to_files()), "ct", given)
+    files = {**load(CT).to_files(), "model-00001-of-00006.safetensors.txt": b"", "notes/model.txt": b"x"}
+    yield from _both("beside other files", "shards of 20 kB", opened(files), "ct", {"max_shard_size": "20KB"})
+    for mode in ("custom", "nonsense"):
+        yield from _both("modes", mode, opened(load(CT_KV).to_files()), "quark", {"mode": mode})
+
+
+CORPORA = (choices, schemes, borrowed_scales, odd_values, odd_companions)

@@ -308,7 +308,13 @@ def every() -> Iterator[tuple[str, Callable[[], Answers]]]:
         yield corpus.__name__.replace("_", "-"), corpus
     for corpus in (more.attacks, more.edits, more.promises, more.changed_sources, more.hub_refusals):
         yield corpus.__name__.replace("_", "-"), corpus
-    for corpus in (choices.choices, choices.schemes, choices.borrowed_scales):
+    for corpus in (
+        choices.choices,
+        choices.schemes,
+        choices.borrowed_scales,
+        choices.odd_values,
+        choices.odd_companions,
+    ):
         yield corpus.__name__.replace("_", "-"), corpus
     yield "written-configs", lambda: more.written_configs(reading)
     yield "unread", lambda: more.unread(reading)
