@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
-from ckptkit.engines.skip_lists import Matcher, Reading
+from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
 from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
 from ckptkit.model import names
 from ckptkit.model.census import is_small
@@ -30,10 +30,34 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
         return
     scheme_of, skipped = reading.scheme_of(context.block), _skipped_by(context, reading)
     asked = _asked(context, reading)
-    for name in context.linear_names:
+    layers = context.block.get("layer_quant_config")
+    targets = [target for group in targets_by_group(context.block).values() for target in group]
+    told = (*reading.entries(context.block), *targets, *(layers if isinstance(layers, Mapping) else ()))
+    for name, members in meant_alike(context, told):
         whole = asked(name)
         if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
-            yield name, whole, scheme_of(whole)
+            yield from ((member, asked(member), scheme_of(whole)) for member in members)
+
+
+def meant_alike(context: Context, entries: Iterable[str]) -> Iterable[tuple[str, Sequence[str]]]:
+    """Linear modules of which any entry means all or none, by the first of them: a layer's experts, or one alone."""
+    if context.names_in_memory or any(map(tells_experts_apart, entries)):
+        return ((name, (name,)) for name in context.linear_names)
+    return context.remembered("alike but for an expert's number", lambda: _expert_twins(context.linear_names)).items()
+
+
+def _expert_twins(modules: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    first_of: dict[tuple[str, str], str] = {}
+    found: dict[str, list[str]] = {}
+    for name in modules:
+        before, _, after = name.partition(".experts.")
+        number, _, last = after.partition(".")
+        first = first_of.setdefault((before, last), name) if number.isdecimal() else name
+        if first is name:
+            found[name] = [name]
+        else:
+            found[first].append(name)
+    return found
 
 
 def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import another_scheme, matchers_of, readings_of, undeclared_weights
+from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
@@ -46,14 +46,16 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     if checkpoint is None:
         return
     yield from _asked_whole(context)
-    if not any(reading.entries(context.block) for reading in readings_of(context).values()):
+    entries = [entry for reading in readings_of(context).values() for entry in reading.entries(context.block)]
+    if not entries:
         return
     matchers = matchers_of(context)
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for name in (*context.linear_names, *(weight.module for weight in undeclared_weights(context))):
+    undeclared = ((weight.module, (weight.module,)) for weight in undeclared_weights(context))
+    for name, members in (*meant_alike(context, entries), *undeclared):
         skips = tuple(engine for engine, matches in matchers.items() if matches(name))
         if skips and len(skips) != len(matchers) and not names.is_head(name):
-            grouped.setdefault((names.generalise(name), skips), []).append(name)
+            grouped.setdefault((names.generalise(name), skips), []).extend(members)
     if not grouped:
         yield from context.faults("ct-ignore-class")
     for (kind, skips), members in grouped.items():
