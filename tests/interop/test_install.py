@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shutil
@@ -15,22 +14,11 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from tests.interop.pythons import ensure
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "fixtures" / "real" / "llama" / "quark-ptpc"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-
-
-def interpreter(version: str) -> str | None:
-    """A Python of this version: on the path, or where pyenv and uv keep theirs."""
-    places = (f"~/.pyenv/versions/{version}.*/bin/python", f"~/.local/share/uv/python/cpython-{version}.*/bin/python")
-    kept = [found for place in places for found in glob.glob(os.path.expanduser(place))]
-    for candidate in (*kept, shutil.which(f"python{version}")):
-        if candidate is not None:
-            asked = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False)
-            if asked.stdout.startswith(f"Python {version}."):
-                return candidate
-    return None
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -76,7 +64,7 @@ def test_wheel_and_sdist_hold_every_file_of_the_package(built: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_runs_where_it_is_installed(version: str, built: Path, tmp_path: Path) -> None:
-    python = interpreter(version)
+    python = ensure(version)
     if python is None:
         pytest.skip(f"no Python {version} here")
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The package of CONTRIBUTING.md, installed as pip would: a format, a rule, an engine and an operation from outside.
+"""The package of docs/extending.md, installed as pip would: a format, a rule, an engine and an operation from outside.
 
 Every command works on it, with no line of ckptkit changed. Each runs in a process of its own, as a user's would.
 """
@@ -26,7 +26,7 @@ CT, QUARK = REAL / "llama" / "llmcompressor-dynamic", REAL / "llama" / "quark-pt
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the page's files and the metadata that its entry points make."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     folder = tmp_path_factory.mktemp("site")
     info = folder / "acme-1.0.dist-info"
     info.mkdir()
