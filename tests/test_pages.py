@@ -8,14 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from ckptkit.errors import UsageError
 from fixtures import demo
 from tests.cli.conftest import run_process
-from tests.pages import ROOT, blocks, pages, play
+from tests.pages import ROOT, RUN, blocks, pages, play
 
 README = ROOT / "README.md"
-#: What a page needs that the demo has not, and where else its code runs.
-ELSEWHERE = {"hub.md": "a Hub: tests/hub runs the guard and what the page tells people to type"}
-PROGRAMS = [page for page in pages() if blocks(page, "bash", "python", "pycon") and page.name not in ELSEWHERE]
+#: Pages whose code needs more than the demo, and the tests that run it.
+ELSEWHERE = {
+    "hub.md": "tests/hub/test_hub_pages.py",  # a Hub
+    "tutorial.md": "tests/hub/test_hub_pages.py",
+    "golden.md": "tests/kernels/test_golden_page.py",  # torch and Triton
+    "extending.md": "tests/test_extending.py",  # a package that is installed
+}
+#: Languages that are not run, by page, and what holds such blocks.
+NOT_RUN = {
+    ("README.md", "text"): "tests/test_story.py plays it on terminals of three widths",
+    ("hub.md", "yaml"): "tests/hub/test_hub_pages.py compares it with the hook and the action of this repository",
+}
+PROGRAMS = [page for page in pages() if blocks(page, *RUN) and page.name not in ELSEWHERE]
 
 
 @pytest.fixture
@@ -34,25 +45,44 @@ def test_every_line_can_be_pasted_after_make_demo(page: Path, workplace: Path) -
         for command, _ in demo.story():
             run_process(*shlex.split(command)[1:])
     assert list(play(page)) == []
+    if page.name == "report.md":
+        assert {path.name for path in workplace.glob("*.html")} == {
+            *("report.html", "errors.html", "plan.html", "from-python.html")
+        }
     if page.name == "python.md":
         assert {"fixed", "out", "quark"} <= {path.name for path in workplace.iterdir()}
         assert "org/Llama-3.1-8B-FP8" in (workplace / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_which_pages_are_programs() -> None:
-    assert {page.name for page in PROGRAMS} >= {"README.md", "howto.md", "python.md"}
-    assert {page.name for page in pages()} >= ELSEWHERE.keys()
+def test_every_block_of_every_page_runs() -> None:
+    """By this test or by another one, which then plays the page; what cannot run is named with its reason."""
+    assert {page.name for page in PROGRAMS} >= {"README.md", "howto.md", "python.md", "report.md", "settings.md"}
+    for page in pages():
+        left = {block.language for block in blocks(page)} - {*RUN}
+        assert left == {language for name, language in NOT_RUN if name == page.name}, page
+        assert not re.search(r"^(?!- |\d\. )\S.*:\n\n    \S", page.read_text(encoding="utf-8"), re.MULTILINE), page
+    for name, test in ELSEWHERE.items():
+        assert blocks(ROOT / "docs" / name, *RUN) and name in (ROOT / test).read_text(encoding="utf-8")
+    for page in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"):
+        assert blocks(ROOT / page) == [], "what can run belongs where it runs"
 
 
 def test_a_line_that_goes_wrong_is_noticed(workplace: Path) -> None:
     page = workplace / "page.md"
     page.write_text(
         "```bash\nckptkit inspect nowhere\nckptkit inspect nowhere  # exit code 2\n```\n"
-        "```pycon\n>>> 1 + 1\n3\n>>> x = 1\n```\n```python\nassert x == 1\n```\n",
+        "```pycon\n>>> 1 + 1\n3\n>>> x = 1\n```\n```python\nassert x == 1\n```\n"
+        "```console\n$ echo one two\none ...\n$ echo one two\none\n$ exit 3\n```\n"
+        '```json\n{"$schema": "urn:ckptkit:schema:report", "ckptkit": "0.0"}\n```\n',
         encoding="utf-8",
     )
-    first, second = play(page)
+    first, second, third, fourth, fifth = play(page)
     assert first.startswith("ckptkit inspect nowhere: exit code 2") and "Got:\n    2" in second
+    assert third == "echo one two\nexpected:\none\ngot:\none two\n" and fourth.startswith("exit 3: exit code 3")
+    assert "0.0" in fifth
+    page.write_text('```toml\n[tool.ckptkit]\nlevle = "full"\n```\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="levle"):
+        list(play(page))
 
 
 def test_readme_converts_from_python(workplace: Path) -> None:
