@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SITE := $(VENV)/.site
 DEMO := build/demo
 
 .PHONY: demo test quality mutation faults fuzz style hooks bench interop reproduced fixtures docs pictures vendored site clean
@@ -21,8 +22,8 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest tests ckptkit --ignore=tests/interop --ignore=tests/kernels -n 2
 
-## Types, lint, layout; generated files against the code that generates them.
-quality: $(STAMP)
+## Types, lint, layout; generated files against the code that generates them; the site.
+quality: $(STAMP) site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -84,10 +85,14 @@ pictures: $(STAMP)
 vendored: $(STAMP)
 	$(BIN)/python tests/interop/vendored.py $(if $(WRITE),--write)
 
-## The site, made of docs/ in build/site; a link that leads nowhere is an error.
-site: $(STAMP)
+## The site, made of docs/ in build/site: a link that leads nowhere is an error, and so is a page that asks for the network.
+site: $(SITE)
+	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python docs/site_links.py build/site
+
+$(SITE): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]' -c requirements/dev.txt
-	$(BIN)/mkdocs build --strict
+	@touch $(SITE)
 
 clean:
 	rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

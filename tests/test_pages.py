@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit.errors import UsageError
+from docs import site_links
 from fixtures import demo
 from tests.cli.conftest import run_process
 from tests.pages import ROOT, RUN, blocks, pages, play
@@ -130,3 +131,14 @@ def test_every_page_is_in_the_index_and_on_the_site() -> None:
     names = {page.name for page in pages() if page != README}
     assert names == set(re.findall(r"([\w-]+\.md)$", site, re.MULTILINE))
     assert names - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+
+
+def test_what_a_site_takes_from_the_network_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(
+        '<link rel="canonical" href="https://a"><a href="https://b">b</a><img src="own.png">'
+        '<link rel="stylesheet" href="https://c"><script src="//d/e.js"></script>',
+        encoding="utf-8",
+    )
+    (tmp_path / "own.css").write_text('@import "https://f"; p { background: url(g.png) url(//h) }', encoding="utf-8")
+    taken = [found.rpartition(" ")[2] for found in site_links.taken_from_elsewhere(tmp_path)]
+    assert taken == ["https://c", "//d/e.js", "https://f", "//h"]

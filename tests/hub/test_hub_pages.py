@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from fixtures import demo
-from tests.hub.server import TOKEN, FakeHub
 from tests.hub.replica import llama_8b
+from tests.hub.server import TOKEN, FakeHub
 from tests.pages import ROOT, blocks, play
 
 DOCS = ROOT / "docs"
