@@ -45,16 +45,18 @@ def command(
     --level full saturated codes and rows of zeros, and beside OTHER, such as the checkpoint that PATH was made of, how
     far each weight is off. --json prints the same as one document.
 
-    Exit code 0: the page is written, whatever it says. 2: it could not be. What is there already is not overwritten.
+    Exit code 0: the page is written, whatever it says. 2: it could not be. An older page in FILE is
+    overwritten, a file that lies in a checkpoint never.
     """
     from ckptkit.page.gather import report_page
-    from ckptkit.page.write import check_place, write_page
+    from ckptkit.page.write import write_page
     from ckptkit.report.progress import ByteProgress
+    from ckptkit.storage.output_file import check_output_file
 
     if html_file is None and not as_json:
         raise UsageError("a page has to go somewhere", help="give --html FILE, or --json")
     if html_file is not None:
-        check_place(html_file)
+        check_output_file(html_file)
     given = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in options.items() if value}
     with ByteProgress(f"reading {path}", quiet=sink.manner().quiet) as progress:
         page = report_page(

@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.errors import OutputError
 from ckptkit.report.encoding import SPELLED_OUT
 
 if TYPE_CHECKING:
@@ -76,12 +75,11 @@ def reset() -> None:
 def to_file(path: Path) -> None:
     """Hold what goes to standard output from now on, for :func:`finish` to put into a file.
 
-    Raises OutputError where there is no folder for it.
+    Raises OutputError where it cannot be written, or is a checkpoint's own.
     """
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path.absolute().parent} does not exist", help="create it first")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder", help="give the name of a file")
+    from ckptkit.storage.output_file import check_output_file
+
+    check_output_file(path)
     if _state.held is None:
         _state.held, _state.stdout = io.StringIO(), sys.stdout
         sys.stdout = _state.held
@@ -99,12 +97,9 @@ def finish(code: int) -> int:
         sys.stdout = _state.stdout
         _state.held = None
     if held is not None and file is not None and code in (0, 1, 2) and (code < 2 or held.getvalue()):
-        from ckptkit.storage.beside import write_beside
+        from ckptkit.storage.output_file import write_output_file
 
-        try:
-            write_beside(file, held.getvalue().encode("utf-8", SPELLED_OUT))
-        except OSError as error:
-            raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
+        write_output_file(file, held.getvalue().encode("utf-8", SPELLED_OUT))
     return 0 if code == 1 and wanted.exit_zero else code
 
 

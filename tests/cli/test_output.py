@@ -127,6 +127,8 @@ def test_output_goes_into_a_file_whole_or_not_at_all(run: Run, broken: Path) -> 
     assert outcome.out == "" and json.loads(Path("report.json").read_text())["kind"] == "UsageError"
     assert "does not exist" in run("inspect", CLEAN, "--output-file", "no/folder.txt").err
     assert "is a folder" in run("inspect", CLEAN, "--output-file", "broken").err
+    for name in ("config.json", "model.safetensors"):
+        assert "lies in a checkpoint" in run("validate", broken, "--output-file", broken / name).err
 
 
 def test_exit_zero_is_for_findings_and_not_for_failures(run: Run, broken: Path) -> None:

@@ -39,16 +39,19 @@ def test_json_is_the_same_document(run: Run, tmp_path: Path) -> None:
     assert outcome.json["comparison"]["left"] == str(BASE) and outcome.json["level"] == "full"
 
 
-def test_what_is_there_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+def test_a_page_is_written_anew_and_never_over_a_checkpoints_file(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "out.html"
-    page.write_text("mine")
-    outcome = run("report", "nowhere", "--html", page)
-    assert outcome.code == 2 and f"{page} exists" in outcome.err, "this is said before anything is read"
-    assert page.read_text() == "mine"
-    page.unlink()
-    page.symlink_to(tmp_path / "elsewhere")
-    assert run("report", FP8_KV, "--html", page).code == 2
-    assert not (tmp_path / "elsewhere").exists()
+    page.write_text("an older page")
+    assert run("report", "nowhere", "--html", page).code == 2 and page.read_text() == "an older page"
+    assert run("report", FP8_KV, "--html", page).code == 0 and page.read_text().startswith("<!doctype html>")
+    folder = load("llama/quark-fp8-kv").write(tmp_path / "checkpoint")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in before:
+        outcome = run("report", "nowhere", "--html", folder / name)
+        assert outcome.code == 2 and "lies in a checkpoint" in outcome.err, "this is said before anything is read"
+    assert run("report", folder, "--html", folder / "new.html").code == 0
+    assert run("report", folder, "--html", folder / "new.html").code == 2, "it belongs to the folder now"
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "new.html"} == before
 
 
 @pytest.mark.parametrize(

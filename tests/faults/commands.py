@@ -110,6 +110,11 @@ def _card(folder: Path) -> None:
     (folder / "model" / "README.md").write_text("---\nlicense: mit\n---\n# Theirs\n")
 
 
+def _page(folder: Path) -> None:
+    """An older page. One holds the path of its checkpoint, so that is the same in every folder."""
+    (folder / "page.html").write_text("an older page")
+
+
 def _clone(folder: Path) -> None:
     """A clone with a hook of its user's, made by hand: git writes too much."""
     git = folder / "clone" / ".git"
@@ -186,6 +191,7 @@ _ALL = (
     Command("--fix in place", ("validate", "--fix", "@/checkpoint"), _wrong_names(SHARDED), _half_changed),
     Command("--fix to a copy", ("validate", "--fix", "@/checkpoint", "--output", "@/out"), _wrong_names(SHARDED)),
     Command("card", ("card", "@/model"), _card),
+    Command("report", ("report", str(REAL / CT), "--html", "@/page.html"), _page),
     Command("hook install", ("hook", "install", "@/clone"), _clone, _hook_is_active),
     Command("hook uninstall", ("hook", "uninstall", "@/clone"), _hook_installed, _hook_is_active),
     Command("hook hf", ("hook", "hf"), lambda folder: None, _manifest_is_whole),

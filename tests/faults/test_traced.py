@@ -15,6 +15,7 @@ PART = {
     "--fix in place": 19,
     "--fix to a copy": 31,
     "card": 3,
+    "report": 2,
     "hook install": 4,
     "hook hf": 9,
     "validate hf://": 7,
