@@ -20,6 +20,7 @@ from ckptkit.engines.registry import by_name
 from ckptkit.errors import UsageError
 from ckptkit.storage.locate import PathLike, new_folder, open_files, source_of
 from ckptkit.storage.source import LocalSource
+from ckptkit.storage.traffic import OnBytes, nobody_counts
 
 # What only some requests need is imported for them: half of a quick command's time would be imports.
 if TYPE_CHECKING:
@@ -170,23 +171,27 @@ def validate(
     path: PathLike,
     request: Request,
     on_finished: Callable[[int], None] = lambda moved: None,
-    on_scan: Callable[[int, int], None] = lambda nbytes, total: None,
+    on_scan: OnBytes = nobody_counts,
+    on_write: OnBytes = nobody_counts,
 ) -> Validation:
     """Look at one checkpoint, and fix it if that is asked for.
 
     ``on_finished`` is called before anything else with the number of files that an interrupted fix had left to move
-    into place, ``on_scan`` with the bytes of each weight that was scanned and of all of them. Damage is reported as
-    findings. Raises UsageError and ContainerError when there is nothing to look at, OutputError when fixes cannot be
+    into place, ``on_scan`` with the bytes of each weight that was scanned and of all of them, ``on_write`` with those
+    of a fixed checkpoint that were written and all of them. Damage is reported as findings.
+
+    Raises UsageError and ContainerError when there is nothing to look at, OutputError when fixes cannot be
     written; the checkpoint is then as it was.
     """
-    return examine(path, request, on_finished, on_scan)[1]
+    return examine(path, request, on_finished, on_scan, on_write)[1]
 
 
 def examine(
     path: PathLike,
     request: Request,
     on_finished: Callable[[int], None] = lambda moved: None,
-    on_scan: Callable[[int, int], None] = lambda nbytes, total: None,
+    on_scan: OnBytes = nobody_counts,
+    on_write: OnBytes = nobody_counts,
 ) -> tuple[Context, Validation]:
     """What :func:`validate` says of a checkpoint, and what was read of it to say so."""
     scope = request.scope(path)
@@ -203,7 +208,7 @@ def examine(
         fixes = _fixes(container, level, settings, wanted)
         destination = destination if request.output is None else os.fspath(request.output)
         if request.fix:
-            written = write_fixes(fixes, path, request.output)
+            written = write_fixes(fixes, path, request.output, on_write)
         if fixes.changes:
             container = open_files(destination) if written else fixes.workspace.reopened()
     context = replace(read_context(container), on_scan=on_scan)
@@ -250,7 +255,9 @@ def _fixes(container: Container, level: Level, settings: Settings, wanted: Selec
     )
 
 
-def write_fixes(fixes: Fixes, path: PathLike, output: PathLike | None = None) -> bool:
+def write_fixes(
+    fixes: Fixes, path: PathLike, output: PathLike | None = None, on_write: OnBytes = nobody_counts
+) -> bool:
     """Write what :func:`ckptkit.checks.fixing.find_fixes` found; whether there was anything to write.
 
     With ``output`` into a new folder, which appears complete or not at all; else in place, where only the files that
@@ -260,13 +267,13 @@ def write_fixes(fixes: Fixes, path: PathLike, output: PathLike | None = None) ->
 
     source = source_of(path)
     if output is not None:
-        write_copy(fixes, source, new_folder(output))
+        write_copy(fixes, source, new_folder(output), on_write=on_write)
         return True
     if not fixes.changes:
         return False
     if not isinstance(source, LocalSource):
         raise UsageError(f"{source.label} is not a local folder", help="give a new folder as the output")
-    write_in_place(fixes, source, source.root)
+    write_in_place(fixes, source, source.root, on_write=on_write)
     return True
 
 

@@ -122,12 +122,9 @@ def command(paths: tuple[str, ...], isolated: bool, as_json: bool, statistics: b
     failures: dict[str, CkptkitError] = {}
     for path in found:
         with ByteProgress(f"checking {path}", quiet=sink.manner().quiet) as progress:
-
-            def on_scan(nbytes: int, total: int, progress: ByteProgress = progress) -> None:
-                progress.advance(nbytes) if nbytes else progress.start(total)
-
+            counted = [partial(progress.follow, f"{doing} {path}") for doing in ("checking", "writing")]
             try:
-                answer = validate(path, request, partial(show_finished, path), on_scan)
+                answer = validate(path, request, partial(show_finished, path), *counted)
             except CkptkitError as error:
                 if not several:
                     raise

@@ -68,6 +68,10 @@ class ByteProgress:
         with self._lock:
             self._done += nbytes
 
+    def follow(self, label: str, nbytes: int, total: int) -> None:
+        """Count what is told as bytes just done and all of them; 0 and all of them is the start."""
+        self.advance(nbytes) if nbytes else self.start(total, label)
+
     def clear(self) -> None:
         """Take the line away, for something else to be printed; it comes back by itself."""
         if self._terminal and self._drawn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class Traffic(NamedTuple):
@@ -58,3 +58,11 @@ class Meter:
 
 def unheard(nbytes: int) -> None:
     """Progress that nobody follows."""
+
+
+#: What hears of bytes: of 0 and all of them before the first, then of those just done and all.
+OnBytes: TypeAlias = Callable[[int, int], None]
+
+
+def nobody_counts(nbytes: int, total: int) -> None:
+    """The same where nobody listens."""

@@ -298,3 +298,31 @@ def test_a_full_scan_counts_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
     validate(CLEAN, Request(level="full"), on_scan=lambda nbytes, total: told.append((nbytes, total)))
     assert told[0] == (0, 79872) and sum(nbytes for nbytes, _ in told) == 79872
+
+
+@pytest.mark.parametrize("output", [None, "fixed"])
+def test_a_fix_counts_what_it_writes_and_then_scans(output: str | None, broken: Path) -> None:
+    from ckptkit.validation import Request, validate
+
+    told: list[tuple[str, int, int]] = []
+    request = Request(level="full", fix=True, output=output)
+    counts = [lambda nbytes, total, what=what: told.append((what, nbytes, total)) for what in ("scanned", "written")]
+    assert validate(broken, request, lambda moved: None, *counts).written
+    phases = list(dict.fromkeys(what for what, _, _ in told))
+    assert phases == ["written", "scanned"], "in this order, each beginning with how much there is to do"
+    for phase in phases:
+        own = [(nbytes, total) for what, nbytes, total in told if what == phase]
+        assert own[0][0] == 0 and {total for _, total in own} == {sum(nbytes for nbytes, _ in own)}
+
+
+def test_a_wait_in_two_parts_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    progress = ByteProgress("checking a", quiet=True)
+    progress.follow("writing a", 0, 4 << 30)
+    clock.now += 1
+    progress.follow("writing a", 1 << 30, 4 << 30)
+    assert progress.words() == "writing a: 1 GiB of 4 GiB (25%), 1 GiB/s, 3 s left"
+    progress.follow("checking a", 0, 2 << 30)
+    clock.now += 2
+    progress.follow("checking a", 1 << 30, 2 << 30)
+    assert progress.words() == "checking a: 1 GiB of 2 GiB (50%), 512 MiB/s, 2 s left"
