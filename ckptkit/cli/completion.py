@@ -25,8 +25,17 @@ def command(context: click.Context, shell: str) -> None:
 
     A new shell completes; 'ckptkit doctor' says whether it is set up.
     """
-    from click.shell_completion import get_completion_class
+    click.echo(script(context.find_root().command, shell))
 
-    kind = get_completion_class(shell)
-    if kind is not None:
-        click.echo(kind(context.find_root().command, {}, "ckptkit", "_CKPTKIT_COMPLETE").source())
+
+def script(command: click.Command, shell: str) -> str:
+    """What a shell is to source."""
+    from click.shell_completion import BashComplete, FishComplete, ZshComplete
+
+    class Fish(FishComplete):
+        """Fish, told that only the first comma of an answer ends its type: values and what they mean have commas."""
+
+        source_template = FishComplete.source_template.replace('string split ","', 'string split -m 1 ","')
+
+    kinds = {"bash": BashComplete, "zsh": ZshComplete, "fish": Fish}
+    return kinds[shell](command, {}, "ckptkit", "_CKPTKIT_COMPLETE").source()

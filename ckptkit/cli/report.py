@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ckptkit.checks.settings import PROJECT_KEYS, checked
+from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
 from ckptkit.errors import UsageError, printable
@@ -30,11 +31,31 @@ _LEVEL_HELP = (
 @click.argument("path", type=CHECKPOINT)
 @click.argument("other", type=CHECKPOINT, required=False)
 @click.option("--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write the page to FILE.")
-@click.option("--level", metavar="LEVEL", envvar="CKPTKIT_LEVEL", help=_LEVEL_HELP)
-@click.option("--for", "for", metavar="ENGINE", multiple=True, help="Only findings that hit vllm, sglang, ...")
-@click.option("--tp", metavar="SIZES", help="Tensor-parallel sizes for the engines: 1,2,4,8.")
-@click.option("--to", metavar="FORMAT", help="Show the plan of a conversion to FORMAT, or why it is refused.")
-@click.option("--isolated", is_flag=True, help="Read no settings from files.")
+@click.option("--level", metavar="LEVEL", envvar="CKPTKIT_LEVEL", shell_complete=completing.LEVELS, help=_LEVEL_HELP)
+@click.option(
+    "--for",
+    "for",
+    metavar="ENGINE",
+    multiple=True,
+    envvar="CKPTKIT_FOR",
+    shell_complete=completing.ENGINES,
+    help="Only what hits vllm, sglang, trtllm, ...",
+)
+@click.option(
+    "--tp",
+    "--tensor-parallel",
+    "tp",
+    metavar="SIZES",
+    envvar="CKPTKIT_TP",
+    help="Tensor-parallel sizes for the engines: 1,2,4,8.",
+)
+@click.option(
+    "--to",
+    metavar="FORMAT",
+    shell_complete=completing.FORMATS,
+    help="Show the plan of a conversion to FORMAT, or why it is refused.",
+)
+@click.option("--isolated", is_flag=True, envvar="CKPTKIT_ISOLATED", help="Read no settings from files.")
 @json_option
 def command(
     path: str, other: str | None, html_file: str | None, to: str | None, isolated: bool, as_json: bool, **options: Any

@@ -134,17 +134,32 @@ def ensure_chromium() -> Path:
     """The browser of this machine; where packages of Debian may be installed, it is, if it was not there."""
     found = chromium()
     if found is None:
-        if os.geteuid() or shutil.which("apt-get") is None:
-            raise EnvironmentBuildError("no Chromium here: install one, or set CKPTKIT_CHROMIUM to its path")
-        folder = cache_root() / "chromium"
-        folder.mkdir(parents=True, exist_ok=True)
-        print("interop: installing Debian's chromium", file=sys.stderr, flush=True)
-        _run(["apt-get", "update", "-q"], folder, "browser")
-        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], folder, "browser")
+        install("chromium")
         found = chromium()
     if found is None:
         raise EnvironmentBuildError("Debian's chromium is installed, and is not on the path")
     return found
+
+
+def ensure_program(name: str) -> Path:
+    """A program of this machine; that of Debian's package of its name where it was not there and may be installed."""
+    if shutil.which(name) is None:
+        install(name)
+    found = shutil.which(name)
+    if found is None:
+        raise EnvironmentBuildError(f"Debian's {name} is installed, and is not on the path")
+    return Path(found)
+
+
+def install(package: str) -> None:
+    """Install a package of Debian's. Raises EnvironmentBuildError where that cannot be done."""
+    if os.geteuid() or shutil.which("apt-get") is None:
+        raise EnvironmentBuildError(f"no {package} here: install one, and put it on the path")
+    folder = cache_root() / package
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"interop: installing Debian's {package}", file=sys.stderr, flush=True)
+    _run(["apt-get", "update", "-q"], folder, package)
+    _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], folder, package)
 
 
 def main() -> int:
