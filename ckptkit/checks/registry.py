@@ -96,7 +96,7 @@ class Rule(Shown):
     def _look(self) -> Look:
         facts = [self.name, self.severity.value, f"level {self.level.name.lower()}", f"fix: {self.fix or 'none'}"]
         rows = [(effect.engine, effect.versions, effect.outcome.value, effect.note) for effect in self.effects]
-        return Look(self.code, [*facts, self.summary], ("engine", "versions", "outcome", "note"), rows, len(rows))
+        return Look(self.code, [*facts, self.plain_summary], ("engine", "versions", "outcome", "note"), rows, len(rows))
 
     def to_json(self) -> dict[str, Any]:
         """The rule as described by ``schemas/rules.json``."""
@@ -149,6 +149,11 @@ class Rule(Shown):
     def summary(self) -> str:
         """The first line of the documentation."""
         return self.documentation.partition("\n")[0]
+
+    @property
+    def plain_summary(self) -> str:
+        """The same for who shows no markup: names without the marks around them."""
+        return self.summary.replace("``", "")
 
 
 _CODE = re.compile(r"[A-Z]{2,}[0-9]{3}")

@@ -72,7 +72,7 @@ def _engines() -> _Offer:
 def _rules() -> _Offer:
     from ckptkit.checks.registry import all_rules
 
-    return [(rule.code, rule.summary) for rule in all_rules()]
+    return [(rule.code, rule.plain_summary) for rule in all_rules()]
 
 
 def _levels() -> _Offer:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ckptkit.model.inventory import Inventory
     from ckptkit.storage.container import Container
     from ckptkit.storage.payload import TensorRef
+    from ckptkit.views.by_layer import Chart
 
 
 @click.command(
@@ -99,8 +100,12 @@ def _show_plot(container: Container | None) -> None:
     """Draw the scales of a checkpoint, where there are some."""
     from ckptkit.formats.reading import Readable, read
     from ckptkit.report.plot_text import show_charts
+    from ckptkit.views.group_scales import group_scale_chart
     from ckptkit.views.scale_ranges import read_values, scale_charts
 
     outcome = None if container is None else read(container)
     checkpoint = outcome.checkpoint if isinstance(outcome, Readable) else None
-    show_charts(() if checkpoint is None else scale_charts(checkpoint, read_values(checkpoint)))
+    charts: list[Chart] = []
+    if checkpoint is not None:
+        charts = [*scale_charts(checkpoint, read_values(checkpoint)), group_scale_chart(checkpoint)]
+    show_charts([chart for chart in charts if chart.panels or chart.alone])

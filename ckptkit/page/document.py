@@ -78,7 +78,8 @@ class Page(Shown):
     """Everything that a page shows of one checkpoint.
 
     ``charts`` hold what was measured by layer: scales from level "scales" on, weights at "full", errors where there is
-    a ``comparison`` of weights. :meth:`to_json` is all that the page knows.
+    a ``comparison`` of weights. ``undrawn`` counts the modules in groups (NVFP4, MXFP4, INT8, ...) whose scales only
+    level "full" reads. :meth:`to_json` is all that the page knows.
     """
 
     inventory: Inventory
@@ -86,6 +87,7 @@ class Page(Shown):
     findings: tuple[FindingGroup, ...]
     tensors: TensorTable
     charts: tuple[Chart, ...]
+    undrawn: int = 0
     comparison: Comparison | None = None
     conversion: Conversion | None = None
 
@@ -113,6 +115,7 @@ class Page(Shown):
             "matrix": None if validation.matrix is None else _matrix(validation.matrix),
             "skip_lists": None if validation.skip_table is None else _skip_lists(validation.skip_table),
             "charts": [chart.to_json() for chart in self.charts],
+            "undrawn": self.undrawn,
             "conversion": None if self.conversion is None else self.conversion.to_json(),
             "comparison": None if self.comparison is None else _comparison(self.comparison),
             "tensors": self.tensors.to_json(),

@@ -39,7 +39,7 @@ class FindingGroup:
         rule = by_code(self.first.code)
         return {
             **document,
-            "rule": rule.summary,
+            "rule": rule.plain_summary,
             "consequences": consequences(self.first.engines),
             "count": self.count,
             "rows": list(self.rows),

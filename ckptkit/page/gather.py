@@ -14,6 +14,7 @@ from ckptkit.page.tensors import tensor_table
 from ckptkit.storage.traffic import unheard
 from ckptkit.validation import Request, examine
 from ckptkit.views.by_layer import Chart, Measurement, by_layer
+from ckptkit.views.group_scales import group_scale_chart, modules_in_groups, scale_bytes
 from ckptkit.views.inventory import inventory
 from ckptkit.views.scale_ranges import scale_charts
 
@@ -69,7 +70,8 @@ def report_page(
         validation=validation,
         findings=group_findings(validation, tensors.names),
         tensors=tensors,
-        charts=tuple(_charts(context, validation.level, comparison)),
+        charts=tuple(_charts(context, validation.level, comparison, total, read)),
+        undrawn=_undrawn(context, validation.level),
         comparison=comparison,
         conversion=None if target is None else _convert(context, target),
     )
@@ -80,7 +82,18 @@ def _counting(on_total: Callable[[int], None], progress: Callable[[int], None]) 
     return lambda nbytes, total: progress(nbytes) if nbytes else on_total(total)
 
 
-def _charts(context: Context, level: Level, comparison: Comparison | None) -> Iterator[Chart]:
+def _undrawn(context: Context, level: Level) -> int:
+    """Modules whose scales would be drawn at level "full"."""
+    return 0 if context.checkpoint is None or level is Level.FULL else len(modules_in_groups(context.checkpoint))
+
+
+def _charts(
+    context: Context,
+    level: Level,
+    comparison: Comparison | None,
+    on_total: Callable[[int], None],
+    progress: Callable[[int], None],
+) -> Iterator[Chart]:
     """A chart for each thing that was measured."""
     checkpoint = context.checkpoint
     if comparison is not None and comparison.errors is not None:
@@ -96,6 +109,8 @@ def _charts(context: Context, level: Level, comparison: Comparison | None) -> It
         yield from _drawn(by_layer(SATURATED, (_share(scan, scan.saturated_share) for scan in scans)))
         zero = ((scan, scan.zero_units / scan.units) for scan in scans if scan.units)
         yield from _drawn(by_layer(ALL_ZERO, (_share(scan, share) for scan, share in zero)))
+        on_total(scale_bytes(checkpoint))
+        yield from _drawn(group_scale_chart(checkpoint, progress))
 
 
 def _share(scan: WeightScan, share: float) -> Measurement:

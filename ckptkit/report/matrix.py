@@ -25,7 +25,7 @@ _VERDICT_COLOURS: Mapping[str, str] = {
     "unknown": "yellow",
 }
 _SHOWN_OBSTACLES = 3
-_MARKS = {"quantized": "FP8", "left alone": "-", "refused": "refuses"}
+_MARKS = {"quantized": "built", "left alone": "-", "refused": "refuses"}
 
 
 def show_matrix(matrix: Matrix) -> None:
@@ -86,7 +86,7 @@ def show_skip_table(skips: SkipTable) -> None:
             marks.append([(mark, "bold red")] if engine in first.contradicts else mark)
         shown.append([str(len(rows)), kind if len(rows) > 1 else first.module, stored, *marks])
     table(out, ("count", "module", "stored", *map(label_of, skips.engines)), shown)
-    print_line(out, ("  FP8: built quantized; -: left in the stored type; refuses: fused parts that differ", "dim"))
+    print_line(out, ("  built: quantized; -: left in the stored type; refuses: fused parts that differ", "dim"))
     wrong = len(skips.contradictions)
     if wrong:
         print_line(out, (plural(wrong, "module"), "bold red"), " stored otherwise than an engine decides (red)")

@@ -45,7 +45,7 @@ def show_charts(charts: Iterable[Chart], out: Console | None = None) -> None:
     out = out or console()
     found = [chart for chart in charts if chart.panels]
     if not found:
-        print_line(out, "no scales by layer are stored here")
+        print_line(out, "nothing to draw: no scales by layer that ckptkit reads are stored here")
     for chart in found:
         _show_chart(out, chart)
 

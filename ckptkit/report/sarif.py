@@ -66,7 +66,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.code,
         "name": rule.name,
-        "shortDescription": {"text": rule.summary},
+        "shortDescription": {"text": rule.plain_summary},
         "fullDescription": {"text": rule.documentation},
         "help": {"text": rule.documentation},
         "helpUri": f"{_RULES_PAGE}#{rule.code.lower()}-{rule.name}",

@@ -105,7 +105,8 @@ def _weights(context: Context) -> dict[str, TensorRef]:
     if checkpoint is None:
         return {}
     quantized = {name: module.weight for name, module in checkpoint.modules.items()}
-    return {**quantized, **checkpoint.unquantized, **{t.module: t for t in undeclared_weights(context)}}
+    others = {name: module.weight for name, module in checkpoint.opaque.items() if module.weight is not None}
+    return {**quantized, **others, **checkpoint.unquantized, **{t.module: t for t in undeclared_weights(context)}}
 
 
 def _decisions(context: Context, reading: Reading) -> dict[str, str]:
@@ -113,8 +114,9 @@ def _decisions(context: Context, reading: Reading) -> dict[str, str]:
     builds = builds_quantized(context, reading)
     found = {name: QUANTIZED if builds(name) else LEFT_ALONE for name in _weights(context)}
     for group in context.fused_groups if reading.fuses else ():
-        if len({found[name] for name in group.members}) > 1:
-            found.update(dict.fromkeys(group.members, REFUSED))
+        members = [name for name in group.members if name in found]  # of some no weight is stored
+        if len({found[name] for name in members}) > 1:
+            found.update(dict.fromkeys(members, REFUSED))
     return found
 
 

@@ -126,5 +126,5 @@ def test_fish_completes(line: str, words: list[str], place: Path) -> None:
 
 
 def test_fish_shows_whole_what_rules_say(place: Path) -> None:
-    summary = by_code("CK302").summary
+    summary = by_code("CK302").plain_summary
     assert fish("complete -C 'ckptkit rule CK302'", place) == f"CK302\t{summary}\n" and "," in summary

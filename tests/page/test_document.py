@@ -139,3 +139,20 @@ def test_a_page_of_headers_imports_nothing_heavy() -> None:
 
 def test_a_page_says_little_of_itself(whole: Page) -> None:
     assert len(repr(whole)) < 200 and "quark-fp8-kv" in repr(whole)
+
+
+def test_scales_of_groups_are_drawn_when_every_byte_is_read() -> None:
+    folder = REAL / "llama-block-aligned" / "modelopt-nvfp4"
+    page = ckptkit.report_page(folder)
+    assert page.charts == () and page.undrawn == 7, "what could be drawn is said"
+    page = ckptkit.report_page(folder, level="full")
+    assert [chart.measure for chart in page.charts] == ["group scale"] and page.undrawn == 0
+    assert schema.faults("page", document_of(page), file="page") == []
+
+
+def test_what_rules_say_has_no_markup(tmp_path: Path) -> None:
+    checkpoint = load("llama/llmcompressor-dynamic")
+    checkpoint.metadata.clear()
+    folder = checkpoint.write(tmp_path / "checkpoint")
+    (own,) = (group for group in ckptkit.report_page(folder).findings if group.first.code == "CK111")
+    assert own.to_json()["rule"] == "A shard's __metadata__ does not say format: pt."

@@ -21,6 +21,11 @@ const MEASURES = {
     words: "Static scales of keys and values, and of queries where they are stored.",
     share: false, log: true,
   },
+  "group scale": {
+    title: "Scales of groups",
+    words: "Of modules that are not FP8 (NVFP4, MXFP4, MXFP8, INT8): the smallest and the largest scale of a layer, times the one scale of these scales where there is one.",
+    share: false, log: true,
+  },
   "saturated share": {
     title: "Codes at the end of the range",
     words: "Share of FP8 codes that are the largest there is, counted in an eighth of the bytes. Many of them mean that scales were too small.",
@@ -182,7 +187,7 @@ function drawPanel(chart, panel, place, figureState) {
     },
     axes: [
       { stroke: dim, font, size: 20, gap: 2, grid: { show: false }, ticks: { stroke: line, size: 3 }, space: 34, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
-        values: (_, found) => found.map(String) },
+        values: (_, found) => found.map((layer) => (alone && layer !== panel.layers[0] ? "" : String(layer))) },
       { stroke: dim, font, size: 52, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false },
         splits: () => ticks.map(up), values: () => ticks.map(text) },
     ],

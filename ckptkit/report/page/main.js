@@ -37,11 +37,10 @@ function build(data) {
   const charts = data.charts.map(chartNodes);
   const figures = charts.flatMap((chart) => chart.figures);
   if (data.comparison) addSection("comparison", "Comparison", comparisonNodes(data));
-  if (charts.length) {
-    addSection("charts", "By layer", [element("p", { class: "dim" },
-      "One picture for each kind of module, layers from left to right; all pictures of a measure have one scale. Arrow keys move through layers, Enter or a click shows a layer's tensors."),
-      charts.map((chart) => chart.node)]);
-  }
+  const undrawn = data.undrawn ? element("p", {}, `The scales of ${plural(data.undrawn, "module")} in groups (${shown(data.summary.scheme ?? "not FP8")}) are read and drawn with --level full.`) : null;
+  const nothing = data.level === "headers" ? "Nothing is drawn: scales were not read. --level scales or full reads them." : "Nothing is drawn: no scales that ckptkit reads are stored here.";
+  const words = charts.length ? "One picture for each kind of module, layers from left to right; all pictures of a measure have one scale. Arrow keys move through layers, Enter or a click shows a layer's tensors." : nothing;
+  addSection("charts", "By layer", [charts.length || !undrawn ? element("p", { class: "dim" }, words) : null, charts.map((chart) => chart.node), undrawn]);
   if (data.conversion) addSection("conversion", "Conversion", conversionNodes(data));
   addSection("sizes", "Sizes", sizeNodes(data));
   if (data.skip_lists?.rows.length) addSection("skips", "Skip lists", skipNodes(data));

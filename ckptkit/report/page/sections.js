@@ -184,7 +184,7 @@ function sizeNodes(data) {
 
 function skipNodes(data) {
   const { engines, rows, contradictions } = data.skip_lists;
-  const marks = { quantized: "FP8", "left alone": "plain", refused: "refuses" };
+  const marks = { quantized: "quantized", "left alone": "plain", refused: "refuses" };
   const headings = [["Module", ""], ["Count", "number"], ["Stored", "tight"], ...engines.map(({ label }) => [label, "tight"])];
   const made = rows.map((row) => () => [
     nameOf(row.kind), count(row.count), row.stored,
@@ -193,7 +193,7 @@ function skipNodes(data) {
   const words = contradictions
     ? `${plural(contradictions, "module")} ${contradictions === 1 ? "is" : "are"} stored otherwise than an engine decides.`
     : "Every engine's decision fits what is stored.";
-  return [element("p", {}, words), table("Built in FP8 or left plain, as each engine's own matcher reads the config", headings, made)];
+  return [element("p", {}, words), table("Built quantized or left plain, as each engine's own matcher reads the config", headings, made)];
 }
 
 function conversionNodes(data) {
