@@ -63,8 +63,8 @@ def paragraph(out: Console, *parts: Part | Text, indent: int = 0) -> None:
 def table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, prose: bool = False) -> None:
     """Print columns as wide as their widest cells. Names are never broken, and no line ends in blanks.
 
-    With ``prose``, the last column is wrapped to what is left of the console's width, or below its row where that is
-    too little.
+    On a terminal that is too narrow for a row, its last columns go below it, for all rows the same. With ``prose``, the
+    last column is wrapped to what is left of the console's width, or below its row where that is too little.
     """
     from rich.cells import cell_len
     from rich.text import Text
@@ -72,31 +72,49 @@ def table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]],
     texts = [[_text([cell] if isinstance(cell, str) else cell) for cell in row] for row in rows]
     texts.insert(0, [_text([(heading, "dim")]) for heading in headings])
     widths = [max(cell_len(row[column].plain) for row in texts) for column in range(len(headings))]
+    lines = _lines_of_columns(widths[:-1] if prose else widths, out.width if out.is_terminal else None)
+    rest = out.width - sum(width + len(_GAP) for width in widths[:-1]) - 1
+    beside = prose and len(lines) == 1 and rest >= min(_NARROWEST, widths[-1])
 
-    def aligned(row: list[Text]) -> Text:
-        line = Text(" ")
-        for heading, cell, width in zip(headings, row, widths, strict=False):
-            blanks = " " * (width - cell_len(cell.plain))
-            line.append_text(Text.assemble(*((blanks, cell) if heading in _NUMBERS else (cell, blanks)), _GAP))
+    def aligned(row: list[Text], columns: range) -> Text:
+        line = Text(" " * (_BELOW if columns.start else 1))
+        for column in columns:
+            cell = row[column]
+            blanks = " " * (widths[column] - cell_len(cell.plain))
+            line.append_text(Text.assemble(*((blanks, cell) if headings[column] in _NUMBERS else (cell, blanks)), _GAP))
         return line
 
-    rest = out.width - sum(width + len(_GAP) for width in widths[:-1]) - 1
-    below = rest < min(_NARROWEST, widths[-1])
     for row in texts:
-        if not prose:
-            _put(out, aligned(row))
-        elif below:
-            _put(out, aligned(row[:-1]))
-            for line in _wrapped(row[-1], out.width - _BELOW, out.width - _BELOW):
-                _put(out, Text(" " * _BELOW) + line)
-        else:
-            head = aligned(row[:-1])
+        heads = [aligned(row, columns) for columns in lines]
+        if beside:
+            (head,) = heads
             for number, line in enumerate(_wrapped(row[-1], rest, rest)):
                 _put(out, Text(" " * head.cell_len) + line if number else head + line)
+            continue
+        for head in heads:
+            _put(out, head)
+        for line in _wrapped(row[-1], out.width - _BELOW, out.width - _BELOW) if prose else ():
+            _put(out, Text(" " * _BELOW) + line)
+
+
+def _lines_of_columns(widths: Sequence[int], limit: int | None) -> list[range]:
+    """Which columns stand in one line, and which below it, so that nothing but a single column is wider than ``limit``.
+
+    >>> _lines_of_columns([10, 10, 20], 40), _lines_of_columns([10, 10, 20], None)
+    ([range(0, 2), range(2, 3)], [range(0, 3)])
+    """
+    lines: list[range] = []
+    begin, taken = 0, 1
+    for column, width in enumerate(widths):
+        if limit is not None and column > begin and taken + width > limit:
+            lines.append(range(begin, column))
+            begin, taken = column, _BELOW
+        taken += width + len(_GAP)
+    return [*lines, range(begin, len(widths))]
 
 
 def _put(out: Console, line: Text) -> None:
-    """Print a row; on a terminal that is too narrow for it, its last cells go below."""
+    """Print a line of a row."""
     line.rstrip()
     if not line.plain:
         return

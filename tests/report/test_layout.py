@@ -17,9 +17,10 @@ HOSTILE = "[/x]\x1b[31m:x:\\"
 SHOWN = "[/x]\\x1b[31m:x:\\"
 
 
-def printed(width: int = 40) -> tuple[Console, StringIO]:
+def printed(width: int = 40, *, terminal: bool = False) -> tuple[Console, StringIO]:
     stream = StringIO()
-    return Console(file=stream, width=width, soft_wrap=True), stream
+    color = None if terminal else "auto"
+    return Console(file=stream, width=width, soft_wrap=True, force_terminal=terminal, color_system=color), stream
 
 
 def test_text_is_never_read_as_markup() -> None:
@@ -93,6 +94,33 @@ def test_prose_goes_below_where_little_is_left() -> None:
         "      attention scales sit",
         "      beside it",
         " q",
+    ]
+
+
+def test_columns_that_do_not_fit_a_terminal_go_below_whole() -> None:
+    out, stream = printed(30, terminal=True)
+    rows = [("reshape", "*.weight_scale BF16 []", "BF16 [64, 1]", "a reason of some words"), ("rename", "a", "b", "")]
+    table(out, ("operation", "tensor", "becomes", "why"), rows, prose=True)
+    assert stream.getvalue().splitlines() == [
+        " operation",
+        "      tensor",
+        "      becomes",
+        "      why",
+        " reshape",
+        "      *.weight_scale BF16 []",
+        "      BF16 [64, 1]",
+        "      a reason of some words",
+        " rename",
+        "      a",
+        "      b",
+    ]
+    out, stream = printed(30, terminal=True)
+    table(out, ("module", "vLLM", "SGLang", "Quark"), [("mlp.down_proj", "built", "-", "built")])
+    assert stream.getvalue().splitlines() == [
+        " module         vLLM   SGLang",
+        "      Quark",
+        " mlp.down_proj  built  -",
+        "      built",
     ]
 
 
