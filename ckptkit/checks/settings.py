@@ -144,7 +144,7 @@ def sizes(value: Any) -> tuple[int, ...]:
     ((1, 2, 8), (4,))
     """
     if isinstance(value, str):
-        value = [int(item) if item.strip().isdigit() else 0 for item in value.split(",")]
+        value = [int(item) if item.isdecimal() else 0 for item in value.replace(",", " ").split()]
     found = tuple(value) if isinstance(value, Iterable) else ()
     if not found or not all(type(item) is int and item > 0 for item in found):
         raise ValueError("a list of whole numbers above zero")

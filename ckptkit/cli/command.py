@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.report import sink
+from ckptkit.report.encoding import shown_as
 
 #: A line to type, and what it does.
 Example = tuple[str, str]
@@ -42,7 +46,7 @@ def _common(finds: bool) -> list[click.Parameter]:
         ),
         click.Option(
             ["--color"],
-            type=click.Choice(COLORS, case_sensitive=False),
+            type=Word(COLORS),
             default="auto",
             envvar="CKPTKIT_COLOR",
             help="When to colour. [default: auto; NO_COLOR and FORCE_COLOR count]",
@@ -63,8 +67,64 @@ def _common(finds: bool) -> list[click.Parameter]:
     return options
 
 
+def named(param: click.Parameter, ctx: click.Context | None) -> str:
+    """What a value was given by: an option, an argument, or a variable of the environment."""
+    source = ctx.get_parameter_source(param.name) if ctx and param.name else None
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        return str(param.envvar)
+    return param.human_readable_name if isinstance(param, click.Argument) else max(param.opts, key=len)
+
+
+class Word(click.Choice[str]):
+    """One of a few words, written large or small; who types nearly one is asked whether it is meant."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(words, case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word. Raises UsageError for another one."""
+        known = [str(word) for word in self.choices]
+        typed = str(value)
+        if typed.casefold() not in known and param is not None and not (ctx and ctx.resilient_parsing):
+            message = f"{named(param, ctx)} must be one of {', '.join(known)}, not {typed!r}"
+            raise UsageError(message, help=did_you_mean(typed, known, "") or None)
+        return super().convert(value, param, ctx)
+
+
+class Formatter(click.HelpFormatter):
+    """Help whose words are broken at blanks only: an option that is cut at one of its hyphens cannot be copied."""
+
+    def write(self, string: str) -> None:
+        """Write text that was wrapped."""
+        super().write(string.replace(_HYPHEN, "-"))
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(_unbroken(text))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *args: Any, **kwargs: Any) -> None:
+        """Write terms and what they mean."""
+        super().write_dl([(term, _unbroken(meaning)) for term, meaning in rows], *args, **kwargs)
+
+
+#: A hyphen where nothing is wrapped, while text is being laid out.
+_HYPHEN = "\u2011"
+
+
+def _unbroken(text: str) -> str:
+    return re.sub(r"(?<=\S)-(?=\S)|-(?=-)", _HYPHEN, text)
+
+
+class Context(click.Context):
+    """The context of a command line, whose help is laid out so."""
+
+    formatter_class = Formatter
+
+
 class Command(click.Command):
     """A command with the options that all have. ``finds``: its exit code 1 says that something was found."""
+
+    context_class = Context
 
     def __init__(self, *args: Any, examples: Sequence[Example] = (), finds: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,13 +136,17 @@ class Command(click.Command):
         own = super().get_params(ctx)  # the help option comes last
         return [*own[: len(self.params)], *self.common, *own[len(self.params) :]]
 
+    def get_help(self, ctx: click.Context) -> str:
+        """The help in what standard output can show."""
+        return shown_as(sys.stdout, super().get_help(ctx))
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then what all commands have in common."""
         own: list[tuple[str, str]] = []
         common: list[tuple[str, str]] = []
         for number, parameter in enumerate(self.get_params(ctx)):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(parameter, click.Argument):
                 (own if number < len(self.params) else common).append(record)
         for title, records in (("Options", own), ("Every command", common)):
             if records:
@@ -103,3 +167,34 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+    context_class = Context
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with the whole first sentence of its help."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        listed = [(name, command) for name, command in found.items() if command and not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in listed])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names. Raises UsageError with the one that may be meant."""
+        word = args[0]
+        known = self.list_commands(ctx)
+        if word not in known and not word.startswith("-") and not ctx.resilient_parsing:
+            listed = f"'{ctx.command_path} --help' lists the commands"
+            meant = self.meant(word)
+            raise UsageError(
+                f"there is no command {word!r}",
+                help=f"did you mean {meant!r}? {listed}" if meant else did_you_mean(word, known, listed),
+            )
+        return super().resolve_command(ctx, args)
+
+    def meant(self, word: str) -> str | None:
+        """The command that people mean by another tool's word; None where none is known."""
+        return None
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help in what standard output can show."""
+        return shown_as(sys.stdout, super().get_help(ctx))

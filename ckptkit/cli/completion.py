@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ckptkit.cli.command import Command
+from ckptkit.cli.command import Command, Word
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -18,7 +18,7 @@ SHELLS = ("bash", "zsh", "fish")
         ("ckptkit completion fish > ~/.config/fish/completions/ckptkit.fish", "for fish"),
     ],
 )
-@click.argument("shell", type=click.Choice(SHELLS, case_sensitive=False))
+@click.argument("shell", type=Word(SHELLS))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
     """Print what sets completion up for a SHELL: commands, options, paths, formats, engines, rules and levels.

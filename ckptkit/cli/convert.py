@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptkit.cli import completing
-from ckptkit.cli.command import Command
+from ckptkit.cli.command import Command, Word
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan, telling
 from ckptkit.errors import UsageError
 from ckptkit.report import sink
@@ -71,9 +71,9 @@ _MODE_HELP = (
 @click.option("--skip", multiple=True, metavar="GLOB", help=_SKIP_HELP)
 @click.option("--default-skips/--no-default-skips", default=True, show_default=True, help=_ALL_HELP)
 @click.option("--mx-to-fp8", is_flag=True, help=_MX_HELP)
-@click.option("--experts", type=click.Choice(["split", "stack"], case_sensitive=False), help=_EXPERTS_HELP)
-@click.option("--fused", type=click.Choice(["split", "fuse"], case_sensitive=False), help=_FUSED_HELP)
-@click.option("--granularity", type=click.Choice(["channel", "block"], case_sensitive=False), help=_GRANULARITY_HELP)
+@click.option("--experts", type=Word(("split", "stack")), help=_EXPERTS_HELP)
+@click.option("--fused", type=Word(("split", "fuse")), help=_FUSED_HELP)
+@click.option("--granularity", type=Word(("channel", "block")), help=_GRANULARITY_HELP)
 @click.option("--scale-dtype", metavar="DTYPE", help=_SCALE_DTYPE_HELP)
 @click.option("--drop-kv-scales", is_flag=True, help=_DROP_KV_HELP)
 @click.option("--scales-from", metavar="CHECKPOINT", type=CHECKPOINT, help=_SCALES_FROM_HELP)

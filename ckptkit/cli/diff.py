@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ckptkit.cli.command import Command
+from ckptkit.cli.command import Command, Word
 from ckptkit.cli.options import CHECKPOINT, json_option, print_json, read_plan
 from ckptkit.report import sink
 
@@ -24,7 +24,7 @@ from ckptkit.report import sink
 @click.argument("right", type=CHECKPOINT)
 @click.option(
     "--level",
-    type=click.Choice(["headers", "scales", "full"], case_sensitive=False),
+    type=Word(("headers", "scales", "full")),
     envvar="CKPTKIT_LEVEL",
     help="How much is compared: names, shapes and schemes; scale values too; every byte. "
     "[default: full, or scales if one is remote]",

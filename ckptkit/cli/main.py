@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from ckptkit import __version__
-from ckptkit.cli.command import Group
+from ckptkit.cli.command import Group, named
 from ckptkit.cli.options import drop_output, print_json
 from ckptkit.errors import CkptkitError, UsageError, did_you_mean, printable
 from ckptkit.report import sink
@@ -101,17 +101,9 @@ class LazyGroup(Group):
         command: click.Command = module.command
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first argument names. Raises UsageError with the one that may be meant."""
-        word = args[0]
-        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
-            help_text = did_you_mean(word, COMMANDS, "'ckptkit --help' lists the commands")
-            if word.lower() in _MEANT:
-                help_text = f"did you mean {_MEANT[word.lower()]!r}? 'ckptkit --help' lists the commands"
-            raise UsageError(f"there is no command {word!r}", help=help_text)
-        return super().resolve_command(ctx, args)
+    def meant(self, word: str) -> str | None:
+        """The command that people mean who know another tool."""
+        return _MEANT.get(word.lower())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands into the help."""
@@ -198,10 +190,15 @@ def _told(work: Callable[[], int]) -> int:
 
 def _usage_error(error: click.ClickException) -> UsageError:
     """What click has to say about options and arguments, in our form."""
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        error.param_hint = named(error.param, error.ctx)
     message = error.format_message()
     context = getattr(error, "ctx", None)
-    help_text = f"'{context.command_path} --help' shows what can be given" if context is not None else None
-    return UsageError(f"{message[:1].lower()}{message[1:]}".rstrip("."), help=help_text)
+    help_text = f"'{context.command_path} --help' shows what can be given" if context is not None else ""
+    if isinstance(error, click.NoSuchOption):
+        message = f"no such option {error.option_name}"
+        help_text = did_you_mean(error.option_name, error.possibilities or (), help_text)
+    return UsageError(f"{message[:1].lower()}{message[1:]}".rstrip("."), help=help_text or None)
 
 
 def _refuse(error: CkptkitError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from typing import TextIO
 
 #: The name of the handler, for ``errors=``.
 SPELLED_OUT = "ckptkit-spelled-out"
@@ -23,3 +24,9 @@ def spell_out(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(SPELLED_OUT, spell_out)
+
+
+def shown_as(stream: TextIO | None, text: str) -> str:
+    """A text with what a stream cannot encode spelled out; for who prints past the stream's own way, as click does."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, SPELLED_OUT).decode(encoding)

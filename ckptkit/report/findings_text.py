@@ -147,7 +147,12 @@ def consequences(effects: Iterable[Effect]) -> str:
     'vLLM main stops'
     """
     harmful = [effect for effect in effects if effect.outcome.harmful]
-    return ", ".join(f"{label_of(e.engine)} {e.versions}".strip() + f" {_OUTCOME_WORDS[e.outcome]}" for e in harmful)
+    return ", ".join(f"{_versioned(e.engine, e.versions)} {_OUTCOME_WORDS[e.outcome]}" for e in harmful)
+
+
+def _versioned(engine: str, versions: str) -> str:
+    """An engine with its versions; where these are all, it alone."""
+    return label_of(engine) if versions in ("", "any") else f"{label_of(engine)} {versions}"
 
 
 def fix_command(report: Report, safety: Safety) -> str:

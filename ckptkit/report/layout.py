@@ -106,7 +106,9 @@ def _lines_of_columns(widths: Sequence[int], limit: int | None) -> list[range]:
     lines: list[range] = []
     begin, taken = 0, 1
     for column, width in enumerate(widths):
-        if limit is not None and column > begin and taken + width > limit:
+        # A first column that is wider than the terminal leaves a narrow one before it where it is.
+        fits = limit is None or taken + width <= limit or (width > limit and column == begin + 1)
+        if not fits and column > begin:
             lines.append(range(begin, column))
             begin, taken = column, _BELOW
         taken += width + len(_GAP)

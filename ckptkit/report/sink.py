@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Columns where there is no terminal to ask.
 _WIDTH = 120
+#: Columns of a terminal that does not tell, and lines, of which nothing printed depends.
+_USUAL, _LINES = 80, 25
 #: Narrower than this, nothing fits: a terminal that says less is taken to be this wide.
 _NARROWEST = 40
 
@@ -123,7 +125,8 @@ def console(*, stderr: bool = False) -> Console:
         emoji=False,
         highlight=False,
         soft_wrap=True,
-        width=None if terminal else _WIDTH,
+        width=_columns_of(stream) if terminal else _WIDTH,
+        height=_LINES,  # without one, rich would not believe the width of a terminal that says it is dumb
         force_terminal=terminal,
         color_system=None if not coloured else "auto" if terminal and not _is_dumb() else "standard",
         no_color=not coloured,
@@ -131,6 +134,17 @@ def console(*, stderr: bool = False) -> Console:
     if terminal and made.width < _NARROWEST:
         made.width = _NARROWEST
     return made
+
+
+def _columns_of(stream: Any) -> int:
+    """Columns of a terminal, whatever it calls itself: rich asks none that says it is dumb."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and int(asked):
+        return int(asked)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL
+    except (OSError, ValueError):
+        return _USUAL
 
 
 def _coloured(terminal: bool) -> bool:

@@ -8,6 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.storage.container import CONFIG_FILE
 
 
 @rule("CK600", "config-not-understood", Severity.ERROR, unreported="says that ckptkit itself cannot judge the config")
@@ -26,8 +27,10 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
         if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
             fake = "fake" in (fault.found or "") and not context.fp8_weights
             yield Observation.of(fault, variant="fake" if fake else None)
-    # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623.
-    if context.located is None or context.has_reader or context.is_known_method:
+    # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623. A config that
+    # could not be parsed says nothing of what the checkpoint is.
+    parsed = all(fault.file != CONFIG_FILE for fault in context.faults("json-invalid", "json-too-large"))
+    if parsed and (context.located is None or context.has_reader or context.is_known_method):
         for fault in context.faults("config-unsupported"):
             message = f"{fault.message}: only its files were judged"
             yield Observation(fault.kind, message, fault.file, help=fault.help, severity=Severity.WARNING)
