@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ckptkit.cli.command import Command
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json, print_json_list
+from ckptkit.cli.options import CHECKPOINT, json_option
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.report import sink
 
@@ -43,7 +43,10 @@ def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, plot: bo
     """
     from ckptkit import api
     from ckptkit.report import text
+    from ckptkit.report.document import stamped
+    from ckptkit.report.machine import failure
     from ckptkit.report.progress import ByteProgress
+    from ckptkit.storage.json_text import json_text
 
     if plot and as_json:
         raise UsageError("a plot is for people: give --plot or --json", help="ckptkit report --json has its numbers")
@@ -60,18 +63,19 @@ def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, plot: bo
             if not several:
                 raise
             text.show_error(error)
-            documents.append({"path": path, **error.to_json()})
+            documents.append(failure(path, error))
             failed = True
             continue
         listed = [*container.tensors.values()] if tensors and container is not None else []
         if as_json:
-            documents.append({**found.to_json(), **({"tensor_list": _listed(listed)} if tensors else {})})
+            whole = {**found.to_json(), **({"tensor_list": _listed(listed)} if tensors else {})}
+            documents.append(stamped(whole, "summary"))
         else:
             _show(found, listed, gap=number > 0)
             if plot:
                 _show_plot(container)
     if as_json:
-        print_json_list(documents, "summary") if several else print_json(documents[0], "summary")
+        click.echo(json_text(documents if several else documents[0]))
     sys.exit(2 if failed else 0)
 
 

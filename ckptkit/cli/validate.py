@@ -215,9 +215,7 @@ def show_all(answers: Sequence[Validation], failures: Mapping[str, CkptkitError]
     elif view.output_format == "json":
         from ckptkit.report.machine import dump
 
-        documents = [answer.to_json() for answer in answers]
-        documents += [{"path": path, **error.to_json()} for path, error in failures.items()]
-        click.echo(dump(documents, several=view.several))
+        click.echo(dump([answer.to_json() for answer in answers], failures, several=view.several))
     else:
         from ckptkit.checks.registry import all_rules
         from ckptkit.report.machine import RENDERERS

@@ -5,7 +5,7 @@ Each renderer is a pure function from reports (and the rules behind them) to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import place, printable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ckptkit.checks.finding import Finding
     from ckptkit.checks.registry import Rule
     from ckptkit.checks.runner import Report
+    from ckptkit.errors import CkptkitError
 
 #: From reports, rules by code, and the paths that could not be looked at with what was in the way.
 Renderer = Callable[["Sequence[Report]", "Mapping[str, Rule]", "Mapping[str, str]"], str]
@@ -27,17 +28,19 @@ Renderer = Callable[["Sequence[Report]", "Mapping[str, Rule]", "Mapping[str, str
 _GITHUB_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def to_json(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
-    """One document for one path, a list for several."""
-    documents = [report.to_json() for report in reports]
-    documents += [{"path": path, "error": message} for path, message in failures.items()]
-    return dump(documents, several=len(documents) > 1)
+def dump(documents: Iterable[Mapping[str, Any]], failures: Mapping[str, CkptkitError], *, several: bool) -> str:
+    """Reports as JSON, after them why other checkpoints have none, by path.
 
-
-def dump(documents: list[dict[str, Any]], *, several: bool) -> str:
-    """JSON documents as text: a list where ``several`` were asked for, however many there are, else the one."""
+    A list where ``several`` were asked for, however many there are, else the one.
+    """
     shown = [stamped(document, "report") for document in documents]
+    shown += [failure(path, error) for path, error in failures.items()]
     return json_text(shown if several else shown[0])
+
+
+def failure(path: str, error: CkptkitError) -> dict[str, Any]:
+    """One of several checkpoints that could not be looked at, as a document of its own."""
+    return stamped({"path": path, **error.to_json()}, "error")
 
 
 def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
@@ -93,7 +96,6 @@ def _escape_property(text: str) -> str:
 #: Output format -> its renderer; "text" is the one that is not here.
 RENDERERS: Mapping[str, Renderer] = {
     "concise": to_concise,
-    "json": to_json,
     "sarif": to_sarif,
     "github": to_github,
     "junit": to_junit,

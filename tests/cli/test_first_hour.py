@@ -152,6 +152,18 @@ def test_a_cut_config_is_one_finding(run: Run, tmp_path: Path) -> None:
     assert outcome.code == 2 and "CK116" in outcome.err, "and it is still kept from the Hub"
 
 
+@pytest.mark.parametrize("fixture", ["quark-ptpc", "bf16", "llmcompressor-fp8"])
+@pytest.mark.parametrize("text", ['{"model_type": "lla', "", "[]", "<html>", '{"a": 1,}', "\xff"])
+def test_a_config_that_is_no_json_says_nothing_about_the_checkpoint(
+    fixture: str, text: str, run: Run, tmp_path: Path
+) -> None:
+    cut = Path(shutil.copytree(REAL / "llama" / fixture, tmp_path / "cut"))
+    (cut / "config.json").write_bytes(text.encode("latin-1"))
+    codes = [finding["code"] for finding in run("validate", cut, "--json").json["findings"]]
+    assert "CK116" in codes and not {"CK600", "CK601", "CK602"} & {*codes}
+    assert "this looks like" not in run("validate", cut).out
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("inspekt", "inspect"), ("check", "validate"), ("valdate", "validate"), ("explain", "rule"), ("push", "upload")],

@@ -190,12 +190,26 @@ def test_every_json_document_names_its_schema_and_fits_it(run: Run) -> None:
         "comparison": ["diff", CLEAN, CLEAN],
         "doctor": ["doctor"],
         "rules": ["rule", "CK301"],
+        "serving": ["serve", CLEAN],
+        "page": ["report", CLEAN],
         "error": ["inspect", "nope"],
     }
     for name, arguments in commands.items():
         document = run(*arguments, "--json").json
         assert document["$schema"] == schema.load(name)["$id"], name
         assert schema.faults(name, document, file=name) == [], name
+
+
+def test_one_of_several_that_cannot_be_read_is_an_error_among_the_others(run: Run, broken: Path) -> None:
+    for command, name in (("inspect", "summary"), ("validate", "report")):
+        outcome = run(command, CLEAN, "nope", broken, "--json")
+        assert outcome.code == 2
+        ids = [document["$schema"].rpartition(":")[2] for document in outcome.json]
+        assert sorted(ids) == sorted([name, name, "error"])
+        for document, kind in zip(outcome.json, ids, strict=True):
+            assert schema.faults(kind, document, file=kind) == []
+        (failed,) = (document for document in outcome.json if "error" in document)
+        assert failed["path"] == "nope" and failed["kind"] == "UsageError"
 
 
 def test_a_plan_that_was_printed_is_carried_out(run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,8 @@ from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import Level, Rule, Safety
 from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Effect, Outcome
+from ckptkit.errors import UsageError
+from ckptkit.report import machine
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 #: Set this to write what the renderers print now; then read the difference before committing it.
@@ -129,3 +131,18 @@ def terminal(*, colour: bool = False) -> tuple[Console, StringIO]:
     return Console(
         file=stream, width=100, force_terminal=colour, color_system=system, highlight=False, soft_wrap=True
     ), stream
+
+
+#: Formats of findings for programs.
+FORMATS = sorted(("json", *machine.RENDERERS))
+
+
+def rendered(
+    name: str, reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str] | None = None
+) -> str:
+    """Reports in a format, as the command line has them rendered; ``failures``: paths, and what was in the way."""
+    failures = failures or {}
+    if name != "json":
+        return machine.RENDERERS[name](reports, rules, failures)
+    errors = {path: UsageError(message) for path, message in failures.items()}
+    return machine.dump([report.to_json() for report in reports], errors, several=len(reports) + len(errors) > 1)

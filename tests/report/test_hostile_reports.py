@@ -16,10 +16,10 @@ from ckptkit.checks import schema
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import Level
 from ckptkit.checks.runner import Report
-from ckptkit.report import findings_text, machine
+from ckptkit.report import findings_text
 from ckptkit.storage.json_text import json_text
 from tests.damage import load
-from tests.report.conftest import make_rule, terminal
+from tests.report.conftest import FORMATS, make_rule, rendered, terminal
 
 HOSTILE = (
     "::error::owned",
@@ -55,7 +55,7 @@ def is_harmless(output: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", [*machine.RENDERERS, "text"])
+@pytest.mark.parametrize("name", [*FORMATS, "text"])
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_nothing_gets_through(text: str, name: str) -> None:
     report = report_of(text)
@@ -64,7 +64,7 @@ def test_nothing_gets_through(text: str, name: str) -> None:
         findings_text.show_report(report, out=out)
         output = stream.getvalue()
     else:
-        output = machine.RENDERERS[name]([report], RULES, {text: text})
+        output = rendered(name, [report], RULES, {text: text})
     assert is_harmless(output)
     output.encode()
     if name in ("json", "sarif"):

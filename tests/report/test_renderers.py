@@ -20,7 +20,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.checks.settings import OUTPUT_FORMATS
 from ckptkit.report import findings_text, machine, rule_text
 from ckptkit.storage.traffic import Traffic
-from tests.report.conftest import Snapshot, make_rule, terminal
+from tests.report.conftest import FORMATS, Snapshot, make_rule, rendered, terminal
 
 Rules = Mapping[str, Rule]
 ENDINGS = {"json": "json", "sarif": "json", "junit": "xml", "github": "txt", "concise": "txt"}
@@ -33,12 +33,12 @@ def offered(report: Report, rules: Rules) -> Mapping[Finding, Safety]:
 
 
 def test_every_format_has_a_renderer() -> None:
-    assert {"text", *machine.RENDERERS} == set(OUTPUT_FORMATS)
+    assert {"text", *FORMATS} == set(OUTPUT_FORMATS)
 
 
-@pytest.mark.parametrize("name", sorted(machine.RENDERERS))
+@pytest.mark.parametrize("name", FORMATS)
 def test_snapshot(name: str, reports: list[Report], rules: Rules, snapshot: Snapshot) -> None:
-    text = machine.RENDERERS[name](reports, rules, {})
+    text = rendered(name, reports, rules)
     if name == "sarif":
         text = re.sub(r'("(?:semanticV|v)ersion": )"0[^"]*"', r'\1"0"', text)
     snapshot(f"{name}.{ENDINGS[name]}", text + "\n")
@@ -102,19 +102,19 @@ def test_nothing_from_a_file_reaches_a_terminal_raw(name: str, reports: list[Rep
         findings_text.show_report(reports[0], out=out)
         text = stream.getvalue()
     else:
-        text = machine.RENDERERS[name](reports, rules, {})
+        text = rendered(name, reports, rules)
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
 def test_one_report_is_a_document_and_several_are_a_list(reports: list[Report], rules: Rules) -> None:
-    assert isinstance(json.loads(machine.to_json(reports[:1], rules, {})), dict)
-    assert len(json.loads(machine.to_json(reports, rules, {}))) == 2
-    (one,) = json.loads(machine.dump([{}], several=True))  # one of two could be read
+    assert isinstance(json.loads(rendered("json", reports[:1], rules)), dict)
+    assert len(json.loads(rendered("json", reports, rules))) == 2
+    (one,) = json.loads(machine.dump([{}], {}, several=True))  # one of two could be read
     assert one == {"$schema": "urn:ckptkit:schema:report", "ckptkit": __version__}
 
 
 def test_json_fits_its_schema(reports: list[Report], rules: Rules) -> None:
-    assert schema.faults("report", json.loads(machine.to_json(reports, rules, {})), file="report") == []
+    assert schema.faults("report", json.loads(rendered("json", reports, rules)), file="report") == []
     assert schema.faults("rules", [rule.to_json() for rule in rules.values()], file="rules") == []
 
 
@@ -196,9 +196,9 @@ def test_an_empty_list_of_findings_prints_nothing_for_github(reports: list[Repor
     assert machine.to_github(reports[1:], rules, {}) == ""
 
 
-@pytest.mark.parametrize("name", sorted(machine.RENDERERS))
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_path_that_was_not_checked_is_in_every_document(name: str, reports: list[Report], rules: Rules) -> None:
-    text = machine.RENDERERS[name](reports[:1], rules, {"models/gone": "models/gone does not exist"})
+    text = rendered(name, reports[:1], rules, {"models/gone": "models/gone does not exist"})
     assert "models/gone does not exist" in text
     if name == "junit":
         suites = ElementTree.fromstring(text.partition("\n")[2]).findall("testsuite")
