@@ -10,6 +10,9 @@ from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.storage.container import CONFIG_FILE
 
+#: Faults of a JSON file after which nothing is known of what it says; CK116 tells of them.
+_UNPARSED = frozenset({"json-invalid", "json-too-large"})
+
 
 @rule("CK600", "config-not-understood", Severity.ERROR, unreported="says that ckptkit itself cannot judge the config")
 def config_not_understood(context: Context) -> Iterator[Fault]:
@@ -29,8 +32,8 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
             yield Observation.of(fault, variant="fake" if fake else None)
     # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623. A config that
     # could not be parsed says nothing of what the checkpoint is.
-    parsed = all(fault.file != CONFIG_FILE for fault in context.faults("json-invalid", "json-too-large"))
-    if parsed and (context.located is None or context.has_reader or context.is_known_method):
+    unparsed = any(fault.file == CONFIG_FILE and fault.kind in _UNPARSED for fault in context.container.faults)
+    if not unparsed and (context.located is None or context.has_reader or context.is_known_method):
         for fault in context.faults("config-unsupported"):
             message = f"{fault.message}: only its files were judged"
             yield Observation(fault.kind, message, fault.file, help=fault.help, severity=Severity.WARNING)
