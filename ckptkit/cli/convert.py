@@ -142,9 +142,9 @@ def command(
     with ByteProgress("planning", quiet=quiet) as progress:
 
         def on_plan(made: Plan) -> None:
-            progress.clear()
             if not (as_json or quiet):
-                text.show_plan(made)
+                with progress.aside():
+                    text.show_plan(made)
             progress.start(made.cost.total, "converting")
 
         result = api.convert(

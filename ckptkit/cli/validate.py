@@ -128,8 +128,8 @@ def command(paths: tuple[str, ...], isolated: bool, as_json: bool, statistics: b
             except CkptkitError as error:
                 if not several:
                     raise
-                progress.clear()
-                show_error(error)
+                with progress.aside():
+                    show_error(error)
                 failures[path] = error
                 continue
         answers.append(answer)

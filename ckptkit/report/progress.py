@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from ckptkit.errors import printable
@@ -36,6 +38,7 @@ class ByteProgress:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._drawing = threading.Lock()
         self._drawn = False
         self._total = self._done = self._requests = self._fetched = 0
         self._began = self._counted = time.monotonic()
@@ -72,10 +75,13 @@ class ByteProgress:
         """Count what is told as bytes just done and all of them; 0 and all of them is the start."""
         self.advance(nbytes) if nbytes else self.start(total, label)
 
-    def clear(self) -> None:
-        """Take the line away, for something else to be printed; it comes back by itself."""
-        if self._terminal and self._drawn:
-            self._write("\r\x1b[K")
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the line away while something else is printed; it comes back by itself."""
+        with self._drawing:
+            if self._terminal and self._drawn:
+                self._write("\r\x1b[K")
+            yield
 
     def _observe(self, requests: int, nbytes: int) -> None:
         with self._lock:
@@ -115,10 +121,13 @@ class ByteProgress:
         """Draw until the work ends: what a thread of its own does."""
         if self._ended.wait(PATIENCE if self._terminal else FIRST_BEAT):
             return
-        self._drawn = True
         while True:
-            if not self._write(self._line()):
-                return
+            with self._drawing:
+                if self._ended.is_set():
+                    break
+                self._drawn = True
+                if not self._write(self._line()):
+                    return
             if self._ended.wait(REDRAW if self._terminal else HEARTBEAT):
                 break
         if self._terminal:

@@ -287,6 +287,28 @@ def test_a_log_gets_whole_lines_and_a_terminal_one_that_goes(tmp_path: Path) -> 
     assert shown.endswith("\r\x1b[Kdone\r\n") and "\n" not in shown.removesuffix("\n").rstrip("\r")
 
 
+ASIDE = """
+import sys, time
+from ckptkit.report import progress
+progress.PATIENCE, progress.REDRAW = 0.01, 0.001
+with progress.ByteProgress("planning") as wait:
+    time.sleep(0.2)
+    with wait.aside():
+        for word in "a line that is printed slowly\\n":
+            sys.stdout.write(word)
+            sys.stdout.flush()
+            time.sleep(0.02)
+    time.sleep(0.1)
+"""
+
+
+def test_what_is_printed_meanwhile_is_not_drawn_over(tmp_path: Path) -> None:
+    script = tmp_path / "aside.py"
+    script.write_text(ASIDE)
+    shown = on_terminal(code=script)
+    assert "planning" in shown and "\r\x1b[Ka line that is printed slowly\r\n" in shown
+
+
 class Watched(StringIO):
     """A stream that says it is a terminal."""
 
@@ -302,7 +324,8 @@ def test_short_work_shows_nothing(stream: StringIO, monkeypatch: pytest.MonkeyPa
     with ByteProgress("checking") as progress:
         progress.start(1)
         progress.advance(1)
-        progress.clear()
+        with progress.aside():
+            pass
     assert stream.getvalue() == ""
 
 
