@@ -72,6 +72,11 @@ SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+#: Architectures whose stacks of experts are stored as [experts, inputs, outputs], unlike all others.
+INPUTS_FIRST = ("GptOss", "Llama4", "OpenAIPrivacyFilter")
+#: Architectures whose stacks have the rows of gate and up in turn, and not one after the other.
+IN_TURN = ("GptOss",)
+
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
 
 
@@ -93,6 +98,21 @@ def leaves_alone(architecture: str | None, module: str) -> bool:
     if _PREDICTION_INPUT.search(module):
         return not (architecture or "").startswith(QUANTIZED_PREDICTION_INPUTS)
     return _PLAIN.search(module) is not None or leaves_router_alone(architecture, module)
+
+
+def has_outputs_first(architecture: str | None, hidden: int | None, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a stack of plain experts is [experts, outputs, inputs], as far as class and hidden size tell.
+
+    Where both sizes are the hidden one, the class decides.
+
+    >>> has_outputs_first("Qwen3MoeForCausalLM", 64, "mlp.experts.gate_up_proj", (8, 128, 64))
+    True
+    >>> has_outputs_first("Llama4ForCausalLM", 64, "mlp.experts.down_proj", (8, 64, 64))
+    False
+    """
+    if (architecture or "").startswith(INPUTS_FIRST):
+        return False
+    return hidden is None or shape[-2 if name.endswith("down_proj") else -1] == hidden
 
 
 def leaves_router_alone(architecture: str | None, module: str) -> bool:

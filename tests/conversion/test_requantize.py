@@ -101,6 +101,25 @@ def test_a_scheme_with_static_inputs_needs_their_scales() -> None:
     assert "calibration" in str(refusal.value.faults[0].help)
 
 
+@pytest.mark.parametrize("donor", ["llama/llmcompressor-fp8", "llama/quark-fp8-kv"])
+def test_static_scales_come_from_another_checkpoint(donor: str, tmp_path: Path) -> None:
+    choices = {"to": "modelopt", "scheme": "FP8", "scales_from": REAL / donor, "allow_lossy": True}
+    plan = convert(REAL / "llama/quark-ptpc", tmp_path / "out", **choices).plan
+    assert any(f"14 scales of inputs come from {REAL / donor}" in note for note in plan.notes)
+    assert Plan.from_json(plan.to_json()).to_json() == plan.to_json()
+    after, theirs = ckptkit.open(tmp_path / "out"), ckptkit.open(REAL / donor)
+    for name, module in after.modules.items():
+        scale = theirs.modules[name].input_scale
+        assert module.input_scale is not None and scale is not None
+        assert after.container.read(module.input_scale) == theirs.container.read(scale)
+    assert (after.kv_cache is None) == ("kv" not in donor)
+    lacking = load("llama/llmcompressor-fp8")
+    lacking.drop(r"model\.layers\.0\.mlp\.up_proj\.input_scale")
+    with pytest.raises(ConversionRefused) as refusal:
+        ckptkit.plan(REAL / "llama/quark-ptpc", **{**choices, "scales_from": lacking.write(tmp_path / "lacking")})
+    assert "input-scale-missing" in {fault.kind for fault in refusal.value.faults}
+
+
 def test_some_modules_only(tmp_path: Path) -> None:
     name = "llama/quark-ptpc"
     convert(REAL / name, tmp_path / "out", to="ct", scheme="FP8_BLOCK", modules="*.down_proj", allow_lossy=True)

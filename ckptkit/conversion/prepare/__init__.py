@@ -6,6 +6,7 @@ from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import (
     arrange,
     dequantize,
+    effects,
     encoding,
     give_up,
     kv_scales,
@@ -22,10 +23,10 @@ from ckptkit.model.checkpoint import Checkpoint
 _STEPS = (
     dequantize.step,
     microscaling.step,
-    encoding.step,
     arrange.step,
     quantize.step,
     requantize.step,
+    encoding.step,
     scale_form.finer,
     scale_form.retyped,
     kv_scales.drop,
@@ -39,6 +40,7 @@ def prepare(checkpoint: Checkpoint, target: Format, options: Options) -> Prepare
 
     Raises UsageError for options that make no sense for this checkpoint.
     """
+    effects.require(checkpoint, target, options)
     prepared = Prepared(checkpoint)
     for step in _STEPS:
         prepared = step(prepared, target, options)

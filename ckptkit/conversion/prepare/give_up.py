@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.dequantize import dequantized
+from ckptkit.conversion.prepare.dequantize import TORCH_NAMES, dequantized
 from ckptkit.conversion.prepare.prepared import Prepared
 from ckptkit.errors import plural
 from ckptkit.formats.base import Changes, Format
@@ -20,7 +20,7 @@ from ckptkit.storage.output import Drop
 _TAKEN = frozenset({"attention-role", "quantized-head"})
 #: The type that a head gets where config.json does not say what the model is in.
 _USUAL = "BF16"
-_DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+_DTYPES = {word: dtype for dtype, word in TORCH_NAMES.items()}
 
 
 def step(prepared: Prepared, target: Format, options: Options) -> Prepared:

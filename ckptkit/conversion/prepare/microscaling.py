@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ckptkit.conversion.grouped import announcement, drops, elements_of, weight_name
 from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.mx_modules import announcement, drops, elements_of, weight_name
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.errors import ConversionRefused, Fault, plural
 from ckptkit.formats.base import Changes, Format, writable
