@@ -164,20 +164,16 @@ def require_same_source(plan: Plan, source: Source) -> None:
 def _moved_inputs(plan: Plan, container: Container) -> Iterator[Fault]:
     """Tensors that the plan reads and that are not stored as it says: each whole, or cut into runs that make it up."""
     stored = {_place(tensor) for header in container.headers for tensor in header.tensors.values()}
-    wholes: dict[str, TensorRef] = {}
     runs: dict[str, set[TensorRef]] = {}
     for shard in plan.output.shards:
         for output in shard.tensors:
             for tensor in map(_place, output.inputs):
-                if tensor in stored:
-                    wholes[tensor.name] = tensor
-                else:
+                if tensor not in stored:
                     runs.setdefault(tensor.name, set()).add(tensor)
     for name, found in runs.items():
-        ordered = sorted(found, key=lambda run: run.start)
-        first, last = ordered[0], ordered[-1]
-        whole = wholes.get(name, first._replace(nbytes=sum(run.nbytes for run in ordered)))
-        if whole not in stored or not whole.start <= first.start <= last.stop <= whole.stop:
+        first = min(found, key=lambda run: run.start)
+        whole = first._replace(nbytes=sum(run.nbytes for run in found))
+        if whole not in stored or whole.stop != max(run.stop for run in found):
             yield Fault("source-changed", "no such tensor any more", first.shard, name)
 
 

@@ -17,7 +17,9 @@ LM_HEAD = "lm_head"
 _SHARED_HEAD = "shared_head.head"
 _HEADS = (LM_HEAD, _SHARED_HEAD)
 
-_EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
+_EMBEDDING = re.compile(
+    r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared|relative_attention_bias)$"
+)
 _DIGITS = re.compile(r"(\d+)")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")

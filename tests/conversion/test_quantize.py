@@ -181,6 +181,20 @@ def test_what_classes_build_plain_is_left_alone_as_far_as_that_is_known(
         assert set(names) - set(ckptkit.open(tmp_path / f"{architecture}-out").modules) == left
 
 
+def test_what_is_stored_with_its_inputs_first_is_left_alone_whatever_is_asked(
+    tmp_path: Path, write_checkpoint: WriteCheckpoint
+) -> None:
+    """GPT-2's layers are no linear ones: a scale for each row would be one for each input."""
+    weight, last = RawTensor("BF16", (16, 16), b"\x80\x3f" * 256), "h.0.lora"
+    names = (*(f"h.0.{name}" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")), last)
+    source = write_checkpoint(
+        {SHARD: {f"{name}.weight": weight for name in names}}, {"architectures": ["GPT2LMHeadModel"]}
+    )
+    plan = convert(source, tmp_path / "out", to="ct", scheme="FP8_DYNAMIC", default_skips=False).plan
+    assert set(ckptkit.open(tmp_path / "out").modules) == {last}
+    assert any("stored as [inputs, outputs]" in note and "4 modules" in note for note in plan.notes)
+
+
 def test_skip_and_modules_choose_by_pattern(tmp_path: Path) -> None:
     choices: dict[str, Any] = {"to": "ct", "scheme": "FP8_DYNAMIC"}
     convert(LLAMA, tmp_path / "skip", skip=["*.layers.1.*", "*.o_proj"], **choices)

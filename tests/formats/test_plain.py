@@ -188,4 +188,6 @@ def test_a_part_that_cannot_be_taken_is_refused(tmp_path: Path) -> None:
         ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16", modules="*.no_such_proj")
     with pytest.raises(ConversionRefused, match="errors that the source has not"):
         convert(REAL / "llama/quark-ptpc", tmp_path / "out", to="bf16", modules="*.q_proj")  # k and v stay in FP8
+    with pytest.raises(ConversionRefused, match="all experts of a layer are loaded as one"):
+        convert(REAL / "qwen3_moe/llmcompressor-dynamic", tmp_path / "out", to="bf16", modules="*.experts.0.*")
     assert not (tmp_path / "out").exists()

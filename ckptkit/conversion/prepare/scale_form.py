@@ -49,6 +49,7 @@ def finer(prepared: Prepared, target: Format, options: Options) -> Prepared:
             checkpoint.schemes[scheme][0],
             str(granularity),
             str(scheme.weight.granularity),
+            "other scales take a scheme (--scheme) and leave to round, allow_lossy (--allow-lossy)",
         )
         for scheme in others
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.select import selected
-from ckptkit.engines.architectures import leaves_alone
+from ckptkit.engines.architectures import has_inputs_first, leaves_alone
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.vllm.classes import OWN_LISTS
@@ -33,7 +33,9 @@ def split(
     reasons: dict[str, str] = {}
     for name in found:
         reason = None
-        if name in skipped:
+        if has_inputs_first(dimensions.architecture, name):
+            reason = "stored as [inputs, outputs]: no tool takes it for a linear layer"
+        elif name in skipped:
             reason = _BY_USER
         elif name not in meant:
             reason = _NOT_MEANT
