@@ -227,12 +227,17 @@ class Comparer:
         schemes = [cache.scheme.quantization if cache and cache.scheme else None for cache in (a, b)]
         if schemes[0] != schemes[1]:
             found = Difference("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
-            yield from self._unless_declared(found)
+            yield from self._unless_declared(found, str(b.scheme if b and b.scheme else "none"))
         for module in {**left, **right}:
             ours = left.get(module, AttentionScales(module)).stored()
             theirs = right.get(module, AttentionScales(module)).stored()
+            changed = (module, "attention scales", ", ".join(theirs) or "none") in self.declared.changes
             for role in {**ours, **theirs}:
-                yield from self._scale(module, f"{role} scale", ours.get(role), theirs.get(role))
+                a_scale, b_scale = ours.get(role), theirs.get(role)
+                if changed and (a_scale is None or b_scale is None):
+                    self.accepted.append(Difference(module, f"{role} scale", _presence(a_scale), _presence(b_scale)))
+                else:
+                    yield from self._scale(module, f"{role} scale", a_scale, b_scale)
 
     def _scale(
         self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None, *, finer: bool = False
@@ -286,8 +291,9 @@ class Comparer:
         self.compared += nbytes
         self.progress(nbytes)
 
-    def _unless_declared(self, found: Difference) -> Iterator[Difference]:
-        if (found.subject, found.aspect, found.right) in self.declared.changes:
+    def _unless_declared(self, found: Difference, after: str | None = None) -> Iterator[Difference]:
+        """The difference, unless a plan announced it: in the words of the right side, or as ``after``."""
+        if (found.subject, found.aspect, after or found.right) in self.declared.changes:
             self.accepted.append(found)
         else:
             yield found

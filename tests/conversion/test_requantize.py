@@ -139,6 +139,7 @@ def test_attention_scales_without_a_place_go_where_it_is_allowed(tmp_path: Path)
     lost -= {role for a in after.kv_cache.attention for role in a.stored()}
     assert lost == {"prob"} and any("prob scales" in words for words in plan.gives_up)
     assert any(change.aspect == "attention scales" for change in plan.changes)
+    assert ckptkit.diff(REAL / name, tmp_path / "out", plan=plan).same
 
 
 def test_choices_for_plain_weights_are_refused() -> None:
