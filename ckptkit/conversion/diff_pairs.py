@@ -14,6 +14,7 @@ from ckptkit.measure.matrix import Matrix, fp8_matrices, made_matrices, plain_ma
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, QuantizedModule
 from ckptkit.operations.operation import OperationError
+from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
 #: What the scheme of a weight in high precision is called.
@@ -34,7 +35,7 @@ class Stored(NamedTuple):
 
     ``tensor`` is None where a module in another quantization has no weight. ``part`` is set where only some of its rows
     are meant, and ``name`` is then what these are called. A ``turned`` stack of plain experts is stored as [E, K, N],
-    and meant as [E, N, K].
+    and meant as [E, N, K]. ``numbers`` are what plain floats of an opaque module would be, None where nobody knows.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Stored(NamedTuple):
     opaque: OpaqueModule | None = None
     part: Slice | None = None
     turned: bool = False
+    numbers: OutputTensor | None = None
 
     @property
     def subject(self) -> str:
@@ -65,7 +67,7 @@ class Stored(NamedTuple):
     @property
     def has_numbers(self) -> bool:
         """Whether it is known what number each element is."""
-        return self.opaque is None or grouped.plain_weight(self.opaque) is not None
+        return self.opaque is None or self.numbers is not None
 
     @property
     def no_numbers(self) -> str:
@@ -91,10 +93,8 @@ class Stored(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of its numbers, or of the part's."""
-        shape = () if self.tensor is None else self.tensor.shape
-        made = None if self.opaque is None else grouped.plain_weight(self.opaque)
-        if made is not None:
-            shape = made.shape
+        stored = self.tensor if self.numbers is None else self.numbers
+        shape = () if stored is None else stored.shape
         if self.turned:
             shape = (*shape[:-2], shape[-1], shape[-2])
         return shape if self.part is None else (self.part.rows, shape[-1])
@@ -106,9 +106,8 @@ class Stored(NamedTuple):
 
     def matrices(self, *, stacked: bool) -> tuple[Matrix, ...]:
         """Its numbers; ``stacked``: a matrix for each expert. Raises OperationError where none are known of it."""
-        made = None if self.opaque is None else grouped.plain_weight(self.opaque)
-        if made is not None:
-            found = made_matrices(made.operation, made.inputs, made.parameters)
+        if self.numbers is not None:
+            found = made_matrices(self.numbers.operation, self.numbers.inputs, self.numbers.parameters)
         elif self.opaque is not None or self.tensor is None:
             raise OperationError(self.no_numbers)
         elif self.module is None:
@@ -161,7 +160,7 @@ def stored_weights(checkpoint: Checkpoint) -> dict[str, Stored]:
         found[module.weight.name] = Stored(module.weight.name, module.weight, module)
     for opaque in checkpoint.opaque.values():
         name = grouped.weight_name(opaque)
-        found[name] = Stored(name, opaque.weight, opaque=opaque)
+        found[name] = Stored(name, opaque.weight, opaque=opaque, numbers=grouped.plain_weight(opaque))
     for tensor in checkpoint.plain:
         found.setdefault(tensor.name, Stored(tensor.name, tensor))
     return found
