@@ -160,3 +160,15 @@ def test_an_fp8_head_becomes_a_plain_one_where_it_is_allowed(tmp_path: Path) -> 
     after = tensors_of(tmp_path / "out")["lm_head.weight"]
     whole = tensors_of(convert(quantized, tmp_path / "plain", to="bf16").destination)["lm_head.weight"]
     assert after == whole and after.dtype == "BF16"
+
+
+def test_a_head_is_plain_whatever_becomes_of_the_rest(tmp_path: Path) -> None:
+    """It is made of what is stored: neither of codes that are only planned, nor under scales that others get."""
+    source = REAL / "llama/bf16"
+    convert(source, tmp_path / "new", to="quark", scheme="ptpc_fp8", default_skips=False, allow_lossy=True)
+    assert tensors_of(tmp_path / "new")["lm_head.weight"] == tensors_of(source)["lm_head.weight"]
+    quantized = convert(source, tmp_path / "ct", to="ct", scheme="FP8_DYNAMIC", default_skips=False).destination
+    whole = tensors_of(convert(quantized, tmp_path / "plain", to="bf16").destination)["lm_head.weight"]
+    for mode, number in (("tensor", 1), ("transformers", 2)):
+        out = convert(quantized, tmp_path / f"{number}", to="fp8", mode=mode, allow_lossy=True).destination
+        assert tensors_of(out)["lm_head.weight"] == whole and len(ckptkit.open(out).modules) == 14

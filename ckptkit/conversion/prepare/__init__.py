@@ -22,6 +22,7 @@ from ckptkit.model.checkpoint import Checkpoint
 #: In the order in which they are done. Each looks at the options and at the target, and at what is left to do.
 _STEPS = (
     dequantize.step,
+    give_up.heads,
     microscaling.step,
     arrange.step,
     quantize.step,
@@ -31,7 +32,7 @@ _STEPS = (
     scale_form.retyped,
     kv_scales.drop,
     kv_scales.borrow,
-    give_up.step,
+    give_up.roles,
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ckptkit.conversion.losses import TWO_STEPS
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import scales_from, skips
+from ckptkit.conversion.prepare.give_up import holds_heads
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.engines.architectures import has_outputs_first
 from ckptkit.engines.dimensions import Dimensions
@@ -83,7 +84,9 @@ class _Quantizer:
         checkpoint, preset = self.checkpoint, self.preset
         stacks = {stack_name(tensor): tensor for tensor in checkpoint.plain if self._is_stack(tensor)}
         weights = {**checkpoint.unquantized, **stacks}
-        chosen, skipped = skips.split(weights, preset, self.options, Dimensions.of(checkpoint.config))
+        heads = not self.options.allow_lossy or holds_heads(self.target, self.options)
+        sizes = Dimensions.of(checkpoint.config)
+        chosen, skipped = skips.split(weights, preset, self.options, sizes, heads=heads)
         self._require_possible({name: weights[name] for name in chosen})
         modules: dict[str, QuantizedModule] = {}
         made: dict[TensorRef, OutputTensor] = {}
