@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.conversion.diff_files import config_differences
 from ckptkit.conversion.plan import Change
 from ckptkit.errors import printable
 from ckptkit.formats.base import Draft
@@ -40,6 +41,9 @@ def changes_of(source: Checkpoint, prepared: Checkpoint, draft: Draft) -> Iterat
         if stored.get(owner, ()) != kept.get(owner, ()):
             words = (", ".join(side.get(owner, ())) or "none" for side in (stored, kept))
             yield Change(owner, "attention scales", *words)
+    config = source.container.config
+    for path, was_said, says in config_differences(config, {**config, **draft.config}):
+        yield Change(printable(path), "config.json", was_said, says)
     for file in draft.side_files:
         held = any(entry.name == file for entry in source.container.side_files)
         now = "absent" if draft.side_files[file] is None else "written"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ckptkit.conversion.diff_pairs import Stored
 from ckptkit.conversion.plan import Plan
-from ckptkit.measure.matrix import Matrix, fp8_matrices, plain_matrices
+from ckptkit.measure.matrix import Matrix
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.operations.operation import Loss, OperationError
 from ckptkit.operations.stream import piece_of
@@ -62,9 +63,9 @@ class Deviation:
 
 def worst_deviation(
     left: Checkpoint,
-    a: QuantizedModule | TensorRef | None,
+    a: Stored,
     right: Checkpoint,
-    b: QuantizedModule | TensorRef | None,
+    b: Stored,
     loss: Loss,
     count: Callable[[int], None],
 ) -> Deviation | None:
@@ -74,21 +75,21 @@ def worst_deviation(
     """
     import numpy as np
 
-    if a is None or b is None or _weight(a).shape != _weight(b).shape:
+    if a.shape != b.shape:
         return None
     try:
-        matrices = [*zip(_matrices(a), _matrices(b), strict=True)]
+        matrices = [*zip(a.matrices(stacked=True), b.matrices(stacked=True), strict=True)]
     except OperationError:
         return None
     worst, excess = Deviation(False, True), -math.inf
     for expert, (ours, theirs) in enumerate(matrices):
-        rows, columns = ours.weight.shape
-        height = max(1, _STRIPE // max(1, columns))
+        rows = ours.rows
+        height = rows if ours.turned or theirs.turned else max(1, _STRIPE // max(1, ours.columns))
         scales = [_scale(left, ours), _scale(right, theirs)]
         for start in range(0, rows, height):
             wanted = range(start, min(start + height, rows))
-            x = _rows(left, ours, a, scales[0], wanted)
-            y = _rows(right, theirs, b, scales[1], wanted)
+            x = _rows(left, ours, a.module, scales[0], wanted)
+            y = _rows(right, theirs, b.module, scales[1], wanted)
             count(len(wanted) * ours.weight.nbytes // rows)
             differs = (x != y) & ~(np.isnan(x) & np.isnan(y))
             if not differs.any():
@@ -104,16 +105,6 @@ def worst_deviation(
     return worst
 
 
-def _weight(item: QuantizedModule | TensorRef) -> TensorRef:
-    return item.weight if isinstance(item, QuantizedModule) else item
-
-
-def _matrices(item: QuantizedModule | TensorRef) -> tuple[Matrix, ...]:
-    if isinstance(item, QuantizedModule):
-        return fp8_matrices(item.weight, item.weight_scale, item.scheme.weight.granularity)
-    return plain_matrices(item, stacked=True)
-
-
 def _scale(checkpoint: Checkpoint, matrix: Matrix) -> Numbers | None:
     from ckptkit.model.numbers import numbers
 
@@ -122,13 +113,15 @@ def _scale(checkpoint: Checkpoint, matrix: Matrix) -> Numbers | None:
 
 
 def _rows(
-    checkpoint: Checkpoint, matrix: Matrix, item: QuantizedModule | TensorRef, scale: Numbers | None, rows: range
+    checkpoint: Checkpoint, matrix: Matrix, module: QuantizedModule | None, scale: Numbers | None, rows: range
 ) -> Numbers:
-    """Some rows of a matrix, exact: the product of code and scale is not rounded to float32."""
+    """Some rows of a matrix, exact: the product of an FP8 code and its scale is not rounded to float32."""
+    import numpy as np
+
     from ckptkit.model.numbers import dequantized, numbers
 
+    if scale is None or module is None:
+        return matrix.read(checkpoint.container.source, rows)[0].astype(np.float64)
     piece = piece_of(checkpoint.container.source, matrix.weight, rows)
     values = numbers(piece.dtype, piece.data).reshape(piece.shape)
-    if scale is None or not isinstance(item, QuantizedModule):
-        return values
-    return dequantized(values, scale, item.scheme.weight.granularity, rows.start)
+    return dequantized(values, scale, module.scheme.weight.granularity, rows.start)

@@ -102,13 +102,13 @@ class Comparer:
         if not off and not unknown and not self._not_measured:
             return None
         base = "right" if self.base_is_right else "left"
-        equal = sum(item.is_equal for item in self._values)
+        equal = sum(item.is_equal for item in self._values if not item.parts)
         return Errors(base, worst_first(off), equal, (*self._not_measured, *unknown))
 
     def _walk(self) -> Iterator[Difference | Values]:
         """Every difference, and in its place what may be one once values are compared."""
         for key, a, b in config_differences(self.left.config, self.right.config):
-            yield Difference(key, "config.json", a, b)
+            yield from self._unless_declared(Difference(key, "config.json", a, b))
         pairs = pair_up(self.left, self.right)
         for whole in pairs.wholes:
             yield Difference(whole.stored.subject, "stored as", *whole.words())
@@ -134,13 +134,7 @@ class Comparer:
                 for name in [tensor.name for tensor in opaque] or [item.subject if item.module else item.name]:
                     yield Difference(name, aspect, _presence(a), _presence(b))
         elif a.opaque is not None and b.opaque is not None:
-            if a.storage != b.storage:
-                yield Difference(a.subject, "scheme", a.scheme, b.scheme)
-                if self.level is Level.FULL:
-                    self._not_measured.append(NotMeasured(a.subject, f"{a.no_numbers} and {b.storage}"))
-            for name, ours, theirs in _paired(a.opaque.parts.values(), b.opaque.parts.values()):
-                self.plain_count += ours is not None and theirs is not None
-                yield from self._as_stored(name, ours, theirs, "tensor", a.no_numbers)
+            yield from self._both_otherwise(a, b)
         else:
             if a.name != b.name:
                 yield Difference(a.subject, "name", a.subject, b.subject)
@@ -149,6 +143,25 @@ class Comparer:
             self.module_count += not (a.is_plain and b.is_plain)
             self.plain_count += a.is_plain and b.is_plain
             yield from self._both(a, b)
+
+    def _both_otherwise(self, a: Stored, b: Stored) -> Iterator[Difference | Values]:
+        """Two weights in another quantization than FP8: part by part, and measured where their numbers are known."""
+        known = a.has_numbers and b.has_numbers
+        if a.storage != b.storage:
+            yield Difference(a.subject, "scheme", a.scheme, b.scheme)
+            if self.level is Level.FULL and not known:
+                self._not_measured.append(NotMeasured(a.subject, f"{a.no_numbers} and {b.storage}"))
+        ours, theirs = (() if side.opaque is None else side.opaque.parts.values() for side in (a, b))
+        parts: list[Values] = []
+        differ = False
+        for name, one, other in _paired(ours, theirs):
+            self.plain_count += one is not None and other is not None
+            for found in self._as_stored(name, one, other, "tensor", None if known else a.no_numbers):
+                differ = differ or isinstance(found, Difference)
+                parts += [found] if isinstance(found, Values) else []
+                yield found
+        if known and self.level is Level.FULL and a.shape == b.shape:
+            self._values.append(Values(a, b, False, scales_differ=differ, is_told=True, parts=tuple(parts)))
 
     def _as_stored(
         self, name: str, a: TensorRef | None, b: TensorRef | None, aspect: str, reason: str | None = None
@@ -188,11 +201,12 @@ class Comparer:
     def _weights(self, a: Stored, b: Stored, *, scales_differ: bool = False) -> Iterator[Difference | Values]:
         """Shapes and types, and what is to be compared of the values. Scales that differ are told by themselves."""
         for item in (a, b):
-            if item.opaque is not None:
+            if not item.has_numbers:
                 if self.level is Level.FULL:
                     self._not_measured.append(NotMeasured(a.subject, item.no_numbers))
                 return
-        alike = a.is_plain == b.is_plain and a.part is None and b.part is None
+        is_other = a.opaque is not None or b.opaque is not None
+        alike = not is_other and a.is_plain == b.is_plain and a.part is None and b.part is None
         if a.shape != b.shape or (alike and a.dtype != b.dtype):
             yield Difference(
                 a.stored_name, "dtype and shape", f"{a.dtype} {list(a.shape)}", f"{b.dtype} {list(b.shape)}"
@@ -213,12 +227,17 @@ class Comparer:
         schemes = [cache.scheme.quantization if cache and cache.scheme else None for cache in (a, b)]
         if schemes[0] != schemes[1]:
             found = Difference("KV cache", "scheme", *(str(scheme or "none") for scheme in schemes))
-            yield from self._unless_declared(found)
+            yield from self._unless_declared(found, str(b.scheme if b and b.scheme else "none"))
         for module in {**left, **right}:
             ours = left.get(module, AttentionScales(module)).stored()
             theirs = right.get(module, AttentionScales(module)).stored()
+            changed = (module, "attention scales", ", ".join(theirs) or "none") in self.declared.changes
             for role in {**ours, **theirs}:
-                yield from self._scale(module, f"{role} scale", ours.get(role), theirs.get(role))
+                a_scale, b_scale = ours.get(role), theirs.get(role)
+                if changed and (a_scale is None or b_scale is None):
+                    self.accepted.append(Difference(module, f"{role} scale", _presence(a_scale), _presence(b_scale)))
+                else:
+                    yield from self._scale(module, f"{role} scale", a_scale, b_scale)
 
     def _scale(
         self, subject: str, aspect: str, a: TensorRef | None, b: TensorRef | None, *, finer: bool = False
@@ -257,7 +276,7 @@ class Comparer:
 
     def _near(self, a: Stored, b: Stored, loss: Loss) -> Iterator[Difference]:
         """Where weights are further from each other than was promised."""
-        worst = worst_deviation(self.left, a.module or a.tensor, self.right, b.module or b.tensor, loss, self._count)
+        worst = worst_deviation(self.left, a, self.right, b, loss, self._count)
         if worst is None:
             yield Difference(a.subject, "dequantized weight", str(list(a.shape)), str(list(b.shape)))
         elif worst.differs:
@@ -272,8 +291,9 @@ class Comparer:
         self.compared += nbytes
         self.progress(nbytes)
 
-    def _unless_declared(self, found: Difference) -> Iterator[Difference]:
-        if (found.subject, found.aspect, found.right) in self.declared.changes:
+    def _unless_declared(self, found: Difference, after: str | None = None) -> Iterator[Difference]:
+        """The difference, unless a plan announced it: in the words of the right side, or as ``after``."""
+        if (found.subject, found.aspect, after or found.right) in self.declared.changes:
             self.accepted.append(found)
         else:
             yield found

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ckptkit.conversion import grouped
+from ckptkit.engines.architectures import INPUTS_FIRST
+from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import plural
-from ckptkit.measure.matrix import Matrix, fp8_matrices, plain_matrices
+from ckptkit.measure.matrix import Matrix, fp8_matrices, made_matrices, plain_matrices
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, QuantizedModule
 from ckptkit.operations.operation import OperationError
+from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
 #: What the scheme of a weight in high precision is called.
 NOT_QUANTIZED = "not quantized"
 _WEIGHT = ".weight"
-#: Architectures that store the matrices of stacked experts as [inputs, outputs].
-_TRANSPOSED = ("Llama4", "GptOss")
 
 
 class Slice(NamedTuple):
@@ -32,7 +34,8 @@ class Stored(NamedTuple):
     """What one side has under the name of a weight: a module, quantized in FP8 or otherwise, or a plain tensor.
 
     ``tensor`` is None where a module in another quantization has no weight. ``part`` is set where only some of its rows
-    are meant, and ``name`` is then what these are called.
+    are meant, and ``name`` is then what these are called. A ``turned`` stack of plain experts is stored as [E, K, N],
+    and meant as [E, N, K]. ``numbers`` are what plain floats of an opaque module would be, None where nobody knows.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Stored(NamedTuple):
     module: QuantizedModule | None = None
     opaque: OpaqueModule | None = None
     part: Slice | None = None
+    turned: bool = False
+    numbers: OutputTensor | None = None
 
     @property
     def subject(self) -> str:
@@ -58,6 +63,11 @@ class Stored(NamedTuple):
         if self.opaque is not None:
             return self.opaque.scheme.name
         return self.dtype if self.module is None else f"{self.dtype} {self.module.scheme.weight.granularity}"
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether it is known what number each element is."""
+        return self.opaque is None or self.numbers is not None
 
     @property
     def no_numbers(self) -> str:
@@ -82,8 +92,11 @@ class Stored(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape, or that of the part."""
-        shape = () if self.tensor is None else self.tensor.shape
+        """The shape of its numbers, or of the part's."""
+        stored = self.tensor if self.numbers is None else self.numbers
+        shape = () if stored is None else stored.shape
+        if self.turned:
+            shape = (*shape[:-2], shape[-1], shape[-2])
         return shape if self.part is None else (self.part.rows, shape[-1])
 
     @property
@@ -93,10 +106,12 @@ class Stored(NamedTuple):
 
     def matrices(self, *, stacked: bool) -> tuple[Matrix, ...]:
         """Its numbers; ``stacked``: a matrix for each expert. Raises OperationError where none are known of it."""
-        if self.opaque is not None or self.tensor is None:
+        if self.numbers is not None:
+            found = made_matrices(self.numbers.operation, self.numbers.inputs, self.numbers.parameters)
+        elif self.opaque is not None or self.tensor is None:
             raise OperationError(self.no_numbers)
-        if self.module is None:
-            found = plain_matrices(self.tensor, stacked=stacked)
+        elif self.module is None:
+            found = plain_matrices(self.tensor, stacked=stacked, turned=self.turned)
         else:
             scheme, scale = self.module.scheme, self.module.weight_scale
             found = fp8_matrices(self.tensor, scale, scheme.weight.granularity)
@@ -144,10 +159,8 @@ def stored_weights(checkpoint: Checkpoint) -> dict[str, Stored]:
     for module in checkpoint.modules.values():
         found[module.weight.name] = Stored(module.weight.name, module.weight, module)
     for opaque in checkpoint.opaque.values():
-        weight = opaque.weight
-        whole = weight is not None and weight.name == opaque.name
-        name = opaque.name if whole else f"{opaque.name}{_WEIGHT}"
-        found[name] = Stored(name, weight, opaque=opaque)
+        name = grouped.weight_name(opaque)
+        found[name] = Stored(name, opaque.weight, opaque=opaque, numbers=grouped.plain_weight(opaque))
     for tensor in checkpoint.plain:
         found.setdefault(tensor.name, Stored(tensor.name, tensor))
     return found
@@ -167,7 +180,7 @@ def pair_up(left: Checkpoint, right: Checkpoint) -> Pairs:
         if name in parts:
             pairs += parts[name]
         elif name not in alone[0]:
-            pairs.append(Pair(item, theirs[renamed.get(name, name)]))
+            pairs.append(_turned(item, theirs[renamed.get(name, name)], left, right))
         elif name not in taken:
             pairs.append(Pair(item, None))
     for name, item in alone[1].items():
@@ -178,6 +191,18 @@ def pair_up(left: Checkpoint, right: Checkpoint) -> Pairs:
     return Pairs(tuple(pairs), tuple(wholes), reasons)
 
 
+def _turned(ours: Stored, theirs: Stored, left: Checkpoint, right: Checkpoint) -> Pair:
+    """Both sides of a weight; a plain stack [E, K, N] beside a quantized one [E, N, K] is meant as that is."""
+    if ours.is_plain == theirs.is_plain or len(ours.shape) != 3 or len(theirs.shape) != 3:
+        return Pair(ours, theirs)
+    plain, other, checkpoint = (ours, theirs, left) if ours.is_plain else (theirs, ours, right)
+    experts, rows, columns = other.shape
+    named = Dimensions.of(checkpoint.config).architecture or ""
+    if plain.shape == (experts, columns, rows) and (rows != columns or named.startswith(INPUTS_FIRST)):
+        plain = plain._replace(turned=True)
+    return Pair(plain, other) if ours.is_plain else Pair(other, plain)
+
+
 def _without(own: dict[str, Stored], other: dict[str, Stored]) -> dict[str, Stored]:
     return {name: item for name, item in own.items() if name not in other}
 
@@ -185,7 +210,7 @@ def _without(own: dict[str, Stored], other: dict[str, Stored]) -> dict[str, Stor
 def _renamed(
     ours: Mapping[str, Stored], theirs: Mapping[str, Stored], left: Checkpoint, right: Checkpoint
 ) -> dict[str, str]:
-    """Names of the left side -> names of the right one that transformers takes for the same."""
+    """Names of the left side -> names of the right one that transformers takes for the same, or saves instead."""
     memory = {name: own for own, name in _in_memory(theirs, right).items()}
     return {own: memory[name] for own, name in _in_memory(ours, left).items() if name in memory}
 
@@ -197,7 +222,7 @@ def _in_memory(stored: Mapping[str, Stored], checkpoint: Checkpoint) -> dict[str
     found = {}
     for name in stored:
         owner, dot, last = name.rpartition(".")
-        found[name] = f"{known.get(owner, owner)}{dot}{last}"
+        found[name] = f"{names.common(known.get(owner, owner))}{dot}{last}"
     return found
 
 
@@ -208,8 +233,9 @@ def _taken_apart(
     wholes: list[Whole] = []
     found: dict[str, list[Pair]] = {}
     reasons: dict[str, str] = {}
+    common = [{_common(item): item for item in side.values()} for side in alone]
     for is_left, checkpoint in ((True, left), (False, right)):
-        own, other = alone if is_left else alone[::-1]
+        own, other = alone[0] if is_left else alone[1], common[1] if is_left else common[0]
         for name, item in own.items():
             groups = [group for group in _part_names(item) if all(part in other for part in group)]
             if not groups or len(groups) != (item.shape[0] if len(item.shape) == 3 else 1):
@@ -219,7 +245,7 @@ def _taken_apart(
             if reason is not None:
                 reasons[name] = reason
                 continue
-            wholes.append(Whole(item, is_left, tuple(part for group in groups for part in group)))
+            wholes.append(Whole(item, is_left, tuple(piece.name for piece, _ in pieces)))
             parts = [(item._replace(name=piece.name, part=own_part), piece) for piece, own_part in pieces]
             found[name] = [Pair(*(both if is_left else both[::-1])) for both in parts]
     return wholes, found, reasons
@@ -227,13 +253,18 @@ def _taken_apart(
 
 def _part_names(item: Stored) -> Iterator[list[str]]:
     """What the parts of a fused weight, or of each expert of a stack, would be called."""
-    owner, _, last = item.subject.rpartition(".")
+    owner, _, last = names.common(item.subject).rpartition(".")
     fused = names.FUSED_GROUPS.get(last)
     if len(item.shape) == 3:
         for expert in range(item.shape[0]):
             yield [f"{owner}.{expert}.{part}{_WEIGHT}" for part in fused or (last,)]
     elif len(item.shape) == 2 and fused:
         yield [f"{owner}.{part}{_WEIGHT}" for part in fused]
+
+
+def _common(item: Stored) -> str:
+    """The name of a part, as :func:`_part_names` has it."""
+    return f"{names.common(item.subject)}{_WEIGHT}" if item.name.endswith(_WEIGHT) else item.name
 
 
 def _slices(item: Stored, groups: list[list[Stored]]) -> list[tuple[Stored, Slice]]:
@@ -252,17 +283,17 @@ def _why_not(
 ) -> str | None:
     """Why the rows of a fused weight are not those of the parts; None where they are."""
     shapes = {part.shape[1:] for part, _ in pieces}
-    if item.opaque is not None or any(part.opaque is not None for part, _ in pieces):
-        return (item if item.opaque is not None else first[0]).no_numbers
+    unknown = next((one for one in (item, *(part for part, _ in pieces)) if not one.has_numbers), None)
+    if unknown is not None:
+        return unknown.no_numbers
     if any(len(part.shape) != 2 for part, _ in pieces) or len(shapes) != 1:
         return "its parts have shapes of their own"
     rows, (columns,) = sum(part.shape[0] for part in first), shapes.pop()
-    architectures = checkpoint.config.get("architectures")
-    named = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    named = Dimensions.of(checkpoint.config).architecture or ""
     transposed = item.shape[-2:] == (columns, rows)
     if item.shape[-2:] != (rows, columns) and not transposed:
         return f"{list(item.shape[-2:])} is not the {[rows, columns]} of its parts"
-    if transposed and (item.shape[-2:] != (rows, columns) or named.startswith(_TRANSPOSED)):
+    if transposed and (item.shape[-2:] != (rows, columns) or named.startswith(INPUTS_FIRST)):
         return f"it is stored as [inputs, outputs], its parts as {list(first[0].shape)}"
     if count(item.shape) != sum(count(part.shape) for part, _ in pieces):
         return "its parts have other shapes from expert to expert"

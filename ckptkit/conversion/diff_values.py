@@ -37,7 +37,8 @@ class Values:
     * ``by_bytes``: they are of one type, so that equal bytes are equal codes or numbers;
     * ``scales_differ``: equal codes may be other values all the same;
     * ``is_told``: a difference is said already, whatever the values are;
-    * ``has_numbers``: they are numbers to measure, and not parts of something else.
+    * ``has_numbers``: they are numbers to measure, and not parts of something else;
+    * ``parts``: what they are stored in, each compared by itself, in another quantization than FP8.
 
     Afterwards ``first`` is the first byte that differs, ``measured`` how far one is off beside the other where they may
     differ, and ``reason`` says why that is not known.
@@ -53,10 +54,13 @@ class Values:
     reason: str | None = None
     has_numbers: bool = True
     counted: int = 0
+    parts: tuple[Values, ...] = ()
 
     @property
     def may_differ(self) -> bool:
         """Whether equal bytes have not shown that the values are equal."""
+        if self.parts:
+            return self.scales_differ or any(part.may_differ for part in self.parts)
         return self.first is not None or self.scales_differ or not self.by_bytes
 
     @property
@@ -127,7 +131,7 @@ class ValueComparer:
         """What to measure: matrices of both sides, the number of their first row in the weight, and rows of them."""
         for item in values:
             sides = (item.left, item.right)
-            stacked = any(s.module is not None and len(s.shape) == 3 for s in sides)
+            stacked = any(not s.is_plain and len(s.shape) == 3 for s in sides)
             try:
                 ours, theirs = (s.matrices(stacked=stacked or s.part is not None) for s in sides)
             except OperationError as error:
@@ -136,7 +140,7 @@ class ValueComparer:
                 continue
             first = 0
             for a, b in zip(ours, theirs, strict=True):
-                height = max(1, _ELEMENTS // max(1, a.weight.shape[1]))
+                height = a.rows if a.turned or b.turned else max(1, _ELEMENTS // max(1, a.columns))
                 for start in range(0, a.rows, height):
                     yield item, a, b, first, range(start, min(start + height, a.rows))
                 first += a.rows
@@ -154,7 +158,7 @@ class ValueComparer:
     def _count_rest(self, item: Values) -> None:
         """Count the bytes that were not compared."""
         tensor, part = item.left.tensor, item.left.part
-        if tensor is None:
+        if tensor is None or item.parts:
             return
         nbytes = tensor.nbytes if part is None else part.rows * tensor.shape[-1] * _width(tensor.dtype)
         if item.counted != nbytes:

@@ -44,16 +44,18 @@ which type, and how a weight is divided by it. The bytes are those of llm-compre
 - Left alone, with the reason in the plan: output heads, routers and shared experts' gates, towers and projectors beside
   the language model, layers that predict further tokens, what engines build plain anyway, and what the tool's own list
   has. `--skip GLOB` adds to it, `--modules GLOB` restricts the choice, `--no-default-skips` quantizes these too.
-- Stacks of experts `[experts, outputs, inputs]` go where the format holds stacks (`fp8` in blocks), and are refused
-  elsewhere. A result at which some engine stops although it takes the source is refused.
-- One difference: ModelOpt gives `q`, `k` and `v`, and `gate` and `up`, one scale where a weight has a single one; here
-  each has its own.
+- Stacks of experts `[experts, outputs, inputs]` go where the format holds stacks (`fp8` in blocks); elsewhere
+  `--experts split` makes a module of each in the same conversion. A result at which some engine stops although it takes
+  the source is refused.
+- One difference: ModelOpt, and vLLM while it loads, give `q`, `k` and `v`, and `gate` and `up`, one scale where a
+  weight has a single one; here each has its own.
 
 """
 
 
 _PLAIN = """No quantization. FP8 modules of every format become weights in {dtype}, all of them or those that
-`--modules` names (the others then keep their format). Modules in another quantization are refused.
+`--modules` names (the others then keep their format). So do MXFP4, MXFP8 and NVFP4 ones; modules in any other
+quantization are refused.
 """
 
 

@@ -16,6 +16,7 @@ from ckptkit.checks.registry import Level, OnConversion, errors_that
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.errors import CkptkitError, ConversionRefused, Fault, plural
 from ckptkit.formats.reading import open_checkpoint
+from ckptkit.operations.outputs import loss_of
 from ckptkit.operations.stream import stream
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from ckptkit.conversion.comparison import Errors
 
 
-#: Operations that round values which nobody asked to have rounded: what that costs is measured when it is done.
-_MEASURED = frozenset({"requantize"})
+#: Operations that may round values which nobody asked to have rounded: what that costs is measured when it is done.
+_MEASURED = frozenset({"requantize", "mx-to-blocks"})
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,9 +129,9 @@ def _helpers(workers: int) -> Iterator[Executor | None]:
 
 
 def _measured(plan: Plan, source: Source, destination: Path) -> Errors | None:
-    """How far the requantized weights are off, beside the source's; None where none is."""
+    """How far weights that were rounded once more are off, beside the source's; None where none is."""
     tensors = (tensor for shard in plan.output.shards for tensor in shard.tensors)
-    if not any(tensor.operation in _MEASURED for tensor in tensors):
+    if not any(tensor.operation in _MEASURED and loss_of(tensor) is not None for tensor in tensors):
         return None
     from ckptkit.conversion.diff import compare
 
@@ -161,13 +162,19 @@ def require_same_source(plan: Plan, source: Source) -> None:
 
 
 def _moved_inputs(plan: Plan, container: Container) -> Iterator[Fault]:
-    """Tensors that the plan reads and that are not stored as it says."""
+    """Tensors that the plan reads and that are not stored as it says: each whole, or cut into runs that make it up."""
     stored = {_place(tensor) for header in container.headers for tensor in header.tensors.values()}
+    runs: dict[str, set[TensorRef]] = {}
     for shard in plan.output.shards:
         for output in shard.tensors:
-            for tensor in output.inputs:
-                if _place(tensor) not in stored:
-                    yield Fault("source-changed", "no such tensor any more", tensor.shard, tensor.name)
+            for tensor in map(_place, output.inputs):
+                if tensor not in stored:
+                    runs.setdefault(tensor.name, set()).add(tensor)
+    for name, found in runs.items():
+        first = min(found, key=lambda run: run.start)
+        whole = first._replace(nbytes=sum(run.nbytes for run in found))
+        if whole not in stored or whole.stop != max(run.stop for run in found):
+            yield Fault("source-changed", "no such tensor any more", first.shard, name)
 
 
 def _place(tensor: TensorRef) -> TensorRef:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from ckptkit.conversion.grouped import product
 from ckptkit.errors import Fault
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
@@ -11,6 +13,8 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.model.scheme import InputKind, Quantization, Scheme
 
+#: How what no target holds becomes FP8 all the same.
+TWO_STEPS = "first make it plain (ckptkit convert --to bf16), then quantize what that gives (--scheme NAME)"
 #: What to do about a loss that the user may take, for Python and for the command line.
 ALLOW_LOSS = "allow it with allow_lossy (--allow-lossy)"
 
@@ -68,7 +72,8 @@ def _other_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: st
         if scheme.storage not in capabilities.other_storages:
             known = f"FP8 modules{', or layouts of its own' if capabilities.other_storages else ''}"
             message = f"{target} cannot hold the {scheme.name} modules: {_where(members)}"
-            yield _loss("other-quantization", message, known, f"{scheme} ({scheme.storage})")
+            help_text = TWO_STEPS if product(checkpoint.opaque[members[0]], "BF16") is not None else None
+            yield replace(_loss("other-quantization", message, known, f"{scheme} ({scheme.storage})"), help=help_text)
 
 
 def _where(members: tuple[str, ...]) -> str:

@@ -52,6 +52,11 @@ class Options(WriteOptions):
     drop_kv_scales: bool = False
     scales: Checkpoint | None = None
 
+    @property
+    def only_arranges(self) -> bool:
+        """Whether something is asked for that a plain checkpoint can have too: other shards, cuts, joints."""
+        return self.max_shard_size is not None or self.experts is not None or self.fused is not None
+
     @classmethod
     def of(
         cls,

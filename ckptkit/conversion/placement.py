@@ -38,7 +38,7 @@ def shard_bytes(size: int | str) -> int:
         size = int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].upper()])
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise UsageError(
-            f"{size!r} is no size of shards", help='give a number of bytes, or one as in "5GB" or "500MiB"'
+            f"{size!r} is no size of shards", help='give a number with its unit, as in "5GB", "500MiB" or "5000000000B"'
         )
     return size
 

@@ -27,7 +27,7 @@ from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import machine
 from ckptkit.operations.outputs import broken_promises, loss_of
-from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, open_container, paused_gc
+from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, open_container, paused_gc
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.source import Source
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES
@@ -101,7 +101,7 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
             *draft.notes,
             *_notes(checkpoint, draft),
             *_faster(cost),
-            *_card_notes(source.container, result),
+            *_card_notes(source, result),
             *_carried_errors(result),
             *_new_findings(new),
         ),
@@ -132,6 +132,8 @@ def _plain(context: Context, target: Format, options: Options) -> Checkpoint | N
     reading = context.reading
     if not isinstance(reading, Unquantized) or reading.faults:
         return None
+    if target.weight_dtype is not None and options.only_arranges:
+        return _of_type(registry.plain_checkpoint(context.container), target.weight_dtype)
     if preset(target.presets, options.scheme, target.name) is not None:
         return registry.plain_checkpoint(context.container)
     if not target.presets:
@@ -139,6 +141,16 @@ def _plain(context: Context, target: Format, options: Options) -> Checkpoint | N
     known = ", ".join(one.name for one in target.presets)
     help_text = f"to quantize it, name a scheme (--scheme): {known}"
     raise replace(reading, help=help_text).error(context.container.label)
+
+
+def _of_type(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
+    """A plain checkpoint whose linear weights have this type. Raises UsageError for one with others."""
+    others = {tensor.dtype for tensor in checkpoint.unquantized.values()} - {dtype}
+    if others:
+        found = ", ".join(sorted(others))
+        help_text = f"plain weights get no other type: ckptkit convert --to {min(others).lower()}"
+        raise UsageError(f"{checkpoint.container.label} has weights in {found}, not {dtype}", help=help_text)
+    return checkpoint
 
 
 def _own_format(context: Context, options: Options) -> tuple[Format, Options]:
@@ -246,16 +258,18 @@ def _new_findings(new: Mapping[str, str]) -> Iterator[str]:
         yield f"ckptkit validate will find in the result what it does not find in the source: {listed}"
 
 
-def _card_notes(source: Container, result: Reading) -> Iterator[str]:
+def _card_notes(source: Checkpoint, result: Reading) -> Iterator[str]:
     """A model card is copied as it is, and may then describe the source."""
     try:
-        data = source.side_file(CARD_FILE, MOST_TEXT_BYTES)
+        data = source.container.side_file(CARD_FILE, MOST_TEXT_BYTES)
     except ContainerError:
         yield f"{CARD_FILE} is copied as it is: it is too large to be read"
         return
-    if data is not None and result.checkpoint is None:
-        yield f"{CARD_FILE} is copied as it is, and still describes the quantized source"
-    if result.checkpoint is None or data is None:
+    if data is None:
+        return
+    if result.checkpoint is None:
+        if source.modules or source.opaque:
+            yield f"{CARD_FILE} is copied as it is, and still describes the quantized source"
         return
     from ckptkit.card.facts import is_outdated  # what only a card needs is imported for it
 

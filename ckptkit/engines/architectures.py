@@ -72,6 +72,18 @@ SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+#: Architectures whose stacks of experts are stored as [experts, inputs, outputs], unlike all others.
+INPUTS_FIRST = ("GptOss", "Llama4", "OpenAIPrivacyFilter")
+#: Architectures whose stacks no engine loads in FP8: vLLM 0.32 turns them and knows no scales of theirs, transformers
+#: 5.16 and 5.17 have no biases for FP8 experts. Both run.
+NO_FP8_STACKS = ("GptOss",)
+#: Architectures whose stacks have the rows of gate and up in turn, and not one after the other.
+IN_TURN = ("GptOss",)
+
+#: Architectures with layers of transformers' Conv1D, whose weights are [inputs, outputs], and what these are called.
+_CONV1D = ("GPT2", "ImageGPT", "OpenAIGPT")
+_CONV1D_PARTS = frozenset({"c_attn", "q_attn", "c_proj", "c_fc"})
+
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
 
 
@@ -93,6 +105,30 @@ def leaves_alone(architecture: str | None, module: str) -> bool:
     if _PREDICTION_INPUT.search(module):
         return not (architecture or "").startswith(QUANTIZED_PREDICTION_INPUTS)
     return _PLAIN.search(module) is not None or leaves_router_alone(architecture, module)
+
+
+def has_inputs_first(architecture: str | None, module: str) -> bool:
+    """Whether a module is stored as [inputs, outputs], and is no linear layer to any tool.
+
+    >>> has_inputs_first("GPT2LMHeadModel", "h.0.mlp.c_fc"), has_inputs_first("GPTBigCodeForCausalLM", "h.0.mlp.c_fc")
+    (True, False)
+    """
+    return (architecture or "").startswith(_CONV1D) and module.rpartition(".")[2] in _CONV1D_PARTS
+
+
+def has_outputs_first(architecture: str | None, hidden: int | None, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a stack of plain experts is [experts, outputs, inputs], as far as class and hidden size tell.
+
+    Where both sizes are the hidden one, the class decides.
+
+    >>> has_outputs_first("Qwen3MoeForCausalLM", 64, "mlp.experts.gate_up_proj", (8, 128, 64))
+    True
+    >>> has_outputs_first("Llama4ForCausalLM", 64, "mlp.experts.down_proj", (8, 64, 64))
+    False
+    """
+    if (architecture or "").startswith(INPUTS_FIRST):
+        return False
+    return hidden is None or shape[-2 if name.endswith("down_proj") else -1] == hidden
 
 
 def leaves_router_alone(architecture: str | None, module: str) -> bool:

@@ -28,9 +28,14 @@ class Preset:
     skips: tuple[str, ...] = ()
     usual: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that it is known by, its own first."""
+        return (self.name, *self.aliases)
+
 
 def preset(presets: Iterable[Preset], name: str | None, target: str) -> Preset | None:
-    """The preset of a name, whatever its case; without a name the usual one, or None.
+    """The preset of a name, whatever its case and its dashes; without a name the usual one, or None.
 
     Raises UsageError with the names that exist.
     """
@@ -38,10 +43,15 @@ def preset(presets: Iterable[Preset], name: str | None, target: str) -> Preset |
     if name is None:
         return next((one for one in known if one.usual), None)
     for one in known:
-        if name.lower() in (text.lower() for text in (one.name, *one.aliases)):
+        if _plain(name) in map(_plain, one.names):
             return one
     names = [one.name for one in known]
     if not names:
         raise UsageError(f"{target} has no schemes to quantize by", help="targets that have some: ct, quark, ...")
-    help_text = did_you_mean(name, names, f"its schemes: {', '.join(names)}")
+    spelled = [text for one in known for text in one.names]
+    help_text = did_you_mean(name, spelled, f"its schemes: {', '.join(names)}")
     raise UsageError(f"{target} has no scheme {name!r}", help=help_text)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")

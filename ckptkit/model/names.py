@@ -17,7 +17,9 @@ LM_HEAD = "lm_head"
 _SHARED_HEAD = "shared_head.head"
 _HEADS = (LM_HEAD, _SHARED_HEAD)
 
-_EMBEDDING = re.compile(r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared)$")
+_EMBEDDING = re.compile(
+    r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared|relative_attention_bias)$"
+)
 _DIGITS = re.compile(r"(\d+)")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")
@@ -51,6 +53,8 @@ FUSED_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "w13": ("w1", "w3"),
     }
 )
+#: What Mixtral calls the projections of an expert -> what others do.
+_EXPERT_PARTS = MappingProxyType({"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"})
 #: Part of a fused layer -> that layer.
 _FUSED_OF = {part: fused for fused, parts in FUSED_GROUPS.items() for part in parts}
 
@@ -210,6 +214,17 @@ def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, st
     roots = {_root(stem) for stem in stems}
     other_names = ((module, _name_in_memory(module)) for module in stored)
     return {module: other for module, other in other_names if other is not None and _root(other) not in roots}
+
+
+def common(name: str) -> str:
+    """What most models call this module of a mixture, and Mixtral's since transformers renames it when it saves.
+
+    >>> common("model.layers.0.block_sparse_moe.experts.3.w2"), common("model.layers.0.mlp.w2")
+    ('model.layers.0.mlp.experts.3.down_proj', 'model.layers.0.mlp.w2')
+    """
+    name = name.replace(".block_sparse_moe.", ".mlp.")
+    owner, _, last = name.rpartition(".")
+    return f"{owner}.{_EXPERT_PARTS[last]}" if last in _EXPERT_PARTS and experts_owner(name) is not None else name
 
 
 def _root(module: str) -> str:

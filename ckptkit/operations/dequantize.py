@@ -239,7 +239,8 @@ def rounded(values: NDArray[np.float32], dtype: str) -> bytes:
         finite = (found & 0x7F80) != 0x7F80
     if not finite.all():
         place = tuple(int(n) for n in np.argwhere(~finite)[0])
-        what = "is no number" if np.isnan(values[place]) else f"is more than {dtype} holds: {values[place]:g}"
+        more = "; BF16 and F32 hold it" if dtype == "F16" and np.isfinite(values[place]) else ""
+        what = "is no number" if np.isnan(values[place]) else f"is more than {dtype} holds: {values[place]:g}{more}"
         raise OperationError(f"the element at {list(place)} of a stripe {what}")
     return found.tobytes()
 

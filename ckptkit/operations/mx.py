@@ -288,17 +288,49 @@ def _floats_compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: ran
 
     weight, scale = pieces
     kind, dtype = str(parameters["elements"]), str(parameters["dtype"])
-    scales = np.frombuffer(scale.data, np.uint8)
-    if (scales == NAN).any():
+    factors = _powers(scale)
+    if np.isnan(factors).any():
         raise OperationError("a scale is no number")
-    groups = np.frombuffer(weight.data, np.uint8).reshape(len(scales), -1)
-    factors = np.ldexp(np.float32(1), scales.astype(np.int32) - _BIAS).astype(np.float32)
+    groups = np.frombuffer(weight.data, np.uint8).reshape(len(factors), -1)
     found = times(kind, groups, factors, dtype)
     if not parameters.get("transposed"):
         return found
     stack = np.frombuffer(found, f"<u{BITS[dtype] // 8}").reshape(*weight.shape[:-1], -1)
     turned: bytes = stack.swapaxes(-1, -2).tobytes()
     return turned
+
+
+def _powers(scale: Piece) -> NDArray[np.float32]:
+    """What each group's code stands for; NaN for NaN's."""
+    import numpy as np
+
+    codes = np.frombuffer(scale.data, np.uint8)
+    exponents = np.minimum(codes, NAN - 1).astype(np.int32) - _BIAS
+    found: NDArray[np.float32] = np.ldexp(np.float32(1), exponents).astype(np.float32)
+    found[codes == NAN] = np.nan
+    return found
+
+
+def products(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> NDArray[np.float32]:
+    """Some rows of a matrix as float32, which is what is rounded to the wanted type. What is no number stays."""
+    import numpy as np
+
+    weight, scale = pieces
+    factors = _powers(scale)
+    groups = np.frombuffer(weight.data, np.uint8).reshape(len(factors), -1)
+    return wide_products(str(parameters["elements"]), groups, factors).reshape(len(rows), -1)
+
+
+def wide_products(kind: str, groups: Codes, factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bytes of groups [g, b] times the factor [g] of each, as float32 [g, elements], numbers or not."""
+    import numpy as np
+
+    found = _compiled_products(kind, groups, factors, "F32")
+    if found is not None:
+        return np.frombuffer(found, np.float32).reshape(len(groups), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: NDArray[np.float32] = np.take(_values(kind), groups, axis=0).reshape(len(groups), -1)
+        return values * factors[:, None]
 
 
 def times(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) -> Data:
@@ -311,9 +343,8 @@ def times(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) ->
     found = _compiled_products(kind, groups, factors, dtype)
     if found is not None:
         return found
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused
-        products = np.take(_values(kind), groups, axis=0).reshape(len(groups), -1) * factors[:, None]
-        return rounded(products, dtype)
+    with np.errstate(over="ignore"):  # what is no number is refused
+        return rounded(wide_products(kind, groups, factors), dtype)
 
 
 def _compiled_products(kind: str, groups: Codes, factors: NDArray[np.float32], dtype: str) -> Data | None:

@@ -7,10 +7,16 @@ themselves do.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ckptkit.model.numbers import numbers
-from ckptkit.operations.mx import times
+from ckptkit.operations.mx import times, wide_products
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
 from ckptkit.storage.payload import Data
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 GROUP = 16
 _SCALE = "F8_E4M3"
@@ -52,15 +58,27 @@ def _rows_needed(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[r
 def _compute(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> Data:
     import numpy as np
 
+    groups, factors = _with_factors(pieces, parameters)
+    if not np.isfinite(factors).all():
+        raise OperationError("a scale is no number, or becomes none by the second one")
+    return times("F4", groups, factors, str(parameters["dtype"]))
+
+
+def products(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> NDArray[np.float32]:
+    """Some rows of a matrix as float32, which is what is rounded to the wanted type. What is no number stays."""
+    return wide_products("F4", *_with_factors(pieces, parameters)).reshape(len(rows), -1)
+
+
+def _with_factors(pieces: tuple[Piece, ...], parameters: Parameters) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Bytes of groups [g, 8], and the factor [g] of each."""
+    import numpy as np
+
     weight, scale, second = pieces
     scales = numbers(_SCALE, scale.data).astype(np.float32)
     (single,) = numbers("F32", second.data).astype(np.float32)
-    with np.errstate(all="ignore"):  # what is no number is refused
+    with np.errstate(all="ignore"):  # who wants numbers looks for what is none
         factors = (scales / single if parameters["divides"] else scales * single).astype(np.float32)
-    if not np.isfinite(factors).all():
-        raise OperationError("a scale is no number, or becomes none by the second one")
-    groups = np.frombuffer(weight.data, np.uint8).reshape(len(factors), -1)
-    return times("F4", groups, factors, str(parameters["dtype"]))
+    return np.frombuffer(weight.data, np.uint8).reshape(len(factors), -1), factors
 
 
 OPERATIONS = (

@@ -43,7 +43,7 @@ class Arithmetic:
     ``scale``: the dtype that ``largest magnitude / 448`` is rounded to, and stored in. ``quotient``: the dtype that a
     weight divided by its scale is rounded to, before it becomes E4M3; with ``reciprocal`` it is multiplied by
     ``1 / scale`` instead. ``zero``: by the scale's dtype, the scale of nothing but zeros (or of what is too small for a
-    scale). ``least``: by the weight's dtype, the least magnitude that counts as the largest one.
+    scale, or for its reciprocal). ``least``: by the weight's dtype, the least magnitude that counts as the largest one.
     """
 
     scale: str | None = None
@@ -71,12 +71,15 @@ class Arithmetic:
 def promise_codes(inputs: Inputs, parameters: Parameters) -> Promise:
     """Half a step of three bits, and of the quotient's; what is small beside its block loses half the smallest step.
 
-    Where the scale itself is so small that its dtype rounds it coarsely, everything may be off by 448 times that.
+    Where the scale itself is so small that its dtype rounds it coarsely, or has no reciprocal, everything may be off by
+    448 times that.
     """
     _check(inputs, parameters)
     rounding = {"BF16": 2.0**-8, "F16": 2.0**-10, "F32": 2.0**-22}[parameters["quotient_dtype"]]
     coarse = {"BF16": 2.0**-134, "F16": 2.0**-25, "F32": 2.0**-150}[parameters["scale_dtype"]]
     share = 2.0**-10 / _LARGEST * (1 + rounding)
+    if parameters["reciprocal"]:
+        coarse = max(coarse, 2.0**-127)
     absolute = _LARGEST * coarse + share * float(parameters["least_magnitude"])
     return Promise(FP8_WEIGHT, inputs[0].shape, Loss(2.0**-4 + rounding, absolute, share))
 
@@ -246,7 +249,11 @@ def scales_of(magnitudes: Floats, parameters: Parameters) -> Floats:
     least, zero = np.float32(parameters["least_magnitude"]), np.float32(parameters["zero_scale"])
     largest = np.where(magnitudes > 0, np.maximum(magnitudes, least), np.float32(0))
     scales = floats_of_bits(dtype, _rounded(largest / np.float32(_LARGEST), dtype))
-    return np.where(scales > 0, scales, zero)
+    usable = scales > 0
+    if parameters["reciprocal"]:
+        with np.errstate(over="ignore", divide="ignore"):
+            usable &= np.isfinite(np.float32(1) / scales)
+    return np.where(usable, scales, zero)
 
 
 def stored(scales: Floats, dtype: str) -> bytes:

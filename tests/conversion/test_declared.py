@@ -14,6 +14,7 @@ from ckptkit.conversion import declared
 from ckptkit.conversion.comparison import Comparison
 from ckptkit.conversion.declared import Declared, allows, worst_deviation
 from ckptkit.conversion.diff import Comparer
+from ckptkit.conversion.diff_pairs import stored_weights
 from ckptkit.conversion.plan import Change, Plan
 from ckptkit.model.numbers import value_of
 from ckptkit.operations.operation import Loss
@@ -74,8 +75,9 @@ def test_losses_of_weight_and_scale_add_up() -> None:
 
 def test_other_shapes_cannot_be_near() -> None:
     checkpoint = ckptkit.open(REAL / FIXTURE)
-    other = checkpoint.modules["model.layers.0.self_attn.k_proj"]
-    assert worst_deviation(checkpoint, checkpoint.modules[MODULE], checkpoint, other, Loss(9.0), lambda n: None) is None
+    stored = stored_weights(checkpoint)
+    ours, theirs = stored[f"{MODULE}.weight"], stored["model.layers.0.self_attn.k_proj.weight"]
+    assert worst_deviation(checkpoint, ours, checkpoint, theirs, Loss(9.0), lambda n: None) is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ckptkit.measure.errors import Measured
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.numbers import dequantized, numbers
 from tests.damage import BF16, CT, QUARK, QUARK_FP8, REAL, MutableCheckpoint, bf16, exactly, load, plain_fp8
+from tests.formats.test_mixed import KINDS, mixed
 from tests.raw import RawTensor
 
 convert = partial(ckptkit.convert, fsync=False)
@@ -160,14 +161,15 @@ def test_another_type_of_the_same_numbers_is_told_and_no_error(tmp_path: Path) -
     convert(REAL / CT, tmp_path / "half", to="f16")
     convert(REAL / CT, tmp_path / "wide", to="f32")
     comparison = ckptkit.diff(tmp_path / "wide", tmp_path / "half")
-    assert {d.aspect for d in comparison.differences} == {"dtype and shape"}
+    assert {d.aspect for d in comparison.differences} == {"dtype and shape", "config.json"}
     assert all(0 < weight.measured.relative_error < 2**-11 for weight in errors_of(comparison).weights)
 
 
 def test_a_plain_copy_with_the_same_values_differs_in_its_scheme_only(tmp_path: Path) -> None:
     convert(REAL / CT, tmp_path / "wide", to="f32")
     comparison = ckptkit.diff(REAL / CT, tmp_path / "wide")
-    assert {(d.aspect, d.right) for d in comparison.differences} == {("scheme", "not quantized")}
+    told = {(d.aspect, d.right) for d in comparison.differences}
+    assert told == {("scheme", "not quantized"), ("config.json", "float32")}
     assert comparison.errors is None and comparison.modules == 14
 
 
@@ -230,7 +232,7 @@ def test_all_that_differs_may_be_no_number(tmp_path: Path) -> None:
     comparison = ckptkit.diff(tmp_path / "base", right.write(tmp_path / "right"))
     (found,) = errors_of(comparison).weights
     assert (found.measured.worst, found.place, found.measured.not_finite) == (None, (), 1)
-    (difference,) = [d for d in comparison.differences if d.aspect != "scheme"]
+    (difference,) = [d for d in comparison.differences if d.aspect not in ("scheme", "config.json")]
     assert difference.subject == NAME and "no numbers" in difference.aspect
 
 
@@ -251,41 +253,40 @@ def test_missing_modules_and_other_shapes_are_named(tmp_path: Path) -> None:
     assert not {NAME, other} & set(measured(comparison))
 
 
-def test_other_quantizations_are_named_and_not_measured() -> None:
-    source = "llama-block-aligned"
-    comparison = ckptkit.diff(REAL / source / "llmcompressor-block", REAL / source / "modelopt-nvfp4")
+def test_other_quantizations_are_named_and_not_measured(tmp_path: Path) -> None:
+    integers = mixed(*KINDS["W8A8 INT8"]).write(tmp_path / "integers")
+    comparison = ckptkit.diff(REAL / CT, integers)
     errors = errors_of(comparison)
     assert errors.weights == () and errors.equal > 0
-    assert {item.reason for item in errors.not_measured} == {"no numbers are read of weights in NVFP4"}
-    assert len(errors.not_measured) == 7 and comparison.modules == 7
+    assert {item.reason for item in errors.not_measured} == {"no numbers are read of weights in W8A8 INT8"}
+    assert len(errors.not_measured) == 6 and comparison.modules == 14
     assert {d.aspect for d in comparison.differences} == {"scheme"}
-    same = ckptkit.diff(REAL / source / "modelopt-nvfp4", REAL / source / "modelopt-nvfp4")
+    same = ckptkit.diff(integers, integers)
     assert same.same and same.errors is None
 
 
-def test_two_other_quantizations_are_named() -> None:
-    source = REAL / "llama-block-aligned"
-    comparison = ckptkit.diff(source / "modelopt-mxfp8", source / "modelopt-nvfp4")
+def test_two_other_quantizations_are_named(tmp_path: Path) -> None:
+    sides = [mixed(*KINDS[name]).write(tmp_path / name) for name in ("W8A8 INT8", "W4A16")]
+    comparison = ckptkit.diff(*sides)
     errors = errors_of(comparison)
-    assert {item.reason for item in errors.not_measured} == {"no numbers are read of weights in MXFP8 and NVFP4"}
-    assert len(errors.not_measured) == 7 and errors.weights == () and errors.equal == 5
-    assert sum(d.aspect == "scheme" for d in comparison.differences) == 7
+    assert {item.reason for item in errors.not_measured} == {"no numbers are read of weights in W8A8 INT8 and W4A16"}
+    assert len(errors.not_measured) == 6 and errors.weights == ()
+    assert sum(d.aspect == "scheme" for d in comparison.differences) == 6
 
 
 def test_parts_of_other_quantizations_and_strays_are_no_weights_to_measure(tmp_path: Path) -> None:
-    left, right = load("llama-block-aligned/modelopt-nvfp4"), load("llama-block-aligned/modelopt-nvfp4")
+    left, right = mixed(*KINDS["W4A16"]), mixed(*KINDS["W4A16"])
     owner = "model.layers.0.mlp.up_proj"
-    for end in ("weight", "weight_scale_2"):
-        right.change(exactly(f"{owner}.{end}"), lambda t: t._replace(data=bytes([t.data[0] ^ 1]) + t.data[1:]))
+    changed = {f"{owner}.weight_packed", f"{owner}.weight_scale"}
+    for name in changed:
+        right.change(exactly(name), lambda t: t._replace(data=bytes([t.data[0] ^ 1]) + t.data[1:]))
     for checkpoint, value in ((left, 1.0), (right, 2.0)):
         checkpoint.put("junk.weight_scale", "F32", (1,), np.array([value], "<f4").tobytes())
     comparison = ckptkit.diff(left.write(tmp_path / "left"), right.write(tmp_path / "right"))
     told = {d.subject for d in comparison.differences}
-    assert told == {f"{owner}.weight", f"{owner}.weight_scale_2", "junk.weight_scale"}
+    assert told == {*changed, "junk.weight_scale"}
     errors = errors_of(comparison)
-    assert errors.weights == () and {item.name for item in errors.not_measured} == {owner, f"{owner}.weight_scale_2"}
-    tensors = len(ckptkit.open(tmp_path / "left").container.tensors)
-    assert errors.equal == tensors - 3
+    assert errors.weights == () and {item.name for item in errors.not_measured} == changed
 
 
 def stack_of(checkpoint: MutableCheckpoint, layer: int) -> tuple[RawTensor, RawTensor]:

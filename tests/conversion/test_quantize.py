@@ -181,6 +181,20 @@ def test_what_classes_build_plain_is_left_alone_as_far_as_that_is_known(
         assert set(names) - set(ckptkit.open(tmp_path / f"{architecture}-out").modules) == left
 
 
+def test_what_is_stored_with_its_inputs_first_is_left_alone_whatever_is_asked(
+    tmp_path: Path, write_checkpoint: WriteCheckpoint
+) -> None:
+    """GPT-2's layers are no linear ones: a scale for each row would be one for each input."""
+    weight, last = RawTensor("BF16", (16, 16), b"\x80\x3f" * 256), "h.0.lora"
+    names = (*(f"h.0.{name}" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")), last)
+    source = write_checkpoint(
+        {SHARD: {f"{name}.weight": weight for name in names}}, {"architectures": ["GPT2LMHeadModel"]}
+    )
+    plan = convert(source, tmp_path / "out", to="ct", scheme="FP8_DYNAMIC", default_skips=False).plan
+    assert set(ckptkit.open(tmp_path / "out").modules) == {last}
+    assert any("stored as [inputs, outputs]" in note and "4 modules" in note for note in plan.notes)
+
+
 def test_skip_and_modules_choose_by_pattern(tmp_path: Path) -> None:
     choices: dict[str, Any] = {"to": "ct", "scheme": "FP8_DYNAMIC"}
     convert(LLAMA, tmp_path / "skip", skip=["*.layers.1.*", "*.o_proj"], **choices)
@@ -225,6 +239,22 @@ def test_an_unknown_scheme_is_refused_with_those_that_exist(tmp_path: Path) -> N
     assert "has no schemes" in refusal(LLAMA, tmp_path / "out", to="fbgemm", scheme="x").message
 
 
+@pytest.mark.parametrize(
+    ("to", "typed", "meant"),
+    [
+        ("ct", "fp8-dynamic", "FP8_DYNAMIC"),
+        ("ct", "FP8 Block", "FP8_BLOCK"),
+        ("quark", "PTPC-FP8", "ptpc_fp8"),
+        ("modelopt", "fp8_pc_pt", "FP8_PER_CHANNEL_PER_TOKEN"),  # as hf_ptq.py's --qformat
+        ("modelopt", "fp8_2d_blockwise_weight_only", "FP8_PB_WO"),  # as its recipes
+    ],
+)
+def test_schemes_are_known_by_every_name_that_their_tools_have(to: str, typed: str, meant: str) -> None:
+    source = REAL / "llama-block-wide/bf16"
+    same = ckptkit.plan(source, to=to, scheme=meant)
+    assert ckptkit.plan(source, to=to, scheme=typed).to_json() == same.to_json()
+
+
 def test_choices_that_are_about_quantizing_need_a_scheme(tmp_path: Path) -> None:
     quark = REAL / "llama/quark-ptpc"
     choices: tuple[dict[str, Any], ...] = ({"skip": "x"}, {"default_skips": False})
@@ -261,6 +291,20 @@ def test_scales_come_from_another_format_and_survive_as_they_are(tmp_path: Path)
     ours, theirs = tensors_of(tmp_path / "out"), tensors_of(REAL / "llama/quark-fp8-kv")
     assert ours["model.layers.0.mlp.up_proj.input_scale"].data == theirs["model.layers.0.mlp.up_proj.input_scale"].data
     assert ours["model.layers.1.self_attn.k_scale"].data == theirs["model.layers.1.self_attn.k_proj.output_scale"].data
+
+
+def test_scales_of_a_mixture_come_from_one_with_the_names_that_transformers_saves(tmp_path: Path) -> None:
+    """Mixtral's experts are w1, w2, w3 of block_sparse_moe in the base, and renamed in the export."""
+    other = load("mixtral/llmcompressor-dynamic")
+    other.group["input_activations"] = {**load("llama/llmcompressor-fp8").group["input_activations"]}
+    for name in other.names(r".*\.weight_scale"):
+        other.put(name.replace("weight_scale", "input_scale"), "BF16", (1,), b"\x80\x3c")
+    donor = other.write(tmp_path / "donor")
+    convert(REAL / "mixtral/bf16", tmp_path / "out", to="ct", scheme="FP8", scales_from=donor)
+    modules = ckptkit.open(tmp_path / "out").modules
+    assert len(modules) == len(ckptkit.open(donor).modules)
+    found = tensors_of(tmp_path / "out")
+    assert {found[m.input_scale.name].data for m in modules.values() if m.input_scale} == {b"\x80\x3c"}
 
 
 def stack(rows: int, columns: int) -> RawTensor:

@@ -101,6 +101,25 @@ def test_a_scheme_with_static_inputs_needs_their_scales() -> None:
     assert "calibration" in str(refusal.value.faults[0].help)
 
 
+@pytest.mark.parametrize("donor", ["llama/llmcompressor-fp8", "llama/quark-fp8-kv"])
+def test_static_scales_come_from_another_checkpoint(donor: str, tmp_path: Path) -> None:
+    choices = {"to": "modelopt", "scheme": "FP8", "scales_from": REAL / donor, "allow_lossy": True}
+    plan = convert(REAL / "llama/quark-ptpc", tmp_path / "out", **choices).plan
+    assert any(f"14 scales of inputs come from {REAL / donor}" in note for note in plan.notes)
+    assert Plan.from_json(plan.to_json()).to_json() == plan.to_json()
+    after, theirs = ckptkit.open(tmp_path / "out"), ckptkit.open(REAL / donor)
+    for name, module in after.modules.items():
+        scale = theirs.modules[name].input_scale
+        assert module.input_scale is not None and scale is not None
+        assert after.container.read(module.input_scale) == theirs.container.read(scale)
+    assert (after.kv_cache is None) == ("kv" not in donor)
+    lacking = load("llama/llmcompressor-fp8")
+    lacking.drop(r"model\.layers\.0\.mlp\.up_proj\.input_scale")
+    with pytest.raises(ConversionRefused) as refusal:
+        ckptkit.plan(REAL / "llama/quark-ptpc", **{**choices, "scales_from": lacking.write(tmp_path / "lacking")})
+    assert "input-scale-missing" in {fault.kind for fault in refusal.value.faults}
+
+
 def test_some_modules_only(tmp_path: Path) -> None:
     name = "llama/quark-ptpc"
     convert(REAL / name, tmp_path / "out", to="ct", scheme="FP8_BLOCK", modules="*.down_proj", allow_lossy=True)
@@ -120,6 +139,7 @@ def test_attention_scales_without_a_place_go_where_it_is_allowed(tmp_path: Path)
     lost -= {role for a in after.kv_cache.attention for role in a.stored()}
     assert lost == {"prob"} and any("prob scales" in words for words in plan.gives_up)
     assert any(change.aspect == "attention scales" for change in plan.changes)
+    assert ckptkit.diff(REAL / name, tmp_path / "out", plan=plan).same
 
 
 def test_choices_for_plain_weights_are_refused() -> None:
@@ -140,3 +160,15 @@ def test_an_fp8_head_becomes_a_plain_one_where_it_is_allowed(tmp_path: Path) -> 
     after = tensors_of(tmp_path / "out")["lm_head.weight"]
     whole = tensors_of(convert(quantized, tmp_path / "plain", to="bf16").destination)["lm_head.weight"]
     assert after == whole and after.dtype == "BF16"
+
+
+def test_a_head_is_plain_whatever_becomes_of_the_rest(tmp_path: Path) -> None:
+    """It is made of what is stored: neither of codes that are only planned, nor under scales that others get."""
+    source = REAL / "llama/bf16"
+    convert(source, tmp_path / "new", to="quark", scheme="ptpc_fp8", default_skips=False, allow_lossy=True)
+    assert tensors_of(tmp_path / "new")["lm_head.weight"] == tensors_of(source)["lm_head.weight"]
+    quantized = convert(source, tmp_path / "ct", to="ct", scheme="FP8_DYNAMIC", default_skips=False).destination
+    whole = tensors_of(convert(quantized, tmp_path / "plain", to="bf16").destination)["lm_head.weight"]
+    for mode, number in (("tensor", 1), ("transformers", 2)):
+        out = convert(quantized, tmp_path / f"{number}", to="fp8", mode=mode, allow_lossy=True).destination
+        assert tensors_of(out)["lm_head.weight"] == whole and len(ckptkit.open(out).modules) == 14

@@ -6,6 +6,7 @@ import json
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,23 @@ def test_weights_are_products_and_nothing_of_the_quantization_is_left(name: str,
     assert not [f for f in ckptkit.validate(tmp_path / "out").findings if f.severity.value == "error"]
 
 
+@pytest.mark.parametrize(("to", "word"), [("f16", "float16"), ("f32", "float32"), ("bf16", "bfloat16")])
+def test_the_config_says_in_which_type_the_weights_are(to: str, word: str, tmp_path: Path) -> None:
+    """transformers loads a model in the type that its config names: F32 products would be rounded unseen."""
+    source = load("qwen2_5_vl/llmcompressor-dynamic")
+    source.config["torch_dtype"] = "bfloat16"
+    source.config["text_config"] = {"dtype": "bfloat16", "hidden_act": "silu"}
+    folder = source.write(tmp_path / "source")
+    plan = convert(folder, tmp_path / "out", to=to).plan
+    config = json.loads((tmp_path / "out" / CONFIG).read_text(encoding="utf-8"))
+    assert config["torch_dtype"] == word and config["text_config"] == {"dtype": word, "hidden_act": "silu"}
+    told = " ".join(plan.notes)
+    assert (f"config.json says {word} then" in told) == ("keeps its type (BF16)" in told) == (to != "bf16")
+    assert ckptkit.diff(folder, tmp_path / "out", plan=plan).same
+    part = convert(folder, tmp_path / "part", to=to, modules="*.down_proj").destination
+    assert json.loads((part / CONFIG).read_text(encoding="utf-8"))["torch_dtype"] == "bfloat16"
+
+
 def test_scales_that_go_are_told() -> None:
     notes = " ".join(ckptkit.plan(REAL / "llama/quark-fp8-kv", to="bf16").notes)
     assert "static scales of inputs go" in notes and "scales of the KV cache" in notes
@@ -93,8 +111,32 @@ def test_a_code_that_is_no_number_is_refused_and_nothing_is_left(tmp_path: Path)
 
 def test_integers_cannot_be_dequantized(tmp_path: Path) -> None:
     source = mixed(*KINDS["W8A8 INT8"]).write(tmp_path / "source")
-    with pytest.raises(ConversionRefused, match="cannot hold the W8A8 INT8 modules"):
+    with pytest.raises(ConversionRefused, match="cannot hold the W8A8 INT8 modules") as refusal:
         ckptkit.plan(source, to="bf16")
+    assert refusal.value.faults[0].help is None
+
+
+@pytest.mark.parametrize("choices", [{"to": "ct"}, {"to": "fp8", "allow_lossy": True}])
+def test_nvfp4_becomes_fp8_in_two_steps_which_the_refusal_names(choices: dict[str, Any], tmp_path: Path) -> None:
+    source = REAL / "llama-block-aligned/modelopt-nvfp4"
+    with pytest.raises(ConversionRefused, match="cannot hold the NVFP4 modules") as refusal:
+        ckptkit.plan(source, **choices)
+    assert "--to bf16" in str(refusal.value.faults[0].help) and "--scheme" in str(refusal.value.faults[0].help)
+    convert(source, tmp_path / "plain", to="bf16")
+    convert(
+        tmp_path / "plain", tmp_path / "out", to=choices["to"], scheme="fp8_block" if choices["to"] == "ct" else None
+    )
+    assert len(ckptkit.open(tmp_path / "out").modules) == 7
+
+
+def test_a_value_beyond_f16_is_named_with_the_types_that_hold_it(tmp_path: Path) -> None:
+    draft = load("llama/llmcompressor-dynamic")
+    draft.change(r"model\.layers\.0\.mlp\.up_proj\.weight_scale", lambda t: t._replace(data=b"\x1c\x46" + t.data[2:]))
+    source = draft.write(tmp_path / "source")
+    with pytest.raises(CkptkitError, match=r"up_proj\.weight.*is more than F16 holds: .*; BF16 and F32 hold it"):
+        convert(source, tmp_path / "out", to="f16")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    convert(source, tmp_path / "out", to="bf16")
 
 
 def test_nothing_is_read_as_this() -> None:
@@ -146,4 +188,6 @@ def test_a_part_that_cannot_be_taken_is_refused(tmp_path: Path) -> None:
         ckptkit.plan(REAL / "llama/quark-ptpc", to="bf16", modules="*.no_such_proj")
     with pytest.raises(ConversionRefused, match="errors that the source has not"):
         convert(REAL / "llama/quark-ptpc", tmp_path / "out", to="bf16", modules="*.q_proj")  # k and v stay in FP8
+    with pytest.raises(ConversionRefused, match="all experts of a layer are loaded as one"):
+        convert(REAL / "qwen3_moe/llmcompressor-dynamic", tmp_path / "out", to="bf16", modules="*.experts.0.*")
     assert not (tmp_path / "out").exists()

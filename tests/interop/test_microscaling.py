@@ -11,7 +11,7 @@ import pytest
 import ckptkit
 from ckptkit.model.granularity import PerBlock
 from ckptkit.model.numbers import dequantized, numbers
-from tests.damage import CT, load, tensors_of
+from tests.damage import CT, REAL, load, tensors_of
 from tests.formats.test_microscaling import ct
 from tests.formats.test_mixed import ATTENTION, FP4, MLP, nvfp4, store
 from tests.formats.test_mxfp4 import gpt_oss
@@ -19,6 +19,26 @@ from tests.raw import write_files
 
 from .oracles import Oracles
 from .runner import Drivers
+from .test_quantize import run
+
+_MODELOPT = """
+import sys
+import torch
+from modelopt.torch.quantization.qtensor.mxfp8_tensor import MXFP8QTensor
+from modelopt.torch.quantization.qtensor.nvfp4_tensor import NVFP4QTensor
+from safetensors.torch import load_file, save_file
+made = {}
+tensors = load_file(sys.argv[1])
+for name, weight in tensors.items():
+    scale = tensors.get(name + "_scale")
+    if weight.dtype == torch.float8_e4m3fn and scale is not None:
+        made[name] = MXFP8QTensor(weight.shape, torch.bfloat16, weight).dequantize(dtype=torch.bfloat16, scale=scale)
+    elif weight.dtype == torch.uint8 and scale is not None:
+        shape = torch.Size((weight.shape[0], 2 * weight.shape[1]))
+        made[name] = NVFP4QTensor(shape, torch.bfloat16, weight).dequantize(
+            dtype=torch.bfloat16, scale=scale, double_scale=tensors[name + "_scale_2"], block_sizes={-1: 16})
+save_file({name: tensor.contiguous() for name, tensor in made.items()}, sys.argv[2])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +114,18 @@ def test_compressed_tensors_decompresses_nvfp4_to_the_same_numbers(oracles: Orac
         weight = ours[f"{module}.weight"]
         assert (facts.dtype, tuple(facts.shape)) == ("bfloat16", weight.shape)
         assert hashlib.sha256(weight.data).hexdigest() == facts.sha256, module
+
+
+@pytest.mark.parametrize("name", ["modelopt-mxfp8", "modelopt-nvfp4"])
+def test_modelopt_makes_the_same_numbers_of_its_own_exports(name: str, tmp_path: Path) -> None:
+    """Bit for bit but for the sign of zeros, which its table of four-bit elements does not have."""
+    source = REAL / "llama-block-aligned" / name
+    ckptkit.convert(source, tmp_path / "plain", to="bf16")
+    run("modelopt", _MODELOPT, str(source / "model.safetensors"), str(tmp_path / "theirs.safetensors"))
+    ours, theirs = tensors_of(tmp_path / "plain"), tensors_of(tmp_path)
+    assert len(theirs) == 7
+    for weight, tensor in theirs.items():
+        left, right = (np.frombuffer(t.data, "<u2") for t in (ours[weight], tensor))
+        assert (ours[weight].dtype, ours[weight].shape) == (tensor.dtype, tensor.shape)
+        zeros = ((left | right) & 0x7FFF) == 0
+        assert np.array_equal(left[~zeros], right[~zeros])

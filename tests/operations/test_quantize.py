@@ -233,3 +233,15 @@ def test_what_cannot_be_done_is_said(dtype: str, shape: tuple[int, ...], change:
     for operation in ("quantize", "quantization_scale"):
         with pytest.raises(OperationError, match=words):
             outputs.computed("t", operation, (tensor,), parameters)
+
+
+@pytest.mark.parametrize("largest", [2.0**-133, 2.0**-121, 2.0**-119])
+def test_a_scale_whose_reciprocal_is_none_is_that_of_zeros(largest: float) -> None:
+    """vLLM multiplies by 1 / scale: infinity times zero would be no number."""
+    given = next(one for one in VLLM if one.name == "fp8_per_tensor").arithmetic.parameters("F32", [0, 0])
+    magnitudes = np.array([[largest]], np.float32)
+    scale = quantize.scales_of(magnitudes, given)
+    bits = np.array([[largest, 0.0, -largest]], "<f4").view("<u4")
+    codes = np.frombuffer(quantize.codes_of(bits, "F32", scale, given), np.uint8)
+    assert np.isfinite(np.float32(1) / scale).all() and (codes & 0x7F != 0x7F).all() and codes[1] == 0
+    assert (scale[0, 0] == np.float32(given["zero_scale"])) == (largest < 2.0**-120)

@@ -6,6 +6,7 @@ from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import (
     arrange,
     dequantize,
+    effects,
     encoding,
     give_up,
     kv_scales,
@@ -21,16 +22,17 @@ from ckptkit.model.checkpoint import Checkpoint
 #: In the order in which they are done. Each looks at the options and at the target, and at what is left to do.
 _STEPS = (
     dequantize.step,
+    give_up.heads,
     microscaling.step,
-    encoding.step,
     arrange.step,
     quantize.step,
     requantize.step,
+    encoding.step,
     scale_form.finer,
     scale_form.retyped,
     kv_scales.drop,
     kv_scales.borrow,
-    give_up.step,
+    give_up.roles,
 )
 
 
@@ -39,6 +41,7 @@ def prepare(checkpoint: Checkpoint, target: Format, options: Options) -> Prepare
 
     Raises UsageError for options that make no sense for this checkpoint.
     """
+    effects.require(checkpoint, target, options)
     prepared = Prepared(checkpoint)
     for step in _STEPS:
         prepared = step(prepared, target, options)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.parts import Made, cut, joined
-from ckptkit.conversion.prepare.prepared import Prepared
+from ckptkit.conversion.prepare.prepared import TWO_FOLDERS, Prepared
+from ckptkit.engines.architectures import IN_TURN, has_outputs_first
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import UsageError, plural
 from ckptkit.formats.base import Changes, Format
@@ -63,7 +64,12 @@ class _Work:
         kept = {
             name: tensor for name, tensor in self.checkpoint.unquantized.items() if tensor.name not in self.plain_gone
         }
-        return replace(self.checkpoint, modules=modules, plain=tuple(plain), unquantized={**kept, **self.unquantized})
+        left = {tensor.module for tensor in plain if len(tensor.shape) == 3}
+        stacked = tuple(owner for owner in self.checkpoint.fused_experts if owner in left)
+        unquantized = {**kept, **self.unquantized}
+        return replace(
+            self.checkpoint, modules=modules, plain=tuple(plain), unquantized=unquantized, fused_experts=stacked
+        )
 
 
 def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
@@ -74,8 +80,8 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
             continue
         checkpoint = prepared.checkpoint
         if prepared.made:
-            help_text = "convert in two steps: the first into a folder of its own"
-            raise UsageError("what is computed, cut or joined is not cut or joined again at once", help=help_text)
+            message = "what is computed, cut or joined is not cut or joined again at once"
+            raise UsageError(message, help=TWO_FOLDERS)
         work = _Work(checkpoint)
         known[choice](work)
         count = len(work.gone) + len(work.plain_gone)
@@ -91,21 +97,53 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
 def _split_experts(work: _Work) -> None:
     """``experts.gate_up_proj`` [E, 2 I, K] and ``experts.down_proj`` as ``experts.0.gate_proj`` and so on."""
     for name, module in work.checkpoint.modules.items():
-        if module.experts is None:
-            continue
-        owner, _, last = name.rpartition(".")
-        lasts = _STACKED.get(last, (last,))
-        rows = module.weight.shape[1]
-        if rows % len(lasts):
-            work.made.refuse(name, "has no two halves", "an even number of rows", str(rows))
-            continue
+        if module.experts is not None:
+            parts = _parts_of_stack(work, name, module.weight)
+            if parts is not None:
+                work.replace([name], list(cut(module, parts, work.made)))
+    for tensor in work.checkpoint.plain:
+        if len(tensor.shape) == 3 and tensor.module in work.checkpoint.fused_experts:
+            parts = _parts_of_stack(work, tensor.name, tensor)
+            if parts is not None:
+                work.replace_plain([tensor], list(_rows_of_stack(work, tensor, parts)))
+
+
+def _parts_of_stack(work: _Work, name: str, stack: TensorRef) -> dict[str, tuple[int, int]] | None:
+    """What becomes of a stack: name -> its first row and its rows, over all experts; None, which is noted, if nothing.
+
+    FP8 stacks are [experts, outputs, inputs] whatever the class; plain ones are as the class has them.
+    """
+    owner, _, last = name.rpartition(".")
+    lasts = _STACKED.get(last, (last,))
+    experts, rows, _ = stack.shape
+    sizes = Dimensions.of(work.checkpoint.config)
+    is_plain = name not in work.checkpoint.modules
+    if is_plain and not has_outputs_first(sizes.architecture, sizes.hidden, name, stack.shape):
+        expected, found = "[experts, outputs, inputs]", str(list(stack.shape))
+        work.made.refuse(
+            name, "its experts have their inputs along the rows, and cannot be cut by rows", expected, found
+        )
+    elif len(lasts) > 1 and (sizes.architecture or "").startswith(IN_TURN):
+        work.made.refuse(name, "the rows of gate and up come in turn", "one after the other", str(sizes.architecture))
+    elif any(tensor.name == f"{name}_bias" for tensor in work.checkpoint.plain):
+        work.made.refuse(name, "its experts have biases, for which single ones have no names", "none", f"{name}_bias")
+    elif rows % len(lasts):
+        work.made.refuse(name, "has no two halves", "an even number of rows", str(rows))
+    else:
         size = rows // len(lasts)
-        parts = {
+        return {
             f"{owner}.{expert}.{part}": (expert * rows + at * size, size)
-            for expert in range(module.experts)
+            for expert in range(experts)
             for at, part in enumerate(lasts)
         }
-        work.replace([name], list(cut(module, parts, work.made)))
+    return None
+
+
+def _rows_of_stack(work: _Work, stack: TensorRef, parts: Mapping[str, tuple[int, int]]) -> Iterator[TensorRef]:
+    """Rows of a stack in high precision."""
+    columns, reason = stack.shape[-1], f"rows of {names.last_part(stack.name)}"
+    for part, (first, size) in parts.items():
+        yield work.made.slice(stack, names.join(part, "weight"), first * columns, (size, columns), reason)
 
 
 def _stack_experts(work: _Work) -> None:

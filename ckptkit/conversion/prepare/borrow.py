@@ -17,16 +17,20 @@ KV_ROLES = ("k", "v")
 
 
 class Twins:
-    """Modules of the donor by the names of a checkpoint's: either may be stored as it is called in memory."""
+    """Modules of the donor by the names of a checkpoint's.
+
+    Either may be stored as it is called in memory, or under the names that transformers saves instead of Mixtral's.
+    """
 
     def __init__(self, checkpoint: Checkpoint, donor: Checkpoint) -> None:
         self._own = names.in_memory(checkpoint.linear_names, checkpoint.config)
-        self._theirs = {other: name for name, other in names.in_memory(donor.linear_names, donor.config).items()}
+        known = names.in_memory(donor.linear_names, donor.config)
+        self._theirs = {names.common(known.get(name, name)): name for name in donor.linear_names}
 
     def of(self, name: str) -> tuple[str, ...]:
         """The names under which the donor may have a module."""
         other = self._own.get(name, name)
-        return (name, other, self._theirs.get(name, name), self._theirs.get(other, other))
+        return (name, other, self._theirs.get(names.common(other), other))
 
     def of_attention(self, owner: str) -> tuple[str, ...]:
         """The same for an attention module, which is known by what makes its keys."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
+from ckptkit.conversion.grouped import announcement
+from ckptkit.conversion.grouped import drops as mx_drops
+from ckptkit.conversion.grouped import product as mx_product
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.mx_modules import announcement
-from ckptkit.conversion.prepare.mx_modules import drops as mx_drops
-from ckptkit.conversion.prepare.mx_modules import product as mx_product
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.conversion.prepare.select import selected
+from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.formats.base import Changes, Format
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, QuantizedModule
 from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import Drop, OutputTensor
 
+#: Keys of config.json that say in which type a model is loaded, and types as they are called there.
+_DTYPE_KEYS = ("dtype", "torch_dtype")
+TORCH_NAMES: Mapping[str, str] = MappingProxyType({"BF16": "bfloat16", "F16": "float16", "F32": "float32"})
+
 
 def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     """Modules become plain weights where the target asks for a type of weights; all, or those of ``modules``."""
     dtype = target.weight_dtype
-    if dtype is None:
+    if dtype is None or not (prepared.checkpoint.modules or prepared.checkpoint.opaque):
         return prepared
     known = (*prepared.checkpoint.modules, *_in_groups(prepared.checkpoint, dtype))
     return dequantized(prepared, selected(known, options.modules), dtype)
@@ -56,9 +63,32 @@ def dequantized(prepared: Prepared, names: tuple[str, ...], dtype: str) -> Prepa
     drops = [*_module_drops(chosen.values()), *mx_drops(others.values(), products)]
     drops += _attention_drops(checkpoint.kv_cache) if whole else ()
     reasons = tuple(_reasons(chosen.values(), checkpoint.kv_cache if whole else None, dtype))
-    changes = Changes(rounds=frozenset({"dequantize", "mx-dequantize", "nvfp4-dequantize"}), reasons=reasons)
     announced = announcement(checkpoint, left, dtype.lower())
+    if whole:
+        typed, told = _typed(checkpoint, dtype)
+        announced, reasons = {**announced, **typed}, (*reasons, *told)
+    changes = Changes(rounds=frozenset({"dequantize", "mx-dequantize", "nvfp4-dequantize"}), reasons=reasons)
     return prepared.then(plain, made, tuple(drops), changes, config=announced)
+
+
+def _typed(checkpoint: Checkpoint, dtype: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What config.json says of the type of a model's weights, where it says another one, and what is told of it."""
+    config, word = checkpoint.config, TORCH_NAMES[dtype]
+    found: dict[str, Any] = {key: word for key in _DTYPE_KEYS if _says_other(config, key, word)}
+    for level in TEXT_CONFIGS:
+        inner = config.get(level)
+        own = {key: word for key in _DTYPE_KEYS if isinstance(inner, Mapping) and _says_other(inner, key, word)}
+        if own and isinstance(inner, Mapping):
+            found[level] = {**inner, **own}
+    others = {tensor.dtype for tensor in checkpoint.plain} & TORCH_NAMES.keys() - {dtype}
+    told = [f"config.json says {word} then, in which the model is loaded"] if found else []
+    told += [f"what was not quantized keeps its type ({', '.join(sorted(others))})"] if others else []
+    return found, tuple(told)
+
+
+def _says_other(config: Mapping[str, Any], key: str, word: str) -> bool:
+    said = config.get(key)
+    return isinstance(said, str) and said.removeprefix("torch.") != word
 
 
 def _product(checkpoint: Checkpoint, name: str, dtype: str) -> OutputTensor | None:

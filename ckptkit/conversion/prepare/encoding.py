@@ -22,10 +22,14 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     made: dict[TensorRef, OutputTensor] = {}
     modules: dict[str, QuantizedModule] = {}
     refusals: list[Fault] = []
+    relabelled = 0
     for name, module in checkpoint.modules.items():
+        before = prepared.made.get(module.weight)
         if module.weight.dtype == FNUZ:
-            module = _relabelled(module, made)
-            modules[name] = module
+            modules[name] = _relabelled(module, made)
+            relabelled += 1
+        elif before is not None and before.inputs[0].dtype == FNUZ and module.input_scale is not None:
+            modules[name] = module._replace(input_scale=_halved(module.input_scale, made))
         elif module.weight.dtype != FP8_WEIGHT and DTYPES[module.weight.dtype].is_fp8:
             found, tensor = module.weight.dtype, module.weight
             message = "no loader takes this encoding, and none holds its values"
@@ -33,25 +37,25 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
     if not modules and not refusals:
         return prepared
     reason = (
-        f"{plural(len(modules), 'weight')} in e4m3fnuz keep their codes as e4m3fn, which are worth twice as much; "
+        f"{plural(relabelled, 'weight')} in e4m3fnuz keep their codes as e4m3fn, which are worth twice as much; "
         "scales of weights and inputs are halved. Scales of a KV cache stay as they are"
     )
     result = replace(checkpoint, modules={**checkpoint.modules, **modules})
-    changes = Changes(reasons=(reason,) if modules else ())
+    changes = Changes(reasons=(reason,) if relabelled else ())
     return prepared.then(result, made, (), changes, tuple(refusals))
 
 
 def _relabelled(module: QuantizedModule, made: dict[TensorRef, OutputTensor]) -> QuantizedModule:
-    def add(tensor: OutputTensor) -> TensorRef:
-        made[stand_in(tensor)] = tensor
-        return stand_in(tensor)
+    reason = "e4m3fnuz as e4m3fn"
+    weight = _add(computed(module.weight.name, "relabel", (module.weight,), {"dtype": FP8_WEIGHT}, reason), made)
+    scales = (None if scale is None else _halved(scale, made) for scale in (module.weight_scale, module.input_scale))
+    return QuantizedModule(module.name, module.scheme, weight, *scales)
 
-    def halved(scale: TensorRef | None) -> TensorRef | None:
-        if scale is None:
-            return None
-        return add(computed(scale.name, "times-two", (scale,), {"power": POWERS[FNUZ]}, "halved with the encoding"))
 
-    weight = add(computed(module.weight.name, "relabel", (module.weight,), {"dtype": FP8_WEIGHT}, "e4m3fnuz as e4m3fn"))
-    return module._replace(
-        weight=weight, weight_scale=halved(module.weight_scale), input_scale=halved(module.input_scale)
-    )
+def _halved(scale: TensorRef, made: dict[TensorRef, OutputTensor]) -> TensorRef:
+    return _add(computed(scale.name, "times-two", (scale,), {"power": POWERS[FNUZ]}, "halved with the encoding"), made)
+
+
+def _add(tensor: OutputTensor, made: dict[TensorRef, OutputTensor]) -> TensorRef:
+    made[stand_in(tensor)] = tensor
+    return stand_in(tensor)

@@ -7,42 +7,50 @@ from dataclasses import replace
 
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.dequantize import dequantized
+from ckptkit.conversion.prepare.dequantize import TORCH_NAMES, dequantized
 from ckptkit.conversion.prepare.prepared import Prepared
 from ckptkit.errors import plural
-from ckptkit.formats.base import Changes, Format
+from ckptkit.formats.base import Changes, Format, writable
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales
 from ckptkit.storage.output import Drop
 
-#: The kinds of losses that can be taken by giving something up.
-_TAKEN = frozenset({"attention-role", "quantized-head"})
+#: The kind of losses that can be taken by giving attention scales up.
+_ROLE = "attention-role"
 #: The type that a head gets where config.json does not say what the model is in.
 _USUAL = "BF16"
-_DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+_DTYPES = {word: dtype for dtype, word in TORCH_NAMES.items()}
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
-    """Drop roles, and dequantize heads, where these are all that keeps the target from holding the checkpoint."""
+def heads(prepared: Prepared, target: Format, options: Options) -> Prepared:
+    """Dequantize FP8 output heads for a target without such, where the user allows it."""
+    if not options.allow_lossy or target.weight_dtype is not None or holds_heads(target, options):
+        return prepared
+    return _without_fp8_heads(prepared) if any(map(names.is_head, prepared.checkpoint.modules)) else prepared
+
+
+def holds_heads(target: Format, options: Options) -> bool:
+    """Whether some dialect of the target has quantized output heads."""
+    return any(capabilities.quantized_lm_head for _, capabilities in writable(target, options.mode))
+
+
+def roles(prepared: Prepared, target: Format, options: Options) -> Prepared:
+    """Drop attention scales of some roles, where these are all that keeps the target from holding the checkpoint."""
     if not options.allow_lossy or target.weight_dtype is not None or prepared.refusals:
         return prepared
     adapted = choose(prepared.checkpoint, target, options)
-    kinds = {fault.kind for fault in adapted.losses}
     capabilities = adapted.dialect.capabilities
-    if not kinds or kinds - _TAKEN or capabilities is None:
+    if {fault.kind for fault in adapted.losses} != {_ROLE} or capabilities is None:
         return prepared
-    if "quantized-head" in kinds:
-        prepared = _without_fp8_heads(prepared)
-    return _without_roles(prepared, capabilities) if "attention-role" in kinds else prepared
+    return _without_roles(prepared, capabilities)
 
 
 def _without_fp8_heads(prepared: Prepared) -> Prepared:
     checkpoint = prepared.checkpoint
     declared = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype"))
     dtype = _DTYPES.get(declared.removeprefix("torch."), _USUAL)
-    heads = tuple(name for name in checkpoint.modules if names.is_head(name))
-    return dequantized(prepared, heads, dtype)
+    return dequantized(prepared, tuple(name for name in checkpoint.modules if names.is_head(name)), dtype)
 
 
 def _without_roles(prepared: Prepared, capabilities: Capabilities) -> Prepared:

@@ -11,7 +11,7 @@ from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.errors import Fault, UsageError, plural
 from ckptkit.formats.base import Changes, Format
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache
-from ckptkit.storage.output import Drop, OutputTensor
+from ckptkit.storage.output import CONSTANT, Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef
 
 
@@ -48,6 +48,9 @@ def borrow(prepared: Prepared, target: Format, options: Options) -> Prepared:
         return prepared
     borrowed = attention_scales(checkpoint, other)
     known, found = frozenset(checkpoint.attention_modules), borrowed.scales
+    gives_inputs = bool(prepared.refusals) or any(t.operation == CONSTANT for t in prepared.made.values())
+    if not found and gives_inputs:
+        return prepared
     if not found:
         message = f"{other.container.label} has no scales of a KV cache for {checkpoint.container.label}"
         raise UsageError(message, help="give a checkpoint of the same model, with k and v scales")
@@ -72,6 +75,8 @@ def borrow(prepared: Prepared, target: Format, options: Options) -> Prepared:
         added += len(new)
         refs = {**held, **{role: stand_in(tensor) for role, tensor in new.items()}}
         own[module] = AttentionScales(module, refs.get("k"), refs.get("v"), refs.get("q"), refs.get("prob"))
+    if not added and gives_inputs:
+        return prepared
     if not added:
         help_text = "leave scales_from out, or drop the own ones first (drop_kv_scales, into a folder of its own)"
         raise UsageError(f"{checkpoint.container.label} has scales of the KV cache of its own", help=help_text)

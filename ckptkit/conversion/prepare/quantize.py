@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ckptkit.conversion.losses import TWO_STEPS
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import scales_from, skips
+from ckptkit.conversion.prepare.give_up import holds_heads
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.engines.architectures import has_outputs_first
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import ConversionRefused, Fault, UsageError
 from ckptkit.formats.base import Changes, Format, writable
@@ -22,7 +25,7 @@ from ckptkit.operations.quantize import SOURCES
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef
 
-_FIRST = "first make it plain (ckptkit convert --to bf16), then quantize what that gives"
+_SPLIT = "make a module of each (ckptkit convert --experts split)"
 
 
 def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
@@ -38,7 +41,7 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
         return prepared
     if quantized:
         what = ", ".join(str(scheme) for scheme in checkpoint.all_schemes)
-        fault = Fault("quantized", "the weights are quantized already", None, None, "plain weights", what, _FIRST)
+        fault = Fault("quantized", "the weights are quantized already", None, None, "plain weights", what, TWO_STEPS)
         raise ConversionRefused(f"{checkpoint.container.label}: only plain weights are quantized", faults=[fault])
     if chosen is None:
         return prepared
@@ -81,7 +84,9 @@ class _Quantizer:
         checkpoint, preset = self.checkpoint, self.preset
         stacks = {stack_name(tensor): tensor for tensor in checkpoint.plain if self._is_stack(tensor)}
         weights = {**checkpoint.unquantized, **stacks}
-        chosen, skipped = skips.split(weights, preset, self.options, Dimensions.of(checkpoint.config))
+        heads = not self.options.allow_lossy or holds_heads(self.target, self.options)
+        sizes = Dimensions.of(checkpoint.config)
+        chosen, skipped = skips.split(weights, preset, self.options, sizes, heads=heads)
         self._require_possible({name: weights[name] for name in chosen})
         modules: dict[str, QuantizedModule] = {}
         made: dict[TensorRef, OutputTensor] = {}
@@ -142,20 +147,18 @@ class _Quantizer:
             elif len(weight.shape) == 3 and not (holds_stacks and by_block):
                 message = f"{self.target.name} has one module for each expert, and all of a layer are one stack"
                 kind = names.generalise(name)
-                help_text = f"split them first, or leave them as they are, by {kind} in skip (--skip)"
+                help_text = f"{_SPLIT}, or leave them as they are, by {kind} in skip (--skip)"
                 yield Fault("stacked-experts", message, weight.shard, weight.name, "2-D weights", "3-D", help_text)
-            elif len(weight.shape) == 3 and not self._is_row_major(weight):
+            elif len(weight.shape) == 3 and not self._has_outputs_first(weight):
                 message = "the experts of this stack have their inputs along the rows: a reader would take them wrongly"
                 yield Fault(
                     "stacked-experts", message, weight.shard, weight.name, "[experts, outputs, inputs]",
                     str(list(weight.shape)), help_text,
                 )  # fmt: skip
 
-    def _is_row_major(self, weight: TensorRef) -> bool:
-        """Whether a stack is [experts, outputs, inputs], as far as the model's hidden size tells."""
-        hidden = Dimensions.of(self.checkpoint.config).hidden
-        makes_hidden = names.last_part(stack_name(weight)) == "down_proj"
-        return hidden is None or weight.shape[-2 if makes_hidden else -1] == hidden
+    def _has_outputs_first(self, weight: TensorRef) -> bool:
+        sizes = Dimensions.of(self.checkpoint.config)
+        return has_outputs_first(sizes.architecture, sizes.hidden, stack_name(weight), weight.shape)
 
     def _reasons(self) -> Iterator[str]:
         tool = self.preset.name

@@ -12,7 +12,8 @@ from dataclasses import replace
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.prepare.prepared import TWO_FOLDERS, Prepared, stand_in
+from ckptkit.conversion.prepare.scales_from import TAKE_FROM, input_scales
 from ckptkit.conversion.prepare.select import selected
 from ckptkit.errors import Fault, plural
 from ckptkit.formats.base import Changes, Format
@@ -53,7 +54,9 @@ def _by(prepared: Prepared, preset: Preset, options: Options) -> Prepared:
     checkpoint, scheme = prepared.checkpoint, preset.scheme
     wanted = selected(checkpoint.modules, options.modules)
     members = {name: checkpoint.modules[name] for name in wanted if checkpoint.modules[name].scheme != scheme}
-    faults = [*_faults(members, preset), *(() if options.allow_lossy else _rounded(members, preset))]
+    inputs, missing = _input_scales(checkpoint, members, preset, options)
+    faults = [*missing, *_faults(prepared, members, preset)]
+    faults += () if options.allow_lossy else _rounded(members, preset)
     if faults or not members:
         return prepared.then(checkpoint, {}, refusals=tuple(faults))
     modules: dict[str, QuantizedModule] = dict(checkpoint.modules)
@@ -69,11 +72,14 @@ def _by(prepared: Prepared, preset: Preset, options: Options) -> Prepared:
         if module.input_scale is not None and not scheme.has_static_input:
             drops.append(Drop(module.input_scale, f"{preset.name} computes the scales of inputs at run time"))
             changed = changed._replace(input_scale=None)
+        if name in inputs:
+            made[stand_in(inputs[name])] = inputs[name]
+            changed = changed._replace(input_scale=stand_in(inputs[name]))
         modules[name] = changed
     changes = Changes(
         lossy=frozenset({"requantize"}) if made else frozenset(),
         gives_up=tuple(_given_up(members, scheme)),
-        reasons=tuple(_reasons(checkpoint, members, preset)),
+        reasons=(*_reasons(checkpoint, members, preset), *_taken(inputs, options)),
     )
     return prepared.then(replace(checkpoint, modules=modules), made, tuple(drops), changes)
 
@@ -88,13 +94,33 @@ def _outputs(module: QuantizedModule, scale: TensorRef, preset: Preset) -> tuple
     return codes, computed(name, "requantization_scale", inputs, given, "largest magnitudes over 448")
 
 
-def _faults(members: Mapping[str, QuantizedModule], preset: Preset) -> Iterator[Fault]:
-    """What a preset needs and is not stored."""
-    bare = [module for module in members.values() if preset.scheme.has_static_input and module.input_scale is None]
-    if bare:
-        message = f"{preset.name} has static inputs, and {plural(len(bare), 'module')} has no scale for them"
-        help_text = "static scales take calibration: choose a scheme that computes them at run time"
-        yield Fault("input-scales", message, None, bare[0].name, "a stored input scale", "none", help_text)
+def _input_scales(
+    checkpoint: Checkpoint, members: Mapping[str, QuantizedModule], preset: Preset, options: Options
+) -> tuple[dict[str, OutputTensor], list[Fault]]:
+    """Static scales of inputs that a preset needs and that are not stored, from another checkpoint; what is missing."""
+    bare = [name for name, module in members.items() if module.input_scale is None]
+    if not bare or not preset.scheme.has_static_input:
+        return {}, []
+    if options.scales is not None:
+        return input_scales(checkpoint, options.scales, bare)
+    message = f"{preset.name} has static inputs, and {plural(len(bare), 'module')} has no scale for them"
+    help_text = f"{TAKE_FROM}, or choose a scheme that computes them at run time"
+    return {}, [Fault("input-scales", message, None, bare[0], "a stored input scale", "none", help_text)]
+
+
+def _taken(inputs: Mapping[str, OutputTensor], options: Options) -> Iterator[str]:
+    if inputs and options.scales is not None:
+        yield f"{plural(len(inputs), 'scale')} of inputs come from {options.scales.container.label}"
+
+
+def _faults(prepared: Prepared, members: Mapping[str, QuantizedModule], preset: Preset) -> Iterator[Fault]:
+    """What a preset needs and does not find."""
+    fresh = [m for m in members.values() if m.scheme.weight != preset.scheme.weight]
+    made = {module.name: what for module in fresh if (what := prepared.operation_of(module.weight)) is not None}
+    if made:
+        name, what = next(iter(made.items()))
+        message = f"{preset.name} takes stored weights, and {what} makes those of {plural(len(made), 'module')} first"
+        yield Fault("two-operations", message, None, name, "one change of values", "two", TWO_FOLDERS)
     whole_blocks = min(block_shape(preset.scheme.weight.granularity)) > 0
     stacks = [module for module in members.values() if module.experts is not None and not whole_blocks]
     if stacks:

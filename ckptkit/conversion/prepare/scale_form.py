@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckptkit.conversion.options import Options
-from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.prepare.prepared import TWO_FOLDERS, Prepared, stand_in
 from ckptkit.errors import Fault, plural
 from ckptkit.formats.base import Changes, Format, writable
 from ckptkit.model.checkpoint import QuantizedModule
@@ -49,6 +49,7 @@ def finer(prepared: Prepared, target: Format, options: Options) -> Prepared:
             checkpoint.schemes[scheme][0],
             str(granularity),
             str(scheme.weight.granularity),
+            "other scales take a scheme (--scheme) and leave to round, allow_lossy (--allow-lossy)",
         )
         for scheme in others
     )
@@ -81,7 +82,8 @@ def retyped(prepared: Prepared, target: Format, options: Options) -> Prepared:
             parameters = {**tensor.parameters, "dtype": wanted}
             tensor = computed(tensor.name, tensor.operation, tensor.inputs, parameters, tensor.reason)
         else:
-            fault = Fault("scale-dtype", f"{tensor.operation} makes its type itself", None, name, wanted, scale.dtype)
+            message = f"{tensor.operation} makes its type itself"
+            fault = Fault("scale-dtype", message, None, name, wanted, scale.dtype, TWO_FOLDERS)
             return prepared.then(checkpoint, {}, (), None, (fault,))
         made[stand_in(tensor)] = tensor
         modules[name] = module._replace(weight_scale=stand_in(tensor))

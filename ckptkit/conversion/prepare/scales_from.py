@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ckptkit.conversion.prepare.borrow import KV_ROLES, Twins, attention_scales, constants
@@ -14,6 +14,8 @@ from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef
 
+#: What to do about scales that only calibration gives.
+TAKE_FROM = "static scales take calibration: take them from a checkpoint of the same model, scales_from (--scales-from)"
 _Made = dict[TensorRef, OutputTensor]
 
 
@@ -57,15 +59,29 @@ def _needs_calibration(checkpoint: Checkpoint, preset: Preset) -> ConversionRefu
         None,
         "an input scale for each module",
         "none",
-        "take them from a checkpoint of the same model with scales_from (--scales-from), or choose a dynamic scheme",
+        f"{TAKE_FROM}, or choose a dynamic scheme",
     )
     return ConversionRefused(f"{checkpoint.container.label}: {preset.name} needs calibration", faults=[fault])
 
 
 def _with_inputs(checkpoint: Checkpoint, donor: Checkpoint, made: _Made, faults: list[Fault]) -> Checkpoint:
-    modules, twins = dict(checkpoint.modules), Twins(checkpoint, donor)
+    modules = dict(checkpoint.modules)
+    found, missing = input_scales(checkpoint, donor, modules)
+    faults += missing
+    for name, scale in found.items():
+        made[stand_in(scale)] = scale
+        modules[name] = modules[name]._replace(input_scale=stand_in(scale))
+    return replace(checkpoint, modules=modules)
+
+
+def input_scales(
+    checkpoint: Checkpoint, donor: Checkpoint, wanted: Iterable[str]
+) -> tuple[dict[str, OutputTensor], list[Fault]]:
+    """The donor's static scales of inputs of some FP8 modules, as constants by module; and those that it lacks."""
+    modules, twins = checkpoint.modules, Twins(checkpoint, donor)
     found: dict[str, TensorRef] = {}
-    for name in modules:
+    faults: list[Fault] = []
+    for name in wanted:
         theirs = next((donor.modules[other] for other in twins.of(name) if other in donor.modules), None)
         if theirs is None or theirs.input_scale is None:
             what = "no such FP8 module" if theirs is None else f"{theirs.scheme.input or 'no'} inputs"
@@ -75,11 +91,8 @@ def _with_inputs(checkpoint: Checkpoint, donor: Checkpoint, made: _Made, faults:
             faults.append(Fault("input-scale-shape", "not one scale", None, theirs.input_scale.name, "one", shape))
         else:
             found[name] = theirs.input_scale
-    wanted = [(scale, names.join(name, "input_scale"), modules[name].weight) for name, scale in found.items()]
-    for name, scale in zip(found, constants(donor, wanted), strict=True):
-        made[stand_in(scale)] = scale
-        modules[name] = modules[name]._replace(input_scale=stand_in(scale))
-    return replace(checkpoint, modules=modules)
+    placed = [(scale, names.join(name, "input_scale"), modules[name].weight) for name, scale in found.items()]
+    return dict(zip(found, constants(donor, placed), strict=True)), faults
 
 
 def _with_cache(checkpoint: Checkpoint, donor: Checkpoint, made: _Made, faults: list[Fault]) -> Checkpoint:

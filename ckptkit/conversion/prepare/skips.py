@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.select import selected
-from ckptkit.engines.architectures import leaves_alone
+from ckptkit.engines.architectures import has_inputs_first, leaves_alone
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.vllm.classes import OWN_LISTS
@@ -20,9 +20,9 @@ _NOT_MEANT = "not among the modules"
 
 
 def split(
-    candidates: Iterable[str], preset: Preset, options: Options, dimensions: Dimensions
+    candidates: Iterable[str], preset: Preset, options: Options, dimensions: Dimensions, *, heads: bool = True
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The modules to quantize in their order, and of the others why they stay as they are.
+    """The modules to quantize in their order, and of the others why they stay as they are; no ``heads``, if so.
 
     Raises UsageError for a pattern that matches no module.
     """
@@ -33,7 +33,11 @@ def split(
     reasons: dict[str, str] = {}
     for name in found:
         reason = None
-        if name in skipped:
+        if has_inputs_first(dimensions.architecture, name):
+            reason = "stored as [inputs, outputs]: no tool takes it for a linear layer"
+        elif not heads and names.is_head(name):
+            reason = "the output head: the target has none in FP8"
+        elif name in skipped:
             reason = _BY_USER
         elif name not in meant:
             reason = _NOT_MEANT

@@ -21,9 +21,15 @@ PRESETS = (
         "FP8_PER_CHANNEL_PER_TOKEN",
         SCHEMES["FP8_PER_CHANNEL_PER_TOKEN"],
         _GRIDS,
-        ("FP8_PER_CHANNEL_PER_TOKEN_CFG",),
+        ("FP8_PER_CHANNEL_PER_TOKEN_CFG", "FP8_PC_PT"),
         _SKIPS,
     ),
-    Preset("FP8_PB_WO", SCHEMES["FP8_PB_WO"], _GRIDS, ("FP8_2D_BLOCKWISE_WEIGHT_ONLY_CFG",), _SKIPS),
+    Preset(
+        "FP8_PB_WO",
+        SCHEMES["FP8_PB_WO"],
+        _GRIDS,
+        ("FP8_2D_BLOCKWISE_WEIGHT_ONLY_CFG", "FP8_2D_BLOCKWISE_WEIGHT_ONLY"),
+        _SKIPS,
+    ),
     Preset("FP8", SCHEMES["FP8"], _TENSORS, ("FP8_DEFAULT_CFG",), _SKIPS),
 )

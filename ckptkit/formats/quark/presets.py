@@ -15,5 +15,5 @@ _ARITHMETIC = Arithmetic(zero=dict.fromkeys(("BF16", "F16", "F32"), _EPSILON))
 
 PRESETS = (
     Preset("ptpc_fp8", Scheme(Quantization(PerChannel()), Quantization(PerToken(), dynamic=True)), _ARITHMETIC),
-    Preset("fp8", Scheme(Quantization(PerTensor()), Quantization(PerTensor())), _ARITHMETIC),
+    Preset("fp8", Scheme(Quantization(PerTensor()), Quantization(PerTensor())), _ARITHMETIC, ("w_fp8_a_fp8",)),
 )

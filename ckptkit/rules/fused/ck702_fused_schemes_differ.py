@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
-from ckptkit.rules.fused.parts import differing, uneven
+from ckptkit.rules.fused.parts import differing, experts_differing, uneven
 
 
 @rule(
@@ -22,7 +22,7 @@ from ckptkit.rules.fused.parts import differing, uneven
     ),
 )
 def fused_schemes_differ(context: Context) -> Iterator[Fault]:
-    """Modules that are loaded as one (q/k/v, gate/up) have different schemes.
+    """Modules that are loaded as one (q/k/v, gate/up, all experts of a layer) have different schemes.
 
     Why it hurts: vLLM applies the first part's scheme to all, or asserts.
 
@@ -32,3 +32,4 @@ def fused_schemes_differ(context: Context) -> Iterator[Fault]:
     """
     for group in uneven(context, other_attention=False):
         yield from differing(context, group)
+    yield from experts_differing(context)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ckptkit.checks.context import Context, FusedGroup
+from ckptkit.checks.finding import Observation
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import PerTensor
 from ckptkit.storage.payload import TensorRef
+
+#: What the names of single experts have in them.
+_EXPERTS = ".experts."
 
 
 def uneven(context: Context, *, other_attention: bool) -> Iterator[FusedGroup]:
@@ -37,6 +41,49 @@ def differing(context: Context, group: FusedGroup) -> Iterator[Fault]:
         found = "; ".join(f"{names.last_part(name)}: {scheme}" for name, scheme in schemes.items())
         message = f"{group.fused} is loaded as one layer, but its parts have different schemes"
         yield Fault("fused-schemes", message, None, group.owner, "one scheme", found)
+
+
+def experts_partly(context: Context) -> Iterator[Fault]:
+    """A fault for each layer of which only some experts, or some of their projections, are quantized."""
+    checkpoint = context.checkpoint
+    plain: dict[str, list[str]] = {}
+    for name in checkpoint.unquantized if checkpoint else ():
+        owner = names.experts_owner(name) if _EXPERTS in name else None
+        if owner is not None:
+            plain.setdefault(owner, []).append(name)
+    if checkpoint is None or not plain:
+        return
+    quantized: dict[str, list[str]] = {}
+    for name in (*checkpoint.modules, *checkpoint.opaque):
+        owner = names.experts_owner(name) if _EXPERTS in name else None
+        if owner in plain:
+            quantized.setdefault(owner, []).append(name)
+    for owner, members in quantized.items():
+        found = f"{len(members)} modules quantized, {len(plain[owner])} not, the first {plain[owner][0]}"
+        message = "all experts of a layer are loaded as one, but only some are quantized"
+        yield Observation("experts-partly", message, None, owner, "all or none", found, variant="experts")
+
+
+def experts_differing(context: Context) -> Iterator[Fault]:
+    """A fault for each layer whose experts, or whose projections of experts, have different schemes."""
+    checkpoint = context.checkpoint
+    if checkpoint is None:
+        return
+    kinds = {kind.first.scheme for kind in checkpoint.alike if _EXPERTS in kind.first.name}
+    others = {scheme for scheme, members in checkpoint.other_schemes.items() if _EXPERTS in members[0]}
+    if len(kinds) + len(others) < 2:
+        return
+    found: dict[str, set[str]] = {}
+    for modules in (checkpoint.modules, checkpoint.opaque):
+        for name, module in modules.items():
+            owner = names.experts_owner(name) if _EXPERTS in name else None
+            if owner is not None:
+                found.setdefault(owner, set()).add(str(module.scheme))
+    for owner, schemes in found.items():
+        if len(schemes) > 1:
+            message = "all experts of a layer are loaded as one, but they have different schemes"
+            told = "; ".join(sorted(schemes))
+            yield Observation("experts-schemes", message, None, owner, "one scheme", told, variant="experts")
 
 
 def weight_scalar(module: QuantizedModule) -> TensorRef | None:

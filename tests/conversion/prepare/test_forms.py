@@ -192,6 +192,9 @@ def test_kv_scales_are_dropped_only_with_leave(to: str, tmp_path: Path) -> None:
     assert plan.verdict is Verdict.LOSSY and any("KV cache" in words for words in plan.gives_up)
     result = ckptkit.open(tmp_path / "out")
     assert result.kv_cache is None and not ckptkit.validate(tmp_path / "out").errors
+    compared = ckptkit.diff(source, tmp_path / "out", plan=plan)
+    assert compared.same and sum("scale" in d.aspect for d in compared.declared) >= 4
+    assert not ckptkit.diff(source, tmp_path / "out").same
     assert (
         tensors_of(tmp_path / "out").keys()
         == tensors_of(convert(REAL / "llama/quark-ptpc", tmp_path / "plain", to=to).destination).keys()
@@ -206,6 +209,7 @@ def test_kv_scales_come_from_another_checkpoint(to: str, tmp_path: Path) -> None
     plan = convert(REAL / "llama/quark-ptpc", tmp_path / "out", to=to, scales_from=donor).plan
     assert Plan.from_json(plan.to_json()).to_json() == plan.to_json()
     assert any("4 scales of the KV cache come from" in note for note in plan.notes)
+    assert ckptkit.diff(REAL / "llama/quark-ptpc", tmp_path / "out", plan=plan).same
     assert tensors_of(tmp_path / "out") == tensors_of(convert(donor, tmp_path / "same", to=to).destination)
     assert not ckptkit.validate(tmp_path / "out").errors
 

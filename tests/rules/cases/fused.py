@@ -6,11 +6,13 @@ from tests.damage import (
     BLOCK,
     CT,
     CT_FP8,
+    MOE,
     QUARK_BLOCK,
     Damage,
     MutableCheckpoint,
     drop,
     high_precision,
+    left_alone,
     plain_fp8,
     steps,
     values,
@@ -23,6 +25,12 @@ _UNREAD = frozenset({"CK600"})
 def _only_q(checkpoint: MutableCheckpoint) -> None:
     high_precision(r"model\.layers\.0\.self_attn\.[kv]_proj")(checkpoint)
     checkpoint.block["ignore"] += ["model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.v_proj"]
+
+
+def _plain_experts(*numbers: int) -> Damage:
+    """Some experts of a layer in BF16, and the skip list says so."""
+    parts = ("gate_proj", "up_proj", "down_proj")
+    return steps(*(left_alone(f"model.layers.0.mlp.experts.{n}.{part}") for n in numbers for part in parts))
 
 
 def _no_v(checkpoint: MutableCheckpoint) -> None:
@@ -131,6 +139,7 @@ def _wide_mlp(rows: int) -> Damage:
 
 CASES = (
     Case("CK701", CT, _only_q, _no_v, frozenset({"CK608"})),
+    Case("CK701", MOE, _plain_experts(0), _plain_experts(0, 1, 2, 3), frozenset({"CK610"}), frozenset({"CK610"})),
     Case(
         "CK702",
         CT,
@@ -138,6 +147,14 @@ CASES = (
         _two_schemes(r"re:model\.layers\.0\.self_attn\..*_proj"),
         frozenset({"CK608", "CK616"}),
         frozenset({"CK616", "CK704"}),
+    ),
+    Case(
+        "CK702",
+        MOE,
+        _two_schemes(r"re:model\.layers\.0\.mlp\.experts\.1\..*_proj"),
+        _two_schemes(r"re:model\.layers\.0\.self_attn\.o_proj"),
+        frozenset({"CK616", "CK704"}),
+        frozenset({"CK616"}),
     ),
     *(Case("CK703", CT, _side_by_side(parts, parts[0]), _side_by_side(parts, *parts)) for parts in _RARE),
     Case(

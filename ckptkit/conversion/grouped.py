@@ -64,6 +64,15 @@ def product(module: OpaqueModule, dtype: str) -> OutputTensor | None:
         return None
 
 
+def plain_weight(module: OpaqueModule) -> OutputTensor | None:
+    """The numbers of a module with scales of groups, in the order in which they are stored; None for anything else."""
+    made = product(module, "F32")
+    if made is None or "transposed" not in made.parameters:
+        return made
+    parameters = {key: value for key, value in made.parameters.items() if key != "transposed"}
+    return computed(made.name, made.operation, made.inputs, parameters)
+
+
 def weight_name(module: OpaqueModule) -> str:
     """What a module's weight is called once it is not packed: a stack that has no dot before its parts, as itself."""
     stored = module.weight
