@@ -263,11 +263,20 @@ def _card_notes(source: Container, result: Reading) -> Iterator[str]:
         yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
 
 
+def _stray_notes(container: Container) -> Iterator[str]:
+    """Weight files that are no part of the model, beside its shards or in folders below."""
+    stray = [entry.name for entry in container.side_files if entry.name.endswith(SHARD_SUFFIX)]
+    if not stray:
+        return
+    copied = f"copied unchanged, not converted: {', '.join(stray)} (no part of the model)"
+    if all("/" in name for name in stray):
+        yield copied
+    else:
+        yield f"{copied}; what loads every weight file, as TensorRT-LLM does, may take old tensors from there"
+
+
 def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
-    notes = []
-    stray = [entry.name for entry in checkpoint.container.side_files if entry.name.endswith(SHARD_SUFFIX)]
-    if stray:
-        notes.append(f"copied unchanged, not converted: {', '.join(stray)} (not part of the model's index)")
+    notes = [*_stray_notes(checkpoint.container)]
     if checkpoint.declared_only:
         listed = ", ".join(checkpoint.declared_only[:3]) + (", ..." if len(checkpoint.declared_only) > 3 else "")
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")

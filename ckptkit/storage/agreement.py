@@ -9,6 +9,9 @@ from ckptkit.storage.header import Header
 from ckptkit.storage.index import INDEX_FILE, Index
 from ckptkit.storage.source import FileEntry
 
+#: The kind of the fault of a weight file that is no part of the model.
+UNLISTED = "shard-unlisted"
+
 
 def choose_shards(
     entries: Mapping[str, FileEntry], present: Sequence[str], index: Index | None
@@ -30,9 +33,7 @@ def choose_shards(
         if shard not in entries
     ]
     unlisted = [
-        Fault(
-            "shard-unlisted", "a weight file that the index does not name", name, None, f"in {INDEX_FILE}", "not in it"
-        )
+        Fault(UNLISTED, "a weight file that the index does not name", name, None, f"in {INDEX_FILE}", "not in it")
         for name in sorted(set(present) - set(wanted))
     ]
     return [shard for shard in wanted if shard in entries], missing + unlisted

@@ -29,6 +29,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
+        "CK108/copies": (),
         "CK108/mistral": (
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),
         ),

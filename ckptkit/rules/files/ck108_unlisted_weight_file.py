@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.storage.container import read_headers
 
 #: How file names of Mistral's own format begin.
 _MISTRAL = "consolidated"
+
+
+def _unlisted(context: Context, fault: Fault) -> Observation:
+    """The fault, with what the file holds beside the model's shards."""
+    container = context.container
+    entry = next(entry for entry in container.side_files if entry.name == fault.file)
+    (header,) = read_headers(container.source, [entry])
+    own = [name for name in header.tensors if name not in container.tensors]
+    if not header.names_known:
+        return Observation.of(fault)
+    there = f"{len(own):,} in no shard of the model" if own else "all in the model's shards too"
+    variant = "mistral" if entry.name.startswith(_MISTRAL) else None if own else "copies"
+    return Observation.of(replace(fault, found=f"tensors: {len(header.tensors):,}, {there}"), variant=variant)
 
 
 @rule(
@@ -26,15 +41,17 @@ _MISTRAL = "consolidated"
 def unlisted_weight_file(context: Context) -> Iterator[Fault]:
     """A safetensors file lies in the folder that is no part of the model.
 
-    Why it hurts: a second set of weights is picked up by loaders that take every file matching a pattern. vLLM takes
+    Why it hurts: vLLM, SGLang and transformers load what the index names, so that a tensor that only this file has is
+    missing. TensorRT-LLM loads every file, so that it may take a second copy of a tensor for the model's. vLLM takes
     any file called ``consolidated*.safetensors`` for Mistral's own format: it loads that instead of the shards, and
     finds no weights when the file lies in a subfolder.
 
     Example: ``consolidated.safetensors`` beside ``model-00001-of-00002.safetensors``.
 
-    Fix: move the file out of the folder.
+    Fix: move the file out of the folder, or name its tensors in the index. A conversion copies it as it is.
     """
-    yield from context.faults("shard-unlisted")
+    for fault in context.faults("shard-unlisted"):
+        yield _unlisted(context, fault)
     shards = [header.shard for header in context.container.headers]
     others = [shard for shard in shards if not shard.startswith(_MISTRAL)]
     strays = [shard for shard in shards if shard.startswith(_MISTRAL)] if others else []
