@@ -1,13 +1,18 @@
-"""What each defect does in TensorRT-LLM, by the code of the rule that finds it."""
+"""What each defect does in TensorRT-LLM, by the code of the rule that finds it.
+
+A checkpoint without a config, and one that holds none of the weights that its config speaks of, as its linear layers
+read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at 00bbf71e7964.
+"""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNKNOWN_NAME = "no parameter has this name"
+_PLAIN = "layers are built unquantized, and codes are taken for values"
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
@@ -28,6 +33,17 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
+        "CK601": (Known(_SILENT, _PLAIN, how=Evidence.SOURCE),),
+        "CK601/kv-scales": (Known(_SILENT, "scales are left out", how=Evidence.SOURCE),),
+        "CK601/scales": (),
+        "CK602": (
+            Known(
+                _SILENT,
+                "weights are cast by value, and scales stay as they were allocated",
+                formats=("compressed-tensors", "fp8-block", "modelopt"),
+                how=Evidence.SOURCE,
+            ),
+        ),
         "CK603": (Known(_SILENT, "hf_quant_config.json counts"),),
         "CK604": (Known(_SILENT, "serves the unquantized model"),),
         "CK609": (Known(_SILENT, "reads modules_to_not_convert only"),),
