@@ -285,7 +285,7 @@ def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
     written = draft.quantization_config or {}
     left_out = [entry for entry in checkpoint.provenance if entry.partition(":")[0] not in written]
     if left_out:
-        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(left_out)}")
+        notes.append(f"left out, since no stored number depends on it: {', '.join(left_out)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope" and draft.quantization_config is not None:
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")
