@@ -9,6 +9,7 @@ from ckptkit.edits import layout
 from ckptkit.errors import ConversionRefused, Fault, UsageError
 from ckptkit.formats import config_block
 from ckptkit.formats.base import Draft
+from ckptkit.storage.agreement import OTHER_SETS
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container
 from ckptkit.storage.index import INDEX_FILE
 from ckptkit.storage.output import OutputFile, OutputShard, OutputTensor, VirtualContainer
@@ -54,7 +55,7 @@ def virtual_container(container: Container, draft: Draft, limit: int | None) -> 
     config = {**config_block.replaced(container.config, draft.quantization_config), **draft.config}
     files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
     own = draft.side_files
-    beside = any(entry.name.endswith(SHARD_SUFFIX) and "/" not in entry.name for entry in container.side_files)
+    beside = any(map(_may_be_a_shard, (entry.name for entry in container.side_files)))
     if len(shards) > 1 or beside or (limit is None and container.index is not None):
         files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
     files += [OutputFile(name, Inline(data)) for name, data in own.items() if data is not None]
@@ -70,6 +71,11 @@ def virtual_container(container: Container, draft: Draft, limit: int | None) -> 
         help_text = "move files that are not part of the model out of the folder"
         raise ConversionRefused(f"{container.label}: two files would have one name", faults=faults, help=help_text)
     return VirtualContainer(shards, tuple(files))
+
+
+def _may_be_a_shard(name: str) -> bool:
+    """Whether a file would be taken for a shard of the model where no index says otherwise."""
+    return name.endswith(SHARD_SUFFIX) and "/" not in name and not name.startswith(OTHER_SETS)
 
 
 def _as_stored(container: Container, draft: Draft) -> tuple[OutputShard, ...]:

@@ -132,6 +132,9 @@ def _plain(context: Context, target: Format, options: Options) -> Checkpoint | N
     reading = context.reading
     if not isinstance(reading, Unquantized) or reading.faults:
         return None
+    kind = reading.recognised.folder
+    if kind is not None and not kind.is_model:
+        raise reading.error(context.container.label)
     if preset(target.presets, options.scheme, target.name) is not None:
         return registry.plain_checkpoint(context.container)
     if not target.presets:

@@ -2,6 +2,7 @@
 
 A checkpoint without a config, and one that holds none of the weights that its config speaks of, as its linear layers
 read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at 00bbf71e7964.
+Keys of compressed-tensors that it does not look at: ``models/quant_config_utils.py`` at 21156a7a57ac.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "applies group_0 to every module", Range(until="2026-08")),
             Known(_ERROR, "targets that select modules by class name are not supported", Range(since="2026-08")),
         ),
+        **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing"), ()),
         "CK621": (Known(_ERROR, "missing input_scale"),),
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK626": (Known(_SILENT, "one method for all"),),

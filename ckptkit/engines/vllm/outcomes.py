@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, LONG_AGO, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 
@@ -29,6 +29,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
+        "CK108/adapter": (Known(_ERROR, _UNKNOWN_NAME, how=Evidence.SOURCE),),
         "CK108/copies": (),
         "CK108/mistral": (
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),

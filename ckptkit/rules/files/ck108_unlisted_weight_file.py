@@ -13,6 +13,8 @@ from ckptkit.storage.container import read_headers
 
 #: How file names of Mistral's own format begin.
 _MISTRAL = "consolidated"
+#: And those of adapters.
+_ADAPTER = "adapter_"
 
 
 def _unlisted(context: Context, fault: Fault) -> Observation:
@@ -24,7 +26,11 @@ def _unlisted(context: Context, fault: Fault) -> Observation:
     if not header.names_known:
         return Observation.of(fault)
     there = f"{len(own):,} in no shard of the model" if own else "all in the model's shards too"
-    variant = "mistral" if entry.name.startswith(_MISTRAL) else None if own else "copies"
+    variant = None if own else "copies"
+    if entry.name.startswith(_MISTRAL):
+        variant = "mistral"
+    elif entry.name.startswith(_ADAPTER) and container.index is None:
+        variant = "adapter"
     return Observation.of(replace(fault, found=f"tensors: {len(header.tensors):,}, {there}"), variant=variant)
 
 
@@ -44,7 +50,8 @@ def unlisted_weight_file(context: Context) -> Iterator[Fault]:
     Why it hurts: vLLM, SGLang and transformers load what the index names, so that a tensor that only this file has is
     missing. TensorRT-LLM loads every file, so that it may take a second copy of a tensor for the model's. vLLM takes
     any file called ``consolidated*.safetensors`` for Mistral's own format: it loads that instead of the shards, and
-    finds no weights when the file lies in a subfolder.
+    finds no weights when the file lies in a subfolder. An adapter's file beside a model without an index is loaded as
+    a shard.
 
     Example: ``consolidated.safetensors`` beside ``model-00001-of-00002.safetensors``.
 
@@ -52,21 +59,11 @@ def unlisted_weight_file(context: Context) -> Iterator[Fault]:
     """
     for fault in context.faults("shard-unlisted"):
         yield _unlisted(context, fault)
-    shards = [header.shard for header in context.container.headers]
-    others = [shard for shard in shards if not shard.startswith(_MISTRAL)]
-    strays = [shard for shard in shards if shard.startswith(_MISTRAL)] if others else []
     for entry in context.container.side_files:
         folder, _, name = entry.name.rpartition("/")
         if folder and name.startswith(_MISTRAL) and name.endswith(".safetensors"):
-            strays.append(entry.name)
-    for name in strays:
-        message = "vLLM takes the folder for one in Mistral's own format"
-        yield Observation(
-            "shard-mistral",
-            message,
-            name,
-            None,
-            "no such file",
-            help="move it out of the folder",
-            variant="mistral-below" if "/" in name else "mistral",
-        )
+            message = "vLLM takes the folder for one in Mistral's own format"
+            help_text = "move it out of the folder"
+            yield Observation(
+                "shard-mistral", message, entry.name, None, "no such file", help=help_text, variant="mistral-below"
+            )
