@@ -189,7 +189,8 @@ def _mistral(document: Document) -> str:
 class FolderKind:
     """A kind of folder that a file tells. ``shards``: how the names of its weight files begin, if they all do.
 
-    ``is_model``: whether it holds a model as transformers and serving engines load one.
+    ``is_model``: whether it holds a model as transformers and serving engines load one. ``by_shards``: the file lies in
+    other folders too, so that only the shards tell.
     """
 
     file: str
@@ -197,6 +198,7 @@ class FolderKind:
     shards: str = ""
     is_pipeline: bool = False
     is_model: bool = False
+    by_shards: bool = False
     #: The way to what the file says of quantization.
     quantization: str | None = None
 
@@ -206,7 +208,7 @@ FOLDERS: tuple[FolderKind, ...] = (
     FolderKind("adapter_config.json", _adapter, "adapter_"),
     FolderKind("params.json", _mistral, "consolidated", quantization="quantization"),
     FolderKind("model_index.json", _pipeline, is_pipeline=True),
-    FolderKind("config.json", _component, "diffusion_pytorch_model"),
+    FolderKind("config.json", _component, "diffusion_pytorch_model", by_shards=True),
     FolderKind("config_sentence_transformers.json", lambda document: "sentence-transformers model", is_model=True),
 )
 

@@ -64,7 +64,8 @@ def test_it_stays_as_it_is_in_a_conversion(to: str, ministral: Path, tmp_path: P
 def test_an_adapter_beside_a_model(tmp_path: Path) -> None:
     source = beside(REAL / "llama/bf16", tmp_path / "source", others.LORA)
     found = ckptkit.inspect(source)
-    assert found.parameters == ckptkit.inspect(REAL / "llama/bf16").parameters and found.what == "model"
+    alone = ckptkit.inspect(REAL / "llama/bf16")
+    assert found.parameters == alone.parameters and found.what == alone.what == "model" and alone.notes == ()
     assert codes_of(source) == {"CK108", "CK600"}
     table = ckptkit.validate(source, matrix=True).matrix
     assert table is not None and next(row.verdict for row in table.rows if row.engine == "vllm") == "refuses"
@@ -105,7 +106,7 @@ def sharded(stem: str, own: dict[str, Any]) -> dict[str, bytes]:
 )
 def test_what_is_no_model_of_an_engine_is_not_quantized(files: dict[str, bytes], what: str, tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", files)
-    assert ckptkit.inspect(source).what == what
+    assert ckptkit.inspect(source).what == what and "beside" not in "".join(ckptkit.inspect(source).notes)
     assert codes_of(source) <= {"CK600", "CK111"}
     with pytest.raises(CkptkitError) as refused:
         ckptkit.plan(source, to="ct", scheme="FP8_DYNAMIC")
