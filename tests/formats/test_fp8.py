@@ -87,6 +87,9 @@ def test_per_tensor_with_and_without_the_key(size: Any, tensor: Path, tmp_path: 
     source = bent(tensor, tmp_path / "bent", weight_block_size=size)
     found = ckptkit.open(source)
     assert (found.dialect, codes(source)) == ("per tensor", set())
+    said = [f for f in ckptkit.validate(source).findings if f.code == "CK624"]
+    assert [f.severity.value for f in said] == (["info"] if size is ... else [])
+    assert all("transformers takes blocks of 128x128" in f.message for f in said)
     assert list(found.schemes) == [Scheme(Quantization(PerTensor()), Quantization(PerTensor()))]
 
 

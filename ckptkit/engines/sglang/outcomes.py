@@ -163,6 +163,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK622": (),
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK624": (Known(_ERROR, "refused"),),
+        "CK624/block-size": (),
         "CK624/experts": (),
         "CK627/empty-list": (),
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),

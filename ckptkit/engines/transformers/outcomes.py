@@ -131,6 +131,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK623": (Known(_WARNING, "the method is skipped and codes are taken for values"),),
         "CK623/algorithm-spelling": (),
         "CK624": (Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17")),),
+        "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
         "CK624/experts": (),
         "CK625": (Known(_SILENT, "not found"),),
         "CK627": (Known(_ERROR, "a default without output_tensors, and quantized outputs, fail"),),

@@ -58,6 +58,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing"), ()),
         "CK621": (Known(_ERROR, "missing input_scale"),),
         "CK623": (Known(_ERROR, "unknown method"),),
+        "CK624/block-size": (),
         "CK624/experts": (),
         "CK626": (Known(_SILENT, "one method for all"),),
         "CK704": (Known(_SLOW, "parts are requantized while loading"),),

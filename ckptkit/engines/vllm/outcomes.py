@@ -142,6 +142,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(("CK623/spelling", "CK623/algorithm-spelling"), ()),
         "CK623/algorithm": (Known(_ERROR, "refused when the config is read"),),
         "CK624": (Known(_ERROR, "refused when the config is read"),),
+        "CK624/block-size": (),
         "CK624/experts": (Known(_ERROR, "experts of the other layout are built", how=Evidence.SOURCE),),
         "CK625": (Known(_WARNING, "found for known multimodal classes only"),),
         "CK626": (Known(_SILENT, "scales of the other method are skipped"),),

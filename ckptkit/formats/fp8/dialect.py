@@ -27,7 +27,7 @@ from ckptkit.formats.fp8.facts import (
     TRANSFORMERS,
     UNCLEAR,
 )
-from ckptkit.formats.fp8_fields import BLOCK_SIZE, EXPERTS, FAULT, field_faults
+from ckptkit.formats.fp8_fields import ASSUMED, BLOCK_SIZE, EXPERTS, FAULT, field_faults
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerTensor
@@ -117,20 +117,32 @@ class PlainFp8(Format):
             return
         yield from field_faults(located.block)
         yield from _expert_faults(container, located.block)
-        if dialect.name == BLOCK.name and BLOCK_SIZE not in located.block:
-            size = list(config.USUAL_BLOCK)
-            message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
-            edit = SetKey((*located.way, BLOCK_SIZE), size)
-            found = f"nothing, and {_grid(container)}"
-            edits = (edit,) if checkpoint is not None and _fits(checkpoint) else ()
-            yield ConfigFault(
-                FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=(BLOCK_SIZE,), edits=edits
-            )
+        if BLOCK_SIZE not in located.block:
+            yield from _size_faults(container, located, dialect, checkpoint)
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
         """In a word."""
         located = config_block.locate(checkpoint.config)
         return () if located is None else (SetKey((*located.way, "kv_cache_scheme"), "static" if cache else None),)
+
+
+def _size_faults(
+    container: Container, located: config_block.Located, dialect: Dialect, checkpoint: Checkpoint | None
+) -> Iterator[ConfigFault]:
+    """A block size that is not given, and what was made of the scales instead."""
+    path = (BLOCK_SIZE,)
+    if dialect.name != BLOCK.name:
+        if _first_scale(container) is not None:
+            message = (
+                "no block size is given, and the scales are of whole tensors: transformers takes blocks of 128x128"
+            )
+            yield ConfigFault(ASSUMED, message, "config.json", None, f"{BLOCK_SIZE} = null", "nothing", path=path)
+        return
+    size = list(config.USUAL_BLOCK)
+    message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
+    edits = (SetKey((*located.way, BLOCK_SIZE), size),) if checkpoint is not None and _fits(checkpoint) else ()
+    found = f"nothing, and {_grid(container)}"
+    yield ConfigFault(FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=path, edits=edits)
 
 
 def _expert_faults(container: Container, block: Mapping[str, Any]) -> Iterator[ConfigFault]:

@@ -28,6 +28,8 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
     yield from context.faults("fp8-fields")
     for fault in context.faults("fp8-experts"):
         yield Observation.of(fault, variant="experts")
+    for fault in context.faults("fp8-block-size"):
+        yield Observation.of(fault, variant="block-size", severity=Severity.INFO)
 
 
 @fix("safe", "CK624")
