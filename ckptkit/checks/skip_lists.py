@@ -130,7 +130,7 @@ def matchers_of(context: Context) -> dict[str, Matcher]:
 
 def declared(context: Context) -> Matcher:
     """Whether the config means a module to be quantized, the skip list aside, as the first engine in order reads it."""
-    return _declares(context, next(iter(readings_of(context).values()), None))
+    return context.remembered("declared", lambda: _declares(context, next(iter(readings_of(context).values()), None)))
 
 
 def _declares(context: Context, reading: Reading | None) -> Matcher:

@@ -99,13 +99,14 @@ def _tables(capabilities: Capabilities) -> list[str]:
     sizes = capabilities.block_sizes
     blocks = "any" if sizes is None else ", ".join(f"{r}x{c}" for r, c in sorted(sizes)) or "none"
     kinds = frozenset(kind.kind for kind in capabilities.kv_granularities)
-    kv_scales = f"{_listed(kinds)}; attention roles {_listed(capabilities.kv_roles)}"
+    kv_scales = f"{_listed(kinds)}; attention roles {_listed(capabilities.kv_roles)}" if kinds else "none"
     facts = {
         "block sizes": blocks,
         "KV-cache scales": kv_scales,
         "different schemes in one checkpoint": _yes(capabilities.mixed_schemes),
         "quantized output head": _yes(capabilities.quantized_lm_head),
         "quantized embeddings": _yes(capabilities.quantized_embeddings),
+        "all experts of a layer in one stack": _yes(capabilities.stacked_experts),
         "quantized outputs of linear modules": _yes(capabilities.output_quantization),
         "other quantizations beside FP8, carried as they are": _listed(capabilities.other_storages) or "none",
         "scale dtypes": _listed(capabilities.scale_dtypes),

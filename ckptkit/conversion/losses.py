@@ -17,6 +17,8 @@ from ckptkit.model.scheme import InputKind, Quantization, Scheme
 TWO_STEPS = "first make it plain (ckptkit convert --to bf16), then quantize what that gives (--scheme NAME)"
 #: What to do about a loss that the user may take, for Python and for the command line.
 ALLOW_LOSS = "allow it with allow_lossy (--allow-lossy)"
+#: How a target without stacks holds experts that are stacked.
+SPLIT = 'cut them into one weight for each expert with experts="split" (--experts split)'
 
 
 def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) -> Iterator[Fault]:
@@ -47,7 +49,8 @@ def find_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str)
     stacks = tuple(module.name for kind in stacked for module in kind.modules)
     if stacks and not capabilities.stacked_experts:
         message = f"{target} has one module for each expert, and all of a layer are one stack: {_where(stacks)}"
-        yield _loss("stacked-experts", message, "one 2-D weight for each expert", "weights [experts, rows, columns]")
+        expected, found = "one 2-D weight for each expert", "weights [experts, rows, columns]"
+        yield _loss("stacked-experts", message, expected, found, SPLIT)
     yield from _kv_losses(checkpoint, capabilities, target)
 
 
@@ -71,7 +74,11 @@ def _other_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: st
     for scheme, members in checkpoint.other_schemes.items():
         if scheme.storage not in capabilities.other_storages:
             known = f"FP8 modules{', or layouts of its own' if capabilities.other_storages else ''}"
-            message = f"{target} cannot hold the {scheme.name} modules: {_where(members)}"
+            words = [word.lower().removesuffix("a16") for word in scheme.name.split()]
+            own = sorted(kept for kept in capabilities.other_storages if any(word in kept for word in words))
+            if own:  # the same numbers, and scales that are not: reciprocals, or other groups
+                known = f"the layout {' or '.join(own)}, into which no exact change is known"
+            message = f"{target} cannot hold the {scheme.name} modules as they are stored: {_where(members)}"
             help_text = TWO_STEPS if product(checkpoint.opaque[members[0]], "BF16") is not None else None
             yield replace(_loss("other-quantization", message, known, f"{scheme} ({scheme.storage})"), help=help_text)
 
@@ -144,5 +151,5 @@ def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) 
         )
 
 
-def _loss(kind: str, message: str, expected: str, found: str) -> Fault:
-    return Fault(kind, message, expected=expected, found=found)
+def _loss(kind: str, message: str, expected: str, found: str, help: str | None = None) -> Fault:
+    return Fault(kind, message, expected=expected, found=found, help=help)

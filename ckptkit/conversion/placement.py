@@ -9,6 +9,7 @@ from ckptkit.edits import layout
 from ckptkit.errors import ConversionRefused, Fault, UsageError
 from ckptkit.formats import config_block
 from ckptkit.formats.base import Draft
+from ckptkit.storage.agreement import OTHER_SETS
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container
 from ckptkit.storage.index import INDEX_FILE
 from ckptkit.storage.output import OutputFile, OutputShard, OutputTensor, VirtualContainer
@@ -47,14 +48,16 @@ def virtual_container(container: Container, draft: Draft, limit: int | None) -> 
     """The files of the result: shards, config, index, and what lies beside them.
 
     There is a shard for each of the source's, or with ``limit`` as many as that leaves, by Hugging Face's names; one
-    shard alone has then no index. Raises ConversionRefused where a file beside the shards has the name of one.
+    shard alone has then no index, unless another weight file lies beside it, which would be taken for a shard.
+    Raises ConversionRefused where a file beside the shards has the name of one.
     """
     shards = _as_stored(container, draft) if limit is None else _by_size(container, draft, limit)
     config = {**config_block.replaced(container.config, draft.quantization_config), **draft.config}
     files = [OutputFile(CONFIG_FILE, Inline(layout.config_text(config).encode("utf-8")))]
-    if len(shards) > 1 or (limit is None and container.index is not None):
-        files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
     own = draft.side_files
+    beside = any(map(_may_be_a_shard, (entry.name for entry in container.side_files)))
+    if len(shards) > 1 or beside or (limit is None and container.index is not None):
+        files.append(OutputFile(INDEX_FILE, Inline(layout.index_text(container.index, shards))))
     files += [OutputFile(name, Inline(data)) for name, data in own.items() if data is not None]
     kept = [entry for entry in container.side_files if entry.name not in own]
     files += [OutputFile(entry.name, ByteRange(entry.name, 0, entry.size)) for entry in kept]
@@ -68,6 +71,11 @@ def virtual_container(container: Container, draft: Draft, limit: int | None) -> 
         help_text = "move files that are not part of the model out of the folder"
         raise ConversionRefused(f"{container.label}: two files would have one name", faults=faults, help=help_text)
     return VirtualContainer(shards, tuple(files))
+
+
+def _may_be_a_shard(name: str) -> bool:
+    """Whether a file would be taken for a shard of the model where no index says otherwise."""
+    return name.endswith(SHARD_SUFFIX) and "/" not in name and not name.startswith(OTHER_SETS)
 
 
 def _as_stored(container: Container, draft: Draft) -> tuple[OutputShard, ...]:

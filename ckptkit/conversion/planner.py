@@ -132,6 +132,9 @@ def _plain(context: Context, target: Format, options: Options) -> Checkpoint | N
     reading = context.reading
     if not isinstance(reading, Unquantized) or reading.faults:
         return None
+    kind = reading.recognised.folder
+    if kind is not None and not kind.is_model:
+        raise reading.error(context.container.label)
     if target.weight_dtype is not None and options.only_arranges:
         return _of_type(registry.plain_checkpoint(context.container), target.weight_dtype)
     if preset(target.presets, options.scheme, target.name) is not None:
@@ -277,11 +280,20 @@ def _card_notes(source: Checkpoint, result: Reading) -> Iterator[str]:
         yield f"{CARD_FILE} still describes the source; 'ckptkit card' on the result brings it up to date"
 
 
+def _stray_notes(container: Container) -> Iterator[str]:
+    """Weight files that are no part of the model, beside its shards or in folders below."""
+    stray = [entry.name for entry in container.side_files if entry.name.endswith(SHARD_SUFFIX)]
+    if not stray:
+        return
+    copied = f"copied unchanged, not converted: {', '.join(stray)} (no part of the model)"
+    if all("/" in name for name in stray):
+        yield copied
+    else:
+        yield f"{copied}; what loads every weight file, as TensorRT-LLM does, may take old tensors from there"
+
+
 def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
-    notes = []
-    stray = [entry.name for entry in checkpoint.container.side_files if entry.name.endswith(SHARD_SUFFIX)]
-    if stray:
-        notes.append(f"copied unchanged, not converted: {', '.join(stray)} (not part of the model's index)")
+    notes = [*_stray_notes(checkpoint.container)]
     if checkpoint.declared_only:
         listed = ", ".join(checkpoint.declared_only[:3]) + (", ..." if len(checkpoint.declared_only) > 3 else "")
         notes.append(f"stored in high precision although the source's config does not exclude them: {listed}")
@@ -290,7 +302,7 @@ def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:
     written = draft.quantization_config or {}
     left_out = [entry for entry in checkpoint.provenance if entry.partition(":")[0] not in written]
     if left_out:
-        notes.append(f"left out, since it only says how the checkpoint was made: {', '.join(left_out)}")
+        notes.append(f"left out, since no stored number depends on it: {', '.join(left_out)}")
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     if scheme is not None and scheme.basis == "pre-rope" and draft.quantization_config is not None:
         notes.append("the KV scales were measured before RoPE; other tools measure after it. The values are kept")

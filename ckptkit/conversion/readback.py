@@ -17,6 +17,7 @@ from ckptkit.model.scheme import Scheme
 from ckptkit.model.values import ScaleValues
 from ckptkit.operations.stream import stream
 from ckptkit.operations.table import operation
+from ckptkit.storage.agreement import UNLISTED
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.output import AS_STORED, VirtualContainer
 from ckptkit.storage.virtual import VirtualSource
@@ -46,19 +47,19 @@ def read_back(
     """
     container = open_container(VirtualSource(output, checkpoint.container.source, stream))
     if draft.quantization_config is None:
-        faults = [*container.faults, *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
+        faults = [*_file_faults(container), *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
         _refuse(target, faults)
         return Reading(container, None)
     result_context = runner.read_context(container, _values_of_copies(context, draft), _costly(draft))
     result = result_context.checkpoint
     if result is None:
-        _refuse(target, [*container.faults, *result_context.reading_faults])
+        _refuse(target, [*_file_faults(container), *result_context.reading_faults])
         raise ConversionRefused(f"{target.name} would not read the result as it is meant")
     report = runner.run(result_context, default_level(checkpoint.container.source))
     errors, harmful = report.errors, tuple(f for f in report.findings if f.severity is not Severity.INFO)
     carried_codes = {rule.code for rule in errors_that(OnConversion.CARRIED)}
     faults = [
-        *container.faults,
+        *_file_faults(container),
         *(error.to_fault() for error in errors if error.code not in carried_codes),
         *_scheme_changes(
             _wanted_schemes(checkpoint, draft.changes), {name: m.scheme for name, m in result.modules.items()}
@@ -70,6 +71,11 @@ def read_back(
     _refuse(target, faults)
     carried = tuple(error for error in errors if error.code in carried_codes)
     return Reading(container, result, carried, harmful)
+
+
+def _file_faults(container: Container) -> Iterator[Fault]:
+    """What is wrong with the planned files. A weight file that lies beside the model is copied, and stays there."""
+    return (fault for fault in container.faults if fault.kind != UNLISTED)
 
 
 def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:

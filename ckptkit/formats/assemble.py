@@ -151,6 +151,8 @@ def _opaque_modules(
             stored.setdefault(module, {})[part] = tensor
     found: dict[str, OpaqueModule] = {}
     for module, tensors in stored.items():
+        if joined and module in container.tensors:  # a stack of experts, whose name is the module's
+            tensors.setdefault(Part.WEIGHT, container.tensors[module])
         weight = tensors.get(Part.PACKED, tensors.get(Part.WEIGHT))
         if weight is None or weight.dtype in _HIGH_PRECISION:
             continue

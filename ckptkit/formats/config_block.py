@@ -38,6 +38,17 @@ def locate(config: Mapping[str, Any]) -> Located | None:
     return None
 
 
+def misplaced(config: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """The path and the value of a quantization config that is no object, where no other one is an object."""
+    if locate(config) is not None:
+        return None
+    places = [((), config), *(((outer,), config.get(outer)) for outer in NESTED)]
+    for way, holder in places:
+        if isinstance(holder, Mapping) and holder.get(KEY) is not None:
+            return ".".join((*way, KEY)), holder[KEY]
+    return None
+
+
 def missing(label: str) -> FormatError:
     """The error about a checkpoint of this label that is read by a format whose config it lacks."""
     return FormatError(f"{label}: config.json has no quantization_config")

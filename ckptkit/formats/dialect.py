@@ -109,6 +109,7 @@ class Dialect:
     * ``kv_key`` is the key of the config that declares an FP8 KV cache, and ``algorithm_key`` the one that names an
       algorithm instead of spelling out a scheme;
     * ``side_files`` are files beside config.json that belong to the format;
+    * ``kv_floor`` is the least scale of a KV cache that some releases of the exporter write, None where there is none;
     * ``loose_scales``: whether a scale of a whole tensor may have any number of axes of length 1;
     * ``tool`` is what the exporter is called, and ``tag`` the tag of model cards.
     """
@@ -130,6 +131,7 @@ class Dialect:
     kv_key: str | None = None
     algorithm_key: str | None = None
     side_files: tuple[str, ...] = ()
+    kv_floor: float | None = None
     loose_scales: bool = False
     tool: str = ""
     tag: str | None = None

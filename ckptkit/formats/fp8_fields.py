@@ -12,8 +12,8 @@ from ckptkit.model.select import PatternKind
 
 _SCHEMES = ("static", "dynamic")
 BLOCK_SIZE = "weight_block_size"
-#: The kind of the faults.
-FAULT = "fp8-fields"
+#: The kinds of the faults: of the fields, of what they say of experts, and of a block size that nothing says.
+FAULT, EXPERTS, ASSUMED = "fp8-fields", "fp8-experts", "fp8-block-size"
 
 #: vLLM reads the first key, transformers and TensorRT-LLM the second; both are the same list.
 SKIP_LIST = SkipList(

@@ -8,7 +8,7 @@ the files that tell their folders.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -78,6 +78,7 @@ class Method:
     ``packed`` and ``scales`` are last parts of tensor names, or ends of them where they begin with ``_``: weights whose
     elements are packed, and all else that the method stores. ``telling`` are those of which all, in a checkpoint whose
     config declares nothing, leave no other guess. ``bits`` reads the width of an element off the quantization config.
+    ``may_be_fp8``: some of its elements are FP8, in a layout of its own.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Method:
     scales: tuple[str, ...] = ()
     telling: tuple[str, ...] = ()
     bits: Callable[[Document], int | None] = _unknown
+    may_be_fp8: bool = False
 
     def in_words(self, block: Document) -> str:
         """The name, and the width of an element where the config gives it and the name does not."""
@@ -104,6 +106,7 @@ _BITSANDBYTES = Method(
 )
 _HQQ_PARTS = ("nbits", "group_size", "shape", "scale", "zero", "axis", "packing", "unpack_view_dtype", "view_as_float")
 _MXFP4 = Method("MXFP4", ("_blocks",), ("_scales",), ("_blocks", "_scales"), _always(4))
+_NVFP4 = Method("NVFP4", ("weight_packed",), bits=_always(4))
 _TENSORS = Method("compressed-tensors", ("weight_packed",), bits=_groups)
 MLX = Method("MLX", (), ("scales", "biases"), ("scales", "biases"), _mlx)
 
@@ -126,19 +129,22 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "higgs": Method("HIGGS"),
         "hqq": Method("HQQ", ("W_q",), _HQQ_PARTS, ("W_q",), _hqq),
         "mxfp4": _MXFP4,
+        "modelopt-fp4": _NVFP4,
         "modelopt": Method("NVIDIA ModelOpt", bits=_modelopt),
+        "nvfp4": _NVFP4,
         "quark": Method("AMD Quark", bits=_quark),
-        "quanto": Method("Quanto", ("_data",), ("_scale", "_shift"), ("_data", "_scale")),
+        "quanto": Method("Quanto", ("_data",), ("_scale", "_shift"), ("_data", "_scale"), may_be_fp8=True),
         "spqr": Method("SpQR"),
-        "torchao": Method("TorchAO"),
+        "torchao": Method("TorchAO", may_be_fp8=True),
         "vptq": Method("VPTQ"),
+        "w8a8-fp8": Method("FP8 in SGLang's own layout", bits=_always(8), may_be_fp8=True),
         "w8a8-int8": Method("INT8"),
     }
 )
 #: What is told by the names of tensors alone; the first whose names are all there.
 _UNDECLARED = (
     *(METHODS[name] for name in ("gptq", "awq", "bitsandbytes", "hqq", "aqlm", "exl2", "exl3", "eetq")),
-    Method("NVFP4", ("weight_packed",), telling=("weight_packed", "weight_global_scale"), bits=_always(4)),
+    replace(_NVFP4, telling=("weight_packed", "weight_global_scale")),
     Method("packed integers", ("weight_packed",), telling=("weight_packed", "weight_scale")),
     MLX,
     _MXFP4,
@@ -165,6 +171,11 @@ def _adapter(document: Document) -> str:
     return f"{kind} adapter{of}{f' for {base}' if isinstance(base, str) and base else ''}"
 
 
+def _component(document: Document) -> str:
+    name = document.get("_class_name")
+    return f"part of a diffusers pipeline{f', {name}' if isinstance(name, str) else ''}"
+
+
 def _pipeline(document: Document) -> str:
     name = document.get("_class_name")
     return f"diffusers pipeline{f', {name}' if isinstance(name, str) else ''}"
@@ -176,12 +187,18 @@ def _mistral(document: Document) -> str:
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A kind of folder that a file tells. ``shards``: how the names of its weight files begin, if they all do."""
+    """A kind of folder that a file tells. ``shards``: how the names of its weight files begin, if they all do.
+
+    ``is_model``: whether it holds a model as transformers and serving engines load one. ``by_shards``: the file lies in
+    other folders too, so that only the shards tell.
+    """
 
     file: str
     words: Callable[[Document], str]
     shards: str = ""
     is_pipeline: bool = False
+    is_model: bool = False
+    by_shards: bool = False
     #: The way to what the file says of quantization.
     quantization: str | None = None
 
@@ -191,7 +208,8 @@ FOLDERS: tuple[FolderKind, ...] = (
     FolderKind("adapter_config.json", _adapter, "adapter_"),
     FolderKind("params.json", _mistral, "consolidated", quantization="quantization"),
     FolderKind("model_index.json", _pipeline, is_pipeline=True),
-    FolderKind("config_sentence_transformers.json", lambda document: "sentence-transformers model"),
+    FolderKind("config.json", _component, "diffusion_pytorch_model", by_shards=True),
+    FolderKind("config_sentence_transformers.json", lambda document: "sentence-transformers model", is_model=True),
 )
 
 #: Ends of names of files with weights that are not safetensors -> what they are.

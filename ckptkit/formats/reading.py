@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ckptkit.errors import Fault, FormatError, UnsupportedFormat
+from ckptkit.errors import Fault, FormatError, UnsupportedFormat, excerpt
 from ckptkit.formats import config_block, registry, undeclared
 from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.recognise import Recognised, recognise
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.storage.container import Container
+from ckptkit.storage.container import CONFIG_FILE, Container
 
 #: Faults under which it is not known which tensors the checkpoint has.
 _NAMES_UNKNOWN = frozenset(
@@ -103,7 +103,7 @@ def read(container: Container) -> ReadOutcome:
         return FilesUnknown("it is not known which tensors the checkpoint has", lost)
     found = registry.detect(container)
     if found is None:
-        return _unread(container)
+        return _broken(container) or _unread(container)
     form, dialect = found
     try:
         return Readable(form.read(container), form, dialect)
@@ -152,6 +152,22 @@ def _method(container: Container) -> str:
     return "" if located is None else config_block.quant_method(located.block)
 
 
+def _written(container: Container) -> str:
+    """The method as the config spells it."""
+    located = config_block.locate(container.config)
+    return excerpt(located.block.get("quant_method") if located is not None else None)
+
+
+def _broken(container: Container) -> BrokenConfig | None:
+    """A config that is no object, and so nobody's; None where there is none."""
+    misplaced = config_block.misplaced(container.config)
+    if misplaced is None:
+        return None
+    path, value = misplaced
+    fault = Fault("config-value", f"{path} is not valid", CONFIG_FILE, None, "an object", excerpt(value))
+    return BrokenConfig("the quantization config cannot be understood", (fault,))
+
+
 def _unread(container: Container) -> NoReader | Unquantized:
     """What a container is that no reader claims."""
     family, method, found = registry.family_of(container), _method(container), recognise(container)
@@ -164,12 +180,14 @@ def _unread(container: Container) -> NoReader | Unquantized:
     elif not declared:
         words = found.quantization or ""
     elif found.method is None:
-        words = f"quant_method {method!r}" if method else "a quantization config without quant_method"
+        words = f"quant_method {_written(container)}" if method else "a quantization config without quant_method"
     else:
-        said = f"{found.quantization}, which is not FP8"
-        words = f"quant_method {method!r} ({said})" if method else said
+        said = found.quantization or ""
+        said = said if found.method.may_be_fp8 else f"{said}, which is not FP8"
+        words = f"quant_method {_written(container)} ({said})" if method else said
     known = ", ".join(form.name for form in registry.formats() if form.is_read)
-    return NoReader(f"{words} is not supported", (), f"supported: {known}", words, method, dialect, found)
+    message = f"{words} is not supported" if declared or family is not None else f"not supported: {words}"
+    return NoReader(message, (), f"supported: {known}", words, method, dialect, found)
 
 
 def _unquantized(container: Container, found: Recognised) -> Unquantized:

@@ -90,7 +90,8 @@ def folder_kind(source: Source, shards: list[str]) -> tuple[FolderKind | None, M
     """The kind of a folder with these shards, and what the file that tells it holds."""
     sizes = {entry.name: entry.size for entry in source.files()}
     for kind in known.FOLDERS:
-        if kind.file in sizes and all(shard.startswith(kind.shards) for shard in shards):
+        told = bool(shards) or not kind.by_shards
+        if told and kind.file in sizes and all(shard.startswith(kind.shards) for shard in shards):
             return kind, _document(source, kind.file, sizes[kind.file])
     return None, {}
 

@@ -36,6 +36,7 @@ _SCALES = frozenset(
         *("weight_scale", "weight_scale_inv", "weight_scale_2", "weight_global_scale", "weight_zero_point", "g_idx"),
         *("input_scale", "input_scale_2", "input_global_scale", "output_scale", "activation_scale", "act_scale"),
         *("k_scale", "v_scale", "q_scale", "kv_scale", "prob_output_scale", "weight_shape", "weight_g_idx"),
+        *("qscale_weight", "qscale_act", "scale_weight", "scale_input"),  # Mistral's own names, and ComfyUI's
     }
 )
 #: Last parts of names of layer norms without "norm" in them.

@@ -16,6 +16,8 @@ from typing import Any
 LM_HEAD = "lm_head"
 _SHARED_HEAD = "shared_head.head"
 _HEADS = (LM_HEAD, _SHARED_HEAD)
+#: What DeepSeek's own files call the output head.
+_OWN_HEAD = "head"
 
 _EMBEDDING = re.compile(
     r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared|relative_attention_bias)$"
@@ -130,9 +132,11 @@ def is_head(module: str) -> bool:
 
     >>> [is_head(name) for name in ("lm_head", "language_model.lm_head", "model.lm_head_norm")]
     [True, True, False]
-    >>> is_head("model.layers.61.shared_head.head")
-    True
+    >>> is_head("model.layers.61.shared_head.head"), is_head("head"), is_head("model.layers.0.head")
+    (True, True, False)
     """
+    if module == _OWN_HEAD:
+        return True
     return module.endswith(_HEADS) and (last_part(module) == LM_HEAD or module.endswith(_SHARED_HEAD))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ckptkit.dtypes import BITS
 from ckptkit.errors import plural
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
@@ -145,7 +147,8 @@ def _known_tensors(checkpoint: Checkpoint) -> dict[str, tuple[Kind, int | None]]
     scales = [scale for module in firsts for scale in module.scales]
     scales += (*checkpoint.attention_tensors(), *checkpoint.orphans, *checkpoint.foreign)
     known: dict[str, tuple[Kind, int | None]] = dict.fromkeys((scale.name for scale in scales), (Kind.SCALE, None))
-    known.update((module.weight.name, (Kind.EXPERT, None)) for module in firsts if module.experts is not None)
+    stacks = [module.weight for module in firsts if module.experts is not None]
+    known.update((weight.name, (Kind.EXPERT, BITS[weight.dtype])) for weight in stacks)
     for module in checkpoint.opaque.values():
         kind = Kind.EXPERT if names.experts_owner(f"{module.name}.") else Kind.LINEAR
         for tensor in module.parts.values():
@@ -175,13 +178,28 @@ def in_words(checkpoint: Checkpoint) -> str:
     else:
         every: list[tuple[object, tuple[str, ...]]] = [*schemes.items(), *others.items()]
         parts = [f"{plural(len(members), 'module')} {scheme}" for scheme, members in every]
+    if not schemes and not others:
+        parts = ["no module is declared quantized"]
     kv_scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     parts.append(str(kv_scheme) if kv_scheme else "KV cache not quantized")
-    left_alone = list(dict.fromkeys(_tower_or_self(name) for name in ignored(checkpoint)))
-    if len(left_alone) > _SHOWN:
-        left_alone[_SHOWN - 1 :] = [f"{len(left_alone) - _SHOWN + 1} more kinds of modules"]
-    parts.append(f"ignored: {', '.join(left_alone)}" if left_alone else "nothing ignored")
+    unlisted = _kinds(checkpoint.declared_only)
+    left_alone = [kind for kind in _kinds(ignored(checkpoint)) if kind not in unlisted]
+    parts.append(f"ignored: {_some(left_alone)}" if left_alone else "nothing ignored")
+    if unlisted:
+        parts.append(f"in high precision, on no list: {_some(unlisted)}")
     return ("; " if len(schemes) + len(others) > 1 else ", ").join(parts)
+
+
+def _kinds(modules: Iterable[str]) -> list[str]:
+    """Kinds of modules, by names in which layers' numbers are generalised, those of a tower as one."""
+    return list(dict.fromkeys(_tower_or_self(names.generalise(name)) for name in modules))
+
+
+def _some(kinds: list[str]) -> str:
+    """Kinds of modules in a line, as many as fit."""
+    if len(kinds) > _SHOWN:
+        kinds = [*kinds[: _SHOWN - 1], f"{len(kinds) - _SHOWN + 1} more kinds of modules"]
+    return ", ".join(kinds)
 
 
 def _tower_or_self(name: str) -> str:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.errors import Fault, excerpt
 from ckptkit.storage.header import Header
 from ckptkit.storage.index import INDEX_FILE, Index
 from ckptkit.storage.source import FileEntry
 
+#: The kind of the fault of a weight file that is no part of the model.
+UNLISTED = "shard-unlisted"
+#: How names of weight files begin that are no shards beside others: a model in Mistral's own format, and adapters.
+OTHER_SETS = ("consolidated", "adapter_")
+_INDEX_END = ".safetensors.index.json"
+
 
 def choose_shards(
     entries: Mapping[str, FileEntry], present: Sequence[str], index: Index | None
 ) -> tuple[list[str], list[Fault]]:
-    """Which safetensors files make up the model: those of the index, or else all those ``present`` at the top."""
+    """Which safetensors files make up the model: those of the index, or else all those ``present`` at the top.
+
+    What Mistral's own tools or an adapter's call their files belongs to the model only where there is nothing else.
+    """
     if index is None:
-        return list(present), list(_index_absent(present))
+        own = [name for name in present if not name.startswith(OTHER_SETS)] or list(present)
+        beside = [
+            Fault(UNLISTED, "a weight file of another set lies beside the model's", name, None, "no such file")
+            for name in present
+            if name not in own
+        ]
+        return own, [*_index_absent(own, entries), *beside]
     wanted = index.shards
     missing = [
         Fault(
@@ -30,16 +45,16 @@ def choose_shards(
         if shard not in entries
     ]
     unlisted = [
-        Fault(
-            "shard-unlisted", "a weight file that the index does not name", name, None, f"in {INDEX_FILE}", "not in it"
-        )
+        Fault(UNLISTED, "a weight file that the index does not name", name, None, f"in {INDEX_FILE}", "not in it")
         for name in sorted(set(present) - set(wanted))
     ]
     return [shard for shard in wanted if shard in entries], missing + unlisted
 
 
-def _index_absent(present: Sequence[str]) -> Iterator[Fault]:
-    if len(present) > 1:
+def _index_absent(present: Sequence[str], entries: Iterable[str]) -> Iterator[Fault]:
+    """Several shards without an index of any name: diffusers and Mistral call theirs otherwise."""
+    stems = [name.removesuffix(_INDEX_END) for name in entries if name.endswith(_INDEX_END) and name != INDEX_FILE]
+    if len(present) > 1 and not any(all(name.startswith(stem) for name in present) for stem in stems):
         yield Fault(
             "index-absent",
             f"{len(present)} shards but no {INDEX_FILE}",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ckptkit.errors import ContainerError, Fault, SourceChanged, plural
 from ckptkit.shown import Look, Shown
-from ckptkit.storage.agreement import choose_shards, compare_names
+from ckptkit.storage.agreement import UNLISTED, choose_shards, compare_names
 from ckptkit.storage.below import checkpoints_below, hint
 from ckptkit.storage.header import Header, header_length, header_length_faults, parse_header
 from ckptkit.storage.header_faults import TOLERATED
@@ -50,7 +50,7 @@ NOT_FATAL = TOLERATED | {
     "json-duplicate-key",
     "index-total-size",
     "index-absent",
-    "shard-unlisted",
+    UNLISTED,
     "index-unlisted-tensor",
 }
 

@@ -141,7 +141,7 @@ def _notes(container: Container, folder: FolderKind | None) -> Iterator[str]:
     beside, _ = folder_kind(container.source, [])
     if beside is not None and beside is not folder:
         strays = [entry.name for entry in container.source.files() if entry.name.startswith(beside.shards or " ")]
-        yield f"beside it lies {', '.join([beside.file, *strays[:2]])}"
+        yield f"beside it lies {', '.join(list(dict.fromkeys([beside.file, *strays]))[:3])}"
 
 
 def _other_files(entries: Sequence[FileEntry]) -> Iterator[PartOfFolder]:
@@ -175,7 +175,7 @@ def _part(source: Source, item: Below) -> PartOfFolder:
     except CkptkitError as error:
         return PartOfFolder(item.name, f"not readable: {error.message}", item.files, item.nbytes)
     found = recognise(container)
-    what = found.what or first_text(container.config.get("architectures")) or _class_name(container) or "checkpoint"
+    what = _class_name(container) or found.what or first_text(container.config.get("architectures")) or "checkpoint"
     if damaged:
         return PartOfFolder(item.name, f"{what}, damaged", item.files, item.nbytes)
     if isinstance(outcome, Readable):

@@ -15,9 +15,9 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Engine, Outcome, Splitting
 from ckptkit.engines.parallel import obstacles
-from ckptkit.engines.registry import engines
+from ckptkit.engines.registry import engines, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
-from ckptkit.formats.reading import NoReader, Unquantized
+from ckptkit.formats.reading import NoReader, Readable, Unquantized
 from ckptkit.shown import Look, Shown
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -164,6 +164,7 @@ def _row(
     verdict, note = _VERDICTS[worst], ""
     checkpoint, reader = context.checkpoint, engine.reader_of(context.dialect_key)
     judgements: tuple[Judgement, ...] = ()
+    unheard = _unheard_of(report, engine) if isinstance(context.reading, (Readable, Unquantized)) else ()
     if isinstance(reader, str):
         verdict, note = "does not read", reader
     elif isinstance(context.reading, Unquantized) and engine.architectures() is not None:
@@ -180,6 +181,8 @@ def _row(
     else:
         judgements = judge(engine, checkpoint, context.dialect_key, context.dimensions.architecture)
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
+    if unheard and verdict in _ORDER:
+        verdict = _worst(verdict, "unknown")
     parallel: tuple[ParallelSize, ...] = ()
     if checkpoint is not None and verdict != "does not read" and engine.splitting is not Splitting.NONE:
         parallel = tuple(ParallelSize(size, obstacles(checkpoint, engine.splitting, size)) for size in tensor_parallel)
@@ -191,7 +194,7 @@ def _row(
         verdict=verdict,
         codes={outcome.value: tuple(codes[outcome]) for outcome in Outcome if outcome in codes},
         note=note,
-        parts=_parts(judgements),
+        parts=_parts(judgements, f"what it makes of {', '.join(unheard)}" if unheard else None),
         parallel=parallel,
     )
 
@@ -212,9 +215,19 @@ def _codes(report: Report, engine: str, loading_only: bool) -> dict[Outcome, dic
     return codes
 
 
-def _parts(judgements: Iterable[Judgement]) -> dict[str, tuple[str, ...]]:
-    """What is not simply supported, by answer, the worst first; kinds of layers with one scheme and fate together."""
+def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:
+    """The rules whose errors stop or mislead some engine, and of which nothing is known in this one."""
+    known = {key.partition("/")[0] for key in engine.outcomes()}
+    errors = dict.fromkeys(error.code for error in report.errors)
+    return tuple(code for code in errors if code in judged_codes() and code not in known)
+
+
+def _parts(judgements: Iterable[Judgement], unknown: str | None) -> dict[str, tuple[str, ...]]:
+    """What is not simply supported, by answer, the worst first; kinds of layers with one scheme and fate together.
+    ``unknown`` is what else is not known."""
     found: dict[Answer, dict[tuple[str, str], list[str]]] = {}
+    if unknown is not None:
+        found[Answer.UNKNOWN] = {("", unknown): []}
     for judgement in judgements:
         if judgement.answer is not Answer.SUPPORTED:
             scheme = judgement.part.scheme if judgement.part is not None else ""

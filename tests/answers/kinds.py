@@ -100,6 +100,7 @@ def recognised() -> Answers:
 
 _FOLDERS: dict[str, dict[str, Any]] = {
     "adapter_config.json": {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "org/base"},
+    "config.json": {"_class_name": "FluxTransformer2DModel", "_diffusers_version": "0.36.0"},
     "params.json": {"dim": 4, "quantization": {"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"}},
     "model_index.json": {"_class_name": "FluxPipeline"},
     "config_sentence_transformers.json": {"similarity_fn_name": "cosine"},

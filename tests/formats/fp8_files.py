@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import ckptkit
+from ckptkit.model.granularity import PerBlock, PerGroup
+from ckptkit.model.scheme import Quantization, Scheme
 from tests.damage import CONFIG, Damage, MutableCheckpoint, load
 from tests.raw import RawTensor
 
 convert = partial(ckptkit.convert, fsync=False)
+BLOCKS = Scheme(Quantization(PerBlock(128, 128)), Quantization(PerGroup(128), dynamic=True))
 
 
 def written(fixture: str, damage: Damage, folder: Path) -> Path:

@@ -87,3 +87,29 @@ def test_the_base_model_of_deepseek_v4_is_fp8_throughout(tmp_path: Path) -> None
     assert ckptkit.validate(source).clean
     assert convert(source, tmp_path / "out", to="fp8").plan.cost.kind is CostKind.HEADER_ONLY
     assert ckptkit.diff(source, tmp_path / "out").same
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "stored"),
+    [("fp8", None, "fp8"), ("fp8", "fp4", "fp8"), ("fp4", "fp8", "fp4"), ("nvfp4", "fp8", "fp4")],
+)
+def test_experts_that_are_not_what_the_config_says(kind: str, said: str | None, stored: str, tmp_path: Path) -> None:
+    """vLLM goes by the config, and takes four bits for granted; SGLang and TensorRT-LLM look at the tensors."""
+    contents = deepseek_v4.files(kind)
+    config = {**json.loads(contents["config.json"]), "expert_dtype": said}
+    if said is None:
+        del config["expert_dtype"]
+    source = write_files(tmp_path / "source", {**contents, "config.json": json.dumps(config).encode()})
+    (finding,) = [finding for finding in ckptkit.validate(source).findings if finding.code == "CK624"]
+    assert finding.expected == f"expert_dtype = {stored}"
+    assert {effect.engine for effect in finding.engines if effect.current and effect.outcome.harmful} == {"vllm"}
+    ckptkit.fix(source)
+    assert json.loads((source / "config.json").read_text(encoding="utf-8"))["expert_dtype"] == stored
+    assert "CK624" not in {finding.code for finding in ckptkit.validate(source).findings}
+
+
+@pytest.mark.parametrize(("kind", "says"), [("fp4", True), ("fp4", False), ("fp8", True), ("nvfp4", True)])
+def test_each_release_is_taken_for_what_it_is(kind: str, says: bool, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", deepseek_v4.files(kind, says=says))
+    assert not ckptkit.validate(source).errors
+    assert "(tied)" not in ckptkit.inspect(source).quantization

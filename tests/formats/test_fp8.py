@@ -26,7 +26,7 @@ from tests.damage import (
     steps,
     tensors_of,
 )
-from tests.formats.fp8_files import bent, block_of, codes, convert, count, written
+from tests.formats.fp8_files import BLOCKS, bent, block_of, codes, convert, count, written
 from tests.raw import RawTensor, shard_bytes
 
 STATIC = "llama/llmcompressor-fp8"
@@ -38,7 +38,6 @@ AUTOFP8 = {
     "ignored_layers": ["lm_head"],
     "kv_cache_scheme": "static",
 }
-BLOCKS = Scheme(Quantization(PerBlock(128, 128)), Quantization(PerGroup(128), dynamic=True))
 
 
 def without(*keys: str) -> Damage:
@@ -66,6 +65,14 @@ def test_blocks(tmp_path: Path) -> None:
     assert codes(tmp_path / "source") == set()
 
 
+def test_what_no_list_names_is_not_called_ignored(tmp_path: Path) -> None:
+    """As in DeepSeek's own files, which have no skip list at all."""
+    source = written(BLOCK, steps(plain_fp8, without("ignored_layers")), tmp_path / "source")
+    words = ckptkit.inspect(source).quantization
+    assert words.endswith("nothing ignored, in high precision, on no list: lm_head")
+    assert ckptkit.inspect(written(BLOCK, plain_fp8, tmp_path / "listed")).quantization.endswith("ignored: lm_head")
+
+
 def test_a_missing_block_size_is_decided_by_the_grids_and_said(tmp_path: Path) -> None:
     source = written(BLOCK, steps(plain_fp8, without("weight_block_size")), tmp_path / "source")
     assert list(ckptkit.open(source).schemes) == [BLOCKS]
@@ -80,6 +87,9 @@ def test_per_tensor_with_and_without_the_key(size: Any, tensor: Path, tmp_path: 
     source = bent(tensor, tmp_path / "bent", weight_block_size=size)
     found = ckptkit.open(source)
     assert (found.dialect, codes(source)) == ("per tensor", set())
+    said = [f for f in ckptkit.validate(source).findings if f.code == "CK624"]
+    assert [f.severity.value for f in said] == (["info"] if size is ... else [])
+    assert all("transformers takes blocks of 128x128" in f.message for f in said)
     assert list(found.schemes) == [Scheme(Quantization(PerTensor()), Quantization(PerTensor()))]
 
 
@@ -208,27 +218,6 @@ def test_no_list_and_an_empty_list(tmp_path: Path) -> None:
         assert ckptkit.plan(folder, to="ct").verdict is Verdict.LOSSLESS
 
 
-def test_a_stack_of_experts(tmp_path: Path) -> None:
-    """As transformers names it: the scale's name goes on from the weight's."""
-    name = "model.layers.0.mlp.experts.gate_up_proj"
-
-    def change(checkpoint: MutableCheckpoint) -> None:
-        plain_fp8(checkpoint)
-        checkpoint.put(name, "F8_E4M3", (2, 256, 128), bytes([0x30]) * (2 * 256 * 128))
-        checkpoint.put(f"{name}_scale_inv", "F32", (2, 2, 1), f32(0.5) * 4)
-
-    source = written(BLOCK, change, tmp_path / "source")
-    found = ckptkit.open(source)
-    module = found.modules[name]
-    assert (module.experts, module.scheme) == (2, BLOCKS)
-    assert module.weight_scale is not None and module.weight_scale.name == f"{name}_scale_inv"
-    assert not found.foreign and not found.orphans and not found.stored_only
-    convert(source, tmp_path / "again", to="fp8")
-    assert tensors_of(tmp_path / "again") == tensors_of(source)
-    with pytest.raises(ConversionRefused, match="one module for each expert"):
-        ckptkit.plan(source, to="ct")
-
-
 # -- what is written --------------------------------------------------------------------------------------------------
 
 
@@ -263,16 +252,32 @@ def test_a_block_size_is_written_even_where_there_is_none(tensor: Path) -> None:
     assert block["weight_block_size"] is None and block["ignored_layers"] == block["modules_to_not_convert"]
 
 
-def test_powers_of_two_are_declared(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["F8_E8M0", "F32"])
+def test_powers_of_two_are_declared(dtype: str, tmp_path: Path) -> None:
+    """As DeepSeek-V3.1 has them: exponents, or float32 of which transformers makes exponents where a key says so."""
+    data = {"F8_E8M0": bytes([118]), "F32": f32(2.0**-9)}[dtype]
+
     def change(checkpoint: MutableCheckpoint) -> None:
         plain_fp8(checkpoint)
         checkpoint.block["scale_fmt"] = "ue8m0"
-        checkpoint.change(r".*_scale_inv", lambda t: RawTensor("F8_E8M0", t.shape, bytes([118]) * count(t)))
+        checkpoint.change(r".*_scale_inv", lambda t: RawTensor(dtype, t.shape, data * count(t)))
 
     source = written(BLOCK, change, tmp_path / "source")
-    convert(source, tmp_path / "again", to="fp8")
+    plan = convert(source, tmp_path / "again", to="fp8").plan
     assert block_of(tmp_path / "again")["scale_fmt"] == "ue8m0"
+    assert "scale_fmt" not in " ".join(plan.notes)
     assert "scale_fmt: ue8m0" in " ".join(ckptkit.plan(source, to="ct").notes)
+
+
+def test_scales_that_are_made_anew_are_no_powers_of_two(tmp_path: Path) -> None:
+    def change(checkpoint: MutableCheckpoint) -> None:
+        plain_fp8(checkpoint)
+        checkpoint.block["scale_fmt"] = "ue8m0"
+        checkpoint.change(r".*_scale_inv", lambda t: RawTensor("F32", t.shape, f32(2.0**-9) * count(t)))
+
+    source = written(BLOCK, change, tmp_path / "source")
+    convert(source, tmp_path / "tensor", to="fp8", mode="tensor", allow_lossy=True)
+    assert "scale_fmt" not in block_of(tmp_path / "tensor")
 
 
 def test_one_scale_becomes_blocks_or_channels(tmp_path: Path) -> None:

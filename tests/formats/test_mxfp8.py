@@ -37,3 +37,28 @@ def test_groups_of_another_size_are_no_mxfp8(tmp_path: Path) -> None:
 
     with pytest.raises(FormatError, match="weight_block_size"):
         ckptkit.open(written(BLOCK, change, tmp_path / "source"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "vllm", "sglang"),
+    [
+        ("LlamaForCausalLM", "unknown", "silently wrong"),
+        ("MiniMaxM3SparseForCausalLM", "loads", "loads"),
+        ("Qwen3ForCausalLM", "unknown", "loads"),
+    ],
+)
+def test_engines_that_read_it(architecture: str, vllm: str, sglang: str, tmp_path: Path) -> None:
+    """By their sources: the scales' name has a place in some classes only."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        groups_of_32(checkpoint, ["lm_head"])
+        checkpoint.config["architectures"] = [architecture]
+
+    table = ckptkit.validate(written(BLOCK, change, tmp_path / "source"), matrix=True).matrix
+    assert table is not None
+    parts = {row.engine: row.parts for row in table.rows}
+    said = {
+        engine: next((answer for answer, words in parts[engine].items() if any("MXFP8" in w for w in words)), "loads")
+        for engine in ("vllm", "sglang")
+    }
+    assert said == {"vllm": vllm, "sglang": sglang}

@@ -12,6 +12,7 @@ import pytest
 import ckptkit
 from ckptkit.conversion.plan import Plan
 from ckptkit.errors import ConversionRefused
+from ckptkit.views.matrix import MatrixRow
 from tests.damage import CONFIG
 
 #: Syncing to disk is another test's business, and takes most of the time.
@@ -40,3 +41,10 @@ def refusal(folder: Path, to: str, mode: str | None = None) -> set[str]:
 
 def notes(plan: Plan) -> str:
     return "\n".join(plan.notes)
+
+
+def row_of(engine: str, folder: Path) -> MatrixRow:
+    """An engine's verdict."""
+    table = ckptkit.validate(folder, matrix=True).matrix
+    assert table is not None
+    return next(row for row in table.rows if row.engine == engine)

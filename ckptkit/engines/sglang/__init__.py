@@ -14,7 +14,9 @@ ENGINE = Engine(
         Release("", "2026-08", how=(Evidence.SOURCE, Evidence.REPORT), covers=("outcomes", "skip lists")),
         Release("0.5.23", "2026-10-30", how=(Evidence.RUN, Evidence.SOURCE)),
     ),
-    reads=frozenset({"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
+    reads=frozenset(
+        {"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt", "mxfp8"}
+    ),
     unread=MappingProxyType({"fbgemm": "SGLang has no fbgemm_fp8: ValueError: Unknown quantization method"}),
     follows_kv_cache=frozenset({"modelopt"}),
     splitting=Splitting.BLOCKS,

@@ -48,5 +48,6 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
         "modelopt": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
+        "mxfp8": _FP8,
     }
 )

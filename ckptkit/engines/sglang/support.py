@@ -102,6 +102,16 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), _BLOCK, ("dynamic per-group",), where="fp8.py"),
     Support(_HAS, (Layer.EXPERT,), ("fp8-block",), architectures=("DeepseekV4",), others=("MXFP4",), where="fp8.py"),
     Support(
+        _SILENT,
+        _LINEAR,
+        ("mxfp8",),
+        architectures=LLAMAS,
+        others=("MXFP8",),
+        where=_IN_LLAMA,
+        words="scales of groups are renamed to weight_scale, which no parameter has: they stay unset, with a warning",
+    ),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("mxfp8",), others=("MXFP8",), where="fp8.py"),
+    Support(
         _HAS,
         _LINEAR,
         ("fp8-transformers",),

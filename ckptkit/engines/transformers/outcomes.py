@@ -19,6 +19,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
         "CK105/elsewhere": (),
+        "CK107": (),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK111": (Known(_ERROR, "unknown metadata format", Range(until="4.36")),),
         "CK113": (Known(_WARNING, "a missing head is made up and listed"),),
@@ -52,6 +53,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "the scales of rows are applied to columns", formats=("compressed-tensors",)),
             Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
         ),
+        "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
         "CK303/four": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK304": (
@@ -129,6 +131,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK623": (Known(_WARNING, "the method is skipped and codes are taken for values"),),
         "CK623/algorithm-spelling": (),
         "CK624": (Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17")),),
+        "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
+        "CK624/experts": (),
         "CK625": (Known(_SILENT, "not found"),),
         "CK627": (Known(_ERROR, "a default without output_tensors, and quantized outputs, fail"),),
         "CK627/null-key": (Known(_WARNING, "nothing is excluded; missing scales are listed and made up"),),
@@ -149,6 +153,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633/architectures": (),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK634": (Known(_SILENT, "codes are taken for values"),),
+        **dict.fromkeys(("CK701", "CK702", "CK801"), ()),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),
             Known(_ERROR, "no kernel; at the first request, on GPUs", formats=("fp8-block",), at_request=True),
@@ -169,5 +174,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK907/single": (),
         "CK910/query": (Known(_WARNING, "the missing scale is listed and made up", formats=("quark",)),),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        "CK912": (),
     }
 )

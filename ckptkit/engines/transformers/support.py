@@ -17,7 +17,7 @@ _KINDS = ("per-tensor", "per-channel", "per-block")
 #: Classes for which single experts are put together while a compressed-tensors checkpoint is loaded.
 _EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
-_NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; 5.17 has mended that"
+_NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; fixed in 5.17"
 #: Classes whose config has its parallel plan in a part, where 5.16 does not look for it.
 _COMPOSITE = ("Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"

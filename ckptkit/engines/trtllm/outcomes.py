@@ -1,13 +1,19 @@
-"""What each defect does in TensorRT-LLM, by the code of the rule that finds it."""
+"""What each defect does in TensorRT-LLM, by the code of the rule that finds it.
+
+A checkpoint without a config, and one that holds none of the weights that its config speaks of, as its linear layers
+read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at 00bbf71e7964.
+Keys of compressed-tensors that it does not look at: ``models/quant_config_utils.py`` at 21156a7a57ac.
+"""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNKNOWN_NAME = "no parameter has this name"
+_PLAIN = "layers are built unquantized, and codes are taken for values"
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
@@ -28,6 +34,17 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
+        "CK601": (Known(_SILENT, _PLAIN, how=Evidence.SOURCE),),
+        "CK601/kv-scales": (Known(_SILENT, "scales are left out", how=Evidence.SOURCE),),
+        "CK601/scales": (),
+        "CK602": (
+            Known(
+                _SILENT,
+                "weights are cast by value, and scales stay as they were allocated",
+                formats=("compressed-tensors", "fp8-block", "modelopt"),
+                how=Evidence.SOURCE,
+            ),
+        ),
         "CK603": (Known(_SILENT, "hf_quant_config.json counts"),),
         "CK604": (Known(_SILENT, "serves the unquantized model"),),
         "CK609": (Known(_SILENT, "reads modules_to_not_convert only"),),
@@ -38,8 +55,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "applies group_0 to every module", Range(until="2026-08")),
             Known(_ERROR, "targets that select modules by class name are not supported", Range(since="2026-08")),
         ),
+        **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing"), ()),
         "CK621": (Known(_ERROR, "missing input_scale"),),
         "CK623": (Known(_ERROR, "unknown method"),),
+        "CK624/block-size": (),
+        "CK624/experts": (),
         "CK626": (Known(_SILENT, "one method for all"),),
         "CK704": (Known(_SLOW, "parts are requantized while loading"),),
         "CK705": (Known(_ERROR, "assertion, or the first counts"),),

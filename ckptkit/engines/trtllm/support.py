@@ -57,6 +57,7 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4",), where=_READER),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
+    Support(Answer.UNKNOWN, _MODULES, ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
     Support(
         _REFUSED,
         _MODULES,

@@ -19,7 +19,10 @@ ENGINE = Engine(
         ),
     ),
     reads=frozenset(
-        {"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "fbgemm", "modelopt"}
+        {
+            *("compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "fbgemm"),
+            *("modelopt", "mxfp8"),
+        }
     ),
     follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
     by_model_type=ByModelType.UNNAMED,

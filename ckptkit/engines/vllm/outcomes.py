@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, LONG_AGO, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 
@@ -29,10 +29,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
+        "CK108/adapter": (Known(_ERROR, _UNKNOWN_NAME, how=Evidence.SOURCE),),
+        "CK108/copies": (),
         "CK108/mistral": (
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),
         ),
         "CK108/mistral-below": (Known(_ERROR, "cannot find any model weights"),),
+        "CK109": (),
         "CK113": (Known(_SILENT, "a head that is missing keeps what it was allocated with"),),
         "CK113/head-stored": (
             Known(_SILENT, "the stored head is dropped", Range(until=LONG_AGO)),
@@ -139,6 +142,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(("CK623/spelling", "CK623/algorithm-spelling"), ()),
         "CK623/algorithm": (Known(_ERROR, "refused when the config is read"),),
         "CK624": (Known(_ERROR, "refused when the config is read"),),
+        "CK624/block-size": (),
+        "CK624/experts": (Known(_ERROR, "experts of the other layout are built", how=Evidence.SOURCE),),
         "CK625": (Known(_WARNING, "found for known multimodal classes only"),),
         "CK626": (Known(_SILENT, "scales of the other method are skipped"),),
         "CK627/empty-list": (),
@@ -149,6 +154,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK629/quark-export": (),
         "CK629/status": (),
         "CK629/status-null": (),
+        "CK631": (),
         "CK632": (Known(_ERROR, "the config is refused; layers of default sizes stay unset"),),
         "CK632/missing": (Known(_SILENT, "layers of the default number are built and stay unset"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),

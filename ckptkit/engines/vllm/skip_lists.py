@@ -31,5 +31,6 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8-transformers": _FP8,
         "fbgemm": Reading(Style.EXACT, ("modules_to_not_convert",), fuses=True, head_left_alone=True),
         "modelopt": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
+        "mxfp8": Reading(Style.SUBSTRING_OR_GLOB, ("ignored_layers",), fuses=True),
     }
 )

@@ -144,6 +144,25 @@ _MODELOPT = (
     ),
 )
 
+_MXFP8 = (
+    Support(
+        _HAS,
+        (*_LINEAR, Layer.EXPERT),
+        ("mxfp8",),
+        architectures=("MiniMaxM3",),
+        others=("MXFP8",),
+        where="models/minimax_m3, of the package itself",
+    ),
+    Support(
+        Answer.UNKNOWN,
+        (*_LINEAR, Layer.EXPERT),
+        ("mxfp8",),
+        others=("MXFP8",),
+        where=_IN_MODELOPT,
+        words="layers take weight_scale; weight_scale_inv has a place in MiniMax-M3 only",
+    ),
+)
+
 _EVERY = (*_CT, *_QUARK, *_FP8, "fp8-block", "modelopt")
 _BY_CLASS = (
     Support(_HAS, (Layer.ROUTER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_ROUTERS, where="models", how=_RUN),
@@ -159,4 +178,11 @@ _BY_CLASS = (
     ),
 )
 
-SUPPORT: tuple[Support, ...] = (*_COMPRESSED_TENSORS, *_QUARK_ROWS, *_PLAIN_FP8, *_MODELOPT, *_BY_CLASS)
+SUPPORT: tuple[Support, ...] = (
+    *_COMPRESSED_TENSORS,
+    *_QUARK_ROWS,
+    *_PLAIN_FP8,
+    *_MODELOPT,
+    *_MXFP8,
+    *_BY_CLASS,
+)

@@ -11,10 +11,11 @@ from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigReader, Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
-from ckptkit.model.census import Role, take_census
-from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model import names
+from ckptkit.model.census import Role, is_fp8, take_census
+from ckptkit.model.checkpoint import Checkpoint, Part
 from ckptkit.model.granularity import Granularity, PerChannel, PerToken
-from ckptkit.model.scheme import InputKind, Quantization, Scheme
+from ckptkit.model.scheme import InputKind, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import PatternKind
 from ckptkit.storage.container import Container
 
@@ -25,6 +26,10 @@ _BOUND = "activation_scale_ub"
 _SKIPPED = "modules_to_not_convert"
 
 ROLES = MappingProxyType({"weight_scale": Role.WEIGHT_SCALE})
+#: Experts as transformers stores those of Llama 4: rows and columns change places, and so do the axes of scales.
+STACKS = OtherScheme("E4M3 stacks [experts, inputs, outputs]", "fbgemm-stacks", 8)
+#: What a stack adds to its name for its scale.
+PARTS = MappingProxyType({"_scale": Part.SCALE})
 CAPABILITIES = Capabilities(
     schemes=frozenset({(PerChannel, InputKind(PerToken, dynamic=True))}),
     kv_roles=frozenset(),
@@ -34,6 +39,7 @@ CAPABILITIES = Capabilities(
     block_sizes=frozenset(),
     scale_dtypes=frozenset({"F32"}),
     input_bound=USUAL_BOUND,
+    other_storages=frozenset({STACKS.storage}),
 )
 DIALECT = Dialect(
     format=NAME,
@@ -45,6 +51,7 @@ DIALECT = Dialect(
     weight_scale=ScaleNames("weight_scale", ("weight_scale",)),
     input_scale=ScaleNames("input_scale"),
     endings=ROLES,
+    parts=PARTS,
     schema=NAME,
     tag="fbgemm",
 )
@@ -77,16 +84,22 @@ class Fbgemm(Format):
         reader.raise_faults(container.label)
         inputs = Quantization(PerToken(), dynamic=True, upper_bound=bound)
         scheme = Scheme(Quantization(PerChannel()), inputs)
+        stacks = _stacks(container)
+
+        def scheme_of(module: str) -> Scheme | OtherScheme | None:
+            return None if module in listed else STACKS if module in stacks else scheme
+
         declaration = Declaration(
             format=NAME,
             dialect=DIALECT.name,
-            scheme_of=lambda module: None if module in listed else scheme,
+            scheme_of=scheme_of,
             is_excluded=listed.__contains__,
             kv_cache=None,
             raw=block,
             understood={"scheme": str(scheme), _SKIPPED: sorted(listed)},
+            has_others=bool(stacks),
         )
-        return assemble(container, take_census(container.tensors, ROLES), declaration)
+        return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
@@ -113,6 +126,16 @@ class Fbgemm(Format):
         """
         canonical = granularity.scale_shape(weight_shape)
         return ((*canonical, 1),) if isinstance(granularity, PerChannel) else (canonical,)
+
+
+def _stacks(container: Container) -> frozenset[str]:
+    """The stacks of experts in FP8 whose names do not end in ``.weight``."""
+    tensors = container.tensors.values()
+    return frozenset(
+        tensor.name
+        for tensor in tensors
+        if len(tensor.shape) == 3 and is_fp8(tensor.dtype) and names.last_part(tensor.module) == "experts"
+    )
 
 
 def _bound(reader: ConfigReader, block: Mapping[str, Any]) -> float:

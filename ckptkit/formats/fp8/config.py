@@ -17,8 +17,8 @@ from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Schem
 
 #: What transformers takes where the key is missing.
 USUAL_BLOCK = (128, 128)
-#: The one format of scales that the config has a word for, beside plain floats.
-POWERS_OF_TWO = "ue8m0"
+#: Where the config says how scales were rounded, and the one word that it has for that, beside plain floats.
+SCALE_FORMAT, POWERS_OF_TWO = "scale_fmt", "ue8m0"
 _KV_SCHEMES = ("static", "dynamic")
 
 
@@ -67,7 +67,7 @@ def parse(
     elif kv_name not in (None, *_KV_SCHEMES):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
     scheme = _scheme(reader, block, dialect, dynamic=inputs == "dynamic")
-    reader.text(block.get("scale_fmt"), "scale_fmt")
+    reader.text(block.get(SCALE_FORMAT), SCALE_FORMAT)
     faults: tuple[Fault, ...] = tuple(field_faults(block))
     reader.raise_faults(label, faults)
     kv_cache = KVCacheScheme(Quantization(PerTensor(), dynamic=kv_name == "dynamic")) if kv_name else None
@@ -111,5 +111,5 @@ def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *,
 
 def _provenance(block: Mapping[str, Any]) -> tuple[str, ...]:
     """What a config says beyond its meaning: that scales are powers of two changes no number."""
-    scale_format = block.get("scale_fmt")
-    return (f"scale_fmt: {scale_format}",) if scale_format not in (None, "float") else ()
+    scale_format = block.get(SCALE_FORMAT)
+    return (f"{SCALE_FORMAT}: {scale_format}",) if scale_format not in (None, "float") else ()

@@ -6,18 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, excerpt
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
-from ckptkit.formats.dialect import Dialect
+from ckptkit.formats.dialect import Dialect, texts
 from ckptkit.formats.fp8 import config
 from ckptkit.formats.fp8.facts import (
     BARE_SCALE,
     BLOCK,
+    EXPERT_DTYPE,
     MXFP4,
     NAME,
     NVFP4,
+    PACKED_UNLESS_SAID,
     PARTS,
     PER_TENSOR,
     ROLES,
@@ -25,7 +27,7 @@ from ckptkit.formats.fp8.facts import (
     TRANSFORMERS,
     UNCLEAR,
 )
-from ckptkit.formats.fp8_fields import BLOCK_SIZE, FAULT, field_faults
+from ckptkit.formats.fp8_fields import ASSUMED, BLOCK_SIZE, EXPERTS, FAULT, field_faults
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerTensor
@@ -114,20 +116,61 @@ class PlainFp8(Format):
         if located is None or dialect is None or dialect.format != NAME:
             return
         yield from field_faults(located.block)
-        if dialect.name == BLOCK.name and BLOCK_SIZE not in located.block:
-            size = list(config.USUAL_BLOCK)
-            message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
-            edit = SetKey((*located.way, BLOCK_SIZE), size)
-            found = f"nothing, and {_grid(container)}"
-            edits = (edit,) if checkpoint is not None and _fits(checkpoint) else ()
-            yield ConfigFault(
-                FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=(BLOCK_SIZE,), edits=edits
-            )
+        yield from _expert_faults(container, located.block)
+        if BLOCK_SIZE not in located.block:
+            yield from _size_faults(container, located, dialect, checkpoint)
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
         """In a word."""
         located = config_block.locate(checkpoint.config)
         return () if located is None else (SetKey((*located.way, "kv_cache_scheme"), "static" if cache else None),)
+
+
+def _size_faults(
+    container: Container, located: config_block.Located, dialect: Dialect, checkpoint: Checkpoint | None
+) -> Iterator[ConfigFault]:
+    """A block size that is not given, and what was made of the scales instead."""
+    path = (BLOCK_SIZE,)
+    if dialect.name != BLOCK.name:
+        if _first_scale(container) is not None:
+            message = (
+                "no block size is given, and the scales are of whole tensors: transformers takes blocks of 128x128"
+            )
+            yield ConfigFault(ASSUMED, message, "config.json", None, f"{BLOCK_SIZE} = null", "nothing", path=path)
+        return
+    size = list(config.USUAL_BLOCK)
+    message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
+    edits = (SetKey((*located.way, BLOCK_SIZE), size),) if checkpoint is not None and _fits(checkpoint) else ()
+    found = f"nothing, and {_grid(container)}"
+    yield ConfigFault(FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=path, edits=edits)
+
+
+def _expert_faults(container: Container, block: Mapping[str, Any]) -> Iterator[ConfigFault]:
+    """What is announced of experts, or taken for granted, and stored otherwise."""
+    config, stored = container.config, _stored_experts(container)
+    architectures = texts(config.get("architectures"))
+    said = config.get(EXPERT_DTYPE, block.get(EXPERT_DTYPE))
+    granted = "fp4" if architectures and architectures[0].startswith(PACKED_UNLESS_SAID) else None
+    if stored is None or (said or granted) in (None, stored):
+        return
+    message = f"experts are stored in {stored}, and config.json says otherwise"
+    if said is None:
+        message = f"experts are stored in {stored}, and config.json does not say so: vLLM takes {granted} for granted"
+    edit = SetKey((EXPERT_DTYPE,), stored)
+    found = "nothing" if said is None else excerpt(said)
+    yield ConfigFault(
+        EXPERTS, message, "config.json", None, f"{EXPERT_DTYPE} = {stored}", found, path=(EXPERT_DTYPE,), edits=(edit,)
+    )
+
+
+def _stored_experts(container: Container) -> str | None:
+    """The word for what the first expert is stored in: "fp8" or "fp4"; None where it is neither, or there is none."""
+    for name, tensor in container.tensors.items():
+        if ".experts." in name and name.endswith(".weight") and len(tensor.shape) == 2:
+            if is_fp8(tensor.dtype):
+                return "fp8"
+            return "fp4" if _packed_experts(container) is not None else None
+    return None
 
 
 def _fits(checkpoint: Checkpoint) -> bool:

@@ -50,6 +50,8 @@ NVFP4 = OtherScheme(
 )
 #: Where experts are announced: a key of config.json or of the quantization config.
 EXPERT_DTYPE = "expert_dtype"
+#: Classes of which vLLM takes four bits for granted where nothing is announced.
+PACKED_UNLESS_SAID = ("DeepseekV4",)
 #: Keys of the quantization config that speak of experts in another quantization.
 EXPERT_KEYS = (EXPERT_DTYPE, "store_dtype", "moe_quant_algo")
 PARTS = MappingProxyType(

@@ -7,7 +7,7 @@ from typing import Any
 from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
 from ckptkit.formats.dialect import Capabilities, Dialect
-from ckptkit.formats.fp8.config import POWERS_OF_TWO
+from ckptkit.formats.fp8.config import POWERS_OF_TWO, SCALE_FORMAT
 from ckptkit.formats.fp8.facts import BARE_SCALE, BLOCK, EXPERT_KEYS, NAME, TRANSFORMERS
 from ckptkit.formats.fp8_fields import BLOCK_SIZE
 from ckptkit.model.checkpoint import Checkpoint
@@ -45,13 +45,23 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
         "ignored_layers": skipped,
         "modules_to_not_convert": skipped,
     }
-    if any(m.weight_scale is not None and m.weight_scale.dtype == "F8_E8M0" for m in checkpoint.modules.values()):
-        block["scale_fmt"] = POWERS_OF_TWO
+    if _has_powers_of_two(checkpoint):
+        block[SCALE_FORMAT] = POWERS_OF_TWO
     if checkpoint.opaque:
         block |= {key: checkpoint.raw[key] for key in EXPERT_KEYS if key in checkpoint.raw}
     if kv_scheme is not None:
         block["kv_cache_scheme"] = "dynamic" if kv_scheme.quantization.dynamic else "static"
     return block
+
+
+def _has_powers_of_two(checkpoint: Checkpoint) -> bool:
+    """Whether scales are powers of two: of the type that holds no others, or declared to be and not made anew."""
+    scales = [module.weight_scale for module in checkpoint.modules.values() if module.weight_scale is not None]
+    if any(scale.dtype == "F8_E8M0" for scale in scales):
+        return True
+    declared = checkpoint.format == NAME and checkpoint.raw.get(SCALE_FORMAT) == POWERS_OF_TWO
+    stored = checkpoint.container.tensors
+    return declared and all(stored.get(scale.name) is scale for scale in scales)
 
 
 def _has_bare_scales(checkpoint: Checkpoint) -> bool:

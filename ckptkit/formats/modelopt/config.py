@@ -12,6 +12,7 @@ from ckptkit.errors import UnsupportedFormat
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.modelopt.facts import MIXED, OTHERS, SCHEMES
 from ckptkit.formats.modelopt.sections import algorithm
+from ckptkit.model import names
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import PatternKind, Selector
@@ -52,10 +53,38 @@ class ModelOptConfig:
         return Selector.of(PatternKind.SUBSTRING.parse(entry) for entry in self.excluded if entry).matches
 
     @cached_property
+    def declared(self) -> Callable[[str], Declared | None]:
+        """The scheme that a linear module is given, the skip list aside: its own, or the default."""
+        return _by_layer(self.layers) if self.algorithm == MIXED else lambda module: self.default
+
+    @cached_property
     def scheme_of(self) -> Callable[[str], Declared | None]:
         """The scheme of a linear module: None if excluded, else its own, or the default."""
-        excluded, layers, default = self.is_excluded, self.layers, self.default
-        return lambda module: None if excluded(module) else layers.get(module, default)
+        excluded, declared = self.is_excluded, self.declared
+        return lambda module: None if excluded(module) else declared(module)
+
+
+def _by_layer(layers: Mapping[str, Declared]) -> Callable[[str], Declared | None]:
+    """What a list of layers says of a module, as vLLM and SGLang look it up.
+
+    Layers may be listed under the name that engines fuse them to, and all experts of a layer as one, or by some of
+    them: engines give all of these one scheme, that of the first.
+    """
+    experts: dict[str, Declared] = {}
+    for name, scheme in layers.items():
+        above, inside, _ = name.partition(".experts.")
+        if inside:
+            experts.setdefault(f"{above}.experts", scheme)
+
+    def find(module: str) -> Declared | None:
+        found = layers.get(module)
+        if found is None and (fused := names.fused_layer(module)) is not None:
+            found = layers.get(fused)
+        if found is None and (owner := names.experts_owner(module)) is not None:
+            found = layers.get(owner, experts.get(owner))
+        return found
+
+    return find
 
 
 def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
@@ -13,7 +13,7 @@ from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, NAME, PARTS, ROLES, SIDE_FILE
-from ckptkit.formats.modelopt.sections import algorithm, own_section, side_section
+from ckptkit.formats.modelopt.sections import algorithm, own_section, section_of, side_section
 from ckptkit.model.census import take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerTensor
@@ -91,6 +91,11 @@ class ModelOpt(Format):
         if isinstance(granularity, PerBlock) and len(canonical) == 2:
             return ((canonical[0], 1, canonical[1], 1),)
         return (canonical,)
+
+    def declares(self, checkpoint: Checkpoint) -> Callable[[str], bool]:
+        """Every module, or those that have an algorithm where each has its own."""
+        declared = config.parse(section_of(checkpoint.raw), CONFIG_FILE, checkpoint.container.label).declared
+        return lambda module: declared(module) is not None
 
     def config_faults(
         self, container: Container, dialect: Dialect | None, checkpoint: Checkpoint | None

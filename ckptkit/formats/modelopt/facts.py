@@ -100,6 +100,7 @@ DIALECT = Dialect(
     kv_key="kv_cache_scheme",
     algorithm_key="quant_algo",
     side_files=(SIDE_FILE,),
+    kv_floor=1.0,
     tool="NVIDIA ModelOpt",
     tag=NAME,
 )

@@ -17,12 +17,17 @@ def own_section(container: Container) -> Mapping[str, Any] | None:
     located = config_block.locate(container.config)
     if located is None:
         return None
-    nested, method = located.block.get("quantization"), config_block.quant_method(located.block)
-    inner = nested if isinstance(nested, Mapping) else None
+    section, method = section_of(located.block), config_block.quant_method(located.block)
     # Older exports leave the method out.
-    if method != NAME and (method or not any("quant_algo" in part for part in (located.block, inner or {}))):
+    if method != NAME and (method or not any("quant_algo" in part for part in (located.block, section))):
         return None
-    return located.block if inner is None else inner
+    return section
+
+
+def section_of(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config that names the algorithm: what is nested in it, or the config itself."""
+    nested = block.get("quantization")
+    return nested if isinstance(nested, Mapping) else block
 
 
 def side_document(container: Container) -> Mapping[str, Any] | None:

@@ -40,7 +40,7 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     unnamed = written is None and not isinstance(context.block.get("quantization"), dict)
     unnamed = unnamed and (context.has_reader or not context.is_known_method)
     if unnamed or not (context.has_reader or context.is_known_method):
-        missing = "no quant_method" if written is None else "no engine knows this quant_method"
+        missing = "no quant_method" if written is None else "no engine that was examined knows this quant_method"
         yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
     elif context.method == HYPHENATED != written:
         yield _spelled(f"{path}.quant_method", HYPHENATED, written, "spelling")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Finding, Severity
+from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
@@ -18,16 +18,23 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
 
     Why it hurts: vLLM wants ``activation_scheme`` to be static or dynamic, two numbers for a block size, and dynamic
     activations with blocks; it stops otherwise. Without a block size it looks for one scale a tensor, and transformers
-    for blocks of 128x128.
+    for blocks of 128x128. vLLM builds the experts of DeepSeek-V4 as ``expert_dtype`` in config.json says, and in four
+    bits where it says nothing; SGLang and TensorRT-LLM look at the tensors.
 
     Example: ``weight_block_size: [128, 128]`` with ``activation_scheme: static``.
 
-    Fix: correct the fields; a block size that is missing beside grids of scales is written.
+    Fix: correct the fields; a block size that is missing beside grids of scales is written, and what experts are.
     """
     yield from context.faults("fp8-fields")
+    for fault in context.faults("fp8-experts"):
+        yield Observation.of(fault, variant="experts")
+    for fault in context.faults("fp8-block-size"):
+        yield Observation.of(fault, variant="block-size", severity=Severity.INFO)
 
 
 @fix("safe", "CK624")
 def write_block_size(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Write the block size that the stored grids fit and that transformers takes where none is given."""
+    """Write the block size that the stored grids fit and that transformers takes where none is given, or what experts
+    are stored in."""
     yield from put_right(context, "fp8-fields")
+    yield from put_right(context, "fp8-experts")

@@ -12,6 +12,9 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.naming.scale_names import misnamed_scale, stored_tensor
 
+#: Types of weights whose elements are packed, or are integers.
+_INTEGERS = frozenset({"U8", "I8", "I32", "U32"})
+
 
 @rule(
     "CK203",
@@ -39,8 +42,12 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
     if spelling is None:
         return
     wanted, wrong = spelling
-    for name, tensor in context.container.tensors.items():
+    tensors = context.container.tensors
+    for name, tensor in tensors.items():
         if name.endswith(wrong) and name.rpartition(".")[2] == wrong and name not in context.opaque_parts:
+            weight = tensors.get(names.join(tensor.module, "weight"))
+            if weight is not None and weight.dtype in _INTEGERS:
+                continue  # another quantization, of which the config says nothing: no name of this dialect suits it
             yield Fault(
                 "scale-name-dialect",
                 "loaders of this dialect register the scale under another name",
