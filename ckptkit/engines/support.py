@@ -56,16 +56,24 @@ class Support:
         if part.other is not None or self.others:
             known = part.other is not None and part.other.name in self.others
             own = not self.architectures or architecture.startswith(self.architectures)
-            return known and part.layer in self.layers and dialect in self.formats and own
+            return known and part.layer in self.layers and self._reads(dialect) and own
         weight = part.weight.granularity
         return (
             part.layer in self.layers
-            and dialect in self.formats
+            and self._reads(dialect)
             and (not self.weights or weight.kind in self.weights)
             and (not self.inputs or part.inputs in self.inputs)
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
             and (not self.architectures or architecture.startswith(self.architectures))
         )
+
+    def _reads(self, dialect: str) -> bool:
+        return not self.formats or dialect in self.formats
+
+    @property
+    def since(self) -> tuple[str, ...]:
+        """The release, or its date, from which on the row holds, where that is known."""
+        return (self.versions.since,) if self.versions is not None and self.versions.since else ()
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Judgement:
-    """An engine's answer for one part of a checkpoint, and its words."""
+    """An engine's answer for one part of a checkpoint, and its words.
+
+    ``kernel`` is what computes it on known hardware, ``since`` are the releases, or their dates, before which it was
+    not so.
+    """
 
     part: Part | None
     answer: Answer
     words: str = ""
+    kernel: str = ""
+    since: tuple[str, ...] = ()
 
 
 #: In place of a scheme that is another part's.
@@ -205,5 +219,6 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
-        answers.append(Judgement(part, row.answer, row.words) if row else Judgement(part, Answer.UNKNOWN))
+        said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
+        answers.append(said)
     return tuple(answers)

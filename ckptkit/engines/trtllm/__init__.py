@@ -11,6 +11,7 @@ ENGINE = Engine(
     label="TensorRT-LLM",
     package="tensorrt_llm",
     releases=(
+        Release("", "2025", commit="09d4c79ba941a5c2c62c878c3572c0dcc8b85efa", covers=("kernels",)),
         Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes", "skip lists")),
         Release(
             "",
@@ -31,5 +32,6 @@ ENGINE = Engine(
     outcomes=lazily("ckptkit.engines.trtllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.trtllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.trtllm.support", "SUPPORT"),
+    kernels=lazily("ckptkit.engines.trtllm.kernels", "KERNELS"),
     architectures=lazily("ckptkit.engines.trtllm.architectures", "ARCHITECTURES"),
 )
