@@ -92,6 +92,7 @@ def test_a_row_that_no_part_can_reach_is_dead() -> None:
                     and (not earlier.weights or (row.weights and set(row.weights) <= set(earlier.weights)))
                     and (not earlier.inputs or (row.inputs and set(row.inputs) <= set(earlier.inputs)))
                     and (not earlier.blocks or row.blocks == earlier.blocks)
+                    and (not earlier.groups or row.groups == earlier.groups)
                     and (not earlier.architectures or row.architectures == earlier.architectures)
                     and earlier.versions is None
                 )

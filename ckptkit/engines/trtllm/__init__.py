@@ -12,13 +12,13 @@ ENGINE = Engine(
     package="tensorrt_llm",
     releases=(
         Release("", "2025", commit="09d4c79ba941a5c2c62c878c3572c0dcc8b85efa", covers=("kernels",)),
-        Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes", "skip lists")),
+        Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes",)),
         Release(
             "",
             "2026-08",
             commit="21156a7a57acd21e17feb5c2721c30f035e0f2af",
             how=(Evidence.SOURCE, Evidence.REPORT),
-            covers=("support",),
+            covers=("skip lists", "support"),
         ),
     ),
     reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
