@@ -108,6 +108,7 @@ _PLAIN_FP8 = (
         where="models/deepseek_v4/quant_config.py, of the package itself",
     ),
     Support(_REFUSED, (Layer.HEAD, Layer.EMBEDDING), (*_FP8, "fp8-block"), how=_RUN, words=_NO_NAME),
+    Support(_REFUSED, (Layer.EMBEDDING,), ("modelopt",), where=_IN_MODELOPT, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), (*_FP8, "fp8-block"), _TENSOR, how=_RUN),
     Support(
         _HAS,
