@@ -12,7 +12,7 @@ from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Judgement, Part
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import Quantization
+from ckptkit.model.scheme import OtherScheme, Quantization
 
 _WEIGHTS = {"per-tensor": PerTensor(), "per-channel": PerChannel(), "per-block": PerBlock(128, 128)}
 _INPUTS = {
@@ -30,21 +30,31 @@ class Question:
 
     layer: Layer
     dialect: str
-    weights: str
-    inputs: str
+    weights: str = "per-tensor"
+    inputs: str = "none"
+    other: str = ""
 
     def __str__(self) -> str:
+        if self.other:
+            return f"{self.dialect}: {self.layer.value} in {self.other}"
         return f"{self.dialect}: {self.layer.value} with {self.weights} weights, {self.inputs} inputs"
 
     def to_json(self) -> dict[str, Any]:
         """As drivers are asked."""
         layer = "experts" if self.layer is Layer.EXPERT else "linear"
-        return {"layer": layer, "format": self.dialect, "weights": self.weights, "inputs": self.inputs}
+        return {
+            "layer": layer,
+            "format": self.dialect,
+            "weights": self.weights,
+            "inputs": self.inputs,
+            "other": self.other,
+        }
 
     def judged(self, engine: Engine, gpu: Gpu) -> Judgement:
         """What an engine's table of kernels says, of what the engine has somewhere."""
         weight = Quantization(_WEIGHTS[self.weights])
-        part = Part(self.layer, weight, _INPUTS[self.inputs], "x")
+        other = OtherScheme(self.other, "as the format stores it") if self.other else None
+        part = Part(self.layer, weight, _INPUTS[self.inputs], "x", other)
         (found,) = on_gpu(engine, [Judgement(part, Answer.SUPPORTED)], self.dialect, None, gpu)
         return found
 
@@ -52,6 +62,7 @@ class Question:
 _CT = "compressed-tensors"
 #: Every scheme that vLLM has in linear layers, and in experts.
 QUESTIONS = (
+    *(Question(Layer.LINEAR, _CT, other=other) for other in ("NVFP4", "NVFP4A16", "MXFP8")),
     *(
         Question(Layer.LINEAR, _CT, weights, inputs)
         for weights in ("per-tensor", "per-channel")

@@ -21,6 +21,7 @@ from tests.rules.case import context_of
 
 LOADS, SLOW, REFUSES, UNKNOWN = "loads", "slow", "refuses", "unknown"
 WEIGHT_ONLY, MODELOPT = "llama/llmcompressor-weight-only", "llama/modelopt-fp8"
+NVFP4, MXFP8 = "llama-block-aligned/modelopt-nvfp4", "llama-block-aligned/modelopt-mxfp8"
 FP8_BLOCK, EXPERT_BLOCKS = "llama-block-aligned/transformers-block", "qwen3_moe/transformers-block"
 
 
@@ -74,6 +75,8 @@ def test_every_name_is_one_of_a_kind() -> None:
         (WEIGHT_ONLY, "vllm", {"a100": SLOW, "h100": LOADS, "mi300x": REFUSES, "cpu": REFUSES}),
         (QUARK, "vllm", {"a100": REFUSES, "l4": LOADS, "mi300x": LOADS, "cpu": LOADS}),
         (MODELOPT, "vllm", {"a100": SLOW, "h100": LOADS}),
+        (NVFP4, "vllm", {"h100": SLOW, "b200": LOADS, "rtx5090": LOADS, "mi355x": SLOW, "cpu": REFUSES}),
+        (MXFP8, "vllm", {"l4": SLOW, "b200": LOADS, "mi300x": SLOW, "mi355x": LOADS, "cpu": REFUSES}),
         (MOE, "vllm", {"a100": SLOW, "h100": LOADS, "rtx5090": UNKNOWN, "mi300x": LOADS, "cpu": UNKNOWN}),
         (CT, "sglang", {"a100": SLOW, "h100": LOADS, "mi300x": LOADS, "cpu": UNKNOWN}),
         (BLOCK, "sglang", {"a100": REFUSES, "l4": LOADS, "h100": LOADS, "rtx5090": LOADS}),

@@ -27,6 +27,7 @@ _PLAIN = ("per-tensor", "per-channel")
 _STATIC, _NONE, _DYNAMIC = ("static per-tensor",), ("none",), ("dynamic per-token", "dynamic per-tensor")
 _128 = ((128, 128),)
 _WITH_FP8 = ("sm_89", "sm_90", "sm_100", "sm_120")
+_NO_BLACKWELL = (*WITHOUT_FP8, "sm_89", "sm_90")
 #: The day of pull request 33280.
 _SINCE_W8A16_BLOCKS = Range(since="2026-01-28")
 
@@ -38,6 +39,12 @@ _MIN_89 = "RuntimeError: Quantization scheme is not supported for the current GP
 _NO_KERNEL = "ValueError: Failed to find a kernel that can implement the ScaledMM linear layer"
 _NO_EXPERTS = "NotImplementedError: No FP8 MoE backend supports the deployment configuration."
 _NO_STATIC = "AttributeError: '_OpNamespace' '_C' object has no attribute 'static_scaled_fp8_quant'"
+_SUCH_SCALES = (
+    "this GPU multiplies no numbers with such scales: weights are dequantized in the kernel, and inputs stay in BF16"
+)
+_EMULATED = "this GPU multiplies no numbers with such scales: it is all done in BF16"
+_NO_MARLIN = "ValueError: Forced NVFP4 kernel MarlinNvFp4LinearKernel is not supported: Marlin FP4 not available"
+_NO_OTHER = "ValueError: Failed to find a kernel that can implement the"
 _AMX = "a kernel needs AMX (Sapphire Rapids or newer); without it none is found"
 _NOT_COMPILED = "CUTLASS is chosen, and its sources have no grouped product for sm_120: Required capability: 90 or 100"
 _FNUZ = "weights relabelled as e4m3fnuz, scales doubled"
@@ -102,6 +109,38 @@ def _amd(gpu: str) -> tuple[Kernel, ...]:
     )
 
 
+_OTHERS = (
+    Kernel(
+        _SLOW,
+        _LINEARS,
+        (),
+        others=("NVFP4", "MXFP8"),
+        gpus=_NO_BLACKWELL,
+        name=_MARLIN,
+        words=_SUCH_SCALES,
+        how=_RUN,
+    ),
+    Kernel(_HAS, _LINEARS, (), others=("NVFP4A16",), gpus=(*_NO_BLACKWELL, "sm_120"), name="Marlin", how=_RUN),
+    Kernel(
+        _HAS,
+        _LINEARS,
+        (),
+        others=("NVFP4", "NVFP4A16", "MXFP8"),
+        gpus=("sm_100", "sm_120"),
+        name="FlashInfer",
+        how=_RUN,
+    ),
+    Kernel(_HAS, _LINEARS, (), others=("MXFP8",), gpus=("gfx950",), name="Triton", how=_RUN),
+    Kernel(_SLOW, _LINEARS, (), others=("NVFP4", "MXFP8"), gpus=AMD, name="emulation", words=_EMULATED, how=_RUN),
+    Kernel(_REFUSED, _LINEARS, (), others=("NVFP4A16",), gpus=(*AMD, CPU), words=_NO_MARLIN, how=_RUN),
+    *(
+        Kernel(
+            _REFUSED, _LINEARS, (), others=(other,), gpus=(CPU,), words=f"{_NO_OTHER} {other} linear layer", how=_RUN
+        )
+        for other in ("NVFP4", "MXFP8")
+    ),
+)
+
 _ON_A_CPU = (
     Kernel(_REFUSED, _LINEARS, _CT, _PLAIN, _NONE, gpus=(CPU,), words=_NO_KERNEL, how=_RUN),
     Kernel(_REFUSED, _LINEARS, (), _PLAIN, _STATIC, gpus=(CPU,), words=_NO_STATIC, how=_RUN),
@@ -138,6 +177,7 @@ KERNELS: tuple[Kernel, ...] = (
     *_FP8_LINEARS,
     *_FP8_EXPERTS,
     *(row for gpu in AMD for row in _amd(gpu)),
+    *_OTHERS,
     *_ON_A_CPU,
     *_CACHE,
 )

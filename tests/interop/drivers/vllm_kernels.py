@@ -1,9 +1,9 @@
 """Which kernels vLLM chooses on hardware that is not there: its own choosers, under a platform that plays it.
 
 A folder holds ``question.json``: ``gpu`` (a capability: sm_90, gfx942, cpu) and ``schemes``, each with ``layer``
-("linear", "experts"), ``format``, ``weights`` and ``inputs`` as the tables of engines name them. The answer has, for
-each, the class of the kernel, or what was raised. A platform is chosen once per process, so each folder is looked at in
-a process of its own.
+("linear", "experts"), ``format``, ``weights`` and ``inputs`` as the tables of engines name them, or ``other``, the name
+of a quantization other than FP8. The answer has, for each, the class of the kernel, or what was raised. A platform is
+chosen once per process, so each folder is looked at in a process of its own.
 
 Played: the platform's kind and capability; FlashInfer and DeepGEMM, which come with the CUDA wheel; and what compiled
 parts answer about themselves, as ``csrc/stable/quantization/w8a8/cutlass/scaled_mm_entry.cu`` says. Nothing is
@@ -59,6 +59,8 @@ def _asked(question: Mapping[str, Any]) -> Answer:
 
 def _kernel(scheme: Mapping[str, Any]) -> str:
     try:
+        if scheme["other"]:
+            return _other(scheme["other"])
         return _experts(scheme) if scheme["layer"] == "experts" else _linear(scheme)
     except Exception as error:
         return f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -85,6 +87,7 @@ def _play(gpu: str) -> None:
         capability = _number(gpu)
         ops.cutlass_scaled_mm_supports_fp8 = lambda asked: capability >= 89
         ops.cutlass_scaled_mm_supports_block_fp8 = lambda asked: capability >= 90
+        ops.cutlass_scaled_mm_supports_fp4 = lambda asked: capability >= 100
         ops.cutlass_group_gemm_supported = lambda asked: capability >= 90
         from vllm.utils import flashinfer, import_utils
 
@@ -292,6 +295,15 @@ def _experts(scheme: Mapping[str, Any]) -> str:
         inputs = keys.kFp8Dynamic128Sym  # as compressed_tensors_moe_w8a8_fp8.py maps it
     _, kernel = select_fp8_moe_backend(_moe(), weights, inputs, allow_vllm_cutlass=own)
     return "none" if kernel is None else kernel.__name__
+
+
+def _other(name: str) -> str:
+    """The choosers of kernels for linear layers that are not FP8 with one scale."""
+    from vllm.model_executor.kernels import linear as kernels
+
+    if name == "MXFP8":
+        return type(kernels.init_mxfp8_linear_kernel(weight_shape=(ROWS, COLUMNS))).__name__
+    return type(kernels.init_nvfp4_linear_kernel(use_a16=name == "NVFP4A16")).__name__
 
 
 class _Off(SimpleNamespace):
