@@ -89,6 +89,7 @@ def validate(
     output: PathLike | None = None,
     matrix: bool = False,
     tensor_parallel: Sizes = None,
+    gpu: str | None = None,
     skip_list: bool = False,
     expect: PathLike | None = None,
     isolated: bool = True,
@@ -97,7 +98,8 @@ def validate(
 
     ``level`` is one of "headers", "scales" and "full"; without it, scales for a folder and headers for anything
     remote. ``select``, ``ignore`` and ``extend_select`` take rules by prefix (CK3), code, family or name; ``engines``
-    keeps what hits these. ``matrix``, ``tensor_parallel`` and ``skip_list`` add tables, ``expect`` compares a
+    keeps what hits these. ``matrix``, ``tensor_parallel`` and ``skip_list`` add tables, ``gpu`` ("h100", "sm_90",
+    "mi300x", "cpu") narrows that of the engines to hardware, ``expect`` compares a
     repository on the Hub with the folder that was uploaded, ``diff`` tries fixes without writing them; for ``fix``,
     ``unsafe_fixes`` and ``output`` see :func:`fix`. Unless ``isolated``, settings files count.
 
@@ -113,6 +115,7 @@ def validate(
         engines=engines,
         unsafe_fixes=unsafe_fixes,
         tensor_parallel=tensor_parallel,
+        gpu=gpu,
         fix=fix,
         diff=diff,
         output=output,
@@ -157,20 +160,26 @@ def fix(
     )
 
 
-def serving(path: PathLike, *, engine: str = "vllm", tensor_parallel: int | None = None) -> Serving:
+def serving(
+    path: PathLike, *, engine: str = "vllm", tensor_parallel: int | None = None, gpu: str | None = None
+) -> Serving:
     """The command that serves a checkpoint as it is meant, with the reason for each option; nothing is started.
 
     ``engine`` is one that is known to be started by a command; ``tensor_parallel`` a number of devices, without which
-    the usual ones are looked at. Raises UsageError for other engines, and as :func:`validate` does.
+    the usual ones are looked at; ``gpu`` their kind. Raises UsageError for other engines and kinds, and as
+    :func:`validate` does.
     """
     from ckptkit.checks import runner
+    from ckptkit.engines import gpus
     from ckptkit.engines.registry import by_name
     from ckptkit.views import serving as view
+
+    kind = None if gpu is None else gpus.by_name(gpu)
 
     container = open_files(path)
     context = runner.read_context(container)
     report = runner.run(context, default_level(container.source))
-    return view.serving(context, report, by_name(engine), os.fspath(path), tensor_parallel)
+    return view.serving(context, report, by_name(engine), os.fspath(path), tensor_parallel, kind)
 
 
 def rule(code: str) -> Rule:

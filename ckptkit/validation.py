@@ -50,7 +50,8 @@ class Request:
     * ``engines`` (``--for``): only what hits these.
     * ``fix``: write what is safe, in place or into the new folder ``output``; with ``unsafe_fixes`` judgement calls
       too. ``diff``: what ``fix`` would write; nothing is written.
-    * ``matrix``: what each engine makes of the checkpoint; ``tensor_parallel`` (``--tp``): at these sizes.
+    * ``matrix``: what each engine makes of the checkpoint; ``tensor_parallel`` (``--tp``): at these sizes; ``gpu``: on
+      this hardware.
     * ``skip_list``: what each engine's matcher decides for each module.
     * ``expect``: the folder that a repository on the Hub must serve.
     * ``isolated``: read no settings files; without it they count, and are weaker than what is given here.
@@ -66,6 +67,7 @@ class Request:
     engines: Words = None
     unsafe_fixes: bool = False
     tensor_parallel: Sizes = None
+    gpu: str | None = None
     fix: bool = False
     diff: bool = False
     output: PathLike | None = None
@@ -214,10 +216,12 @@ def examine(
     context = replace(read_context(container), on_scan=on_scan)
     report = run(context, level, dict.fromkeys((*wanted.rules, *trusted.rules)))
     matrix = skip_table = None
-    if request.matrix or settings.tensor_parallel:
+    if request.matrix or settings.tensor_parallel or settings.gpu:
+        from ckptkit.engines.gpus import by_name as gpu_by_name
         from ckptkit.views.matrix import build_matrix
 
-        matrix = build_matrix(context, report, settings.tensor_parallel).of(trusted.engines)
+        gpu = None if settings.gpu is None else gpu_by_name(settings.gpu)
+        matrix = build_matrix(context, report, settings.tensor_parallel, gpu=gpu).of(trusted.engines)
     report = select_findings(report, wanted, trusted)
     if request.expect is not None:
         from ckptkit.hub.expect import with_differences

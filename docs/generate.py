@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accuracy_page import render_accuracy_markdown
+from engines_page import render_engines_markdown
 from robustness import render as render_robustness
 from terminal_picture import render as render_picture
 
@@ -29,6 +30,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 PAGES: dict[str, Callable[[], str]] = {
     "accuracy.md": render_accuracy_markdown,
+    "engines.md": render_engines_markdown,
     "formats.md": render_formats_markdown,
     "rules.md": render_rules_markdown,
     "robustness.md": render_robustness,

@@ -37,6 +37,11 @@ def test_the_nearest_project_that_speaks_of_us_is_read(project: Path) -> None:
     assert settings.files == (str(project / PROJECT_FILE),)
 
 
+def test_hardware_is_said_by_any_of_its_names(project: Path) -> None:
+    put(project, PROJECT_FILE, '[tool.ckptkit]\ngpu = "H200"\n')
+    assert load_settings(start=project).gpu == "sm_90"
+
+
 def test_a_mention_is_not_a_table(project: Path) -> None:
     put(project, PROJECT_FILE, '[project]\ndependencies = ["ckptkit"]\n')
     assert load_settings(start=project) == Settings()
@@ -65,6 +70,9 @@ def test_a_stronger_selection_starts_afresh() -> None:
         (PROJECT_FILE, "[tool.ckptkit]\nselect = []\n", "select must be one word at least, not []"),
         (CHECKPOINT_FILE, 'for = ""\n', "for must be one word at least, not ''"),
         (PROJECT_FILE, '[tool]\nckptkit = "x"\n', "[tool.ckptkit] must be a table, not 'x'"),
+        (PROJECT_FILE, '[tool.ckptkit]\ngpu = "h10"\n', "gpu must be one of a100,"),
+        (PROJECT_FILE, "[tool.ckptkit]\ngpu = 90\n", "gpu must be one of a100,"),
+        (CHECKPOINT_FILE, 'gpu = "h100"\n', "unknown key 'gpu'"),
         (PROJECT_FILE, "[tool.ckptkit]\ntp = [0]\n", "tp must be a list of whole numbers above zero"),
         (PROJECT_FILE, "[tool.ckptkit]\nunsafe-fixes = 1\n", "unsafe-fixes must be true or false"),
         (PROJECT_FILE, "[tool.ckptkit\n", "Expected"),

@@ -34,6 +34,7 @@ class Settings:
     level: str | None = None
     engines: tuple[str, ...] = ()
     tensor_parallel: tuple[int, ...] = ()
+    gpu: str | None = None
     output_format: str = "text"
     unsafe_fixes: bool = False
     files: tuple[str, ...] = ()
@@ -158,6 +159,16 @@ def level(value: Any) -> str:
     return _one_of(value, tuple(item.name.lower() for item in Level))
 
 
+def gpu(value: Any) -> str:
+    """The capability of a kind of hardware, by its name or that of a product."""
+    from ckptkit.engines.gpus import NAMES, by_name
+
+    try:
+        return by_name(value if isinstance(value, str) else "").capability
+    except UsageError:
+        raise _NotOneOf(NAMES) from None
+
+
 def output_format(value: Any) -> str:
     """How findings are printed."""
     return _one_of(value, OUTPUT_FORMATS)
@@ -213,6 +224,7 @@ CHECKPOINT_KEYS: Mapping[str, tuple[str, Checker]] = {
 }
 PROJECT_KEYS: Mapping[str, tuple[str, Checker]] = {
     **CHECKPOINT_KEYS,
+    "gpu": ("gpu", gpu),
     "output-format": ("output_format", output_format),
     "unsafe-fixes": ("unsafe_fixes", _flag),
 }

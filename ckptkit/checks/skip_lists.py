@@ -119,8 +119,12 @@ def undeclared_weights(context: Context) -> tuple[TensorRef, ...]:
 
 
 def readings_of(context: Context) -> Mapping[str, Reading]:
-    """Engine -> how it reads the checkpoint's skip list."""
-    return {} if context.checkpoint is None else readings_for(context.dialect_key)
+    """Engine -> how it reads the checkpoint's skip list, as far as that is known."""
+    if context.checkpoint is None:
+        return {}
+    several = len(targets_by_group(context.block)) > 1
+    found = readings_for(context.dialect_key)
+    return {engine: reading for engine, reading in found.items() if not (several and reading.one_group)}
 
 
 def matchers_of(context: Context) -> dict[str, Matcher]:

@@ -1,4 +1,4 @@
-"""What shells offer for the values of options: formats, schemes, engines, rules and words of ours.
+"""What shells offer for the values of options: formats, schemes, engines, GPUs, rules and words of ours.
 
 Nothing of this is imported before somebody presses the key.
 """
@@ -69,6 +69,12 @@ def _engines() -> _Offer:
     return [(engine.name, engine.label) for engine in engines().values()]
 
 
+def _gpus() -> _Offer:
+    from ckptkit.engines.gpus import GPUS
+
+    return [(word, str(gpu)) for gpu in GPUS for word in (*gpu.products, gpu.capability)]
+
+
 def _rules() -> _Offer:
     from ckptkit.checks.registry import all_rules
 
@@ -89,6 +95,7 @@ FORMATS = completed(_formats)
 SCHEMES = completed(_schemes)
 MODES = completed(_modes)
 ENGINES = completed(_engines, listed=True)
+GPUS = completed(_gpus)
 RULES = completed(_rules, listed=True)
 RULE = completed(_rules)
 LEVELS = completed(_levels)

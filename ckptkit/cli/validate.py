@@ -49,6 +49,7 @@ class View:
         ("ckptkit validate Llama-3.1-8B-FP8 --diff", "what --fix would change"),
         ("ckptkit validate Llama-3.1-8B-FP8 --fix --output fixed", "a fixed copy; without --output in place"),
         ("ckptkit validate Llama-3.1-8B-FP8 --matrix --tp 1,2,4", "what each engine makes of it"),
+        ("ckptkit validate Llama-3.1-8B-FP8 --matrix --gpu h100", "on that hardware"),
         ("ckptkit validate models --statistics", "all checkpoints in a folder, counted"),
     ],
 )
@@ -90,6 +91,13 @@ class View:
     metavar="SIZES",
     envvar="CKPTKIT_TP",
     help="Add tensor-parallel sizes to the table: 1,2,4,8.",
+)
+@click.option(
+    "--gpu",
+    metavar="GPU",
+    envvar="CKPTKIT_GPU",
+    shell_complete=completing.GPUS,
+    help="Narrow the table to hardware: h100, l4, mi300x, sm_90, cpu, ...",
 )
 @click.option("--skip-list", is_flag=True, help="Add what each engine's matcher decides for each module.")
 @click.option(
@@ -177,11 +185,12 @@ def parse(options: dict[str, Any], *, as_json: bool, isolated: bool, several: bo
 
 def refuse_contradictions(request: Request, view: View) -> None:
     """Refuse options of which one would silently do nothing."""
-    tables = request.matrix or request.skip_list or bool(request.scope().settings.tensor_parallel)
+    settings = request.scope().settings
+    tables = request.matrix or request.skip_list or bool(settings.tensor_parallel or settings.gpu)
     for option, given, fitting in (
         ("--statistics", view.statistics, ("text",)),
         ("--diff", request.diff, ("text", "json")),
-        ("--matrix, --tp and --skip-list", tables, ("text", "json")),
+        ("--matrix, --tp, --gpu and --skip-list", tables, ("text", "json")),
     ):
         if given and view.output_format not in fitting:
             raise UsageError(

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from ckptkit.engines.kernels import Kernel
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.skip_lists import Reading
@@ -84,8 +85,8 @@ class Version(NamedTuple):
 class Release:
     """A release that was examined: its number (empty for a commit between two), date, commit, and how.
 
-    ``covers`` names the tables ("outcomes", "skip lists", "support") that were held against it, empty for all;
-    ``bundles`` gives the release of a library that comes with it.
+    ``covers`` names the tables ("outcomes", "skip lists", "support", "kernels") that were held against it, empty for
+    all; ``bundles`` gives the release of a library that comes with it.
     """
 
     version: str
@@ -228,7 +229,7 @@ class Launch:
     """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
 
     ``tensor_parallel`` and ``revision`` take a value; ``kv_cache`` switches an FP8 KV cache on; ``remote_code`` lets
-    the checkpoint's own Python run.
+    the checkpoint's own Python run; ``eager`` runs without CUDA graphs.
     """
 
     command: tuple[str, ...]
@@ -236,6 +237,39 @@ class Launch:
     kv_cache: tuple[str, ...]
     remote_code: str
     revision: str
+    eager: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Eager:
+    """Where an engine runs a model without CUDA graphs, by itself or because it has to be told to.
+
+    ``versions`` are releases for which that is known, ``architectures`` beginnings of class names, ``gpus`` kinds of
+    hardware, ``others`` quantizations other than FP8; empty means any. ``where`` is the place in its source, or a
+    report.
+    """
+
+    why: str
+    where: str
+    versions: Range = ALWAYS
+    architectures: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    by_itself: bool = False
+
+
+@dataclass(frozen=True)
+class FinerBlocks:
+    """Where an engine splits experts inside a block: it repeats scales for the largest blocks that fit all parts.
+
+    ``smallest`` is the least size of such a block, ``formats`` hold keys of dialects, ``without`` the kinds of hardware
+    on which no kernel takes them.
+    """
+
+    formats: tuple[str, ...]
+    smallest: int
+    without: tuple[str, ...]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -249,6 +283,8 @@ class Engine:
     ``architectures`` are the model classes that it has, None where any will do; ``by_model_type`` says when the model
     type in config.json chooses one; ``modules`` are those whose names of modules are known. The tables are functions,
     so that they are loaded when somebody asks.
+    ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
+    ``newer`` from which release on it has a model class, for those that the first release examined had not.
     """
 
     name: str
@@ -262,9 +298,13 @@ class Engine:
     outcomes: Callable[[], Outcomes] = lambda: _NOTHING
     skip_lists: Callable[[], SkipLists] = lambda: _NOTHING
     support: Callable[[], tuple[Support, ...]] = tuple
+    kernels: Callable[[], tuple[Kernel, ...]] = tuple
     package: str | None = None
     launch: Launch | None = None
+    finer_blocks: FinerBlocks | None = None
+    eager: Callable[[], tuple[Eager, ...]] = tuple
     architectures: Callable[[], frozenset[str] | None] = frozenset
+    newer: Mapping[str, str] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
 
@@ -296,7 +336,8 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, and ``leaves_out`` what is not loaded then.
+    that the load itself succeeds, ``leaves_out`` what is not loaded then, and ``gpus`` the kinds of hardware on which
+    alone that release does so.
     """
 
     engine: str
@@ -306,6 +347,7 @@ class Effect:
     current: bool = True
     at_request: bool = False
     leaves_out: tuple[Layer, ...] = ()
+    gpus: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -6,11 +6,12 @@ those that keep scales beside the rows that they belong to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ckptkit.engines.base import Splitting
+from ckptkit.engines.base import Engine, FinerBlocks, Splitting
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
@@ -34,6 +35,18 @@ class BlockedModule:
     shape: tuple[int, ...]
     rows: int
     columns: int
+
+    @property
+    def is_expert(self) -> bool:
+        """Whether it is a projection of a routed expert."""
+        return ".experts." in self.name
+
+    def refined(self, finer: FinerBlocks | None, share: int) -> bool:
+        """Whether an engine repeats the scales for blocks that end where ``share`` of the experts' inner size does."""
+        if finer is None or not self.is_expert:
+            return False
+        outer = self.shape[0] if names.last_part(self.name) in ROW_PARALLEL else self.shape[1]
+        return math.gcd(self.rows, self.columns, share, outer) >= finer.smallest
 
 
 def blocked_kinds(modules: Iterable[QuantizedModule]) -> tuple[BlockedModule, ...]:
@@ -62,7 +75,9 @@ def head_obstacles(dimensions: Dimensions, size: int) -> Iterator[str]:
         yield f"{kv_heads} key-value heads over {size}"
 
 
-def block_obstacles(kinds: Iterable[BlockedModule], dimensions: Dimensions, size: int) -> Iterator[str]:
+def block_obstacles(
+    kinds: Iterable[BlockedModule], dimensions: Dimensions, size: int, finer: FinerBlocks | None = None
+) -> Iterator[str]:
     """Where a block would be cut: rows of split outputs, columns of split inputs, members of merged layers."""
     for kind in kinds:
         last = names.last_part(kind.name)
@@ -70,13 +85,15 @@ def block_obstacles(kinds: Iterable[BlockedModule], dimensions: Dimensions, size
         if last in REPLICATED:
             continue
         if last in ROW_PARALLEL:
-            if size > 1 and (columns % size or columns // size % kind.columns):
+            cut = size > 1 and bool(columns % size or columns // size % kind.columns)
+            if cut and (columns % size or not kind.refined(finer, columns // size)):
                 yield f"{kind.name}: {columns} inputs over {size} in blocks of {kind.columns}"
             continue
         parts = size
         if last in ("k_proj", "v_proj") and dimensions.kv_heads is not None:
             parts = min(size, dimensions.kv_heads)
-        if parts > 1 and (rows % parts or rows // parts % kind.rows):
+        cut = parts > 1 and bool(rows % parts or rows // parts % kind.rows)
+        if cut and (rows % parts or not kind.refined(finer, rows // parts)):
             yield f"{kind.name}: {rows} outputs over {parts} in blocks of {kind.rows}"
 
 
@@ -127,15 +144,22 @@ def _parts_of_merged(dimensions: Dimensions) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def obstacles(checkpoint: Checkpoint, splitting: Splitting, size: int) -> tuple[str, ...]:
-    """All that keeps an engine from splitting the checkpoint over ``size`` devices."""
+def obstacles(
+    checkpoint: Checkpoint, engine: Engine, size: int, dialect: str = "", gpu: str | None = None
+) -> tuple[str, ...]:
+    """All that keeps an engine from splitting the checkpoint over ``size`` devices, of a kind or of any."""
     dimensions = Dimensions.of(checkpoint.config)
     found = list(head_obstacles(dimensions, size))
-    if splitting is Splitting.BLOCKS:
+    if engine.splitting is Splitting.BLOCKS:
+        finer = engine.finer_blocks
+        if finer is not None and (dialect not in finer.formats or gpu in finer.without):
+            finer = None
         kinds = blocked_kinds(checkpoint.modules.values())
-        found += block_obstacles(kinds, dimensions, size)
+        found += block_obstacles(kinds, dimensions, size, finer)
         merged: dict[str, None] = {}
         for fused, module, rows, block in merged_obstacles(checkpoint):
-            merged[f"{names.generalise(module.name)}: {rows} rows inside {fused}, blocks of {block.rows}"] = None
+            kind = BlockedModule(module.name, module.weight.shape, block.rows, block.columns)
+            if not kind.refined(finer, rows // size):
+                merged[f"{names.generalise(module.name)}: {rows} rows inside {fused}, blocks of {block.rows}"] = None
         found += merged
     return tuple(found)

@@ -95,8 +95,10 @@ def _effects(
     special = [row for row in fitting if row.formats or row.architectures or row.layers]
     for row in special or fitting:
         known = str(release) if row.versions is None else str(row.versions)
-        current = not row.option and not row.gpus and (row.versions is None or row.versions.holds(release))
-        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out)
+        usual = not row.option and (row.versions is None or row.versions.holds(release))
+        gpus = row.gpus if usual else ()
+        current = usual and not row.gpus
+        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out, gpus)
 
 
 @cache

@@ -47,12 +47,15 @@ class Style(str, Enum):
     PREFIX_OR_SUFFIX = "a regular expression for the start of the name, or its end"
     COMPONENTS = "a run of whole dotted components anywhere in the name"
     SUBSTRING_OR_GLOB = "any part of the name, or a shell pattern over the whole name"
+    ABOVE = "a shell pattern, or after re: a regular expression, over the whole name or that of a module above it"
 
 
 @dataclass(frozen=True)
 class Reading:
     """One engine's way with one format: the keys it reads (the first that is not empty counts) and their meaning.
 
+    ``merges`` ones read all keys together; ``one_group`` ones read a config with several groups in another way, which
+    is not this one.
     ``fuses`` engines stack q/k/v and gate/up and insist that the parts agree; ``experts_as_one`` ones leave all
     experts of a layer alone as soon as one is listed; ``head_left_alone`` ones never quantize the output head.
     ``names_in_memory`` ones know the names in memory only, where those differ; others map entries as they map stored
@@ -69,6 +72,8 @@ class Reading:
 
     style: Style
     keys: tuple[str, ...]
+    merges: bool = False
+    one_group: bool = False
     fuses: bool = False
     experts_as_one: bool = False
     head_left_alone: bool = False
@@ -106,10 +111,10 @@ class Reading:
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""
-        for key in self.keys:
-            value = block.get(key)
-            if isinstance(value, list) and value:
-                return tuple(entry for entry in value if isinstance(entry, str))
+        lists = [value for key in self.keys if isinstance(value := block.get(key), list) and value]
+        if lists:
+            read = lists if self.merges else lists[:1]
+            return tuple(dict.fromkeys(entry for value in read for entry in value if isinstance(entry, str)))
         return () if any(block.get(key) is not None for key in self.keys) else self.unsaid
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
@@ -208,6 +213,26 @@ def _substring_or_glob(entries: Sequence[str]) -> Matcher:
     return lambda name: search(name) is not None or glob(name)
 
 
+def _above(entries: Sequence[str]) -> Matcher:
+    globs = [entry for entry in entries if not entry.startswith(_REGEX_PREFIX)]
+    subtrees = [entry.removesuffix(".*") for entry in globs if entry.endswith(".*")]
+    regex = _any_of(_endless_left_out(e.removeprefix(_REGEX_PREFIX) for e in entries if e.startswith(_REGEX_PREFIX)))
+    glob = _glob([*globs, *subtrees])
+
+    def listed(name: str) -> bool:
+        return glob(name) or (regex is not None and regex.fullmatch(name) is not None)
+
+    # Few modules own all others: each owner is asked about once.
+    known: dict[str, bool] = {"": False}
+
+    def above(owner: str) -> bool:
+        if owner not in known:
+            known[owner] = listed(owner) or above(names.parent(owner))
+        return known[owner]
+
+    return lambda name: listed(name) or above(names.parent(name))
+
+
 def _endless_left_out(patterns: Iterable[str]) -> Iterator[str]:
     """The patterns that can be run: one that may take forever is a rule's finding, and never reaches a matcher."""
     return (pattern for pattern in patterns if not may_run_away(pattern))
@@ -238,5 +263,6 @@ _MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType
         Style.PREFIX_OR_SUFFIX: _prefix_or_suffix,
         Style.COMPONENTS: _components,
         Style.SUBSTRING_OR_GLOB: _substring_or_glob,
+        Style.ABOVE: _above,
     }
 )

@@ -12,7 +12,7 @@ from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.granularity import PerBlock, PerTensor
+from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor
 from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
 from ckptkit.storage.container import Container
 
@@ -32,9 +32,9 @@ class Support:
     """One row: what an engine does with schemes in kinds of layers. The first row that fits counts.
 
     ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
-    scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks;
-    ``architectures`` beginnings of class names. Empty means any. ``others`` names quantizations other than FP8, which
-    no row without it speaks of. ``words`` are the engine's own where it refuses;
+    scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
+    ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
+    quantizations other than FP8, which no row without it speaks of. ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
 
@@ -46,6 +46,7 @@ class Support:
     blocks: tuple[tuple[int, int], ...] = ()
     architectures: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -56,16 +57,25 @@ class Support:
         if part.other is not None or self.others:
             known = part.other is not None and part.other.name in self.others
             own = not self.architectures or architecture.startswith(self.architectures)
-            return known and part.layer in self.layers and dialect in self.formats and own
-        weight = part.weight.granularity
+            return known and part.layer in self.layers and self._reads(dialect) and own
+        weight, group = part.weight.granularity, part.input.granularity if part.input is not None else None
         return (
             part.layer in self.layers
-            and dialect in self.formats
+            and self._reads(dialect)
             and (not self.weights or weight.kind in self.weights)
             and (not self.inputs or part.inputs in self.inputs)
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
+            and (not self.groups or (isinstance(group, PerGroup) and group.size in self.groups))
             and (not self.architectures or architecture.startswith(self.architectures))
         )
+
+    def _reads(self, dialect: str) -> bool:
+        return not self.formats or dialect in self.formats
+
+    @property
+    def since(self) -> tuple[str, ...]:
+        """The release, or its date, from which on the row holds, where that is known."""
+        return (self.versions.since,) if self.versions is not None and self.versions.since else ()
 
 
 @dataclass(frozen=True)
@@ -104,11 +114,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Judgement:
-    """An engine's answer for one part of a checkpoint, and its words."""
+    """An engine's answer for one part of a checkpoint, and its words.
+
+    ``kernel`` is what computes it on known hardware, ``since`` are the releases, or their dates, before which it was
+    not so.
+    """
 
     part: Part | None
     answer: Answer
     words: str = ""
+    kernel: str = ""
+    since: tuple[str, ...] = ()
 
 
 #: In place of a scheme that is another part's.
@@ -205,5 +221,6 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
-        answers.append(Judgement(part, row.answer, row.words) if row else Judgement(part, Answer.UNKNOWN))
+        said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
+        answers.append(said)
     return tuple(answers)

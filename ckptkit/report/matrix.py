@@ -31,7 +31,8 @@ _MARKS = {"quantized": "built", "left alone": "-", "refused": "refuses"}
 def show_matrix(matrix: Matrix) -> None:
     """One line for each engine: verdict, the tensor-parallel sizes, and the rules behind the verdict."""
     out = console()
-    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or NO_FORMAT})", "dim"))
+    where = f", on {matrix.gpu}" if matrix.gpu is not None else ""
+    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or NO_FORMAT}{where})", "dim"))
     asked = any(row.parallel for row in matrix.rows)
     rows: list[list[Cell]] = []
     for row in matrix.rows:
@@ -45,11 +46,12 @@ def show_matrix(matrix: Matrix) -> None:
 
 
 def _obstacles(matrix: Matrix) -> dict[tuple[int, str], list[str]]:
-    """What stands in the way of each size, the first few things, and for which engines."""
+    """What stands in the way of each size, the first few things, and for which engines; not what is said already."""
     found: dict[tuple[int, str], list[str]] = {}
     for row in matrix.rows:
+        said = row.parts.get("refused", ())
         for size in row.parallel:
-            for obstacle in size.obstacles[:_SHOWN_OBSTACLES]:
+            for obstacle in [obstacle for obstacle in size.obstacles if obstacle not in said][:_SHOWN_OBSTACLES]:
                 found.setdefault((size.size, obstacle), []).append(row.label)
     return dict(sorted(found.items(), key=lambda item: item[0][0]))
 
@@ -59,6 +61,7 @@ def _because(row: MatrixRow) -> Cell:
         return [(row.note, "dim")]
     reasons = [f"{outcome}: {', '.join(codes)}" for outcome, codes in row.codes.items()]
     reasons += [f"{answer}: {part}" for answer, parts in row.parts.items() for part in parts]
+    reasons += row.kernels if row.verdict == "loads" else ()
     return "; ".join(printable(reason) for reason in reasons)
 
 

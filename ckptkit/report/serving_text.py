@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from ckptkit.views.serving import Serving
 
-_LABEL = "tensor parallel"
+_LABEL, _MINIMUM = "tensor parallel", "not before"
 
 
 def show(found: Serving, *, quiet: bool = False, out: Console | None = None) -> None:
     """The command, its options with their reasons, and the sizes that work; ``quiet`` shows the command alone."""
     out = out or console()
-    engine = f"{found.engine_label} {found.version}"
+    engine = f"{found.engine_label} {found.version}{f' on {found.gpu}' if found.gpu is not None else ''}"
     if found.works:
         print_line(out, found.line, whole=True)
         if quiet:
@@ -36,6 +36,7 @@ def show(found: Serving, *, quiet: bool = False, out: Console | None = None) -> 
     rows = [(" ".join(option.words), option.why) for option in found.options] if found.works else []
     if found.parallel:
         rows.append((_LABEL, _sizes(found)))
+    rows += [(_MINIMUM, since) for since in found.minimum]
     width = max((len(words) for words, _ in rows), default=0)
     for words, why in rows:
         paragraph(out, "  ", (f"{words:{width}}", "bold"), f"  {why}", indent=width + 4)

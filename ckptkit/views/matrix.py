@@ -13,11 +13,14 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.runner import Report
-from ckptkit.engines.base import Engine, Outcome, Splitting
+from ckptkit.engines.base import Effect, Engine, Outcome, Splitting
+from ckptkit.engines.gpus import Gpu
+from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import engines, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
 from ckptkit.formats.reading import NoReader, Readable, Unquantized
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.shown import Look, Shown
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -63,7 +66,8 @@ class MatrixRow(Shown):
     It is "loads", "slow", "warns", "unknown", "silently wrong", "refuses", "does not read" or "not judged". ``codes``
     holds the rules that led to it, by outcome ("error", "silent", "warning", "slow"); a note leads to nothing.
     ``parts`` holds, by answer ("refused", "silently wrong", "unknown", "slow"), what of the checkpoint the engine does
-    not simply have, with its own words.
+    not simply have, with its own words; ``kernels``, where the hardware is known, what computes it there. ``minimum``
+    says what releases of before do not have, as far as that is known: a release or a date, and what came with it.
     """
 
     engine: str
@@ -75,6 +79,8 @@ class MatrixRow(Shown):
     note: str = ""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     parallel: tuple[ParallelSize, ...] = ()
+    kernels: tuple[str, ...] = ()
+    minimum: tuple[str, ...] = ()
 
     @property
     def why(self) -> tuple[str, ...]:
@@ -99,17 +105,19 @@ class MatrixRow(Shown):
             "note": self.note,
             "parts": {answer: list(parts) for answer, parts in self.parts.items()},
             "parallel": [size.to_json() for size in self.parallel],
+            **({"kernels": list(self.kernels)} if self.kernels else {}),
         }
 
 
 @dataclass(frozen=True, repr=False)
 class Matrix(Shown):
-    """Every engine's row, in the order of the engine table."""
+    """Every engine's row, in the order of the engine table, on ``gpu`` if one was named."""
 
     label: str
     format: str | None
     dialect: str | None
     rows: tuple[MatrixRow, ...]
+    gpu: Gpu | None = None
 
     def of(self, engines: Collection[str] | None) -> Matrix:
         """The rows of these engines; of all for None."""
@@ -130,20 +138,41 @@ class Matrix(Shown):
             "path": self.label,
             "format": self.format,
             "dialect": self.dialect,
+            **({"gpu": self.gpu.capability} if self.gpu is not None else {}),
             "engines": [row.to_json() for row in self.rows],
         }
 
 
 def build_matrix(
-    context: Context, report: Report, tensor_parallel: tuple[int, ...] = (), *, loading_only: bool = False
+    context: Context,
+    report: Report,
+    tensor_parallel: tuple[int, ...] = (),
+    *,
+    gpu: Gpu | None = None,
+    loading_only: bool = False,
 ) -> Matrix:
-    """The verdicts on a checkpoint, and the parallel sizes that were asked about.
+    """The verdicts on a checkpoint, and the parallel sizes that were asked about; on a kind of hardware, or on any.
 
     Effects that are known of older versions only, or under an option, do not count: a row speaks of the version that it
     names, as it is usually run. With ``loading_only`` what stops the first request does not count either.
     """
-    rows = tuple(_row(context, report, engine, tensor_parallel, loading_only) for engine in engines().values())
-    return Matrix(report.label, report.format, report.dialect, rows)
+    asked = _Asked(tensor_parallel, gpu, loading_only)
+    rows = tuple(_row(context, report, engine, asked) for engine in engines().values())
+    return Matrix(report.label, report.format, report.dialect, rows, gpu)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the rows are to say: at which sizes, on which hardware, and whether of the load alone."""
+
+    sizes: tuple[int, ...]
+    gpu: Gpu | None
+    loading_only: bool
+
+    def counts(self, effect: Effect) -> bool:
+        """Whether an effect is seen by who asks."""
+        here = effect.current or (self.gpu is not None and self.gpu.capability in effect.gpus)
+        return here and effect.outcome.harmful and not (self.loading_only and effect.at_request)
 
 
 def _why_not_read(context: Context) -> str:
@@ -156,14 +185,13 @@ def _why_not_read(context: Context) -> str:
     return "the quantization config could not be read"
 
 
-def _row(
-    context: Context, report: Report, engine: Engine, tensor_parallel: tuple[int, ...], loading_only: bool
-) -> MatrixRow:
-    codes = _codes(report, engine.name, loading_only)
+def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> MatrixRow:
+    codes = _codes(report, engine.name, asked)
     worst = min(codes, key=list(Outcome).index, default=Outcome.OK)
     verdict, note = _VERDICTS[worst], ""
     checkpoint, reader = context.checkpoint, engine.reader_of(context.dialect_key)
     judgements: tuple[Judgement, ...] = ()
+    lost: tuple[Judgement, ...] = ()
     unheard = _unheard_of(report, engine) if isinstance(context.reading, (Readable, Unquantized)) else ()
     if isinstance(reader, str):
         verdict, note = "does not read", reader
@@ -179,13 +207,10 @@ def _row(
         dialect = context.dialect or checkpoint.format
         verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {dialect}"
     else:
-        judgements = judge(engine, checkpoint, context.dialect_key, context.dimensions.architecture)
+        judgements, lost = _judged(context, engine, checkpoint, asked.gpu)
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
     if unheard and verdict in _ORDER:
         verdict = _worst(verdict, "unknown")
-    parallel: tuple[ParallelSize, ...] = ()
-    if checkpoint is not None and verdict != "does not read" and engine.splitting is not Splitting.NONE:
-        parallel = tuple(ParallelSize(size, obstacles(checkpoint, engine.splitting, size)) for size in tensor_parallel)
     return MatrixRow(
         engine=engine.name,
         label=engine.label,
@@ -195,22 +220,45 @@ def _row(
         codes={outcome.value: tuple(codes[outcome]) for outcome in Outcome if outcome in codes},
         note=note,
         parts=_parts(judgements, f"what it makes of {', '.join(unheard)}" if unheard else None),
-        parallel=parallel,
+        parallel=_parallel(context, engine, lost, asked) if verdict != "does not read" else (),
+        kernels=_kernels(judgements),
+        minimum=_minimum(engine, context.dimensions.architecture, judgements),
     )
 
 
-def _codes(report: Report, engine: str, loading_only: bool) -> dict[Outcome, dict[str, None]]:
+def _judged(
+    context: Context, engine: Engine, checkpoint: Checkpoint, gpu: Gpu | None
+) -> tuple[tuple[Judgement, ...], tuple[Judgement, ...]]:
+    """An engine's answers, on a kind of hardware or on any, and those that it refuses because of the hardware alone."""
+    dialect, architecture = context.dialect_key, context.dimensions.architecture
+    anywhere = judge(engine, checkpoint, dialect, architecture)
+    if gpu is None:
+        return anywhere, ()
+    here = tuple(on_gpu(engine, anywhere, dialect, architecture, gpu))
+    pairs = zip(anywhere, here, strict=True)
+    return here, tuple(now for then, now in pairs if now.answer is Answer.REFUSED is not then.answer)
+
+
+def _parallel(context: Context, engine: Engine, lost: Iterable[Judgement], asked: _Asked) -> tuple[ParallelSize, ...]:
+    """The sizes that were asked about. What has no kernel on the hardware has none on several devices either."""
+    checkpoint, gpu = context.checkpoint, asked.gpu
+    if checkpoint is None or engine.splitting is Splitting.NONE:
+        return ()
+    refused = _parts(lost).get(Answer.REFUSED.value, ())
+    capability = None if gpu is None else gpu.capability
+    return tuple(
+        ParallelSize(size, (*refused, *obstacles(checkpoint, engine, size, context.dialect_key, capability)))
+        for size in asked.sizes
+    )
+
+
+def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str, None]]:
     """The rules whose findings hit an engine, by what they do. Notes do not count: nothing breaks."""
     codes: dict[Outcome, dict[str, None]] = {}
     for finding in report.findings:
         if finding.severity is not Severity.INFO:
             for effect in finding.engines:
-                if (
-                    effect.engine == engine
-                    and effect.outcome.harmful
-                    and effect.current
-                    and not (loading_only and effect.at_request)
-                ):
+                if effect.engine == engine and asked.counts(effect):
                     codes.setdefault(effect.outcome, {})[finding.code] = None
     return codes
 
@@ -222,7 +270,7 @@ def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:
     return tuple(code for code in errors if code in judged_codes() and code not in known)
 
 
-def _parts(judgements: Iterable[Judgement], unknown: str | None) -> dict[str, tuple[str, ...]]:
+def _parts(judgements: Iterable[Judgement], unknown: str | None = None) -> dict[str, tuple[str, ...]]:
     """What is not simply supported, by answer, the worst first; kinds of layers with one scheme and fate together.
     ``unknown`` is what else is not known."""
     found: dict[Answer, dict[tuple[str, str], list[str]]] = {}
@@ -234,6 +282,28 @@ def _parts(judgements: Iterable[Judgement], unknown: str | None) -> dict[str, tu
             layer = [judgement.part.layer.value] if judgement.part is not None else []
             found.setdefault(judgement.answer, {}).setdefault((scheme, judgement.words), []).extend(layer)
     return {answer.value: tuple(map(_sentence, found[answer].items())) for answer in Answer if answer in found}
+
+
+def _kernels(judgements: Iterable[Judgement]) -> tuple[str, ...]:
+    """What computes which parts; kinds of layers with one scheme and kernel together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for judgement in judgements:
+        if judgement.kernel and judgement.part is not None:
+            layers = found.setdefault((judgement.part.scheme, judgement.kernel), [])
+            layers.append(judgement.part.layer.value)
+    return tuple(map(_sentence, found.items()))
+
+
+def _minimum(engine: Engine, architecture: str | None, judgements: Iterable[Judgement]) -> tuple[str, ...]:
+    """What is not in every release: from which on the engine has the model class, and each scheme."""
+    found: dict[str, list[str]] = {}
+    if architecture is not None and architecture in engine.newer:
+        found[engine.newer[architecture]] = [architecture]
+    for judgement in judgements:
+        if judgement.part is not None and judgement.since:
+            # Rows of both tables give dates: what came last came with all of it.
+            found.setdefault(max(judgement.since), []).append(judgement.part.scheme)
+    return tuple(f"{since}, for {', '.join(dict.fromkeys(what))}" for since, what in found.items())
 
 
 def _sentence(group: tuple[tuple[str, str], list[str]]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.runner import Report
-from ckptkit.engines.base import Engine, Launch
+from ckptkit.engines.base import Eager, Engine, Launch
+from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.registry import engines
 from ckptkit.errors import UsageError, plural
 from ckptkit.shown import Look, Shown
@@ -38,7 +39,8 @@ class Serving(Shown):
     """What it takes to serve a checkpoint with an engine.
 
     ``command`` is empty where the engine does not serve it, which ``refusals`` explain. ``parallel`` holds the sizes
-    that were looked at, ``notes`` what there is to know besides.
+    that were looked at, ``notes`` what there is to know besides; ``minimum`` releases, or their dates, before which the
+    engine cannot, each with what came then; ``gpu`` is the kind of hardware that was asked about.
     """
 
     label: str
@@ -51,6 +53,8 @@ class Serving(Shown):
     parallel: tuple[ParallelSize, ...]
     refusals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    minimum: tuple[str, ...] = ()
+    gpu: Gpu | None = None
 
     def _look(self) -> Look:
         facts = [
@@ -84,23 +88,30 @@ class Serving(Shown):
             "parallel": [size.to_json() for size in self.parallel],
             "refusals": list(self.refusals),
             "notes": list(self.notes),
+            "minimum": list(self.minimum),
+            "gpu": None if self.gpu is None else self.gpu.capability,
         }
 
 
-def serving(context: Context, report: Report, engine: Engine, path: str, size: int | None = None) -> Serving:
+def serving(
+    context: Context, report: Report, engine: Engine, path: str, size: int | None = None, gpu: Gpu | None = None
+) -> Serving:
     """The command that serves ``path``, which ``context`` and its ``report`` are about, over ``size`` devices.
 
-    Raises UsageError for an engine of which nobody knows how it is started.
+    ``gpu`` is their kind. Raises UsageError for an engine of which nobody knows how it is started.
     """
     launch = engine.launch
     if launch is None:
         known = ", ".join(name for name, other in engines().items() if other.launch is not None)
         raise UsageError(f"how {engine.label} is started is not known", help=f"--for takes {known}")
     sizes = tuple(sorted({*USUAL_SIZES, size or 1}))
-    row = next(row for row in build_matrix(context, report, sizes).rows if row.engine == engine.name)
+    row = next(row for row in build_matrix(context, report, sizes, gpu=gpu).rows if row.engine == engine.name)
     refusals = [*_refusals(row)]
-    refusals += [f"over {one.size} devices: {o}" for one in row.parallel if one.size == size for o in one.obstacles]
-    options = (*_options(context, engine, launch), *_split(launch, size))
+    said = row.parts.get("refused", ())
+    stand = [o for one in row.parallel if one.size == size for o in one.obstacles if o not in said]
+    refusals += [f"over {size} devices: {obstacle}" for obstacle in stand]
+    eager = [fact for fact in engine.eager() if _concerns(fact, context, gpu)]
+    options = (*_options(context, engine, launch), *_eager(engine, launch, eager), *_split(launch, size))
     name, revision = _named(path)
     if revision:
         options = (Option((launch.revision, revision), "the revision that was judged"), *options)
@@ -115,7 +126,9 @@ def serving(context: Context, report: Report, engine: Engine, path: str, size: i
         options=options,
         parallel=row.parallel,
         refusals=tuple(refusals),
-        notes=tuple(_notes(context, engine, row)),
+        notes=(*_notes(context, engine, row), *_eager_notes(engine, launch, eager)),
+        minimum=row.minimum,
+        gpu=gpu,
     )
 
 
@@ -152,6 +165,35 @@ def _options(context: Context, engine: Engine, launch: Launch) -> Iterator[Optio
     if "auto_map" in context.config and known is not None and architecture not in known:
         why = f"config.json brings code of its own, and {engine.label} has no {architecture or 'class of this name'}"
         yield Option((launch.remote_code,), f"{why}: read that code first")
+
+
+def _concerns(fact: Eager, context: Context, gpu: Gpu | None) -> bool:
+    """Whether a fact about CUDA graphs is one about this checkpoint, on this hardware if it is known."""
+    checkpoint = context.checkpoint
+    others = {scheme.name for scheme in checkpoint.other_schemes} if checkpoint is not None else set()
+    architecture = context.dimensions.architecture or ""
+    return (
+        (not fact.architectures or architecture.startswith(fact.architectures))
+        and (not fact.others or bool(others.intersection(fact.others)))
+        and (not fact.gpus or gpu is None or gpu.capability in fact.gpus)
+    )
+
+
+def _eager(engine: Engine, launch: Launch, facts: list[Eager]) -> Iterator[Option]:
+    """What runs without CUDA graphs only, in the release that is judged and on the hardware that is asked about."""
+    why = [f"{fact.why} ({fact.where})" for fact in facts if not fact.by_itself and fact.versions.holds(engine.release)]
+    if why:
+        yield Option(launch.eager, "; ".join(why))
+
+
+def _eager_notes(engine: Engine, launch: Launch, facts: list[Eager]) -> Iterator[str]:
+    for fact in facts:
+        where = f" on {', '.join(fact.gpus)}" if fact.gpus else ""
+        if fact.by_itself:
+            yield f"{engine.label} runs it without CUDA graphs by itself{where}: {fact.why}"
+        elif not fact.versions.holds(engine.release):
+            versions = f"{engine.label} {fact.versions}"
+            yield f"{versions}{where}: {fact.why} ({fact.where}); {shlex.join(launch.eager)} goes round it"
 
 
 def _split(launch: Launch, size: int | None) -> Iterator[Option]:

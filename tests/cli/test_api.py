@@ -100,6 +100,8 @@ def test_tables() -> None:
     assert answer.matrix is not None and answer.skip_table is not None
     assert (1, 2) in {tuple(size.size for size in row.parallel) for row in answer.matrix.rows}
     assert ckptkit.validate(CLEAN, matrix=True).matrix is not None
+    narrowed = ckptkit.validate(CLEAN, gpu="9.0").matrix
+    assert narrowed is not None and str(narrowed.gpu) == "sm_90 (h100, h200)"
     assert schema.faults("report", answer.to_json(), file="report") == []
 
 
@@ -148,6 +150,7 @@ def test_settings_files_are_read_for_who_asks(damaged: Path) -> None:
         ({"ignore": "CK99x"}, "no rule fits 'CK99x'"),
         ({"ignore": "ALL"}, "no rule is left"),
         ({"tensor_parallel": [0]}, "tensor_parallel must be a list of whole numbers above zero"),
+        ({"gpu": "h10"}, "gpu must be one of a100"),
         ({"output": "x"}, "an output goes with a fix"),
         ({"fix": True, "diff": True}, "give one of them"),
     ],

@@ -89,9 +89,17 @@ def test_the_line_can_be_pasted(run: Run, tmp_path: Path) -> None:
     assert shlex.split(done.out) == ["vllm", "serve", str(folder)]
 
 
-@pytest.mark.parametrize(("engine", "size", "code"), [("vllm", 2, 0), ("sglang", 8, 1)])
-def test_json_is_as_its_schema_says(run: Run, engine: str, size: int, code: int) -> None:
-    done = run("serve", QUARK_KV, "--for", engine, "--tp", size, "--json")
+@pytest.mark.parametrize(
+    ("engine", "more", "code"),
+    [
+        ("vllm", ("--tp", 2), 0),
+        ("sglang", ("--tp", 8), 1),
+        ("vllm", ("--gpu", "h100"), 0),
+        ("vllm", ("--gpu", "a100"), 1),
+    ],
+)
+def test_json_is_as_its_schema_says(run: Run, engine: str, more: tuple[object, ...], code: int) -> None:
+    done = run("serve", QUARK_KV, "--for", engine, *more, "--json")
     assert done.code == code and schema.faults("serving", done.json, file="stdout") == []
     assert bool(done.json["command"]) is not bool(code)
 

@@ -79,6 +79,7 @@ def test_an_empty_selection_or_path_is_a_mistake(run: Run) -> None:
         ["--json", "--statistics"],
         ["--output-format", "sarif", "--matrix"],
         ["--output-format", "github", "--tp", "2"],
+        ["--output-format", "sarif", "--gpu", "h100"],
         ["--output-format", "concise", "--diff"],
     ],
 )
@@ -209,6 +210,21 @@ def test_tables_are_added(run: Run) -> None:
     assert schema.faults("report", document, file="report") == []
     assert run("validate", CLEAN, "--matrix", "--skip-list").code == 0
     assert run("validate", CLEAN, "--tp", "1,x").code == 2
+
+
+def test_the_table_is_narrowed_to_hardware(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = run("validate", CLEAN, "--json", "--gpu", "A100", "--tp", "1").json
+    assert document["matrix"]["gpu"] == "sm_80" and schema.faults("report", document, file="report") == []
+    rows = {row["engine"]: row for row in document["matrix"]["engines"]}
+    assert rows["vllm"]["verdict"] == "refuses" and "Min capability: 89" in rows["vllm"]["parts"]["refused"][0]
+    assert rows["sglang"]["verdict"] == "refuses" and not rows["vllm"]["parallel"][0]["works"]
+    hopper = run("validate", CLEAN, "--json", "--gpu", "H100").json
+    assert schema.faults("report", hopper, file="report") == []
+    assert "CUTLASS" in hopper["matrix"]["engines"][0]["kernels"][0]
+    refused = run("validate", CLEAN, "--gpu", "h10")
+    assert refused.code == 2 and "did you mean 'h100'?" in refused.err
+    monkeypatch.setenv("CKPTKIT_GPU", "h100")
+    assert "on sm_90 (h100, h200)" in " ".join(run("validate", CLEAN, "--matrix").out.split())
 
 
 def test_diff_shows_and_writes_nothing(run: Run, damaged: Path) -> None:

@@ -8,8 +8,10 @@ from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.engines.base import Engine, Release
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.registry import engines
-from ckptkit.engines.support import Support, judge, parts_of
+from ckptkit.engines.registry import by_name, engines
+from ckptkit.engines.support import Answer, Part, Support, judge, parts_of
+from ckptkit.model.granularity import PerTensor
+from ckptkit.model.scheme import Quantization
 from ckptkit.views.matrix import Matrix, build_matrix
 from tests.damage import CT, CT_KV, MOE, MutableCheckpoint, load
 from tests.engines.schemes import SCHEMES, Scheme
@@ -92,7 +94,29 @@ def test_a_row_that_no_part_can_reach_is_dead() -> None:
                     and (not earlier.weights or (row.weights and set(row.weights) <= set(earlier.weights)))
                     and (not earlier.inputs or (row.inputs and set(row.inputs) <= set(earlier.inputs)))
                     and (not earlier.blocks or row.blocks == earlier.blocks)
+                    and (not earlier.groups or row.groups == earlier.groups)
                     and (not earlier.architectures or row.architectures == earlier.architectures)
                     and earlier.versions is None
                 )
                 assert not hidden, (engine.name, row, earlier)
+
+
+@pytest.mark.parametrize(
+    ("engine", "dialect", "layer", "architecture", "answer"),
+    [
+        ("sglang", "fp8", Layer.HEAD, "LlamaForCausalLM", Answer.SILENT),
+        ("sglang", "fp8-block", Layer.EMBEDDING, "Qwen3ForCausalLM", Answer.SILENT),
+        ("sglang", "fp8-block", Layer.HEAD, "OlmoeForCausalLM", None),
+        ("sglang", "fp8-block", Layer.ROUTER, "Qwen3MoeForCausalLM", Answer.SILENT),
+        ("sglang", "modelopt", Layer.HEAD, "OlmoeForCausalLM", Answer.SUPPORTED),
+        ("sglang", "modelopt", Layer.EMBEDDING, "LlamaForCausalLM", Answer.SILENT),
+        ("vllm", "modelopt", Layer.EMBEDDING, "LlamaForCausalLM", Answer.REFUSED),
+    ],
+)
+def test_layers_beside_the_decoder(
+    engine: str, dialect: str, layer: Layer, architecture: str, answer: Answer | None
+) -> None:
+    """Read in the sources: which layers take no scheme at all, and what a class does with names it does not know."""
+    part = Part(layer, Quantization(PerTensor()), Quantization(PerTensor()), "x")
+    row = next((row for row in by_name(engine).support() if row.fits(part, dialect, architecture)), None)
+    assert (row and row.answer) == answer

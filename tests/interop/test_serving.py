@@ -37,10 +37,11 @@ def test_the_engine_understands_every_option(engine: str, drivers: Drivers, tmp_
     found = serving(context, sound, by_name(engine), "hf://org/model@v1", 2)
     launch = by_name(engine).launch
     assert launch is not None and found.works
-    words = [*launch.command[2:], *found.command[len(launch.command) :]]
+    words = [*launch.command[2:], *found.command[len(launch.command) :], *launch.eager]
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "words.json").write_text(json.dumps(words), encoding="utf-8")
     (answer,) = drivers.run(engine, "serve_arguments", [tmp_path / "words"], engine=engine)
     assert answer["error"] is None
     assert answer["model"] == "org/model" and answer["kv_cache"] == CACHES[engine]
     assert (answer["devices"], answer["remote_code"], answer["revision"]) == (2, True, "v1")
+    assert answer["eager"] is True

@@ -104,7 +104,7 @@ def test_skip_view_shows_what_is_quantized_although_excluded() -> None:
     checkpoint = load(CT)
     set_block(ignore=["lm_head", "re:.*up_proj"])(checkpoint)
     rows = {row.module: row for row in skip_views(context_of(checkpoint)).rows}
-    assert set(rows["model.layers.0.mlp.up_proj"].contradicts) == {"vllm", "sglang", "transformers"}
+    assert set(rows["model.layers.0.mlp.up_proj"].contradicts) == {"vllm", "sglang", "trtllm", "transformers"}
 
 
 def test_a_weight_without_a_module_is_shown() -> None:

@@ -26,10 +26,13 @@ ENGINE = Engine(
         kv_cache=("--kv-cache-dtype", "fp8_e4m3"),
         remote_code="--trust-remote-code",
         revision="--revision",
+        eager=("--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled"),
     ),
     outcomes=lazily("ckptkit.engines.sglang.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.sglang.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.sglang.support", "SUPPORT"),
+    kernels=lazily("ckptkit.engines.sglang.kernels", "KERNELS"),
+    eager=lazily("ckptkit.engines.sglang.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
 )

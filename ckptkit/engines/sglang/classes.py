@@ -6,6 +6,9 @@ from __future__ import annotations
 #: head is not loaded where the config ties it to the embedding.
 LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
 
+#: Classes that skip a name which no parameter has, with a warning, wherever they do not fuse.
+SKIP_WITH_A_WARNING = (*LLAMAS, "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2MoeFor", "Qwen3MoeFor", "MixtralFor")
+
 #: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
 STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.sglang.classes import EXPERTS_ONE_BY_ONE, LLAMAS, QUANTIZED_TOWERS, STRICT
+from ckptkit.engines.sglang.classes import EXPERTS_ONE_BY_ONE, LLAMAS, QUANTIZED_TOWERS, SKIP_WITH_A_WARNING, STRICT
 from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
@@ -23,6 +23,7 @@ _IN_CT = "compressed_tensors/compressed_tensors.py"
 _IN_CT_MOE = "compressed_tensors/schemes/compressed_tensors_w8a8_fp8_moe.py"
 _IN_QUARK = "quark/quark.py"
 _IN_LLAMA = "models/llama.py (load_weights), below sglang/srt"
+_FP8_KINDS = ("fp8", "quark-fp8", "fp8-block", "fp8-transformers")
 _NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found."
 _NO_MOE = "RuntimeError: Unsupported FusedMoe scheme"
 _BLOCK_HEAD = (
@@ -135,6 +136,22 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words="scales of these names are skipped, and stay as they were allocated",
     ),
+    Support(
+        _SILENT,
+        (Layer.HEAD, Layer.EMBEDDING),
+        _FP8_KINDS,
+        architectures=SKIP_WITH_A_WARNING,
+        where="fp8.py (get_quant_method)",
+        words="they are built without a scheme: codes are taken for values",
+    ),
+    Support(
+        _SILENT,
+        (Layer.ROUTER,),
+        (*_FP8_KINDS, "modelopt"),
+        architectures=SKIP_WITH_A_WARNING,
+        where="models (quant_config=None), below sglang/srt",
+        words="routers are built plain",
+    ),
     Support(_HAS, (Layer.KV_CACHE,), _FP8, _TENSOR, where="fp8.py"),
     Support(
         _REFUSED,
@@ -155,7 +172,17 @@ SUPPORT: tuple[Support, ...] = (
         words="ValueError: ModelOptFp8Config only supports regular FP8 quantization",
     ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), _TENSOR, _STATIC, how=_RUN, where="modelopt_quant.py"),
+    Support(_HAS, (Layer.HEAD,), ("modelopt",), _TENSOR, _STATIC, where="modelopt_quant.py (_get_quant_method)"),
+    Support(
+        _SILENT,
+        (Layer.EMBEDDING,),
+        ("modelopt",),
+        architectures=SKIP_WITH_A_WARNING,
+        where="modelopt_quant.py (_get_quant_method)",
+        words="they are built without a scheme: codes are taken for values",
+    ),
     Support(_HAS, _LINEAR, ("modelopt",), others=("NVFP4",), how=_RUN, where="modelopt_quant.py"),
+    Support(_HAS, (Layer.HEAD,), ("modelopt",), others=("NVFP4",), where="modelopt_quant.py (_get_quant_method)"),
     Support(
         _SILENT,
         _LINEAR,

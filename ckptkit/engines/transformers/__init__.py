@@ -29,6 +29,7 @@ ENGINE = Engine(
     outcomes=lazily("ckptkit.engines.transformers.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.transformers.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.transformers.support", "SUPPORT"),
+    kernels=lazily("ckptkit.engines.transformers.kernels", "KERNELS"),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
     reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),

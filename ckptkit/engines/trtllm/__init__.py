@@ -11,13 +11,14 @@ ENGINE = Engine(
     label="TensorRT-LLM",
     package="tensorrt_llm",
     releases=(
-        Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes", "skip lists")),
+        Release("", "2025", commit="09d4c79ba941a5c2c62c878c3572c0dcc8b85efa", covers=("kernels",)),
+        Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes",)),
         Release(
             "",
             "2026-08",
             commit="21156a7a57acd21e17feb5c2721c30f035e0f2af",
             how=(Evidence.SOURCE, Evidence.REPORT),
-            covers=("support",),
+            covers=("skip lists", "support"),
         ),
     ),
     reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
@@ -31,5 +32,6 @@ ENGINE = Engine(
     outcomes=lazily("ckptkit.engines.trtllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.trtllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.trtllm.support", "SUPPORT"),
+    kernels=lazily("ckptkit.engines.trtllm.kernels", "KERNELS"),
     architectures=lazily("ckptkit.engines.trtllm.architectures", "ARCHITECTURES"),
 )

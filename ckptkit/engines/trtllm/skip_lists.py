@@ -1,4 +1,10 @@
-"""How TensorRT-LLM reads skip lists. How it matches those of compressed-tensors is not known."""
+"""How TensorRT-LLM reads skip lists: ``is_module_excluded_from_quantization``, in
+``tensorrt_llm/models/modeling_utils.py`` of 2026, is asked for a fused layer by its own name and by those of its parts.
+
+Releases 1.0 and before knew shell patterns over the whole name only, so that no entry after ``re:`` matched. Of a
+compressed-tensors config with several groups another function reads the list (``quant_config_utils.py`` at
+21156a7a57ac): by the whole name, or after ``re:`` by the start of one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import SkipLists
 from ckptkit.engines.skip_lists import Reading, Style
 
-_FP8 = Reading(Style.GLOB, ("modules_to_not_convert",), head_left_alone=True)
+_FP8 = Reading(Style.ABOVE, ("modules_to_not_convert",), whole_too=True, head_left_alone=True)
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
@@ -15,6 +21,9 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "modelopt": Reading(Style.GLOB, ("exclude_modules", "ignore")),
+        "modelopt": Reading(Style.ABOVE, ("exclude_modules", "ignore"), whole_too=True),
+        "compressed-tensors": Reading(
+            Style.ABOVE, ("modules_to_not_convert", "ignore"), merges=True, one_group=True, whole_too=True
+        ),
     }
 )

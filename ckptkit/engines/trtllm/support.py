@@ -9,12 +9,14 @@ from __future__ import annotations
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
 
-_HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
+_HAS, _REFUSED, _SILENT, _UNKNOWN = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT, Answer.UNKNOWN
 _CT = ("compressed-tensors",)
 _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 _READER = "tensorrt_llm/models/quant_config_utils.py"
 _MODEL_CONFIG = "tensorrt_llm/_torch/model_config.py"
+_NO_INPUTS = "TypeError: 'NoneType' object is not subscriptable, for input_activations"
+_WEIGHTS = "ValueError: Unsupported weights_quant_strategy. Supported strategies: 'channel', 'block'."
 _INPUTS = "ValueError: Unsupported inputs_quant_strategy"
 
 SUPPORT: tuple[Support, ...] = (
@@ -24,7 +26,7 @@ SUPPORT: tuple[Support, ...] = (
         _CT,
         (),
         ("none",),
-        words="TypeError: 'NoneType' object is not subscriptable, for input_activations",
+        words=_NO_INPUTS,
         where=_READER,
     ),
     Support(
@@ -32,7 +34,7 @@ SUPPORT: tuple[Support, ...] = (
         _MODULES,
         _CT,
         ("per-tensor", "per-group"),
-        words="ValueError: Unsupported weights_quant_strategy. Supported strategies: 'channel', 'block'.",
+        words=_WEIGHTS,
         where=_READER,
     ),
     Support(_HAS, _LINEAR, _CT, ("per-channel",), ("dynamic per-token",), where=_READER),
@@ -45,7 +47,17 @@ SUPPORT: tuple[Support, ...] = (
         words=_INPUTS,
         where=_READER,
     ),
-    Support(_HAS, _LINEAR, _CT, ("per-block",), ("dynamic per-group",), ((128, 128),), where=_READER),
+    Support(_HAS, _LINEAR, _CT, ("per-block",), ("dynamic per-group",), ((128, 128),), groups=(128,), where=_READER),
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        ("per-block",),
+        ("dynamic per-group",),
+        ((128, 128),),
+        words="ValueError: Unsupported group_size. Supported: 128.",
+        where=_READER,
+    ),
     Support(
         _REFUSED,
         _MODULES,
@@ -56,6 +68,17 @@ SUPPORT: tuple[Support, ...] = (
         where=_READER,
     ),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4",), where=_READER),
+    Support(_HAS, (Layer.EXPERT,), _CT, others=("MXFP4",), where=_READER),
+    Support(_REFUSED, _MODULES, _CT, others=("MXFP8",), words=_WEIGHTS, where=_READER),
+    Support(_REFUSED, _MODULES, _CT, others=("NVFP4A16", "W4A16", "W8A16"), words=_NO_INPUTS, where=_READER),
+    Support(
+        _UNKNOWN,
+        _MODULES,
+        _CT,
+        others=("W8A8 INT8",),
+        words="its reader takes 8 bits for FP8, whatever their type",
+        where=_READER,
+    ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
     Support(Answer.UNKNOWN, _MODULES, ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
     Support(
@@ -94,4 +117,11 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=_READER),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), ("per-tensor",), ("static per-tensor",), where="ModelOpt"),
     Support(_HAS, _LINEAR, ("modelopt",), ("per-channel",), ("dynamic per-token",), where="ModelOpt"),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("modelopt",),
+        others=("NVFP4", "W4A16 AWQ", "W4A8 AWQ", "W4A8 NVFP4"),
+        where="tensorrt_llm/_torch/modules/linear.py (get_quant_method)",
+    ),
 )

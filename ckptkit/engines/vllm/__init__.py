@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ByModelType, Engine, Evidence, Launch, Release, Splitting, lazily
+from ckptkit.engines.base import ByModelType, Engine, Evidence, FinerBlocks, Launch, Release, Splitting, lazily
+from ckptkit.engines.gpus import CPU, WITHOUT_FP8
 
 ENGINE = Engine(
     name="vllm",
@@ -27,17 +28,35 @@ ENGINE = Engine(
     follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
     by_model_type=ByModelType.UNNAMED,
     splitting=Splitting.BLOCKS,
+    finer_blocks=FinerBlocks(
+        formats=("fp8-block",),
+        smallest=32,
+        without=(*WITHOUT_FP8, CPU),
+        where="layers/fused_moe/oracle/fp8.py (refine_fp8_moe_block_shape)",
+    ),
     launch=Launch(
         command=("vllm", "serve"),
         tensor_parallel="--tensor-parallel-size",
         kv_cache=("--kv-cache-dtype", "fp8"),
         remote_code="--trust-remote-code",
         revision="--revision",
+        eager=("--enforce-eager",),
     ),
     outcomes=lazily("ckptkit.engines.vllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.vllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.vllm.support", "SUPPORT"),
+    kernels=lazily("ckptkit.engines.vllm.kernels", "KERNELS"),
+    eager=lazily("ckptkit.engines.vllm.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.vllm.architectures", "ARCHITECTURES"),
+    newer=MappingProxyType(
+        dict.fromkeys(
+            (
+                *("ClefOmniForJointSchema", "EmbeddingGemma2Model", "ExaoneMoEForCausalLM"),
+                "MiniCPMV4_7ForConditionalGeneration",
+            ),
+            "0.32",
+        )
+    ),
     modules=lazily("ckptkit.engines.vllm.modules", "MODULES"),
     reproduced=lazily("ckptkit.engines.vllm.reproduced", "REPRODUCED"),
 )

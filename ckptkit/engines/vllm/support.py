@@ -6,7 +6,7 @@ kernels that exist on GPUs only are not part of it.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
+from ckptkit.engines.base import Evidence, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
 from ckptkit.engines.vllm.classes import OWN_LISTS, QUANTIZED_ROUTERS, QUANTIZED_TOWERS, TOWERS_LEFT_ALONE
@@ -21,6 +21,8 @@ _STATIC, _NONE = ("static per-tensor",), ("none",)
 _DYNAMIC = ("dynamic per-token", "dynamic per-tensor", "dynamic per-group")
 _BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
 _128 = ((128, 128),)
+#: The days of pull requests 21337 and 30957: what came before them has none of it.
+_SINCE_BLOCKS, _SINCE_MODELOPT = Range(since="2025-07-21"), Range(since="2025-12-18")
 
 _NO_NAME = "ValueError: There is no module or parameter named ..."
 _DEPRECATED = "ValidationError: fbgemm_fp8 is deprecated; --allow-deprecated-quantization loads it"
@@ -38,14 +40,14 @@ _IN_MODELOPT = "layers/quantization/modelopt.py"
 
 _COMPRESSED_TENSORS = (
     Support(_HAS, _LINEAR, _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), how=_RUN),
-    Support(_HAS, _LINEAR, _CT, _BLOCK, _DYNAMIC, how=_RUN),
+    Support(_HAS, _LINEAR, _CT, _BLOCK, _DYNAMIC, versions=_SINCE_BLOCKS, how=_RUN),
     Support(
         _REFUSED, _LINEAR, _CT, _BLOCK, _NONE, how=_RUN, words="no kernel, or an AssertionError: blocks need inputs"
     ),
     Support(_REFUSED, _LINEAR, _CT, _GROUP, how=_RUN, words=_NO_CT),
     Support(_HAS, (Layer.EXPERT,), _CT, _TENSOR, _BY_TENSOR, how=_RUN),
     Support(_HAS, (Layer.EXPERT,), _CT, _CHANNEL, ("dynamic per-token",), how=_RUN),
-    Support(_HAS, (Layer.EXPERT,), _CT, _BLOCK, _DYNAMIC, where=_IN_CT_MOE),
+    Support(_HAS, (Layer.EXPERT,), _CT, _BLOCK, _DYNAMIC, versions=_SINCE_BLOCKS, where=_IN_CT_MOE),
     Support(_REFUSED, (Layer.EXPERT,), _CT, _CHANNEL, _NONE, how=_RUN, words=_PACKED_MOE),
     Support(
         _REFUSED,
@@ -106,6 +108,7 @@ _PLAIN_FP8 = (
         where="models/deepseek_v4/quant_config.py, of the package itself",
     ),
     Support(_REFUSED, (Layer.HEAD, Layer.EMBEDDING), (*_FP8, "fp8-block"), how=_RUN, words=_NO_NAME),
+    Support(_REFUSED, (Layer.EMBEDDING,), ("modelopt",), where=_IN_MODELOPT, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), (*_FP8, "fp8-block"), _TENSOR, how=_RUN),
     Support(
         _HAS,
@@ -121,8 +124,8 @@ _PLAIN_FP8 = (
 
 _MODELOPT = (
     Support(_HAS, _LINEAR, ("modelopt",), _TENSOR, _STATIC, how=_RUN),
-    Support(_HAS, _LINEAR, ("modelopt",), _CHANNEL, ("dynamic per-token",), how=_RUN),
-    Support(_HAS, _LINEAR, ("modelopt",), _BLOCK, ("dynamic per-group",), _128, how=_RUN),
+    Support(_HAS, _LINEAR, ("modelopt",), _CHANNEL, ("dynamic per-token",), versions=_SINCE_MODELOPT, how=_RUN),
+    Support(_HAS, _LINEAR, ("modelopt",), _BLOCK, ("dynamic per-group",), _128, versions=_SINCE_MODELOPT, how=_RUN),
     Support(_HAS, (Layer.HEAD,), ("modelopt",), _PLAIN, (*_STATIC, "dynamic per-token"), where=_IN_MODELOPT),
     Support(_HAS, (Layer.HEAD,), ("modelopt",), _BLOCK, ("dynamic per-group",), _128, where=_IN_MODELOPT),
     Support(_HAS, (Layer.EXPERT,), ("modelopt",), _TENSOR, _STATIC, how=_RUN),

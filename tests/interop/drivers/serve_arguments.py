@@ -1,8 +1,8 @@
 """An engine's own parser of command lines: what it makes of the words that start it.
 
 A folder holds ``words.json``, the words after the engine's command. The answer is what was understood of them: the
-model, the type of the KV cache, the number of devices, the revision, and whether the model's own code may run. Option:
-``engine``.
+model, the type of the KV cache, the number of devices, the revision, whether the model's own code may run, and whether
+CUDA graphs are off. Option: ``engine``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def _vllm(words: list[str]) -> Answer:
         "devices": found.tensor_parallel_size,
         "remote_code": found.trust_remote_code,
         "revision": found.revision,
+        "eager": found.enforce_eager,
     }
 
 
@@ -51,6 +52,7 @@ def _sglang(words: list[str]) -> Answer:
         "devices": getattr(found, "tensor_parallel_size", None) or found.tp_size,
         "remote_code": found.trust_remote_code,
         "revision": found.revision,
+        "eager": {found.cuda_graph_backend_decode, found.cuda_graph_backend_prefill} == {"disabled"},
     }
 
 

@@ -1,0 +1,176 @@
+"""TensorRT-LLM's decisions against configs whose answers its public tests and threads give.
+
+It runs on a GPU alone, so that nothing here was loaded: ``test_quant_config_utils.py`` and the tests of
+``load_hf_quant_config`` (2026) say what comes of each config. The configs are ours, the answers theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ckptkit.checks.skip_lists import builds_quantized, readings_of
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.registry import by_name
+from ckptkit.engines.support import Answer, Part, judge
+from ckptkit.formats.compressed_tensors.other import other_scheme
+from ckptkit.model.granularity import PerTensor
+from ckptkit.model.scheme import Quantization
+from tests.damage import CT, GROUPS, MutableCheckpoint, load, set_block
+from tests.rules.case import context_of
+
+_TENSOR_GROUP = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}
+
+
+def answers(checkpoint: MutableCheckpoint) -> dict[Answer, set[str]]:
+    """What is said of the parts of a checkpoint -> its words."""
+    context = context_of(checkpoint)
+    assert context.checkpoint is not None, "the config is read"
+    found: dict[Answer, set[str]] = {}
+    for judgement in judge(by_name("trtllm"), context.checkpoint, context.dialect_key, "LlamaForCausalLM"):
+        found.setdefault(judgement.answer, set()).add(judgement.words)
+    return found
+
+
+def group(weights: dict[str, Any], inputs: dict[str, Any] | None, **body: Any) -> dict[Answer, set[str]]:
+    checkpoint = load(CT)
+    checkpoint.group["weights"] = {"num_bits": 8, "type": "float", "symmetric": True, **weights}
+    checkpoint.group["input_activations"] = inputs and {"num_bits": 8, "type": "float", "dynamic": True, **inputs}
+    checkpoint.group.update(body)
+    return answers(checkpoint)
+
+
+_BLOCKS = {"strategy": "block", "block_structure": [128, 128]}
+
+
+@pytest.mark.parametrize(
+    ("weights", "inputs", "answer", "words"),
+    [
+        ({"strategy": "channel"}, {"strategy": "token"}, Answer.SUPPORTED, ""),
+        (_BLOCKS, {"strategy": "group", "group_size": 128}, Answer.SUPPORTED, ""),
+        (_BLOCKS, {"strategy": "group", "group_size": 64}, Answer.REFUSED, "Supported: 128"),
+        (_BLOCKS, {"strategy": "token"}, Answer.REFUSED, "Unsupported inputs_quant_strategy"),
+        ({"strategy": "channel"}, {"strategy": "tensor"}, Answer.REFUSED, "Unsupported inputs_quant_strategy"),
+        ({"strategy": "tensor"}, {"strategy": "token"}, Answer.REFUSED, "Unsupported weights_quant_strategy"),
+        ({"strategy": "channel"}, None, Answer.REFUSED, "'NoneType' object is not subscriptable"),
+    ],
+)
+def test_one_group_of_fp8(weights: Any, inputs: Any, answer: Answer, words: str) -> None:
+    found = group(weights, inputs)
+    assert set(found) == {answer}
+    assert all(words in said for said in found[answer])
+
+
+@pytest.mark.parametrize(
+    ("storage", "weights", "inputs", "layer", "answer", "words"),
+    [
+        ("nvfp4-pack-quantized", _TENSOR_GROUP, _TENSOR_GROUP, Layer.FUSED, Answer.SUPPORTED, ""),
+        ("nvfp4-pack-quantized", _TENSOR_GROUP, None, Layer.LINEAR, Answer.REFUSED, "'NoneType'"),
+        ("pack-quantized", {"num_bits": 4, "type": "int"}, None, Layer.LINEAR, Answer.REFUSED, "'NoneType'"),
+        ("mxfp4-pack-quantized", {"num_bits": 4, "type": "float"}, None, Layer.EXPERT, Answer.SUPPORTED, ""),
+        (
+            "mxfp8-quantized",
+            {"num_bits": 8},
+            {"num_bits": 8},
+            Layer.LINEAR,
+            Answer.REFUSED,
+            "Unsupported weights_quant",
+        ),
+        ("int-quantized", {"num_bits": 8}, {"num_bits": 8}, Layer.LINEAR, Answer.UNKNOWN, "8 bits for FP8"),
+    ],
+)
+def test_one_group_of_another_storage(
+    storage: str, weights: Any, inputs: Any, layer: Layer, answer: Answer, words: str
+) -> None:
+    declared = other_scheme(storage, {"weights": weights, "input_activations": inputs})
+    part = Part(layer, Quantization(PerTensor()), None, "x", declared)
+    row = next(row for row in by_name("trtllm").support() if row.fits(part, "compressed-tensors", "LlamaForCausalLM"))
+    assert row.answer is answer
+    assert words in row.words
+
+
+def test_a_group_may_have_any_name() -> None:
+    checkpoint = load(CT)
+    groups = checkpoint.block["config_groups"]
+    groups["FP8_DYNAMIC"] = groups.pop("group_0")
+    assert set(answers(checkpoint)) == {Answer.SUPPORTED}
+
+
+def test_several_groups_are_judged_each() -> None:
+    """Since 2026-08: before, the first counted for every module (CK616)."""
+    found = answers(load(GROUPS))
+    assert set(found) == {Answer.SUPPORTED, Answer.REFUSED}, "attention is by channel, the MLP by tensor"
+    assert all("Unsupported weights_quant_strategy" in words for words in found[Answer.REFUSED])
+
+
+@pytest.mark.parametrize(
+    ("change", "answer", "words"),
+    [
+        ({}, Answer.SUPPORTED, ""),
+        ({"weight_block_size": [64, 128]}, Answer.REFUSED, "only supports block_size=(128,128)"),
+    ],
+)
+def test_blocks_of_the_method_fp8(change: dict[str, Any], answer: Answer, words: str) -> None:
+    checkpoint = load("llama-block-aligned/transformers-block")
+    set_block(**change)(checkpoint)
+    found = answers(checkpoint)
+    assert set(found) == {answer}
+    assert all(words in said for said in found[answer])
+
+
+@pytest.mark.parametrize(
+    ("fixture", "answer"),
+    [
+        ("llama/modelopt-fp8", Answer.SUPPORTED),
+        ("llama/modelopt-fp8-kv", Answer.SUPPORTED),
+        ("llama/modelopt-channel", Answer.SUPPORTED),
+        ("llama-block-aligned/modelopt-nvfp4", Answer.SUPPORTED),
+        ("llama-block-aligned/modelopt-block", Answer.UNKNOWN),
+        ("llama-block-aligned/modelopt-mxfp8", Answer.UNKNOWN),
+    ],
+)
+def test_exports_of_modelopt(fixture: str, answer: Answer) -> None:
+    """What an export is called in upper case, its reader knows in lower case only: whether blocks load is not known."""
+    assert set(answers(load(fixture))) == {answer}
+
+
+def left_alone(listed: dict[str, list[str]]) -> set[str]:
+    """The modules that a config's lists leave alone."""
+    checkpoint = load(CT)
+    set_block(**listed)(checkpoint)
+    context = context_of(checkpoint)
+    quantized = builds_quantized(context, readings_of(context)["trtllm"])
+    modules = [name.removesuffix(".weight") for name in checkpoint.names(r".*_proj\.weight")]
+    return {name for name in modules if not quantized(name)}
+
+
+_MLP = {f"model.layers.0.mlp.{part}_proj" for part in ("gate", "up", "down")}
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ({"ignore": ["model.layers.0.mlp"]}, _MLP),
+        ({"ignore": ["model.layers.0.mlp.*"]}, _MLP),
+        ({"ignore": [r"re:model\.layers\.0\.mlp"]}, _MLP),
+        ({"ignore": [r"re:.*layers\.0\.mlp\.d"]}, set()),
+        ({"ignore": [r"re:.*layers\.0\.mlp\.down_proj$"]}, {"model.layers.0.mlp.down_proj"}),
+        ({"ignore": ["model.layers.0.ml"]}, set()),
+        (
+            {"ignore": ["model.layers.0.mlp.gate_up_proj"]},
+            {f"model.layers.0.mlp.{part}_proj" for part in ("gate", "up")},
+        ),
+        (
+            {"modules_to_not_convert": ["model.layers.0.mlp.down_proj"], "ignore": ["*layers.0.self_attn.o_proj"]},
+            {"model.layers.0.mlp.down_proj", "model.layers.0.self_attn.o_proj"},
+        ),
+    ],
+)
+def test_skip_lists_of_one_group(listed: dict[str, list[str]], expected: set[str]) -> None:
+    """A module is left alone with everything in it, by a shell pattern or a regular expression for its whole name."""
+    assert left_alone({"modules_to_not_convert": [], "ignore": [], **listed}) == expected
+
+
+def test_several_groups_have_another_reader_of_skip_lists() -> None:
+    assert "trtllm" not in readings_of(context_of(load(GROUPS)))
