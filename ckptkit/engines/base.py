@@ -296,7 +296,8 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, and ``leaves_out`` what is not loaded then.
+    that the load itself succeeds, ``leaves_out`` what is not loaded then, and ``of_some`` that it is known to hold for
+    some releases only.
     """
 
     engine: str
@@ -306,6 +307,7 @@ class Effect:
     current: bool = True
     at_request: bool = False
     leaves_out: tuple[Layer, ...] = ()
+    of_some: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

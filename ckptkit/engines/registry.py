@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import Effect, Engine, Known, Release
+from ckptkit.engines.base import ALWAYS, Effect, Engine, Known, Release
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError, did_you_mean
@@ -96,7 +96,8 @@ def _effects(
     for row in special or fitting:
         known = str(release) if row.versions is None else str(row.versions)
         current = not row.option and not row.gpus and (row.versions is None or row.versions.holds(release))
-        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out)
+        of_some = row.versions not in (None, ALWAYS)
+        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out, of_some)
 
 
 @cache

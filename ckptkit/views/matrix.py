@@ -17,7 +17,7 @@ from ckptkit.engines.base import Engine, Outcome, Splitting
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import engines
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
-from ckptkit.formats.reading import NoReader, Unquantized
+from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
 from ckptkit.shown import Look, Shown
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -171,7 +171,7 @@ def _row(
         judgements = tuple(judge_class(engine, context.container, architecture, quantized=False))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
         note = "" if judgements or worst is not Outcome.OK else context.reading.message
-    elif checkpoint is None:
+    elif checkpoint is None or not _knows_what_is_broken(context, report, engine):
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)
     elif reader is None:
@@ -194,6 +194,16 @@ def _row(
         parts=_parts(judgements),
         parallel=parallel,
     )
+
+
+def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> bool:
+    """Whether it is known what an engine makes of the values that were not understood, if there are any: only then
+    does the rest tell what becomes of the checkpoint."""
+    if not isinstance(context.reading, BrokenConfig):
+        return True
+    told = {fault.message for fault in context.reading.faults}
+    codes = {finding.code for finding in report.findings if finding.message in told}
+    return codes <= {key.partition("/")[0] for key in engine.outcomes()}
 
 
 def _codes(report: Report, engine: str, loading_only: bool) -> dict[Outcome, dict[str, None]]:

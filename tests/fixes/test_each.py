@@ -17,6 +17,7 @@ from ckptkit.checks.registry import Level, all_fixers
 from ckptkit.validation import write_fixes
 from tests.damage import MutableCheckpoint, load, plain_fp8, tensors_of
 from tests.raw import RawTensor
+from tests.rules.cases.config import rope
 
 CT, CT_KV = "llama/llmcompressor-dynamic", "llama/llmcompressor-fp8-kv"
 QUARK, QUARK_KV, CUSTOM_KV = "llama/quark-ptpc", "llama/quark-fp8-kv", "llama/quark-fp8-kv-custom"
@@ -247,6 +248,7 @@ CASES = [
     Case("CK408", "none", CT, _no_dtype),
     Case("CK506", "one expert", MOE, _uncalibrated_expert, restores=False, config=False, unsafe=True),
     Case("CK601", "no config", CT, _lost_config, config=False, unsafe=True),
+    Case("CK636", "by type of layers", CT, rope(rope_type="default"), config=False),
     Case("CK605", "head not ignored", CT, _in_block(lambda block: block["ignore"].clear())),
     Case("CK605", "head not excluded", QUARK, _in_block(lambda block: block["exclude"].clear())),
     Case("CK605", "head not in list", CUSTOM_KV, _in_block(lambda block: block["ignored_layers"].clear())),

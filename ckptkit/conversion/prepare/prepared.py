@@ -49,13 +49,16 @@ class Prepared:
         refusals: tuple[Fault, ...] = (),
         config: Mapping[str, Any] | None = None,
     ) -> Prepared:
-        """The same with one more thing done to it."""
+        """The same with one more thing done to it, which is refused where it is made of what is still to be made."""
+        pairs = ((tensor, self.made[ref]) for tensor in made.values() for ref in tensor.inputs if ref in self.made)
+        first = next(pairs, None)
+        two = () if first is None else (_two_operations(*first),)
         return Prepared(
             checkpoint,
             {**self.made, **made},
             (*self.drops, *drops),
             self.changes if changes is None else self.changes.joined(changes),
-            (*self.refusals, *refusals),
+            (*self.refusals, *refusals, *two),
             {**self.config, **(config or {})},
         )
 
@@ -79,8 +82,12 @@ class Prepared:
                 made = self.made[tensor.inputs[0]]
                 yield made._replace(name=tensor.name, shape=tensor.shape)
             else:
-                first = self.made[next(ref for ref in tensor.inputs if ref in self.made)]
-                message = f"{tensor.operation} of what {first.operation} makes: no plan holds both at once"
-                fault = Fault("two-operations", message, None, tensor.name)
-                help_text = "convert in two steps: the first into a folder of its own"
-                raise ConversionRefused(f"{tensor.name} cannot be made in one go", faults=[fault], help=help_text)
+                fault = _two_operations(tensor, self.made[next(ref for ref in tensor.inputs if ref in self.made)])
+                raise ConversionRefused(f"{tensor.name} cannot be made in one go", faults=[fault], help=fault.help)
+
+
+def _two_operations(tensor: OutputTensor, first: OutputTensor) -> Fault:
+    """Why a tensor cannot be made of what another operation is still to make: operations read what is stored."""
+    message = f"{tensor.operation} of what {first.operation} makes: no plan holds both at once"
+    help_text = "convert in two steps: the first into a folder of its own"
+    return Fault("two-operations", message, None, tensor.name, help=help_text)

@@ -171,6 +171,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK629/compressed-tensors-kv-cache": (Known(Outcome.OK, "a KV scheme that it does not know is dropped"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK633/architectures": (Known(_ERROR, "no architecture is named"),),
+        "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18", of="transformers")),),
         "CK701": (
             Known(_ERROR, "different schemes for the parts"),
             Known(_SILENT, "the fused layer has one scheme, and some parts are cast by value", formats=_ASKS_WHOLE),

@@ -8,6 +8,9 @@ from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Ran
 from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
+#: Releases of the library below that tell blocks by the shapes of scales, and that hold attention to groups of weights.
+_GUESSES = Range(until="0.19", of="compressed-tensors")
+_ALL_OF_ATTENTION = Range(until="0.18", of="compressed-tensors")
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -80,6 +83,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
         ),
+        "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
+        "CK315/misfit": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
+        "CK315/other-blocks": (Known(_SILENT, "scales are taken for those of other blocks", _GUESSES),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(_SILENT, "exponents are converted by value"),),
         "CK403": (Known(_ERROR, "dtypes do not fit"),),
@@ -149,6 +155,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633/architectures": (),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK634": (Known(_SILENT, "codes are taken for values"),),
+        "CK635": (Known(_ERROR, "weights cannot be quantized in attention itself", _ALL_OF_ATTENTION),),
+        "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18")),),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),
             Known(_ERROR, "no kernel; at the first request, on GPUs", formats=("fp8-block",), at_request=True),
@@ -169,5 +177,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK907/single": (),
         "CK910/query": (Known(_WARNING, "the missing scale is listed and made up", formats=("quark",)),),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        "CK912": (),
+        "CK912/elements": (Known(_SILENT, "the cache is rounded as declared, by scales that were made for FP8"),),
     }
 )

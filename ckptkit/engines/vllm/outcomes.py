@@ -154,6 +154,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK633/architectures": (Known(_ERROR, "no model architectures are specified", Range(until=LONG_AGO)),),
         "CK634": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18", of="transformers")),),
         "CK701": (Known(_ERROR, "different schemes for the parts"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"),),
         "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter"),),

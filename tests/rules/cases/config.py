@@ -66,7 +66,19 @@ def _all_but_mlp(checkpoint: MutableCheckpoint) -> None:
     checkpoint.block["ignore"].append("re:.*mlp.*")
 
 
+_ATTENTION_TOO = (frozenset({"CK635"}), frozenset({"CK635"}))
 _ENDLESS = "re:([a-z_.0-9]+)+!"
+
+
+def rope(**beside: Any) -> Damage:
+    """Parameters of rotary embeddings for the one type of layers, and values beside them."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        layers = checkpoint.config["num_hidden_layers"]
+        parameters = {"full_attention": {"rope_theta": 10000.0, "rope_type": "default"}, **beside}
+        checkpoint.config.update(layer_types=["full_attention"] * layers, rope_parameters=parameters)
+
+    return change
 
 
 def _target(entry: str) -> Damage:
@@ -235,12 +247,27 @@ CASES = (
         steps(drop(r"model\.embed_tokens\.weight"), fp8_module("model.embed_tokens", (32, 64))),
         fp8_module("model.embed_tokens_proj", (32, 64)),
     ),
+    Case(
+        "CK635",
+        CT,
+        _regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*mlp.*"]}),
+        _regroup(group_0={"targets": [r"re:.*self_attn\..*", "re:.*mlp.*"]}),
+    ),
+    Case(
+        "CK635",
+        CT,
+        _regroup(group_0={"targets": ["model.layers.0.self_attn", "Linear"]}),
+        steps(_regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*mlp.*"]}), skip(r"re:.*self_attn$")),
+        near_also=frozenset({"CK607"}),
+    ),
+    Case("CK636", CT, rope(rope_type="default"), rope(rope_theta=None)),
     Case("CK616", CT, _regroup(everything={}), _regroup(group_0={"targets": ["Linear", "re:.*q_proj"]})),
     Case(
         "CK616",
         CT,
         _regroup(group_0={"targets": ["re:.*mlp.*"]}, group_1={"targets": ["re:.*self_attn.*"]}),
         _regroup(group_0={"targets": ["re:.*mlp.*", "re:.*self_attn.*"]}),
+        *_ATTENTION_TOO,
     ),
     Case(
         "CK617",
