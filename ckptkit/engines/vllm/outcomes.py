@@ -70,7 +70,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK306": (Known(_ERROR, _SHAPE),),
         "CK307": (Known(_ERROR, _SHAPE),),
         "CK308": (Known(_SILENT, "integers are converted by value where the shape fits"),),
-        "CK309": (Known(_SILENT, "the slots of the other parts stay unset", Range(until="0.32")),),
+        "CK309": (Known(_SILENT, "the slots of the other parts stay unset", Range(until="0.31")),),
         "CK310": (Known(_ERROR, "no kernel; at the first request, on GPUs", at_request=True),),
         "CK311": (Known(_ERROR, _ASSERTION),),
         "CK312": (

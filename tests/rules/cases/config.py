@@ -72,10 +72,12 @@ _ENDLESS = "re:([a-z_.0-9]+)+!"
 
 def rope(**beside: Any) -> Damage:
     """Parameters of rotary embeddings for the one type of layers, and values beside them."""
+    return _rope({"full_attention": {"rope_theta": 10000.0, "rope_type": "default"}, **beside})
 
+
+def _rope(parameters: dict[str, Any]) -> Damage:
     def change(checkpoint: MutableCheckpoint) -> None:
         layers = checkpoint.config["num_hidden_layers"]
-        parameters = {"full_attention": {"rope_theta": 10000.0, "rope_type": "default"}, **beside}
         checkpoint.config.update(layer_types=["full_attention"] * layers, rope_parameters=parameters)
 
     return change
@@ -260,7 +262,7 @@ CASES = (
         steps(_regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*mlp.*"]}), skip(r"re:.*self_attn$")),
         near_also=frozenset({"CK607"}),
     ),
-    Case("CK636", CT, rope(rope_type="default"), rope(rope_theta=None)),
+    Case("CK636", CT, rope(rope_type="default"), _rope({"rope_theta": 10000.0, "rope_type": "default"})),
     Case("CK616", CT, _regroup(everything={}), _regroup(group_0={"targets": ["Linear", "re:.*q_proj"]})),
     Case(
         "CK616",

@@ -131,7 +131,7 @@ def _blocks(kv_heads: int, hidden: int = 256) -> Damage:
             part = name.split(".")[-2].removesuffix("_proj")
             shape = rows[part], inputs.get(part, hidden)
             grid = -(-shape[0] // 128), -(-shape[1] // 128)
-            codes = bytes([0x30, 0x3A, 0xB1, 0x7E]) * (shape[0] * shape[1] // 4)
+            codes = bytes([0x70, 0x5A, 0xD1, 0x6C]) * (shape[0] * shape[1] // 4)
             scales = b"".join(bytes([0x80 + number % 8, 0x3A]) for number in range(grid[0] * grid[1]))
             checkpoint.put(name, "F8_E4M3", shape, codes)
             checkpoint.put(f"{name}_scale", "BF16", grid, scales)
