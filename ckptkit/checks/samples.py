@@ -14,7 +14,7 @@ from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef, count
 
 #: So many weights stand for all, from all over the model, each by so many bytes.
-WEIGHTS, BUDGET = 8, 1 << 16
+WEIGHTS, BUDGET = 16, 1 << 16
 _MAGNITUDES = bytes(code & 0x7F for code in range(256))
 _VALUES = tuple(value_of(FP8_WEIGHT, code) for code in range(128))
 
@@ -34,8 +34,10 @@ def samples(container: Container, modules: Iterable[QuantizedModule]) -> Iterato
     """A sample of a few E4M3 weights whose scales have the shape that they should."""
     sizes = {header.shard: header.file_size for header in container.headers}
     found = [module for module in modules if _is_sound(module) and module.weight.stop <= sizes[module.weight.shard]]
-    wanted = [found[len(found) * number // WEIGHTS] for number in range(WEIGHTS)] if len(found) > WEIGHTS else found
-    for module in wanted:
+    total = len(found)
+    if total > WEIGHTS:  # not the same projection of every layer
+        found = [found[(total * number // WEIGHTS + number) % total] for number in range(WEIGHTS)]
+    for module in found:
         scale = module.weight_scale
         if scale is not None and scale.stop <= sizes[scale.shard]:
             yield _sample(container, module, scale)

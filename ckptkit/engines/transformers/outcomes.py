@@ -8,9 +8,9 @@ from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Ran
 from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
-#: Releases of the library below that tell blocks by the shapes of scales, and that hold attention to groups of weights.
+#: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
 _GUESSES = Range(until="0.19", of="compressed-tensors")
-_ALL_OF_ATTENTION = Range(until="0.18", of="compressed-tensors")
+_CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -155,7 +155,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633/architectures": (),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK634": (Known(_SILENT, "codes are taken for values"),),
-        "CK635": (Known(_ERROR, "weights cannot be quantized in attention itself", _ALL_OF_ATTENTION),),
+        "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
         "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18")),),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),

@@ -1,4 +1,4 @@
-"""CK635 target-matches-attention."""
+"""CK635 target-matches-container."""
 
 from __future__ import annotations
 
@@ -11,40 +11,53 @@ from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts
+from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.model.select import Pattern, Selector, regex_or_exact
 
 
 @rule(
     "CK635",
-    "target-matches-attention",
+    "target-matches-container",
     Severity.INFO,
     conversion=OnConversion.FIXED,
     unreported="found by loading groups of the usual patterns with two releases of compressed-tensors",
 )
-def target_matches_attention(context: Context) -> Iterator[Fault]:
-    """A target of a group that quantizes weights matches an attention module itself, not only its projections.
+def target_matches_container(context: Context) -> Iterator[Fault]:
+    """A target of a group that quantizes weights matches modules around linear layers, such as attention itself.
 
-    Why it hurts: older releases of compressed-tensors apply the group to the attention module too, which has no weight,
-    and stop. Later ones, and engines that ask for linear layers only, pass it by.
+    Why it hurts: older releases of compressed-tensors apply the group to every module that a target matches, and stop
+    at one without a weight. Later ones, and engines that ask for linear layers only, pass it by.
 
     Example: the target ``re:.*self_attn.*``, which matches ``model.layers.0.self_attn``.
 
-    Fix: match what lies below it only: ``re:.*self_attn\\..*``.
+    Fix: match what lies below only: ``re:.*self_attn\\..*``.
     """
     checkpoint, groups = context.checkpoint, targets_by_group(context.block)
     if checkpoint is None or context.dialect is None or context.dialect.targets_key is None:
         return
     listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.block.get(key))]
     skipped = Selector.of(_sound(listed))
-    modules = [name for name in checkpoint.attention_modules if not skipped.matches(name)]
+    modules = [name for name in _containers(context) if not skipped.matches(name)]
     for group, targets in groups.items():
         if context.block[context.dialect.targets_key][group].get("weights") is not None:
             for target in _sound(targets):
                 module = next((name for name in modules if target.matches(name)), None)
                 if module is not None:
                     message = f"a target matches {module}, which has no weight of its own"
-                    yield Fault("target-attention", message, "config.json", group, "linear layers only", target.text)
+                    yield Fault("target-container", message, "config.json", group, "linear layers only", target.text)
+
+
+def _containers(context: Context) -> list[str]:
+    """The modules around linear layers, of those that are alike one."""
+    linear = frozenset(context.linear_names)
+    found: dict[str, None] = {}
+    for kind in context.linear_kinds:
+        owner = names.parent(kind)
+        while owner and owner not in found:
+            found[owner] = None
+            owner = names.parent(owner)
+    return [name for name in found if name not in linear]
 
 
 def _sound(entries: Iterable[str]) -> Iterator[Pattern]:
