@@ -17,7 +17,6 @@ from ckptkit.checks.registry import Level, all_fixers
 from ckptkit.validation import write_fixes
 from tests.damage import MutableCheckpoint, load, plain_fp8, tensors_of
 from tests.raw import RawTensor
-from tests.rules.cases.config import rope
 
 CT, CT_KV = "llama/llmcompressor-dynamic", "llama/llmcompressor-fp8-kv"
 QUARK, QUARK_KV, CUSTOM_KV = "llama/quark-ptpc", "llama/quark-fp8-kv", "llama/quark-fp8-kv-custom"
@@ -54,6 +53,12 @@ def _set(*path: str, to: Any) -> Callable[[MutableCheckpoint], None]:
 
 def _in_block(change: Callable[[dict[str, Any]], Any]) -> Callable[[MutableCheckpoint], None]:
     return lambda checkpoint: change(checkpoint.block) and None
+
+
+def _rope_by_type(checkpoint: MutableCheckpoint) -> None:
+    flat = checkpoint.config["rope_parameters"]
+    checkpoint.config["layer_types"] = ["full_attention"] * checkpoint.config["num_hidden_layers"]
+    checkpoint.config["rope_parameters"] = {"full_attention": flat, **flat}
 
 
 def _wrong_place(checkpoint: MutableCheckpoint) -> None:
@@ -248,7 +253,7 @@ CASES = [
     Case("CK408", "none", CT, _no_dtype),
     Case("CK506", "one expert", MOE, _uncalibrated_expert, restores=False, config=False, unsafe=True),
     Case("CK601", "no config", CT, _lost_config, config=False, unsafe=True),
-    Case("CK636", "by type of layers", CT, rope(rope_type="default"), config=False),
+    Case("CK636", "by type of layers", CT, _rope_by_type, config=False),
     Case("CK605", "head not ignored", CT, _in_block(lambda block: block["ignore"].clear())),
     Case("CK605", "head not excluded", QUARK, _in_block(lambda block: block["exclude"].clear())),
     Case("CK605", "head not in list", CUSTOM_KV, _in_block(lambda block: block["ignored_layers"].clear())),

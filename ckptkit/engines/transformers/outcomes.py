@@ -156,6 +156,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK634": (Known(_SILENT, "codes are taken for values"),),
         "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
+        "CK635/attention": (Known(_ERROR, "weights cannot be quantized in attention itself"),),
         "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18")),),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),

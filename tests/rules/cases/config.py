@@ -70,15 +70,13 @@ _ATTENTION_TOO = (frozenset({"CK635"}), frozenset({"CK635"}))
 _ENDLESS = "re:([a-z_.0-9]+)+!"
 
 
-def rope(**beside: Any) -> Damage:
-    """Parameters of rotary embeddings for the one type of layers, and values beside them."""
-    return _rope({"full_attention": {"rope_theta": 10000.0, "rope_type": "default"}, **beside})
+def _rope(**beside: Any) -> Damage:
+    """Parameters of rotary embeddings for each type of layers, and values beside them."""
 
-
-def _rope(parameters: dict[str, Any]) -> Damage:
     def change(checkpoint: MutableCheckpoint) -> None:
-        layers = checkpoint.config["num_hidden_layers"]
-        checkpoint.config.update(layer_types=["full_attention"] * layers, rope_parameters=parameters)
+        parameters = checkpoint.config["text_config"]["rope_parameters"]
+        kept = {key: value for key, value in parameters.items() if isinstance(value, dict)}
+        checkpoint.config["text_config"]["rope_parameters"] = {**kept, **beside}
 
     return change
 
@@ -253,7 +251,7 @@ CASES = (
         "CK635",
         CT,
         _regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*mlp.*"]}),
-        _regroup(group_0={"targets": [r"re:.*self_attn\..*", r"re:.*mlp\..*"]}),
+        _regroup(group_0={"targets": [r"re:.*self_attn\..*", r"re:.*mlp\..*_proj$"]}),
     ),
     Case(
         "CK635",
@@ -262,7 +260,19 @@ CASES = (
         steps(_regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*proj$"]}), skip(r"re:.*self_attn$")),
         near_also=frozenset({"CK607"}),
     ),
-    Case("CK636", CT, rope(rope_type="default"), _rope({"rope_theta": 10000.0, "rope_type": "default"})),
+    Case(
+        "CK635",
+        CT,
+        _regroup(group_0={"targets": [r"re:.*self_attn\..*", r"re:.*mlp\..*"]}),
+        _regroup(group_0={"targets": ["re:.*_proj$"]}),
+    ),
+    Case(
+        "CK636",
+        "gemma3/quark-fp8-kv",
+        _rope(rope_type="default"),
+        _rope(rope_theta=None),
+        given=_rope(),
+    ),
     Case("CK616", CT, _regroup(everything={}), _regroup(group_0={"targets": ["Linear", "re:.*q_proj"]})),
     Case(
         "CK616",
