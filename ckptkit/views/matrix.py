@@ -6,7 +6,7 @@ has for the schemes and kinds of layers in the checkpoint. What neither says is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -180,6 +180,9 @@ def _row(
     else:
         judgements = judge(engine, checkpoint, context.dialect_key, context.dimensions.architecture)
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
+    if verdict in ("loads", "slow"):
+        doubts = tuple(_doubts(report, engine))
+        judgements, verdict = (*judgements, *doubts), "unknown" if doubts else verdict
     parallel: tuple[ParallelSize, ...] = ()
     if checkpoint is not None and verdict != "does not read" and engine.splitting is not Splitting.NONE:
         parallel = tuple(ParallelSize(size, obstacles(checkpoint, engine.splitting, size)) for size in tensor_parallel)
@@ -204,6 +207,14 @@ def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> b
     told = {fault.message for fault in context.reading.faults}
     codes = {finding.code for finding in report.findings if finding.message in told}
     return codes <= {key.partition("/")[0] for key in engine.outcomes()}
+
+
+def _doubts(report: Report, engine: Engine) -> Iterator[Judgement]:
+    """What an engine's table says nothing of: somebody suffers from an error, and whether this engine does is open."""
+    told = {key.partition("/")[0] for key in engine.outcomes()}
+    errors = dict.fromkeys(f.code for f in report.findings if f.severity is Severity.ERROR and f.code not in told)
+    if errors:
+        yield Judgement(None, Answer.UNKNOWN, f"what {engine.label} makes of {', '.join(errors)}")
 
 
 def _codes(report: Report, engine: str, loading_only: bool) -> dict[Outcome, dict[str, None]]:

@@ -96,3 +96,13 @@ def test_a_row_that_no_part_can_reach_is_dead() -> None:
                     and earlier.versions is None
                 )
                 assert not hidden, (engine.name, row, earlier)
+
+
+def test_an_error_that_a_table_says_nothing_of_leaves_it_open() -> None:
+    """Somebody stops, or is wrong; that nobody looked is no reason to say that an engine loads."""
+    checkpoint = load(CT)
+    checkpoint.drop(r"model\.layers\.0\.self_attn\.q_proj\.weight_scale")
+    rows = {row.engine: row for row in matrix_of(checkpoint).rows}
+    assert "CK201" not in engines()["trtllm"].outcomes()
+    assert (rows["vllm"].verdict, rows["trtllm"].verdict) == ("silently wrong", "unknown")
+    assert rows["trtllm"].parts["unknown"] == ("what TensorRT-LLM makes of CK201",)

@@ -15,6 +15,8 @@ _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
+        "CK107": (),
+        "CK302": (),
         "CK501": (Known(_SILENT, "rows of zeros"),),
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
         "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
@@ -158,6 +160,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
         "CK635/attention": (Known(_ERROR, "weights cannot be quantized in attention itself"),),
         "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18")),),
+        "CK701": (),
+        "CK801": (),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),
             Known(_ERROR, "no kernel; at the first request, on GPUs", formats=("fp8-block",), at_request=True),

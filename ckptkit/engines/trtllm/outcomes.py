@@ -38,6 +38,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "applies group_0 to every module", Range(until="2026-08")),
             Known(_ERROR, "targets that select modules by class name are not supported", Range(since="2026-08")),
         ),
+        "CK618/status": (),
         "CK621": (Known(_ERROR, "missing input_scale"),),
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK626": (Known(_SILENT, "one method for all"),),

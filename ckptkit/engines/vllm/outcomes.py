@@ -33,6 +33,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),
         ),
         "CK108/mistral-below": (Known(_ERROR, "cannot find any model weights"),),
+        "CK109": (),
         "CK113": (Known(_SILENT, "a head that is missing keeps what it was allocated with"),),
         "CK113/head-stored": (
             Known(_SILENT, "the stored head is dropped", Range(until=LONG_AGO)),
@@ -149,6 +150,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK629/quark-export": (),
         "CK629/status": (),
         "CK629/status-null": (),
+        "CK631": (Known(Outcome.OK, "its matcher comes to an end", formats=("quark",)),),
         "CK632": (Known(_ERROR, "the config is refused; layers of default sizes stay unset"),),
         "CK632/missing": (Known(_SILENT, "layers of the default number are built and stay unset"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),
