@@ -35,10 +35,11 @@ what they did is compared with the verdict of `ckptkit validate --matrix` at lev
 "Silently wrong" and "warns" both say wrong, "slow" says right. vLLM is its CPU wheel and stops before kernels; SGLang's
 own classes run with stand-ins for its GPU packages; both load every weight. What needs a GPU to show (kernels, hardware
 formats) is not measured. The corpus is `tests/accuracy/corpus.py`: real exports, the damages and near misses that rules
-are tested with, one tensor changed, other schemes, kinds of public reports, and ckptkit's own conversions. Different
-ids with the same files count once. Checkpoints whose loading the environment lacks something for (an image library, a
-kernel for four bits on a CPU) are left out as *not tried*. Verdicts on the second releases are those that ranges of
-releases give, of the engine's own or of the library beside it.
+are tested with, one tensor changed, other schemes, kinds of public reports, one fault in many formats and
+architectures, and ckptkit's own conversions. Different ids with the same files count once. Checkpoints whose loading
+the environment lacks something for (an image library, a kernel for four bits on a CPU, Quark beside the second release
+of transformers) are left out as *not tried*. Verdicts on the second releases are those that ranges of releases give, of
+the engine's own or of the library beside it.
 
 Repeat it with `python -m tests.accuracy vllm-0.32.0` (and `--again`); `python -m tests.accuracy` takes the verdicts
 anew.
@@ -49,6 +50,7 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
     ("*", "*/int8-quark", "a reader for other storages than FP8: nothing is judged by its scheme alone"),
     ("*", "*/CK631-*", "nothing: what such a pattern matches is not known without running it"),
+    ("transformers", "converted/*/fp8*", "a GPU's word: on a CPU its quantizer dequantizes weights first"),
     ("*", "scheme/beside-*", "rows for other quantizations beside FP8"),
 )
 

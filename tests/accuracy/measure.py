@@ -33,7 +33,7 @@ LIBRARIES = ("compressed-tensors", "transformers")
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
-ORDER = ("real", "scheme", "report", "defect", "meant", "given", "damage", "converted", "near")
+ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "damage", "converted", "near")
 
 
 @dataclass(frozen=True)
