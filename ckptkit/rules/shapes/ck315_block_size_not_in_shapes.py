@@ -31,13 +31,16 @@ def block_size_not_in_shapes(context: Context) -> Iterator[Fault]:
     dialect = context.dialect
     if context.checkpoint is None or dialect is None or dialect.targets_key is None:  # others are read by one size
         return
+    if context.method != context.block.get("quant_method") or any(context.faults("ct-status")):
+        return  # such a release dequantizes nothing then
     for kind in context.checkpoint.alike:
-        weight, scale, granularity = kind.first.weight, kind.first.weight_scale, kind.first.scheme.weight.granularity
-        if not isinstance(granularity, PerBlock) or scale is None or len(weight.shape) != 2 or 0 in weight.shape:
+        weight, granularity = kind.first.weight, kind.first.scheme.weight.granularity
+        if not isinstance(granularity, PerBlock) or len(weight.shape) != 2 or 0 in weight.shape:
             continue
         variant = _guess(weight.shape, granularity)
         if variant is not None:
-            message = f"the scale {list(scale.shape)} of a weight {list(weight.shape)} fits other blocks too"
+            grid = list(granularity.scale_shape(weight.shape))
+            message = f"the scale {grid} of a weight {list(weight.shape)} fits other blocks too"
             expected = f"blocks of {granularity.rows} x {granularity.columns}, which the config says alone"
             yield Observation("block-size-guess", message, weight.shard, weight.name, expected, variant=variant)
 

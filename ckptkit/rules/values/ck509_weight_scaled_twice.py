@@ -33,10 +33,14 @@ def weight_scaled_twice(context: Context) -> Iterator[Fault]:
     Why it hurts: engines multiply once more, and every weight is a few hundred to a few thousand times too small. No
     engine says a word.
 
-    Example: the largest code of a row stands for 0.21, and its scale is 0.21 / 448. A few rows of a few weights tell.
+    Example: the largest code of a row stands for 0.21, and its scale is 0.21 / 448. A few rows of a few weights tell;
+    of a checkpoint on a Hub they are read with all others (``--level full``).
 
     Fix: export again; or remove the scales and the quantization config, and cast the weights to BF16.
     """
+    fetched = context.container.source.traits.remote and "weight_scans" not in vars(context)
+    if fetched:  # where every byte has to be asked for, weights are read on the level that reads all of them
+        return
     found = tuple(samples(context.container, context.modules))
     exactly, nearly = (
         [(sample, fits) for sample in found if 2 * sum(fits := _fitting(sample, reach)) > len(fits)] for reach in (1, 2)

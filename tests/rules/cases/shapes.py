@@ -134,7 +134,7 @@ def _blocks(kv_heads: int, hidden: int = 256) -> Damage:
             codes = (bytes([0x70, 0x5A, 0xD1, 0x6C, 0xE8, 0x30, 0x74]) * (shape[0] * shape[1] // 7 + 1))[
                 : shape[0] * shape[1]
             ]
-            scales = b"".join(bytes([0x80, 0x3A + 4 * (number % 3 == 1)]) for number in range(grid[0] * grid[1]))
+            scales = b"".join(bytes([0x80, 0x3A + 4 * (number // 2 % 2)]) for number in range(grid[0] * grid[1]))
             checkpoint.put(name, "F8_E4M3", shape, codes)
             checkpoint.put(f"{name}_scale", "BF16", grid, scales)
         for name in checkpoint.names(r".*(norm|embed_tokens|lm_head)\.weight"):
