@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from tests.damage import (
     BLOCK,
     CT,
@@ -131,17 +133,15 @@ def _blocks(kv_heads: int, hidden: int = 256) -> Damage:
             part = name.split(".")[-2].removesuffix("_proj")
             shape = rows[part], inputs.get(part, hidden)
             grid = -(-shape[0] // 128), -(-shape[1] // 128)
-            codes = (bytes([0x70, 0x5A, 0xD1, 0x6C, 0xE8, 0x30, 0x74]) * (shape[0] * shape[1] // 7 + 1))[
-                : shape[0] * shape[1]
-            ]
-            scales = b"".join(bytes([0x80, 0x3A + 4 * (number // 2 % 2)]) for number in range(grid[0] * grid[1]))
+            codes = bytes(code & 0xF7 for code in Random(part).randbytes(shape[0] * shape[1]))
+            scales = b"".join(bytes([0x80, 0x3A + 2 * (number // 2 % 2)]) for number in range(grid[0] * grid[1]))
             checkpoint.put(name, "F8_E4M3", shape, codes)
             checkpoint.put(f"{name}_scale", "BF16", grid, scales)
         for name in checkpoint.names(r".*(norm|embed_tokens|lm_head)\.weight"):
             shape = (*checkpoint.get(name).shape[:-1], hidden)
             size = hidden * (shape[0] if len(shape) > 1 else 1)
-            one = b"\x80\x3f" if len(shape) == 1 else b"\x80\x3d\x00\xbd\x80\x3c\xc0\xbd\x20\x3d\x40\xbc\xa0\x3d"
-            checkpoint.put(name, "BF16", shape, (one * (size // (len(one) // 2) + 1))[: 2 * size])
+            noise = b"".join(bytes([code, 0x3C | code & 0x80]) for code in Random(name).randbytes(size))
+            checkpoint.put(name, "BF16", shape, b"\x80\x3f" * size if len(shape) == 1 else noise)
         checkpoint.config.update(
             hidden_size=hidden, num_attention_heads=16, num_key_value_heads=kv_heads, head_dim=80, intermediate_size=256
         )
