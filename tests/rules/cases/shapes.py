@@ -134,7 +134,7 @@ def _blocks(kv_heads: int, hidden: int = 256) -> Damage:
             shape = rows[part], inputs.get(part, hidden)
             grid = -(-shape[0] // 128), -(-shape[1] // 128)
             codes = bytes(code & 0xF7 for code in Random(part).randbytes(shape[0] * shape[1]))
-            scales = b"".join(bytes([0x80, 0x3A + 2 * (number // 2 % 2)]) for number in range(grid[0] * grid[1]))
+            scales = b"".join(bytes([0x80, 0x38 + 2 * (number // 2 % 2)]) for number in range(grid[0] * grid[1]))
             checkpoint.put(name, "F8_E4M3", shape, codes)
             checkpoint.put(f"{name}_scale", "BF16", grid, scales)
         for name in checkpoint.names(r".*(norm|embed_tokens|lm_head)\.weight"):
