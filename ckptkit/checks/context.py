@@ -98,13 +98,16 @@ class Context:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint where it was read; ``reading`` says why where it was not."""
+        """The checkpoint where it was read, or what is left without values that were not; ``reading`` says why."""
+        if isinstance(self.reading, BrokenConfig):
+            return self.reading.rest
         return self.reading.checkpoint if isinstance(self.reading, Readable) else None
 
     @property
     def format(self) -> Format | None:
-        """The format of a checkpoint that was read."""
-        return self.reading.format if isinstance(self.reading, Readable) else None
+        """The format of a checkpoint that was read, all of it or the rest."""
+        found = self.reading
+        return found.format if isinstance(found, (Readable, BrokenConfig)) and self.checkpoint is not None else None
 
     @property
     def dialect(self) -> Dialect | None:

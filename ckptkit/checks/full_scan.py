@@ -40,9 +40,6 @@ SAMPLE = 8
 #: A unit whose largest code stands for less than this uses a 64th of E4M3's range, up to 448.
 SLACK_BELOW = 7.0
 
-#: The largest value of E4M3, and how far rounding to it takes the largest value of a unit: half a step, and BF16's.
-_E4M3_MAX, _ROUNDED = 448.0, 2**-4 + 2**-8
-
 _NAN, _LARGEST, _MAGNITUDE = 0x7F, 0x7E, 0x7F
 
 
@@ -51,7 +48,6 @@ class WeightScan:
     """What one weight's bytes are. A *unit* is what has a scale: the tensor, a row, or a block.
 
     ``absmax`` is the largest magnitude after multiplying with the scale, NaN aside; it is None without a usable scale.
-    ``own_units`` are those of the slack ones whose scale is the one that their largest value asks for: it should be 1.
     """
 
     tensor: TensorRef
@@ -61,7 +57,6 @@ class WeightScan:
     units: int
     zero_units: int
     slack_units: int
-    own_units: int
     absmax: float | None
 
 
@@ -240,12 +235,10 @@ class _Scanner:
         zero = int(numpy.count_nonzero(units == 0))
         slack = int(numpy.count_nonzero(magnitudes < SLACK_BELOW)) - zero
         scales = self._scales(module)
-        absmax, own = None, 0
+        absmax = None
         if scales is not None and scales.size in (1, magnitudes.size) and magnitudes.size:
             with numpy.errstate(all="ignore"):
                 absmax = float(numpy.max(magnitudes * scales))
-                asked = numpy.abs(magnitudes - _E4M3_MAX * scales) <= _ROUNDED * magnitudes
-                own = int(numpy.count_nonzero(asked & (magnitudes < SLACK_BELOW) & (magnitudes > 0)))
         return WeightScan(
             tensor=tensor,
             elements=tensor.nbytes,
@@ -254,7 +247,6 @@ class _Scanner:
             units=len(units),
             zero_units=zero,
             slack_units=slack,
-            own_units=own,
             absmax=absmax,
         )
 

@@ -78,7 +78,7 @@ class Rule(Shown):
     """A rule and its metadata; its documentation is the docstring of its function.
 
     ``reports`` are public reports of the defect, as ``owner/repository#number``, and ``unreported`` says why there are
-    none.
+    none. A rule that ``samples`` reads a few rows of weights on any level; plans, which read no weight, leave it out.
     """
 
     code: str
@@ -90,6 +90,7 @@ class Rule(Shown):
     reports: tuple[str, ...] = ()
     unreported: str = ""
     since: str = "0.1"
+    samples: bool = False
     #: The fixes for what it finds, as they are registered; several belong to different formats.
     fixers: Sequence[Fixer] = field(default=(), compare=False, repr=False)
 
@@ -172,6 +173,7 @@ def rule(
     reports: tuple[str, ...] = (),
     unreported: str = "",
     since: str = "0.1",
+    samples: bool = False,
 ) -> Callable[[Check], Check]:
     """Register a function as the rule ``code``: capital letters and three digits. A code is used once, for ever.
 
@@ -197,6 +199,7 @@ def rule(
             unreported=unreported,
             fixers=_FIXERS.setdefault(code, []),
             since=since,
+            samples=samples,
         )
         return check
 
@@ -289,9 +292,14 @@ def way_to_fix(codes: Iterable[str], path: str) -> str:
     return way.format(shlex.quote(path), ", ".join((*safe, *unsafe)))
 
 
+def rules_of_plans() -> tuple[Rule, ...]:
+    """The rules that a conversion asks before it reads any weight."""
+    return tuple(rule for rule in all_rules() if not rule.samples)
+
+
 def errors_that(*consequences: OnConversion) -> tuple[Rule, ...]:
-    """The rules of severity error with one of these consequences for a conversion."""
-    return tuple(r for r in all_rules() if r.severity is Severity.ERROR and r.conversion in consequences)
+    """Those of severity error with one of these consequences for a conversion."""
+    return tuple(r for r in rules_of_plans() if r.severity is Severity.ERROR and r.conversion in consequences)
 
 
 def _neighbours(word: str) -> str:

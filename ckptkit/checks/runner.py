@@ -183,6 +183,9 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
     variant, only, severity, subject = None, None, rule.severity, None
     if type(fault) is not Fault and isinstance(fault, Observation):
         variant, only, severity, subject = fault.variant, fault.only, fault.severity or severity, fault.subject
+    effects = consequences(rule.code, variant, only, _layer(rule.code, fault))
+    if severity is Severity.INFO and any(e.of_some and e.current and e.outcome.harmful for e in effects):
+        severity = Severity.WARNING  # a note is of what harms no release that was examined
     return Finding(
         rule.code,
         rule.name,
@@ -193,7 +196,7 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
         fault.expected,
         fault.found,
         fault.help,
-        consequences(rule.code, variant, only, _layer(rule.code, fault)),
+        effects,
         subject,
     )
 

@@ -27,7 +27,7 @@ from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import machine
 from ckptkit.operations.outputs import broken_promises, loss_of
-from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, open_container, paused_gc
+from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, open_container, paused_gc
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.source import Source
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES

@@ -9,7 +9,7 @@ from ckptkit.checks import runner
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.level import default_level
-from ckptkit.checks.registry import OnConversion, errors_that
+from ckptkit.checks.registry import OnConversion, errors_that, rules_of_plans
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft, Format
 from ckptkit.model.checkpoint import Checkpoint
@@ -55,7 +55,7 @@ def read_back(
     if result is None:
         _refuse(target, [*_file_faults(container), *result_context.reading_faults])
         raise ConversionRefused(f"{target.name} would not read the result as it is meant")
-    report = runner.run(result_context, default_level(checkpoint.container.source))
+    report = runner.run(result_context, default_level(checkpoint.container.source), rules_of_plans())
     errors, harmful = report.errors, tuple(f for f in report.findings if f.severity is not Severity.INFO)
     carried_codes = {rule.code for rule in errors_that(OnConversion.CARRIED)}
     faults = [

@@ -336,8 +336,8 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, ``leaves_out`` what is not loaded then, and ``gpus`` the kinds of hardware on which
-    alone that release does so.
+    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``gpus`` the kinds of hardware on which
+    alone that release does so, and ``of_some`` that it is known to hold for some releases only.
     """
 
     engine: str
@@ -348,6 +348,7 @@ class Effect:
     at_request: bool = False
     leaves_out: tuple[Layer, ...] = ()
     gpus: tuple[str, ...] = ()
+    of_some: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

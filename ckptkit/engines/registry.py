@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import Effect, Engine, Known, Release
+from ckptkit.engines.base import ALWAYS, Effect, Engine, Known, Release
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError, did_you_mean
@@ -98,7 +98,8 @@ def _effects(
         usual = not row.option and (row.versions is None or row.versions.holds(release))
         gpus = row.gpus if usual else ()
         current = usual and not row.gpus
-        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out, gpus)
+        of_some = row.versions not in (None, ALWAYS)
+        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out, gpus, of_some)
 
 
 @cache

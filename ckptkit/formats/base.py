@@ -163,6 +163,11 @@ class Format(Family, Protocol):
         fault when it cannot be understood.
         """
 
+    def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
+        """The quantization config without the values that :meth:`read` did not understand, if it is known what the
+        checkpoint means without them; None where it is not."""
+        return None
+
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """Say what each tensor becomes. Called only when nothing would be lost."""
 

@@ -6,8 +6,8 @@ what it is, the second is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ckptkit.errors import Fault, FormatError, UnsupportedFormat, excerpt
@@ -75,10 +75,15 @@ class NoReader(NotRead):
 
 @dataclass(frozen=True)
 class BrokenConfig(NotRead):
-    """The config is one of a format that ckptkit reads, and cannot be understood."""
+    """The config is one of a format that ckptkit reads, and cannot be understood.
+
+    ``rest`` is the checkpoint as it reads without the values that are at fault, where it is known what it means then:
+    it is judged, and never converted.
+    """
 
     format: Format | None = None
     dialect: Dialect | None = None
+    rest: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,18 @@ def read(container: Container) -> ReadOutcome:
         return NoReader(message, error.faults, error.help, words, _method(container), dialect, recognise(container))
     except FormatError as error:
         message = error.message.removeprefix(f"{container.label}: ")
-        return BrokenConfig(message, error.faults, error.help, form, dialect)
+        return BrokenConfig(message, error.faults, error.help, form, dialect, _rest(container, form, error.faults))
+
+
+def _rest(container: Container, form: Format, faults: Sequence[Fault]) -> Checkpoint | None:
+    """What is left of a checkpoint without the values of its config that are at fault."""
+    block = form.spared(container, faults)
+    if block is None:
+        return None
+    try:
+        return form.read(replace(container, config=config_block.replaced(container.config, block)))
+    except FormatError:
+        return None
 
 
 def readable(container: Container, outcome: ReadOutcome) -> Readable:

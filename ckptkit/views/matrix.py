@@ -19,7 +19,7 @@ from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import engines, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
-from ckptkit.formats.reading import NoReader, Readable, Unquantized
+from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.shown import Look, Shown
 
@@ -192,7 +192,8 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
     checkpoint, reader = context.checkpoint, engine.reader_of(context.dialect_key)
     judgements: tuple[Judgement, ...] = ()
     lost: tuple[Judgement, ...] = ()
-    unheard = _unheard_of(report, engine) if isinstance(context.reading, (Readable, Unquantized)) else ()
+    judged = checkpoint is not None or isinstance(context.reading, Unquantized)
+    unheard = _unheard_of(report, engine) if judged else ()
     if isinstance(reader, str):
         verdict, note = "does not read", reader
     elif isinstance(context.reading, Unquantized) and engine.architectures() is not None:
@@ -200,7 +201,7 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
         judgements = tuple(judge_class(engine, context.container, architecture, quantized=False))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
         note = "" if judgements or worst is not Outcome.OK else context.reading.message
-    elif checkpoint is None:
+    elif checkpoint is None or not _knows_what_is_broken(context, report, engine):
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)
     elif reader is None:
@@ -250,6 +251,16 @@ def _parallel(context: Context, engine: Engine, lost: Iterable[Judgement], asked
         ParallelSize(size, (*refused, *obstacles(checkpoint, engine, size, context.dialect_key, capability)))
         for size in asked.sizes
     )
+
+
+def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> bool:
+    """Whether it is known what an engine makes of the values that were not understood, if there are any: only then
+    does the rest tell what becomes of the checkpoint."""
+    if not isinstance(context.reading, BrokenConfig):
+        return True
+    told = {fault.message for fault in context.reading.faults}
+    codes = {finding.code for finding in report.findings if finding.message in told}
+    return codes <= {key.partition("/")[0] for key in engine.outcomes()}
 
 
 def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str, None]]:

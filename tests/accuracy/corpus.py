@@ -1,8 +1,9 @@
 """The checkpoints that verdicts are measured on, each by an id that stays.
 
 ``real/...`` are exports of real tools, ``defect/...`` and ``near/...`` what rules are tested with, ``damage/...`` one
-tensor changed, ``scheme/...`` fixtures brought into other schemes, ``report/...`` kinds of public reports, and
-``converted/...`` what ckptkit makes of fixtures.
+tensor changed, ``scheme/...`` fixtures brought into other schemes, ``report/...`` kinds of public reports,
+``variant/...`` one kind of fault in many formats and architectures, and ``converted/...`` what ckptkit makes of
+fixtures.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ckptkit.operations.stream import stream
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.virtual import VirtualSource
 from tests.accuracy.reports import REPORTS
+from tests.accuracy.variants import VARIANTS
 from tests.damage import REAL, Damage, MutableCheckpoint, load
 from tests.engines.schemes import SCHEMES
 from tests.formats.test_mixed import KINDS, mixed
@@ -64,7 +66,8 @@ NOTHING_SOUND = frozenset({"near/CK304-1", "near/CK702-1", "near/CK805-1", "near
 OWN_VALUES = frozenset(
     {
         *("CK507-1", "CK508-1", "CK608-1", "CK610-2", "CK611-1", "CK611-2", "CK613-1", "CK701-1"),
-        *("CK704-1", "CK705-1", "CK908-1", "CK912-3"),
+        *("CK315-1", "CK315-2", "CK315-3"),
+        *("CK704-1", "CK705-1", "CK804-1", "CK908-1", "CK912-3"),
     }
 )
 #: Damages that stand for another fixture than the one that they begin with.
@@ -101,7 +104,7 @@ class Entry:
 def corpus() -> dict[str, Entry]:
     """Every entry by its id."""
     found: dict[str, Entry] = {}
-    for part in (_real, _defects, _damages, _schemes, _reports, _converted):
+    for part in (_real, _defects, _damages, _schemes, _reports, _variants, _converted):
         for entry in part():
             if entry.id in TOO_LARGE | NO_MODEL | OTHER_KEYS | NOTHING_SOUND:
                 continue
@@ -178,6 +181,13 @@ def _reports() -> Iterator[Entry]:
         else:
             yield _itself(f"meant/{report.name}", report.meant)
             yield Entry(name, report.make, f"meant/{report.name}")
+
+
+def _variants() -> Iterator[Entry]:
+    for variant in VARIANTS:
+        name = f"variant/{variant.name}"
+        make = _changed(lambda variant=variant: load(variant.fixture), variant.change)  # type: ignore[misc]
+        yield Entry(name, make, name if variant.own else f"real/{variant.fixture}")
 
 
 def _converted() -> Iterator[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from tests.accuracy.corpus import Entry, Files, corpus, files_of, write
 from tests.accuracy.plain import dequantized
 from tests.accuracy.records import REFUSED, RIGHT, UNTRIED, WRONG, Record, Seen, digest, read
+from tests.interop import environments
 from tests.interop.runner import Answer, DriverError, Drivers
 
 #: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
@@ -26,10 +28,12 @@ NOT_HERE = (
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
 SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
+#: Libraries that engines leave a part of the reading to.
+LIBRARIES = ("compressed-tensors", "transformers")
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
-ORDER = ("real", "scheme", "report", "defect", "meant", "given", "damage", "converted", "near")
+ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "damage", "converted", "near")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class Judge:
     outcome: Callable[[Answer], tuple[str, str]]
     how: str
     by_answer: bool = False
+
+    @property
+    def bundles(self) -> dict[str, str]:
+        """The releases of the libraries that decide with it what becomes of a checkpoint."""
+        pins = (environments.REQUIREMENTS / f"{self.environment}.txt").read_text(encoding="utf-8")
+        return {name: found for name, found in re.findall(r"(?m)^([\w-]+)==(\S+)", pins) if name in LIBRARIES}
 
     @property
     def path(self) -> Path:
@@ -128,6 +138,7 @@ JUDGES = {
 def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False) -> Record:
     """Ask an engine about entries that its record does not hold, or holds for other files; the record is kept."""
     record = read(judge.path) if judge.path.exists() else Record(judge.engine, judge.version, how=judge.how)
+    record.bundles = judge.bundles
     todo = [entry for entry, files in _distinct(wanted) if again or not _known(record, entry, files)]
     print(f"{judge.engine} {judge.version}: {len(todo)} loads")
     for number in range(0, len(todo), PART):

@@ -28,12 +28,14 @@ class Seen:
 
 @dataclass
 class Record:
-    """All that one release of an engine did. ``date`` is the day of the last load."""
+    """All that one release of an engine did. ``date`` is the day of the last load, ``bundles`` are the releases of
+    libraries that it was run with."""
 
     engine: str
     version: str
     date: str = ""
     how: str = ""
+    bundles: dict[str, str] = field(default_factory=dict)
     loads: dict[str, Seen] = field(default_factory=dict)
 
     @property
@@ -44,6 +46,7 @@ class Record:
     def write(self) -> None:
         """Write the file, a line for each load."""
         head = {"engine": self.engine, "version": self.version, "date": self.date, "how": self.how}
+        head |= {"bundles": self.bundles}
         lines = [
             f"{json.dumps(name)}: {json.dumps([seen.digest, seen.outcome, seen.said, seen.words])}"
             for name, seen in sorted(self.loads.items())

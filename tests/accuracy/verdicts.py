@@ -36,16 +36,17 @@ def said(files: Files, record: Record, newest: Mapping[str, str]) -> str:
     """The verdict on the release that a record is of; ``newest`` holds those on the engines' newest."""
     if engines()[record.engine].release.version == record.version:
         return newest[record.engine]
-    with at_release(record.engine, record.version):
+    with at_release(record.engine, record.version, record.bundles):
         return rows(files)[record.engine].verdict
 
 
 @contextmanager
-def at_release(name: str, version: str) -> Iterator[None]:
-    """Judge as if this were the newest release of an engine that was examined: ranges of releases then decide."""
+def at_release(name: str, version: str, bundles: Mapping[str, str]) -> Iterator[None]:
+    """Judge as if this were the newest release of an engine that was examined, with these releases of libraries:
+    ranges of releases then decide."""
     known = engines()
     engine = known[name]
-    other = replace(engine, releases=(replace(engine.release, version=version, covers=()),))
+    other = replace(engine, releases=(replace(engine.release, version=version, covers=(), bundles=bundles),))
     changed = {**known, name: other}
     with patch.object(registry, "engines", lambda: changed), patch.object(matrix, "engines", lambda: changed):
         yield

@@ -81,7 +81,7 @@ def test_variants_replace_what_the_defect_usually_does() -> None:
         return {effect.engine: effect.outcome.value for effect in effects_of("CK618", variant)}
 
     assert by("status") == {"transformers": "silent"}, "vLLM does not look at quantization_status"
-    assert by("type-missing") == {"vllm": "silent", "transformers": "silent"}
+    assert by("type-missing") == {"vllm": "silent", "sglang": "silent", "transformers": "silent"}
     assert by("preset-group") == {"vllm": "error", "sglang": "error"}
     assert by("never heard of") == by(None)
 

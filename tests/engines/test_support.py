@@ -120,3 +120,13 @@ def test_layers_beside_the_decoder(
     part = Part(layer, Quantization(PerTensor()), Quantization(PerTensor()), "x")
     row = next((row for row in by_name(engine).support() if row.fits(part, dialect, architecture)), None)
     assert (row and row.answer) == answer
+
+
+def test_an_error_that_a_table_says_nothing_of_leaves_it_open() -> None:
+    """Somebody stops, or is wrong; that nobody looked is no reason to say that an engine loads."""
+    checkpoint = load(CT)
+    checkpoint.drop(r"model\.layers\.0\.self_attn\.q_proj\.weight_scale")
+    rows = {row.engine: row for row in matrix_of(checkpoint).rows}
+    assert "CK201" not in engines()["trtllm"].outcomes()
+    assert (rows["vllm"].verdict, rows["trtllm"].verdict) == ("silently wrong", "unknown")
+    assert rows["trtllm"].parts["unknown"] == ("what it makes of CK201",)

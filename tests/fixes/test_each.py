@@ -55,6 +55,12 @@ def _in_block(change: Callable[[dict[str, Any]], Any]) -> Callable[[MutableCheck
     return lambda checkpoint: change(checkpoint.block) and None
 
 
+def _rope_by_type(checkpoint: MutableCheckpoint) -> None:
+    flat = checkpoint.config["rope_parameters"]
+    checkpoint.config["layer_types"] = ["full_attention"] * checkpoint.config["num_hidden_layers"]
+    checkpoint.config["rope_parameters"] = {"full_attention": flat, **flat}
+
+
 def _wrong_place(checkpoint: MutableCheckpoint) -> None:
     assert checkpoint.index is not None
     first, *_ = checkpoint.index["weight_map"]
@@ -247,6 +253,7 @@ CASES = [
     Case("CK408", "none", CT, _no_dtype),
     Case("CK506", "one expert", MOE, _uncalibrated_expert, restores=False, config=False, unsafe=True),
     Case("CK601", "no config", CT, _lost_config, config=False, unsafe=True),
+    Case("CK636", "by type of layers", CT, _rope_by_type, config=False),
     Case("CK605", "head not ignored", CT, _in_block(lambda block: block["ignore"].clear())),
     Case("CK605", "head not excluded", QUARK, _in_block(lambda block: block["exclude"].clear())),
     Case("CK605", "head not in list", CUSTOM_KV, _in_block(lambda block: block["ignored_layers"].clear())),

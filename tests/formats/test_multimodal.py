@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 import ckptkit
+from ckptkit.formats import registry
+from ckptkit.formats.base import WriteOptions
 from ckptkit.model import names
 
 REAL = Path(__file__).resolve().parents[2] / "fixtures" / "real"
@@ -131,3 +134,16 @@ def test_a_config_about_the_kv_cache_alone(tmp_path: Path) -> None:
 )
 def test_towers_are_known_by_their_names(module: str, tower: str | None) -> None:
     assert names.other_tower(module) == tower
+
+
+def test_outputs_of_a_tower_are_not_those_of_the_kv_cache() -> None:
+    """Quark makes up a scale for each output that a pattern matches; the tower's keys enter no cache."""
+    checkpoint = ckptkit.open(GEMMA)
+    towers = [name for name in checkpoint.linear_modules if name.endswith("k_proj") and "vision_tower" in name]
+    assert towers
+    draft = registry.by_name("quark").write(checkpoint, WriteOptions())
+    assert draft.quantization_config is not None
+    for key in ("layer_quant_config", "kv_cache_quant_config"):
+        patterns = list(draft.quantization_config[key])
+        assert patterns == ["*language_model.*k_proj", "*language_model.*v_proj"] == list(checkpoint.raw[key])
+        assert not any(fnmatchcase(name, pattern) for name in towers for pattern in patterns)

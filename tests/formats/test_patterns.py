@@ -7,6 +7,7 @@ every reader that serves or reloads such a checkpoint must find each module's ow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -105,7 +106,13 @@ def _check_outputs(block: dict[str, Any], modules: set[str], *, kv: bool) -> Non
     for key, spec in block["layer_quant_config"].items():
         last = key.rpartition(".")[2].lstrip("*")
         assert (spec["output_tensors"] is not None) == (last in lasts or (last == "q_proj" and key == "*q_proj")), key
-    assert block["export"]["kv_cache_group"] == sorted(f"*{last}" for last in lasts)
+    group = block["export"]["kv_cache_group"]
+    assert [entry.rpartition(".")[2].lstrip("*") for entry in group] == sorted(lasts)
+    towers = {module for module in modules if module.startswith("vision.")}
+    for entry in group:
+        last = entry.rpartition(".")[2].lstrip("*")
+        assert all(fnmatchcase(m, entry) for m in modules - towers if m.rpartition(".")[2] == last)
+        assert entry == f"*{last}" or not any(fnmatchcase(module, entry) for module in towers)
 
 
 @given(schemes=ASSIGNMENTS)

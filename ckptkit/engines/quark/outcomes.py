@@ -22,6 +22,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK608/built": (Known(_SILENT, "builds the module quantized"),),
         "CK608/left-alone": (Known(_ERROR, "leaves the module alone"),),
         "CK621": (Known(_ERROR, "misses the keys of the input quantizers"),),

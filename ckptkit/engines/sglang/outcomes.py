@@ -58,7 +58,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK203": (
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
-            Known(Outcome.OK, "brought to one spelling", formats=("compressed-tensors",), architectures=LLAMAS),
+            Known(
+                Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
+            ),
         ),
         "CK204": (Known(_WARNING, _SKIPPED),),
         "CK204/inverse": (
@@ -71,6 +73,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),),
+        "CK208/only-scale": (Known(_SILENT, _SKIPPED),),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK301": (Known(_ERROR, "wants [N, 1]"),),
         "CK302": (
@@ -119,6 +122,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         "CK601": (Known(_SILENT, "codes are taken for values"),),
+        "CK601/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601/scales": (),
         "CK601/kv-scales": (),
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
@@ -127,6 +131,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK604/beside-another": (),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
+            Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
         ),
         "CK605/tied-head": (),
@@ -159,9 +164,19 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619": (Known(_ERROR, "unknown keys are refused"),),
         "CK619/ignored": (),
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
+        "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
+        **dict.fromkeys(
+            ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
+            (Known(_ERROR, "no INT8 scheme for blocks or experts"),),
+        ),
         "CK621": (Known(_SILENT, "the scale keeps the value it was allocated with"),),
+        "CK621/other-name": (
+            Known(_SILENT, "the scale keeps the value it was allocated with"),
+            Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
+        ),
         "CK622": (),
         "CK623": (Known(_ERROR, "unknown method"),),
+        "CK623/case": (),
         "CK624": (Known(_ERROR, "refused"),),
         "CK624/block-size": (),
         "CK624/experts": (),
@@ -175,6 +190,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK629/compressed-tensors-kv-cache": (Known(Outcome.OK, "a KV scheme that it does not know is dropped"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK633/architectures": (Known(_ERROR, "no architecture is named"),),
+        "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18", of="transformers")),),
         "CK701": (
             Known(_ERROR, "different schemes for the parts"),
             Known(_SILENT, "the fused layer has one scheme, and some parts are cast by value", formats=_ASKS_WHOLE),

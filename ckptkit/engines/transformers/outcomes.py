@@ -8,6 +8,10 @@ from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Ran
 from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
+#: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
+_GUESSES = Range(until="0.19", of="compressed-tensors")
+_CONTAINERS = Range(until="0.18", of="compressed-tensors")
+_FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -35,7 +39,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK202": (),
         "CK202/weight-lost": (Known(_ERROR, "an FP8 weight that is missing cannot be made up"),),
         "CK202/beside-declared": (Known(_WARNING, "values are taken for codes"),),
-        "CK203": (Known(_WARNING, "listed as missing and unexpected; the scale is made up"),),
+        "CK203": (
+            Known(_WARNING, "listed as missing and unexpected; the scale is made up"),
+            Known(_ERROR, "dtypes do not fit; at the first request", architectures=("Qwen3MoeFor",)),
+        ),
         "CK204": (Known(Outcome.OK, "names of quantizers are known"),),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
@@ -47,6 +54,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
+        "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
         "CK301": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK301/square": (
@@ -82,6 +90,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
         ),
+        "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
+        "CK315/misfit": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
+        "CK315/other-blocks": (Known(_SILENT, "scales are taken for those of other blocks", _GUESSES),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(_SILENT, "exponents are converted by value"),),
         "CK403": (Known(_ERROR, "dtypes do not fit"),),
@@ -99,9 +110,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
+        "CK601/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
-        "CK602": (Known(_WARNING, "missing scales are listed and made up"),),
+        "CK602": (
+            Known(_WARNING, "missing scales are listed and made up"),
+            Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17"), formats=_FP8),
+            Known(_WARNING, "missing scales are listed and made up", Range(since="5.17"), formats=_FP8),
+        ),
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
             Known(Outcome.OK, "routers are no linear layers to it", layers=(Layer.ROUTER,)),
@@ -115,8 +131,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK617": (Known(_SILENT, "prefers exact names and sorts patterns"),),
         "CK617/twice": (),
         "CK618": (),
-        "CK618/status": (Known(_SILENT, "codes are taken for values, or zero points are made up"),),
-        "CK618/type-missing": (Known(_SILENT, "codes are taken for integers"),),
+        "CK618/status": (
+            Known(_SILENT, "codes are taken for values, or zero points are made up"),
+            Known(_ERROR, "dtypes do not fit", architectures=("Qwen2_5_VLFor",)),
+        ),
+        "CK618/type-missing-experts": (Known(_ERROR, "the weights cannot be converted"),),
+        **dict.fromkeys(
+            ("CK618/type-missing", "CK618/type-missing-blocks"), (Known(_SILENT, "codes are taken for integers"),)
+        ),
         "CK619": (Known(_ERROR, "unknown keys are refused"),),
         "CK619/ignored": (),
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
@@ -130,6 +152,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK622": (),
         "CK623": (Known(_WARNING, "the method is skipped and codes are taken for values"),),
         "CK623/algorithm-spelling": (),
+        "CK623/missing": (Known(_ERROR, "the config has no quant_method attribute"),),
         "CK624": (Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17")),),
         "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
         "CK624/experts": (),
@@ -153,6 +176,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633/architectures": (),
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK634": (Known(_SILENT, "codes are taken for values"),),
+        "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
+        "CK635/attention": (Known(_ERROR, "weights cannot be quantized in attention itself"),),
+        "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18")),),
         **dict.fromkeys(("CK701", "CK702", "CK801"), ()),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),
@@ -175,5 +201,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK910/query": (Known(_WARNING, "the missing scale is listed and made up", formats=("quark",)),),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
         "CK912": (),
+        "CK912/elements": (Known(_SILENT, "the cache is rounded as declared, by scales that were made for FP8"),),
     }
 )

@@ -64,6 +64,7 @@ _COMPRESSED_TENSORS = (
     Support(_REFUSED, (Layer.EMBEDDING,), _CT, how=_RUN, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
+    Support(_HAS, _LINEAR, _CT, others=("W8A8 INT8",), how=_RUN),
     Support(_HAS, _LINEAR, _CT, others=("MXFP8",), where=_IN_CT),
 )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
+from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
@@ -127,6 +128,13 @@ class CompressedTensors(Format):
             provenance=parsed.provenance,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
+
+    def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
+        """The config without its KV cache, where nothing else is at fault: weights do not hang on it."""
+        located, key = config_block.locate(container.config), DIALECT.kv_key
+        if located is None or key is None or not all(fault.message.startswith(key) for fault in faults):
+            return None
+        return {**located.block, key: None}
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

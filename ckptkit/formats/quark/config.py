@@ -18,6 +18,8 @@ from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGrou
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
 
+#: Where a config says how weights are stored, and the word for codes.
+STORED_AS, STORED = "export.weight_format", "real_quantized"
 #: The key of ``layer_type_quant_config`` for linear modules.
 LINEAR = "Linear"
 #: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
@@ -196,10 +198,10 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
     export = reader.mapping(block.get("export"), "export", required=True)
     weight_format = export.get("weight_format")
-    if weight_format not in (None, "real_quantized"):
+    if weight_format not in (None, STORED):
         reader.wrong(
-            "export.weight_format",
-            "real_quantized",
+            STORED_AS,
+            STORED,
             weight_format,
             "the weights are not stored in FP8 and load as garbage; export with weight_format='real_quantized'",
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import ConfigEdit
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
@@ -169,6 +170,14 @@ class Quark(Format):
             return checkpoint
         found = faults.read_faults(checkpoint, located.block, located.way)
         return replace(checkpoint, faults=(*checkpoint.faults, *found))
+
+    def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
+        """The config with the usual word for how weights are stored, where no other is at fault and they are FP8."""
+        located = config_block.locate(container.config)
+        word_alone = all(fault.message.startswith(config.STORED_AS) for fault in faults)
+        if located is None or not word_alone or not any(t.dtype == FP8_WEIGHT for t in container.tensors.values()):
+            return None
+        return {**located.block, "export": {**located.block["export"], "weight_format": config.STORED}}
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

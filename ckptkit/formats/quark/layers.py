@@ -76,6 +76,20 @@ def kv_projections(checkpoint: Checkpoint) -> list[str]:
     return fused or [last for last in ("k_proj", "v_proj") if last in last_parts]
 
 
+def output_pattern(checkpoint: Checkpoint, last: str) -> str:
+    """The pattern of the language model's projections whose outputs are quantized: towers may have some of that name,
+    and Quark makes up a scale for each output that a pattern matches, whether the weight is excluded or not."""
+    members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
+    towers = {module for module in members if names.other_tower(module) is not None}
+    language = [module for module in members if module not in towers]
+    if towers and language:
+        owner = language[0].partition(".layers.")[0]
+        for text in (f"*{names.last_part(owner)}.*{last}", f"{owner}.layers.*{last}"):
+            if [module for module in members if glob_or_exact(text).matches(module)] == language:
+                return text
+    return f"*{last}"
+
+
 def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
     """Entries for everything that the default does not say, by short patterns where those are unambiguous."""
     kv_cache = checkpoint.kv_cache
@@ -107,11 +121,12 @@ def _entries(checkpoint: Checkpoint, outputs: dict[str, Quantization], default: 
         for scheme, members in checkpoint.all_schemes.items()
     }
     short = drafting.short_names(groups)
-    for last in outputs:
-        members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
+    patterns = {last: glob_or_exact(output_pattern(checkpoint, last)) for last in outputs}
+    for pattern in patterns.values():
+        members = [module for module in checkpoint.linear_modules if pattern.matches(module)]
         used = {declared[module] for module in members if module in declared}
         if len(used) <= 1 and not exact:
-            layers[f"*{last}"] = next(iter(used), None)
+            layers[pattern.text] = next(iter(used), None)
             continue
         for module in members:
             if module in declared:
@@ -120,7 +135,8 @@ def _entries(checkpoint: Checkpoint, outputs: dict[str, Quantization], default: 
                 layers[module] = None
     for scheme, members in groups.items():
         for name in members if scheme != default else ():
-            if names.last_part(name) not in outputs:
+            own = patterns.get(names.last_part(name))
+            if own is None or not own.matches(name):
                 layers[name if exact else short[name]] = scheme
     return _ordered(layers, checkpoint, owners)
 

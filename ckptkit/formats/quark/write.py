@@ -8,7 +8,7 @@ from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
 from ckptkit.formats.dialect import Capabilities
-from ckptkit.formats.quark.layers import STATIC_SCALAR, kv_projections, layer_table, refuse
+from ckptkit.formats.quark.layers import STATIC_SCALAR, kv_projections, layer_table, output_pattern, refuse
 from ckptkit.formats.quark.spec import VERSION, tensor_spec
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
@@ -89,7 +89,7 @@ def _fits_custom(checkpoint: Checkpoint) -> bool:
 def _export_block(checkpoint: Checkpoint) -> dict[str, Any]:
     scheme = checkpoint.kv_cache.scheme if checkpoint.kv_cache else None
     return {
-        "kv_cache_group": [f"*{last}" for last in kv_projections(checkpoint)] if scheme else [],
+        "kv_cache_group": [output_pattern(checkpoint, last) for last in kv_projections(checkpoint)] if scheme else [],
         "min_kv_scale": 0.0,
         "pack_method": "reorder",
         "weight_format": "real_quantized",

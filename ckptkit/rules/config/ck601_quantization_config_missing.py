@@ -37,9 +37,11 @@ def quantization_config_missing(context: Context) -> Iterator[Fault]:
     """
     if any(fault.kind == "json-invalid" and fault.file == CONFIG_FILE for fault in context.container.faults):
         return  # what it says is not known
-    yield from context.faults(undeclared.FP8)
+    odd = "no-object" if context.config.get(KEY) is not None else None
+    for fault in context.faults(undeclared.FP8):
+        yield Observation.of(fault, variant=odd)
     for fault in context.faults(undeclared.SCALES):
-        yield Observation.of(fault, variant="scales")
+        yield Observation.of(fault, variant=odd or "scales")
     for fault in context.faults(undeclared.KV_SCALES):
         yield Observation.of(fault, variant="kv-scales", severity=Severity.WARNING)
 

@@ -37,7 +37,14 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
     # Weights that were saved uncompressed are values whatever the status says.
     status = () if nothing_is_quantized(context) else ("ct-status",)
     for fault in context.faults("ct-format", "ct-type-missing", *status, "ct-preset-group"):
-        yield Observation.of(fault, variant=fault.kind.removeprefix("ct-"))
+        yield Observation.of(fault, variant=f"{fault.kind.removeprefix('ct-')}{_where(context, fault.kind)}")
+
+
+def _where(context: Context, kind: str) -> str:
+    """For which layers engines have nothing, where a scheme is taken for one of integers."""
+    if kind != "ct-type-missing":
+        return ""
+    return "-experts" if context.experts else "-blocks" if context.blocked_kinds else ""
 
 
 @fix("safe", "CK618")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -33,7 +33,8 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
     """
     for module in context.modules:
         if module.scheme.has_static_input and module.input_scale is None:
-            yield Fault(
+            other = names.join(module.name, "activation_scale") in context.container.tensors
+            yield Observation(
                 "input-scale-missing",
                 "static activations are declared, but the input scale is not stored",
                 module.weight.shard,
@@ -41,4 +42,5 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
                 expected="one value",
                 found="nothing",
                 help="calibrate and export again, or declare dynamic activations",
+                variant="other-name" if other else None,
             )

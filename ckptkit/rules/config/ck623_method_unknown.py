@@ -41,9 +41,11 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     unnamed = unnamed and (context.has_reader or not context.is_known_method)
     if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine that was examined knows this quant_method"
-        yield Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
+        fault = Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
+        yield Observation.of(fault, variant=None if written else "missing")
     elif context.method == HYPHENATED != written:
-        yield _spelled(f"{path}.quant_method", HYPHENATED, written, "spelling")
+        case = isinstance(written, str) and written.lower() == HYPHENATED
+        yield _spelled(f"{path}.quant_method", HYPHENATED, written, "case" if case else "spelling")
     key = context.dialect.algorithm_key if context.dialect is not None else None
     algorithm = context.block.get(key) if key is not None else None
     if isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:

@@ -64,7 +64,7 @@ def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:
 
 
 def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config with two words in lower case, as compressed-tensors takes them in any."""
+    """The config with words in lower case that readers take in any."""
 
     def spec(value: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -75,6 +75,8 @@ def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:
     def group(value: Any) -> Any:
         return {key: spec(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
+    method = block.get("quant_method")
+    block = {**block, "quant_method": method.lower()} if isinstance(method, str) else block
     groups = block.get("config_groups")
     if not isinstance(groups, Mapping):
         return block

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
+from ckptkit.formats.reading import BrokenConfig
 from ckptkit.rules.kv_cache.declaration import declared
 
 
@@ -31,6 +32,8 @@ def kv_scheme_missing(context: Context) -> Iterator[Fault]:
     Fix: declare the scheme, or drop the scales.
     """
     checkpoint = context.checkpoint
+    if isinstance(context.reading, BrokenConfig):  # one may be declared, and not understood: CK912
+        return
     if checkpoint is not None and checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is None:
         first = next(iter(checkpoint.kv_cache.attention), None)
         stored = next(iter(first.stored().values()), None) if first else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.model import names
 from ckptkit.rules.kv_cache.attention import declared_attention
 
 
@@ -33,7 +35,8 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
     """
     operands = [attention for _, attention in declared_attention(context)]
     probabilities = any(attention.prob is not None for attention in operands)
-    queries = any(attention.q is not None for attention in operands)
+    promised = _promises_queries(context.block)
+    queries = promised or any(attention.q is not None for attention in operands)
     if context.block.get("softmax_quant_spec") and operands and not probabilities:
         message = "softmax_quant_spec is set, but no scale of the probabilities is stored"
         yield Fault("prob-scale-missing", message, "config.json", None, "self_attn.prob_output_scale", "nothing")
@@ -44,7 +47,9 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
             if begun and stored is None
         ]
         if missing:
+            by_config = promised and "q" in missing
             message = "other attention modules have scales that this one lacks"
+            message = "the config quantizes queries, and this module has no scale for them" if by_config else message
             yield Observation(
                 "operand-scale-missing",
                 message,
@@ -55,3 +60,12 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
                 variant="query" if "q" in missing else None,
                 severity=Severity.WARNING if "q" in missing else None,
             )
+
+
+def _promises_queries(block: Mapping[str, Any]) -> bool:
+    """Whether a Quark config quantizes the outputs of query projections."""
+    layers = block.get("layer_quant_config")
+    return isinstance(layers, Mapping) and any(
+        names.last_part(name).lstrip("*") == "q_proj" and isinstance(spec, Mapping) and spec.get("output_tensors")
+        for name, spec in layers.items()
+    )

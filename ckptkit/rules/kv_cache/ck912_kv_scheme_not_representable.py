@@ -24,7 +24,8 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     """
     for fault in context.faults("config-value"):
         if fault.message.startswith("kv_cache_scheme"):
-            yield fault
+            elements = fault.message.startswith(("kv_cache_scheme.type", "kv_cache_scheme.num_bits"))
+            yield Observation.of(fault, variant="elements" if elements else None)
     yield from context.faults("kv-strategy", "kv-type", "kv-symmetric")
     for fault in context.faults("kv-dynamic"):
         yield Observation.of(fault, variant="dynamic", severity=Severity.WARNING)

@@ -74,7 +74,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
             expected="the name that the format gives it" if legacy else "no such tensor",
             found=last,
             help="rename it if it is a scale" if legacy else "export the checkpoint again without it",
-            variant="second-scale" if tensor.name.endswith("_quantizer.scale") else None,
+            variant=_variant(context, tensor.name),
         )
     for tensor in context.checkpoint.plain:
         if ".base_layer." in tensor.name or ".lora_" in tensor.name:
@@ -87,6 +87,16 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
                 found="base_layer or lora",
                 help="merge the adapter before exporting",
             )
+
+
+def _variant(context: Context, name: str) -> str | None:
+    """What engines tell apart: a second scale, and one that has its place under another name."""
+    if name.endswith("_quantizer.scale"):
+        return "second-scale"
+    module = names.parent(name)
+    quantized = context.checkpoint.modules.get(module) if context.checkpoint is not None else None
+    alone = quantized is not None and quantized.weight_scale is None
+    return "only-scale" if alone and name == names.join(module, "scale") else None
 
 
 @fix("unsafe", "CK208")

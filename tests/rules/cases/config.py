@@ -66,7 +66,19 @@ def _all_but_mlp(checkpoint: MutableCheckpoint) -> None:
     checkpoint.block["ignore"].append("re:.*mlp.*")
 
 
+_ATTENTION_TOO = (frozenset({"CK635"}), frozenset({"CK635"}))
 _ENDLESS = "re:([a-z_.0-9]+)+!"
+
+
+def _rope(**beside: Any) -> Damage:
+    """Parameters of rotary embeddings for each type of layers, and values beside them."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        parameters = checkpoint.config["text_config"]["rope_parameters"]
+        kept = {key: value for key, value in parameters.items() if isinstance(value, dict)}
+        checkpoint.config["text_config"]["rope_parameters"] = {**kept, **beside}
+
+    return change
 
 
 def _target(entry: str) -> Damage:
@@ -235,12 +247,39 @@ CASES = (
         steps(drop(r"model\.embed_tokens\.weight"), fp8_module("model.embed_tokens", (32, 64))),
         fp8_module("model.embed_tokens_proj", (32, 64)),
     ),
+    Case(
+        "CK635",
+        CT,
+        _regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*mlp.*"]}),
+        _regroup(group_0={"targets": [r"re:.*self_attn\..*", r"re:.*mlp\..*_proj$"]}),
+    ),
+    Case(
+        "CK635",
+        CT,
+        _regroup(group_0={"targets": ["model.layers.0.self_attn", "Linear"]}),
+        steps(_regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*proj$"]}), skip(r"re:.*self_attn$")),
+        near_also=frozenset({"CK607"}),
+    ),
+    Case(
+        "CK635",
+        CT,
+        _regroup(group_0={"targets": [r"re:.*self_attn\..*", r"re:.*mlp\..*"]}),
+        _regroup(group_0={"targets": ["re:.*_proj$"]}),
+    ),
+    Case(
+        "CK636",
+        "gemma3/quark-fp8-kv",
+        _rope(rope_type="default"),
+        _rope(rope_theta=None),
+        given=_rope(),
+    ),
     Case("CK616", CT, _regroup(everything={}), _regroup(group_0={"targets": ["Linear", "re:.*q_proj"]})),
     Case(
         "CK616",
         CT,
         _regroup(group_0={"targets": ["re:.*mlp.*"]}, group_1={"targets": ["re:.*self_attn.*"]}),
         _regroup(group_0={"targets": ["re:.*mlp.*", "re:.*self_attn.*"]}),
+        *_ATTENTION_TOO,
     ),
     Case(
         "CK617",

@@ -47,6 +47,10 @@ def _int_scheme(checkpoint: MutableCheckpoint) -> None:
     _scheme(type="int")(checkpoint)
 
 
+def _no_queries(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["layer_quant_config"]["*q_proj"]["output_tensors"] = None
+
+
 def _k_differs(checkpoint: MutableCheckpoint) -> None:
     checkpoint.config["kv_lora_rank"] = 16
 
@@ -101,7 +105,13 @@ CASES = (
         drop(r".*\.prob_output_scale"),
         steps(drop(r".*\.prob_output_scale"), set_block(softmax_quant_spec=None)),
     ),
-    Case("CK910", _ATTENTION, drop(rf"{_LAST}\.q_proj\.output_scale"), drop(r".*\.q_proj\.output_scale")),
+    Case(
+        "CK910",
+        _ATTENTION,
+        drop(rf"{_LAST}\.q_proj\.output_scale"),
+        steps(drop(r".*\.q_proj\.output_scale"), _no_queries),
+    ),
+    Case("CK910", _ATTENTION, drop(r".*\.q_proj\.output_scale"), _no_queries),
     Case(
         "CK911",
         CT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from tests.damage import (
     BLOCK,
     CT,
@@ -121,6 +123,34 @@ def _many_inputs(checkpoint: MutableCheckpoint) -> None:
     checkpoint.change(rf"{_Q}\.input_scale", lambda t: t._replace(shape=(2,), data=t.data * 2))
 
 
+def _blocks(kv_heads: int, hidden: int = 256) -> Damage:
+    """A whole model in blocks of 128: 16 heads of 80, so that keys have 80 rows for each of their heads."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        rows = {"q": 1280, "k": 80 * kv_heads, "v": 80 * kv_heads, "o": hidden, "gate": 256, "up": 256, "down": hidden}
+        inputs = {"o": 1280, "down": 256}
+        for name in checkpoint.names(r".*_proj\.weight"):
+            part = name.split(".")[-2].removesuffix("_proj")
+            shape = rows[part], inputs.get(part, hidden)
+            grid = -(-shape[0] // 128), -(-shape[1] // 128)
+            codes = bytes(code & 0xF7 for code in Random(part).randbytes(shape[0] * shape[1]))
+            scales = b"".join(bytes([0x80, 0x38 + 2 * (number // 2 % 2)]) for number in range(grid[0] * grid[1]))
+            checkpoint.put(name, "F8_E4M3", shape, codes)
+            checkpoint.put(f"{name}_scale", "BF16", grid, scales)
+        for name in checkpoint.names(r".*(norm|embed_tokens|lm_head)\.weight"):
+            shape = (*checkpoint.get(name).shape[:-1], hidden)
+            size = hidden * (shape[0] if len(shape) > 1 else 1)
+            noise = b"".join(bytes([code, 0x3C | code & 0x80]) for code in Random(name).randbytes(size))
+            checkpoint.put(name, "BF16", shape, b"\x80\x3f" * size if len(shape) == 1 else noise)
+        checkpoint.config.update(
+            hidden_size=hidden, num_attention_heads=16, num_key_value_heads=kv_heads, head_dim=80, intermediate_size=256
+        )
+
+    return change
+
+
+#: What keys whose last block is not whole bring as well.
+_CUT = frozenset({"CK801", "CK803"})
 CASES = (
     Case("CK301", CT, shape(rf"{_Q}\.weight_scale", -1), _one_value, near_also=frozenset({"CK306"})),
     Case("CK301", CT, shape(rf"{_Q}\.weight_scale", 1, -1), _half_the_rows, near_also=frozenset({"CK306"})),
@@ -157,6 +187,9 @@ CASES = (
     Case("CK306", CT, _one_value, shape(rf"{_Q}\.weight_scale", -1), near_also=frozenset({"CK301"})),
     Case("CK307", CT, _transpose, _other_hidden, near_also=frozenset({"CK312"})),
     Case("CK308", CT, _packed, _wide),
+    Case("CK315", BLOCK, _blocks(2), _blocks(16), _CUT, given=_blocks(8)),
+    Case("CK315", BLOCK, _blocks(4), _blocks(16), _CUT, given=_blocks(8)),
+    Case("CK315", BLOCK, _blocks(8, hidden=128), _blocks(16), given=_blocks(8)),
     Case("CK309", CT_FP8, _fuse, steps(_fuse, left_alone("model.layers.0.mlp.gate_up_proj"))),
     Case("CK309", CT_FP8, _fuse, steps(_per_channel, _fuse_per_channel)),
     Case("CK310", CT, _odd_rows, _even_rows, frozenset({"CK312"}), frozenset({"CK312"})),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ckptkit.checks.registry import Level
-from tests.accuracy.plain import FP8_VALUES, bf16_of, to_bf16
+from tests.accuracy.plain import FP8_VALUES, bf16_of, in_high_precision, to_bf16
 from tests.damage import BLOCK, CT, CT_FP8, MOE, QUARK_FP8, Damage, MutableCheckpoint, exactly, f32, steps, values
 from tests.rules.case import Case
 
 _Q = r"model\.layers\.0\.self_attn\.q_proj"
 _FULL = Level.FULL
-_SLACK = frozenset({"CK508"})
 _UNEVEN = (frozenset({"CK705"}), frozenset({"CK705"}))
 
 
@@ -26,13 +25,30 @@ def codes(pattern: str, share: float, code: int) -> Damage:
     return change
 
 
+def _twice(pattern: str) -> Damage:
+    """Codes of these weights hold the weights themselves, and the scales are there still."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        everything = checkpoint.everything()
+        for name in checkpoint.names(pattern):
+            weight = in_high_precision(name, everything)
+            stored = FP8_VALUES.codes_of(bf16_of(weight.data))
+            checkpoint.change(exactly(name), lambda t, stored=stored: t._replace(data=stored))  # type: ignore[misc]
+
+    return change
+
+
 def scaled_twice(checkpoint: MutableCheckpoint) -> None:
-    """Codes hold the weights themselves, and the scales are there still."""
-    for name in checkpoint.names(r".*_proj\.weight"):
-        tensor, scale = checkpoint.get(name), checkpoint.get(f"{name}_scale")
-        numbers = FP8_VALUES.values_of(tensor.data).reshape(tensor.shape) * bf16_of(scale.data).reshape(scale.shape)
-        stored = FP8_VALUES.codes_of(numbers.reshape(-1))
-        checkpoint.change(exactly(name), lambda t, stored=stored: t._replace(data=stored))  # type: ignore[misc]
+    """All codes are those of weights that were not scaled."""
+    _twice(r".*_proj\.weight")(checkpoint)
+
+
+def _halved(checkpoint: MutableCheckpoint) -> None:
+    """Codes a power of two smaller, as scales that are twice as large would have them."""
+    checkpoint.change(
+        r".*_proj\.weight",
+        lambda t: t._replace(data=bytes(code & 0x80 | max(0, (code & 0x7F) - 8) for code in t.data)),
+    )
 
 
 def _static_experts(value: float) -> Damage:
@@ -76,6 +92,10 @@ CASES = (
     Case("CK505", CT, values(rf"{_Q}\.weight_scale", 2.0**-60), values(rf"{_Q}\.weight_scale", 2.0**-12), level=_FULL),
     Case("CK506", MOE, _static_experts(1.0), _static_experts(0.5)),
     Case("CK507", CT, codes(rf"{_Q}\.weight", 0.5, 0), codes(rf"{_Q}\.weight", 0.005, 0), level=_FULL),
-    Case("CK509", CT, scaled_twice, steps(scaled_twice, _doubled), _SLACK, _SLACK, level=_FULL),
+    Case("CK509", CT, scaled_twice, steps(scaled_twice, _doubled)),
+    Case("CK509", CT_FP8, scaled_twice, steps(scaled_twice, _doubled)),
+    Case("CK509", CT, _twice(r".*\.down_proj\.weight"), _doubled),
+    Case("CK509", "llama-block-aligned/transformers-block-ue8m0", _twice(r".*_proj\.weight"), _halved),
+    Case("CK509", BLOCK, scaled_twice, steps(scaled_twice, _doubled)),
     Case("CK508", CT, codes(rf"{_Q}\.weight", 1.0, 0x38), codes(rf"{_Q}\.weight", 0.3, 0x38), level=_FULL),
 )
