@@ -10,7 +10,6 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from ckptkit import __version__
 from ckptkit.engines.registry import engines
 from ckptkit.errors import DISTRIBUTION, install
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 
 #: Extra -> the packages that it brings, and what it is for.
@@ -47,7 +47,7 @@ class State(str, Enum):
     WRONG = "wrong"
 
 
-@dataclass(frozen=True)
+@record
 class Check:
     """One thing that was looked at: in which group, what, how it is, and what to do about it."""
 
@@ -68,7 +68,7 @@ class Check:
         }
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Examination(Shown):
     """Everything that was looked at, in the order in which people are shown it."""
 

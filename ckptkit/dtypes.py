@@ -8,11 +8,12 @@ code, 0x80, as their only NaN.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from ckptkit.record import record
 
-@dataclass(frozen=True)
+
+@record
 class DType:
     """One element type. ``max_value`` and ``nan_codes`` are set for 8-bit floats only."""
 

@@ -23,9 +23,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from reprlib import Repr
 from typing import Any
+
+from ckptkit.record import record
 
 #: The name under which ckptkit is installed: ``ckptkit`` on the package index is somebody else's tool.
 DISTRIBUTION = "ckptkit-fp8"
@@ -40,7 +42,7 @@ def install(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-@dataclass(frozen=True)
+@record
 class Fault:
     """One thing that is wrong with a checkpoint, as the layer that met it describes it.
 

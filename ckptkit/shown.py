@@ -7,11 +7,11 @@ Names come from files of anybody: they are clipped, spelled out where they are n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
 from ckptkit.errors import printable
+from ckptkit.record import record
 
 #: What a line is shorter than, and the part of it that a name may take.
 LONGEST_LINE, _LONGEST_NAME = 200, 90
@@ -24,7 +24,7 @@ _AS_IT_IS = "ckptkit tex2jax_ignore mathjax_ignore"
 Cell: TypeAlias = "str | int | Iterable[str] | None"
 
 
-@dataclass(frozen=True)
+@record
 class Look:
     """What there is to show of an object: its name, what it counts, and a table.
 

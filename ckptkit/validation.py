@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +18,7 @@ from ckptkit.checks.runner import Report, Selection, read_context, run, select_f
 from ckptkit.checks.settings import PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 from ckptkit.engines.registry import by_name
 from ckptkit.errors import UsageError
+from ckptkit.record import record
 from ckptkit.storage.locate import PathLike, new_folder, open_files, source_of
 from ckptkit.storage.source import LocalSource
 from ckptkit.storage.traffic import OnBytes, nobody_counts
@@ -41,7 +42,7 @@ Sizes: TypeAlias = "str | Iterable[int] | None"
 _SETTINGS = {name: (name, check) for name, check in PROJECT_KEYS.values() if name != "output_format"}
 
 
-@dataclass(frozen=True)
+@record
 class Request:
     """What to check of one checkpoint, and what to make of it: the options of ``ckptkit validate``.
 
@@ -95,7 +96,7 @@ class Request:
         return Scope.of((*(() if self.isolated else load_layers(folder)), self.layer))
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Validation(Report):
     """The report of one checkpoint, with what else a :class:`Request` asked for.
 
@@ -131,7 +132,7 @@ class Validation(Report):
         return document
 
 
-@dataclass(frozen=True)
+@record
 class Scope:
     """The settings of one checkpoint, and what they would be without the file that came with it."""
 

@@ -18,6 +18,8 @@ PROJECT = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").l
 )
 #: Import name -> the name under which it is installed, where the two differ.
 INSTALLED_AS = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+#: Part of every type checker, for which alone it is imported.
+FOR_CHECKERS = {"typing_extensions"}
 #: Imported by name from a string, and an fsspec package that fsspec imports itself.
 BY_NAME = {"tomli", "s3fs", "gcsfs"}
 #: Extras of tools: nothing of them is imported by the package.
@@ -39,7 +41,7 @@ def imported() -> set[str]:
                 found.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 found.add((node.module or "").partition(".")[0])
-    return {INSTALLED_AS.get(name, name) for name in found - set(sys.stdlib_module_names) - {"ckptkit"}}
+    return {INSTALLED_AS.get(name, name) for name in found - set(sys.stdlib_module_names) - {"ckptkit"} - FOR_CHECKERS}
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:

@@ -8,7 +8,6 @@ library's ``ModelCard`` reads the result back before it is written.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ckptkit.card.facts import (
 from ckptkit.card.markdown import heading
 from ckptkit.errors import Fault, InputError, OutputError, UsageError, plural, printable
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.beside import clear_beside, write_beside
 from ckptkit.storage.place import local_folder
@@ -38,7 +38,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 _INSTEAD = "'ckptkit card PATH --print' prints the card instead"
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Card(Shown):
     """A card as it was and as it should be; ``untrue`` is what it claimed and the tensors deny."""
 

@@ -7,7 +7,7 @@ hundred rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -33,6 +33,7 @@ from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.values import ScaleValues, values_in_run
+from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
 from ckptkit.storage.payload import TensorRef
 
@@ -73,7 +74,7 @@ class FusedGroup(NamedTuple):
 _UNPACKED = frozenset({"BF16", "F16", "F32", "F64"})
 
 
-@dataclass(frozen=True)
+@record
 class Context:
     """One checkpoint under examination, and what came of reading it."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import Enum
 from typing import Any, TypeAlias
 
 from ckptkit.engines.base import Effect
 from ckptkit.errors import Fault
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 
 
@@ -23,7 +24,7 @@ class Severity(str, Enum):
     INFO = "info"
 
 
-@dataclass(frozen=True)
+@record
 class StoredTensor:
     """A stored tensor by name, in the shard that was looked at, with the name that it should have where another is."""
 
@@ -32,21 +33,21 @@ class StoredTensor:
     wanted: str | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Module:
     """A module, or what engines build from several: its name without a parameter's."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@record
 class ListEntry:
     """An entry of a list of the quantization config, as it is written there."""
 
     value: str
 
 
-@dataclass(frozen=True)
+@record
 class File:
     """A file, relative to the checkpoint folder."""
 
@@ -57,7 +58,7 @@ class File:
 Subject: TypeAlias = StoredTensor | Module | ListEntry | File
 
 
-@dataclass(frozen=True)
+@record
 class Observation(Fault):
     """A fault of which a rule knows more than its texts say.
 
@@ -85,7 +86,7 @@ class Observation(Fault):
         return cls(**stated, variant=variant, only=only, severity=severity)
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Finding(Shown):
     """One thing that is wrong, where, what was expected and found, how to fix it, and whom it hits."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ckptkit.checks import runner
@@ -20,6 +20,7 @@ from ckptkit.edits.changes import Edit
 from ckptkit.edits.editor import EditConflictError
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import CkptkitError, plural
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container
 
@@ -29,7 +30,7 @@ _DEPTH = 4
 _FEW = 32
 
 
-@dataclass(frozen=True)
+@record
 class Applied:
     """A fix that stays: how many findings it cleared, by which edits."""
 
@@ -40,7 +41,7 @@ class Applied:
     edits: tuple[Edit, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Reverted:
     """A fix that was taken back, and why: a defect of the fix or of the rule, to be reported as one."""
 
@@ -49,7 +50,7 @@ class Reverted:
     reason: str
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Fixes(Shown):
     """What a checkpoint would be, by which fixes, and what the rules say before and after."""
 
@@ -90,7 +91,7 @@ class Fixes(Shown):
         }
 
 
-@dataclass(frozen=True)
+@record
 class _State:
     """A workspace with what the rules say about it, and the fixes that led to it."""
 

@@ -24,6 +24,7 @@ from ckptkit.errors import ContainerError
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel
 from ckptkit.model.values import decode
+from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.payload import TensorRef
@@ -43,7 +44,7 @@ SLACK_BELOW = 7.0
 _NAN, _LARGEST, _MAGNITUDE = 0x7F, 0x7E, 0x7F
 
 
-@dataclass(frozen=True)
+@record
 class WeightScan:
     """What one weight's bytes are. A *unit* is what has a scale: the tensor, a row, or a block.
 

@@ -8,7 +8,7 @@ import pkgutil
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cache
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from ckptkit.engines.base import Effect
 from ckptkit.engines.registry import effects_of
 from ckptkit.engines.reproduced import reproduced
 from ckptkit.errors import Fault, UsageError, did_you_mean
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 
 Check = Callable[[Context], Iterable[Fault]]
@@ -61,7 +62,7 @@ class OnConversion(str, Enum):
     CARRIED = "carried"
 
 
-@dataclass(frozen=True)
+@record
 class Fixer:
     """A fix and whether it may be made without asking. Its documentation is the docstring of its function.
 
@@ -73,7 +74,7 @@ class Fixer:
     function: FixFunction
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Rule(Shown):
     """A rule and its metadata; its documentation is the docstring of its function.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import codes_by_layer, effects_of
 from ckptkit.errors import Fault, plural
 from ckptkit.model.values import ScaleValues
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic
@@ -30,7 +31,7 @@ _Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Lay
 NO_FORMAT = "no FP8 format"
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Report(Shown):
     """All findings about one checkpoint, errors first, and what was looked at.
 
@@ -104,7 +105,7 @@ def read_context(
     return Context.of(container, known_values, unread)
 
 
-@dataclass(frozen=True)
+@record
 class Selection:
     """Which findings somebody wants to see; ``engines`` None: whomever they hit."""
 

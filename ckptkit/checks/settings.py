@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ckptkit.errors import UsageError, did_you_mean
+from ckptkit.record import record
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES, parse_toml
 
 PROJECT_FILE = "pyproject.toml"
 CHECKPOINT_FILE = ".ckptkit.toml"
 
 
-@dataclass(frozen=True)
+@record
 class Settings:
     """What to check, for whom, and how to print it. ``files`` are the files that had a say."""
 
@@ -57,7 +58,7 @@ class Settings:
         )
 
 
-@dataclass(frozen=True)
+@record
 class Layer:
     """What one place says, checked. ``own``: the file lies in the checkpoint, and may be a stranger's."""
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ckptkit.cli import completing
 from ckptkit.cli.command import Command
 from ckptkit.cli.options import CHECKPOINT, telling
 from ckptkit.errors import CkptkitError, UsageError, place, plural, printable
+from ckptkit.record import record
 from ckptkit.report import sink
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _words(variable: str, complete: Any) -> dict[str, Any]:
     return {"multiple": True, "envvar": f"CKPTKIT_{variable}", "shell_complete": complete}
 
 
-@dataclass(frozen=True)
+@record
 class View:
     """How the answers are shown; ``several``: with the name of each, and a total at the end."""
 

@@ -8,7 +8,7 @@ plan and told; where stored numbers would go, the user has to allow it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 
 from ckptkit.conversion.losses import ALLOW_LOSS, find_losses
@@ -18,13 +18,14 @@ from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import InputKind, Quantization, Scheme
+from ckptkit.record import record
 from ckptkit.storage.output import Drop
 
 #: The block size of a scheme that is made for a target that takes any.
 _USUAL_BLOCK = (128, 128)
 
 
-@dataclass(frozen=True)
+@record
 class Adapted:
     """A checkpoint as a dialect of the target can hold it: what differs from the stored one, and why.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from ckptkit.formats.base import Format, modes, writable
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Quantization, Scheme
+from ckptkit.record import record
 
 
 class Work(str, Enum):
@@ -22,7 +22,7 @@ class Work(str, Enum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True)
+@record
 class Cell:
     """What a conversion of one scheme into one dialect takes.
 

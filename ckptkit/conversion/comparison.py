@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from ckptkit.checks.registry import Level
 from ckptkit.errors import plural
 from ckptkit.measure.errors import Measured
 from ckptkit.model import names
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 
 
-@dataclass(frozen=True)
+@record
 class Difference:
     """One thing in which two checkpoints differ: where, what, and what each side has."""
 
@@ -28,7 +29,7 @@ class Difference:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@record
 class WeightErrors:
     """How far a weight is off, beside the one of the base.
 
@@ -111,7 +112,7 @@ class NotMeasured(NamedTuple):
         return self._asdict()
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Errors(Shown):
     """How far the values of two checkpoints are apart, weight by weight.
 
@@ -186,7 +187,7 @@ def _badness(measured: Measured) -> tuple[bool, float]:
     return not measured.not_finite, -measured.relative_error if measured.elements else math.inf
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Comparison(Shown):
     """The outcome of a comparison.
 

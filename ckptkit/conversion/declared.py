@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ckptkit.conversion.diff_pairs import Stored
@@ -13,6 +13,7 @@ from ckptkit.measure.matrix import Matrix
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.operations.operation import Loss, OperationError
 from ckptkit.operations.stream import piece_of
+from ckptkit.record import record
 from ckptkit.storage.payload import TensorRef
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _STRIPE = 1 << 20
 
 
-@dataclass(frozen=True)
+@record
 class Declared:
     """``changes``: (subject, aspect, after) of what means something else; ``losses``: tensor of the result -> loss."""
 
@@ -50,7 +51,7 @@ def allows(loss: Loss, exact: float, value: float) -> bool:
     return abs(value - exact) <= loss.relative * abs(exact) + loss.absolute
 
 
-@dataclass(frozen=True)
+@record
 class Deviation:
     """The element of a dequantized weight that is furthest off for what was promised, at [row, column]."""
 

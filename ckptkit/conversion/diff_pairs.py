@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from ckptkit.conversion import grouped
@@ -14,6 +14,7 @@ from ckptkit.measure.matrix import Matrix, fp8_matrices, made_matrices, plain_ma
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, QuantizedModule
 from ckptkit.operations.operation import OperationError
+from ckptkit.record import record
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
@@ -141,7 +142,7 @@ class Whole(NamedTuple):
         return (whole, single) if self.is_left else (single, whole)
 
 
-@dataclass(frozen=True)
+@record
 class Pairs:
     """``weights``: every pair, the left side's in file order first; ``wholes``: fused weights that were taken apart.
 

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ckptkit.errors import CkptkitError, ConversionRefused, Fault, plural
 from ckptkit.formats.reading import open_checkpoint
 from ckptkit.operations.outputs import loss_of
 from ckptkit.operations.stream import stream
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.output import VirtualContainer
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _MEASURED = frozenset({"requantize", "mx-to-blocks"})
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Result(Shown):
     """A conversion that was carried out: where, how fast, and by which means bytes were moved.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ckptkit.checks.settings import words
 from ckptkit.conversion.placement import shard_bytes
 from ckptkit.errors import UsageError
 from ckptkit.formats.base import WriteOptions
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.record import record
 
 #: What may become of experts, and of weights that engines fuse.
 EXPERTS = ("split", "stack")
@@ -20,7 +20,7 @@ SCALE_TYPES = ("F32", "BF16", "F16", "F8_E8M0")
 _ALIASES = {"E8M0": "F8_E8M0", "UE8M0": "F8_E8M0"}
 
 
-@dataclass(frozen=True)
+@record
 class Options(WriteOptions):
     """Choices about a conversion: those that a writer sees, and those that are taken before it writes.
 

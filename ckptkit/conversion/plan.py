@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from ckptkit.errors import ConversionRefused, Fault, plural
 from ckptkit.model import names
 from ckptkit.operations.operation import Loss
 from ckptkit.operations.outputs import labels, loss_of
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.output import Drop, OutputTensor, VirtualContainer, job_from_json
 from ckptkit.storage.payload import ByteRange, Computed, Inline
@@ -28,7 +29,7 @@ class CostKind(str, Enum):
     RECOMPUTE = "recompute"
 
 
-@dataclass(frozen=True)
+@record
 class Cost:
     """Bytes of a plan: copied as they are, newly written (headers, JSON), computed; and the ranges copied."""
 
@@ -68,7 +69,7 @@ class Cost:
         }
 
 
-@dataclass(frozen=True)
+@record
 class Step:
     """The same operation on the same tensor of many layers; ``loss`` says how far its values may be off, in words."""
 
@@ -114,7 +115,7 @@ class Step:
         }
 
 
-@dataclass(frozen=True)
+@record
 class Change:
     """What the result means differently, on purpose: of what, in which respect, before and after."""
 
@@ -135,7 +136,7 @@ class Verdict(str, Enum):
     LOSSY = "lossy as declared"
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Plan(Shown):
     """Everything about a conversion before it happens; it can be printed, sent to another process, and carried out.
 

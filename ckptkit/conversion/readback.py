@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ckptkit.checks import runner
 from ckptkit.checks.context import Context
@@ -17,13 +16,14 @@ from ckptkit.model.scheme import Scheme
 from ckptkit.model.values import ScaleValues
 from ckptkit.operations.stream import stream
 from ckptkit.operations.table import operation
+from ckptkit.record import record
 from ckptkit.storage.agreement import UNLISTED
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.output import AS_STORED, VirtualContainer
 from ckptkit.storage.virtual import VirtualSource
 
 
-@dataclass(frozen=True)
+@record
 class Reading:
     """What was read back: the planned files, what they mean (None without a quantization), and what rules find there.
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ckptkit.errors import json_path
+from ckptkit.record import record
 
 Path: TypeAlias = tuple[str | int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Rename:
     """A stored tensor gets another name."""
 
@@ -24,7 +24,7 @@ class Rename:
         return f"rename {self.tensor} -> {self.to}"
 
 
-@dataclass(frozen=True)
+@record
 class Duplicate:
     """A stored tensor is stored once more under another name."""
 
@@ -36,7 +36,7 @@ class Duplicate:
         return f"copy {self.tensor} -> {self.to}"
 
 
-@dataclass(frozen=True)
+@record
 class Reshape:
     """A stored tensor gets another shape of as many elements."""
 
@@ -49,7 +49,7 @@ class Reshape:
         return f"reshape {self.tensor} {list(self.before)} -> {list(self.to)}"
 
 
-@dataclass(frozen=True)
+@record
 class Drop:
     """A stored tensor goes."""
 
@@ -60,7 +60,7 @@ class Drop:
         return f"drop {self.tensor}"
 
 
-@dataclass(frozen=True)
+@record
 class Move:
     """A stored tensor goes to the end of another shard."""
 
@@ -72,7 +72,7 @@ class Move:
         return f"move {self.tensor} from {self.shard} to {self.to}"
 
 
-@dataclass(frozen=True)
+@record
 class TakeValue:
     """A scale gets the bytes of another one of its dtype and shape."""
 
@@ -84,7 +84,7 @@ class TakeValue:
         return f"set {self.tensor} to the value of {self.donor}"
 
 
-@dataclass(frozen=True)
+@record
 class Compute:
     """A stored tensor becomes what an operation makes of it, and of other stored tensors by name."""
 
@@ -99,7 +99,7 @@ class Compute:
         return f"{self.operation} {', '.join([self.tensor, *self.others, *words])}"
 
 
-@dataclass(frozen=True)
+@record
 class SetMetadata:
     """A word of a shard's ``__metadata__``."""
 
@@ -111,7 +111,7 @@ class SetMetadata:
         return f"{self.shard}: metadata {self.key} = {self.value}"
 
 
-@dataclass(frozen=True)
+@record
 class SetKey:
     """A value of config.json; objects on the way are made where they are missing."""
 
@@ -122,7 +122,7 @@ class SetKey:
         return f"config.json: {json_path(self.path)} = {_brief(self.value)}"
 
 
-@dataclass(frozen=True)
+@record
 class RemoveKey:
     """A key of config.json goes."""
 
@@ -132,7 +132,7 @@ class RemoveKey:
         return f"config.json: remove {json_path(self.path)}"
 
 
-@dataclass(frozen=True)
+@record
 class RenameKey:
     """A key of config.json gets another name, in its place."""
 
@@ -143,7 +143,7 @@ class RenameKey:
         return f"config.json: {json_path(self.path)} becomes {json_path((*self.path[:-1], self.to))}"
 
 
-@dataclass(frozen=True)
+@record
 class AddItem:
     """A list in config.json gets an entry that it does not have yet; the list is made where it is missing."""
 
@@ -154,7 +154,7 @@ class AddItem:
         return f"config.json: {json_path(self.path)} += {_brief(self.item)}"
 
 
-@dataclass(frozen=True)
+@record
 class RemoveItem:
     """An entry of a list in config.json goes."""
 
@@ -165,7 +165,7 @@ class RemoveItem:
         return f"config.json: {json_path(self.path)} -= {_brief(self.item)}"
 
 
-@dataclass(frozen=True)
+@record
 class RebuildIndex:
     """The index is written anew from the headers; without ``places``, only its sums are."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from ckptkit.edits.editor import Editor
 from ckptkit.errors import Fault
 from ckptkit.operations.outputs import keep
 from ckptkit.operations.stream import stream
+from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
 from ckptkit.storage.index import INDEX_FILE, build_index
 from ckptkit.storage.output import OutputFile, OutputShard, OutputTensor, VirtualContainer
@@ -24,7 +25,7 @@ from ckptkit.storage.virtual import VirtualSource
 _ASTRAY = ("index-outside-folder", "index-not-a-shard")
 
 
-@dataclass(frozen=True)
+@record
 class Workspace:
     """The original container and what has become of it.
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from ckptkit.engines.vllm.classes import OWN_LISTS, QUANTIZED_PREDICTION_INPUTS, QUANTIZED_ROUTERS
+from ckptkit.record import record
 
 
-@dataclass(frozen=True)
+@record
 class ExpertNames:
     """The container of routed experts, what their projections are called, and what else vLLM maps to them."""
 

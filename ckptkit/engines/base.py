@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     from ckptkit.engines.kernels import Kernel
@@ -81,7 +83,7 @@ class Version(NamedTuple):
         return cls(tuple(numbers), _STAGES.index(found[2] or ""), int(found[3] or 0), int(found[4] or 0))
 
 
-@dataclass(frozen=True)
+@record
 class Release:
     """A release that was examined: its number (empty for a commit between two), date, commit, and how.
 
@@ -105,7 +107,7 @@ class Release:
         return " and ".join(evidence.value for evidence in self.how)
 
 
-@dataclass(frozen=True)
+@record
 class Range:
     """The releases from ``since`` on and before ``until``; an empty end is open. Ends are numbers, or dates.
 
@@ -157,7 +159,7 @@ def _reaches(release: Release, bound: str, library: str) -> bool | None:
 ALWAYS = Range()
 
 
-@dataclass(frozen=True)
+@record
 class Known:
     """What one defect does.
 
@@ -189,7 +191,7 @@ Outcomes = Mapping[str, tuple[Known, ...]]
 SkipLists = Mapping[str, "Reading"]
 
 
-@dataclass(frozen=True)
+@record
 class Seen:
     """What an engine was seen to do with a rule's damage: one word for each of the rule's cases, in their order.
 
@@ -224,7 +226,7 @@ class ByModelType(Enum):
     ALWAYS = "always"
 
 
-@dataclass(frozen=True)
+@record
 class Launch:
     """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
 
@@ -240,7 +242,7 @@ class Launch:
     eager: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Eager:
     """Where an engine runs a model without CUDA graphs, by itself or because it has to be told to.
 
@@ -258,7 +260,7 @@ class Eager:
     by_itself: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class FinerBlocks:
     """Where an engine splits experts inside a block: it repeats scales for the largest blocks that fit all parts.
 
@@ -272,7 +274,7 @@ class FinerBlocks:
     where: str
 
 
-@dataclass(frozen=True)
+@record
 class Engine:
     """One consumer of checkpoints.
 
@@ -331,7 +333,7 @@ def lazily(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(module), name)
 
 
-@dataclass(frozen=True)
+@record
 class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from ckptkit.record import record
 
 #: Sub-configs that describe the language model of a multimodal checkpoint.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 
 
-@dataclass(frozen=True)
+@record
 class Dimensions:
     """Sizes of the language model; None where the config does not say.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ckptkit.errors import UsageError, did_you_mean
+from ckptkit.record import record
 
 _COMPUTE = re.compile(r"(?:sm)?(\d+)(\d)a?|(\d+)\.(\d)a?")
 _SEPARATORS = re.compile(r"[\s_-]")
 
 
-@dataclass(frozen=True)
+@record
 class Gpu:
     """One kind: its capability as compilers write it, and products that have it; "cpu" is what has no GPU."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckptkit.engines.base import Engine
 from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.support import Answer, Judgement, Support
+from ckptkit.record import record
 
 _RUNS = (Answer.SUPPORTED, Answer.SLOW)
 
 
-@dataclass(frozen=True)
+@record
 class Kernel(Support):
     """One row: what an engine makes of schemes on kinds of hardware. The first row that fits counts.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckptkit.model import names
+from ckptkit.record import record
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
 
 
-@dataclass(frozen=True)
+@record
 class ModuleNames:
     """A model class of a plain decoder: what its layers hold, as dotted names that stand for every expert and layer.
 

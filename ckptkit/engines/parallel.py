@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ckptkit.engines.base import Engine, FinerBlocks, Splitting
@@ -16,6 +15,7 @@ from ckptkit.engines.dimensions import Dimensions
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock
+from ckptkit.record import record
 
 #: Modules whose input is split; every other linear module of a layer has its output split.
 ROW_PARALLEL = frozenset({"o_proj", "down_proj", "w2", "out_proj", "dense_4h_to_h", "wo", "wo_b"})
@@ -27,7 +27,7 @@ REPLICATED = frozenset(
 MERGED = names.FUSED_GROUPS
 
 
-@dataclass(frozen=True)
+@record
 class BlockedModule:
     """A kind of block-quantized module: its generalised name, weight shape and block size."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from fnmatch import translate
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from typing import Any
 
 from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
+from ckptkit.record import record
 
 #: Class names that some readers take in a skip list for "every linear module".
 LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
@@ -50,7 +51,7 @@ class Style(str, Enum):
     ABOVE = "a shell pattern, or after re: a regular expression, over the whole name or that of a module above it"
 
 
-@dataclass(frozen=True)
+@record
 class Reading:
     """One engine's way with one format: the keys it reads (the first that is not empty counts) and their meaning.
 

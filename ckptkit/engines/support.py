@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
@@ -14,6 +13,7 @@ from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor
 from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
+from ckptkit.record import record
 from ckptkit.storage.container import Container
 
 
@@ -27,7 +27,7 @@ class Answer(str, Enum):
     SUPPORTED = "supported"
 
 
-@dataclass(frozen=True)
+@record
 class Support:
     """One row: what an engine does with schemes in kinds of layers. The first row that fits counts.
 
@@ -78,7 +78,7 @@ class Support:
         return (self.versions.since,) if self.versions is not None and self.versions.since else ()
 
 
-@dataclass(frozen=True)
+@record
 class Part:
     """A scheme in a kind of layer, as a checkpoint has it, and the first module that has it.
 
@@ -112,7 +112,7 @@ class Part:
         return f"{self.weight.granularity} weights and {inputs}"
 
 
-@dataclass(frozen=True)
+@record
 class Judgement:
     """An engine's answer for one part of a checkpoint, and its words.
 

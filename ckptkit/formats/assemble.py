@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from ckptkit.model import names
 from ckptkit.model.census import Census, Role, is_fp8, is_stack, stack_name
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, OpaqueModule, Part, QuantizedModule
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
+from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
 
@@ -20,7 +21,7 @@ from ckptkit.storage.payload import TensorRef
 _HIGH_PRECISION = frozenset({"BF16", "F16", "F32", "F64"})
 
 
-@dataclass(frozen=True)
+@record
 class Declaration:
     """What a config says: a scheme for each linear module, FP8 or another, and the KV cache.
 

@@ -18,6 +18,7 @@ from ckptkit.formats.preset import Preset
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity
 from ckptkit.model.scheme import KVCacheScheme, Scheme
+from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.output import Drop, OutputTensor
 
@@ -26,7 +27,7 @@ from ckptkit.storage.output import Drop, OutputTensor
 SchemeChanges: TypeAlias = Mapping[str, "Scheme | None"]
 
 
-@dataclass(frozen=True)
+@record
 class Changes:
     """What a draft means to change of what a checkpoint means; nothing, for a conversion that loses nothing.
 
@@ -59,7 +60,7 @@ class Changes:
         )
 
 
-@dataclass(frozen=True)
+@record
 class Draft:
     """A writer's answer: every tensor to be written, the config, other files, and what it means to change.
 
@@ -78,7 +79,7 @@ class Draft:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record
 class WriteOptions:
     """Choices that a user makes about the target.
 
@@ -90,7 +91,7 @@ class WriteOptions:
     allow_lossy: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class ConfigFault(Fault):
     """A fault of a quantization config that its own format found.
 

@@ -7,7 +7,7 @@ they hold for formats that they have never heard of.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ckptkit.model.census import Role
@@ -15,9 +15,10 @@ from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import Granularity
 from ckptkit.model.scheme import InputKind
 from ckptkit.model.select import PatternKind
+from ckptkit.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Capabilities:
     """What a dialect can express so that its serving engines read it right.
 
@@ -44,7 +45,7 @@ class Capabilities:
     input_bound: float | None = None
 
 
-@dataclass(frozen=True)
+@record
 class ScaleNames:
     """Names of one kind of scale, each relative to its module.
 
@@ -62,7 +63,7 @@ class ScaleNames:
         return tuple(dict.fromkeys((self.written, *self.loaded, *self.older)))
 
 
-@dataclass(frozen=True)
+@record
 class SkipList:
     """Where a config lists the modules that stay in high precision, and what its entries mean.
 
@@ -91,7 +92,7 @@ class SkipList:
         return tuple(key for key in self.written if isinstance(block.get(key), list)) or self.written[:1]
 
 
-@dataclass(frozen=True)
+@record
 class Dialect:
     """One way of a format to spell a checkpoint.
 

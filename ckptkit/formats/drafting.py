@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeVar
 
 from ckptkit.model import names
@@ -13,6 +13,7 @@ from ckptkit.model.granularity import Granularity, PerHead, PerTensor
 from ckptkit.model.scheme import OtherScheme, Scheme
 from ckptkit.operations.cast import exact_cast
 from ckptkit.operations.outputs import as_stored, computed, keep
+from ckptkit.record import record
 from ckptkit.storage.output import Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef, count
 
@@ -27,13 +28,16 @@ class ScaleShapes(Protocol):
         """Stored shapes, the written one first."""
 
 
-@dataclass(frozen=True)
+@record
 class Names:
     """What a target calls scales: those beside a weight, and those of an attention module by role, below the module."""
 
     weight_scale: str = "weight_scale"
     input_scale: str = "input_scale"
     attention: Mapping[str, str] = field(default_factory=dict)
+
+
+_USUAL_NAMES = Names()
 
 
 def tensors(
@@ -45,7 +49,7 @@ def tensors(
 
 
 def module_tensors(
-    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names = Names()
+    checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names = _USUAL_NAMES
 ) -> Iterator[OutputTensor]:
     """Weight and input scales in the target's names and shapes; weights, plain tensors and all others as they are."""
     for tensor in (*checkpoint.plain, *checkpoint.opaque_tensors()):

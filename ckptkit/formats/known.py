@@ -8,11 +8,12 @@ the files that tell their folders.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from ckptkit.errors import excerpt
+from ckptkit.record import record
 
 Document = Mapping[str, Any]
 
@@ -71,7 +72,7 @@ def _quark(block: Document) -> int | None:
     return {"fp4": 4, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8}.get(dtype)
 
 
-@dataclass(frozen=True)
+@record
 class Method:
     """A method of quantization that is not FP8 with one scale.
 
@@ -185,7 +186,7 @@ def _mistral(document: Document) -> str:
     return "model in Mistral's own format"
 
 
-@dataclass(frozen=True)
+@record
 class FolderKind:
     """A kind of folder that a file tells. ``shards``: how the names of its weight files begin, if they all do.
 

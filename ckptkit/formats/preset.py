@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.model.scheme import Scheme
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     from ckptkit.operations.quantize import Arithmetic
 
 
-@dataclass(frozen=True)
+@record
 class Preset:
     """A scheme, and the arithmetic by which the tool of that name makes scales and codes.
 

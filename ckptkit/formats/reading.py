@@ -7,7 +7,7 @@ what it is, the second is a finding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias
 
 from ckptkit.errors import Fault, FormatError, UnsupportedFormat, excerpt
@@ -16,6 +16,7 @@ from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.recognise import Recognised, recognise
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
 
 #: Faults under which it is not known which tensors the checkpoint has.
@@ -32,7 +33,7 @@ _NAMES_UNKNOWN = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@record
 class Readable:
     """The checkpoint was understood; what reading met on the way is among its faults."""
 
@@ -41,7 +42,7 @@ class Readable:
     dialect: Dialect
 
 
-@dataclass(frozen=True)
+@record
 class NotRead:
     """Why there is no checkpoint: in a sentence, in faults where something is wrong, and what to do next."""
 
@@ -54,7 +55,7 @@ class NotRead:
         return FormatError(f"{label}: {self.message}", faults=self.faults, help=self.help)
 
 
-@dataclass(frozen=True)
+@record
 class NoReader(NotRead):
     """A quantization that ckptkit does not read, and that may well be sound.
 
@@ -73,7 +74,7 @@ class NoReader(NotRead):
         return UnsupportedFormat(f"{label}: {self.message}", faults=self.faults, help=self.help)
 
 
-@dataclass(frozen=True)
+@record
 class BrokenConfig(NotRead):
     """The config is one of a format that ckptkit reads, and cannot be understood.
 
@@ -86,14 +87,14 @@ class BrokenConfig(NotRead):
     rest: Checkpoint | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Unquantized(NotRead):
     """No quantization is declared; a fault says so where tensors are stored in FP8 all the same."""
 
     recognised: Recognised = field(default_factory=Recognised)
 
 
-@dataclass(frozen=True)
+@record
 class FilesUnknown(NotRead):
     """A shard is missing or its names are not known, so that nothing can be said about modules."""
 

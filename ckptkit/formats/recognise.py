@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ckptkit.errors import CkptkitError, excerpt
 from ckptkit.formats import config_block, known
 from ckptkit.formats.known import FolderKind, Method
+from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.index import parse_json_object
 from ckptkit.storage.source import Source
@@ -18,7 +19,7 @@ from ckptkit.storage.untrusted import MOST_SIDE_BYTES
 _MLX_KEY = "quantization"
 
 
-@dataclass(frozen=True)
+@record
 class Recognised:
     """A folder's kind, what the file that tells it holds, and the method of quantization with its config.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.errors import Fault, plural
@@ -21,6 +20,7 @@ from ckptkit.model.census import Census, Role, is_fp8, is_quantizer_name, take_c
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import InputKind, KVCacheScheme, Quantization, Scheme
+from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
 from ckptkit.storage.payload import TensorRef
 
@@ -74,7 +74,7 @@ def _is_absent(container: Container) -> bool:
     return any(fault.kind == "config-absent" for fault in container.faults)
 
 
-@dataclass(frozen=True)
+@record
 class _Lost:
     """Scales without a config: those of weights, each with its weight, and those of attention."""
 

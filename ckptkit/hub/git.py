@@ -11,11 +11,11 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ckptkit.errors import UsageError
 from ckptkit.hub.outgoing import Content, folder_contents
+from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX
 from ckptkit.storage.index import INDEX_FILE
 
@@ -27,7 +27,7 @@ _POINTER_OID = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.MULTILINE)
 _JUDGED = (SHARD_SUFFIX, ".json", ".md", ".yaml")
 
 
-@dataclass(frozen=True)
+@record
 class Published:
     """The files of a commit or folder that a judgement needs, and the shards whose content is not on this machine."""
 
@@ -35,7 +35,7 @@ class Published:
     unresolved: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class GitRepository:
     """A clone: its work tree, and the folder of LFS objects."""
 

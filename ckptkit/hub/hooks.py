@@ -11,12 +11,12 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ckptkit.errors import Fault, OutputError, UsageError
 from ckptkit.hub.git import NO_COMMIT, GitRepository, Published, touches_checkpoint
 from ckptkit.hub.outgoing import errors_in
+from ckptkit.record import record
 from ckptkit.storage.beside import clear_beside, keep_beside, write_beside
 
 NAME = "pre-push"
@@ -47,7 +47,7 @@ fi
 """
 
 
-@dataclass(frozen=True)
+@record
 class Judged:
     """What a hook found: where, errors, and shards whose content is not on this machine.
 

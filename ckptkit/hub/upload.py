@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ckptkit.checks.registry import Level, way_to_fix
 from ckptkit.checks.runner import Report
 from ckptkit.errors import UploadRefused, UsageError, plural, printable
 from ckptkit.hub.hub_errors import translated
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import open_container
 from ckptkit.storage.file_state import FileState, source_changed
@@ -32,7 +32,7 @@ _LISTED = 30
 _LONGEST_REASON = 200
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Uploaded(Shown):
     """What the repository holds after an upload: the commit, the pull request if one was made, what was checked.
 

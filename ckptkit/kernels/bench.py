@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from ckptkit.errors import UsageError
@@ -18,6 +18,7 @@ from ckptkit.kernels.build import Toolkit, toolkit
 from ckptkit.kernels.configs import ACCUMULATE, Config
 from ckptkit.kernels.scaled_mm import Operands
 from ckptkit.kernels.scaling import GROUP_BLOCK, TENSOR_TENSOR, TOKEN_CHANNEL, Scaling
+from ckptkit.record import record
 
 #: The H200's datasheet: dense FP8 operations and bytes per second.
 PEAK_FLOPS, PEAK_BYTES = 1979e12, 4.8e12
@@ -45,7 +46,7 @@ class Clock(Protocol):
         """Warm up, and return a function that times once: seconds per call."""
 
 
-@dataclass(frozen=True)
+@record
 class HostClock:
     """Wall time of single calls: for testing the harness, never for figures."""
 
@@ -63,7 +64,7 @@ class HostClock:
         return once
 
 
-@dataclass(frozen=True)
+@record
 class GraphClock:
     """Device events around replays of a CUDA graph of many calls, which walk over the copies: no launch gaps."""
 
@@ -100,7 +101,7 @@ class GraphClock:
         return lambda: timed(graph.replay) / calls
 
 
-@dataclass(frozen=True)
+@record
 class Timing:
     """Seconds of one contender: median and spread."""
 
@@ -118,7 +119,7 @@ class Timing:
         return cls(contender, statistics.median(ordered), low, high, config)
 
 
-@dataclass(frozen=True)
+@record
 class Measurement:
     """All contenders at one shape. ``clock`` is "device events" on a GPU; anything else is no figure."""
 

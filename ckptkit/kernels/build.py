@@ -7,12 +7,12 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ckptkit.errors import UsageError, install
 from ckptkit.kernels import programs
+from ckptkit.record import record
 
 _HELP = install("gpu")
 #: What changes from call to call: specializing on it would compile again in the middle of serving.
@@ -21,7 +21,7 @@ _LOCK = threading.Lock()
 _toolkit: Toolkit | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Toolkit:
     """torch, Triton and the built kernels. ``interpreted``: they run in Triton's interpreter, on the CPU."""
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+from ckptkit.record import record
 
 Kernel = Literal["persistent", "decode", "portable"]
 Accumulate = Literal["fast", "promoted"]
@@ -29,7 +31,7 @@ _MAX_SPLIT = 8
 _MIN_STEPS = 4
 
 
-@dataclass(frozen=True)
+@record
 class Config:
     """One way to run a product. ``split_k`` 0: as many slices as fill the chip; ``group_m``: see ``tile_position``.
 
@@ -87,7 +89,7 @@ class Config:
         return replace(self, split_k=split)
 
 
-@dataclass(frozen=True)
+@record
 class Problem:
     """What a choice depends on. ``depends_on_k``: scales vary along K."""
 
@@ -98,7 +100,7 @@ class Problem:
     depends_on_k: bool
 
 
-@dataclass(frozen=True)
+@record
 class ConfigRule:
     """A config and the problems that it is meant for; None: no limit."""
 
@@ -122,7 +124,7 @@ class ConfigRule:
         )
 
 
-@dataclass(frozen=True)
+@record
 class Table:
     """One table. ``devices``: prefixes of what it is for, an architecture (``sm_90``) or a device name."""
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ckptkit.record import record
 
 #: A wgmma that the assembler had to serialize: C7508 to C7519.
 _SERIALIZED = re.compile(r"\bC75\d\d\b")
 
 
-@dataclass(frozen=True)
+@record
 class Chip:
     """A compilation target. ``fp8``: Triton's name of the e4m3 type that its tensor cores multiply.
 
@@ -52,7 +53,7 @@ CHIPS = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class MachineCode:
     """What the machine code of one program shows. ``promotions``, ``serialized``, ``sass``: NVIDIA only.
 

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ckptkit.kernels.configs import Accumulate, Config, tables
 from ckptkit.kernels.machine_code import CHIPS, Chip, MachineCode, read
 from ckptkit.kernels.quantize import converts_once
 from ckptkit.kernels.scaling import GROUP_BLOCK, TENSOR_TENSOR, TOKEN_CHANNEL, Scaling
+from ckptkit.record import record
 
 _POINTERS = {
     "a_scale_ptr": "*fp32",
@@ -40,7 +41,7 @@ _FP8_POINTERS = ("a_ptr", "w_ptr")
 _SIZES = ("n", "k", "a_stride", "w_stride", "x_stride")
 
 
-@dataclass(frozen=True)
+@record
 class Job:
     """One program to compile for a chip: its compile-time arguments, and which dtype it stores."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ckptkit.kernels import quantize
 from ckptkit.kernels.build import Toolkit, toolkit
 from ckptkit.kernels.configs import ACCUMULATE, Accumulate, Config, Problem, fallback, select
 from ckptkit.kernels.scaling import Scaling
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ _SUM_COLUMNS = 1024
 _FNUZ_ONLY = ("gfx940", "gfx941", "gfx942")
 
 
-@dataclass(frozen=True)
+@record
 class Operands:
     """Checked inputs of one product. ``a`` is [M, K], ``weight`` [N, K], both contiguous along K."""
 

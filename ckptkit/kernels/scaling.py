@@ -13,19 +13,19 @@ Other pairs of these work too. A scaling is declared, never guessed from the sha
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from ckptkit.errors import UsageError
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Scheme
+from ckptkit.record import record
 
 Sharing = Literal["shared", "row", "group"]
 
 _NAME = re.compile(r"(tensor|token|group(\d+))-(tensor|channel|block(\d+)x(\d+))")
 
 
-@dataclass(frozen=True)
+@record
 class Scaling:
     """How A [M, K] and W [N, K] are scaled. ``a_group`` and ``b_block`` are 1 where no scale depends on K."""
 

@@ -14,13 +14,13 @@ stripes is added with ``+``, in any order and from any thread:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import DTYPES
 from ckptkit.errors import CkptkitError
 from ckptkit.operations import compiled
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ _RUN = 1 << 13
 _FEW = 8
 
 
-@dataclass(frozen=True)
+@record
 class WorstElement:
     """The element that is furthest off: its row (through all experts of a stack), its column, and both values."""
 
@@ -68,7 +68,7 @@ class WorstElement:
         }
 
 
-@dataclass(frozen=True)
+@record
 class Measured:
     """What was measured of some rows; of none, when it is made without arguments.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
@@ -98,7 +99,7 @@ class OpaqueModule(NamedTuple):
         return weight.nbytes * 8 // bits if weight is not None and bits else None
 
 
-@dataclass(frozen=True)
+@record
 class AttentionScales:
     """The static scales of one attention module's cache (k, v) and operands (q, prob).
 
@@ -117,7 +118,7 @@ class AttentionScales:
         return {role: tensor for role, tensor in roles.items() if tensor is not None}
 
 
-@dataclass(frozen=True)
+@record
 class KVCache:
     """The KV cache: the declared scheme (None when scales are stored but nothing declares them)."""
 
@@ -125,7 +126,7 @@ class KVCache:
     attention: tuple[AttentionScales, ...]
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Checkpoint(Shown):
     """What a checkpoint means, whatever its format.
 

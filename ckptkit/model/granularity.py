@@ -18,11 +18,12 @@ own each: E comes first in the scale's shape too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+from ckptkit.record import record
 
-@dataclass(frozen=True)
+
+@record
 class PerTensor:
     """One scale for the whole tensor."""
 
@@ -39,7 +40,7 @@ class PerTensor:
         return self.kind
 
 
-@dataclass(frozen=True)
+@record
 class PerChannel:
     """One scale for each output row (axis 0) of a weight."""
 
@@ -56,7 +57,7 @@ class PerChannel:
         return self.kind
 
 
-@dataclass(frozen=True)
+@record
 class PerBlock:
     """One scale for each tile of ``rows`` x ``columns``; tiles at the edges may be smaller."""
 
@@ -76,7 +77,7 @@ class PerBlock:
         return f"per-block {self.rows}x{self.columns}"
 
 
-@dataclass(frozen=True)
+@record
 class PerGroup:
     """One scale for each run of ``size`` elements along the last axis."""
 
@@ -94,7 +95,7 @@ class PerGroup:
         return f"per-group {self.size}"
 
 
-@dataclass(frozen=True)
+@record
 class PerToken:
     """One scale for each activation row, computed at run time."""
 
@@ -111,7 +112,7 @@ class PerToken:
         return self.kind
 
 
-@dataclass(frozen=True)
+@record
 class PerHead:
     """One scale for each KV head of an attention module."""
 

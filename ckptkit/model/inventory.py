@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ckptkit.dtypes import BITS
 from ckptkit.errors import plural
 from ckptkit.model import names
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.payload import TensorRef
 from ckptkit.storage.traffic import Traffic
@@ -55,7 +56,7 @@ class Naming(Protocol):
         """Everything else that belongs to the quantization: scales, zero points, code books."""
 
 
-@dataclass(frozen=True)
+@record
 class KindCount:
     """The tensors of one kind. ``parameters`` None: they are packed, and the width of an element is not known."""
 
@@ -65,7 +66,7 @@ class KindCount:
     parameters: int | None
 
 
-@dataclass(frozen=True)
+@record
 class Tally:
     """Tensors by kind and by dtype, the largest first; ``dtypes`` is code -> (tensors, bytes)."""
 
@@ -186,7 +187,7 @@ def _largest_first(dtypes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int
     return dict(sorted(dtypes.items(), key=lambda item: -item[1][1]))
 
 
-@dataclass(frozen=True)
+@record
 class PartOfFolder:
     """A checkpoint below the folder, or a file of another format. ``tally`` None: it was listed and not read."""
 
@@ -210,7 +211,7 @@ class PartOfFolder:
         }
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@record(kw_only=True, repr=False)
 class Inventory(Shown):
     """What a folder holds, whether or not there is a reader for it.
 

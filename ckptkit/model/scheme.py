@@ -6,13 +6,14 @@ one the scales before it (NVFP4: E4M3 scales of groups, and one F32 scale of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.model.granularity import Granularity
+from ckptkit.record import record
 
 
-@dataclass(frozen=True)
+@record
 class ScaleLevel:
     """One level of scales. ``dtype`` None: any float that is wide enough (F32, BF16, F16), as it is stored.
 
@@ -28,7 +29,7 @@ class ScaleLevel:
         return f"{self.granularity}{f' {self.dtype}' if self.dtype else ''}"
 
 
-@dataclass(frozen=True)
+@record
 class ScaleSpec:
     """The levels of scales of one role, the one that multiplies the elements first."""
 
@@ -44,7 +45,7 @@ class ScaleSpec:
         return tuple(level.granularity.scale_shape(weight_shape) for level in self.levels)
 
 
-@dataclass(frozen=True)
+@record
 class Quantization:
     """How one role (weight, input, output, KV cache) is quantized.
 
@@ -73,7 +74,7 @@ class Quantization:
         return f"{'dynamic' if self.dynamic else 'static'} {self.granularity}{bound}"
 
 
-@dataclass(frozen=True)
+@record
 class InputKind:
     """How inputs are quantized, sizes aside; without a granularity they are not."""
 
@@ -99,7 +100,7 @@ class InputKind:
 NO_INPUT = InputKind()
 
 
-@dataclass(frozen=True)
+@record
 class Scheme:
     """How a linear module is quantized. ``input`` is None for weight-only quantization."""
 
@@ -118,7 +119,7 @@ class Scheme:
         return f"{name}, {self.weight} weights, {activations}"
 
 
-@dataclass(frozen=True)
+@record
 class OtherScheme:
     """A quantization that is not FP8 with one scale: what is known of it.
 
@@ -143,7 +144,7 @@ class OtherScheme:
         return f"{self.name}{bits}{scales}"
 
 
-@dataclass(frozen=True)
+@record
 class KVCacheScheme:
     """How the KV cache is quantized. ``basis`` says on which side of RoPE the keys were measured."""
 

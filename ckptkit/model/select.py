@@ -11,15 +11,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from ckptkit.errors import Fault, FormatError, excerpt
 from ckptkit.model.backtracking import may_run_away
+from ckptkit.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Exact:
     """The whole module name."""
 
@@ -30,7 +30,7 @@ class Exact:
         return name == self.text
 
 
-@dataclass(frozen=True)
+@record
 class Regex:
     """A regular expression, anchored at the start only.
 
@@ -60,7 +60,7 @@ class Regex:
         return self._compiled.match(name) is not None
 
 
-@dataclass(frozen=True)
+@record
 class Glob:
     """A shell-style pattern over the whole name; ``*`` crosses dots."""
 
@@ -71,7 +71,7 @@ class Glob:
         return fnmatch.fnmatchcase(name, self.text)
 
 
-@dataclass(frozen=True)
+@record
 class Substring:
     """Any part of the name."""
 
@@ -125,7 +125,7 @@ _PARSERS = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Selector:
     """Many patterns as one question: does any of them match this name?"""
 

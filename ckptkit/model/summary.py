@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.dtypes import BITS
@@ -13,6 +12,7 @@ from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.inventory import Inventory, Kind, PartOfFolder, Tally, tally
 from ckptkit.model.values import scale_values
+from ckptkit.record import record
 from ckptkit.storage.payload import TensorRef
 
 #: Bytes of one element of the high-precision checkpoint that this one was made from.
@@ -21,7 +21,7 @@ _ORIGINAL_BYTES = 2
 _SHOWN = 8
 
 
-@dataclass(frozen=True)
+@record
 class ScaleRange:
     """The smallest and the largest value over all scales of one kind, and how many tensors hold them."""
 
@@ -31,7 +31,7 @@ class ScaleRange:
     maximum: float
 
 
-@dataclass(frozen=True)
+@record
 class ModuleKind:
     """The modules that differ only in their layer numbers."""
 
@@ -41,7 +41,7 @@ class ModuleKind:
     scheme: str
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@record(kw_only=True, repr=False)
 class Summary(Inventory):
     """The inventory of a checkpoint that was read, and what is known of it by that.
 

@@ -11,7 +11,6 @@ A scale code of 0 is what a group without any number but zero has. Such groups d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from ckptkit.model.numbers import value_of
 from ckptkit.operations import compiled
 from ckptkit.operations.dequantize import rounded
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
+from ckptkit.record import record
 from ckptkit.storage.payload import Data
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _BIAS = 127
 SCALE_DTYPES = frozenset({"F8_E8M0", "U8"})
 
 
-@dataclass(frozen=True)
+@record
 class Element:
     """An element type: the code's magnitudes, and how far its exponents reach in E4M3.
 

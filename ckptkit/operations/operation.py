@@ -7,9 +7,9 @@ megabytes. An operation says which rows of its inputs a stripe needs; reading th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from ckptkit.record import record
 from ckptkit.storage.payload import Computed, Data, TensorRef
 
 Inputs: TypeAlias = tuple[TensorRef, ...]
@@ -21,7 +21,7 @@ class OperationError(ValueError):
     """An operation cannot be done to these inputs; the message says why. The caller knows the tensor's name."""
 
 
-@dataclass(frozen=True)
+@record
 class Loss:
     """How far a value may be from the exact one: ``|value - exact| <= relative * |exact| + absolute``.
 
@@ -45,7 +45,7 @@ class Loss:
         return f"within {' plus '.join(parts)}" if parts else "exact"
 
 
-@dataclass(frozen=True)
+@record
 class Promise:
     """What the result will be.
 
@@ -85,7 +85,7 @@ def nothing_first(inputs: Inputs, parameters: Parameters) -> Computed | None:
     return None
 
 
-@dataclass(frozen=True)
+@record
 class Operation:
     """An entry of the table of operations.
 

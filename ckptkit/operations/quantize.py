@@ -10,7 +10,7 @@ one scale for a whole tensor takes a pass of its own before, which keeps one num
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.model.numbers import floats_of_bits, numbers, upper_halves, value_of
 from ckptkit.operations import compiled
 from ckptkit.operations.operation import Inputs, Loss, Operation, OperationError, Parameters, Piece, Promise
+from ckptkit.record import record
 from ckptkit.storage.payload import Computed, Data
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _LARGEST = 448.0
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True)
+@record
 class Arithmetic:
     """How one tool makes scales and codes; ``None`` stands for the dtype of the weight.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import plural
+from ckptkit.record import record
 from ckptkit.report.comparison_text import by_reason, kinds_of, not_told_by
 from ckptkit.report.text import change_lines, plan_rows
 from ckptkit.shown import Look, Shown
@@ -30,7 +31,7 @@ MOST_WEIGHTS = 100
 MOST_DIFFERENCES = 100
 
 
-@dataclass(frozen=True)
+@record
 class Conversion:
     """A plan to convert the checkpoint, or why there is none."""
 
@@ -73,7 +74,7 @@ class Conversion:
         }
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Page(Shown):
     """Everything that a page shows of one checkpoint.
 

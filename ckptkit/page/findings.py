@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.checks.registry import by_code
 from ckptkit.model.names import generalise
+from ckptkit.record import record
 from ckptkit.report.faults_text import alike
 from ckptkit.report.findings_text import by_rule, consequences, fix_command
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ckptkit.validation import Validation
 
 
-@dataclass(frozen=True)
+@record
 class FindingGroup:
     """Findings of one rule that differ in numbers only.
 

@@ -9,10 +9,10 @@ out in order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ckptkit.record import record
 from ckptkit.storage.payload import TensorRef
 
 #: Numbers of more digits stay text: a browser's numbers are exact up to 2**53.
@@ -47,7 +47,7 @@ class TensorKind(NamedTuple):
         }
 
 
-@dataclass(frozen=True)
+@record
 class TensorTable:
     """All tensors, the largest kinds first; ``names`` are those of the rows."""
 

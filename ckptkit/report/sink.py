@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ckptkit.record import record
 from ckptkit.report.encoding import SPELLED_OUT
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _USUAL, _LINES = 80, 25
 _NARROWEST = 40
 
 
-@dataclass(frozen=True)
+@record
 class Manner:
     """How a command prints.
 

@@ -6,12 +6,12 @@ import errno
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from ckptkit.errors import ContainerError, Fault, SourceChanged, plural
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.agreement import UNLISTED, choose_shards, compare_names
 from ckptkit.storage.below import checkpoints_below, hint
@@ -79,7 +79,7 @@ def paused_gc() -> Iterator[None]:
         gc.enable()
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Container(Shown):
     """Headers, raw JSON and the other files of one checkpoint.
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Protocol
 
 from ckptkit.dtypes import BITS
 from ckptkit.errors import Fault, OutputError, excerpt
+from ckptkit.record import record
 from ckptkit.storage.header_faults import METADATA_KEY, TOLERATED, examine_header
 from ckptkit.storage.payload import TensorRef, tensor_ref
 from ckptkit.storage.strict_json import count_strings, misread_by_python
@@ -36,7 +36,7 @@ _LFS_SIGNATURE = b"version https://git-lfs"
 _FETCH_AGAIN = "download or export the shard again"
 
 
-@dataclass(frozen=True)
+@record
 class Header:
     """A parsed header: tensors in JSON order, with absolute offsets, and the string metadata.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.errors import Fault, excerpt
+from ckptkit.record import record
 from ckptkit.storage.strict_json import count_strings, has_lone_surrogate, repeated_keys, strings_in
 from ckptkit.storage.untrusted import parse_json
 
@@ -18,7 +18,7 @@ SHARD_SUFFIX = ".safetensors"
 MAX_JSON_BYTES = 1 << 29
 
 
-@dataclass(frozen=True)
+@record
 class Index:
     """A parsed index; ``extra`` keeps top-level keys and metadata that are not ours to change."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
+from ckptkit.record import record
 from ckptkit.storage.header import build_header
 from ckptkit.storage.payload import ByteRange, Computed, Inline, Payload, TensorRef, size_of
 
@@ -107,7 +107,7 @@ class Drop(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class OutputShard:
     """A safetensors file to be written: tensors in data order."""
 
@@ -146,7 +146,7 @@ class OutputShard:
         }
 
 
-@dataclass(frozen=True)
+@record
 class OutputFile:
     """Any other file to be written: config, index, or a side file carried over byte for byte."""
 
@@ -191,7 +191,7 @@ def job_from_json(document: Mapping[str, Any]) -> Job:
     return OutputFile(file, Inline(base64.b64decode(document["base64"])))
 
 
-@dataclass(frozen=True)
+@record
 class VirtualContainer:
     """A whole checkpoint folder that does not exist yet."""
 

@@ -8,11 +8,11 @@ the payloads before anything moves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from ckptkit.dtypes import BITS
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     from ckptkit.storage.source import Source
@@ -56,7 +56,7 @@ class ByteRange(NamedTuple):
     nbytes: int
 
 
-@dataclass(frozen=True)
+@record
 class Inline:
     """Bytes that the plan itself carries: headers, JSON, new scalars."""
 

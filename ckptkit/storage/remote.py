@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from ckptkit.errors import CkptkitError, Fault, RemoteError, UsageError, printable
+from ckptkit.record import record
 from ckptkit.storage.file_names import name_fault
 from ckptkit.storage.hub_cache import keep_in_cache
 from ckptkit.storage.hub_http import GO_ONLINE, OFFLINE, HubHttp
@@ -48,7 +48,7 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LISTING = "the list of files"
 
 
-@dataclass(frozen=True)
+@record
 class HubLocation:
     """A folder of a model repository on the Hub, at a revision (None: the default branch)."""
 

@@ -12,12 +12,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ckptkit.errors import ContainerError, OutputError
+from ckptkit.record import record
 from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blocks, write_all, write_error
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.index import is_inside
@@ -38,7 +38,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@record
 class Settings:
     """How files are written: ``methods`` of copying that may work here; whether files are synced.
 

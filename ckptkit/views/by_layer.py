@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ckptkit.model import names
+from ckptkit.record import record
 
 #: Kinds of modules that a chart holds; a model has a few dozen. Those with the most values come first.
 MOST_PANELS = 64
@@ -28,7 +28,7 @@ class Measurement(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
+@record
 class Panel:
     """One kind of module over its layers: the range of all modules of the kind in a layer, and how many these are.
 
@@ -57,7 +57,7 @@ class Panel:
         }
 
 
-@dataclass(frozen=True)
+@record
 class Chart:
     """One measure over all layers. ``alone`` are modules outside of layers (lm_head).
 

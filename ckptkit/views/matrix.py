@@ -7,7 +7,7 @@ has for the schemes and kinds of layers in the checkpoint. What neither says is 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -21,6 +21,7 @@ from ckptkit.engines.registry import engines, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
 from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 
 #: The worst outcome of a report's findings -> what that means for the engine.
@@ -42,7 +43,7 @@ _ANSWERS = {
 _ORDER = ("refuses", "silently wrong", "warns", "unknown", "slow", "loads")
 
 
-@dataclass(frozen=True)
+@record
 class ParallelSize:
     """Whether an engine can split the checkpoint over ``size`` devices, and what stands in the way."""
 
@@ -59,7 +60,7 @@ class ParallelSize:
         return {"size": self.size, "works": self.works, "obstacles": list(self.obstacles)}
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class MatrixRow(Shown):
     """One engine's verdict.
 
@@ -109,7 +110,7 @@ class MatrixRow(Shown):
         }
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Matrix(Shown):
     """Every engine's row, in the order of the engine table, on ``gpu`` if one was named."""
 
@@ -161,7 +162,7 @@ def build_matrix(
     return Matrix(report.label, report.format, report.dialect, rows, gpu)
 
 
-@dataclass(frozen=True)
+@record
 class _Asked:
     """What the rows are to say: at which sizes, on which hardware, and whether of the load alone."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -13,6 +12,7 @@ from ckptkit.engines.base import Eager, Engine, Launch
 from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.registry import engines
 from ckptkit.errors import UsageError, plural
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.views.matrix import MatrixRow, ParallelSize, build_matrix
 
@@ -22,7 +22,7 @@ USUAL_SIZES = (1, 2, 4, 8)
 _BROKEN = frozenset({"refuses", "silently wrong", "does not read", "not judged"})
 
 
-@dataclass(frozen=True)
+@record
 class Option:
     """Words of a command line, and why this checkpoint needs them."""
 
@@ -34,7 +34,7 @@ class Option:
         return {"words": list(self.words), "why": self.why}
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class Serving(Shown):
     """What it takes to serve a checkpoint with an engine.
 

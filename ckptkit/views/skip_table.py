@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -11,13 +11,14 @@ from ckptkit.checks.skip_lists import builds_quantized, readings_of, undeclared_
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import plural
 from ckptkit.model import names
+from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.payload import TensorRef
 
 QUANTIZED, LEFT_ALONE, REFUSED = "quantized", "left alone", "refused"
 
 
-@dataclass(frozen=True)
+@record
 class SkipRow:
     """One linear module: its stored dtype, and engine -> "quantized", "left alone" or "refused".
 
@@ -40,7 +41,7 @@ class SkipRow:
         }
 
 
-@dataclass(frozen=True, repr=False)
+@record(repr=False)
 class SkipTable(Shown):
     """All linear modules in natural order, and the engines that read the checkpoint's format."""
 

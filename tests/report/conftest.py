@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ckptkit.checks.registry import Level, Rule, Safety
 from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Effect, Outcome
 from ckptkit.errors import UsageError
+from ckptkit.record import record
 from ckptkit.report import machine
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -37,7 +37,7 @@ def check_nothing(context: object) -> tuple[()]:
     return ()
 
 
-@dataclass(frozen=True)
+@record
 class MadeUpRule(Rule):
     """A rule whose effects and reproduction do not come from engines' tables, so that those may change."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import KVCacheScheme
 from ckptkit.operations.outputs import computed
+from ckptkit.record import record
 from ckptkit.storage.output import CONSTANT, OutputTensor
 from ckptkit.storage.payload import TensorRef
 
@@ -38,7 +38,7 @@ class Twins:
         return tuple(map(names.parent, made))
 
 
-@dataclass(frozen=True)
+@record
 class BorrowedAttention:
     """Scales of a donor for attention modules of a checkpoint: module -> role ("k", "v", "q", "prob") -> a constant.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckptkit.conversion.grouped import announcement, drops, elements_of, weight_name
 from ckptkit.conversion.losses import ALLOW_LOSS
@@ -19,6 +19,7 @@ from ckptkit.model.scheme import Quantization, Scheme
 from ckptkit.operations import mx
 from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
+from ckptkit.record import record
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef
 
@@ -27,7 +28,7 @@ _USUAL = Scheme(Quantization(PerBlock(128, 128)), Quantization(PerGroup(128), dy
 _NAMED = 3
 
 
-@dataclass(frozen=True)
+@record
 class Certificate:
     """What the scales of one module say: its blocks, those of them that are not exact, and the exponents of these.
 

@@ -7,12 +7,13 @@ reshapes and places stand-ins as it does stored tensors; afterwards the operatio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.record import record
 from ckptkit.storage.output import AS_STORED, CONSTANT, SLICE, Drop, OutputTensor
 from ckptkit.storage.payload import ByteRange, TensorRef
 
@@ -26,7 +27,7 @@ def stand_in(tensor: OutputTensor) -> TensorRef:
     return TensorRef(tensor.name, tensor.dtype, tensor.shape, shard, start, tensor.nbytes)
 
 
-@dataclass(frozen=True)
+@record
 class Prepared:
     """A checkpoint as the target's writer is to see it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckptkit.conversion.losses import TWO_STEPS
 from ckptkit.conversion.options import Options
@@ -22,6 +22,7 @@ from ckptkit.model.scheme import InputKind
 from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.operations.quantize import SOURCES
+from ckptkit.record import record
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef
 
@@ -72,7 +73,7 @@ def _require_no_choices(options: Options) -> None:
             )
 
 
-@dataclass(frozen=True)
+@record
 class _Quantizer:
     checkpoint: Checkpoint
     target: Format

@@ -103,7 +103,7 @@ def _input_scales(
         return {}, []
     if options.scales is not None:
         return input_scales(checkpoint, options.scales, bare)
-    message = f"{preset.name} has static inputs, and {plural(len(bare), 'module')} has no scale for them"
+    message = f"{preset.name} has static inputs; without a scale for them: {plural(len(bare), 'module')}"
     help_text = f"{TAKE_FROM}, or choose a scheme that computes them at run time"
     return {}, [Fault("input-scales", message, None, bare[0], "a stored input scale", "none", help_text)]
 

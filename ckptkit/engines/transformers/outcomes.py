@@ -109,8 +109,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
+        "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
-        "CK601/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
         "CK602": (

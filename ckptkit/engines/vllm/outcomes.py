@@ -104,6 +104,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK601/kv-scales": (Known(_SILENT, "scales are ignored"),),
         "CK602": (Known(_SILENT, "weights are cast by value, scales stay unset"),),

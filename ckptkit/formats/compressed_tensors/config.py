@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +14,7 @@ from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, gra
 from ckptkit.formats.compressed_tensors.other import FLOAT_STORAGES, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
+from ckptkit.record import record
 
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
 FP8_FORMATS = (spec.STORAGE, "naive-quantized")
@@ -46,7 +46,7 @@ _KNOWN_GROUP_KEYS = frozenset({"targets", *_ROLES, "format"})
 Declared = Scheme | OtherScheme
 
 
-@dataclass(frozen=True)
+@record
 class Group:
     """One entry of ``config_groups``: a scheme, the modules it applies to, and its own format."""
 
@@ -65,7 +65,7 @@ class Group:
         return any(target in LINEAR_CLASSES for target in self.targets)
 
 
-@dataclass(frozen=True)
+@record
 class CompressedTensorsConfig:
     """A whole compressed-tensors config in canonical words."""
 

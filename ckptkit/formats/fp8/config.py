@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckptkit.errors import Fault
@@ -14,6 +13,7 @@ from ckptkit.formats.fp8_fields import BLOCK_SIZE, SKIP_LIST, field_faults, is_b
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
+from ckptkit.record import record
 
 #: What transformers takes where the key is missing.
 USUAL_BLOCK = (128, 128)
@@ -22,7 +22,7 @@ SCALE_FORMAT, POWERS_OF_TWO = "scale_fmt", "ue8m0"
 _KV_SCHEMES = ("static", "dynamic")
 
 
-@dataclass(frozen=True)
+@record
 class PlainConfig:
     """A config in canonical words."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from ckptkit.model import names
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import PatternKind, Selector
+from ckptkit.record import record
 
 Declared = Scheme | OtherScheme
 
@@ -31,7 +32,7 @@ _WHOLE = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@record
 class ModelOptConfig:
     """A config in canonical words. ``default`` is None where each module has its own algorithm, in ``layers``."""
 

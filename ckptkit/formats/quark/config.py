@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +16,7 @@ from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
+from ckptkit.record import record
 
 #: Where a config says how weights are stored, and the word for codes.
 STORED_AS, STORED = "export.weight_format", "real_quantized"
@@ -30,7 +30,7 @@ ATTENTION_OUTPUTS = frozenset({*names.SEPARATE_KV.values(), *names.FUSED_QKV})
 Declared = Scheme | OtherScheme
 
 
-@dataclass(frozen=True)
+@record
 class QuarkConfig:
     """A Quark config in canonical words. ``layers`` is in the config's order."""
 

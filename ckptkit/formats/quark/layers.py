@@ -12,7 +12,6 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ckptkit.errors import ConversionRefused, Fault
@@ -23,6 +22,7 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, glob_or_exact
+from ckptkit.record import record
 
 #: The scale of a query, a key or a value is one number for the whole tensor.
 STATIC_SCALAR = Quantization(PerTensor())
@@ -31,7 +31,7 @@ Declared = Scheme | OtherScheme
 Layers = dict[str, Declared | None]
 
 
-@dataclass(frozen=True)
+@record
 class LayerTable:
     """The entries of ``layer_quant_config``, in order, and the output spec of those that have one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ckptkit.kernels.golden import inputs, tolerance
 from ckptkit.kernels.golden.inputs import Case
 from ckptkit.kernels.scaled_mm import Operands
 from ckptkit.kernels.scaling import GROUP_BLOCK, TOKEN_CHANNEL, Scaling
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ INTERPRETED = (
 )
 
 
-@dataclass(frozen=True)
+@record
 class CaseOutcome:
     """One run of one case. ``reason`` is None when it passed."""
 
@@ -101,7 +102,7 @@ def _candidates(operands: Operands, kit: Toolkit) -> list[tuple[Config, Accumula
 Judge = Callable[["torch.Tensor", Accumulate], "tuple[str | None, dict[str, Any]]"]
 
 
-@dataclass(frozen=True)
+@record
 class Prepared:
     """A case whose operands lie on a device, with what judges a result. Raises ValueError for operands of others."""
 

@@ -10,7 +10,7 @@ import fnmatch
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.dtypes import DTYPES, FP8_WEIGHT
@@ -24,6 +24,7 @@ from ckptkit.kernels.scaled_mm import Operands
 from ckptkit.kernels.scaling import Scaling
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, QuantizedModule
 from ckptkit.model.names import natural
+from ckptkit.record import record
 from ckptkit.storage.payload import ByteRange, TensorRef
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _REDUCED_ROWS = 256
 _TOKENS = {True: 5, False: 33}
 
 
-@dataclass(frozen=True)
+@record
 class LayerOutcome:
     """What one layer, or one attention module's KV scales, gave. ``digest`` is compared between formats."""
 
@@ -96,7 +97,7 @@ def run_checkpoint(
     return found
 
 
-@dataclass(frozen=True)
+@record
 class Comparison:
     """Two checkpoints' outcomes side by side: how many gave the same bits, and one sentence for each that did not."""
 

@@ -12,7 +12,6 @@ Random cases are bell-shaped with outlier columns, quantized as exporters and en
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckptkit.kernels import quantize, reference
@@ -20,6 +19,7 @@ from ckptkit.kernels.build import import_torch
 from ckptkit.kernels.scaled_mm import Operands
 from ckptkit.kernels.scaling import Scaling
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ EXACT_STEPS = 1 << 14
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-@dataclass(frozen=True)
+@record
 class Case:
     """One golden case. ``limit``: integers of exact cases lie in [-limit, limit]. ``full``: for a GPU only."""
 

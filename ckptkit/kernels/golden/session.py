@@ -9,12 +9,13 @@ from typing import Any
 from ckptkit.kernels.build import import_torch, import_triton, toolkit, use_interpreter
 from ckptkit.kernels.golden.check import CaseOutcome
 from ckptkit.kernels.golden.checkpoint import Comparison, LayerOutcome
+from ckptkit.record import record
 
 #: The first NVIDIA architecture with FP8 products.
 _FP8_CAPABILITY = (8, 9)
 
 
-@dataclass(frozen=True)
+@record
 class Machine:
     """What a check ran on. ``gpu`` is None for the interpreter, and ``why`` then says why."""
 

@@ -18,13 +18,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ckptkit.kernels import reference
 from ckptkit.kernels.build import import_torch
+from ckptkit.record import record
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ _FLOAT32_GAIN = 1e-5
 _ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
-@dataclass(frozen=True)
+@record
 class Tolerance:
     """``|error| <= rounding * |ref| + accumulation * sum|a||w|`` for each element; ``|gain| <= gain``."""
 
@@ -49,7 +50,7 @@ class Tolerance:
     gain: float
 
 
-@dataclass(frozen=True)
+@record
 class Errors:
     """How far a result is from float64. ``used``: the largest error as a fraction of what its element may have."""
 

@@ -29,7 +29,8 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     for fault in context.faults("config-value", "pattern-invalid"):
         if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
             fake = "fake" in (fault.found or "") and not context.fp8_weights
-            yield Observation.of(fault, variant="fake" if fake else None)
+            no_object = context.located is None
+            yield Observation.of(fault, variant="fake" if fake else "no-object" if no_object else None)
     # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623. A config that
     # could not be parsed says nothing of what the checkpoint is.
     unparsed = any(fault.file == CONFIG_FILE and fault.kind in _UNPARSED for fault in context.container.faults)

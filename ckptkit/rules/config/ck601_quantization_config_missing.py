@@ -37,11 +37,9 @@ def quantization_config_missing(context: Context) -> Iterator[Fault]:
     """
     if any(fault.kind == "json-invalid" and fault.file == CONFIG_FILE for fault in context.container.faults):
         return  # what it says is not known
-    odd = "no-object" if context.config.get(KEY) is not None else None
-    for fault in context.faults(undeclared.FP8):
-        yield Observation.of(fault, variant=odd)
+    yield from context.faults(undeclared.FP8)
     for fault in context.faults(undeclared.SCALES):
-        yield Observation.of(fault, variant=odd or "scales")
+        yield Observation.of(fault, variant="scales")
     for fault in context.faults(undeclared.KV_SCALES):
         yield Observation.of(fault, variant="kv-scales", severity=Severity.WARNING)
 

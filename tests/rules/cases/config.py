@@ -258,7 +258,7 @@ CASES = (
         CT,
         _regroup(group_0={"targets": ["model.layers.0.self_attn", "Linear"]}),
         steps(_regroup(group_0={"targets": ["re:.*self_attn.*", "re:.*proj$"]}), skip(r"re:.*self_attn$")),
-        near_also=frozenset({"CK607"}),
+        near_also=frozenset({"CK607", "CK608"}),
     ),
     Case(
         "CK635",
