@@ -91,3 +91,9 @@ def drops(modules: Iterable[OpaqueModule], used: Mapping[str, OutputTensor]) -> 
 def announcement(checkpoint: Checkpoint, left: Mapping[str, OpaqueModule], word: str) -> dict[str, str]:
     """What config.json says beside its quantization config when no packed expert is left: ``word``."""
     return {_EXPERTS: word} if checkpoint.config.get(_EXPERTS) == _PACKED and not left else {}
+
+
+def announced_experts(checkpoint: Checkpoint, made: Iterable[str], word: str) -> dict[str, str]:
+    """What config.json says of experts of another type, once these modules are made and experts are among them."""
+    said = checkpoint.config.get(_EXPERTS)
+    return {_EXPERTS: word} if said not in (None, word) and any(".experts" in name for name in made) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from ckptkit.conversion.grouped import announced_experts
 from ckptkit.conversion.losses import TWO_STEPS
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import scales_from, skips
@@ -105,9 +106,9 @@ class _Quantizer:
         )
         changed, constants, notes = scales_from.taken(changed, self.options.scales, preset)
         reasons = (*self._reasons(), *skips.told(skipped, preset), *notes)
-        return prepared.then(
-            changed, {**made, **constants}, (), Changes(rounds=frozenset({"quantize"}), reasons=reasons)
-        )
+        changes = Changes(rounds=frozenset({"quantize"}), reasons=reasons)
+        experts = announced_experts(checkpoint, modules, "fp8")
+        return prepared.then(changed, {**made, **constants}, (), changes, config=experts)
 
     def _outputs(self, name: str, weight: TensorRef) -> tuple[OutputTensor, OutputTensor]:
         """The codes and the scale of one weight."""
