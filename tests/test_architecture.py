@@ -194,6 +194,7 @@ OTHER_MEANINGS = {
     ("conversion/plan.py", "tensor"): "the thing that safetensors hold",
     ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
     ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",
+    ("conversion/prepare/quantize.py", "fp8"): "the word of config.json for what experts are stored in",
     ("conversion/prepare/scale_form.py", "block"): "a granularity of scales",
     ("page/document.py", "tensor"): "the thing that safetensors hold",
     ("model/inventory.py", "tensor"): "the thing that safetensors hold",
@@ -313,3 +314,15 @@ def test_inspecting_loads_nothing_of_rules_and_writers() -> None:
     ]
     assert found == []
     assert [parts for parts in loaded if parts[0] == "checks"] == [["checks"], ["checks", "level"]]
+
+
+def test_the_command_that_inspects_loads_nothing_of_reports_for_programs() -> None:
+    fixture = Path(__file__).resolve().parents[1] / "fixtures" / "real" / "llama" / "quark-ptpc"
+    code = (
+        f"import sys; sys.argv = ['ckptkit', 'inspect', {str(fixture)!r}]\nfrom ckptkit.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint('loaded:', *sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = result.stdout.rpartition("loaded:")[2].split()
+    assert "ckptkit.views.inventory" in loaded
+    assert {"ckptkit.report.machine", "ckptkit.engines.base", "xml.etree", "difflib"}.isdisjoint(loaded)

@@ -43,8 +43,7 @@ def command(paths: tuple[str, ...], tensors: bool, scales: bool | None, plot: bo
     """
     from ckptkit import api
     from ckptkit.report import text
-    from ckptkit.report.document import stamped
-    from ckptkit.report.machine import failure
+    from ckptkit.report.document import failure, stamped
     from ckptkit.report.progress import ByteProgress
     from ckptkit.storage.json_text import json_text
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import place, printable
-from ckptkit.report.document import stamped
+from ckptkit.report.document import failure, stamped
 from ckptkit.report.faults_text import details, said
 from ckptkit.report.findings_text import counts_in_words, first_line
 from ckptkit.report.junit import to_junit
@@ -36,11 +36,6 @@ def dump(documents: Iterable[Mapping[str, Any]], failures: Mapping[str, CkptkitE
     shown = [stamped(document, "report") for document in documents]
     shown += [failure(path, error) for path, error in failures.items()]
     return json_text(shown if several else shown[0])
-
-
-def failure(path: str, error: CkptkitError) -> dict[str, Any]:
-    """One of several checkpoints that could not be looked at, as a document of its own."""
-    return stamped({"path": path, **error.to_json()}, "error")
 
 
 def to_concise(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
