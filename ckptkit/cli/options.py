@@ -69,6 +69,11 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def words_option(variable: str, complete: Any) -> dict[str, Any]:
+    """What options have that take words with commas between them, once or several times."""
+    return {"multiple": True, "envvar": f"CKPTKIT_{variable}", "shell_complete": complete}
+
+
 def json_option(function: Function) -> Function:
     """``--json``: one JSON document on standard output, nothing else, errors included."""
     option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.", callback=_promise_json)

@@ -9,7 +9,7 @@ import click
 from ckptkit.checks.settings import PROJECT_KEYS, checked
 from ckptkit.cli import completing
 from ckptkit.cli.command import Command
-from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling
+from ckptkit.cli.options import CHECKPOINT, json_option, print_json, telling, words_option
 from ckptkit.errors import UsageError, printable
 from ckptkit.report import sink
 
@@ -36,9 +36,7 @@ _LEVEL_HELP = (
     "--for",
     "for",
     metavar="ENGINE",
-    multiple=True,
-    envvar="CKPTKIT_FOR",
-    shell_complete=completing.ENGINES,
+    **words_option("FOR", completing.ENGINES),
     help="Only what hits vllm, sglang, trtllm, ...",
 )
 @click.option(

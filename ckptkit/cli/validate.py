@@ -15,7 +15,7 @@ import click
 from ckptkit.checks.settings import OUTPUT_FORMATS, PROJECT_KEYS, checked
 from ckptkit.cli import completing
 from ckptkit.cli.command import Command
-from ckptkit.cli.options import CHECKPOINT, telling
+from ckptkit.cli.options import CHECKPOINT, telling, words_option
 from ckptkit.errors import CkptkitError, UsageError, place, plural, printable
 from ckptkit.record import record
 from ckptkit.report import sink
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 
 _FORMATS_HELP = f"One of {', '.join(OUTPUT_FORMATS)}."
-
-
-def _words(variable: str, complete: Any) -> dict[str, Any]:
-    """What options have that take words with commas between them, once or several times."""
-    return {"multiple": True, "envvar": f"CKPTKIT_{variable}", "shell_complete": complete}
 
 
 @record
@@ -66,17 +61,19 @@ class View:
     "--for",
     "for",
     metavar="ENGINE",
-    **_words("FOR", completing.ENGINES),
+    **words_option("FOR", completing.ENGINES),
     help="Only what hits vllm, sglang, trtllm, ...",
 )
 @click.option(
     "--select",
     metavar="RULES",
-    **_words("SELECT", completing.RULES),
+    **words_option("SELECT", completing.RULES),
     help="Only these rules: CK3, CK301, a family, ALL.",
 )
-@click.option("--ignore", metavar="RULES", **_words("IGNORE", completing.RULES), help="Not these rules.")
-@click.option("--extend-select", metavar="RULES", **_words("EXTEND_SELECT", completing.RULES), help="These rules too.")
+@click.option("--ignore", metavar="RULES", **words_option("IGNORE", completing.RULES), help="Not these rules.")
+@click.option(
+    "--extend-select", metavar="RULES", **words_option("EXTEND_SELECT", completing.RULES), help="These rules too."
+)
 @click.option("--fix", is_flag=True, help="Fix what is safe, in place or into --output; no weight byte changes.")
 @click.option(
     "--unsafe-fixes", is_flag=True, envvar="CKPTKIT_UNSAFE_FIXES", help="Let --fix and --diff make judgement calls too."

@@ -113,6 +113,11 @@ def codes_by_layer() -> frozenset[str]:
     )
 
 
+def codes_of(engine: Engine) -> frozenset[str]:
+    """The codes that an engine's outcomes speak of, variants left aside."""
+    return frozenset(key.partition("/")[0] for key in engine.outcomes())
+
+
 def judged_codes() -> frozenset[str]:
     """The codes that some engine's outcomes speak of, variants left aside."""
-    return frozenset(key.partition("/")[0] for engine in engines().values() for key in engine.outcomes())
+    return frozenset[str]().union(*map(codes_of, engines().values()))

@@ -17,7 +17,7 @@ from ckptkit.engines.base import Effect, Engine, Outcome, Splitting
 from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.parallel import obstacles
-from ckptkit.engines.registry import engines, judged_codes
+from ckptkit.engines.registry import codes_of, engines, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_class
 from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
@@ -261,7 +261,7 @@ def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> b
         return True
     told = {fault.message for fault in context.reading.faults}
     codes = {finding.code for finding in report.findings if finding.message in told}
-    return codes <= {key.partition("/")[0] for key in engine.outcomes()}
+    return codes <= codes_of(engine)
 
 
 def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str, None]]:
@@ -277,9 +277,11 @@ def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str
 
 def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:
     """The rules whose errors stop or mislead some engine, and of which nothing is known in this one."""
-    known = {key.partition("/")[0] for key in engine.outcomes()}
     errors = dict.fromkeys(error.code for error in report.errors)
-    return tuple(code for code in errors if code in judged_codes() and code not in known)
+    if not errors:
+        return ()
+    open_codes = judged_codes() - codes_of(engine)
+    return tuple(code for code in errors if code in open_codes)
 
 
 def _parts(judgements: Iterable[Judgement], unknown: str | None = None) -> dict[str, tuple[str, ...]]:

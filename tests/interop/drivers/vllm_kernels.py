@@ -12,6 +12,7 @@ computed.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -80,7 +81,7 @@ def _play(gpu: str) -> None:
     import vllm.platforms
 
     if gpu != "cpu":
-        vllm.platforms._current_platform = _cuda(gpu) if gpu.startswith("sm_") else _rocm(gpu)
+        vllm.platforms._current_platform = _platform(gpu)
     from vllm import _custom_ops as ops
 
     if gpu.startswith("sm_"):
@@ -121,31 +122,17 @@ def _number(gpu: str) -> int:
     return {"gfx942": 94, "gfx950": 95}.get(gpu) or int(gpu.removeprefix("sm_"))
 
 
-def _cuda(gpu: str) -> Any:
-    from vllm.platforms.cuda import CudaPlatformBase
+def _platform(gpu: str) -> Any:
+    """A platform of vLLM's own that says it is this hardware."""
     from vllm.platforms.interface import DeviceCapability
 
+    if gpu.startswith("sm_"):
+        module, base = "vllm.platforms.cuda", "CudaPlatformBase"
+    else:
+        module, base = "vllm.platforms.rocm", "RocmPlatform"
     number = _number(gpu)
 
-    class Played(CudaPlatformBase):  # type: ignore[misc]
-        @classmethod
-        def get_device_capability(cls, device_id: int = 0) -> Any:
-            return DeviceCapability(number // 10, number % 10)
-
-        @classmethod
-        def get_device_name(cls, device_id: int = 0) -> str:
-            return gpu
-
-    return Played()
-
-
-def _rocm(gpu: str) -> Any:
-    from vllm.platforms.interface import DeviceCapability
-    from vllm.platforms.rocm import RocmPlatform
-
-    number = _number(gpu)
-
-    class Played(RocmPlatform):  # type: ignore[misc]
+    class Played(getattr(importlib.import_module(module), base)):  # type: ignore[misc]
         @classmethod
         def get_device_capability(cls, device_id: int = 0) -> Any:
             return DeviceCapability(number // 10, number % 10)
