@@ -90,11 +90,6 @@ def computed(
     return OutputTensor(name, promised.dtype, found, operation_name, inputs, parameters, reason)
 
 
-def constant(name: str, dtype: str, shape: tuple[int, ...], data: bytes, reason: str = "") -> OutputTensor:
-    """A tensor whose bytes the plan itself holds."""
-    return computed(name, CONSTANT, (), {"dtype": dtype, "shape": list(shape), "hex": data.hex()}, reason)
-
-
 def promise_of(tensor: OutputTensor) -> Promise:
     """What the operation of an output tensor promises. Raises OperationError when it cannot be done."""
     return operation(tensor.operation).promise(tensor.inputs, tensor.parameters)
