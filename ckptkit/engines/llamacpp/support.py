@@ -1,0 +1,83 @@
+"""What llama.cpp's converter dequantizes: ``dequant_model`` and ``prepare_tensors`` in ``conversion/base.py``.
+
+It multiplies each weight with the scale that lies beside it under the name that the quantization method gives it, of
+whatever kind the layer is, and looks at no skip list. Every tensor that is left then has to have a name in the GGUF:
+the first that has none ends the conversion with ``ValueError: Can not map tensor ...``, or among experts a KeyError.
+Scales of a KV cache go no further than this: llama.cpp's cache has no scales of a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ckptkit.engines.base import Demands, Evidence
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.support import Answer, Support
+
+_HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
+_RUN = Evidence.RUN
+_CT, _FP8, _MODELOPT = ("compressed-tensors",), ("fp8", "fp8-block", "fp8-transformers"), ("modelopt",)
+_READ = (*_CT, *_FP8, *_MODELOPT)
+_BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
+_BASE = "conversion/base.py (dequant_model)"
+_MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
+#: Layers of which models were converted and looked at; towers are written by the same code, asked for with --mmproj.
+_LAYERS = tuple(layer for layer in _MODULES if layer not in (Layer.STACK, Layer.TOWER))
+
+SUPPORT: tuple[Support, ...] = (
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        ("per-tensor", "per-group"),
+        how=_RUN,
+        words='AssertionError: assert strategy == "channel" or strategy == "block"',
+    ),
+    Support(_HAS, _LAYERS, _CT, ("per-channel", "per-block"), how=_RUN),
+    Support(_HAS, (Layer.TOWER,), _CT, ("per-channel", "per-block"), where=_BASE),
+    Support(_HAS, (Layer.LINEAR, Layer.FUSED), _CT, others=("NVFP4",), where="conversion/base.py (_repack_nvfp4)"),
+    Support(
+        _REFUSED,
+        _MODULES,
+        _CT,
+        others=("MXFP8",),
+        how=_RUN,
+        words="NotImplementedError: Quant format 'mxfp8-quantized' for method 'compressed-tensors' is not yet supported",
+    ),
+    Support(_HAS, _LAYERS, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN),
+    Support(_HAS, (Layer.TOWER,), _FP8, ("per-tensor", "per-channel", "per-block"), where=_BASE),
+    Support(_HAS, _LAYERS, _MODELOPT, ("per-tensor", "per-channel"), how=_RUN),
+    Support(_HAS, (Layer.TOWER,), _MODELOPT, ("per-tensor", "per-channel"), where=_BASE),
+    Support(
+        _REFUSED,
+        _MODULES,
+        _MODELOPT,
+        ("per-block", "per-group"),
+        how=_RUN,
+        words=_BROADCAST,
+    ),
+    Support(_REFUSED, _MODULES, _MODELOPT, others=("MXFP8",), how=_RUN, words=_BROADCAST),
+    Support(_HAS, (Layer.LINEAR, Layer.FUSED), _MODELOPT, others=("NVFP4",), how=_RUN),
+    Support(_HAS, (Layer.KV_CACHE,), _READ, how=_RUN),
+)
+
+_WORDS = "ValueError: Can not map tensor"
+#: Dialect -> what it takes beside weights, and throws away: everything else of a quantizer ends the conversion.
+DEMANDS: Mapping[str, Demands] = MappingProxyType(
+    {
+        "": Demands(words=_WORDS),
+        "compressed-tensors": Demands((".weight_scale",), keys=("format", "config_groups"), words=_WORDS),
+        **dict.fromkeys(
+            _FP8,
+            Demands(
+                ("_scale_inv", ".qscale_weight"),
+                (".activation_scale", "_activation_scale", ".qscale_act"),
+                words=_WORDS,
+            ),
+        ),
+        "modelopt": Demands(
+            (".weight_scale", ".weight_scale_2"), (".input_scale", ".k_scale", ".v_scale"), words=_WORDS
+        ),
+    }
+)
