@@ -175,7 +175,6 @@ def serving(
     from ckptkit.views import serving as view
 
     kind = None if gpu is None else gpus.by_name(gpu)
-
     container = open_files(path)
     context = runner.read_context(container)
     server = by_name(engine)

@@ -95,7 +95,11 @@ class ModuleNames:
         """
         if self.open:
             return None
-        needed: list[tuple[str, ...]] = [("model.embed_tokens",), ("model.norm",), *([] if tied or self.maps else [("lm_head",)])]
+        needed: list[tuple[str, ...]] = [
+            ("model.embed_tokens",),
+            ("model.norm",),
+            *([] if tied or self.maps else [("lm_head",)]),
+        ]
         for layer in range(layers or 0):
             needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
         return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)

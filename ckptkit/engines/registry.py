@@ -67,7 +67,7 @@ def readings_for(dialect: str) -> dict[str, Reading]:
 
 def drops_of(dialect: str, names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Engine -> the ends of names of what it throws away of a dialect's tensors, for those that do, of these."""
-    found = {name: engine.demands().get(dialect) for name, engine in asked_about(names).items()}
+    found = {name: engine.demands_of(dialect) for name, engine in asked_about(names).items()}
     return {name: demands.drops for name, demands in found.items() if demands is not None and demands.drops}
 
 

@@ -214,16 +214,22 @@ def judge_class(
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
 
 
-def judge_demands(engine: Engine, container: Container, dialect: str) -> Iterator[Judgement]:
-    """What an engine stops at whatever the scheme is: a key that the config lacks, and the first tensor beside weights
-    that it has no use for."""
-    demands, tensors = engine.demands().get(dialect), container.tensors
+def judge_demands(
+    engine: Engine, container: Container, dialect: str, others: Collection[str] = ()
+) -> Iterator[Judgement]:
+    """What an engine stops at whatever the scheme is: a key that the config lacks, a type that it does not know, and
+    the first tensor beside weights that it has no use for, ``others`` aside."""
+    demands, tensors = engine.demands_of(dialect), container.tensors
     if demands is not None:
         block = container.config.get("quantization_config")
         absent = [key for key in demands.keys if isinstance(block, Mapping) and key not in block]
         if absent:
             yield Judgement(None, Answer.REFUSED, f"it wants {' and '.join(absent)} in the quantization config")
-        stored = (name for name in tensors if is_quantizer_name(name) or _beside_weight(name, tensors))
+        strange = next((t for t in tensors.values() if t.dtype in demands.dtypes), None) if demands.dtypes else None
+        if strange is not None:
+            yield Judgement(None, Answer.REFUSED, f"it does not know the type of {strange.name}, {strange.dtype}")
+        own = (name for name in tensors if name not in others)
+        stored = (name for name in own if is_quantizer_name(name) or _beside_weight(name, tensors))
         taken = (*demands.takes, *demands.drops)
         odd = next((name for name in stored if not name.endswith(taken) and names.other_tower(name) is None), None)
         if odd is not None:
@@ -250,9 +256,9 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     table, release = engine.support(), engine.release_for("support")
     rows = [row for row in table if row.versions is None or row.versions.holds(release)]
     answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
-    answers += judge_demands(engine, checkpoint.container, dialect)
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
         answers.append(said)
-    return tuple(answers)
+    others = {tensor.name for tensor in checkpoint.opaque_tensors()}
+    return (*answers, *judge_demands(engine, checkpoint.container, dialect, others))

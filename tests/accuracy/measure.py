@@ -54,9 +54,13 @@ class Judge:
     by_answer: bool = False
     literal: tuple[str, ...] = ()
 
+    def is_literal(self, entry: Entry) -> bool:
+        """Whether what is stored counts as meant."""
+        return any(fnmatch(entry.id, pattern) for pattern in self.literal)
+
     def meant(self, entry: Entry) -> str:
         """The id of the checkpoint whose weights an entry's are compared with."""
-        return entry.id if any(fnmatch(entry.id, pattern) for pattern in self.literal) else entry.meant
+        return entry.id if self.is_literal(entry) else entry.meant
 
     @property
     def bundles(self) -> dict[str, str]:
@@ -137,14 +141,17 @@ JUDGES = {
             True,
         ),
         Judge("sglang", "0.5.23", "sglang", "sglang_outcome", of_vllm, "no GPU packages, weights loaded, no kernels"),
-        Judge(
-            "llamacpp",
-            "b11312",
-            "llamacpp",
-            "llamacpp_outcome",
-            of_vllm,
-            "CPU, a GGUF written and read back",
-            literal=("damage/e5m2-weight/*", "defect/CK634-*"),
+        *(
+            Judge(
+                "llamacpp",
+                build,
+                environment,
+                "llamacpp_outcome",
+                of_vllm,
+                "CPU, a GGUF written and read back",
+                literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*"),
+            )
+            for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
         ),
         Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass", True),
     )
@@ -213,7 +220,8 @@ class _Keeper:
             }
             for folder, (entry, _) in zip(folders, entries, strict=True)
         }
-        found = self._ask(folders, against=against)
+        literal = [path for path, (entry, _) in zip(against, entries, strict=True) if self._judge.is_literal(entry)]
+        found = self._ask(folders, against=against, **({"literal": literal} if literal else {}))
         for folder in folders:
             shutil.rmtree(folder)
         for (entry, files), answer in zip(entries, found, strict=True):

@@ -35,7 +35,7 @@ ENVIRONMENTS = {
     "vllm-0.31": "the release before it, and the transformers that it wants",
     "sglang": "SGLang's own classes on a CPU: configs, skip lists, schemes, weights' hooks",
     "llamacpp": "llama.cpp's convert_hf_to_gguf.py: what it makes of a checkpoint",
-    "llamacpp-8648": "the same of an older build",
+    "llamacpp-b8643": "the same of an older build",
     "kernels": "CPU torch and Triton: the FP8 kernels interpreted and compiled offline, Hopper in software",
     "browser": "Chromium, what drives it and axe: the page of ckptkit report",
 }
@@ -44,7 +44,7 @@ OF_NPM = frozenset({"browser"})
 #: What Chromium is called where it is installed.
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 #: Those that only a record of another release takes, built when somebody asks for it by name.
-BY_NAME_ONLY = frozenset({"vllm-0.31", "llamacpp-8648"})
+BY_NAME_ONLY = frozenset({"vllm-0.31", "llamacpp-b8643"})
 
 
 class EnvironmentBuildError(RuntimeError):
@@ -130,9 +130,7 @@ def ensure(name: str) -> Path:
     return interpreter
 
 
-def _unpack(
-    interpreter: Path, folder: Path, name: str, package: str, inside: str, paths: tuple[str, ...]
-) -> None:
+def _unpack(interpreter: Path, folder: Path, name: str, package: str, inside: str, paths: tuple[str, ...]) -> None:
     """Take a part of a source distribution into the folder ``source`` of an environment."""
     with tempfile.TemporaryDirectory() as scratch:
         options = ["--no-deps", "--no-binary", package.partition("==")[0], "--dest", scratch]

@@ -1,4 +1,4 @@
-"""llama.cpp's ``convert_hf_to_gguf.py``, which dequantizes a checkpoint and writes a GGUF: a reader that serves nothing."""
+"""llama.cpp's ``convert_hf_to_gguf.py``, which dequantizes a checkpoint and writes a GGUF: a reader, and no server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import Engine, Evidence, Launch, Release, lazily
 
-_QUARK = "llama.cpp: NotImplementedError: Quant method is not yet supported: 'quark'"
+_METHOD = "NotImplementedError: Quant method is not yet supported:"
+_QUARK = f"{_METHOD} 'quark'"
 
 ENGINE = Engine(
     name="llamacpp",
     label="llama.cpp",
     releases=(
+        Release(
+            "b8643",
+            "2026-04-03",
+            commit="f49e9178767d557a522618b16ce8694f9ddac628",
+            how=(Evidence.RUN, Evidence.SOURCE),
+        ),
         Release(
             "b11312",
             "2026-10-01",
@@ -24,8 +31,8 @@ ENGINE = Engine(
         {
             "quark": _QUARK,
             "quark-fp8": _QUARK,
-            "fbgemm": "llama.cpp: NotImplementedError: Quant method is not yet supported: 'fbgemm_fp8'",
-            "mxfp8": "llama.cpp: NotImplementedError: Quant method is not yet supported: 'mxfp8'",
+            "fbgemm": f"{_METHOD} 'fbgemm_fp8'",
+            "mxfp8": f"{_METHOD} 'mxfp8'",
         }
     ),
     outcomes=lazily("ckptkit.engines.llamacpp.outcomes", "OUTCOMES"),

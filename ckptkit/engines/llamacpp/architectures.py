@@ -1,5 +1,8 @@
-"""The model classes that llama.cpp's converter has for text, by the names that config.json gives them: ``TEXT_MODEL_MAP``
-in ``conversion/__init__.py`` at 0c1e57098bba (b11312). Some draft models and encoders are among them."""
+"""The model classes that llama.cpp's converter has for text, by the names that config.json gives them.
+
+They are those of ``TEXT_MODEL_MAP`` in ``conversion/__init__.py`` at 0c1e57098bba (b11312), draft models and encoders
+among them.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ def _mapped(names: ModuleNames, *, apart: bool = True) -> ModuleNames:
 
 
 _MIXTRAL = ModuleNames(
-    ATTENTION.linear | {f"block_sparse_moe.experts.*.{part}" for part in ("w1", "w2", "w3")} | {"block_sparse_moe.gate"},
+    ATTENTION.linear
+    | {f"block_sparse_moe.experts.*.{part}" for part in ("w1", "w2", "w3")}
+    | {"block_sparse_moe.gate"},
     ATTENTION.others,
 )
 

@@ -23,6 +23,8 @@ _GROUPS = "NotImplementedError: Can't handle multiple config groups for compress
 _METHOD = "NotImplementedError: Quant method is not yet supported"
 #: Since ggml-org/llama.cpp#17069; before, no such config was read at all.
 _COMPRESSED_TENSORS = Range(since="2025-11")
+#: Of ModelOpt a scale without its weight ended the conversion on 2026-05-11, and not on 2026-06-07.
+_LOST_UNTIL = "2026-06"
 _LOST = "KeyError: the scale's weight"
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -54,7 +56,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK202": (Known(_SILENT, "the weight is multiplied with it"),),
         "CK202/weight-lost": (
             Known(_ERROR, _LOST, formats=_MULTIPLIED),
-            Known(_SILENT, _UNLOADABLE, formats=("modelopt",)),
+            Known(_ERROR, _LOST, Range(until=_LOST_UNTIL), formats=("modelopt",)),
+            Known(_SILENT, _UNLOADABLE, Range(since=_LOST_UNTIL), formats=("modelopt",)),
             Known(_ERROR, "ValueError: Unprocessed experts", layers=(Layer.EXPERT,)),
         ),
         "CK203": (Known(_ERROR, _UNMAPPED),),
@@ -84,7 +87,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK314": (),
         "CK315": (),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
-        "CK402": (Known(_ERROR, "KeyError: 'F8_E8M0'"),),
+        "CK402": (Known(_ERROR, "KeyError: 'F8_E8M0'", Range(until="2026-07")),),
         "CK403": (Known(_SILENT, "bytes are used as numbers"),),
         "CK404": (),
         "CK405": (Known(_ERROR, "KeyError: 'F8_E4M3FNUZ'"),),

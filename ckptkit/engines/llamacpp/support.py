@@ -9,9 +9,10 @@ Scales of a KV cache go no further than this: llama.cpp's cache has no scales of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.engines.base import Demands, Evidence
+from ckptkit.engines.base import Demands, Evidence, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
 
@@ -19,6 +20,8 @@ _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
 _RUN = Evidence.RUN
 _CT, _FP8, _MODELOPT = ("compressed-tensors",), ("fp8", "fp8-block", "fp8-transformers"), ("modelopt",)
 _READ = (*_CT, *_FP8, *_MODELOPT)
+#: Since ggml-org/llama.cpp#14810 (fp8, still open on 2025-10-23) and #17069 (compressed-tensors).
+_DEQUANTIZES = Range(since="2025-11")
 _BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
 _BASE = "conversion/base.py (dequant_model)"
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
@@ -34,8 +37,8 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words='AssertionError: assert strategy == "channel" or strategy == "block"',
     ),
-    Support(_HAS, _LAYERS, _CT, ("per-channel", "per-block"), how=_RUN),
-    Support(_HAS, (Layer.TOWER,), _CT, ("per-channel", "per-block"), where=_BASE),
+    Support(_HAS, _LAYERS, _CT, ("per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
+    Support(_HAS, (Layer.TOWER,), _CT, ("per-channel", "per-block"), where=_BASE, versions=_DEQUANTIZES),
     Support(_HAS, (Layer.LINEAR, Layer.FUSED), _CT, others=("NVFP4",), where="conversion/base.py (_repack_nvfp4)"),
     Support(
         _REFUSED,
@@ -43,9 +46,9 @@ SUPPORT: tuple[Support, ...] = (
         _CT,
         others=("MXFP8",),
         how=_RUN,
-        words="NotImplementedError: Quant format 'mxfp8-quantized' for method 'compressed-tensors' is not yet supported",
+        words="NotImplementedError: Quant format 'mxfp8-quantized' ... is not yet supported",
     ),
-    Support(_HAS, _LAYERS, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN),
+    Support(_HAS, _LAYERS, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
     Support(_HAS, (Layer.TOWER,), _FP8, ("per-tensor", "per-channel", "per-block"), where=_BASE),
     Support(_HAS, _LAYERS, _MODELOPT, ("per-tensor", "per-channel"), how=_RUN),
     Support(_HAS, (Layer.TOWER,), _MODELOPT, ("per-tensor", "per-channel"), where=_BASE),
@@ -63,21 +66,32 @@ SUPPORT: tuple[Support, ...] = (
 )
 
 _WORDS = "ValueError: Can not map tensor"
+#: Since ggml-org/llama.cpp#22356.
+_WITH_INPUTS = Range(since="2026-04-27")
+#: Not yet on 2026-06-20, and by 2026-07-11.
+_WITH_EXPONENTS = Range(since="2026-07")
+_EXPONENTS = ("F8_E8M0",)
+_INVERSE = Demands(
+    ("_scale_inv", ".qscale_weight"),
+    (".activation_scale", "_activation_scale", ".qscale_act"),
+    words=_WORDS,
+    versions=_WITH_EXPONENTS,
+)
+_SCALES, _CACHE = (".weight_scale", ".weight_scale_2"), (".k_scale", ".v_scale")
 #: Dialect -> what it takes beside weights, and throws away: everything else of a quantizer ends the conversion.
-DEMANDS: Mapping[str, Demands] = MappingProxyType(
+DEMANDS: Mapping[str, tuple[Demands, ...]] = MappingProxyType(
     {
-        "": Demands(words=_WORDS),
-        "compressed-tensors": Demands((".weight_scale",), keys=("format", "config_groups"), words=_WORDS),
+        "": (Demands(words=_WORDS),),
+        "compressed-tensors": (
+            Demands((".weight_scale",), keys=("format", "config_groups"), words=_WORDS, versions=_DEQUANTIZES),
+        ),
         **dict.fromkeys(
             _FP8,
-            Demands(
-                ("_scale_inv", ".qscale_weight"),
-                (".activation_scale", "_activation_scale", ".qscale_act"),
-                words=_WORDS,
-            ),
+            (_INVERSE, replace(_INVERSE, dtypes=_EXPONENTS, versions=Range(_DEQUANTIZES.since, _WITH_EXPONENTS.since))),
         ),
-        "modelopt": Demands(
-            (".weight_scale", ".weight_scale_2"), (".input_scale", ".k_scale", ".v_scale"), words=_WORDS
+        "modelopt": (
+            Demands(_SCALES, (".input_scale", *_CACHE), words=_WORDS, versions=_WITH_INPUTS),
+            Demands(_SCALES, _CACHE, words=_WORDS, versions=Range(until=_WITH_INPUTS.since)),
         ),
     }
 )

@@ -1,9 +1,10 @@
-"""llama.cpp's ``convert_hf_to_gguf.py`` on a checkpoint: what it refuses, and which numbers are in the GGUF that it writes.
+"""llama.cpp's ``convert_hf_to_gguf.py`` on a checkpoint: what it refuses, and which numbers are in the GGUF it writes.
 
 The script runs as it is, to F32, so that nothing is rounded on the way. The vocabulary alone is left out: it says
 nothing about weights, and small checkpoints have tokenizers that the converter has never heard of. Options and answers
-are those of :mod:`.vllm_outcome`; ``unset`` are tensors that llama.cpp would look for in the GGUF and not find in the
-size that its metadata gives. The converter is that of this environment; ``CKPTKIT_LLAMA_CPP`` names another checkout.
+are those of :mod:`.vllm_outcome`, and ``literal``, the folders whose NaN and infinities are meant; ``unset`` are
+tensors that llama.cpp would look for in the GGUF and not find in the size that its metadata gives. The converter is
+that of this environment; ``CKPTKIT_LLAMA_CPP`` names another checkout.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         distance.keep(keep, found)
     # What is no FP8 has no plain model: it is compared with what the same storage gives where nothing is wrong.
     meant = distance.kept(against.get("plain")) or distance.kept(against.get("meant"))
-    apart = {name: _furthest(found[name], meant[name]) for name in meant if name in found}
+    how = _furthest if str(folder) in options.get("literal", ()) else distance.furthest
+    apart = {name: how(found[name], meant[name]) for name in meant if name in found}
     inputs = any(name.endswith(_INPUT) for name in found)
     return {
         "unset": unset,
