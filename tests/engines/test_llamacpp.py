@@ -97,6 +97,12 @@ def changed(fixture: str, change: Damage) -> MutableCheckpoint:
         (CT, rename(r"model\.(.*)", r"language_model.model.\1"), "loads", ""),
         (CT, rename(r"(.*)", r"base_model.model.\1"), "refuses", "has no module base_model"),
         (CT, drop(r"model\.layers\.1\.mlp\.up_proj\..*"), "silently wrong", "nothing fills model.layers.1.mlp.up_proj"),
+        (
+            CT,
+            rename(r"(.*)\.gate_proj\.(.*)", r"\1.gate_up_proj.\2"),
+            "silently wrong",
+            "nothing fills model.layers.0.mlp.gate_proj",
+        ),
         (CT, drop(rf"{_Q}\.weight_scale"), "silently wrong", "CK201"),
         (CT, shape(rf"{_Q}\.weight_scale", -1), "loads", ""),
         (CT, shape(rf"{_Q}\.weight_scale", 1, -1), "refuses", "CK301"),
