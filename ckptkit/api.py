@@ -175,11 +175,11 @@ def serving(
     from ckptkit.views import serving as view
 
     kind = None if gpu is None else gpus.by_name(gpu)
-
     container = open_files(path)
     context = runner.read_context(container)
-    report = runner.run(context, default_level(container.source))
-    return view.serving(context, report, by_name(engine), os.fspath(path), tensor_parallel, kind)
+    server = by_name(engine)
+    report = runner.run(context, default_level(container.source), engines=(server.name,))
+    return view.serving(context, report, server, os.fspath(path), tensor_parallel, kind)
 
 
 def rule(code: str) -> Rule:

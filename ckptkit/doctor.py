@@ -194,6 +194,8 @@ def _hub() -> Iterator[Check]:
 def _engines() -> Iterator[Check]:
     for engine in engines().values():
         releases = tuple(dict.fromkeys(map(str, engine.releases)))
+        if engine.on_request and engine.package is None:
+            continue
         found = None if engine.package is None else _version(engine.package)
         if found is None:
             listed = " and ".join(releases)

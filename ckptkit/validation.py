@@ -215,14 +215,15 @@ def examine(
         if fixes.changes:
             container = open_files(destination) if written else fixes.workspace.reopened()
     context = replace(read_context(container), on_scan=on_scan)
-    report = run(context, level, dict.fromkeys((*wanted.rules, *trusted.rules)))
+    asked = (wanted.engines or frozenset()) | (trusted.engines or frozenset())
+    report = run(context, level, dict.fromkeys((*wanted.rules, *trusted.rules)), asked)
     matrix = skip_table = None
     if request.matrix or settings.tensor_parallel or settings.gpu:
         from ckptkit.engines.gpus import by_name as gpu_by_name
         from ckptkit.views.matrix import build_matrix
 
         gpu = None if settings.gpu is None else gpu_by_name(settings.gpu)
-        matrix = build_matrix(context, report, settings.tensor_parallel, gpu=gpu).of(trusted.engines)
+        matrix = build_matrix(context, report, settings.tensor_parallel, gpu=gpu, engines=trusted.engines)
     report = select_findings(report, wanted, trusted)
     if request.expect is not None:
         from ckptkit.hub.expect import with_differences

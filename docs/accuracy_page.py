@@ -18,7 +18,7 @@ MEANS = {
     "refuses": ("refuses",),
     "does not read": ("refuses", "wrong"),
 }
-_LABELS = {"vllm": "vLLM", "sglang": "SGLang", "transformers": "transformers"}
+_LABELS = {"vllm": "vLLM", "sglang": "SGLang", "transformers": "transformers", "llamacpp": "llama.cpp"}
 _INTRODUCTION = """\
 # How often verdicts are right
 
@@ -29,11 +29,13 @@ what they did is compared with the verdict of `ckptkit validate --matrix` at lev
   answers.
 - **wrong**: it loads, and some parameter is not what the checkpoint means: never filled, filled with codes that nobody
   multiplies, or more than 2 % away from the dequantized weights of the sound checkpoint. In transformers logits are
-  compared: those of the sound checkpoint in the same scheme are met within 0.1 %.
+  compared: those of the sound checkpoint in the same scheme are met within 0.1 %. In llama.cpp it is the numbers of the
+  GGUF, and whether they have the sizes that its metadata gives.
 - **right**: neither.
 
 "Silently wrong" and "warns" both say wrong, "slow" says right. vLLM is its CPU wheel and stops before kernels; SGLang's
-own classes run with stand-ins for its GPU packages; both load every weight. What needs a GPU to show (kernels, hardware
+own classes run with stand-ins for its GPU packages; both load every weight. llama.cpp is its converter, which writes a
+GGUF without a vocabulary; b8643 is the older of two builds. What needs a GPU to show (kernels, hardware
 formats) is not measured. The corpus is `tests/accuracy/corpus.py`: real exports, the damages and near misses that rules
 are tested with, one tensor changed, other schemes, kinds of public reports, one fault in many formats and
 architectures, and ckptkit's own conversions. Different ids with the same files count once. Checkpoints whose loading
@@ -49,6 +51,20 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "*/CK633-*", "know the class that each model_type stands for"),
     ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
     ("*", "*/int8-quark", "a reader for other storages than FP8: nothing is judged by its scheme alone"),
+    ("llamacpp", "*/CK202-1", "nothing: the scale that is left over holds ones, by which nothing changes"),
+    ("llamacpp", "*-stored-merged", "nothing: the codes of this made-up scheme reach the largest on purpose (CK504)"),
+    (
+        "llamacpp",
+        "converted/*-nvfp4/bf16",
+        "nothing: the older build leaves q and k of NVFP4 unpermuted, and is the judge",
+    ),
+    ("llamacpp", "converted/gemma3/*", "nothing: the older build keeps projectors and towers of classes without one"),
+    ("llamacpp", "*/CK612-*", "nothing: the older build keeps projectors and towers of classes without one"),
+    ("llamacpp", "*/CK114-4", "nothing: the older build keeps projectors and towers of classes without one"),
+    ("llamacpp", "*/CK314-*", "nothing: from which build on it takes such a second scale is not known"),
+    ("llamacpp", "*/CK604-2", "nothing: what a config means that nobody understands is not judged"),
+    ("llamacpp", "*/CK624-1", "nothing: what a config means that nobody understands is not judged"),
+    ("llamacpp", "*/CK623-2", "nothing: what a config means that nobody understands is not judged"),
     ("*", "*/CK631-*", "nothing: what such a pattern matches is not known without running it"),
     ("transformers", "converted/*/fp8*", "a GPU's word: on a CPU its quantizer dequantizes weights first"),
     ("*", "scheme/beside-*", "rows for other quantizations beside FP8"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckptkit.engines.base import Engine, Evidence, Release
+from ckptkit.engines.base import Demands, Engine, Evidence, Release
 from ckptkit.engines.gpus import GPUS
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
@@ -76,6 +76,12 @@ def _engine(engine: Engine) -> Iterator[str]:
     unread = "; ".join(f"not `{dialect}`: {reason}" for dialect, reason in engine.unread.items())
     reads = f"Reads {', '.join(f'`{dialect}`' for dialect in sorted(engine.reads))}"
     yield f"\n{reads}{f'; {unread}' if unread else ''}.\n"
+    if engine.on_request:
+        yield (
+            f"\nIt is spoken of on request only (`--for {engine.name}`): what it makes of a checkpoint says nothing of"
+            " engines that serve it.\n"
+        )
+    yield from _demands(engine)
     support = engine.support()
     if support:
         yield "\n| layers | formats | scheme | classes | answer | known by |\n|---|---|---|---|---|---|\n"
@@ -93,6 +99,23 @@ def _engine(engine: Engine) -> Iterator[str]:
             versions = "by itself" if fact.by_itself else str(fact.versions)
             classes = _codes(f"{name}..." for name in fact.architectures)
             yield f"- {classes}{where}, {versions}: {fact.why} ({fact.where})\n"
+
+
+def _demands(engine: Engine) -> Iterator[str]:
+    """What an engine stops at whatever the scheme is."""
+    alike: dict[Demands, list[str]] = {}
+    for dialect, rows in engine.demands().items():
+        for demands in rows:
+            alike.setdefault(demands, []).append(dialect)
+    if alike:
+        columns = ("formats", "takes", "throws away", "types that it does not know", "keys that it needs", "releases")
+        yield "\nOf what a quantizer stores it takes and throws away these, and stops at any other in any scheme:"
+        yield f"\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    for demands, dialects in alike.items():
+        formats = _codes(dialect for dialect in dialects if dialect) or "no quantization"
+        ends = (_codes(f"*{end}" for end in found) for found in (demands.takes, demands.drops))
+        cells = (*ends, _codes(demands.dtypes), _codes(demands.keys))
+        yield f"| {formats} | {' | '.join(cell or 'none' for cell in cells)} | {demands.versions} |\n"
 
 
 def _row(row: Support) -> str:

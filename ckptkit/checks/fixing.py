@@ -185,7 +185,7 @@ class _Search:
     def _checked(self, workspace: Workspace, applied: tuple[Applied, ...]) -> _State:
         """The state that a workspace is in, with what the rules say of it."""
         context = runner.read_context(workspace.reopened() if workspace.changed else workspace.original)
-        return _State(workspace, context, runner.run(context, self.level), applied)
+        return _State(workspace, context, runner.run(context, self.level, engines=self.engines), applied)
 
     def _attempt(self, state: _State, findings: list[Finding], before: Report, depth: int) -> _State | None:
         """The state after a rule's fixes; None if there is nothing that they can do. Raises _RevertError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from ckptkit.checks.registry import Rule, all_rules
 from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
-from ckptkit.engines.registry import codes_by_layer, effects_of
+from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
 from ckptkit.errors import Fault, plural
 from ckptkit.model.values import ScaleValues
 from ckptkit.record import record
@@ -127,16 +127,22 @@ class Selection:
         return replace(finding, engines=tuple(e for e in finding.engines if e.engine in self.engines))
 
 
-def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> Report:
-    """Check every rule up to a level."""
+def run(
+    context: Context, level: Level, rules: Iterable[Rule] | None = None, engines: Collection[str] | None = None
+) -> Report:
+    """Check every rule up to a level. What findings do is told for the engines that nobody has to ask for, and for
+    ``engines``, which somebody did ask for."""
     findings: list[Finding] = []
+    told = frozenset(asked_about()).union(engines or ())
 
     @cache  # a defect may be found 100,000 times, and its consequences are told once
     def consequences(
         code: str, variant: str | None, only: frozenset[str] | None, layer: Layer | None
     ) -> tuple[Effect, ...]:
-        architecture = context.dimensions.architecture
-        return effects_of(code, variant, dialect=context.dialect_key, architecture=architecture, only=only, layer=layer)
+        architecture, those = context.dimensions.architecture, told if only is None else told & only
+        return effects_of(
+            code, variant, dialect=context.dialect_key, architecture=architecture, only=those, layer=layer
+        )
 
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
@@ -145,6 +151,9 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
+    thrown_away = drops_of(context.dialect_key, told)
+    if thrown_away:
+        findings = [_of_what_is_kept(finding, thrown_away) for finding in findings]
     left_out = {e.engine: e.leaves_out for f in findings for e in f.engines if e.leaves_out and e.current}
     if left_out:
         findings = [_of_what_is_loaded(finding, left_out) for finding in findings]
@@ -208,6 +217,13 @@ def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...
         return finding
     layer = layer_of(finding.tensor.rpartition(".")[0])
     kept = tuple(e for e in finding.engines if layer not in left_out.get(e.engine, ()))
+    return finding if kept == finding.engines else replace(finding, engines=kept)
+
+
+def _of_what_is_kept(finding: Finding, thrown_away: Mapping[str, tuple[str, ...]]) -> Finding:
+    """A finding about a tensor without the engines that throw it away."""
+    name = finding.tensor or ""
+    kept = tuple(e for e in finding.engines if not name.endswith(thrown_away.get(e.engine, ())))
     return finding if kept == finding.engines else replace(finding, engines=kept)
 
 

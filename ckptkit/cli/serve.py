@@ -29,7 +29,7 @@ from ckptkit.report import sink
     default="vllm",
     show_default=True,
     shell_complete=completing.ENGINES,
-    help="vllm or sglang.",
+    help="vllm, sglang or llama.cpp, whose converter it is then.",
 )
 @click.option(
     "--tp", "--tensor-parallel", "size", metavar="SIZE", type=click.IntRange(min=1), help="Over so many devices."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ckptkit.engines.skip_lists import Reading
     from ckptkit.engines.support import Support
 
-_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
+_VERSION = re.compile(r"[vb]?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
 _STAGES = ("dev", "a", "b", "rc", "")
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 #: The end of a range that is over, nobody wrote down when.
@@ -70,6 +70,8 @@ class Version(NamedTuple):
         """From text. Raises ValueError when it is no release number.
 
         >>> Version.parse("0.32") == Version.parse("0.32.0") < Version.parse("0.33")
+        True
+        >>> Version.parse("b8999") < Version.parse("b11312")
         True
         >>> Version.parse("1.3.0rc9") < Version.parse("1.3.0rc25") < Version.parse("1.3") < Version.parse("1.3.post1")
         True
@@ -231,15 +233,21 @@ class Launch:
     """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
 
     ``tensor_parallel`` and ``revision`` take a value; ``kv_cache`` switches an FP8 KV cache on; ``remote_code`` lets
-    the checkpoint's own Python run; ``eager`` runs without CUDA graphs.
+    the checkpoint's own Python run; ``eager`` runs without CUDA graphs; ``remote`` reads from the Hub. What is empty
+    the engine does not have. A converter serves nothing itself: ``output`` is the option before the file that it
+    writes, ``ending`` how that is called, and ``then`` the words before it that start what serves it.
     """
 
     command: tuple[str, ...]
-    tensor_parallel: str
-    kv_cache: tuple[str, ...]
-    remote_code: str
-    revision: str
-    eager: tuple[str, ...]
+    tensor_parallel: str = ""
+    kv_cache: tuple[str, ...] = ()
+    remote_code: str = ""
+    revision: str = ""
+    eager: tuple[str, ...] = ()
+    remote: str = ""
+    output: str = ""
+    ending: str = ""
+    then: tuple[str, ...] = ()
 
 
 @record
@@ -275,6 +283,24 @@ class FinerBlocks:
 
 
 @record
+class Demands:
+    """What a reader wants of a checkpoint, in releases of a range.
+
+    ``takes`` are the ends of names of what a quantizer stores beside weights that it has a use for, ``drops`` those of
+    what it throws away: no defect there matters to it, and at any other it stops; what belongs to a quantization other
+    than FP8 is not among these. ``keys`` are those of the quantization config without which it stops, ``dtypes`` codes
+    of types that it does not know. ``words`` are its own at a tensor that it has no use for, before its name.
+    """
+
+    takes: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    words: str = ""
+    dtypes: tuple[str, ...] = ()
+    versions: Range = ALWAYS
+
+
+@record
 class Engine:
     """One consumer of checkpoints.
 
@@ -287,6 +313,10 @@ class Engine:
     so that they are loaded when somebody asks.
     ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
+    ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
+    the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
+    An engine ``on_request`` is spoken of only to who asks for it by name: what it makes of a checkpoint says nothing of
+    those that serve it.
     """
 
     name: str
@@ -309,6 +339,8 @@ class Engine:
     newer: Mapping[str, str] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
+    demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING
+    on_request: bool = False
 
     @property
     def release(self) -> Release:
@@ -318,6 +350,11 @@ class Engine:
     def release_for(self, table: str) -> Release:
         """The newest release that a table was held against."""
         return next((r for r in reversed(self.releases) if not r.covers or table in r.covers), self.release)
+
+    def demands_of(self, dialect: str) -> Demands | None:
+        """What the newest release wants of a dialect; None where that is not known."""
+        release = self.release_for("support")
+        return next((found for found in self.demands().get(dialect, ()) if found.versions.holds(release)), None)
 
     def reader_of(self, dialect: str) -> bool | str | None:
         """Whether the engine reads a dialect: True, the reason why not, or None when that is not known."""

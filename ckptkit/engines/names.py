@@ -21,7 +21,9 @@ class ModuleNames:
     names beside those of linear layers and norms: every layer has one of each. A class that ``skips`` leaves out
     whatever has another name; one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops
     the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
-    stored.
+    stored. One that ``maps`` stored names into its own leaves out towers, and out of names what it ``strips``; it
+    knows them without the prefix too, and takes the embedding for a head that is not stored. Names are ``apart`` where
+    merged ones stand for no parts.
     """
 
     linear: frozenset[str]
@@ -31,6 +33,9 @@ class ModuleNames:
     skips: bool = False
     open: bool = False
     lists: bool = False
+    strips: str = ""
+    maps: bool = False
+    apart: bool = False
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -39,6 +44,17 @@ class ModuleNames:
     def skipping(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, and needs these modules too in every layer."""
         return replace(self, needed=needed, skips=True)
+
+    def looked_up(self, stored: Iterable[str]) -> dict[str, None]:
+        """The names by which the class looks for what is stored.
+
+        >>> mapping = replace(DENSE, maps=True, strips="language_model.")
+        >>> list(mapping.looked_up(["language_model.model.norm", "visual.merger.ln_q"]))
+        ['model.norm']
+        """
+        if not self.maps:
+            return dict.fromkeys(stored)
+        return dict.fromkeys(name.replace(self.strips, "") for name in stored if names.other_tower(name) is None)
 
     def odd_parameter(self, tensors: Iterable[str]) -> str | None:
         """The first tensor of attention or an MLP that is neither a weight nor a scale: no class here has one.
@@ -79,16 +95,20 @@ class ModuleNames:
         """
         if self.open:
             return None
-        needed: list[tuple[str, ...]] = [("model.embed_tokens",), ("model.norm",), *([] if tied else [("lm_head",)])]
+        needed: list[tuple[str, ...]] = [
+            ("model.embed_tokens",),
+            ("model.norm",),
+            *([] if tied or self.maps else [("lm_head",)]),
+        ]
         for layer in range(layers or 0):
             needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
         return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)
 
     def _filled(self, name: str, modules: Collection[str]) -> bool:
-        """Whether something is stored for a module; who lists what is missing also looks without the prefix."""
-        if self.lists:
-            return name in modules or name.removeprefix("model.") in modules
-        return name in modules or self._merged(name, modules)
+        """Whether something is stored for a module; who lists what is missing, or maps names, looks without the prefix
+        too."""
+        bare = (self.lists or self.maps) and name.removeprefix("model.") in modules
+        return name in modules or bare or (not (self.lists or self.apart) and self._merged(name, modules))
 
     def stops_at(self, absent: str, *, quantized: bool) -> bool:
         """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""

@@ -14,7 +14,7 @@ from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.plugins import ENGINES, plugins, refused
 
 #: Folders of this package that hold an engine each, in the order in which tables show them.
-BUILT_IN = ("vllm", "sglang", "trtllm", "transformers", "quark")
+BUILT_IN = ("vllm", "sglang", "trtllm", "transformers", "quark", "llamacpp")
 
 
 @cache
@@ -32,6 +32,15 @@ def engines() -> Mapping[str, Engine]:
             raise refused(f"{plugin.origin} takes a name that is in use: {engine.name}", plugin.package)
         found[engine.name] = engine
     return MappingProxyType(found)
+
+
+def asked_about(names: Collection[str] | None = None) -> dict[str, Engine]:
+    """The engines of these names; for None those that are spoken of where nobody names any."""
+    return {
+        name: engine
+        for name, engine in engines().items()
+        if (not engine.on_request if names is None else name in names)
+    }
 
 
 def by_name(name: str) -> Engine:
@@ -54,6 +63,12 @@ def readings_for(dialect: str) -> dict[str, Reading]:
     """Engine -> how it reads a dialect's skip list, for those that read the dialect and of which that is known."""
     found = {name: engine.skip_list(dialect) for name, engine in engines().items()}
     return {name: reading for name, reading in found.items() if reading is not None}
+
+
+def drops_of(dialect: str, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Engine -> the ends of names of what it throws away of a dialect's tensors, for those that do, of these."""
+    found = {name: engine.demands_of(dialect) for name, engine in asked_about(names).items()}
+    return {name: demands.drops for name, demands in found.items() if demands is not None and demands.drops}
 
 
 def effects_of(
@@ -119,5 +134,5 @@ def codes_of(engine: Engine) -> frozenset[str]:
 
 
 def judged_codes() -> frozenset[str]:
-    """The codes that some engine's outcomes speak of, variants left aside."""
-    return frozenset[str]().union(*map(codes_of, engines().values()))
+    """The codes that the outcomes of some engine speak of that nobody has to ask for, variants left aside."""
+    return frozenset[str]().union(*map(codes_of, asked_about().values()))

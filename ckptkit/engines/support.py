@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import cache
 
@@ -10,6 +10,7 @@ from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
+from ckptkit.model.census import is_quantizer_name
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor
 from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
@@ -127,6 +128,8 @@ class Judgement:
     since: tuple[str, ...] = ()
 
 
+#: How a scale is called beside what it belongs to, in models that know no quantizer's names.
+_PLAIN_SCALE = ".scale"
 #: In place of a scheme that is another part's.
 _UNSAID = Quantization(PerTensor())
 
@@ -194,10 +197,10 @@ def judge_class(
         yield Judgement(None, Answer.UNKNOWN, words)
     known = engine.modules().get(architecture or "")
     if known is not None:
-        modules = dict.fromkeys(tensor.module for tensor in container.tensors.values())
+        modules = known.looked_up(tensor.module for tensor in container.tensors.values())
         dimensions = Dimensions.of(container.config)
         stranger = known.stranger(modules, dimensions.layers)
-        odd = known.odd_parameter(container.tensors) if stranger is None else None
+        odd = known.odd_parameter(known.looked_up(container.tensors)) if stranger is None else None
         if stranger is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         if odd is not None:
@@ -211,8 +214,42 @@ def judge_class(
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
 
 
+def judge_demands(
+    engine: Engine, container: Container, dialect: str, others: Collection[str] = ()
+) -> Iterator[Judgement]:
+    """What an engine stops at whatever the scheme is: a key that the config lacks, a type that it does not know, and
+    the first tensor beside weights that it has no use for, ``others`` aside."""
+    demands, tensors = engine.demands_of(dialect), container.tensors
+    if demands is not None:
+        block = container.config.get("quantization_config")
+        absent = [key for key in demands.keys if isinstance(block, Mapping) and key not in block]
+        if absent:
+            yield Judgement(None, Answer.REFUSED, f"it wants {' and '.join(absent)} in the quantization config")
+        strange = next((t for t in tensors.values() if t.dtype in demands.dtypes), None) if demands.dtypes else None
+        if strange is not None:
+            yield Judgement(None, Answer.REFUSED, f"it does not know the type of {strange.name}, {strange.dtype}")
+        own = (name for name in tensors if name not in others)
+        stored = (name for name in own if is_quantizer_name(name) or _beside_weight(name, tensors))
+        taken = (*demands.takes, *demands.drops)
+        odd = next((name for name in stored if not name.endswith(taken) and names.other_tower(name) is None), None)
+        if odd is not None:
+            yield Judgement(None, Answer.REFUSED, f"{demands.words} {odd}")
+
+
+def _beside_weight(name: str, tensors: Collection[str]) -> bool:
+    """Whether a tensor is called a scale and lies beside a weight; models have scales of their own elsewhere."""
+    return name.endswith(_PLAIN_SCALE) and f"{name.removesuffix(_PLAIN_SCALE)}.weight" in tensors
+
+
+def judge_unquantized(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
+    """What is not as it should be where a config declares no quantization."""
+    yield from judge_class(engine, container, architecture, quantized=False)
+    yield from judge_demands(engine, container, "")
+
+
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:
-    """An engine's answers for a checkpoint: one for each part, and one for a model class that it is not known to have.
+    """An engine's answers for a checkpoint: one for each part, and one for a model class that it is not known to have,
+    or for a tensor that it has no use for.
 
     What no row speaks of is unknown.
     """
@@ -223,4 +260,5 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
         answers.append(said)
-    return tuple(answers)
+    others = {tensor.name for tensor in checkpoint.opaque_tensors()}
+    return (*answers, *judge_demands(engine, checkpoint.container, dialect, others))

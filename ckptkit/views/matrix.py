@@ -7,7 +7,7 @@ has for the schemes and kinds of layers in the checkpoint. What neither says is 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -17,8 +17,8 @@ from ckptkit.engines.base import Effect, Engine, Outcome, Splitting
 from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.parallel import obstacles
-from ckptkit.engines.registry import codes_of, engines, judged_codes
-from ckptkit.engines.support import Answer, Judgement, judge, judge_class
+from ckptkit.engines.registry import asked_about, codes_of, judged_codes
+from ckptkit.engines.support import Answer, Judgement, judge, judge_unquantized
 from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.record import record
@@ -112,17 +112,13 @@ class MatrixRow(Shown):
 
 @record(repr=False)
 class Matrix(Shown):
-    """Every engine's row, in the order of the engine table, on ``gpu`` if one was named."""
+    """The engines' rows, in the order of the engine table, on ``gpu`` if one was named."""
 
     label: str
     format: str | None
     dialect: str | None
     rows: tuple[MatrixRow, ...]
     gpu: Gpu | None = None
-
-    def of(self, engines: Collection[str] | None) -> Matrix:
-        """The rows of these engines; of all for None."""
-        return self if engines is None else replace(self, rows=tuple(r for r in self.rows if r.engine in engines))
 
     def _look(self) -> Look:
         verdicts = [f"{row.engine} {row.verdict}" for row in self.rows]
@@ -151,14 +147,16 @@ def build_matrix(
     *,
     gpu: Gpu | None = None,
     loading_only: bool = False,
+    engines: Collection[str] | None = None,
 ) -> Matrix:
-    """The verdicts on a checkpoint, and the parallel sizes that were asked about; on a kind of hardware, or on any.
+    """The verdicts on a checkpoint, and the parallel sizes that were asked about; on a kind of hardware, or on any; of
+    ``engines``, which the report has to tell of, or of those that nobody has to ask for.
 
     Effects that are known of older versions only, or under an option, do not count: a row speaks of the version that it
     names, as it is usually run. With ``loading_only`` what stops the first request does not count either.
     """
     asked = _Asked(tensor_parallel, gpu, loading_only)
-    rows = tuple(_row(context, report, engine, asked) for engine in engines().values())
+    rows = tuple(_row(context, report, engine, asked) for engine in asked_about(engines).values())
     return Matrix(report.label, report.format, report.dialect, rows, gpu)
 
 
@@ -198,8 +196,7 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
     if isinstance(reader, str):
         verdict, note = "does not read", reader
     elif isinstance(context.reading, Unquantized) and engine.architectures() is not None:
-        architecture = context.dimensions.architecture
-        judgements = tuple(judge_class(engine, context.container, architecture, quantized=False))
+        judgements = tuple(judge_unquantized(engine, context.container, context.dimensions.architecture))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
         note = "" if judgements or worst is not Outcome.OK else context.reading.message
     elif checkpoint is None or not _knows_what_is_broken(context, report, engine):

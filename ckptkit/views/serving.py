@@ -1,4 +1,7 @@
-"""How an engine is started so that it serves a checkpoint as it is meant: the command, each option with its reason."""
+"""How an engine is started so that it serves a checkpoint as it is meant: the command, each option with its reason.
+
+Of an engine that converts, it is the command that converts, and a note says what serves what it writes.
+"""
 
 from __future__ import annotations
 
@@ -105,16 +108,25 @@ def serving(
         known = ", ".join(name for name, other in engines().items() if other.launch is not None)
         raise UsageError(f"how {engine.label} is started is not known", help=f"--for takes {known}")
     sizes = tuple(sorted({*USUAL_SIZES, size or 1}))
-    row = next(row for row in build_matrix(context, report, sizes, gpu=gpu).rows if row.engine == engine.name)
+    (row,) = build_matrix(context, report, sizes, gpu=gpu, engines=(engine.name,)).rows
     refusals = [*_refusals(row)]
+    if size is not None and size > 1 and not launch.tensor_parallel:
+        refusals.append(f"over {size} devices: {engine.label} converts, and splits nothing")
     said = row.parts.get("refused", ())
     stand = [o for one in row.parallel if one.size == size for o in one.obstacles if o not in said]
     refusals += [f"over {size} devices: {obstacle}" for obstacle in stand]
     eager = [fact for fact in engine.eager() if _concerns(fact, context, gpu)]
     options = (*_options(context, engine, launch), *_eager(engine, launch, eager), *_split(launch, size))
     name, revision = _named(path)
-    if revision:
+    if revision and launch.revision:
         options = (Option((launch.revision, revision), "the revision that was judged"), *options)
+    elif revision:
+        refusals.append(f"{engine.label} takes no revision of a repository: download {name} at {revision} first")
+    written = f"{name.rstrip('/').rpartition('/')[2]}{launch.ending}"
+    if launch.output:
+        options = (*options, Option((launch.output, written), "otherwise it is written into the checkpoint's folder"))
+    if launch.remote and name != path:
+        options = (*options, Option((launch.remote,), "from the Hub, without downloading the weights first"))
     words = [word for option in options for word in option.words]
     return Serving(
         label=report.label,
@@ -126,7 +138,11 @@ def serving(
         options=options,
         parallel=row.parallel,
         refusals=tuple(refusals),
-        notes=(*_notes(context, engine, row), *_eager_notes(engine, launch, eager)),
+        notes=(
+            *_notes(context, engine, row),
+            *_eager_notes(engine, launch, eager),
+            *(() if refusals else _then(launch, written)),
+        ),
         minimum=row.minimum,
         gpu=gpu,
     )
@@ -157,12 +173,13 @@ def _options(context: Context, engine: Engine, launch: Launch) -> Iterator[Optio
     """The options that config and tensors ask for."""
     checkpoint = context.checkpoint
     cache = checkpoint.kv_cache if checkpoint is not None else None
-    if cache is not None and cache.scheme is not None and context.dialect_key not in engine.follows_kv_cache:
+    told = cache is not None and cache.scheme is not None and context.dialect_key not in engine.follows_kv_cache
+    if cache is not None and told and launch.kv_cache:
         scales = sum(bool(attention.stored()) for attention in cache.attention)
         held = f"{plural(scales, 'attention layer')} with FP8 KV scales" if scales else "an FP8 KV cache is declared"
         yield Option(launch.kv_cache, f"{held}: {engine.label} does not follow this format's declaration by itself")
     architecture, known = context.dimensions.architecture, engine.architectures()
-    if "auto_map" in context.config and known is not None and architecture not in known:
+    if launch.remote_code and "auto_map" in context.config and known is not None and architecture not in known:
         why = f"config.json brings code of its own, and {engine.label} has no {architecture or 'class of this name'}"
         yield Option((launch.remote_code,), f"{why}: read that code first")
 
@@ -196,8 +213,13 @@ def _eager_notes(engine: Engine, launch: Launch, facts: list[Eager]) -> Iterator
             yield f"{versions}{where}: {fact.why} ({fact.where}); {shlex.join(launch.eager)} goes round it"
 
 
+def _then(launch: Launch, written: str) -> Iterator[str]:
+    if launch.then:
+        yield f"{shlex.join((*launch.then, written))} serves what it writes"
+
+
 def _split(launch: Launch, size: int | None) -> Iterator[Option]:
-    if size is not None and size > 1:
+    if size is not None and size > 1 and launch.tensor_parallel:
         yield Option((launch.tensor_parallel, str(size)), f"over {size} devices, as asked for")
 
 

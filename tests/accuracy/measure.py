@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "dam
 class Judge:
     """An engine that loads checkpoints: its driver, its environment, its release, and what its answers mean.
 
-    ``by_answer`` says that its logits are compared, which another scheme of the same weights changes.
+    ``by_answer`` says that its logits are compared, which another scheme of the same weights changes. ``literal`` are
+    patterns of ids of which it takes what is stored for what is meant: other engines take it for something else.
     """
 
     engine: str
@@ -50,6 +52,15 @@ class Judge:
     outcome: Callable[[Answer], tuple[str, str]]
     how: str
     by_answer: bool = False
+    literal: tuple[str, ...] = ()
+
+    def is_literal(self, entry: Entry) -> bool:
+        """Whether what is stored counts as meant."""
+        return any(fnmatch(entry.id, pattern) for pattern in self.literal)
+
+    def meant(self, entry: Entry) -> str:
+        """The id of the checkpoint whose weights an entry's are compared with."""
+        return entry.id if self.is_literal(entry) else entry.meant
 
     @property
     def bundles(self) -> dict[str, str]:
@@ -130,6 +141,18 @@ JUDGES = {
             True,
         ),
         Judge("sglang", "0.5.23", "sglang", "sglang_outcome", of_vllm, "no GPU packages, weights loaded, no kernels"),
+        *(
+            Judge(
+                "llamacpp",
+                build,
+                environment,
+                "llamacpp_outcome",
+                of_vllm,
+                "CPU, a GGUF written and read back",
+                literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*"),
+            )
+            for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
+        ),
         Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass", True),
     )
 }
@@ -185,18 +208,20 @@ class _Keeper:
         self._paths: set[str] = set()
 
     def answers(self, entries: list[tuple[Entry, Files]]) -> Iterator[tuple[Entry, Files, Answer]]:
-        new = [entry.meant for entry, _ in entries if entry.meant not in self._kept]
+        meant = {entry.id: self._judge.meant(entry) for entry, _ in entries}
+        new = [name for name in meant.values() if name not in self._kept]
         self._keep(new, {entry.stands_for for entry in corpus().values() if entry.stands_for != entry.id})
         folders = [write(files, self._scratch / f"{n}-{digest(files)}") for n, (_, files) in enumerate(entries)]
         against = {
             str(folder.resolve()): {
                 key: path
-                for key, path in self._kept[entry.meant].items()
+                for key, path in self._kept[meant[entry.id]].items()
                 if key == "plain" or entry.kind != "converted" or not self._judge.by_answer
             }
             for folder, (entry, _) in zip(folders, entries, strict=True)
         }
-        found = self._ask(folders, against=against)
+        literal = [path for path, (entry, _) in zip(against, entries, strict=True) if self._judge.is_literal(entry)]
+        found = self._ask(folders, against=against, **({"literal": literal} if literal else {}))
         for folder in folders:
             shutil.rmtree(folder)
         for (entry, files), answer in zip(entries, found, strict=True):

@@ -59,6 +59,11 @@ def bf16_of(data: bytes) -> Numbers:
     return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
+def _e5m2_of(data: bytes) -> Numbers:
+    """The values of codes that are the upper halves of F16."""
+    return (np.frombuffer(data, np.uint8).astype(np.uint16) << 8).view(np.float16).astype(np.float32)
+
+
 def to_bf16(values: Numbers) -> bytes:
     """Rounded to the nearest BF16."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
@@ -73,6 +78,7 @@ def numbers(tensor: RawTensor) -> Numbers | None:
         "F16": lambda d: np.frombuffer(d, np.float16).astype(np.float32),
         "BF16": bf16_of,
         "F8_E4M3": FP8_VALUES.values_of,
+        "F8_E5M2": _e5m2_of,
         "U8": lambda d: 2.0 ** (np.frombuffer(d, np.uint8).astype(np.float32) - 127),
         "F8_E8M0": lambda d: 2.0 ** (np.frombuffer(d, np.uint8).astype(np.float32) - 127),
     }

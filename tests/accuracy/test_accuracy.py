@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.checks.finding import Severity
+from ckptkit.engines.registry import engines
 from ckptkit.views.matrix import build_matrix
 from tests.accuracy.corpus import Entry, corpus, files_of
 from tests.accuracy.records import UNTRIED, digest, records
@@ -28,8 +29,9 @@ def _check(entry: Entry) -> None:
     if files is None:
         return
     context, report = judged(files)
-    rows = {row.engine: row for row in build_matrix(context, report).rows}
-    loading = {row.engine: row.verdict for row in build_matrix(context, report, loading_only=True).rows}
+    rows = {row.engine: row for row in build_matrix(context, report, engines=engines()).rows}
+    parts = build_matrix(context, report, loading_only=True, engines=engines()).rows
+    loading = {row.engine: row.verdict for row in parts}
     for record in RECORDS:
         seen = record.loads.get(entry.id)
         if seen is not None:
@@ -55,7 +57,9 @@ def test_what_is_recorded_is_of_the_corpus() -> None:
         assert set(record.loads) <= set(corpus()), record.path
 
 
-@pytest.mark.parametrize(("engine", "least"), [("vllm", 400), ("transformers", 200), ("sglang", 200)])
+@pytest.mark.parametrize(
+    ("engine", "least"), [("vllm", 400), ("transformers", 200), ("sglang", 200), ("llamacpp", 200)]
+)
 def test_enough_was_tried(engine: str, least: int) -> None:
     newest = [record for record in RECORDS if record.engine == engine][-1]
     assert sum(seen.outcome != UNTRIED for seen in newest.loads.values()) >= least

@@ -14,7 +14,6 @@ from ckptkit.checks.runner import Report
 from ckptkit.engines import registry
 from ckptkit.engines.registry import engines
 from ckptkit.storage.container import open_container
-from ckptkit.views import matrix
 from ckptkit.views.matrix import MatrixRow, build_matrix
 from tests.accuracy.corpus import Files, corpus, files_of
 from tests.accuracy.records import Record, digest
@@ -24,12 +23,12 @@ from tests.raw import MemorySource
 def judged(files: Files) -> tuple[Context, Report]:
     """A checkpoint as rules and engines see it, every byte of it read."""
     context = runner.read_context(open_container(MemorySource(files)))
-    return context, runner.run(context, Level.FULL)
+    return context, runner.run(context, Level.FULL, engines=engines())
 
 
 def rows(files: Files) -> dict[str, MatrixRow]:
     """The verdict on every engine."""
-    return {row.engine: row for row in build_matrix(*judged(files), loading_only=True).rows}
+    return {row.engine: row for row in build_matrix(*judged(files), loading_only=True, engines=engines()).rows}
 
 
 def said(files: Files, record: Record, newest: Mapping[str, str]) -> str:
@@ -46,9 +45,10 @@ def at_release(name: str, version: str, bundles: Mapping[str, str]) -> Iterator[
     ranges of releases then decide."""
     known = engines()
     engine = known[name]
-    other = replace(engine, releases=(replace(engine.release, version=version, covers=(), bundles=bundles),))
+    release = next((r for r in engine.releases if r.version == version), replace(engine.release, version=version))
+    other = replace(engine, releases=(replace(release, covers=(), bundles=bundles),))
     changed = {**known, name: other}
-    with patch.object(registry, "engines", lambda: changed), patch.object(matrix, "engines", lambda: changed):
+    with patch.object(registry, "engines", lambda: changed):
         yield
 
 

@@ -29,7 +29,7 @@ from tests.damage import BLOCK, CT, CT_KV, QUARK_KV, MutableCheckpoint, load
 from tests.rules.case import context_of
 
 ROOT = Path(ckptkit.__file__).parent
-_LABELS = "vLLM|SGLang|TensorRT-LLM|transformers|Quark|compressed-tensors|llm-compressor|ModelOpt"
+_LABELS = "vLLM|SGLang|TensorRT-LLM|transformers|Quark|llama.cpp|compressed-tensors|llm-compressor|ModelOpt"
 _VERSIONED = re.compile(rf"\b({_LABELS})('s)? (since |before |until |from )?v?\d+\.\d+", re.IGNORECASE)
 
 
@@ -82,7 +82,7 @@ def test_variants_replace_what_the_defect_usually_does() -> None:
 
     assert by("status") == {"transformers": "silent"}, "vLLM does not look at quantization_status"
     assert by("type-missing") == {"vllm": "silent", "sglang": "silent", "transformers": "silent"}
-    assert by("preset-group") == {"vllm": "error", "sglang": "error"}
+    assert by("preset-group") == dict.fromkeys(("vllm", "sglang", "llamacpp"), "error")
     assert by("never heard of") == by(None)
 
 

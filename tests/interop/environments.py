@@ -18,6 +18,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import venv
 from pathlib import Path
 
@@ -32,6 +34,8 @@ ENVIRONMENTS = {
     "vllm": "the vLLM CPU wheel: loads and answers",
     "vllm-0.31": "the release before it, and the transformers that it wants",
     "sglang": "SGLang's own classes on a CPU: configs, skip lists, schemes, weights' hooks",
+    "llamacpp": "llama.cpp's convert_hf_to_gguf.py: what it makes of a checkpoint",
+    "llamacpp-b8643": "the same of an older build",
     "kernels": "CPU torch and Triton: the FP8 kernels interpreted and compiled offline, Hopper in software",
     "browser": "Chromium, what drives it and axe: the page of ckptkit report",
 }
@@ -40,7 +44,7 @@ OF_NPM = frozenset({"browser"})
 #: What Chromium is called where it is installed.
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 #: Those that only a record of another release takes, built when somebody asks for it by name.
-BY_NAME_ONLY = frozenset({"vllm-0.31"})
+BY_NAME_ONLY = frozenset({"vllm-0.31", "llamacpp-b8643"})
 
 
 class EnvironmentBuildError(RuntimeError):
@@ -69,6 +73,20 @@ def install_steps(name: str) -> list[list[str]]:
         if line.startswith("# step:")
     ]
     return [*steps, ["-r", str(path)]]
+
+
+def sources(name: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What is unpacked for an environment and not installed, to be run from its folder ``source``.
+
+    A line ``# source: PACKAGE==VERSION FOLDER PATH ...`` names a source distribution, a folder in it, and the files and
+    folders below that which are taken: that is how Python that comes with a program is had without building it.
+    """
+    found = []
+    for line in (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# source:"):
+            package, folder, *paths = line.removeprefix("# source:").split()
+            found.append((package, folder, tuple(paths)))
+    return found
 
 
 def environment_path(name: str) -> Path:
@@ -106,8 +124,24 @@ def ensure(name: str) -> Path:
             venv.create(folder, with_pip=True)
             for step in install_steps(name):
                 _run([str(interpreter), "-m", "pip", "install", "--no-input", *step], folder, name)
+            for source in sources(name):
+                _unpack(interpreter, folder, name, *source)
         complete.touch()
     return interpreter
+
+
+def _unpack(interpreter: Path, folder: Path, name: str, package: str, inside: str, paths: tuple[str, ...]) -> None:
+    """Take a part of a source distribution into the folder ``source`` of an environment."""
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ["--no-deps", "--no-binary", package.partition("==")[0], "--dest", scratch]
+        _run([str(interpreter), "-m", "pip", "download", "--no-input", *options, package], folder, name)
+        (archive,) = Path(scratch).glob("*.tar.gz")
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                within = member.name.partition("/")[2].removeprefix(f"{inside}/")
+                if member.isfile() and any(within == path or within.startswith(f"{path}/") for path in paths):
+                    member.name = within
+                    opened.extract(member, folder / "source", filter="data")
 
 
 def _run(command: list[str], folder: Path, name: str) -> None:

@@ -57,9 +57,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
         "CK301": (Known(_ERROR, "shapes do not fit; at the first request"),),
-        "CK301/square": (
-            Known(_SILENT, "the scales of rows are applied to columns", formats=("compressed-tensors",)),
-            Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
+        **dict.fromkeys(
+            ("CK301/square", "CK301/lying-square"),
+            (
+                Known(_SILENT, "the scales of rows are applied to columns", formats=("compressed-tensors",)),
+                Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
+            ),
         ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),

@@ -12,7 +12,7 @@ from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.prediction import is_mtp
-from ckptkit.engines.registry import engines
+from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module, skip_key
 
@@ -47,7 +47,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context.dimensions, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
-    readers = {name for name, engine in engines().items() if engine.reader_of(context.dialect_key) is True}
+    readers = {name for name, engine in asked_about().items() if engine.reader_of(context.dialect_key) is True}
     others = readers - builds.keys() if wanted else set()
     for name in wanted:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.

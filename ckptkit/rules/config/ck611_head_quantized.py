@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
-from ckptkit.engines.registry import engines
+from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.config.expert_modules import outside_experts
@@ -49,4 +49,4 @@ def head_quantized(context: Context) -> Iterator[Fault]:
             )
             readings = readings_of(context)
             build = {name for name, reading in readings.items() if builds_quantized(context, reading)(module.name)}
-            yield Observation.of(found, only=frozenset(engines().keys() - build))
+            yield Observation.of(found, only=frozenset(asked_about().keys() - build))

@@ -66,7 +66,7 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             absent = promised - sum(1 for number in numbers if number < promised)
             message = f"{absent} of {promised} promised experts are not stored"
             found = f"no expert {_few(promised, numbers)}"
-            yield Fault("experts-absent", message, "config.json", owner, None, found)
+            yield Observation("experts-absent", message, "config.json", owner, None, found, variant="experts")
     vision = isinstance(context.config.get("vision_config"), Mapping)
     if vision and stacks and not any(names.other_tower(name) for name in context.outside_experts):
         message = "a vision tower is promised, but none is stored"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.registry import engines
+from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
 
 
@@ -34,7 +34,7 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     checkpoint, dialect = context.checkpoint, context.dialect
     if dialect is None or dialect.kv_key is None:
         return
-    followers = [engine.label for engine in engines().values() if dialect.key in engine.follows_kv_cache]
+    followers = [engine.label for engine in asked_about().values() if dialect.key in engine.follows_kv_cache]
     declared = bool(context.block.get(dialect.kv_key))
     if checkpoint is not None:
         declared = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None

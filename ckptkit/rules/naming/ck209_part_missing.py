@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.checkpoint import OpaqueModule, Part
@@ -36,7 +36,10 @@ def part_missing(context: Context) -> Iterator[Fault]:
         for part in _needed(module):
             if part not in module.parts and weight is not None:
                 message = f"a module in {module.scheme.name} has no {part.value}"
-                yield Fault("part-missing", message, weight.shard, weight.name, part.value, "nothing")
+                variant = "scale" if part is Part.SCALE else None
+                yield Observation(
+                    "part-missing", message, weight.shard, weight.name, part.value, "nothing", variant=variant
+                )
 
 
 def _needed(module: OpaqueModule) -> Iterator[Part]:

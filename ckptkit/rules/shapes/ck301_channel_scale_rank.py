@@ -36,9 +36,12 @@ def channel_scale_rank(context: Context) -> Iterator[Fault]:
     """
     weights = {module.weight_scale: module.weight for module in context.modules if module.weight_scale is not None}
     shapes = {scale.name: weight.shape for scale, weight in weights.items()}
+    lengthwise = {scale.name: len(scale.shape) == 2 and scale.shape[0] == 1 for scale in weights}
     for fault in rank_faults(context, PerChannel):
         rows, *columns = shapes.get(fault.tensor or "", (0,))
-        yield Observation.of(fault, variant="square" if columns == [rows] else None)
+        lying = lengthwise.get(fault.tensor or "", False)
+        words = [*(["lying"] if lying else []), *(["square"] if columns == [rows] else [])]
+        yield Observation.of(fault, variant="-".join(words) or None)
 
 
 fix("safe", "CK301")(reshape_weight_scale)

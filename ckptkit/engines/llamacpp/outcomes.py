@@ -1,0 +1,156 @@
+"""What each defect does in llama.cpp's converter, by the code of the rule that finds it.
+
+It stops, or writes a GGUF with other numbers. A GGUF whose tensors do not fit its own metadata is written without a
+word, and refused by everything that loads it.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+from ckptkit.engines.layers import Layer
+from ckptkit.engines.llamacpp.modules import MODULES
+
+_ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
+_UNMAPPED = "ValueError: Can not map tensor ..."
+_FP8 = ("fp8", "fp8-block", "fp8-transformers")
+_MULTIPLIED = ("compressed-tensors", *_FP8)
+_VALUES = "codes are taken for values"
+_UNLOADABLE = "a GGUF is written that nothing loads: its tensors do not fit its metadata"
+_BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
+_GROUPS = "NotImplementedError: Can't handle multiple config groups for compressed-tensors yet"
+_METHOD = "NotImplementedError: Quant method is not yet supported"
+#: Since ggml-org/llama.cpp#17069; before, no such config was read at all.
+_COMPRESSED_TENSORS = Range(since="2025-11")
+#: Of ModelOpt a scale without its weight ended the conversion on 2026-05-11, and not on 2026-06-07.
+_LOST_UNTIL = "2026-06"
+_LOST = "KeyError: the scale's weight"
+
+OUTCOMES: Outcomes = MappingProxyType(
+    {
+        "CK101": (Known(_ERROR, "header too large", ALWAYS),),
+        "CK102": (Known(_ERROR, "a tensor ends beyond the file", ALWAYS),),
+        "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
+        "CK104": (Known(_ERROR, "no such file"),),
+        "CK105": (Known(_ERROR, "missing tensors"),),
+        "CK105/elsewhere": (),
+        "CK106": (Known(_ERROR, "ValueError: Mismatch between weight map and model parts"),),
+        "CK107": (Known(_SILENT, "the copy of the last file counts"),),
+        "CK107/same": (),
+        "CK108": (),
+        "CK109": (),
+        "CK111": (),
+        "CK113": (),
+        "CK114": (
+            Known(_SILENT, _UNLOADABLE),
+            Known(Outcome.OK, "what is missing is told by its name", architectures=tuple(MODULES)),
+        ),
+        "CK114/experts": (Known(_ERROR, "ValueError: Unprocessed experts"),),
+        "CK114/prediction": (),
+        "CK114/tower-unknown": (),
+        "CK115": (Known(_ERROR, "no such file"),),
+        "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+        "CK118": (Known(_ERROR, _UNMAPPED),),
+        "CK201": (Known(_SILENT, _VALUES),),
+        "CK202": (Known(_SILENT, "the weight is multiplied with it"),),
+        "CK202/weight-lost": (
+            Known(_ERROR, _LOST, formats=_MULTIPLIED),
+            Known(_ERROR, _LOST, Range(until=_LOST_UNTIL), formats=("modelopt",)),
+            Known(_SILENT, _UNLOADABLE, Range(since=_LOST_UNTIL), formats=("modelopt",)),
+            Known(_ERROR, "ValueError: Unprocessed experts", layers=(Layer.EXPERT,)),
+        ),
+        "CK203": (Known(_ERROR, _UNMAPPED),),
+        "CK204": (Known(_ERROR, _UNMAPPED),),
+        "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
+        "CK206": (),
+        "CK207": (),
+        "CK208": (Known(_ERROR, _UNMAPPED),),
+        "CK209": (Known(_SILENT, "1.0 stands in for what is missing"),),
+        "CK209/scale": (Known(_ERROR, _UNMAPPED),),
+        "CK301": (),
+        "CK301/lying": (Known(_ERROR, _BROADCAST),),
+        "CK301/lying-square": (Known(_SILENT, "broadcast along the columns"),),
+        "CK302": (),
+        "CK303": (Known(_ERROR, _BROADCAST),),
+        "CK304": (Known(_ERROR, _BROADCAST),),
+        "CK305": (Known(_ERROR, _BROADCAST),),
+        "CK306": (Known(_SILENT, "broadcast along another axis"),),
+        "CK306/by-column": (),
+        "CK307": (Known(_SILENT, _UNLOADABLE),),
+        "CK308": (Known(_SILENT, "integers are converted by value"),),
+        "CK309": (Known(_ERROR, _BROADCAST),),
+        "CK310": (),
+        "CK311": (),
+        "CK312": (Known(_SILENT, _UNLOADABLE),),
+        "CK313": (Known(_ERROR, "shapes do not fit"),),
+        "CK314": (),
+        "CK315": (),
+        "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
+        "CK402": (Known(_ERROR, "KeyError: 'F8_E8M0'", Range(until="2026-07")),),
+        "CK403": (Known(_SILENT, "bytes are used as numbers"),),
+        "CK404": (),
+        "CK405": (Known(_ERROR, "KeyError: 'F8_E4M3FNUZ'"),),
+        "CK406": (),
+        "CK407": (Known(_SILENT, "integers are converted by value"),),
+        "CK408": (),
+        "CK409": (Known(_SILENT, _VALUES),),
+        "CK410": (Known(_SILENT, "converted by value"),),
+        "CK411": (Known(_ERROR, "shapes do not fit"),),
+        "CK501": (Known(_SILENT, "rows of zeros"),),
+        "CK502": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK503": (Known(_SILENT, "NaN weights", ALWAYS),),
+        "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
+        "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK506": (),
+        "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
+        "CK600": (),
+        "CK600/no-object": (Known(_ERROR, "scales are left over"),),
+        "CK601": (Known(_ERROR, _UNMAPPED),),
+        "CK602": (),
+        "CK602/beside-scales": (Known(_SILENT, "weights are multiplied with their scales once more"),),
+        **dict.fromkeys(("CK603", "CK604", "CK605", "CK606", "CK607", "CK608", "CK609", "CK610", "CK611"), ()),
+        "CK612": (Known(_ERROR, "with --mmproj: the tower's scales are left over", option="--mmproj"),),
+        **dict.fromkeys(("CK613", "CK614", "CK615", "CK616"), ()),
+        "CK616/several": (Known(_ERROR, _GROUPS, _COMPRESSED_TENSORS),),
+        "CK616/several-by-class": (Known(_ERROR, _GROUPS, _COMPRESSED_TENSORS),),
+        "CK617": (Known(_ERROR, _GROUPS),),
+        "CK618": (),
+        "CK618/format": (Known(_ERROR, "KeyError: 'format'"),),
+        "CK618/preset-group": (Known(_ERROR, "TypeError: list indices must be integers or slices, not str"),),
+        "CK619": (),
+        "CK620": (),
+        "CK620/key": (Known(_ERROR, _UNMAPPED),),
+        "CK621": (),
+        "CK622": (Known(_ERROR, _UNMAPPED, formats=_MULTIPLIED),),
+        "CK623": (Known(_ERROR, _METHOD),),
+        "CK623/algorithm": (),
+        "CK623/algorithm-spelling": (),
+        "CK623/missing": (Known(_ERROR, _UNMAPPED),),
+        "CK624": (),
+        "CK625": (),
+        "CK626": (Known(_ERROR, _UNMAPPED),),
+        "CK627": (),
+        "CK628": (),
+        "CK629": (),
+        "CK631": (),
+        "CK632": (Known(_ERROR, "a size that is no number, or nothing to divide by"),),
+        "CK632/activation": (),
+        "CK632/missing": (Known(_SILENT, _UNLOADABLE),),
+        "CK633": (),
+        "CK633/architectures": (Known(_ERROR, "ValueError: Failed to detect model architecture"),),
+        "CK634": (),
+        "CK635": (),
+        "CK636": (),
+        "CK701": (),
+        "CK702": (Known(_ERROR, _GROUPS, formats=("compressed-tensors",)),),
+        "CK703": (),
+        "CK704": (),
+        "CK705": (),
+        "CK801": (),
+        "CK803": (),
+        "CK804": (),
+        "CK805": (),
+        **dict.fromkeys((f"CK9{number:02}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12)), ()),
+    }
+)
