@@ -181,8 +181,23 @@ def test_what_it_cannot_hold_is_refused(run: Commands, tmp_path: Path) -> None:
 def test_the_card_describes_it(run: Commands, acme: Path) -> None:
     run("card", acme)
     text = (acme / "README.md").read_text(encoding="utf-8")
-    assert "acme" in text and "per-channel" in text
+    assert "acme" in text and "F32 `[1, N]`, one per output row" in text
+    assert "No engine is known to serve it." in text, "Acme Serve reads it, and nobody says how that is started"
     run("card", acme, "--check")
+
+
+def test_its_tag_and_its_tool_are_those_of_its_format(run: Commands, acme: Path, tmp_path: Path) -> None:
+    config = json.loads((acme / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"]["version"] = "3"
+    (acme / "config.json").write_text(json.dumps({**config, "owner": "team"}), encoding="utf-8")
+    run("card", acme)
+    assert "| Made with | Acme 3 |" in (acme / "README.md").read_text(encoding="utf-8")
+    run("convert", "acme→ct", acme, tmp_path / "ct")
+    messages = [finding["message"] for finding in run.json("validate", tmp_path / "ct", code=1)["findings"]]
+    assert "the tag 'acme' is not true of the tensors" in messages
+    run("card", tmp_path / "ct")
+    assert run.json("validate", tmp_path / "ct")["findings"] == []
+    assert "- acme" not in (tmp_path / "ct" / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_engines_and_formats_are_named_where_somebody_asks(run: Commands, tmp_path: Path) -> None:

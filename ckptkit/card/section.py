@@ -19,10 +19,10 @@ from ckptkit.card.facts import (
     is_untrue_tag,
     own_section,
     section,
-    served_name,
     tags,
 )
 from ckptkit.card.markdown import heading
+from ckptkit.card.serving import served_name
 from ckptkit.errors import Fault, InputError, OutputError, UsageError, plural, printable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.record import record
