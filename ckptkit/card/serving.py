@@ -22,6 +22,7 @@ from ckptkit.model.checkpoint import Checkpoint
 
 _WORST_FIRST = list(Answer)
 _STOPS = frozenset({Answer.REFUSED, Answer.SILENT})
+_SERVES = frozenset({Answer.SUPPORTED, Answer.SLOW})
 
 
 def serving(checkpoint: Checkpoint, name: str) -> str:
@@ -34,7 +35,7 @@ def serving(checkpoint: Checkpoint, name: str) -> str:
         if launch is None or engine.reader_of(dialect) is not True:
             continue
         answers = judge(engine, checkpoint, dialect, architecture)
-        if not any(answer.answer in _STOPS for answer in answers):
+        if all(answer.answer in _SERVES for answer in answers):
             kernels = "\n".join(_kernels(engine, answers, dialect, architecture))
             command = fenced(_command(launch, checkpoint, name), "sh")
             return f"Serve with {engine.label}:\n\n{command}\n\nWhat {engine.label} {engine.release} has:\n\n{kernels}"
