@@ -326,3 +326,17 @@ def test_the_command_that_inspects_loads_nothing_of_reports_for_programs() -> No
     loaded = result.stdout.rpartition("loaded:")[2].split()
     assert "ckptkit.views.inventory" in loaded
     assert {"ckptkit.report.machine", "ckptkit.engines.base", "xml.etree", "difflib"}.isdisjoint(loaded)
+
+
+def test_a_table_is_written_once() -> None:
+    """Two copies of a fact drift apart. The tables of engines are shorthand for their own rows."""
+    places: dict[str, set[str]] = {}
+    for path in SOURCES:
+        if parts_of(path)[0] == "engines":
+            continue
+        for node in tree_of(path).body:
+            value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+            strings = [item for item in ast.walk(value or ast.Pass()) if isinstance(item, ast.Constant)]
+            if value is not None and sum(len(str(item.value)) for item in strings) > 13:
+                places.setdefault(ast.dump(value), set()).add(".".join(parts_of(path)))
+    assert [sorted(found) for found in places.values() if len(found) > 1] == []

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from ckptkit.card import CARD_FILE
-from ckptkit.card.markdown import cell, code, from_cell
+from ckptkit.card.markdown import BYTE_ORDER_MARK, METADATA, cell, code, from_cell
 from ckptkit.errors import Fault
 from ckptkit.formats import registry
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
@@ -32,7 +32,6 @@ _FOREIGN_TAGS = frozenset(
 #: Tags of schemes -> whether activations are quantized.
 _SCHEME_TAGS = {"w8a8": True, "w8a16": False}
 
-_FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _ROW = re.compile(r"^\| ([^|\n]{1,80}?) \| (.*?) \|$", re.MULTILINE)
 _PRESET = re.compile(r"""scheme\s*[=:]\s*["']?(FP8_DYNAMIC|FP8_BLOCK|FP8)\b""")
 _IGNORE = re.compile(r"""ignore\s{0,8}=\s{0,8}\[([^\]]{0,4000})\]""")
@@ -102,9 +101,9 @@ def _format_tags() -> frozenset[str]:
 
 def metadata(text: str) -> dict[str, Any]:
     """The metadata block of a card; empty when there is none, or none that can be read."""
-    match = _FRONT.match(text)
+    match = METADATA.match(text.removeprefix(BYTE_ORDER_MARK))
     try:
-        document = parse_yaml(match[1]) if match else None
+        document = parse_yaml(match[2]) if match else None
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -286,7 +286,8 @@ class Engine:
     type in config.json chooses one; ``modules`` are those whose names of modules are known. The tables are functions,
     so that they are loaded when somebody asks.
     ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
-    ``newer`` from which release on it has a model class, for those that the first release examined had not.
+    ``newer`` from which release on it has a model class, for those that the first release examined had not. One that
+    ``loads_every_file`` takes weight files that no index names.
     """
 
     name: str
@@ -308,6 +309,7 @@ class Engine:
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
+    loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
 
     @property
