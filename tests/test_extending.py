@@ -112,7 +112,7 @@ def test_rules_matrix_and_skip_table_know_it(run: Commands, acme: Path) -> None:
     answer = run.json("validate", acme, "--matrix", "--skip-list", code=1)
     assert [finding["code"] for finding in answer["findings"]] == ["ACME001"]
     rows = {row["engine"]: row for row in answer["matrix"]["engines"]}
-    assert rows["acme"]["verdict"] == "warns" and rows["acme"]["version"].startswith("2.1")
+    assert rows["acme"]["verdict"] == "warns" and rows["acme"]["version"].startswith("2.2")
     assert rows["vllm"]["verdict"] != "loads", "no built-in engine is known to read it"
     modules = {row["module"]: row["decisions"] for row in answer["skip_lists"]["modules"]}
     assert modules["lm_head"] == {"acme": "left alone"}
@@ -137,6 +137,10 @@ def test_rules_speak_its_names(run: Commands, acme: Path) -> None:
     assert {"CK301", "CK605"} <= set(found)
     assert "[1, " in found["CK301"]["expected"]
     assert "keep_high" in json.dumps(found["CK605"])
+    by_version = [(effect["versions"], effect["outcome"]) for effect in found["CK301"]["engines"]]
+    assert by_version == [("before 2.2", "error"), ("since 2.2", "warning")]
+    rows = {row["engine"]: row for row in run.json("validate", acme, "--matrix", code=1)["matrix"]["engines"]}
+    assert rows["acme"]["codes"]["warning"] == ["CK301"], "the newest release counts"
     run("validate", acme, "--fix", code=1)
     left = {finding["code"] for finding in run.json("validate", acme, code=1)["findings"]}
     assert not left & {"CK301", "CK605"}

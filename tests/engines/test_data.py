@@ -238,6 +238,14 @@ def test_what_no_table_says_is_unknown() -> None:
     assert {judgement.answer for judgement in found} == {Answer.UNKNOWN}
 
 
+def test_what_a_defect_does_is_known_of_readers() -> None:
+    """Whether transformers reads fbgemm is not known, and so neither is what it makes of shapes."""
+    every = {effect.engine for effect in effects_of("CK301", dialect="fbgemm")}
+    of_readers = {effect.engine for effect in effects_of("CK301", dialect="fbgemm", of_readers=True)}
+    unknown = {name for name, engine in engines().items() if engine.reader_of("fbgemm") is None}
+    assert {"transformers"} <= unknown & every and of_readers == every - unknown
+
+
 def test_engines_are_not_loaded_to_inspect_and_outcomes_not_to_find_nothing() -> None:
     fixture = ROOT.parent / "fixtures" / "real" / CT
     work = f"""
