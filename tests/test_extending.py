@@ -149,6 +149,15 @@ def test_rules_speak_its_names(run: Commands, acme: Path) -> None:
     ]
 
 
+def test_its_configs_are_held_to_its_schema(run: Commands, acme: Path) -> None:
+    config = json.loads((owned(acme) / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] |= {"rounded": "no", "keep_high": ["lm_head", "lm_head"]}
+    (acme / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    findings = run.json("validate", acme, "--select", "CK629", code=1)["findings"]
+    assert len(findings) == 2 and {finding["code"] for finding in findings} == {"CK629"}
+    assert any("rounded" in finding["message"] and finding["expected"] == "true or false" for finding in findings)
+
+
 def test_its_rule_is_fixed(run: Commands, acme: Path) -> None:
     assert "owner" in run("validate", acme, "--diff", code=1)
     run("validate", acme, "--fix")

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.errors import Fault, excerpt, json_path
+from ckptkit.errors import Fault, UsageError, excerpt, json_path
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -56,16 +56,27 @@ def load(name: str) -> dict[str, Any]:
     return document
 
 
-def config_faults(block: Mapping[str, Any], schema: str) -> list[Fault]:
-    """What a quantization config holds that its format's own library would refuse; [] where no schema is shipped."""
-    return faults(schema, block, file="config.json") if schema in names() else []
+def config_faults(block: Mapping[str, Any], schema: str | Mapping[str, Any]) -> list[Fault]:
+    """What a quantization config holds that its format's own library would refuse.
+
+    ``schema`` is the name of one that is shipped, or one of another package, which may use every keyword there is.
+    Raises UsageError for the name of none.
+    """
+    if isinstance(schema, str):
+        if schema not in names():
+            raise UsageError(f"there is no schema {schema!r}", help=f"schemas: {', '.join(names())}")
+        return faults(schema, block, file="config.json")
+    return _departures(schema, block, "config.json")
 
 
 def faults(name: str, document: Any, *, file: str) -> list[Fault]:
     """Every way in which a document departs from a schema, each with the JSON path that a person would write."""
     schema = load(name)
-    if conforms(document, schema, schema):
-        return []
+    return [] if conforms(document, schema, schema) else _departures(schema, document, file)
+
+
+def _departures(schema: Mapping[str, Any], document: Any, file: str) -> list[Fault]:
+    """What the library says, in our words."""
     from jsonschema import Draft202012Validator
 
     errors = Draft202012Validator(schema).iter_errors(document)
