@@ -17,6 +17,7 @@ from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import codes_by_layer, effects_of
 from ckptkit.errors import Fault, plural
+from ckptkit.formats.reading import BrokenConfig
 from ckptkit.model.values import ScaleValues
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
@@ -37,6 +38,8 @@ class Report(Shown):
     """All findings about one checkpoint, errors first, and what was looked at.
 
     ``hidden`` counts the findings that the checkpoint's own settings keep from ``findings``; none of them an error.
+    ``format`` is None where none was read, and ``unread`` then says of which format the config is that nobody
+    understands, if it is of one.
     """
 
     label: str
@@ -48,6 +51,7 @@ class Report(Shown):
     shards: int
     traffic: Traffic | None = None
     hidden: int = 0
+    unread: str = ""
 
     @property
     def clean(self) -> bool:
@@ -57,7 +61,7 @@ class Report(Shown):
     @property
     def what(self) -> str:
         """Its format and dialect in words."""
-        return f"{self.format} ({self.dialect})" if self.format else NO_FORMAT
+        return f"{self.format} ({self.dialect})" if self.format else self.unread or NO_FORMAT
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -165,7 +169,15 @@ def run(context: Context, level: Level, rules: Iterable[Rule] | None = None) -> 
         tensors=len(container.tensors),
         shards=len(container.headers),
         traffic=container.source.traffic,
+        unread=_unread(context),
     )
+
+
+def _unread(context: Context) -> str:
+    """Of which format a config is that was not understood."""
+    if not isinstance(context.reading, BrokenConfig):
+        return ""
+    return f"{context.dialect.format if context.dialect is not None else 'a config'} that is not understood"
 
 
 def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Report:

@@ -112,13 +112,14 @@ class MatrixRow(Shown):
 
 @record(repr=False)
 class Matrix(Shown):
-    """Every engine's row, in the order of the engine table, on ``gpu`` if one was named."""
+    """Every engine's row, in the order of the engine table, on ``gpu`` if one was named; ``unread`` as in a Report."""
 
     label: str
     format: str | None
     dialect: str | None
     rows: tuple[MatrixRow, ...]
     gpu: Gpu | None = None
+    unread: str = ""
 
     def of(self, engines: Collection[str] | None) -> Matrix:
         """The rows of these engines; of all for None."""
@@ -159,7 +160,7 @@ def build_matrix(
     """
     asked = _Asked(tensor_parallel, gpu, loading_only)
     rows = tuple(_row(context, report, engine, asked) for engine in engines().values())
-    return Matrix(report.label, report.format, report.dialect, rows, gpu)
+    return Matrix(report.label, report.format, report.dialect, rows, gpu, report.unread)
 
 
 @record
