@@ -216,6 +216,13 @@ def test_no_code_asks_for_a_format_by_its_name(path: Path) -> None:
     assert not found, f"{file} names a format: ask the dialect for a fact, or write a hook of the format"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_no_code_decides_by_what_a_message_says(path: Path) -> None:
+    """Faults have kinds and paths, findings have subjects; their texts are for people, and may be put otherwise."""
+    told = r"\b\w+ in \w*(fault|finding|observation)\.message|(fault|finding|observation)\.message\.(?!message)\w+\("
+    assert re.findall(told, path.read_text(encoding="utf-8")) == []
+
+
 def test_other_meanings_are_in_use() -> None:
     for file, word in OTHER_MEANINGS:
         assert word in FORMAT_WORDS and word in {text for _, text in literals(ROOT / file)}

@@ -18,19 +18,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import Fault, UsageError, excerpt, json_path
+from ckptkit.formats.base import ConfigFault
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _FOLDER = Path(__file__).parents[1] / "schemas"
 
-#: How faults about keys that a schema does not know end.
-UNKNOWN_KEY = "is not a key that is known here"
+#: The kind of a fault about a key that a schema does not know.
+UNKNOWN_KEY = "config-schema-key"
 
 _TYPE_WORDS = {
     "object": "an object",
@@ -196,14 +198,16 @@ def _unknown_key(file: str, path: list[str | int], key: str, known: list[str], v
 
     near = get_close_matches(key, known, 1)
     help_text = f"did you mean {near[0]}?" if near else "remove it"
-    return _fault(file, [*path, key], UNKNOWN_KEY, ", ".join(known), excerpt(value), help_text)
+    what, listed = "is not a key that is known here", ", ".join(known)
+    return replace(_fault(file, [*path, key], what, listed, excerpt(value), help_text), kind=UNKNOWN_KEY)
 
 
 def _fault(
     file: str, path: Sequence[str | int], what: str, expected: str | None, found: str | None, help_text: str | None
 ) -> Fault:
     where = json_path(path) or "the document"
-    return Fault("config-schema", f"{where} {what}", file, None, expected, found or "nothing", help_text)
+    found = found or "nothing"
+    return ConfigFault("config-schema", f"{where} {what}", file, None, expected, found, help_text, path=tuple(path))
 
 
 def _expected(schema: Any) -> str | None:
