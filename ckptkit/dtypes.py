@@ -71,5 +71,8 @@ BITS: Mapping[str, int] = MappingProxyType({code: dtype.bits for code, dtype in 
 #: The one weight dtype that FP8 loaders accept without value-casting.
 FP8_WEIGHT = "F8_E4M3"
 
+#: Dtypes of weights that are not quantized: no two values of them share an element.
+HIGH_PRECISION = frozenset({"BF16", "F16", "F32", "F64"})
+
 #: Dtypes in which exporters store scales.
 SCALE_DTYPES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})

@@ -216,6 +216,13 @@ def test_no_code_asks_for_a_format_by_its_name(path: Path) -> None:
     assert not found, f"{file} names a format: ask the dialect for a fact, or write a hook of the format"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_no_code_decides_by_what_a_message_says(path: Path) -> None:
+    """Faults have kinds and paths, findings have subjects; their texts are for people, and may be put otherwise."""
+    told = r"\b\w+ in \w*(fault|finding|observation)\.message|(fault|finding|observation)\.message\.(?!message)\w+\("
+    assert re.findall(told, path.read_text(encoding="utf-8")) == []
+
+
 def test_other_meanings_are_in_use() -> None:
     for file, word in OTHER_MEANINGS:
         assert word in FORMAT_WORDS and word in {text for _, text in literals(ROOT / file)}
@@ -326,3 +333,17 @@ def test_the_command_that_inspects_loads_nothing_of_reports_for_programs() -> No
     loaded = result.stdout.rpartition("loaded:")[2].split()
     assert "ckptkit.views.inventory" in loaded
     assert {"ckptkit.report.machine", "ckptkit.engines.base", "xml.etree", "difflib"}.isdisjoint(loaded)
+
+
+def test_a_table_is_written_once() -> None:
+    """Two copies of a fact drift apart. The tables of engines are shorthand for their own rows."""
+    places: dict[str, set[str]] = {}
+    for path in SOURCES:
+        if parts_of(path)[0] == "engines":
+            continue
+        for node in tree_of(path).body:
+            value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+            strings = [item for item in ast.walk(value or ast.Pass()) if isinstance(item, ast.Constant)]
+            if value is not None and sum(len(str(item.value)) for item in strings) > 13:
+                places.setdefault(ast.dump(value), set()).add(".".join(parts_of(path)))
+    assert [sorted(found) for found in places.values() if len(found) > 1] == []

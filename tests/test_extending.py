@@ -112,7 +112,7 @@ def test_rules_matrix_and_skip_table_know_it(run: Commands, acme: Path) -> None:
     answer = run.json("validate", acme, "--matrix", "--skip-list", code=1)
     assert [finding["code"] for finding in answer["findings"]] == ["ACME001"]
     rows = {row["engine"]: row for row in answer["matrix"]["engines"]}
-    assert rows["acme"]["verdict"] == "warns" and rows["acme"]["version"].startswith("2.1")
+    assert rows["acme"]["verdict"] == "warns" and rows["acme"]["version"].startswith("2.2")
     assert rows["vllm"]["verdict"] != "loads", "no built-in engine is known to read it"
     modules = {row["module"]: row["decisions"] for row in answer["skip_lists"]["modules"]}
     assert modules["lm_head"] == {"acme": "left alone"}
@@ -137,12 +137,25 @@ def test_rules_speak_its_names(run: Commands, acme: Path) -> None:
     assert {"CK301", "CK605"} <= set(found)
     assert "[1, " in found["CK301"]["expected"]
     assert "keep_high" in json.dumps(found["CK605"])
+    by_version = [(effect["versions"], effect["outcome"]) for effect in found["CK301"]["engines"]]
+    assert by_version == [("before 2.2", "error"), ("since 2.2", "warning")]
+    rows = {row["engine"]: row for row in run.json("validate", acme, "--matrix", code=1)["matrix"]["engines"]}
+    assert rows["acme"]["codes"]["warning"] == ["CK301"], "the newest release counts"
     run("validate", acme, "--fix", code=1)
     left = {finding["code"] for finding in run.json("validate", acme, code=1)["findings"]}
     assert not left & {"CK301", "CK605"}
     assert json.loads((acme / "config.json").read_text(encoding="utf-8"))["quantization_config"]["keep_high"] == [
         "lm_head"
     ]
+
+
+def test_its_configs_are_held_to_its_schema(run: Commands, acme: Path) -> None:
+    config = json.loads((owned(acme) / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] |= {"rounded": "no", "keep_high": ["lm_head", "lm_head"]}
+    (acme / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    findings = run.json("validate", acme, "--select", "CK629", code=1)["findings"]
+    assert len(findings) == 2 and {finding["code"] for finding in findings} == {"CK629"}
+    assert any("rounded" in finding["message"] and finding["expected"] == "true or false" for finding in findings)
 
 
 def test_its_rule_is_fixed(run: Commands, acme: Path) -> None:
@@ -181,8 +194,23 @@ def test_what_it_cannot_hold_is_refused(run: Commands, tmp_path: Path) -> None:
 def test_the_card_describes_it(run: Commands, acme: Path) -> None:
     run("card", acme)
     text = (acme / "README.md").read_text(encoding="utf-8")
-    assert "acme" in text and "per-channel" in text
+    assert "acme" in text and "F32 `[1, N]`, one per output row" in text
+    assert "No engine is known to serve it." in text, "Acme Serve reads it, and nobody says how that is started"
     run("card", acme, "--check")
+
+
+def test_its_tag_and_its_tool_are_those_of_its_format(run: Commands, acme: Path, tmp_path: Path) -> None:
+    config = json.loads((acme / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"]["version"] = "3"
+    (acme / "config.json").write_text(json.dumps({**config, "owner": "team"}), encoding="utf-8")
+    run("card", acme)
+    assert "| Made with | Acme 3 |" in (acme / "README.md").read_text(encoding="utf-8")
+    run("convert", "acme→ct", acme, tmp_path / "ct")
+    messages = [finding["message"] for finding in run.json("validate", tmp_path / "ct", code=1)["findings"]]
+    assert "the tag 'acme' is not true of the tensors" in messages
+    run("card", tmp_path / "ct")
+    assert run.json("validate", tmp_path / "ct")["findings"] == []
+    assert "- acme" not in (tmp_path / "ct" / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_engines_and_formats_are_named_where_somebody_asks(run: Commands, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ Nothing here needs the hub library: a local validation may ask for :func:`contra
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 from ckptkit.card import CARD_FILE
-from ckptkit.card.markdown import cell, code, fenced, from_cell, shell_word
+from ckptkit.card.markdown import BYTE_ORDER_MARK, METADATA, cell, code, from_cell
 from ckptkit.errors import Fault
-from ckptkit.formats.registry import dialects
+from ckptkit.formats import registry
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from ckptkit.model.scheme import Scheme
@@ -25,8 +25,6 @@ END = "<!-- ckptkit:quantization:end -->"
 #: The row that tensors cannot tell; it is kept when a section is written again.
 CONVERTED = "Converted from"
 
-#: Tags of formats: at most the one of the checkpoint's own format can be true.
-FORMAT_TAGS = frozenset(dialect.tag for dialect in dialects() if dialect.tag)
 #: Tags of other quantizations: true of a checkpoint only where it holds modules of that one too.
 _FOREIGN_TAGS = frozenset(
     {"awq", "gptq", "gguf", "bitsandbytes", "4-bit", "int4", "int8", "w4a16", "nvfp4", "mxfp4", "mxfp8", "exl2", "hqq"}
@@ -34,7 +32,6 @@ _FOREIGN_TAGS = frozenset(
 #: Tags of schemes -> whether activations are quantized.
 _SCHEME_TAGS = {"w8a8": True, "w8a16": False}
 
-_FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _ROW = re.compile(r"^\| ([^|\n]{1,80}?) \| (.*?) \|$", re.MULTILINE)
 _PRESET = re.compile(r"""scheme\s*[=:]\s*["']?(FP8_DYNAMIC|FP8_BLOCK|FP8)\b""")
 _IGNORE = re.compile(r"""ignore\s{0,8}=\s{0,8}\[([^\]]{0,4000})\]""")
@@ -44,36 +41,11 @@ _NEAR = 48
 _NEGATION = re.compile(r"\b(?:no|not|without|never|non)\b[^.\n]{0,20}$", re.IGNORECASE)
 
 
-class Hardware(NamedTuple):
-    """What a scheme runs on: kernels that multiply in FP8, and what becomes of it elsewhere."""
-
-    kernels: str
-    elsewhere: str
-
-
-#: Granularity of the weight, and whether activations are quantized -> hardware. Sources: vLLM's FP8 documentation.
-_HARDWARE: Mapping[tuple[str, bool], Hardware] = {
-    ("per-tensor", True): Hardware(
-        "FP8 matrix units with one scale per operand: NVIDIA Ada, Hopper and Blackwell, AMD MI300 and later",
-        "on NVIDIA Ampere vLLM keeps the weights in FP8 and computes in 16 bits (Marlin)",
-    ),
-    ("per-channel", True): Hardware(
-        "FP8 matrix units with row-wise scales (CUTLASS): NVIDIA Ada, Hopper and Blackwell, AMD MI300 and later",
-        "on NVIDIA Ampere vLLM keeps the weights in FP8 and computes in 16 bits (Marlin)",
-    ),
-    ("per-block", True): Hardware(
-        "FP8 matrix units with block scales (DeepGEMM, CUTLASS): NVIDIA Hopper and Blackwell",
-        "Triton kernels serve NVIDIA Ada and AMD MI300",
-    ),
-}
-_WEIGHT_ONLY = Hardware("16-bit matrix units, weights decoded on the way (Marlin): NVIDIA Ampere and later", "")
-
-
 def section(checkpoint: Checkpoint, name: str, converted_from: str | None = None) -> str:
     """The quantization section of a card, markers included. ``name`` is what to serve: a repository or a path."""
+    from ckptkit.card.serving import serving  # judging a card takes no engine
+
     table = "\n".join(f"| {key} | {value} |" for key, value in facts(checkpoint, converted_from).items())
-    hardware = "\n".join(f"- {line}" for line in dict.fromkeys(_hardware(checkpoint)))
-    kv_option = " --kv-cache-dtype fp8" if checkpoint.kv_cache and checkpoint.kv_cache.scheme else ""
     return f"""{START}
 ## Quantization
 
@@ -81,13 +53,7 @@ def section(checkpoint: Checkpoint, name: str, converted_from: str | None = None
 |---|---|
 {table}
 
-Kernels and hardware:
-
-{hardware}
-
-Serve with vLLM:
-
-{fenced(f"vllm serve {shell_word(name)}{kv_option}", "sh")}
+{serving(checkpoint, name)}
 {END}"""
 
 
@@ -97,7 +63,7 @@ def facts(checkpoint: Checkpoint, converted_from: str | None = None) -> dict[str
     left_alone = ", ".join(code(name) for name in ignored(checkpoint))
     rows = {
         "Scheme": cell("; ".join(_schemes(checkpoint))),
-        "Weight scales": "; ".join(dict.fromkeys(_scale_words(module) for module in checkpoint.modules.values())),
+        "Weight scales": "; ".join(_scale_words(checkpoint)),
         "KV cache": _kv_words(checkpoint),
         "Not quantized": left_alone or "nothing",
         "Size": f"{_size(summary.data_bytes)}, {summary.ratio:.2f} of the {_size(summary.original_bytes)} in 16 bits",
@@ -122,16 +88,22 @@ def is_untrue_tag(tag: str, checkpoint: Checkpoint) -> bool:
     word = tag.lower()
     if word in _FOREIGN_TAGS:
         return not any(word in scheme.name.lower() for scheme in checkpoint.other_schemes)
-    if word in FORMAT_TAGS:
+    if word in _format_tags():
         return word != checkpoint.format
     return word in _SCHEME_TAGS and bool(checkpoint.schemes) and word not in tags(checkpoint)
 
 
+@cache
+def _format_tags() -> frozenset[str]:
+    """Tags of formats: at most the one of a checkpoint's own format can be true."""
+    return frozenset(dialect.tag for dialect in registry.dialects() if dialect.tag)
+
+
 def metadata(text: str) -> dict[str, Any]:
     """The metadata block of a card; empty when there is none, or none that can be read."""
-    match = _FRONT.match(text)
+    match = METADATA.match(text.removeprefix(BYTE_ORDER_MARK))
     try:
-        document = parse_yaml(match[1]) if match else None
+        document = parse_yaml(match[2]) if match else None
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
@@ -141,15 +113,6 @@ def own_section(text: str) -> str | None:
     """The section between the markers."""
     start, end = text.find(START), text.find(END)
     return text[start : end + len(END)] if 0 <= start < end else None
-
-
-def served_name(section_text: str) -> str | None:
-    """The name that a section tells people to serve."""
-    match = re.search(r"^vllm serve (.{1,4000})", section_text, re.MULTILINE)
-    try:
-        return shlex.split(match[1])[0] if match else None
-    except (ValueError, IndexError):
-        return None
 
 
 def section_rows(section_text: str) -> dict[str, str]:
@@ -242,19 +205,51 @@ def _schemes(checkpoint: Checkpoint) -> Iterator[str]:
         yield f"{scheme}{where}"
 
 
-def _scale_words(module: QuantizedModule) -> str:
-    granularity, scale = module.scheme.weight.granularity, module.weight_scale
-    if scale is None:
-        return "missing"
-    shape = str(list(scale.shape))
-    if isinstance(granularity, PerChannel):
-        return f"{scale.dtype} `{'[N, 1]' if len(scale.shape) == 2 else '[N]'}`, one per output row"
+def _scale_words(checkpoint: Checkpoint) -> Iterator[str]:
+    """Type, shape and meaning of weight scales, of each kind by its largest: extents of one do not tell axes apart."""
+    largest: dict[tuple[object, ...], QuantizedModule] = {}
+    for module in checkpoint.modules.values():
+        scale = module.weight_scale
+        if scale is None:
+            largest.setdefault((), module)
+            continue
+        kind = (module.scheme.weight.granularity, scale.dtype, len(scale.shape), module.experts is None)
+        known = largest.setdefault(kind, module).weight_scale
+        if known is not None and known.numel < scale.numel:
+            largest[kind] = module
+    for module in largest.values():
+        scale, granularity = module.weight_scale, module.scheme.weight.granularity
+        if scale is None:
+            yield "missing"
+            continue
+        shape = f"{scale.dtype} `{_in_letters(module, scale.shape)}`"
+        if isinstance(granularity, PerChannel):
+            yield f"{shape}, one per output row"
+        elif isinstance(granularity, PerBlock):
+            yield f"{shape}, one per tile of {granularity.rows} x {granularity.columns}"
+        elif isinstance(granularity, PerGroup):
+            yield f"{shape}, one per {granularity.size} elements of a row"
+        else:
+            yield f"{shape}, one per weight"
+
+
+def _in_letters(module: QuantizedModule, shape: tuple[int, ...]) -> str:
+    """The shape of a weight's scale as it is stored, in letters for the extents of weights [E, N, K]."""
+    *_, rows, columns = module.weight.shape
+    granularity = module.scheme.weight.granularity
+    wanted = [("E", module.experts)] if module.experts else []
+    if isinstance(granularity, (PerChannel, PerGroup)):
+        wanted.append(("N", rows))
     if isinstance(granularity, PerBlock):
-        rows, columns = granularity.rows, granularity.columns
-        return f"{scale.dtype} `[ceil(N/{rows}), ceil(K/{columns})]`, one per tile of {rows} x {columns}"
+        wanted.append((f"ceil(N/{granularity.rows})", -(-rows // granularity.rows)))
+        wanted.append((f"ceil(K/{granularity.columns})", -(-columns // granularity.columns)))
     if isinstance(granularity, PerGroup):
-        return f"{scale.dtype} `[N, ceil(K/{granularity.size})]`, one per {granularity.size} elements of a row"
-    return f"{scale.dtype} `{shape}`, one per weight"
+        wanted.append((f"ceil(K/{granularity.size})", -(-columns // granularity.size)))
+    found = []
+    for extent in shape:
+        meant = bool(wanted) and wanted[0][1] == extent
+        found.append(wanted.pop(0)[0] if meant else str(extent))
+    return f"[{', '.join(found)}]"
 
 
 def _kv_words(checkpoint: Checkpoint) -> str:
@@ -265,16 +260,11 @@ def _kv_words(checkpoint: Checkpoint) -> str:
     return f"{cache.scheme}, scales stored for {scaled} attention modules"
 
 
-def _hardware(checkpoint: Checkpoint) -> Iterator[str]:
-    for scheme in checkpoint.schemes:
-        found = _HARDWARE.get((scheme.weight.granularity.kind, scheme.input is not None), _WEIGHT_ONLY)
-        yield from (line for line in found if line)
-
-
 def _exporter(checkpoint: Checkpoint) -> str:
     """The tool that wrote the config, when the config says so."""
     version = checkpoint.raw.get("version") or checkpoint.raw.get("quark_version")
-    tool = next((d.tool for d in dialects() if d.format == checkpoint.format and d.tool), checkpoint.format)
+    detected = registry.detect(checkpoint.container)
+    tool = (detected[1].tool if detected is not None else "") or checkpoint.format
     return f"{tool} {version}" if isinstance(version, str) and version else ""
 
 

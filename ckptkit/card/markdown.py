@@ -11,6 +11,11 @@ import shlex
 
 from ckptkit.errors import printable
 
+#: The block of metadata that a card begins with: its first line, what it says, its last line.
+METADATA = re.compile(r"\A(\s*---[ \t]*\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)
+#: Some editors begin a file with it. The hub library finds no metadata behind it, so it is not written again.
+BYTE_ORDER_MARK = "\ufeff"
+
 #: What has a meaning in a line of Markdown; an underscore has one at the edge of a word only.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<![^\W_])_|_(?![^\W_])")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")

@@ -19,10 +19,10 @@ from ckptkit.card.facts import (
     is_untrue_tag,
     own_section,
     section,
-    served_name,
     tags,
 )
-from ckptkit.card.markdown import heading
+from ckptkit.card.markdown import BYTE_ORDER_MARK, METADATA, heading
+from ckptkit.card.serving import served_name
 from ckptkit.errors import Fault, InputError, OutputError, UsageError, plural, printable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.record import record
@@ -32,9 +32,6 @@ from ckptkit.storage.place import local_folder
 from ckptkit.storage.replace import refuse_cache
 from ckptkit.storage.untrusted import MOST_TEXT_BYTES, parse_yaml
 
-_FRONT = re.compile(r"\A(\s*---[ \t]*\r?\n)(.*?)(\r?\n---[ \t]*(?:\r?\n|\Z))", re.DOTALL)
-#: Some editors begin a file with it. The hub library finds no metadata behind it, so it is not written again.
-_BYTE_ORDER_MARK = "\ufeff"
 _INSTEAD = "'ckptkit card PATH --print' prints the card instead"
 
 
@@ -77,7 +74,7 @@ def make(
     before = _read(path)
     text = f"# {heading((name or folder.resolve().name).rpartition('/')[2])}\n"
     if before is not None:
-        text = before.removeprefix(_BYTE_ORDER_MARK)
+        text = before.removeprefix(BYTE_ORDER_MARK)
     old = own_section(text)
     if old is None and (START in text or END in text):
         raise UsageError(
@@ -131,7 +128,7 @@ def _with_metadata(text: str, path: Path, checkpoint: Checkpoint, base_model: st
     data = _metadata_of(_with_block(text), path)
     ours = _our_metadata(data, checkpoint, base_model)
     updated = {key: value for key, value in ours.items() if data.get(key) != value}
-    match = _FRONT.match(text)
+    match = METADATA.match(text)
     line_break = _line_break(text)
     lines = match[2].split(line_break) if match and match[2] else []
     for key, value in updated.items():
@@ -151,7 +148,7 @@ def _metadata_of(text: str, path: Path) -> dict[str, Any]:
     from huggingface_hub import ModelCard
 
     try:
-        if match := _FRONT.match(text):
+        if match := METADATA.match(text):
             parse_yaml(match[2])
         data: dict[str, Any] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     except Exception as error:  # ours, YAML's, and the hub library's own
@@ -191,7 +188,7 @@ def _set_key(lines: list[str], key: str, value: Any) -> list[str]:
 
 def _with_block(text: str) -> str:
     """The hub library complains on standard error about a card without metadata; give it an empty block."""
-    return text if _FRONT.match(text) else f"---\n{{}}\n---\n{text}"
+    return text if METADATA.match(text) else f"---\n{{}}\n---\n{text}"
 
 
 def _fresh(block: str, text: str, line_break: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ckptkit.dtypes import HIGH_PRECISION
 from ckptkit.engines.decoder_shapes import kind_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.methods import KNOWN_METHODS
@@ -68,10 +69,6 @@ class FusedGroup(NamedTuple):
     members: tuple[str, ...]
     other_attention: bool
     uniform: bool
-
-
-#: Element types of weights whose stored shape is their own: others may be packed.
-_UNPACKED = frozenset({"BF16", "F16", "F32", "F64"})
 
 
 @record
@@ -293,7 +290,7 @@ class Context:
     @cached_property
     def decoder_weights(self) -> Mapping[tuple[str, tuple[int, ...]], list[TensorRef]]:
         """The weights of the language model's main stack that have one kind of name and one shape."""
-        readable = {dtype for dtype in self.dtypes if dtype in _UNPACKED or is_fp8(dtype)}
+        readable = {dtype for dtype in self.dtypes if dtype in HIGH_PRECISION or is_fp8(dtype)}
         found: dict[tuple[str, tuple[int, ...]], list[TensorRef]] = {}
         for group in self._weights_alike:
             first = group[0]

@@ -11,20 +11,22 @@ from typing import Any, TypeAlias
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.level import Level
-from ckptkit.checks.registry import Rule, all_rules
+from ckptkit.checks.registry import FAMILIES, Rule, all_rules
 from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
 from ckptkit.errors import Fault, plural
+from ckptkit.formats.reading import BrokenConfig
 from ckptkit.model.values import ScaleValues
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.traffic import Traffic
 
-#: Code, variant and the engines that can suffer -> what the defect does.
-_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None], tuple[Effect, ...]]
+#: Code, variant, the engines that can suffer, the kind of layer, and whether those count that are not known to read the
+#: format -> what the defect does.
+_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None, bool], tuple[Effect, ...]]
 
 
 #: What is said of a checkpoint in place of a format where it has none that is read.
@@ -36,6 +38,8 @@ class Report(Shown):
     """All findings about one checkpoint, errors first, and what was looked at.
 
     ``hidden`` counts the findings that the checkpoint's own settings keep from ``findings``; none of them an error.
+    ``format`` is None where none was read, and ``unread`` then says of which format the config is that nobody
+    understands, if it is of one.
     """
 
     label: str
@@ -47,6 +51,7 @@ class Report(Shown):
     shards: int
     traffic: Traffic | None = None
     hidden: int = 0
+    unread: str = ""
 
     @property
     def clean(self) -> bool:
@@ -56,7 +61,7 @@ class Report(Shown):
     @property
     def what(self) -> str:
         """Its format and dialect in words."""
-        return f"{self.format} ({self.dialect})" if self.format else NO_FORMAT
+        return f"{self.format} ({self.dialect})" if self.format else self.unread or NO_FORMAT
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -137,17 +142,20 @@ def run(
 
     @cache  # a defect may be found 100,000 times, and its consequences are told once
     def consequences(
-        code: str, variant: str | None, only: frozenset[str] | None, layer: Layer | None
+        code: str, variant: str | None, only: frozenset[str] | None, layer: Layer | None, of_readers: bool
     ) -> tuple[Effect, ...]:
-        architecture, those = context.dimensions.architecture, told if only is None else told & only
+        dialect, architecture = context.dialect_key, context.dimensions.architecture
+        those = told if only is None else told & only
         return effects_of(
-            code, variant, dialect=context.dialect_key, architecture=architecture, only=those, layer=layer
+            code, variant, dialect=dialect, architecture=architecture, only=those, layer=layer, of_readers=of_readers
         )
 
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
-                findings += [_finding(rule, fault, consequences) for fault in rule.check(context)]
+                # A damaged file stops whoever opens it; all else is for those who read the format.
+                of_readers = context.dialect is not None and rule.family != FAMILIES["CK1"]
+                findings += [_finding(rule, fault, consequences, of_readers) for fault in rule.check(context)]
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
@@ -169,7 +177,15 @@ def run(
         tensors=len(container.tensors),
         shards=len(container.headers),
         traffic=container.source.traffic,
+        unread=_unread(context),
     )
+
+
+def _unread(context: Context) -> str:
+    """Of which format a config is that was not understood."""
+    if not isinstance(context.reading, BrokenConfig):
+        return ""
+    return f"{context.dialect.format if context.dialect is not None else 'a config'} that is not understood"
 
 
 def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Report:
@@ -189,11 +205,11 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
     return replace(report, findings=tuple(kept), hidden=hidden)
 
 
-def _finding(rule: Rule, fault: Fault, consequences: _Consequences) -> Finding:
+def _finding(rule: Rule, fault: Fault, consequences: _Consequences, of_readers: bool) -> Finding:
     variant, only, severity, subject = None, None, rule.severity, None
     if type(fault) is not Fault and isinstance(fault, Observation):
         variant, only, severity, subject = fault.variant, fault.only, fault.severity or severity, fault.subject
-    effects = consequences(rule.code, variant, only, _layer(rule.code, fault))
+    effects = consequences(rule.code, variant, only, _layer(rule.code, fault), of_readers)
     if severity is Severity.INFO and any(e.of_some and e.current and e.outcome.harmful for e in effects):
         severity = Severity.WARNING  # a note is of what harms no release that was examined
     return Finding(

@@ -18,19 +18,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.errors import Fault, excerpt, json_path
+from ckptkit.errors import Fault, UsageError, excerpt, json_path
+from ckptkit.formats.base import ConfigFault
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _FOLDER = Path(__file__).parents[1] / "schemas"
 
-#: How faults about keys that a schema does not know end.
-UNKNOWN_KEY = "is not a key that is known here"
+#: The kind of a fault about a key that a schema does not know.
+UNKNOWN_KEY = "config-schema-key"
 
 _TYPE_WORDS = {
     "object": "an object",
@@ -56,16 +58,27 @@ def load(name: str) -> dict[str, Any]:
     return document
 
 
-def config_faults(block: Mapping[str, Any], schema: str) -> list[Fault]:
-    """What a quantization config holds that its format's own library would refuse; [] where no schema is shipped."""
-    return faults(schema, block, file="config.json") if schema in names() else []
+def config_faults(block: Mapping[str, Any], schema: str | Mapping[str, Any]) -> list[Fault]:
+    """What a quantization config holds that its format's own library would refuse.
+
+    ``schema`` is the name of one that is shipped, or one of another package, which may use every keyword there is.
+    Raises UsageError for the name of none.
+    """
+    if isinstance(schema, str):
+        if schema not in names():
+            raise UsageError(f"there is no schema {schema!r}", help=f"schemas: {', '.join(names())}")
+        return faults(schema, block, file="config.json")
+    return _departures(schema, block, "config.json")
 
 
 def faults(name: str, document: Any, *, file: str) -> list[Fault]:
     """Every way in which a document departs from a schema, each with the JSON path that a person would write."""
     schema = load(name)
-    if conforms(document, schema, schema):
-        return []
+    return [] if conforms(document, schema, schema) else _departures(schema, document, file)
+
+
+def _departures(schema: Mapping[str, Any], document: Any, file: str) -> list[Fault]:
+    """What the library says, in our words."""
     from jsonschema import Draft202012Validator
 
     errors = Draft202012Validator(schema).iter_errors(document)
@@ -185,14 +198,16 @@ def _unknown_key(file: str, path: list[str | int], key: str, known: list[str], v
 
     near = get_close_matches(key, known, 1)
     help_text = f"did you mean {near[0]}?" if near else "remove it"
-    return _fault(file, [*path, key], UNKNOWN_KEY, ", ".join(known), excerpt(value), help_text)
+    what, listed = "is not a key that is known here", ", ".join(known)
+    return replace(_fault(file, [*path, key], what, listed, excerpt(value), help_text), kind=UNKNOWN_KEY)
 
 
 def _fault(
     file: str, path: Sequence[str | int], what: str, expected: str | None, found: str | None, help_text: str | None
 ) -> Fault:
     where = json_path(path) or "the document"
-    return Fault("config-schema", f"{where} {what}", file, None, expected, found or "nothing", help_text)
+    found = found or "nothing"
+    return ConfigFault("config-schema", f"{where} {what}", file, None, expected, found, help_text, path=tuple(path))
 
 
 def _expected(schema: Any) -> str | None:

@@ -65,12 +65,11 @@ def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
     own library: module -> these engines. What is said of such a module's scheme is not what they see."""
     groups = targets_by_group(context.block)
     theirs = frozenset(e for e, reading in readings_of(context).items() if reading.declares is in_vllm_group)
-    if len(groups) < 2 or not theirs:
+    key = context.dialect.targets_key if context.dialect is not None else None
+    if len(groups) < 2 or not theirs or key is None:
         return {}
     first, second = vllm_group(groups), library_group(groups)
-    bodies = {
-        name: {**body, "targets": None} for name, body in context.block["config_groups"].items() if name in groups
-    }
+    bodies = {name: {**body, "targets": None} for name, body in context.block[key].items() if name in groups}
 
     def differs(module: str) -> bool:
         one, other = first(module), second(module)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import CkptkitError, excerpt
 from ckptkit.formats import config_block
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.names import TEXT_CONFIGS
 from ckptkit.storage.container import Container
 from ckptkit.storage.untrusted import parse_json
 

@@ -13,8 +13,7 @@ from ckptkit.operations.operation import OperationError
 from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import Drop, OutputTensor
 
-#: The key of config.json, beside its quantization config, that says what experts are stored in, and what it says then.
-_EXPERTS = "expert_dtype"
+#: What config.json says there of experts in four bits.
 _PACKED = "fp4"
 #: Layouts of stacks [E, N, K] that models know as [E, K, N] once they are plain.
 _TRANSPOSED = frozenset({MXFP4_BLOCKS.storage})
@@ -90,10 +89,10 @@ def drops(modules: Iterable[OpaqueModule], used: Mapping[str, OutputTensor]) -> 
 
 def announcement(checkpoint: Checkpoint, left: Mapping[str, OpaqueModule], word: str) -> dict[str, str]:
     """What config.json says beside its quantization config when no packed expert is left: ``word``."""
-    return {_EXPERTS: word} if checkpoint.config.get(_EXPERTS) == _PACKED and not left else {}
+    return {names.EXPERT_DTYPE: word} if checkpoint.config.get(names.EXPERT_DTYPE) == _PACKED and not left else {}
 
 
 def announced_experts(checkpoint: Checkpoint, made: Iterable[str], word: str) -> dict[str, str]:
     """What config.json says of experts of another type, once these modules are made and experts are among them."""
-    said = checkpoint.config.get(_EXPERTS)
-    return {_EXPERTS: word} if said not in (None, word) and any(".experts" in name for name in made) else {}
+    said = checkpoint.config.get(names.EXPERT_DTYPE)
+    return {names.EXPERT_DTYPE: word} if said not in (None, word) and any(".experts" in name for name in made) else {}

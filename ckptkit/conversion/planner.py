@@ -19,6 +19,7 @@ from ckptkit.conversion.placement import virtual_container
 from ckptkit.conversion.plan import Cost, Plan, price, summarise
 from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
+from ckptkit.engines.registry import engines
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError, install
 from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format, written_dialect
@@ -289,7 +290,8 @@ def _stray_notes(container: Container) -> Iterator[str]:
     if all("/" in name for name in stray):
         yield copied
     else:
-        yield f"{copied}; what loads every weight file, as TensorRT-LLM does, may take old tensors from there"
+        takers = " and ".join(engine.label for engine in engines().values() if engine.loads_every_file)
+        yield f"{copied}; what loads every weight file, as {takers} does, may take old tensors from there"
 
 
 def _notes(checkpoint: Checkpoint, draft: Draft) -> list[str]:

@@ -315,6 +315,7 @@ class Engine:
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
+    One that ``loads_every_file`` takes weight files that no index names.
     An engine ``on_request`` is spoken of only to who asks for it by name: what it makes of a checkpoint says nothing of
     those that serve it.
     """
@@ -338,6 +339,7 @@ class Engine:
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
+    loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING
     on_request: bool = False

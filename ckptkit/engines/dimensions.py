@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ckptkit.model import names
 from ckptkit.record import record
-
-#: Sub-configs that describe the language model of a multimodal checkpoint.
-TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 
 
 @record
@@ -63,7 +61,7 @@ def text_level(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the language model: the top level unless it has no layers of its own."""
     if "num_hidden_layers" in config:
         return config
-    for key in TEXT_CONFIGS:
+    for key in names.TEXT_CONFIGS:
         inner = config.get(key)
         if isinstance(inner, Mapping):
             return inner

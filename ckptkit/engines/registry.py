@@ -79,10 +79,12 @@ def effects_of(
     architecture: str | None = None,
     only: Collection[str] | None = None,
     layer: Layer | None = None,
+    of_readers: bool = False,
 ) -> tuple[Effect, ...]:
     """What a rule's defect, or one variant of it, does in each engine; ``only`` names those that can suffer.
 
-    Without a dialect only what holds for every one is given.
+    Without a dialect only what holds for every one is given. With ``of_readers`` an engine of which nobody knows
+    whether it reads the dialect has only what its table says of that dialect: the rest is known of others.
 
     >>> str(effects_of("CK302")[0].outcome.value)
     'error'
@@ -92,6 +94,8 @@ def effects_of(
         if only is None or name in only:
             table, release = engine.outcomes(), engine.release_for("outcomes")
             rows = table.get(f"{code}/{variant}", table.get(code, ())) if variant else table.get(code, ())
+            if of_readers and engine.reader_of(dialect) is None:
+                rows = tuple(row for row in rows if dialect in row.formats)
             found += _effects(name, release, rows, dialect, architecture or "", layer)
     return tuple(found)
 

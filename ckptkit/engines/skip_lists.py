@@ -19,9 +19,6 @@ from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.record import record
 
-#: Class names that some readers take in a skip list for "every linear module".
-LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
-
 _REGEX_PREFIX = "re:"
 _EXPERTS = ".experts"
 #: Output heads, that of a prediction layer among them.
@@ -175,7 +172,7 @@ def _ending_or_regex(entries: Sequence[str]) -> Matcher:
 
 
 def _exact_regex_class(entries: Sequence[str]) -> Matcher:
-    if LINEAR_CLASSES.intersection(entries):
+    if names.LINEAR_CLASSES.intersection(entries):
         return lambda name: True
     return _exact_or_regex(entries)
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ckptkit.engines.skip_lists import LINEAR_CLASSES, Matcher
+from ckptkit.engines.skip_lists import Matcher
+from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 
 GroupOf = Callable[[str], str | None]
@@ -88,7 +89,7 @@ def _sorted_out(
                 regexes.append((target, re.compile(pattern)))
             except re.error:
                 continue
-    by_class = next((name for target, name in owner.items() if target in LINEAR_CLASSES), None)
+    by_class = next((name for target, name in owner.items() if target in names.LINEAR_CLASSES), None)
     return exact, regexes, by_class
 
 

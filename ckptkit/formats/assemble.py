@@ -8,6 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from ckptkit.dtypes import HIGH_PRECISION
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import Census, Role, is_fp8, is_stack, stack_name
@@ -16,9 +17,6 @@ from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
 from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
-
-#: Dtypes of weights that are not quantized.
-_HIGH_PRECISION = frozenset({"BF16", "F16", "F32", "F64"})
 
 
 @record
@@ -155,7 +153,7 @@ def _opaque_modules(
         if joined and module in container.tensors:  # a stack of experts, whose name is the module's
             tensors.setdefault(Part.WEIGHT, container.tensors[module])
         weight = tensors.get(Part.PACKED, tensors.get(Part.WEIGHT))
-        if weight is None or weight.dtype in _HIGH_PRECISION:
+        if weight is None or weight.dtype in HIGH_PRECISION:
             continue
         scheme = asked.scheme_of(module, quantized=True)
         if isinstance(scheme, OtherScheme) and _fits(scheme, weight):

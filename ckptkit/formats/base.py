@@ -103,6 +103,11 @@ class ConfigFault(Fault):
     edits: tuple[ConfigEdit, ...] = ()
 
 
+def where_of(fault: Fault) -> str:
+    """The value of a quantization config that a fault is about, its keys joined by dots; "" of one that names none."""
+    return ".".join(map(str, fault.path)) if isinstance(fault, ConfigFault) else ""
+
+
 class Family(Protocol):
     """What is known of a way to store quantized checkpoints, whether or not there is a reader for it."""
 
@@ -274,7 +279,9 @@ class ConfigReader:
     def wrong(self, path: str, expected: str, value: Any, help: str | None = None) -> None:
         """Note a value that is not what the format allows."""
         found = "nothing" if value is None else repr(value)[:80]
-        self.faults.append(Fault("config-value", f"{path} is not valid", self.file, None, expected, found, help))
+        way = tuple(path.split("."))
+        message = f"{path} is not valid"
+        self.faults.append(ConfigFault("config-value", message, self.file, None, expected, found, help, path=way))
 
     def raise_faults(self, label: str, others: Iterable[Fault] = ()) -> None:
         """Raise FormatError with everything that was noted, and other faults beside it."""

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ckptkit.errors import FormatError
+from ckptkit.model import names
 
 KEY = "quantization_config"
 LEGACY_KEY = "compression_config"
-#: Sub-configs of multimodal models that may hold the block instead of the top level.
-NESTED = ("text_config", "llm_config", "language_config")
 
 
 class Located(NamedTuple):
@@ -30,7 +29,7 @@ def locate(config: Mapping[str, Any]) -> Located | None:
     for key in (KEY, LEGACY_KEY):
         if isinstance(config.get(key), dict):
             return Located(config[key], key)
-    for outer in NESTED:
+    for outer in names.TEXT_CONFIGS:
         inner = config.get(outer)
         for key in (KEY, LEGACY_KEY):
             if isinstance(inner, dict) and isinstance(inner.get(key), dict):
@@ -42,7 +41,7 @@ def misplaced(config: Mapping[str, Any]) -> tuple[str, Any] | None:
     """The path and the value of a quantization config that is no object, where no other one is an object."""
     if locate(config) is not None:
         return None
-    places = [((), config), *(((outer,), config.get(outer)) for outer in NESTED)]
+    places = [((), config), *(((outer,), config.get(outer)) for outer in names.TEXT_CONFIGS)]
     for way, holder in places:
         if isinstance(holder, Mapping) and holder.get(KEY) is not None:
             return ".".join((*way, KEY)), holder[KEY]

@@ -97,8 +97,8 @@ class Dialect:
     """One way of a format to spell a checkpoint.
 
     * ``format`` is the format's full name and ``name`` the dialect's, as people are shown them;
-    * ``key`` is the one word by which facts about engines speak of it, and ``schema`` names the JSON schema of its
-      quantization config, None where there is none;
+    * ``key`` is the one word by which facts about engines speak of it, and ``schema`` the JSON schema of its
+      quantization config: the name of one that is shipped, or one of another package; None where there is none;
     * ``mode`` is the word for ``--mode``, and ``capabilities`` what can be written: both None for a dialect that is
       only read;
     * ``weight_scale``, ``input_scale``: names beside the weight; ``attention``: role ("k", "v", "q", "prob") -> names
@@ -128,7 +128,7 @@ class Dialect:
     own_attention: tuple[str, ...] = ()
     parts: Mapping[str, Part] = field(default_factory=dict)
     targets_key: str | None = None
-    schema: str | None = None
+    schema: str | Mapping[str, Any] | None = None
     kv_key: str | None = None
     algorithm_key: str | None = None
     side_files: tuple[str, ...] = ()

@@ -114,8 +114,8 @@ def families(dialect: Dialect | None = None) -> tuple[Family, ...]:
 
 
 def dialects() -> tuple[Dialect, ...]:
-    """Every dialect that is built in, with a reader or without."""
-    return tuple(dialect for family in families() for dialect in family.dialects)
+    """Every dialect: the built-in ones, with a reader or without, then those of other packages."""
+    return tuple(dialect for family in (*families(), *formats()[len(BUILT_IN) :]) for dialect in family.dialects)
 
 
 def skip_keys(dialect: Dialect | None = None) -> tuple[str, ...]:

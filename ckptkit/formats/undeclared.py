@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ckptkit.dtypes import HIGH_PRECISION
 from ckptkit.errors import Fault, plural
 from ckptkit.formats import registry
 from ckptkit.formats.assemble import Declaration, assemble
@@ -26,8 +27,6 @@ from ckptkit.storage.payload import TensorRef
 
 #: Kinds of faults: FP8 weights, scales beside weights of another type, and scales of a KV cache alone.
 FP8, SCALES, KV_SCALES = "config-no-quantization", "config-lost", "config-lost-kv"
-#: Types of weights that are their own values.
-_PLAIN = frozenset({"BF16", "F16", "F32", "F64"})
 #: Ends of names of scales that belong to attention, on whichever module they are stored.
 _ATTENTION = re.compile(r"(^|[._])([kqv]|kv|output|prob_output)_scale$")
 #: Ends of names of scales, longest first; what is before one is the weight, or its module.
@@ -49,10 +48,10 @@ def faults(container: Container) -> Iterator[Fault]:
         yield Fault(FP8, message, CONFIG_FILE, fp8.name, "a quantization_config", found, help_text)
     elif lost.scales:
         scale, weight = lost.scales[0]
-        words = "plain" if weight.dtype in _PLAIN else "quantized"
+        words = "plain" if weight.dtype in HIGH_PRECISION else "quantized"
         found = f"{plural(len(lost.scales), 'scale')} beside weights in {weight.dtype}"
         message = f"scales of {words} weights, but {_what(container)}"
-        if weight.dtype in _PLAIN:
+        if weight.dtype in HIGH_PRECISION:
             help_text += ", or export again: weights that were saved uncompressed need no scales"
         yield Fault(SCALES, message, CONFIG_FILE, scale.name, "a quantization_config", found, help_text)
     elif lost.attention:

@@ -17,10 +17,10 @@ from ckptkit.errors import UsageError
 from ckptkit.hub.outgoing import Content, folder_contents
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX
+from ckptkit.storage.header import LFS_SIGNATURE
 from ckptkit.storage.index import INDEX_FILE
 
 NO_COMMIT = re.compile(r"^0+$")
-_POINTER_START = b"version https://git-lfs"
 _POINTER_SIZE = 1024
 _POINTER_OID = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.MULTILINE)
 #: What a judgement reads; all else in a commit (tokenizers, images) stays where it is.
@@ -127,7 +127,7 @@ def _pointer(content: Content) -> str | None:
         if content.stat().st_size > _POINTER_SIZE:
             return None
         content = content.read_bytes()
-    if not isinstance(content, bytes) or len(content) > _POINTER_SIZE or not content.startswith(_POINTER_START):
+    if not isinstance(content, bytes) or len(content) > _POINTER_SIZE or not content.startswith(LFS_SIGNATURE):
         return None
     match = _POINTER_OID.search(content)
     return match[1].decode() if match else None

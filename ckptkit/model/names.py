@@ -13,6 +13,15 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+#: Parts of config.json that describe the language model of a multimodal checkpoint, and may hold what is said of it.
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
+#: Keys of config.json that name the type of weights, the newer first; and what experts are stored in, which may also
+#: stand in the quantization config.
+DTYPE_KEYS = ("dtype", "torch_dtype")
+EXPERT_DTYPE = "expert_dtype"
+#: Names of classes that stand for every linear module, in targets and in some skip lists.
+LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
+
 LM_HEAD = "lm_head"
 _SHARED_HEAD = "shared_head.head"
 _HEADS = (LM_HEAD, _SHARED_HEAD)
@@ -26,6 +35,8 @@ _DIGITS = re.compile(r"(\d+)")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe)\.gate)$")
 _ROUTER_ENDS = ("gate", "router", "proj", "linear", "classifier")
+#: The number of an expert in a name, and where it stands.
+EXPERT = re.compile(r"\.experts\.\d+\.")
 _EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
 
 #: Parts of names that belong to another tower of a multimodal model than the language model.

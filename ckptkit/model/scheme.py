@@ -7,6 +7,7 @@ one the scales before it (NVFP4: E4M3 scales of groups, and one F32 scale of the
 from __future__ import annotations
 
 from dataclasses import field
+from typing import TypeAlias
 
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.model.granularity import Granularity
@@ -153,3 +154,7 @@ class KVCacheScheme:
 
     def __str__(self) -> str:
         return f"FP8 KV cache, {self.quantization}"
+
+
+#: What a config declares a module as.
+Declared: TypeAlias = Scheme | OtherScheme

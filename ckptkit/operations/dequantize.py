@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.dtypes import DTYPES
+from ckptkit.dtypes import DTYPES, SCALE_DTYPES
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup
 from ckptkit.model.numbers import numbers, upper_halves, value_of
 from ckptkit.operations import compiled
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _LOSSES = {"F32": Loss(2.0**-24, 2.0**-150), "BF16": Loss(2.0**-8, 2.0**-134), "F16": Loss(2.0**-11, 2.0**-25)}
 #: Type of the result -> an integer type as wide.
 _KINDS = {"F32": "<u4", "BF16": "<u2", "F16": "<u2"}
-_SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
 
 
 def promise(inputs: Inputs, parameters: Parameters) -> Promise:
@@ -37,7 +36,7 @@ def promise(inputs: Inputs, parameters: Parameters) -> Promise:
         raise OperationError(f"makes {', '.join(_LOSSES)}, and not {dtype}")
     if weight.dtype not in DTYPES or not DTYPES[weight.dtype].is_fp8 or len(weight.shape) not in (2, 3):
         raise OperationError(f"takes FP8 weights of two or three axes, not {weight.dtype} {list(weight.shape)}")
-    if scale.dtype not in _SCALES:
+    if scale.dtype not in SCALE_DTYPES:
         raise OperationError(f"takes no scale in {scale.dtype}")
     if not isinstance(block, list) or len(block) != 2 or not all(type(n) is int and n >= 0 for n in block):
         raise OperationError("wants the parameter block_shape: rows and columns that share a scale")
@@ -133,7 +132,7 @@ _WORTH = 1024
 #: Codes that are looked up at a time: numpy makes indices of 8 bytes of them.
 _TAKEN = 1 << 15
 #: The most scales of one table: a code and the number of its scale then fit 16 bits.
-_MOST_SCALES = 255
+_MOSTSCALE_DTYPES = 255
 
 
 def _made(
@@ -165,7 +164,7 @@ def _looked_up(
     import numpy as np
 
     height, width = block
-    if grid.shape[1] > _MOST_SCALES:
+    if grid.shape[1] > _MOSTSCALE_DTYPES:
         return None
     table = _table(source)
     good = np.isfinite(table)
@@ -174,7 +173,7 @@ def _looked_up(
     start = 0
     while start < len(codes):
         if height == 1 and width == 0 and len(grid) > 1:  # a scale for each row
-            stop = min(len(codes), start + _MOST_SCALES)
+            stop = min(len(codes), start + _MOSTSCALE_DTYPES)
             scales, offsets = grid[first + start : first + stop, 0], np.arange(stop - start, dtype=np.uint16)[:, None]
         else:
             whole = height == 0 or len(grid) == 1

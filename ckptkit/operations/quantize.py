@@ -136,14 +136,14 @@ def _scales_first(inputs: Inputs, parameters: Parameters) -> Computed | None:
     """One scale for a whole tensor is known only after a look at all of it."""
     if parameters["block_shape"][0]:
         return None
-    return Computed("quantization_scale", inputs, parameters, str(parameters["scale_dtype"]), (1,))
+    return Computed("quantization-scale", inputs, parameters, str(parameters["scale_dtype"]), (1,))
 
 
 def _magnitudes_first(inputs: Inputs, parameters: Parameters) -> Computed | None:
     """The largest magnitude of each row, where all rows share a scale."""
     if parameters["block_shape"][0]:
         return None
-    return Computed("largest_magnitudes", inputs, {}, "F32", inputs[0].shape[:1])
+    return Computed("largest-magnitudes", inputs, {}, "F32", inputs[0].shape[:1])
 
 
 def rows_of_scales(inputs: Inputs, parameters: Parameters, rows: range) -> tuple[range, ...]:
@@ -372,11 +372,11 @@ OPERATIONS = (
         promise_codes,
         step=step,
         first=_scales_first,
-        beside="quantization_scale",
+        beside="quantization-scale",
         compute_beside=_compute_codes,
     ),
     Operation(
-        "quantization_scale",
+        "quantization-scale",
         "the scale that FP8 codes of plain floats take",
         promise_scales,
         _compute_scales,
@@ -384,5 +384,5 @@ OPERATIONS = (
         surveys=True,
         first=_magnitudes_first,
     ),
-    Operation("largest_magnitudes", "the largest magnitude of each row", _promise_magnitudes, _compute_magnitudes),
+    Operation("largest-magnitudes", "the largest magnitude of each row", _promise_magnitudes, _compute_magnitudes),
 )

@@ -75,13 +75,13 @@ def _rows_of_scales(inputs: Inputs, given: Parameters, rows: range) -> tuple[ran
 def _scales_first(inputs: Inputs, given: Parameters) -> Computed | None:
     if given["block_shape"][0]:
         return None
-    return Computed("requantization_scale", inputs, given, str(given["scale_dtype"]), (1,))
+    return Computed("requantization-scale", inputs, given, str(given["scale_dtype"]), (1,))
 
 
 def _magnitudes_first(inputs: Inputs, given: Parameters) -> Computed | None:
     if given["block_shape"][0]:
         return None
-    return Computed("largest_products", inputs, given, "F32", inputs[0].shape[:1])
+    return Computed("largest-products", inputs, given, "F32", inputs[0].shape[:1])
 
 
 def _matrices(pieces: tuple[Piece, ...], given: Parameters) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
@@ -139,11 +139,11 @@ OPERATIONS = (
         rows_needed=_rows_of_codes,
         step=_step,
         first=_scales_first,
-        beside="requantization_scale",
+        beside="requantization-scale",
         compute_beside=_compute_codes,
     ),
     Operation(
-        "requantization_scale",
+        "requantization-scale",
         "the scale that FP8 codes take under other blocks",
         _promise_scales,
         _compute_scales,
@@ -152,7 +152,7 @@ OPERATIONS = (
         first=_magnitudes_first,
     ),
     Operation(
-        "largest_products",
+        "largest-products",
         "the largest magnitude of each row of codes times their scales",
         _promise_magnitudes,
         _compute_magnitudes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptkit.dtypes import SCALE_DTYPES
 from ckptkit.model.numbers import numbers
 from ckptkit.operations.operation import Inputs, Operation, OperationError, Parameters, Piece, Promise
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FN, FNUZ = "F8_E4M3", "F8_E4M3FNUZ"
-_SCALES = frozenset({"F32", "BF16", "F16", "F8_E8M0"})
 _BIAS = 127
 
 
@@ -46,8 +46,8 @@ def _relabel(pieces: tuple[Piece, ...], parameters: Parameters, rows: range) -> 
 
 
 def _power_promise(inputs: Inputs, parameters: Parameters) -> Promise:
-    if len(inputs) != 1 or inputs[0].dtype not in _SCALES:
-        raise OperationError(f"takes one scale in {', '.join(sorted(_SCALES))}")
+    if len(inputs) != 1 or inputs[0].dtype not in SCALE_DTYPES:
+        raise OperationError(f"takes one scale in {', '.join(sorted(SCALE_DTYPES))}")
     if parameters.get("power") not in (-1, 1):
         raise OperationError("wants the parameter power: 1 or -1")
     return Promise(inputs[0].dtype, None)
@@ -84,8 +84,8 @@ def encoded(values: NDArray[np.float64], dtype: str) -> bytes:
 
 def _narrow_promise(inputs: Inputs, parameters: Parameters) -> Promise:
     wanted = parameters.get("dtype")
-    if len(inputs) != 1 or inputs[0].dtype not in _SCALES or wanted not in _SCALES:
-        raise OperationError(f"takes one scale and the parameter dtype, of {', '.join(sorted(_SCALES))}")
+    if len(inputs) != 1 or inputs[0].dtype not in SCALE_DTYPES or wanted not in SCALE_DTYPES:
+        raise OperationError(f"takes one scale and the parameter dtype, of {', '.join(sorted(SCALE_DTYPES))}")
     return Promise(str(wanted), None)
 
 

@@ -18,7 +18,7 @@ from ckptkit.engines.base import Outcome
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import plural, printable
 from ckptkit.report.faults_text import alike, details, place_of, show_details, show_first_line
-from ckptkit.report.layout import Part, print_line
+from ckptkit.report.layout import SEVERITY_COLOURS, Part, print_line
 from ckptkit.report.sink import console, manner
 from ckptkit.report.text import traffic_words
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ckptkit.checks.runner import Report
     from ckptkit.engines.base import Effect
 
-_COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _OUTCOME_WORDS = {
     Outcome.ERROR: "stops",
     Outcome.SILENT: "is silently wrong",
@@ -117,9 +116,8 @@ def show_statistics(reports: Sequence[Report], offers: Offers = _NO_OFFERS, *, o
         safety = next((offers[finding] for finding in findings if finding in offers), None)
         mark: Part = (f" {_OPTIONS[safety]}", _MARK_COLOURS[safety]) if safety else ""
         count = f"{len(findings):>{width},}  "
-        print_line(
-            out, count, (code, "bold"), "  ", (f"{severity:7}", _COLOURS[severity]), f"  {findings[0].name}", mark
-        )
+        shown = (f"{severity:7}", SEVERITY_COLOURS[severity])
+        print_line(out, count, (code, "bold"), "  ", shown, f"  {findings[0].name}", mark)
     total = sum(len(findings) for _, findings in ordered)
     where = f"{plural(len(ordered), 'rule')} in {plural(len(reports), 'checkpoint')}"
     print_line(out, f"{plural(total, 'finding')} of {where}")
@@ -165,7 +163,7 @@ def fix_command(report: Report, safety: Safety) -> str:
 def _show_group(out: Console, group: list[Finding]) -> None:
     """The first line of a group's first finding, and how many are like it."""
     severity = group[0].severity.value
-    head: list[Part] = [(severity, _COLOURS[severity]), " ", (group[0].code, "bold"), " "]
+    head: list[Part] = [(severity, SEVERITY_COLOURS[severity]), " ", (group[0].code, "bold"), " "]
     show_first_line(out, head, group, alone=group[0].severity is Severity.INFO)
 
 

@@ -21,6 +21,7 @@ Part: TypeAlias = "str | tuple[str, str]"
 #: One cell of a table: a text, or parts in several styles.
 Cell: TypeAlias = "str | list[Part]"
 
+SEVERITY_COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 #: Headings of columns whose cells are numbers.
 _NUMBERS = frozenset({"count", "bytes", "parameters", "error", "SNR dB", "clipped", "dead rows"})
 #: A wrapped column that would be narrower than this goes below its row instead.

@@ -32,7 +32,7 @@ def show_matrix(matrix: Matrix) -> None:
     """One line for each engine: verdict, the tensor-parallel sizes, and the rules behind the verdict."""
     out = console()
     where = f", on {matrix.gpu}" if matrix.gpu is not None else ""
-    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or NO_FORMAT}{where})", "dim"))
+    print_line(out, (matrix.label, "bold"), (f" ({matrix.format or matrix.unread or NO_FORMAT}{where})", "dim"))
     asked = any(row.parallel for row in matrix.rows)
     rows: list[list[Cell]] = []
     for row in matrix.rows:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ckptkit.engines.registry import label_of
-from ckptkit.report.layout import Part, paragraph, print_line
+from ckptkit.report.layout import SEVERITY_COLOURS, Part, paragraph, print_line
 from ckptkit.report.sink import console, manner
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from ckptkit.checks.registry import Rule
 
-_COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _FIXES = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes", None: "hand"}
 _CODE = re.compile(r"``(.+?)``", re.DOTALL)
 _INDENT = 4
@@ -25,7 +24,7 @@ def show_rule(rule: Rule, *, out: Console | None = None) -> None:
     """What the rule checks, why it hurts, whom, and how to fix it; quietly, what it is."""
     out = out or console()
     severity = rule.severity.value
-    print_line(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, _COLOURS[severity]))
+    print_line(out, (f"{rule.code} {rule.name}", "bold"), "  ", (severity, SEVERITY_COLOURS[severity]))
     if manner().quiet:
         return
     facts = [f"family {rule.family}", f"reads {rule.level.name.lower()}", f"fixed by {_FIXES[rule.fix]}"]
@@ -56,7 +55,9 @@ def show_rules(rules: Iterable[Rule], *, out: Console | None = None) -> None:
     for rule in rules:
         severity = rule.severity.value
         fix = f" {_FIXES[rule.fix]}" if rule.fix else ""
-        print_line(out, (rule.code, "bold"), " ", (f"{severity:7}", _COLOURS[severity]), f" {rule.name}", (fix, "dim"))
+        print_line(
+            out, (rule.code, "bold"), " ", (f"{severity:7}", SEVERITY_COLOURS[severity]), f" {rule.name}", (fix, "dim")
+        )
         if manner().quiet:
             continue
         paragraph(out, " " * _INDENT, *_styled(rule.summary), indent=_INDENT)

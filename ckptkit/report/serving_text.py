@@ -26,7 +26,10 @@ def show(found: Serving, *, quiet: bool = False, out: Console | None = None) -> 
         print_line(out)
         print_line(out, f"{engine}: {found.verdict}", ("; other releases were not judged", "dim"))
     else:
-        print_line(out, (f"{engine} does not serve this checkpoint like this", "bold red"))
+        unknown = found.verdict == "not judged"
+        said = f"whether {engine} serves this checkpoint was not judged"
+        said = said if unknown else f"{engine} does not serve this checkpoint like this"
+        print_line(out, (said, "bold yellow" if unknown else "bold red"))
         for reason in found.refusals:
             paragraph(out, "  ", reason, indent=4)
         if not quiet:

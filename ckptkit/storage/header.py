@@ -32,7 +32,8 @@ from ckptkit.storage.strict_json import count_strings, misread_by_python
 MAX_HEADER_BYTES = 100_000_000
 
 _LENGTH = struct.Struct("<Q")
-_LFS_SIGNATURE = b"version https://git-lfs"
+#: How the file begins that stands for one that git-lfs has not fetched.
+LFS_SIGNATURE = b"version https://git-lfs"
 _FETCH_AGAIN = "download or export the shard again"
 
 
@@ -70,7 +71,7 @@ def header_length_faults(shard: str, first: bytes, file_size: int) -> list[Fault
 
     if file_size == 0:
         return fault("file-empty", "the file is empty", "a safetensors file", "0 bytes")
-    if len(first) >= _LENGTH.size and first.startswith(_LFS_SIGNATURE[: len(first)]):
+    if len(first) >= _LENGTH.size and first.startswith(LFS_SIGNATURE[: len(first)]):
         message = "this is a Git LFS pointer, not the shard itself"
         found = f"{file_size} bytes of text"
         return fault("lfs-pointer", message, "a safetensors file", found, "run 'git lfs pull' or download it again")

@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 from ckptkit.dtypes import BITS
 from ckptkit.errors import Fault, excerpt, plural
 from ckptkit.storage.payload import TensorRef
-from ckptkit.storage.strict_json import MAX_NESTING, JsonObject, nesting, parse_strict
+from ckptkit.storage.strict_json import MAX_NESTING, MAX_U64, JsonObject, nesting, parse_strict
 
 METADATA_KEY = "__metadata__"
 
 #: Faults that the official library does not object to: the file is readable all the same.
 TOLERATED = frozenset({"header-duplicate-key", "header-unknown-field", "header-entry-form", "header-leading-blanks"})
 
-_MAX_SIZE = 2**64 - 1
 _FIELDS = ("dtype", "shape", "data_offsets")
 _MAKE_AGAIN = "export or download the shard again"
 
@@ -213,7 +212,7 @@ def _read_offsets(exam: Examination, name: str, value: Any) -> tuple[int, int] |
 
 def _are_sizes(values: Sequence[Any]) -> bool:
     """Whether all are integers that fit in 64 bits; True is no integer here, although Python says so."""
-    return all(type(value) is int and 0 <= value <= _MAX_SIZE for value in values)
+    return all(type(value) is int and 0 <= value <= MAX_U64 for value in values)
 
 
 def _sound_tensor(exam: Examination, name: str, entry: _Entry) -> TensorRef | None:
@@ -229,7 +228,7 @@ def _sound_tensor(exam: Examination, name: str, entry: _Entry) -> TensorRef | No
     what = f"{dtype} {excerpt(list(shape))}"
     if bits is None:
         message = "shape x dtype does not fit in 64 bits"
-        exam.add("header-overflow", message, name, expected=f"at most {_MAX_SIZE} bits", found=what)
+        exam.add("header-overflow", message, name, expected=f"at most {MAX_U64} bits", found=what)
         return None
     if bits % 8:
         message = "the tensor does not end on a whole byte"
@@ -249,7 +248,7 @@ def _total_bits(dtype: str, shape: tuple[int, ...]) -> int | None:
     total = 1
     for factor in (*shape, BITS[dtype]):
         total *= factor
-        if total > _MAX_SIZE:
+        if total > MAX_U64:
             return None
     return total
 

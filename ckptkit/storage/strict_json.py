@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 #: serde_json gives up below this many nested arrays and objects.
 MAX_NESTING = 127
 
-_MAX_U64 = 2**64 - 1
+MAX_U64 = 2**64 - 1
 _MIN_I64 = -(2**63)
 
 # Inside valid JSON a backslash occurs only as the first character of an escape, so escapes can be scanned one by one.
@@ -127,7 +127,7 @@ def _integer(literal: str) -> int | float:
     if len(literal) > 20 or literal == "-0":
         return _decimal(literal)
     value = int(literal)
-    return value if _MIN_I64 <= value <= _MAX_U64 else float(value)
+    return value if _MIN_I64 <= value <= MAX_U64 else float(value)
 
 
 def _decimal(literal: str) -> float:

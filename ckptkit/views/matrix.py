@@ -112,13 +112,14 @@ class MatrixRow(Shown):
 
 @record(repr=False)
 class Matrix(Shown):
-    """The engines' rows, in the order of the engine table, on ``gpu`` if one was named."""
+    """The engines' rows, in the order of the engine table, on ``gpu`` if one was named; ``unread`` as in a Report."""
 
     label: str
     format: str | None
     dialect: str | None
     rows: tuple[MatrixRow, ...]
     gpu: Gpu | None = None
+    unread: str = ""
 
     def _look(self) -> Look:
         verdicts = [f"{row.engine} {row.verdict}" for row in self.rows]
@@ -157,7 +158,7 @@ def build_matrix(
     """
     asked = _Asked(tensor_parallel, gpu, loading_only)
     rows = tuple(_row(context, report, engine, asked) for engine in asked_about(engines).values())
-    return Matrix(report.label, report.format, report.dialect, rows, gpu)
+    return Matrix(report.label, report.format, report.dialect, rows, gpu, report.unread)
 
 
 @record

@@ -82,7 +82,14 @@ def test_anything_is_inspected_and_no_answer_contradicts_itself(name: str, run: 
     outcome = run("validate", folder, "--matrix")
     assert outcome.code == 1 and "CK600" in outcome.out
     assert "unknown format" not in outcome.out and "could not be read" not in outcome.out
-    assert "no FP8 format" in outcome.out
+    assert "no FP8 format" in outcome.out and "not understood" not in outcome.out
+
+
+def test_a_broken_config_is_told_from_one_without_a_reader(run: Run, tmp_path: Path) -> None:
+    draft = load("llama/llmcompressor-dynamic")
+    draft.group["weights"]["strategy"] = "chanel"
+    outcome = run("validate", draft.write(tmp_path / "model"), "--matrix")
+    assert outcome.out.count("compressed-tensors that is not understood") == 2 and "no FP8 format" not in outcome.out
 
 
 def test_a_fault_of_80_layers_is_said_once_by_whoever_refuses(run: Run, deep: Path, tmp_path: Path) -> None:

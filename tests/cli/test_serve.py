@@ -60,6 +60,19 @@ def test_what_the_engine_refuses_has_no_command(run: Run, tmp_path: Path) -> Non
     assert done.code == 1 and "does not serve" in done.out and "vllm serve" not in done.out
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"), [("quant_method", "awq", "no reader for this"), ("config_groups", 3, "could not be read")]
+)
+def test_what_nobody_judged_is_not_said_to_be_refused(
+    key: str, value: object, said: str, run: Run, tmp_path: Path
+) -> None:
+    """vLLM serves AWQ: that there is no reader here, or that a config is broken, says nothing of the engine."""
+    draft = load("llama/llmcompressor-dynamic")
+    draft.block[key] = value
+    done = run("serve", draft.write(tmp_path / "model"))
+    assert done.code == 1 and "was not judged" in done.out and said in done.out and "does not serve" not in done.out
+
+
 def test_what_is_silently_wrong_has_no_command(tmp_path: Path) -> None:
     draft = load("llama/llmcompressor-dynamic")
     del draft.config["quantization_config"]

@@ -111,6 +111,16 @@ def test_a_plan_is_for_its_own_source(change: object, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("start", [1 << 63, (1 << 63) - 64, -1])
+def test_a_plan_whose_bytes_no_file_has(start: int) -> None:
+    """A file's offsets are 63 bits wide: what lies beyond would end a worker with an error of Python's."""
+    document = ckptkit.plan(REAL / "llama/quark-ptpc", to="ct").to_json()
+    tensor = document["jobs"][0]["tensors"][0]
+    tensor["inputs"][0] = {**tensor["inputs"][0], "start": start}
+    with pytest.raises(ConversionRefused, match="the plan cannot be read"):
+        Plan.from_json(json.loads(json.dumps(document)))
+
+
 @pytest.mark.parametrize("document", [{}, {"jobs": 3}, []])
 def test_what_is_no_plan(document: object) -> None:
     with pytest.raises(ConversionRefused, match="the plan cannot be read"):

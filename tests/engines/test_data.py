@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ckptkit.engines.base import Engine, Known, Outcome, Range, Release, Version
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import effects_of, engines
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.support import Answer, Support
+from ckptkit.engines.support import Answer, Support, judge
 from ckptkit.errors import UsageError
 from ckptkit.plugins import Plugin
 from ckptkit.views.matrix import build_matrix
@@ -224,6 +225,25 @@ def test_versions_stand_in_the_data_of_engines_only() -> None:
 @pytest.mark.parametrize("text", ["vLLM 0.32 takes it", "before transformers 5.16", "SGLang v0.5.1", "of quark 0.13"])
 def test_the_search_for_versions_finds_them(text: str) -> None:
     assert _VERSIONED.search(text)
+
+
+def test_what_no_table_says_is_unknown() -> None:
+    """An engine of which nothing is written down reads nothing, has nothing and does nothing, as far as is known."""
+    engine = Engine("new", "New", (Release("1.0", "2026-11-01"),), unread={"quark": "reads its own"})
+    assert (engine.reader_of("quark"), engine.reader_of("compressed-tensors")) == ("reads its own", None)
+    assert engine.skip_list("compressed-tensors") is None
+    found = judge(
+        replace(engine, architectures=lambda: None), ckptkit.open(ROOT.parent / "fixtures/real" / CT), CT, None
+    )
+    assert {judgement.answer for judgement in found} == {Answer.UNKNOWN}
+
+
+def test_what_a_defect_does_is_known_of_readers() -> None:
+    """Whether transformers reads fbgemm is not known, and so neither is what it makes of shapes."""
+    every = {effect.engine for effect in effects_of("CK301", dialect="fbgemm")}
+    of_readers = {effect.engine for effect in effects_of("CK301", dialect="fbgemm", of_readers=True)}
+    unknown = {name for name, engine in engines().items() if engine.reader_of("fbgemm") is None}
+    assert {"transformers"} <= unknown & every and of_readers == every - unknown
 
 
 def test_engines_are_not_loaded_to_inspect_and_outcomes_not_to_find_nothing() -> None:

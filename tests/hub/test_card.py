@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -14,7 +15,9 @@ import ckptkit
 from ckptkit.card import section as module
 from ckptkit.card.facts import END, START, facts, own_section
 from ckptkit.card.section import contradictions, make, write
+from ckptkit.engines.registry import by_name
 from ckptkit.errors import CkptkitError, OutputError
+from ckptkit.formats.registry import detect
 from tests.hub.conftest import REAL, Run
 
 LLAMA = REAL / "llama"
@@ -76,11 +79,48 @@ def test_every_export_has_a_card_that_it_does_not_contradict(fixture: str, tmp_p
             "llama-block-ragged/llmcompressor-block",
             {"Weight scales": "BF16 `[ceil(N/128), ceil(K/128)]`, one per tile of 128 x 128"},
         ),
+        (
+            "llama-block-wide/modelopt-block",
+            {"Weight scales": "F32 `[ceil(N/128), 1, ceil(K/128), 1]`, one per tile of 128 x 128"},
+        ),
     ],
 )
 def test_facts(fixture: str, rows: dict[str, str]) -> None:
     found = facts(ckptkit.open(REAL / fixture))
     assert {key: found[key] for key in rows} == rows
+
+
+def test_scales_of_stacks_are_told_with_their_experts(tmp_path: Path) -> None:
+    ckptkit.convert(REAL / "qwen3_moe/transformers-block", tmp_path / "stacks", to="fp8", experts="stack", fsync=False)
+    assert "F32 `[E, ceil(N/16), ceil(K/16)]`" in facts(ckptkit.open(tmp_path / "stacks"))["Weight scales"]
+
+
+@pytest.mark.parametrize("fixture", sorted(FOLDERS - UNREADABLE))
+def test_a_card_tells_to_serve_what_is_known_to_be_served(fixture: str, tmp_path: Path) -> None:
+    """What an engine is not known to read or to have, or refuses, no card tells anybody to serve with it."""
+    folder = folder_with(tmp_path, fixture)
+    matrix = ckptkit.validate(folder, matrix=True).matrix
+    dialect = detect(ckptkit.open(folder).container)
+    assert matrix is not None and dialect is not None
+    able = [
+        row.label
+        for row in matrix.rows
+        if by_name(row.engine).launch is not None
+        and by_name(row.engine).reader_of(dialect[1].key) is True
+        and not {"refused", "silently wrong", "unknown"} & row.parts.keys()
+    ]
+    told = re.findall(r"^(?:Serve with (.*):|No engine is known to serve it\.)$", card_of(folder), re.MULTILINE)
+    assert told == able[:1] or (told, able) == ([""], [])
+
+
+def test_a_card_says_on_which_hardware_an_engine_refuses(tmp_path: Path) -> None:
+    """Marlin serves compressed-tensors on Ampere, and nothing does Quark's format."""
+    lines = {
+        fixture: [line for line in card_of(folder_with(tmp_path / fixture, fixture)).splitlines() if "sm_80" in line]
+        for fixture in ("llama/llmcompressor-dynamic", "llama/quark-ptpc")
+    }
+    assert [line.partition(",")[0] for line in lines["llama/llmcompressor-dynamic"]] == ["- Marlin"]
+    assert [line.partition(" (`")[0] for line in lines["llama/quark-ptpc"]] == ["- refused"]
 
 
 def test_a_new_card(tmp_path: Path) -> None:
@@ -318,4 +358,3 @@ def test_the_command_line(run: Run, tmp_path: Path) -> None:
     assert not (folder / "README.md").exists()
     assert "written" in run("ckptkit", "card", folder, "--base-model", "org/model").stdout
     assert "unchanged" in run("ckptkit", "card", folder).stdout
-    assert run("ckptkit", "card", folder, "--check").returncode == 0

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ckptkit
-from ckptkit.card.facts import END, START, contradictions, served_name
+from ckptkit.card.facts import END, START, contradictions
 from ckptkit.card.markdown import cell, code, fenced, from_cell, shell_word
 from ckptkit.card.section import Card, make, write
+from ckptkit.card.serving import served_name
 from ckptkit.errors import printable
 from tests.damage import MutableCheckpoint, load
 

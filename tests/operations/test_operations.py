@@ -43,6 +43,7 @@ def made(output: OutputTensor, source: MemorySource) -> bytes:
 def test_every_entry_is_described_and_found_by_name() -> None:
     for entry in table.operations():
         assert table.operation(entry.name) is entry and entry.summary
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name), "plans hold these names: one way to spell them"
     with pytest.raises(UsageError, match="there is no operation 'melt'"):
         table.operation("melt")
 

@@ -99,7 +99,7 @@ def made(output: OutputTensor, source: MemorySource, begin: int = 0, end: int | 
 def both(tensor: TensorRef, arithmetic: Arithmetic, block: list[int]) -> tuple[OutputTensor, OutputTensor]:
     parameters = arithmetic.parameters(tensor.dtype, block)
     codes = outputs.computed("t", "quantize", (tensor,), parameters)
-    return codes, outputs.computed("t_scale", "quantization_scale", (tensor,), parameters)
+    return codes, outputs.computed("t_scale", "quantization-scale", (tensor,), parameters)
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16"])
@@ -230,7 +230,7 @@ def test_what_is_not_finite_is_refused_with_its_place(value: float, block: list[
 def test_what_cannot_be_done_is_said(dtype: str, shape: tuple[int, ...], change: Parameters, words: str) -> None:
     tensor = TensorRef("t", dtype, shape, "file", 0, math.prod(shape) * 2)
     parameters = {**LLM_COMPRESSOR.parameters("BF16", [1, 0]), **change}
-    for operation in ("quantize", "quantization_scale"):
+    for operation in ("quantize", "quantization-scale"):
         with pytest.raises(OperationError, match=words):
             outputs.computed("t", operation, (tensor,), parameters)
 

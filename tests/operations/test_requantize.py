@@ -40,7 +40,7 @@ def stored(
 
 def both(weight: TensorRef, scale: TensorRef, given: Parameters) -> tuple[OutputTensor, OutputTensor]:
     codes = outputs.computed("t.weight", "requantize", (weight, scale), given)
-    return codes, outputs.computed("t.weight_scale", "requantization_scale", (weight, scale), given)
+    return codes, outputs.computed("t.weight_scale", "requantization-scale", (weight, scale), given)
 
 
 def made(output: OutputTensor, source: MemorySource, begin: int = 0, end: int | None = None) -> bytes:
@@ -58,7 +58,7 @@ def by_way_of_float32(
     tensor, held = TensorRef("t", "F32", weight.shape, "plain", 0, len(data)), MemorySource({"plain": data})
     own = {name: value for name, value in given.items() if name != "source_block_shape"}
     codes = outputs.computed("t", "quantize", (tensor,), own)
-    return made(codes, held), made(outputs.computed("s", "quantization_scale", (tensor,), own), held)
+    return made(codes, held), made(outputs.computed("s", "quantization-scale", (tensor,), own), held)
 
 
 @pytest.mark.parametrize(("old", "new"), [*itertools.product(BLOCKS, BLOCKS[:4])], ids=str)

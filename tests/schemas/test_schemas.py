@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 
 from ckptkit.checks import runner, schema
 from ckptkit.dtypes import DTYPES
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, UsageError
+from ckptkit.formats import registry
 from ckptkit.formats.base import WriteOptions
 from ckptkit.storage.container import open_container
 from ckptkit.storage.source import LocalSource
@@ -201,5 +202,11 @@ def test_other_schemas(name: str, config: dict[str, Any], sound: bool) -> None:
     assert (schema.faults(name, config, file="x") == []) is sound
 
 
-def test_an_unknown_dialect_is_not_judged() -> None:
-    assert schema.config_faults({"anything": 1}, "awq") == []
+def test_a_schema_is_one_that_is_shipped_or_one_of_another_package() -> None:
+    assert {dialect.schema for dialect in registry.dialects()} - {None} <= {*schema.names()}
+    with pytest.raises(UsageError, match="no schema 'awq'"):
+        schema.config_faults({"anything": 1}, "awq")
+    theirs = {"properties": {"left": {"uniqueItems": True}}, "dependentRequired": {"left": ["right"]}}
+    assert "uniqueItems" not in schema.KEYWORDS, "what our own interpreter does not know is not passed over"
+    assert len(schema.config_faults({"left": [1, 1]}, theirs)) == 2
+    assert schema.config_faults({"left": [1, 2], "right": 0}, theirs) == []

@@ -13,15 +13,14 @@ from ckptkit.conversion.grouped import product as mx_product
 from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.conversion.prepare.select import selected
-from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.formats.base import Changes, Format
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, QuantizedModule
+from ckptkit.model.names import DTYPE_KEYS, TEXT_CONFIGS
 from ckptkit.operations.dequantize import block_shape
 from ckptkit.operations.outputs import computed
 from ckptkit.storage.output import Drop, OutputTensor
 
-#: Keys of config.json that say in which type a model is loaded, and types as they are called there.
-_DTYPE_KEYS = ("dtype", "torch_dtype")
+#: Types as they are called in config.json.
 TORCH_NAMES: Mapping[str, str] = MappingProxyType({"BF16": "bfloat16", "F16": "float16", "F32": "float32"})
 
 
@@ -74,10 +73,10 @@ def dequantized(prepared: Prepared, names: tuple[str, ...], dtype: str) -> Prepa
 def _typed(checkpoint: Checkpoint, dtype: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What config.json says of the type of a model's weights, where it says another one, and what is told of it."""
     config, word = checkpoint.config, TORCH_NAMES[dtype]
-    found: dict[str, Any] = {key: word for key in _DTYPE_KEYS if _says_other(config, key, word)}
+    found: dict[str, Any] = {key: word for key in DTYPE_KEYS if _says_other(config, key, word)}
     for level in TEXT_CONFIGS:
         inner = config.get(level)
-        own = {key: word for key in _DTYPE_KEYS if isinstance(inner, Mapping) and _says_other(inner, key, word)}
+        own = {key: word for key in DTYPE_KEYS if isinstance(inner, Mapping) and _says_other(inner, key, word)}
         if own and isinstance(inner, Mapping):
             found[level] = {**inner, **own}
     others = {tensor.dtype for tensor in checkpoint.plain} & TORCH_NAMES.keys() - {dtype}

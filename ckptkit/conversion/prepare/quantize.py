@@ -115,7 +115,7 @@ class _Quantizer:
         parameters = self.preset.arithmetic.parameters(weight.dtype, block_shape(self.preset.scheme.weight.granularity))
         codes = computed(weight.name, "quantize", (weight,), parameters, f"{self.preset.name}: FP8 codes")
         scale = computed(
-            names.join(name, "weight_scale"), "quantization_scale", (weight,), parameters, "largest magnitudes over 448"
+            names.join(name, "weight_scale"), "quantization-scale", (weight,), parameters, "largest magnitudes over 448"
         )
         return codes, scale
 

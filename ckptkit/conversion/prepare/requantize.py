@@ -91,7 +91,7 @@ def _outputs(module: QuantizedModule, scale: TensorRef, preset: Preset) -> tuple
     inputs = (module.weight, scale)
     codes = computed(module.weight.name, "requantize", inputs, given, f"{preset.name}: other scales, codes anew")
     name = names.join(module.name, "weight_scale")
-    return codes, computed(name, "requantization_scale", inputs, given, "largest magnitudes over 448")
+    return codes, computed(name, "requantization-scale", inputs, given, "largest magnitudes over 448")
 
 
 def _input_scales(

@@ -29,6 +29,7 @@ ENGINE = Engine(
         }
     ),
     splitting=Splitting.HEADS,
+    loads_every_file=True,
     outcomes=lazily("ckptkit.engines.trtllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.trtllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.trtllm.support", "SUPPORT"),

@@ -12,14 +12,13 @@ from ckptkit.formats.base import ConfigFault, ConfigReader
 from ckptkit.formats.compressed_tensors import spec
 from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, granularity_of, unknown_keys
 from ckptkit.formats.compressed_tensors.other import FLOAT_STORAGES, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
-from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
+from ckptkit.model import names
+from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 from ckptkit.record import record
 
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
 FP8_FORMATS = (spec.STORAGE, "naive-quantized")
-#: Class names in ``targets`` that stand for every linear module.
-LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
 
 _PRESETS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "FP8": ({"strategy": "tensor", "dynamic": False}, {"strategy": "tensor", "dynamic": False}),
@@ -30,7 +29,8 @@ _PRESETS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 _GROUPS = "config_groups"
-_ROLES = ("weights", "input_activations", "output_activations")
+#: What a group may quantize.
+ROLES = ("weights", "input_activations", "output_activations")
 
 #: Every key that some version of the library writes. QuantizationArgs and groups forbid others, the top level not.
 _KNOWN_KEYS = frozenset(
@@ -40,10 +40,7 @@ _KNOWN_KEYS = frozenset(
         *("total_num_heads", "total_num_kv_heads"),
     }
 )
-_KNOWN_GROUP_KEYS = frozenset({"targets", *_ROLES, "format"})
-
-#: What a group or a module is declared as.
-Declared = Scheme | OtherScheme
+_KNOWN_GROUP_KEYS = frozenset({"targets", *ROLES, "format"})
 
 
 @record
@@ -62,7 +59,7 @@ class Group:
     @property
     def covers_linear(self) -> bool:
         """Whether the class of all linear modules is among the targets."""
-        return any(target in LINEAR_CLASSES for target in self.targets)
+        return any(target in names.LINEAR_CLASSES for target in self.targets)
 
 
 @record
@@ -84,7 +81,7 @@ class CompressedTensorsConfig:
     @cached_property
     def is_excluded(self) -> Callable[[str], bool]:
         """Whether the skip list names a linear module, or all of them by their class."""
-        if LINEAR_CLASSES.intersection(self.ignore):
+        if names.LINEAR_CLASSES.intersection(self.ignore):
             return lambda module: True
         return Selector.of(regex_or_exact(entry) for entry in self.ignore).matches
 
@@ -218,7 +215,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
         reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
         return None
     roles = {}
-    for role in _ROLES:
+    for role in ROLES:
         item = body.get(role)
         roles[role] = None if item is None else args.read(reader.mapping(item, path), (*place, role))
     if roles["weights"] is None:

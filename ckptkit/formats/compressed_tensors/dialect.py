@@ -11,7 +11,7 @@ from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.base import Draft, Format, WriteOptions, where_of
 from ckptkit.formats.compressed_tensors import config, faults, spec
 from ckptkit.formats.compressed_tensors.other import LAYOUTS, PARTS
 from ckptkit.formats.compressed_tensors.spec import NAME
@@ -132,7 +132,7 @@ class CompressedTensors(Format):
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
         """The config without its KV cache, where nothing else is at fault: weights do not hang on it."""
         located, key = config_block.locate(container.config), DIALECT.kv_key
-        if located is None or key is None or not all(fault.message.startswith(key) for fault in faults):
+        if located is None or key is None or not all(where_of(fault).startswith(key) for fault in faults):
             return None
         return {**located.block, key: None}
 

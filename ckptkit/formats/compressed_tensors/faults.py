@@ -10,14 +10,14 @@ from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.base import ConfigFault
 from ckptkit.formats.compressed_tensors.args import LATER_ARGS
-from ckptkit.formats.compressed_tensors.config import FP8_FORMATS, LINEAR_CLASSES
+from ckptkit.formats.compressed_tensors.config import FP8_FORMATS, ROLES
 from ckptkit.formats.compressed_tensors.other import OTHER_STORAGES
 from ckptkit.formats.compressed_tensors.spec import STORAGE
 from ckptkit.formats.dialect import texts
+from ckptkit.model import names
 
 #: What vLLM takes for a KV cache; it has no default.
 _KV_STRATEGIES = ("tensor", "attn_head")
-_ROLES = ("weights", "input_activations", "output_activations")
 
 
 class Beside(NamedTuple):
@@ -45,7 +45,7 @@ def config_faults(located: config_block.Located, beside: Beside | None) -> Itera
             path=("sparsity_config",),
             edits=(RemoveKey((*located.way, "sparsity_config")),) if dense else (),
         )
-    classes = sorted(LINEAR_CLASSES.intersection(texts(block.get("ignore"))))
+    classes = sorted(names.LINEAR_CLASSES.intersection(texts(block.get("ignore"))))
     if classes:
         message = "a class name in ignore: transformers skips all such modules, vLLM none"
         yield ConfigFault(
@@ -117,7 +117,7 @@ def _groups(block: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Fault]:
 def _recent_keys(block: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Fault]:
     """Arguments that only newer versions of the library know: the older ones refuse a config for one of them."""
     places = [
-        ("config_groups", name, role) for name, group in _bodies(block).items() for role in _ROLES if role in group
+        ("config_groups", name, role) for name, group in _bodies(block).items() for role in ROLES if role in group
     ]
     specs: dict[tuple[str, ...], Any] = {(group, name, role): block[group][name][role] for group, name, role in places}
     specs[("kv_cache_scheme",)] = block.get("kv_cache_scheme")

@@ -8,7 +8,7 @@ from typing import Any
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.dialect import Dialect
-from ckptkit.formats.fp8.facts import BLOCK, EXPERT_DTYPE, MXFP4
+from ckptkit.formats.fp8.facts import BLOCK, MXFP4
 from ckptkit.formats.fp8_fields import BLOCK_SIZE, SKIP_LIST, field_faults, is_block_size
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
@@ -86,7 +86,7 @@ def _experts(config: Mapping[str, Any], block: Mapping[str, Any], packed: OtherS
     Some of DeepSeek-V4's own files do not announce it, and no config says which four bits: tensors decide, as they do
     in TensorRT-LLM.
     """
-    declared = config.get(EXPERT_DTYPE, block.get(EXPERT_DTYPE))
+    declared = config.get(names.EXPERT_DTYPE, block.get(names.EXPERT_DTYPE))
     if declared == "fp4" or block.get("store_dtype") == "mxfp4":
         return packed or MXFP4
     return packed if declared is None else None

@@ -15,7 +15,6 @@ from ckptkit.formats.fp8 import config
 from ckptkit.formats.fp8.facts import (
     BARE_SCALE,
     BLOCK,
-    EXPERT_DTYPE,
     MXFP4,
     NAME,
     NVFP4,
@@ -28,6 +27,7 @@ from ckptkit.formats.fp8.facts import (
     UNCLEAR,
 )
 from ckptkit.formats.fp8_fields import ASSUMED, BLOCK_SIZE, EXPERTS, FAULT, field_faults
+from ckptkit.model import names
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerTensor
@@ -149,17 +149,24 @@ def _expert_faults(container: Container, block: Mapping[str, Any]) -> Iterator[C
     """What is announced of experts, or taken for granted, and stored otherwise."""
     config, stored = container.config, _stored_experts(container)
     architectures = texts(config.get("architectures"))
-    said = config.get(EXPERT_DTYPE, block.get(EXPERT_DTYPE))
+    said = config.get(names.EXPERT_DTYPE, block.get(names.EXPERT_DTYPE))
     granted = "fp4" if architectures and architectures[0].startswith(PACKED_UNLESS_SAID) else None
     if stored is None or (said or granted) in (None, stored):
         return
     message = f"experts are stored in {stored}, and config.json says otherwise"
     if said is None:
         message = f"experts are stored in {stored}, and config.json does not say so: vLLM takes {granted} for granted"
-    edit = SetKey((EXPERT_DTYPE,), stored)
+    edit = SetKey((names.EXPERT_DTYPE,), stored)
     found = "nothing" if said is None else excerpt(said)
     yield ConfigFault(
-        EXPERTS, message, "config.json", None, f"{EXPERT_DTYPE} = {stored}", found, path=(EXPERT_DTYPE,), edits=(edit,)
+        EXPERTS,
+        message,
+        "config.json",
+        None,
+        f"{names.EXPERT_DTYPE} = {stored}",
+        found,
+        path=(names.EXPERT_DTYPE,),
+        edits=(edit,),
     )
 
 

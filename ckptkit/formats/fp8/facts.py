@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames
 from ckptkit.formats.fp8_fields import SKIP_LIST
+from ckptkit.model import names
 from ckptkit.model.census import Role
 from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
@@ -48,12 +49,10 @@ NVFP4 = OtherScheme(
     Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=ScaleLevel(PerTensor(), "F32")),
     Quantization(PerTensor()),
 )
-#: Where experts are announced: a key of config.json or of the quantization config.
-EXPERT_DTYPE = "expert_dtype"
 #: Classes of which vLLM takes four bits for granted where nothing is announced.
 PACKED_UNLESS_SAID = ("DeepseekV4",)
 #: Keys of the quantization config that speak of experts in another quantization.
-EXPERT_KEYS = (EXPERT_DTYPE, "store_dtype", "moe_quant_algo")
+EXPERT_KEYS = (names.EXPERT_DTYPE, "store_dtype", "moe_quant_algo")
 PARTS = MappingProxyType(
     {
         "weight": Part.WEIGHT,

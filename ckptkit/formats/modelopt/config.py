@@ -14,11 +14,9 @@ from ckptkit.formats.modelopt.facts import MIXED, OTHERS, SCHEMES
 from ckptkit.formats.modelopt.sections import algorithm
 from ckptkit.model import names
 from ckptkit.model.granularity import PerTensor
-from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
+from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization
 from ckptkit.model.select import PatternKind, Selector
 from ckptkit.record import record
-
-Declared = Scheme | OtherScheme
 
 #: A second name for blocks, which TensorRT-LLM uses.
 _ALIASES = {"FP8_BLOCK_SCALES": "FP8_PB_WO"}

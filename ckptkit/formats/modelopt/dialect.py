@@ -12,7 +12,7 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
-from ckptkit.formats.modelopt.facts import DIALECT, NAME, PARTS, ROLES, SIDE_FILE
+from ckptkit.formats.modelopt.facts import DIALECT, FP8, NAME, PARTS, ROLES, SIDE_FILE
 from ckptkit.formats.modelopt.sections import algorithm, own_section, section_of, side_section
 from ckptkit.model.census import take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -21,8 +21,6 @@ from ckptkit.storage.container import CONFIG_FILE, Container
 
 if TYPE_CHECKING:
     from ckptkit.formats.preset import Preset
-
-_FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
 
 
 class ModelOpt(Format):
@@ -110,4 +108,4 @@ class ModelOpt(Format):
             return ()
         if isinstance(located.block.get("quantization"), dict):
             return (SetKey((*located.way, "quantization", "kv_cache_quant_algo"), "FP8" if cache else None),)
-        return (SetKey((*located.way, "kv_cache_scheme"), _FP8 if cache else None),)
+        return (SetKey((*located.way, "kv_cache_scheme"), FP8 if cache else None),)

@@ -50,6 +50,8 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     }
 )
 _NVFP4 = Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=ScaleLevel(PerTensor(), "F32"))
+#: How groups and the KV cache say FP8 in config.json.
+FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
 #: Algorithm -> what is known of one that is not FP8 with one scale.
 OTHERS: Mapping[str, OtherScheme] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.formats import drafting, layouts
 from ckptkit.formats.base import Draft
-from ckptkit.formats.modelopt.facts import CAPABILITIES, MIXED, NAME, SCHEMES, SIDE_FILE
+from ckptkit.formats.modelopt.facts import CAPABILITIES, FP8, MIXED, NAME, SCHEMES, SIDE_FILE
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerGroup
@@ -19,7 +19,6 @@ _NAMES = drafting.Names(attention={"k": "k_proj.k_scale", "v": "v_proj.v_scale"}
 _ALGORITHMS = {scheme: name for name, scheme in SCHEMES.items()}
 #: Layouts that other formats have too -> the algorithm.
 _SHARED = {layouts.MXFP8.storage: "MXFP8"}
-_FP8 = {"dynamic": False, "num_bits": 8, "type": "float"}
 _WITH_GROUPS = "FP8"
 #: ModelOpt spells one algorithm in lower case, and TensorRT-LLM compares it so.
 _SPELLINGS = {"FP8_PB_WO": "fp8_pb_wo"}
@@ -42,7 +41,7 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes) -> Draft:
         block = {"ignore": ignored, **side}
     side = {**side, "kv_cache_quant_algo": "FP8" if kv_scheme else None, "exclude_modules": ignored}
     if kv_scheme is not None:
-        block["kv_cache_scheme"] = _FP8
+        block["kv_cache_scheme"] = FP8
     block |= {"producer": PRODUCER, "quant_method": NAME}
     text = json.dumps({"producer": PRODUCER, "quantization": side}, indent=4, ensure_ascii=False) + "\n"
     return Draft(
@@ -77,7 +76,7 @@ def _groups(checkpoint: Checkpoint, scheme: Scheme | OtherScheme) -> Any:
     if isinstance(scheme, OtherScheme):
         return checkpoint.raw.get("config_groups") if checkpoint.format == NAME else None
     if _ALGORITHMS[_bare(scheme)] == _WITH_GROUPS:
-        return {"group_0": {"input_activations": _FP8, "weights": _FP8, "targets": ["Linear"]}}
+        return {"group_0": {"input_activations": FP8, "weights": FP8, "targets": ["Linear"]}}
     return None
 
 

@@ -14,7 +14,7 @@ from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, required_keys
 from ckptkit.formats.quark.other import is_mxfp4, other_scheme
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
-from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
+from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
 from ckptkit.record import record
 
@@ -24,10 +24,6 @@ STORED_AS, STORED = "export.weight_format", "real_quantized"
 LINEAR = "Linear"
 #: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
 ATTENTION_OUTPUTS = frozenset({*names.SEPARATE_KV.values(), *names.FUSED_QKV})
-
-
-#: What a layer is declared as.
-Declared = Scheme | OtherScheme
 
 
 @record

@@ -12,7 +12,7 @@ from ckptkit.edits.changes import ConfigEdit
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions, written_dialect
+from ckptkit.formats.base import Draft, Format, WriteOptions, where_of, written_dialect
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.formats.quark import config, faults, kv_cache
@@ -174,7 +174,7 @@ class Quark(Format):
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
         """The config with the usual word for how weights are stored, where no other is at fault and they are FP8."""
         located = config_block.locate(container.config)
-        word_alone = all(fault.message.startswith(config.STORED_AS) for fault in faults)
+        word_alone = all(where_of(fault) == config.STORED_AS for fault in faults)
         if located is None or not word_alone or not any(t.dtype == FP8_WEIGHT for t in container.tensors.values()):
             return None
         return {**located.block, "export": {**located.block["export"], "weight_format": config.STORED}}

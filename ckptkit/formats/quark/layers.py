@@ -20,14 +20,13 @@ from ckptkit.formats.quark.spec import layer_spec
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerTensor
-from ckptkit.model.scheme import OtherScheme, Quantization, Scheme
+from ckptkit.model.scheme import Declared, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, glob_or_exact
 from ckptkit.record import record
 
 #: The scale of a query, a key or a value is one number for the whole tensor.
 STATIC_SCALAR = Quantization(PerTensor())
 
-Declared = Scheme | OtherScheme
 Layers = dict[str, Declared | None]
 
 

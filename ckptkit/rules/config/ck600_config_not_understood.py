@@ -8,6 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.formats.base import where_of
 from ckptkit.storage.container import CONFIG_FILE
 
 #: Faults of a JSON file after which nothing is known of what it says; CK116 tells of them.
@@ -27,7 +28,7 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     the files are judged: that is a warning, since nobody has looked at what they mean.
     """
     for fault in context.faults("config-value", "pattern-invalid"):
-        if not fault.message.startswith(("kv_cache_scheme", "sparsity_config")):
+        if not where_of(fault).startswith(("kv_cache_scheme", "sparsity_config")):
             fake = "fake" in (fault.found or "") and not context.fp8_weights
             no_object = context.located is None
             yield Observation.of(fault, variant="fake" if fake else "no-object" if no_object else None)

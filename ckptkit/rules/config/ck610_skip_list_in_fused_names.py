@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
@@ -13,8 +12,6 @@ from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.config.skip_entries import entries, skip_key, skip_keys
-
-_EXPERT_LEAF = re.compile(r"\.experts\.\d+\.")
 
 
 @rule(
@@ -41,7 +38,7 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
     modules = set(context.linear_names) | set(context.names_in_memory.values())
     leaves, listed = [], set(entries(context))
     for entry in entries(context) if context.checkpoint else ():
-        if _EXPERT_LEAF.search(entry):
+        if names.EXPERT.search(entry):
             leaves.append(entry)
             continue
         stored = names.stored_parts(entry, modules)
@@ -71,5 +68,5 @@ def list_stored_names(context: Context, finding: Finding) -> Iterator[Edit]:
         for entry in context.block.get(key) or ():
             if entry not in modules:
                 yield from (AddItem((*path, key), part) for part in names.stored_parts(entry, modules))
-            if (leaf := _EXPERT_LEAF.search(entry)) is not None:
+            if (leaf := names.EXPERT.search(entry)) is not None:
                 yield AddItem((*path, key), entry[: leaf.start()] + ".experts")

@@ -12,7 +12,6 @@ from ckptkit.checks.skip_lists import read_otherwise, readings_of
 from ckptkit.engines import targets
 from ckptkit.errors import Fault
 from ckptkit.model import names
-from ckptkit.rules.config.arguments import ROLES, config_groups
 from ckptkit.rules.shapes.grids import mismatches
 
 
@@ -35,7 +34,8 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
 
     Fix: write targets that do not overlap.
     """
-    bodies = config_groups(context)
+    key = context.dialect.targets_key if context.dialect is not None else None
+    bodies = _groups(context, key)
     groups = targets.targets_by_group(context.block) if bodies else {}
     if len(groups) < 2:
         return
@@ -64,6 +64,14 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
             yield Observation("targets-overlap", message, None, module, "one group", found, only=only)
 
 
+def _groups(context: Context, key: str | None) -> dict[str, Mapping[str, Any]]:
+    """What the groups that name the modules they apply to say of them, in formats that have such."""
+    groups = context.block.get(key) if key is not None else None
+    items = groups.items() if isinstance(groups, Mapping) else ()
+    return {str(name): group for name, group in items if isinstance(group, Mapping)}
+
+
 def _same_scheme(bodies: Mapping[str, Mapping[str, Any]], left: str, right: str) -> bool:
-    keys = (*ROLES, "format")
-    return [bodies[left].get(key) for key in keys] == [bodies[right].get(key) for key in keys]
+    """Whether two groups say the same of what they apply to; null is nothing."""
+    said = [{k: v for k, v in bodies[name].items() if k != "targets" and v is not None} for name in (left, right)]
+    return said[0] == said[1]

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
+from ckptkit.formats.base import where_of
 from ckptkit.rules.config.block import put_right
 
 
@@ -36,7 +37,7 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
     for fault in context.faults("config-legacy-key", "ct-sparsity"):
         yield Observation.of(fault, variant="key" if fault.kind == "config-legacy-key" else None)
     for fault in context.faults("config-value"):
-        if fault.message.startswith("sparsity_config"):
+        if where_of(fault).startswith("sparsity_config"):
             yield Observation.of(fault, severity=Severity.ERROR)
 
 

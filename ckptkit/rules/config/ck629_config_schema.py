@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
 from ckptkit.errors import Fault
-from ckptkit.formats.base import ConfigFault
+from ckptkit.formats.base import where_of
 
 #: What our own readers have said already, in other words.
 _TOLD = (
@@ -20,8 +19,6 @@ _TOLD = (
 )
 #: How a reader that knows every key says that one is unknown: CK619 speaks of them.
 _KEYS = ("config-unknown-key",)
-
-_QUOTED = re.compile(r'\["(.*?)"\]')
 
 
 @rule(
@@ -44,12 +41,11 @@ def config_schema(context: Context) -> Iterator[Fault]:
     dialect = context.dialect
     if dialect is None or dialect.schema is None or context.located is None:
         return
-    told = {fault.message.partition(" ")[0] for fault in context.faults(*_TOLD)}
-    told |= {".".join(map(str, fault.path)) for fault in context.faults(*_TOLD) if isinstance(fault, ConfigFault)}
+    told = {where_of(fault) for fault in context.faults(*_TOLD)}
     knows_keys = any(True for _ in context.faults(*_KEYS))
     for fault in config_faults(_as_read(context.block), dialect.schema):
-        path = _QUOTED.sub(r".\1", fault.message.partition(" ")[0])
-        unknown = knows_keys and UNKNOWN_KEY in fault.message
+        path = where_of(fault)
+        unknown = knows_keys and fault.kind == UNKNOWN_KEY
         if path not in told and not unknown:
             yield Observation.of(fault, variant=_variant(path, context.block, dialect.key))
 

@@ -9,8 +9,8 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, Path, RemoveKey
-from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import Fault
+from ckptkit.model.names import TEXT_CONFIGS
 
 
 @rule(

@@ -11,13 +11,11 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.dtypes import DTYPES
 from ckptkit.edits.changes import Edit, Path, SetKey
-from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.names import DTYPE_KEYS, TEXT_CONFIGS
 
 _HIGH_PRECISION = ("BF16", "F16", "F32")
-
-_DTYPE_KEYS = ("dtype", "torch_dtype")
 
 
 @rule(
@@ -78,7 +76,7 @@ def declare_dtype(context: Context, finding: Finding) -> Iterator[Edit]:
     named = [
         (*way, key)
         for way, level in levels
-        for key in _DTYPE_KEYS
+        for key in DTYPE_KEYS
         if isinstance(level, Mapping) and "float8" in str(level.get(key))
     ]
     yield from (SetKey(way, wanted) for way in named or [("dtype",)])

@@ -9,9 +9,9 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, SetKey
-from ckptkit.engines.dimensions import TEXT_CONFIGS
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.names import TEXT_CONFIGS
 
 _TIE = "tie_word_embeddings"
 

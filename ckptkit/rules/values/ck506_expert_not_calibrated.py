@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
@@ -10,10 +9,9 @@ from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import Level, fix, rule
 from ckptkit.edits.changes import Edit, TakeValue
 from ckptkit.errors import Fault
+from ckptkit.model import names
 from ckptkit.rules.values.replacement import value
 from ckptkit.storage.payload import TensorRef
-
-_EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @rule(
@@ -53,7 +51,7 @@ def borrow_from_siblings(context: Context, finding: Finding) -> Iterator[Edit]:
     siblings: dict[str, list[TensorRef]] = {}
     for module in context.modules:
         if module.input_scale is not None and ".experts." in module.name:
-            siblings.setdefault(_EXPERT.sub(".experts.*.", module.name), []).append(module.input_scale)
+            siblings.setdefault(names.EXPERT.sub(".experts.*.", module.name), []).append(module.input_scale)
     for scales in siblings.values():
         calibrated = [scale for scale in scales if value(context, scale) != 1.0]
         if calibrated and len(calibrated) < len(scales):
