@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -138,6 +140,84 @@ def test_functions_of_the_class_itself_stay() -> None:
         pass
 
     assert Empty() == Empty() and hash(Empty()) == hash(Empty()) and repr(Empty()).endswith("Empty()")
+
+
+def test_a_class_becomes_a_dataclass_when_it_is_used_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ckptkit.record
+
+    written: list[type] = []
+    make = ckptkit.record.dataclass
+    monkeypatch.setattr(
+        ckptkit.record, "dataclass", lambda **options: lambda cls: written.append(cls) or make(**options)(cls)
+    )
+
+    def define() -> tuple[type, type]:
+        @record
+        class Base:
+            a: int
+
+        @record
+        class Below(Base):
+            b: list[int] = field(default_factory=list)
+
+        return Base, Below
+
+    for use in (lambda cls: cls(1), fields, is_dataclass, inspect.signature, lambda cls: cls.__match_args__):
+        base, below = define()
+        assert written == []
+        use(below)
+        use(below)
+        assert written == [below, base]
+        assert below(1) == below(1, [])
+        written.clear()
+
+
+def test_threads_that_use_a_class_first_find_one_and_the_same() -> None:
+    for _ in range(20):
+
+        @record
+        class Point:
+            x: int
+            seen: int = field(default=0, compare=False)
+
+        together = threading.Barrier(4)
+
+        def use(number: int, cls: Any = Point, together: threading.Barrier = together) -> Any:
+            together.wait()
+            return cls(1, number)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(use, range(4)))) == 1
+
+
+def test_parameters_are_a_dataclasss() -> None:
+    def define(decorate: Callable[..., Any]) -> Any:
+        class Many:
+            self: int
+            made: list[int] = field(default_factory=list)
+            word: str = field(default="w", kw_only=True)
+            needed: int = field(kw_only=True)
+            counted: list[int] = field(default_factory=lambda: [3], init=False)
+            fixed: int = field(default=4, init=False)
+
+        return decorate(Many)
+
+    frozen, ours = _pair(define)
+    assert str(inspect.signature(ours)) == str(inspect.signature(frozen))
+    assert get_type_hints(ours.__init__) == get_type_hints(frozen.__init__)
+    assert ours.__init__.__qualname__ == frozen.__init__.__qualname__
+    assert ours.__match_args__ == frozen.__match_args__
+    for arguments in ({"self": 1, "needed": 2}, {"self": 1, "made": [1], "needed": 2, "word": "x"}):
+        assert repr(ours(**arguments)) == repr(frozen(**arguments))
+    one, other = ours(1, needed=2), ours(1, needed=2)
+    assert one.made is not other.made and one.counted is not other.counted
+    match one:
+        case ours(first, second):
+            assert (first, second) == (1, [])
+    for wrong in ({"self": 1}, {"needed": 1}, {"self": 1, "needed": 2, "counted": []}):
+        for cls in (ours, frozen):
+            with pytest.raises(TypeError):
+                cls(**wrong)
 
 
 def test_copies_and_pickles_are_equal_and_as_fixed() -> None:
