@@ -16,8 +16,7 @@ from ckptkit.report.sink import console
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import Console
-
+    from ckptkit.report.terminal import Console
     from ckptkit.views.by_layer import Chart, Panel
 
 #: Columns of text beside a strip: the numbers of its scale.
