@@ -1,9 +1,9 @@
 """Dataclasses whose fields are set once, and that cost nearly nothing where they are defined.
 
 ``dataclass(frozen=True)`` writes and compiles six functions for every class. A quick command meets a hundred classes,
-half of which it has no instance of: that was a third of its time. A record becomes a dataclass when somebody asks for
-its fields or makes an instance. One function is then compiled for it, its ``__init__``; all else it shares with every
-other.
+half of which it has no instance of, and few instances of most others: that was a third of its time. A record becomes a
+dataclass when somebody asks for its fields or makes an instance. One function is compiled for it, its ``__init__``, if
+many instances are made; all else it shares with every other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from functools import cached_property, partial
 from operator import attrgetter
 from reprlib import recursive_repr
 from threading import RLock
@@ -42,9 +43,11 @@ def record(cls: type[T] | None = None, /, *, repr: bool = True, kw_only: bool = 
         for name, function in _SHARED.items():
             if own.get(name) is None and (repr or name != "__repr__"):
                 setattr(decorated, name, function)
-        for name in _UNWRITTEN:
+        for name in ("__dataclass_fields__", "__match_args__"):
             if name not in own:
                 setattr(decorated, name, _Unwritten(name, decorated, kw_only))
+        if "__init__" not in own:
+            setattr(decorated, "__init__", _Initializer(decorated))  # noqa: B010  type checkers know only functions
         return decorated
 
     return made if cls is None else made(cls)
@@ -62,20 +65,69 @@ class _Unwritten:
         with _WRITING:
             if vars(self._cls)[self._name] is self:  # else another thread came first
                 _write(self._cls, self._kw_only)
-        written = vars(self._cls)[self._name]
-        return written.__get__(instance, owner) if hasattr(written, "__get__") else written
+        return vars(self._cls)[self._name]
 
 
 def _write(cls: type[Any], kw_only: bool) -> None:
-    """Make a record the dataclass that it is; ``__init__`` comes last, since others may be asking for it meanwhile."""
+    """Make a record the dataclass that it is."""
     cls.__doc__ = cls.__doc__ or cls.__name__  # dataclasses would look at the signature for one
     dataclass(init=False, eq=False, repr=False, match_args=False, kw_only=kw_only)(cls)
-    own = vars(cls)
-    if isinstance(own["__match_args__"], _Unwritten):
+    if isinstance(vars(cls)["__match_args__"], _Unwritten):
         names = tuple(item.name for item in fields(cls) if item.init and not item.kw_only)
         setattr(cls, "__match_args__", names)  # noqa: B010  type checkers take it for a constant
-    if isinstance(own["__init__"], _Unwritten):
-        cls.__init__ = _initializer(cls)
+
+
+class _Initializer:
+    """Stands for the ``__init__`` of a record, whose compilation takes as long as a hundred calls of this.
+
+    What this cannot do the compiled one is called for, which says what is wrong with the arguments.
+    """
+
+    def __init__(self, cls: type[Any]) -> None:
+        self._cls = cls
+        self._calls = 0
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        self._calls += 1
+        if instance is not None and self._calls <= _FEW:
+            return partial(self._initialize, instance)
+        self._cls.__init__ = compiled = _initializer(self._cls)
+        return compiled if instance is None else partial(compiled, instance)
+
+    @cached_property
+    def _positional(self) -> tuple[str, ...]:
+        return tuple(item.name for item in fields(self._cls) if item.init and not item.kw_only)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(item.name for item in fields(self._cls) if item.init)
+
+    def _initialize(self, instance: Any, /, *args: Any, **kwargs: Any) -> None:
+        values = self._values(args, kwargs)
+        if values is None:
+            self._cls.__init__(instance, *args, **kwargs)
+            return
+        for name, value in values.items():
+            object.__setattr__(instance, name, value)
+        if hasattr(self._cls, "__post_init__"):
+            instance.__post_init__()
+
+    def _values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        """The values of all fields, in their order; None if the arguments do not fit."""
+        given = {**dict(zip(self._positional, args, strict=False)), **kwargs}
+        if len(given) != len(args) + len(kwargs) or not given.keys() <= self._names:
+            return None
+        values = {}
+        for item in fields(self._cls):
+            if item.name in given:
+                values[item.name] = given[item.name]
+            elif item.default_factory is not MISSING:
+                values[item.name] = item.default_factory()
+            elif item.init and item.default is not MISSING:
+                values[item.name] = item.default
+            elif item.init:
+                return None
+        return values
 
 
 def _initializer(cls: type[Any]) -> Callable[..., None]:
@@ -159,8 +211,9 @@ class _Factory:
 
 
 _FACTORY = _Factory()
-#: What is written for each class when it is needed first, by one thread at a time.
-_UNWRITTEN = ("__init__", "__dataclass_fields__", "__match_args__")
+#: Instances of a class after which its ``__init__`` is compiled.
+_FEW = 100
+#: One thread at a time makes dataclasses.
 _WRITING = RLock()
 _COMPARED: dict[type[Any], Callable[[Any], Any]] = {}
 _SHARED: dict[str, Callable[..., Any]] = {

@@ -45,8 +45,13 @@ def _point(decorate: Callable[..., Any]) -> Any:
     return decorate(Point)
 
 
-_FROZEN, _RECORD = _pair(_point)
 _CALLS = [((1,), {}), ((1, 3), {"names": ("a",)}), ((1,), {"seen": 7}), ((2,), {"hidden": "z"}), ((1, 2, ()), {})]
+
+
+@pytest.fixture(params=[0, 3, 100], autouse=True, ids=lambda few: f"compiled-after-{few}")
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with an ``__init__`` that is compiled at once, soon, or never."""
+    monkeypatch.setattr("ckptkit.record._FEW", request.param)
 
 
 @record
@@ -58,32 +63,40 @@ class Kept:
 
 
 def test_signature_repr_fields_and_values_are_a_dataclasss() -> None:
-    assert str(inspect.signature(_RECORD)) == str(inspect.signature(_FROZEN))
-    assert is_dataclass(_RECORD)
-    assert [item.name for item in fields(_RECORD)] == [item.name for item in fields(_FROZEN)]
+    frozen, ours = _pair(_point)
+    assert is_dataclass(ours)
+    assert [item.name for item in fields(ours)] == [item.name for item in fields(frozen)]
     for args, kwargs in _CALLS:
-        one, other = _RECORD(*args, **kwargs), _FROZEN(*args, **kwargs)
+        one, other = ours(*args, **kwargs), frozen(*args, **kwargs)
+        assert list(vars(one).items()) == list(vars(other).items())
         assert (repr(one), asdict(one), one.made, one.sum) == (repr(other), asdict(other), other.made, other.sum)
         assert repr(replace(one, y=9)) == repr(replace(other, y=9))
     with pytest.raises(ValueError, match="negative"):
-        _RECORD(-1)
-    with pytest.raises(TypeError):
-        _RECORD()
+        ours(-1)
+    for args, kwargs in (((), {}), ((1,), {"x": 2}), ((1,), {"made": 3}), ((1,), {"z": 3}), ((1,) * 6, {})):
+        reasons = []
+        for cls in (ours, frozen):
+            with pytest.raises(TypeError) as caught:
+                cls(*args, **kwargs)
+            reasons.append(str(caught.value))
+        assert reasons[0] == reasons[1]
+    assert str(inspect.signature(ours)) == str(inspect.signature(frozen))
 
 
 def test_equality_and_hashes_agree_for_every_pair() -> None:
+    frozen, made = _pair(_point)
     for left_args, left in _CALLS:
         for right_args, right in _CALLS:
-            ours = _RECORD(*left_args, **left), _RECORD(*right_args, **right)
-            theirs = _FROZEN(*left_args, **left), _FROZEN(*right_args, **right)
+            ours = made(*left_args, **left), made(*right_args, **right)
+            theirs = frozen(*left_args, **left), frozen(*right_args, **right)
             assert (ours[0] == ours[1]) is (theirs[0] == theirs[1])
             assert (hash(ours[0]) == hash(ours[1])) is (hash(theirs[0]) == hash(theirs[1]))
-    assert _RECORD(1) != _FROZEN(1)
-    assert _RECORD(1) != (1, 2, (), "h")
+    assert made(1) != frozen(1)
+    assert made(1) != (1, 2, (), "h")
 
 
 def test_nothing_can_be_set_or_deleted_afterwards() -> None:
-    for one in (_RECORD(1), _FROZEN(1)):
+    for one in (cls(1) for cls in _pair(_point)):
         for name in ("x", "made", "other"):
             with pytest.raises(FrozenInstanceError):
                 setattr(one, name, 3)
@@ -203,9 +216,6 @@ def test_parameters_are_a_dataclasss() -> None:
         return decorate(Many)
 
     frozen, ours = _pair(define)
-    assert str(inspect.signature(ours)) == str(inspect.signature(frozen))
-    assert get_type_hints(ours.__init__) == get_type_hints(frozen.__init__)
-    assert ours.__init__.__qualname__ == frozen.__init__.__qualname__
     assert ours.__match_args__ == frozen.__match_args__
     for arguments in ({"self": 1, "needed": 2}, {"self": 1, "made": [1], "needed": 2, "word": "x"}):
         assert repr(ours(**arguments)) == repr(frozen(**arguments))
@@ -218,6 +228,29 @@ def test_parameters_are_a_dataclasss() -> None:
         for cls in (ours, frozen):
             with pytest.raises(TypeError):
                 cls(**wrong)
+    assert str(inspect.signature(ours)) == str(inspect.signature(frozen))
+    assert get_type_hints(ours.__init__) == get_type_hints(frozen.__init__)
+    assert ours.__init__.__qualname__ == frozen.__init__.__qualname__
+
+
+def test_an_init_is_compiled_for_many_instances_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ckptkit.record
+
+    monkeypatch.setattr(ckptkit.record, "_FEW", 2)
+    compiled: list[type] = []
+    make = ckptkit.record._initializer
+    monkeypatch.setattr(ckptkit.record, "_initializer", lambda cls: compiled.append(cls) or make(cls))
+
+    @record
+    class Base:
+        a: int = 1
+
+    class Below(Base):
+        def __init__(self, a: int) -> None:
+            super().__init__(a)
+
+    assert [Below(2).a, Base(3).a] == [2, 3] and compiled == []
+    assert [Below(2).a, Base(3).a, Base().a] == [2, 3, 1] and compiled == [Base]
 
 
 def test_copies_and_pickles_are_equal_and_as_fixed() -> None:
