@@ -36,7 +36,7 @@ def note():
     with open("/proc/self/io") as io, open(place, "w") as out:
         out.write(io.readline().split()[1])
 atexit.register(note)
-import ckptkit.cli.validate, ckptkit.cli.inspect, ckptkit.cli.convert
+import rich.console, ckptkit.cli.validate, ckptkit.cli.inspect, ckptkit.cli.convert
 from ckptkit.cli.main import main
 main()
 """

@@ -36,7 +36,7 @@ _COMPLETIONS = {
     "fish": (".config/fish/completions/ckptkit.fish",),
 }
 #: What ckptkit itself stands on.
-_NEEDED = ("numpy", "click", "huggingface-hub", "jsonschema", "pyyaml")
+_NEEDED = ("numpy", "click", "rich", "huggingface-hub", "jsonschema", "pyyaml")
 
 
 class State(str, Enum):

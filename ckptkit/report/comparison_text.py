@@ -12,9 +12,10 @@ from ckptkit.report.layout import Cell, Part, paragraph, print_line, table
 from ckptkit.report.text import console, size
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ckptkit.conversion.comparison import Comparison, Difference, Errors, WeightErrors
     from ckptkit.measure.errors import Measured
-    from ckptkit.report.terminal import Console
 
 #: Kinds of differences beyond this many are counted, not shown.
 _SHOWN_KINDS = 12

@@ -9,8 +9,9 @@ from ckptkit.report.layout import paragraph, print_line
 from ckptkit.report.sink import console, manner
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ckptkit.doctor import Examination
-    from ckptkit.report.terminal import Console
 
 _MARKS = {"ok": ("ok    ", "green"), "absent": ("absent", "dim"), "wrong": ("WRONG ", "bold red")}
 

@@ -11,7 +11,7 @@ from ckptkit.report.layout import Part, fits, print_line
 from ckptkit.report.sink import manner
 
 if TYPE_CHECKING:
-    from ckptkit.report.terminal import Console
+    from rich.console import Console
 
 #: Kinds of faults of one refusal beyond this many are counted, not shown.
 _SHOWN_KINDS = 12

@@ -23,11 +23,12 @@ from ckptkit.report.sink import console, manner
 from ckptkit.report.text import traffic_words
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ckptkit.checks.finding import Finding
     from ckptkit.checks.registry import Safety
     from ckptkit.checks.runner import Report
     from ckptkit.engines.base import Effect
-    from ckptkit.report.terminal import Console
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _OUTCOME_WORDS = {

@@ -14,9 +14,10 @@ from ckptkit.report.text import console
 from ckptkit.storage.container import CONFIG_FILE
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ckptkit.checks.fixing import Fixes
     from ckptkit.edits.changes import Edit
-    from ckptkit.report.terminal import Console
 
 #: Kinds of edits of one fix beyond this many are counted, not shown.
 _SHOWN_PER_FIX = 4

@@ -12,8 +12,9 @@ from ckptkit.report.layout import Part, print_line, table
 from ckptkit.report.text import console, size, traffic_words
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ckptkit.model.inventory import Inventory, PartOfFolder
-    from ckptkit.report.terminal import Console
     from ckptkit.storage.payload import TensorRef
 
 #: Where the answers begin, in columns: under each other, behind the longest label.

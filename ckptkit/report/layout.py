@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ckptkit.errors import printable
-from ckptkit.report.terminal import Console, Line, columns, joined
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 #: A text, or a text and its style.
 Part: TypeAlias = "str | tuple[str, str]"
@@ -35,27 +38,26 @@ def print_line(out: Console, *parts: Part, whole: bool = False, indent: int | No
     A program that reads it finds it in one piece, and so does who copies it from a terminal if it is ``whole``.
     ``indent`` is where what follows begins; by default a little further in than the line itself.
     """
-    line = _line(parts)
+    text = _text(parts)
     if whole or not out.is_terminal:
-        out.print(line)
+        out.print(text)
     else:
-        begin = len(line.plain) - len(line.plain.lstrip(" ")) + _SET_IN
-        _paragraph(out, line, begin if indent is None else indent)
+        begin = len(text.plain) - len(text.plain.lstrip(" ")) + _SET_IN
+        paragraph(out, text, indent=begin if indent is None else indent)
 
 
 def fits(out: Console, *parts: Part) -> bool:
     """Whether a line fits into the terminal that it is for; what is not for a terminal always does."""
-    return not out.is_terminal or _line(parts).columns <= out.width
+    return not out.is_terminal or _text(parts).cell_len <= out.width
 
 
-def paragraph(out: Console, *parts: Part, indent: int = 0) -> None:
+def paragraph(out: Console, *parts: Part | Text, indent: int = 0) -> None:
     """Print text wrapped between words to the console's width; only the first line is not indented by ``indent``."""
-    _paragraph(out, _line(parts), indent)
-
-
-def _paragraph(out: Console, whole: Line, indent: int) -> None:
-    for number, line in enumerate(_wrapped(whole, out.width, out.width - indent)):
-        out.print(joined([" " * indent, line]) if number else line)
+    lines = _wrapped(_text(parts), out.width, out.width - indent)
+    for number, line in enumerate(lines):
+        if number:
+            line.pad_left(indent)
+        out.print(line)
 
 
 def table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, prose: bool = False) -> None:
@@ -64,32 +66,35 @@ def table(out: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]],
     On a terminal that is too narrow for a row, its last columns go below it, for all rows the same. With ``prose``, the
     last column is wrapped to what is left of the console's width, or below its row where that is too little.
     """
-    cells = [[_line([cell] if isinstance(cell, str) else cell) for cell in row] for row in rows]
-    cells.insert(0, [_line([(heading, "dim")]) for heading in headings])
-    widths = [max(row[column].columns for row in cells) for column in range(len(headings))]
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    texts = [[_text([cell] if isinstance(cell, str) else cell) for cell in row] for row in rows]
+    texts.insert(0, [_text([(heading, "dim")]) for heading in headings])
+    widths = [max(cell_len(row[column].plain) for row in texts) for column in range(len(headings))]
     lines = _lines_of_columns(widths[:-1] if prose else widths, out.width if out.is_terminal else None)
     rest = out.width - sum(width + len(_GAP) for width in widths[:-1]) - 1
     beside = prose and len(lines) == 1 and rest >= min(_NARROWEST, widths[-1])
 
-    def aligned(row: list[Line], shown: range) -> Line:
-        parts: list[Line | str] = [" " * (_BELOW if shown.start else 1)]
-        for column in shown:
+    def aligned(row: list[Text], columns: range) -> Text:
+        line = Text(" " * (_BELOW if columns.start else 1))
+        for column in columns:
             cell = row[column]
-            blanks = " " * (widths[column] - cell.columns)
-            parts += (blanks, cell, _GAP) if headings[column] in _NUMBERS else (cell, blanks, _GAP)
-        return joined(parts)
+            blanks = " " * (widths[column] - cell_len(cell.plain))
+            line.append_text(Text.assemble(*((blanks, cell) if headings[column] in _NUMBERS else (cell, blanks)), _GAP))
+        return line
 
-    for row in cells:
-        heads = [aligned(row, shown) for shown in lines]
+    for row in texts:
+        heads = [aligned(row, columns) for columns in lines]
         if beside:
             (head,) = heads
             for number, line in enumerate(_wrapped(row[-1], rest, rest)):
-                _put(out, joined([" " * head.columns if number else head, line]))
+                _put(out, Text(" " * head.cell_len) + line if number else head + line)
             continue
         for head in heads:
             _put(out, head)
         for line in _wrapped(row[-1], out.width - _BELOW, out.width - _BELOW) if prose else ():
-            _put(out, joined([" " * _BELOW, line]))
+            _put(out, Text(" " * _BELOW) + line)
 
 
 def _lines_of_columns(widths: Sequence[int], limit: int | None) -> list[range]:
@@ -110,30 +115,41 @@ def _lines_of_columns(widths: Sequence[int], limit: int | None) -> list[range]:
     return [*lines, range(begin, len(widths))]
 
 
-def _put(out: Console, whole: Line) -> None:
+def _put(out: Console, line: Text) -> None:
     """Print a line of a row."""
-    line = whole.stripped()
-    if not line.pieces:
+    line.rstrip()
+    if not line.plain:
         return
     if out.is_terminal:
-        _paragraph(out, line, _BELOW)
+        paragraph(out, line, indent=_BELOW)
     else:
         out.print(line)
 
 
-def _line(parts: Sequence[Part]) -> Line:
-    styled = ((part, "") if isinstance(part, str) else part for part in parts)
-    return Line(tuple((printable(text), style) for text, style in styled))
+def _text(parts: Sequence[Part | Text]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*(_piece(part) for part in parts))
 
 
-def _wrapped(line: Line, first: int, others: int) -> list[Line]:
+def _piece(part: Part | Text) -> Text | str | tuple[str, str]:
+    if isinstance(part, str):
+        return printable(part)
+    return (printable(part[0]), part[1]) if isinstance(part, tuple) else part
+
+
+def _wrapped(text: Text, first: int, others: int) -> list[Text]:
     """Lines that break between words only: a name that is cut in two cannot be searched for."""
-    text = line.plain
+    from rich.cells import cell_len
+
     breaks: list[int] = []
     begin = 0
-    for word in _WORD.finditer(text):
+    for word in _WORD.finditer(text.plain):
         width = others if breaks else first
-        if word.start() > begin and columns(text[begin : word.end()]) > width:
+        if word.start() > begin and cell_len(text.plain[begin : word.end()]) > width:
             begin = word.start()
             breaks.append(begin)
-    return [part.stripped() for part in line.divided(breaks)]
+    lines = list(text.divide(breaks))
+    for line in lines:
+        line.rstrip()
+    return lines

@@ -16,7 +16,8 @@ from ckptkit.report.sink import console
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ckptkit.report.terminal import Console
+    from rich.console import Console
+
     from ckptkit.views.by_layer import Chart, Panel
 
 #: Columns of text beside a strip: the numbers of its scale.

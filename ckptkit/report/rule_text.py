@@ -11,8 +11,9 @@ from ckptkit.report.layout import Part, paragraph, print_line
 from ckptkit.report.sink import console, manner
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ckptkit.checks.registry import Rule
-    from ckptkit.report.terminal import Console
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold blue"}
 _FIXES = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes", None: "hand"}

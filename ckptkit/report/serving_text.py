@@ -8,7 +8,8 @@ from ckptkit.report.layout import paragraph, print_line
 from ckptkit.report.text import console
 
 if TYPE_CHECKING:
-    from ckptkit.report.terminal import Console
+    from rich.console import Console
+
     from ckptkit.views.serving import Serving
 
 _LABEL, _MINIMUM = "tensor parallel", "not before"

@@ -11,16 +11,18 @@ import sys
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.record import record
 from ckptkit.report.encoding import SPELLED_OUT
-from ckptkit.report.terminal import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Columns where there is no terminal to ask.
 _WIDTH = 120
-#: Columns of a terminal that does not tell.
-_USUAL = 80
+#: Columns of a terminal that does not tell, and lines, of which nothing printed depends.
+_USUAL, _LINES = 80, 25
 #: Narrower than this, nothing fits: a terminal that says less is taken to be this wide.
 _NARROWEST = 40
 
@@ -107,14 +109,36 @@ def finish(code: int) -> int:
 @lru_cache(maxsize=2)
 def console(*, stderr: bool = False) -> Console:
     """The one console for standard output, and the one for standard error."""
+    from rich.console import Console
+
+    class Ours(Console):
+        """A console that leaves a closed pipe to whoever runs the command: rich would end the process with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise
+
     stream = sys.stderr if stderr else sys.stdout  # None where it was closed: what is printed goes nowhere
     terminal = stream is not None and stream.isatty()
-    width = max(_NARROWEST, _columns_of(stream)) if terminal else _WIDTH
-    return Console(width, is_terminal=terminal, is_coloured=_coloured(terminal), stderr=stderr)
+    coloured = _coloured(terminal)
+    made = Ours(
+        stderr=stderr,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
+        width=_columns_of(stream) if terminal else _WIDTH,
+        height=_LINES,  # without one, rich would not believe the width of a terminal that says it is dumb
+        force_terminal=terminal,
+        color_system=None if not coloured else "auto" if terminal and not _is_dumb() else "standard",
+        no_color=not coloured,
+    )
+    if terminal and made.width < _NARROWEST:
+        made.width = _NARROWEST
+    return made
 
 
 def _columns_of(stream: Any) -> int:
-    """Columns of a terminal, whatever it calls itself."""
+    """Columns of a terminal, whatever it calls itself: rich asks none that says it is dumb."""
     asked = os.environ.get("COLUMNS", "")
     if asked.isascii() and asked.isdigit() and int(asked):
         return int(asked)

@@ -14,7 +14,6 @@ from ckptkit.errors import UnsupportedFormat
 from ckptkit.model.inventory import Inventory, Kind
 from ckptkit.model.summary import Summary
 from ckptkit.report import inventory_text, text
-from ckptkit.report.terminal import Console
 from tests.cli.conftest import REAL, Run
 from tests.formats import others
 from tests.raw import write_files
@@ -205,7 +204,9 @@ def test_scales_experts_and_packed_groups_of_what_is_read() -> None:
 
 @pytest.mark.parametrize("folder", [REAL / "llama/quark-fp8-kv", REAL / "gemma3/quark-fp8-kv", BF16])
 def test_terminals_of_sixty_columns_are_not_overrun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = Console(60, is_terminal=True, file=io.StringIO())
+    from rich.console import Console
+
+    out = Console(file=io.StringIO(), force_terminal=True, width=60, color_system=None, soft_wrap=True)
     monkeypatch.setattr(inventory_text, "console", lambda: out)
     found = ckptkit.inspect(folder)
     inventory_text.show_inventory(found)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def serve() -> None:
     """Answer requests until there are no more."""
     writer._run = alone  # type: ignore[assignment]
-    for module in ("yaml", "jsonschema", "numpy"):
+    for module in ("yaml", "jsonschema", "rich.console", "rich.table", "numpy"):
         importlib.import_module(module)
     for found in pkgutil.walk_packages(ckptkit.__path__, "ckptkit."):
         if found.name != "ckptkit.__main__":

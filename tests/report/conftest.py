@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.registry import Level, Rule, Safety
@@ -16,7 +17,6 @@ from ckptkit.engines.base import Effect, Outcome
 from ckptkit.errors import UsageError
 from ckptkit.record import record
 from ckptkit.report import machine
-from ckptkit.report.terminal import Console
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 #: Set this to write what the renderers print now; then read the difference before committing it.
@@ -127,7 +127,10 @@ def snapshot() -> Snapshot:
 def terminal(*, colour: bool = False) -> tuple[Console, StringIO]:
     """A console of a pinned width, and what it has printed."""
     stream = StringIO()
-    return Console(100, is_terminal=colour, is_coloured=colour, file=stream), stream
+    system = "standard" if colour else None
+    return Console(
+        file=stream, width=100, force_terminal=colour, color_system=system, highlight=False, soft_wrap=True
+    ), stream
 
 
 #: Formats of findings for programs.

@@ -7,10 +7,10 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ckptkit.report import layout
 from ckptkit.report.layout import paragraph, print_line, table
-from ckptkit.report.terminal import Console
 
 #: What a careless renderer reads as markup, as an escape sequence of the terminal and as an emoji.
 HOSTILE = "[/x]\x1b[31m:x:\\"
@@ -19,7 +19,8 @@ SHOWN = "[/x]\\x1b[31m:x:\\"
 
 def printed(width: int = 40, *, terminal: bool = False) -> tuple[Console, StringIO]:
     stream = StringIO()
-    return Console(width, is_terminal=terminal, file=stream), stream
+    color = None if terminal else "auto"
+    return Console(file=stream, width=width, soft_wrap=True, force_terminal=terminal, color_system=color), stream
 
 
 def test_text_is_never_read_as_markup() -> None:

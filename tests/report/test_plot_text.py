@@ -8,9 +8,9 @@ from io import StringIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ckptkit.report.plot_text import draw, show_charts
-from ckptkit.report.terminal import Console
 from ckptkit.views.by_layer import Chart, Measurement, Panel, by_layer
 from tests.report.test_hostile_reports import HOSTILE
 
@@ -24,7 +24,7 @@ def panel_of(low: list[float], high: list[float]) -> Panel:
 
 def printed(chart: Chart, width: int) -> list[str]:
     stream = StringIO()
-    show_charts([chart], Console(width, file=stream))
+    show_charts([chart], Console(file=stream, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True))
     return stream.getvalue().splitlines()
 
 
