@@ -11,7 +11,6 @@ from tests.cli.conftest import REAL, Run, run_process
 
 HEAVY = (
     "torch",
-    "rich",
     "transformers",
     "huggingface_hub",
     "numpy",
@@ -75,11 +74,11 @@ def test_local_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
 #: What a person who asks for help waits for, besides click and the interpreter.
 NEEDED_FOR_HELP = [
     *("ckptkit", "ckptkit.cli", "ckptkit.cli.command", "ckptkit.cli.main", "ckptkit.cli.options", "ckptkit.errors"),
-    *("ckptkit.record", "ckptkit.report", "ckptkit.report.encoding", "ckptkit.report.sink", "ckptkit.report.terminal"),
+    *("ckptkit.record", "ckptkit.report", "ckptkit.report.encoding", "ckptkit.report.sink"),
 ]
 #: What no quick command needs: what is for others, what only errors, findings and large files need, and slow modules.
 UNNEEDED = [
-    *("base64", "click.shell_completion", "ctypes", "difflib", "pickle", "random", "shutil", "subprocess", "tempfile"),
+    *("base64", "click.shell_completion", "ctypes", "difflib", "shutil", "subprocess", "tempfile"),
     *("ckptkit.card.facts", "ckptkit.report.fix_text", "ckptkit.report.machine", "ckptkit.report.matrix"),
     *("ckptkit.hub", "ckptkit.kernels", "ckptkit.page", "ckptkit.views.skip_table", "tomllib", "xml"),
 ]
@@ -115,7 +114,7 @@ def started(*arguments: str) -> tuple[list[str], list[str], int, int]:
 def test_help_needs_click_and_next_to_nothing_of_ours() -> None:
     loaded, compiled, _, _ = started("--help")
     assert [name for name in loaded if name.partition(".")[0] == "ckptkit"] == NEEDED_FOR_HELP
-    assert compiled == [] and "json" not in loaded
+    assert compiled == [] and "json" not in loaded and "rich" not in loaded
 
 
 @pytest.mark.parametrize(
