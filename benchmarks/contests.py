@@ -200,6 +200,7 @@ def start_up(work: Path) -> Contest:
         "ckptkit --help": ["--help"],
         "ckptkit inspect": ["inspect", small],
         "ckptkit validate": ["validate", small],
+        "ckptkit convert --dry-run": ["convert", "quark→ct", "--dry-run", small, str(output)],
         "ckptkit convert": ["convert", "quark→ct", small, str(output)],
     }
     contestants = [Contestant(bare, [sys.executable, "-c", "pass"], bare)]

@@ -20,7 +20,6 @@ collect all faults before they raise, so that a user fixes a checkpoint once and
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -217,5 +216,7 @@ def json_path(parts: Sequence[str | int]) -> str:
         elif re.fullmatch(r"[\w-]+", part):
             path += f".{part}" if path else part
         else:
+            import json  # which needs a while, and help and versions are asked for without it
+
             path += f"[{json.dumps(part, ensure_ascii=False)}]"
     return path

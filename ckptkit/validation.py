@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ckptkit.checks.level import Level, default_level
-from ckptkit.checks.registry import select
+from ckptkit.checks.registry import refuse_unknown, select
 from ckptkit.checks.runner import Report, Selection, read_context, run, select_findings
 from ckptkit.checks.settings import PROJECT_KEYS, Layer, Settings, checked, combine, load_layers
 from ckptkit.engines.registry import by_name
@@ -163,7 +163,7 @@ def _refuse_unknown_words(layer: Layer) -> None:
     where = f"{layer.origin}: " if layer.origin else ""
     try:
         for key in ("select", "extend_select", "ignore"):
-            select(layer.values.get(key, ()))
+            refuse_unknown(layer.values.get(key, ()))
         for name in layer.values.get("engines", ()):
             by_name(name)
     except UsageError as error:
@@ -199,7 +199,8 @@ def examine(
     """What :func:`validate` says of a checkpoint, and what was read of it to say so."""
     scope = request.scope(path)
     settings = scope.settings
-    wanted, trusted = selection(settings), selection(scope.trusted)
+    wanted = selection(settings)
+    trusted = wanted if scope.trusted == settings else selection(scope.trusted)
     if not trusted.rules:
         raise UsageError("no rule is left to check: all that are selected are ignored")
     if request.fix and request.output is None:

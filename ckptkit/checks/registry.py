@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,6 +159,8 @@ class Rule(Shown):
 
 
 _CODE = re.compile(r"[A-Z]{2,}[0-9]{3}")
+#: The name of the file of a rule; others in the folders hold what several share.
+_FILE = re.compile(r"ck[0-9]{3}_")
 _RULES: dict[str, Rule] = {}
 _NAMES: set[str] = set()
 _FIXERS: dict[str, list[Fixer]] = {}
@@ -242,11 +244,12 @@ def objection(edits: Iterable[Edit], findings: Iterable[Finding]) -> str | None:
 
 @cache
 def _import_rules() -> None:
-    """Import every file of every family, which registers what it holds; then what other packages name."""
+    """Import the file of every rule of every family, which registers it; then what other packages name."""
     for family in FAMILIES.values():
         folder = importlib.import_module(f"ckptkit.rules.{family}")
-        for module in sorted(info.name for info in pkgutil.iter_modules(folder.__path__)):
-            importlib.import_module(f"{folder.__name__}.{module}")
+        names = {entry.partition(".")[0] for entry in os.listdir(folder.__path__[0]) if _FILE.match(entry)}
+        for name in sorted(names):
+            importlib.import_module(f"{folder.__name__}.{name}")
     for _ in plugins.plugins(plugins.RULES):
         pass  # importing the module that is named has registered its rules
 
@@ -269,6 +272,12 @@ def select(select: Iterable[str] = ("ALL",), ignore: Iterable[str] = ()) -> tupl
     rules = all_rules()
     wanted, unwanted = (tuple(_prefix(word, rules) for word in words) for words in (select, ignore))
     return tuple(r for r in rules if _specificity(r, wanted) > max(_specificity(r, unwanted), -1))
+
+
+def refuse_unknown(words: Iterable[str]) -> None:
+    """Raise UsageError for the first word of a selection that fits no rule."""
+    for word in words:
+        _prefix(word, all_rules())
 
 
 #: What to type, by what is needed to fix something.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +198,17 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return parse_toml(_bytes(path))
+        return _parsed(_bytes(path))
     except ValueError as error:
         raise UsageError(f"{path}: {error}", help="this must be a TOML file") from error
+
+
+@lru_cache(maxsize=2)
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    """A document, which is asked for again for every checkpoint of a run."""
+    return parse_toml(text)
 
 
 def _bytes(path: Path) -> bytes:

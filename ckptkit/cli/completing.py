@@ -6,10 +6,12 @@ Nothing of this is imported before somebody presses the key.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Words and what they mean.
 _Offer = Iterable[tuple[str, str]]
@@ -19,6 +21,8 @@ def completed(offers: Callable[[], _Offer], *, listed: bool = False) -> Any:
     """A click callback that offers what begins as the typed word does; ``listed``: after the last comma of it."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         before, comma, typed = incomplete.rpartition(",") if listed else ("", "", incomplete)
         found = dict(reversed([*offers()]))  # what several have is offered once, with what the first says of it
         return [
@@ -104,5 +108,7 @@ OUTPUTS = completed(_outputs)
 
 def sources(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The first argument of a conversion may be FROM-to-TO, and each may be a path."""
+    from click.shell_completion import CompletionItem
+
     found = [] if context.params.get("arguments") else completed(_directions)(context, parameter, incomplete)
     return [*found, CompletionItem(incomplete, type="file")]

@@ -260,10 +260,10 @@ def hidden_in_words(answer: Validation) -> str:
 
 def show_fixes(answer: Validation, request: Request) -> None:
     """What was fixed, or with --diff what would be."""
-    from ckptkit.report import fix_text
-
     if answer.fixes is None:
         return
+    from ckptkit.report import fix_text
+
     if request.diff:
         fix_text.show_diff(answer.fixes, answer.destination)
     elif not sink.manner().quiet:
@@ -272,6 +272,8 @@ def show_fixes(answer: Validation, request: Request) -> None:
 
 def show_tables(answer: Validation) -> None:
     """The engine matrix and the skip-list view, where they were asked for."""
+    if answer.matrix is None and answer.skip_table is None:
+        return
     from ckptkit.report.matrix import show_matrix, show_skip_table
 
     if answer.matrix is not None:

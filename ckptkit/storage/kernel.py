@@ -13,17 +13,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+#: Bytes below which nothing is gained; a small checkpoint is written sooner than the calls are looked up.
+_WORTHWHILE = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def allocate(handle: int, nbytes: int) -> None:
-    """Give a new file its size, with all its blocks where the file system can reserve them.
+    """Give a new file its size, with all the blocks of a large one where the file system can reserve them.
 
     ``os.posix_fallocate`` is no substitute: where nothing can be reserved it writes the file full of zeros. Raises
-    OSError when there is no room.
+    OSError when there is no room for a large file; writing says so of a small one.
     """
-    if nbytes and (fallocate := _c_function("fallocate")) is not None:
+    if nbytes >= _WORTHWHILE and (fallocate := _c_function("fallocate")) is not None:
         code = _error_of(fallocate, handle, 0, 0, nbytes)
         if not code:
             return
@@ -33,8 +35,8 @@ def allocate(handle: int, nbytes: int) -> None:
 
 
 def begin_writeback(handle: int, offset: int, nbytes: int) -> None:
-    """Let the disk begin to write a range of a file, without waiting for it."""
-    if (sync_file_range := _c_function("sync_file_range")) is not None:
+    """Let the disk begin to write a large range of a file, without waiting for it."""
+    if nbytes >= _WORTHWHILE and (sync_file_range := _c_function("sync_file_range")) is not None:
         # Only a hint: fsync will tell what is wrong.
         _error_of(sync_file_range, handle, offset, nbytes, _SYNC_FILE_RANGE_WRITE)
 

@@ -5,7 +5,6 @@ All of it is data. A file is a job for one worker, in this process or another, a
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -171,6 +170,8 @@ class OutputFile:
         try:
             return {**document, "text": self.payload.data.decode("utf-8")}
         except UnicodeDecodeError:
+            import base64
+
             return {**document, "base64": base64.b64encode(self.payload.data).decode("ascii")}
 
 
@@ -188,6 +189,8 @@ def job_from_json(document: Mapping[str, Any]) -> Job:
         return OutputFile(file, ByteRange(**document["copy"]))
     if "text" in document:
         return OutputFile(file, Inline(document["text"].encode("utf-8")))
+    import base64
+
     return OutputFile(file, Inline(base64.b64decode(document["base64"])))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +65,8 @@ def _holds(outer: Path, inner: Path) -> bool:
 
 
 def _check_room(target: Path, needed: int, shareable: int, sample: Path | None) -> None:
-    free = shutil.disk_usage(target.parent).free
+    room = os.statvfs(target.parent)
+    free = room.f_bavail * room.f_frsize
     if free < needed and sample is not None and shares_blocks(sample, target.parent):
         needed -= shareable
     if free < needed:
@@ -139,7 +139,7 @@ def remove_stale(target: Path) -> list[Path]:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_tree(folder)
             removed.append(folder)
         except OSError:
             continue
@@ -188,7 +188,13 @@ def _remove(folder: Path) -> None:
     """Remove a staging folder whatever happens meanwhile: a second Ctrl-C must not leave half of it behind."""
     while True:
         try:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_tree(folder)
         except KeyboardInterrupt:
             continue
         return
+
+
+def _remove_tree(folder: Path) -> None:
+    import shutil  # with what it needs for archives it takes a while, and most conversions remove nothing
+
+    shutil.rmtree(folder, ignore_errors=True)

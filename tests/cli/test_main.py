@@ -71,6 +71,73 @@ def test_local_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     assert code == (2 if "SRC-IS-MISSING" in arguments else 0), done.stderr
 
 
+#: What a person who asks for help waits for, besides click and the interpreter.
+NEEDED_FOR_HELP = [
+    *("ckptkit", "ckptkit.cli", "ckptkit.cli.command", "ckptkit.cli.main", "ckptkit.cli.options", "ckptkit.errors"),
+    *("ckptkit.record", "ckptkit.report", "ckptkit.report.encoding", "ckptkit.report.sink"),
+]
+#: What no quick command needs: what is for others, what only errors, findings and large files need, and slow modules.
+UNNEEDED = [
+    *("base64", "click.shell_completion", "ctypes", "difflib", "shutil", "subprocess", "tempfile"),
+    *("ckptkit.card.facts", "ckptkit.report.fix_text", "ckptkit.report.machine", "ckptkit.report.matrix"),
+    *("ckptkit.hub", "ckptkit.kernels", "ckptkit.page", "ckptkit.views.skip_table", "tomllib", "xml"),
+]
+#: Runs a command; then says what was loaded, which classes had their ``__init__`` compiled, how many objects the end of
+#: the process does not look through, and after how many new ones garbage is looked for.
+START = """
+import atexit, gc, json, sys
+before = set(sys.modules)
+def tell():
+    loaded = sorted(set(sys.modules) - before)
+    print("START", json.dumps([loaded, compiled, gc.get_freeze_count(), gc.get_threshold()[0]]), flush=True)
+atexit.register(tell)
+import ckptkit.record
+compiled, write = [], ckptkit.record._initializer
+def counted(cls):
+    compiled.append(cls.__name__)
+    return write(cls)
+ckptkit.record._initializer = counted
+sys.argv[0] = "ckptkit"
+from ckptkit.cli.main import main
+main()
+"""
+
+
+def started(*arguments: str) -> tuple[list[str], list[str], int, int]:
+    """What :data:`START` says of a command that ends well."""
+    done = run_process(*arguments, code=START)
+    assert done.returncode == 0, done.stderr
+    loaded, compiled, frozen, threshold = json.loads(done.stdout.rpartition("START ")[2])
+    return loaded, compiled, frozen, threshold
+
+
+def test_help_needs_click_and_next_to_nothing_of_ours() -> None:
+    loaded, compiled, _, _ = started("--help")
+    assert [name for name in loaded if name.partition(".")[0] == "ckptkit"] == NEEDED_FOR_HELP
+    assert compiled == [] and "json" not in loaded and "rich" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("words", "also"),
+    [
+        ("inspect @", ["ckptkit.checks.registry", "concurrent", "hashlib", "logging"]),
+        ("validate @", ["ckptkit.conversion", "concurrent", "hashlib", "logging"]),
+        ("convert quark→ct @ out --dry-run", ["ckptkit.storage.replace", "concurrent", "logging"]),
+        ("convert quark→ct @ out", ["ckptkit.storage.replace"]),
+    ],
+)
+def test_a_quick_command_does_only_what_it_needs(
+    words: str, also: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = str(REAL / "llama/quark-fp8-kv")
+    loaded, compiled, frozen, threshold = started(*(small if word == "@" else word for word in words.split()))
+    unneeded = (*UNNEEDED, *also)
+    assert [name for name in loaded if any(f"{name}.".startswith(f"{one}.") for one in unneeded)] == []
+    assert len(compiled) <= 2, "each takes as long as a hundred calls; see ckptkit.record"
+    assert frozen > 10_000 and threshold >= 100_000
+
+
 def test_importing_the_package_imports_nothing_of_it() -> None:
     done = run_process(code="import sys, ckptkit; print([m for m in sys.modules if m.startswith('ckptkit.')])")
     assert done.stdout.strip() == "[]"
