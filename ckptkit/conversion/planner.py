@@ -178,9 +178,8 @@ def _without_old_files(context: Context, draft: Draft) -> Draft:
 def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) -> None:
     """Every stored tensor must have a fate, no two tensors one name, and no value may be rounded unless declared."""
     label = checkpoint.container.label
-    used = {id(source) for tensor in draft.tensors for source in tensor.inputs} | {
-        id(drop.source) for drop in draft.drops
-    }
+    used = {id(source) for tensor in draft.tensors for source in tensor.inputs}
+    used.update(id(drop.source) for drop in draft.drops)
     rest = [tensor for tensor in checkpoint.container.tensors.values() if id(tensor) not in used]
     if rest:  # telling the objects apart takes less time than comparing names, in which a tensor may be in other rows
         named = {source.name for tensor in draft.tensors for source in tensor.inputs}
@@ -190,12 +189,8 @@ def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) ->
         Fault("tensor-without-fate", "the target has no place for this tensor", tensor.shard, tensor.name)
         for tensor in rest
     ]
-    taken: dict[str, OutputTensor] = {}
-    for tensor in draft.tensors:
-        if tensor.name in taken:
-            message = f"would be stored as {tensor.name}, and so would {_origin(taken[tensor.name])}"
-            faults.append(Fault("name-collision", message, None, _origin(tensor)))
-        taken[tensor.name] = tensor
+    if len({tensor.name for tensor in draft.tensors}) != len(draft.tensors):
+        faults += _collisions(draft)
     if faults:
         raise ConversionRefused(f"{label}: tensors would be lost", faults=faults)
     faults = list(broken_promises(draft.tensors))
@@ -204,6 +199,16 @@ def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) ->
     faults = list(_undeclared_losses(draft, options))
     if faults:
         raise ConversionRefused(f"{label}: values would be rounded", faults=faults)
+
+
+def _collisions(draft: Draft) -> Iterator[Fault]:
+    """Tensors that would be stored under a name that another one has."""
+    taken: dict[str, OutputTensor] = {}
+    for tensor in draft.tensors:
+        if tensor.name in taken:
+            message = f"would be stored as {tensor.name}, and so would {_origin(taken[tensor.name])}"
+            yield Fault("name-collision", message, None, _origin(tensor))
+        taken[tensor.name] = tensor
 
 
 def _origin(tensor: OutputTensor) -> str:
