@@ -32,6 +32,7 @@ from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
+from ckptkit.model.scheme import Scheme
 from ckptkit.model.values import ScaleValues, values_in_run
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
@@ -51,6 +52,13 @@ _OTHER_ATTENTION: Mapping[str, tuple[str, ...]] = {
     "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
     "fused_wqa_wkv": ("wq_a", "wkv"),
 }
+#: Fused name -> its stored parts, and whether they are of linear or latent attention.
+_FUSED = {
+    **{fused: (parts, False) for fused, parts in names.FUSED_GROUPS.items()},
+    **{fused: (parts, True) for fused, parts in _OTHER_ATTENTION.items()},
+}
+#: Stored part -> fused name.
+_FUSED_OF = {part: fused for fused, (parts, _) in _FUSED.items() for part in parts}
 
 
 Value = TypeVar("Value")
@@ -190,7 +198,8 @@ class Context:
         """The different block-quantized modules, layer and expert numbers generalised."""
         from ckptkit.engines.parallel import blocked_kinds
 
-        return blocked_kinds(self.modules)
+        every = self.checkpoint.alike if self.checkpoint is not None else ()
+        return blocked_kinds(kind for kind in every if len(kind.first.weight.shape) == 2)
 
     @cached_property
     def stacks(self) -> tuple[QuantizedModule, ...]:
@@ -339,26 +348,43 @@ class Context:
         return tuple(name for name in self.module_names if ".experts." not in name)
 
     @cached_property
+    def uneven_groups(self) -> tuple[FusedGroup, ...]:
+        """Those of :attr:`fused_groups` whose parts do not have one scheme or none.
+
+        Where no two kinds of modules that may be parts of one layer differ, there is no need to look at each layer.
+        """
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            return ()
+        schemes: dict[tuple[str, str], set[Scheme | None]] = {}
+        whole = [(kind.name, kind.first.scheme) for kind in checkpoint.alike]
+        others = [(names.generalise(name), None) for name in (*checkpoint.opaque, *checkpoint.unquantized)]
+        for name, scheme in (*whole, *others):
+            owner, _, last = name.rpartition(".")
+            if last in _FUSED_OF:
+                schemes.setdefault((owner, _FUSED_OF[last]), set()).add(scheme)
+        if all(len(found) == 1 for found in schemes.values()):
+            return ()
+        return tuple(group for group in self.fused_groups if not group.uniform)
+
+    @cached_property
     def fused_groups(self) -> tuple[FusedGroup, ...]:
         """Every group of two stored modules or more that engines load as one layer."""
-        tables = ((names.FUSED_GROUPS, False), (_OTHER_ATTENTION, True))
-        part_of = {part: fused for table, _ in tables for fused, parts in table.items() for part in parts}
         found: dict[tuple[str, str], dict[str, str]] = {}
         for name in self.linear_names:
             owner, _, last = name.rpartition(".")
-            fused = part_of.get(last)
+            fused = _FUSED_OF.get(last)
             if fused is not None:
                 key = (owner, fused)
                 if key in found:
                     found[key][last] = name
                 else:
                     found[key] = {last: name}
-        order = {fused: (parts, other) for table, other in tables for fused, parts in table.items()}
         modules = self.checkpoint.modules if self.checkpoint is not None else {}
         groups = []
         for (owner, fused), stored in found.items():
             if len(stored) > 1:
-                parts, other = order[fused]
+                parts, other = _FUSED[fused]
                 members = tuple([stored[part] for part in parts if part in stored])
                 schemes = [modules[name].scheme if name in modules else None for name in members]
                 uniform = schemes.count(schemes[0]) == len(schemes)
@@ -381,12 +407,20 @@ class Context:
         """Every scale's values by tensor name, read once, neighbours in one read."""
         wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
         sizes = {header.shard: header.file_size for header in self.container.headers}
-        # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
-        whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard] and tensor.name not in self.unread]
-        known = self.known_values
-        found = {tensor.name: (tensor, known[tensor.name]) for tensor in whole if tensor.name in known}
-        for run, data in self.container.read_runs([tensor for tensor in whole if tensor.name not in known]):
-            found.update((tensor.name, (tensor, values)) for tensor, values in values_in_run(run, data))
+        known, left_out = self.known_values, self.unread
+        found: dict[str, tuple[TensorRef, ScaleValues]] = {}
+        unknown: list[TensorRef] = []
+        for tensor in wanted:
+            name, values = tensor.name, known.get(tensor.name)
+            if tensor.stop > sizes[tensor.shard] or name in left_out:
+                continue  # what a truncated shard no longer holds cannot be judged; that it is truncated is CK102
+            if values is None:
+                unknown.append(tensor)
+            else:
+                found[name] = (tensor, values)
+        for run, data in self.container.read_runs(unknown):
+            for judged in values_in_run(run, data):
+                found[judged[0].name] = judged
         return found
 
     @cached_property

@@ -13,7 +13,7 @@ from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft, Format
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Scheme
-from ckptkit.model.values import ScaleValues
+from ckptkit.model.values import SCALE_DTYPES, ScaleValues
 from ckptkit.operations.stream import stream
 from ckptkit.operations.table import operation
 from ckptkit.record import record
@@ -81,11 +81,15 @@ def _file_faults(container: Container) -> Iterator[Fault]:
 def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
     """What is known of scales that are copied as they are stored, by their names in the result."""
     values = context.scale_values if "scale_values" in vars(context) else {}
-    return {
-        tensor.name: values[tensor.inputs[-1].name][1]
-        for tensor in draft.tensors
-        if tensor.operation in AS_STORED and tensor.inputs[-1].name in values
-    }
+    if not values:
+        return {}
+    found: dict[str, ScaleValues] = {}
+    for tensor in draft.tensors:
+        if tensor.dtype in SCALE_DTYPES and tensor.operation in AS_STORED:
+            known = values.get(tensor.inputs[-1].name)
+            if known is not None:
+                found[tensor.name] = known[1]
+    return found
 
 
 def _costly(draft: Draft) -> frozenset[str]:
