@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ckptkit.checks.fused import FusedGroup, fused_groups, may_be_uneven
 from ckptkit.engines.decoder_shapes import kind_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.methods import KNOWN_METHODS
@@ -32,7 +33,6 @@ from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
-from ckptkit.model.scheme import Scheme
 from ckptkit.model.values import ScaleValues, values_in_run
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
@@ -45,37 +45,8 @@ if TYPE_CHECKING:
 #: Last parts of names under which some exporter stores a weight's scale, whatever the format.
 WEIGHT_SCALE_ENDINGS = ("weight_scale", "weight_scale_inv", "scale_weight", "weight_quantizer.scale", "scale")
 
-#: How vLLM and others stack the projections of linear and latent attention: fused name -> its stored parts.
-_OTHER_ATTENTION: Mapping[str, tuple[str, ...]] = {
-    "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"),
-    "in_proj_ba": ("in_proj_b", "in_proj_a"),
-    "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
-    "fused_wqa_wkv": ("wq_a", "wkv"),
-}
-#: Fused name -> its stored parts, and whether they are of linear or latent attention.
-_FUSED = {
-    **{fused: (parts, False) for fused, parts in names.FUSED_GROUPS.items()},
-    **{fused: (parts, True) for fused, parts in _OTHER_ATTENTION.items()},
-}
-#: Stored part -> fused name.
-_FUSED_OF = {part: fused for fused, (parts, _) in _FUSED.items() for part in parts}
-
 
 Value = TypeVar("Value")
-
-
-class FusedGroup(NamedTuple):
-    """Stored modules that engines load as one layer, in the order in which they are stacked.
-
-    ``other_attention``: projections of linear or latent attention. ``uniform``: every part is quantized with one
-    scheme, or none is.
-    """
-
-    owner: str
-    fused: str
-    members: tuple[str, ...]
-    other_attention: bool
-    uniform: bool
 
 
 #: Element types of weights whose stored shape is their own: others may be packed.
@@ -243,6 +214,11 @@ class Context:
         parts = self.checkpoint.opaque_tensors() if self.checkpoint is not None else ()
         return {tensor.name: tensor for tensor in parts}
 
+    @property
+    def has_fp8_weights(self) -> bool:
+        """Whether there are any :attr:`fp8_weights`; modules that were read have some."""
+        return bool(self.checkpoint and self.checkpoint.modules) or bool(self.fp8_weights)
+
     @cached_property
     def fp8_weights(self) -> dict[str, TensorRef]:
         """Every tensor of an 8-bit float type with two dimensions or more, by name, whatever the config says.
@@ -323,9 +299,26 @@ class Context:
         yield from ((tensor,) for tensor in checkpoint.opaque_tensors())
 
     @cached_property
+    def _parts_of_names(self) -> tuple[Mapping[str, None], Mapping[str, str]]:
+        """The owners of all tensors, and the last parts of their names with the first tensor that has each."""
+        owners: dict[str, None] = {}
+        endings: dict[str, str] = {}
+        for name in self.container.tensors:
+            owner, _, last = name.rpartition(".")
+            owners[owner] = None
+            if last not in endings:
+                endings[last] = name
+        return owners, endings
+
+    @cached_property
     def module_names(self) -> tuple[str, ...]:
         """The owner of every tensor, each once, in file order, whatever the config says."""
-        return tuple(dict.fromkeys([name.rpartition(".")[0] for name in self.container.tensors]))
+        return tuple(self._parts_of_names[0])
+
+    @property
+    def endings(self) -> Mapping[str, str]:
+        """Every last part of the names of tensors, with the first tensor that has it: a few, however many tensors."""
+        return self._parts_of_names[1]
 
     @cached_property
     def experts(self) -> dict[str, set[str]]:
@@ -348,48 +341,16 @@ class Context:
         return tuple(name for name in self.module_names if ".experts." not in name)
 
     @cached_property
-    def uneven_groups(self) -> tuple[FusedGroup, ...]:
-        """Those of :attr:`fused_groups` whose parts do not have one scheme or none.
-
-        Where no two kinds of modules that may be parts of one layer differ, there is no need to look at each layer.
-        """
-        checkpoint = self.checkpoint
-        if checkpoint is None:
-            return ()
-        schemes: dict[tuple[str, str], set[Scheme | None]] = {}
-        whole = [(kind.name, kind.first.scheme) for kind in checkpoint.alike]
-        others = [(names.generalise(name), None) for name in (*checkpoint.opaque, *checkpoint.unquantized)]
-        for name, scheme in (*whole, *others):
-            owner, _, last = name.rpartition(".")
-            if last in _FUSED_OF:
-                schemes.setdefault((owner, _FUSED_OF[last]), set()).add(scheme)
-        if all(len(found) == 1 for found in schemes.values()):
-            return ()
-        return tuple(group for group in self.fused_groups if not group.uniform)
-
-    @cached_property
     def fused_groups(self) -> tuple[FusedGroup, ...]:
         """Every group of two stored modules or more that engines load as one layer."""
-        found: dict[tuple[str, str], dict[str, str]] = {}
-        for name in self.linear_names:
-            owner, _, last = name.rpartition(".")
-            fused = _FUSED_OF.get(last)
-            if fused is not None:
-                key = (owner, fused)
-                if key in found:
-                    found[key][last] = name
-                else:
-                    found[key] = {last: name}
-        modules = self.checkpoint.modules if self.checkpoint is not None else {}
-        groups = []
-        for (owner, fused), stored in found.items():
-            if len(stored) > 1:
-                parts, other = _FUSED[fused]
-                members = tuple([stored[part] for part in parts if part in stored])
-                schemes = [modules[name].scheme if name in modules else None for name in members]
-                uniform = schemes.count(schemes[0]) == len(schemes)
-                groups.append(FusedGroup(owner, fused, members, other, uniform))
-        return tuple(groups)
+        return () if self.checkpoint is None else fused_groups(self.checkpoint)
+
+    @cached_property
+    def uneven_groups(self) -> tuple[FusedGroup, ...]:
+        """Those of :attr:`fused_groups` whose parts do not have one scheme or none."""
+        if self.checkpoint is None or not may_be_uneven(self.checkpoint):
+            return ()
+        return tuple(group for group in self.fused_groups if not group.uniform)
 
     @cached_property
     def _memory(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from ckptkit.formats.preset import preset
 from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import machine
-from ckptkit.operations.outputs import broken_promises, loss_of
+from ckptkit.operations.outputs import broken_promises, is_exact, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, open_container, paused_gc
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.source import Source
@@ -95,7 +95,7 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
         target_format=f"{target.name}{mode}",
         output=output,
         steps=summarise(draft.tensors, draft.drops),
-        kept=sum(tensor.operation == "keep" for tensor in draft.tensors),
+        kept=len(draft.by_operation.get("keep", ())),
         notes=(
             *draft.changes.reasons,
             *draft.notes,
@@ -218,12 +218,12 @@ def _origin(tensor: OutputTensor) -> str:
 def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
     """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
     allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
-    for tensor in draft.tensors:
-        loss = loss_of(tensor)
-        if loss is not None and tensor.operation not in allowed:
-            declared = tensor.operation in draft.changes.lossy
-            help_text = ALLOW_LOSS if declared else "a defect of the format's writer: report it"
-            yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
+    for what, tensors in draft.by_operation.items():
+        help_text = ALLOW_LOSS if what in draft.changes.lossy else "a defect of the format's writer: report it"
+        for tensor in tensors if what not in allowed and not is_exact(what) else ():
+            loss = loss_of(tensor)
+            if loss is not None:
+                yield Fault("loss", f"{what} rounds values", None, tensor.name, "exact", str(loss), help_text)
 
 
 def _faster(cost: Cost) -> Iterator[str]:

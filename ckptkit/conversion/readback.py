@@ -84,9 +84,9 @@ def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
     if not values:
         return {}
     found: dict[str, ScaleValues] = {}
-    for tensor in draft.tensors:
-        if tensor.dtype in SCALE_DTYPES and tensor.operation in AS_STORED:
-            known = values.get(tensor.inputs[-1].name)
+    for what in AS_STORED & draft.by_operation.keys():
+        for tensor in draft.by_operation[what]:
+            known = values.get(tensor.inputs[-1].name) if tensor.dtype in SCALE_DTYPES else None
             if known is not None:
                 found[tensor.name] = known[1]
     return found
@@ -94,7 +94,8 @@ def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
 
 def _costly(draft: Draft) -> frozenset[str]:
     """Scales that take a look at all of a weight: a plan does not, and their operation vouches for their values."""
-    return frozenset(tensor.name for tensor in draft.tensors if operation(tensor.operation).surveys)
+    surveys = (tensors for what, tensors in draft.by_operation.items() if operation(what).surveys)
+    return frozenset(tensor.name for tensors in surveys for tensor in tensors)
 
 
 def _refuse(target: Format, faults: list[Fault]) -> None:

@@ -100,9 +100,14 @@ def promise_of(tensor: OutputTensor) -> Promise:
     return operation(tensor.operation).promise(tensor.inputs, tensor.parameters)
 
 
+def is_exact(operation_name: str) -> bool:
+    """Whether no parameter of an operation makes it lose anything."""
+    return operation_name in _EXACT
+
+
 def loss_of(tensor: OutputTensor) -> Loss | None:
     """How far the values of an output tensor may be off; None when they are exact."""
-    return None if tensor.operation in _EXACT else promise_of(tensor).loss
+    return None if is_exact(tensor.operation) else promise_of(tensor).loss
 
 
 def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:

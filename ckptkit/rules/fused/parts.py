@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ckptkit.checks.context import Context, FusedGroup
+from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation
+from ckptkit.checks.fused import FusedGroup
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule

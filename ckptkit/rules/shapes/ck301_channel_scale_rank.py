@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerChannel
-from ckptkit.rules.shapes.grids import rank_faults, reshape_weight_scale
+from ckptkit.rules.shapes.grids import mismatches, rank_faults, reshape_weight_scale
 
 
 @rule(
@@ -34,8 +34,7 @@ def channel_scale_rank(context: Context) -> Iterator[Fault]:
 
     Fix: reshape it; the bytes do not change. A conversion does.
     """
-    weights = {module.weight_scale: module.weight for module in context.modules if module.weight_scale is not None}
-    shapes = {scale.name: weight.shape for scale, weight in weights.items()}
+    shapes = {scale.name: module.weight.shape for module, scale, _ in mismatches(context)}
     for fault in rank_faults(context, PerChannel):
         rows, *columns = shapes.get(fault.tensor or "", (0,))
         yield Observation.of(fault, variant="square" if columns == [rows] else None)
