@@ -367,14 +367,15 @@ class Context:
     def scale_values(self) -> dict[str, tuple[TensorRef, ScaleValues]]:
         """Every scale's values by tensor name, read once, neighbours in one read."""
         wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
-        sizes = {header.shard: header.file_size for header in self.container.headers}
+        # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
+        sizes = {header.shard: header.file_size for header in self.container.headers if header.faults}
         known, left_out = self.known_values, self.unread
         found: dict[str, tuple[TensorRef, ScaleValues]] = {}
         unknown: list[TensorRef] = []
         for tensor in wanted:
             name, values = tensor.name, known.get(tensor.name)
-            if tensor.stop > sizes[tensor.shard] or name in left_out:
-                continue  # what a truncated shard no longer holds cannot be judged; that it is truncated is CK102
+            if name in left_out or (tensor.shard in sizes and tensor.stop > sizes[tensor.shard]):
+                continue
             if values is None:
                 unknown.append(tensor)
             else:

@@ -117,7 +117,7 @@ def _wanted_schemes(checkpoint: Checkpoint, changes: Changes) -> dict[str, Schem
 def _scheme_changes(wanted: dict[str, Scheme], found: dict[str, Scheme]) -> Iterator[Fault]:
     """Modules that would be read with another scheme than they should have."""
     alike: dict[tuple[int, int], bool] = {}  # a hundred thousand modules share a few schemes
-    for name in {**wanted, **found}:
+    for name in wanted if wanted.keys() == found.keys() else {**wanted, **found}:
         meant, got = wanted.get(name), found.get(name)
         pair = (id(meant), id(got))
         if pair not in alike:

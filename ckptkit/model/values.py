@@ -56,17 +56,18 @@ def values_in_run(run: Sequence[TensorRef], data: bytes) -> Iterator[tuple[Tenso
     What has no dtype of a scale, or fewer bytes than its shape asks for, is left out. The bytes become integers once,
     not once for each scale: there may be a hundred thousand, most of them of a few bytes.
     """
-    first = run[0].start
+    first, available = run[0].start, len(data)
     integers = {dtype: _integers(dtype, data) for dtype in {tensor.dtype for tensor in run}}
     for tensor in run:
-        raw, begin = integers[tensor.dtype], tensor.start - first
-        end = begin + tensor.nbytes
-        if raw is None or end > len(data):
+        _, dtype, _, _, start, nbytes = tensor
+        raw, begin = integers[dtype], start - first
+        end = begin + nbytes
+        if raw is None or end > available:
             continue
         width = raw.itemsize
-        own = raw[begin // width : end // width] if not begin % width else _integers(tensor.dtype, data[begin:end])
+        own = raw[begin // width : end // width] if not begin % width else _integers(dtype, data[begin:end])
         if own is not None:
-            yield tensor, _judge(tensor.dtype, own)
+            yield tensor, _judge(dtype, own)
 
 
 def _integers(dtype: str, data: bytes) -> array[int] | None:
