@@ -18,7 +18,8 @@ from ckptkit.storage.payload import TensorRef
 
 #: dtype -> (array type code, bits of +infinity or, for E8M0, of NaN)
 _LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00), "F8_E8M0": ("B", 0xFF)}
-
+#: dtype -> bits of the first finite value above zero, and of infinity; an E8M0 code of 0 is 2**-127, a value like any.
+_FINITE = {dtype: (0 if dtype == "F8_E8M0" else 1, beyond) for dtype, (_, beyond) in _LAYOUT.items()}
 
 _HALF, _SINGLE = struct.Struct("<e"), struct.Struct("<f")
 
@@ -85,9 +86,10 @@ def _integers(dtype: str, data: bytes) -> array[int] | None:
 def _judge(dtype: str, raw: array[int]) -> ScaleValues:
     if not raw:
         return ScaleValues(0, math.nan, math.nan)
-    low, high, limit = min(raw), max(raw), _LAYOUT[dtype][1]
-    # An E8M0 code of 0 is 2**-127, a value like any other.
-    smallest = 0 if dtype == "F8_E8M0" else 1
+    smallest, limit = _FINITE[dtype]
+    low = high = raw[0]
+    if len(raw) > 1:
+        low, high = min(raw), max(raw)
     if low >= smallest and high < limit:
         minimum = decode(dtype, low)
         return ScaleValues(len(raw), minimum, minimum if low == high else decode(dtype, high))

@@ -42,8 +42,6 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
     if spelling is None:
         return
     wanted, wrong = spelling
-    if wrong not in context.endings:
-        return
     tensors = context.container.tensors
     for name, tensor in tensors.items():
         if name.endswith(wrong) and name.rpartition(".")[2] == wrong and name not in context.opaque_parts:
