@@ -31,15 +31,16 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
 
     Fix: calibrate and export again, or declare dynamic activations.
     """
-    for module in context.modules_where(lambda one: one.scheme.has_static_input and one.input_scale is None):
-        other = names.join(module.name, "activation_scale") in context.container.tensors
-        yield Observation(
-            "input-scale-missing",
-            "static activations are declared, but the input scale is not stored",
-            module.weight.shard,
-            names.join(module.name, "input_scale"),
-            expected="one value",
-            found="nothing",
-            help="calibrate and export again, or declare dynamic activations",
-            variant="other-name" if other else None,
-        )
+    for module in context.modules:
+        if module.scheme.has_static_input and module.input_scale is None:
+            other = names.join(module.name, "activation_scale") in context.container.tensors
+            yield Observation(
+                "input-scale-missing",
+                "static activations are declared, but the input scale is not stored",
+                module.weight.shard,
+                names.join(module.name, "input_scale"),
+                expected="one value",
+                found="nothing",
+                help="calibrate and export again, or declare dynamic activations",
+                variant="other-name" if other else None,
+            )
