@@ -65,7 +65,7 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
     }
 )
 
-#: code -> bits, for the header reader's inner loop.
+#: code -> bits, for inner loops.
 BITS: Mapping[str, int] = MappingProxyType({code: dtype.bits for code, dtype in DTYPES.items()})
 
 #: The one weight dtype that FP8 loaders accept without value-casting.

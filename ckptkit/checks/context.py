@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ckptkit.checks.fused import FusedGroup, fused_groups, may_be_uneven
 from ckptkit.dtypes import HIGH_PRECISION
 from ckptkit.engines.decoder_shapes import kind_in_stack
 from ckptkit.engines.dimensions import Dimensions
@@ -45,30 +46,8 @@ if TYPE_CHECKING:
 #: Last parts of names under which some exporter stores a weight's scale, whatever the format.
 WEIGHT_SCALE_ENDINGS = ("weight_scale", "weight_scale_inv", "scale_weight", "weight_quantizer.scale", "scale")
 
-#: How vLLM and others stack the projections of linear and latent attention: fused name -> its stored parts.
-_OTHER_ATTENTION: Mapping[str, tuple[str, ...]] = {
-    "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"),
-    "in_proj_ba": ("in_proj_b", "in_proj_a"),
-    "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
-    "fused_wqa_wkv": ("wq_a", "wkv"),
-}
-
 
 Value = TypeVar("Value")
-
-
-class FusedGroup(NamedTuple):
-    """Stored modules that engines load as one layer, in the order in which they are stacked.
-
-    ``other_attention``: projections of linear or latent attention. ``uniform``: every part is quantized with one
-    scheme, or none is.
-    """
-
-    owner: str
-    fused: str
-    members: tuple[str, ...]
-    other_attention: bool
-    uniform: bool
 
 
 @record
@@ -187,7 +166,8 @@ class Context:
         """The different block-quantized modules, layer and expert numbers generalised."""
         from ckptkit.engines.parallel import blocked_kinds
 
-        return blocked_kinds(self.modules)
+        every = self.checkpoint.alike if self.checkpoint is not None else ()
+        return blocked_kinds(kind for kind in every if len(kind.first.weight.shape) == 2)
 
     @cached_property
     def stacks(self) -> tuple[QuantizedModule, ...]:
@@ -230,6 +210,11 @@ class Context:
         """The tensors of modules in another quantization than FP8, by name."""
         parts = self.checkpoint.opaque_tensors() if self.checkpoint is not None else ()
         return {tensor.name: tensor for tensor in parts}
+
+    @property
+    def has_fp8_weights(self) -> bool:
+        """Whether there are any :attr:`fp8_weights`; modules that were read have some."""
+        return bool(self.checkpoint and self.checkpoint.modules) or bool(self.fp8_weights)
 
     @cached_property
     def fp8_weights(self) -> dict[str, TensorRef]:
@@ -311,9 +296,26 @@ class Context:
         yield from ((tensor,) for tensor in checkpoint.opaque_tensors())
 
     @cached_property
+    def _parts_of_names(self) -> tuple[Mapping[str, None], Mapping[str, str]]:
+        """The owners of all tensors, and the last parts of their names with the first tensor that has each."""
+        owners: dict[str, None] = {}
+        endings: dict[str, str] = {}
+        for name in self.container.tensors:
+            owner, _, last = name.rpartition(".")
+            owners[owner] = None
+            if last not in endings:
+                endings[last] = name
+        return owners, endings
+
+    @cached_property
     def module_names(self) -> tuple[str, ...]:
         """The owner of every tensor, each once, in file order, whatever the config says."""
-        return tuple(dict.fromkeys([name.rpartition(".")[0] for name in self.container.tensors]))
+        return tuple(self._parts_of_names[0])
+
+    @property
+    def endings(self) -> Mapping[str, str]:
+        """Every last part of the names of tensors, with the first tensor that has it: a few, however many tensors."""
+        return self._parts_of_names[1]
 
     @cached_property
     def experts(self) -> dict[str, set[str]]:
@@ -338,29 +340,14 @@ class Context:
     @cached_property
     def fused_groups(self) -> tuple[FusedGroup, ...]:
         """Every group of two stored modules or more that engines load as one layer."""
-        tables = ((names.FUSED_GROUPS, False), (_OTHER_ATTENTION, True))
-        part_of = {part: fused for table, _ in tables for fused, parts in table.items() for part in parts}
-        found: dict[tuple[str, str], dict[str, str]] = {}
-        for name in self.linear_names:
-            owner, _, last = name.rpartition(".")
-            fused = part_of.get(last)
-            if fused is not None:
-                key = (owner, fused)
-                if key in found:
-                    found[key][last] = name
-                else:
-                    found[key] = {last: name}
-        order = {fused: (parts, other) for table, other in tables for fused, parts in table.items()}
-        modules = self.checkpoint.modules if self.checkpoint is not None else {}
-        groups = []
-        for (owner, fused), stored in found.items():
-            if len(stored) > 1:
-                parts, other = order[fused]
-                members = tuple([stored[part] for part in parts if part in stored])
-                schemes = [modules[name].scheme if name in modules else None for name in members]
-                uniform = schemes.count(schemes[0]) == len(schemes)
-                groups.append(FusedGroup(owner, fused, members, other, uniform))
-        return tuple(groups)
+        return () if self.checkpoint is None else fused_groups(self.checkpoint)
+
+    @cached_property
+    def uneven_groups(self) -> tuple[FusedGroup, ...]:
+        """Those of :attr:`fused_groups` whose parts do not have one scheme or none."""
+        if self.checkpoint is None or not may_be_uneven(self.checkpoint):
+            return ()
+        return tuple(group for group in self.fused_groups if not group.uniform)
 
     @cached_property
     def _memory(self) -> dict[str, Any]:
@@ -377,13 +364,22 @@ class Context:
     def scale_values(self) -> dict[str, tuple[TensorRef, ScaleValues]]:
         """Every scale's values by tensor name, read once, neighbours in one read."""
         wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
-        sizes = {header.shard: header.file_size for header in self.container.headers}
         # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
-        whole = [tensor for tensor in wanted if tensor.stop <= sizes[tensor.shard] and tensor.name not in self.unread]
-        known = self.known_values
-        found = {tensor.name: (tensor, known[tensor.name]) for tensor in whole if tensor.name in known}
-        for run, data in self.container.read_runs([tensor for tensor in whole if tensor.name not in known]):
-            found.update((tensor.name, (tensor, values)) for tensor, values in values_in_run(run, data))
+        sizes = {header.shard: header.file_size for header in self.container.headers if header.faults}
+        known, left_out = self.known_values, self.unread
+        found: dict[str, tuple[TensorRef, ScaleValues]] = {}
+        unknown: list[TensorRef] = []
+        for tensor in wanted:
+            name, values = tensor.name, known.get(tensor.name)
+            if name in left_out or (tensor.shard in sizes and tensor.stop > sizes[tensor.shard]):
+                continue
+            if values is None:
+                unknown.append(tensor)
+            else:
+                found[name] = (tensor, values)
+        for run, data in self.container.read_runs(unknown):
+            for judged in values_in_run(run, data):
+                found[judged[0].name] = judged
         return found
 
     @cached_property

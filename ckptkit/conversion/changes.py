@@ -19,7 +19,7 @@ def changes_of(source: Checkpoint, prepared: Checkpoint, draft: Draft) -> Iterat
     """What the result means otherwise than the source, as a plan shows it."""
     schemes = draft.changes.schemes
     before, after = _quantized(source), _quantized(prepared)
-    for name in {**before, **after}:
+    for name in {**before, **after} if schemes or before != after else ():
         old, new = before.get(name), after.get(name)
         if old is new and name not in schemes:
             continue

@@ -27,7 +27,7 @@ from ckptkit.formats.preset import preset
 from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import machine
-from ckptkit.operations.outputs import broken_promises, loss_of
+from ckptkit.operations.outputs import broken_promises, is_exact, loss_of
 from ckptkit.storage.container import CONFIG_FILE, SHARD_SUFFIX, Container, open_container, paused_gc
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.source import Source
@@ -96,7 +96,7 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
         target_format=f"{target.name}{mode}",
         output=output,
         steps=summarise(draft.tensors, draft.drops),
-        kept=sum(tensor.operation == "keep" for tensor in draft.tensors),
+        kept=len(draft.by_operation.get("keep", ())),
         notes=(
             *draft.changes.reasons,
             *draft.notes,
@@ -179,9 +179,8 @@ def _without_old_files(context: Context, draft: Draft) -> Draft:
 def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) -> None:
     """Every stored tensor must have a fate, no two tensors one name, and no value may be rounded unless declared."""
     label = checkpoint.container.label
-    used = {id(source) for tensor in draft.tensors for source in tensor.inputs} | {
-        id(drop.source) for drop in draft.drops
-    }
+    used = {id(source) for tensor in draft.tensors for source in tensor.inputs}
+    used.update(id(drop.source) for drop in draft.drops)
     rest = [tensor for tensor in checkpoint.container.tensors.values() if id(tensor) not in used]
     if rest:  # telling the objects apart takes less time than comparing names, in which a tensor may be in other rows
         named = {source.name for tensor in draft.tensors for source in tensor.inputs}
@@ -191,12 +190,8 @@ def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) ->
         Fault("tensor-without-fate", "the target has no place for this tensor", tensor.shard, tensor.name)
         for tensor in rest
     ]
-    taken: dict[str, OutputTensor] = {}
-    for tensor in draft.tensors:
-        if tensor.name in taken:
-            message = f"would be stored as {tensor.name}, and so would {_origin(taken[tensor.name])}"
-            faults.append(Fault("name-collision", message, None, _origin(tensor)))
-        taken[tensor.name] = tensor
+    if len({tensor.name for tensor in draft.tensors}) != len(draft.tensors):
+        faults += _collisions(draft)
     if faults:
         raise ConversionRefused(f"{label}: tensors would be lost", faults=faults)
     faults = list(broken_promises(draft.tensors))
@@ -207,6 +202,16 @@ def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) ->
         raise ConversionRefused(f"{label}: values would be rounded", faults=faults)
 
 
+def _collisions(draft: Draft) -> Iterator[Fault]:
+    """Tensors that would be stored under a name that another one has."""
+    taken: dict[str, OutputTensor] = {}
+    for tensor in draft.tensors:
+        if tensor.name in taken:
+            message = f"would be stored as {tensor.name}, and so would {_origin(taken[tensor.name])}"
+            yield Fault("name-collision", message, None, _origin(tensor))
+        taken[tensor.name] = tensor
+
+
 def _origin(tensor: OutputTensor) -> str:
     return tensor.inputs[0].name if tensor.inputs else tensor.name
 
@@ -214,12 +219,12 @@ def _origin(tensor: OutputTensor) -> str:
 def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
     """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
     allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
-    for tensor in draft.tensors:
-        loss = loss_of(tensor)
-        if loss is not None and tensor.operation not in allowed:
-            declared = tensor.operation in draft.changes.lossy
-            help_text = ALLOW_LOSS if declared else "a defect of the format's writer: report it"
-            yield Fault("loss", f"{tensor.operation} rounds values", None, tensor.name, "exact", str(loss), help_text)
+    for what, tensors in draft.by_operation.items():
+        help_text = ALLOW_LOSS if what in draft.changes.lossy else "a defect of the format's writer: report it"
+        for tensor in tensors if what not in allowed and not is_exact(what) else ():
+            loss = loss_of(tensor)
+            if loss is not None:
+                yield Fault("loss", f"{what} rounds values", None, tensor.name, "exact", str(loss), help_text)
 
 
 def _faster(cost: Cost) -> Iterator[str]:

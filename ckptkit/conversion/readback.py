@@ -13,7 +13,7 @@ from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft, Format
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Scheme
-from ckptkit.model.values import ScaleValues
+from ckptkit.model.values import SCALE_DTYPES, ScaleValues
 from ckptkit.operations.stream import stream
 from ckptkit.operations.table import operation
 from ckptkit.record import record
@@ -81,16 +81,21 @@ def _file_faults(container: Container) -> Iterator[Fault]:
 def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
     """What is known of scales that are copied as they are stored, by their names in the result."""
     values = context.scale_values if "scale_values" in vars(context) else {}
-    return {
-        tensor.name: values[tensor.inputs[-1].name][1]
-        for tensor in draft.tensors
-        if tensor.operation in AS_STORED and tensor.inputs[-1].name in values
-    }
+    if not values:
+        return {}
+    found: dict[str, ScaleValues] = {}
+    for what in AS_STORED & draft.by_operation.keys():
+        for tensor in draft.by_operation[what]:
+            known = values.get(tensor.inputs[-1].name) if tensor.dtype in SCALE_DTYPES else None
+            if known is not None:
+                found[tensor.name] = known[1]
+    return found
 
 
 def _costly(draft: Draft) -> frozenset[str]:
     """Scales that take a look at all of a weight: a plan does not, and their operation vouches for their values."""
-    return frozenset(tensor.name for tensor in draft.tensors if operation(tensor.operation).surveys)
+    surveys = (tensors for what, tensors in draft.by_operation.items() if operation(what).surveys)
+    return frozenset(tensor.name for tensors in surveys for tensor in tensors)
 
 
 def _refuse(target: Format, faults: list[Fault]) -> None:
@@ -112,7 +117,7 @@ def _wanted_schemes(checkpoint: Checkpoint, changes: Changes) -> dict[str, Schem
 def _scheme_changes(wanted: dict[str, Scheme], found: dict[str, Scheme]) -> Iterator[Fault]:
     """Modules that would be read with another scheme than they should have."""
     alike: dict[tuple[int, int], bool] = {}  # a hundred thousand modules share a few schemes
-    for name in {**wanted, **found}:
+    for name in wanted if wanted.keys() == found.keys() else {**wanted, **found}:
         meant, got = wanted.get(name), found.get(name)
         pair = (id(meant), id(got))
         if pair not in alike:

@@ -11,6 +11,9 @@ from ckptkit.dtypes import BITS
 from ckptkit.storage.index import Index, build_index
 from ckptkit.storage.output import SLICE, OutputShard, OutputTensor
 
+#: Dtype -> the bytes of an element, on a multiple of which a tensor has to start.
+_WIDTHS = {code: max(1, bits // 8) for code, bits in BITS.items()}
+
 
 def lay_out(file: str, tensors: Iterable[OutputTensor], metadata: dict[str, str] | None) -> OutputShard:
     """A shard whose data has the order of the source's, as far as its elements then lie on their boundaries."""
@@ -34,7 +37,7 @@ def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:
     """
     offset = 0
     for tensor in tensors:
-        if offset % max(1, BITS[tensor.dtype] // 8):
+        if offset % _WIDTHS[tensor.dtype]:
             return sorted(tensors, key=lambda item: -BITS[item.dtype])
         offset += tensor.nbytes
     return tensors

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ckptkit.engines.base import Engine, FinerBlocks, Splitting
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.model import names
-from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
+from ckptkit.model.checkpoint import Alike, Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock
 from ckptkit.record import record
 
@@ -49,21 +49,20 @@ class BlockedModule:
         return math.gcd(self.rows, self.columns, share, outer) >= finer.smallest
 
 
-def blocked_kinds(modules: Iterable[QuantizedModule]) -> tuple[BlockedModule, ...]:
-    """The different block-quantized modules, layer and expert numbers generalised."""
-    found: dict[tuple[str, tuple[int, ...], int, int], None] = {}
-    seen: set[tuple[str, str, tuple[int, ...], PerBlock]] = set()
-    for module in modules:
-        granularity = module.scheme.weight.granularity
+def blocked_kinds(kinds: Iterable[Alike]) -> tuple[BlockedModule, ...]:
+    """The different block-quantized modules, layer and expert numbers generalised.
+
+    Those of other stacks of layers that end alike are not told apart.
+    """
+    found: dict[tuple[str, str, tuple[int, ...], PerBlock], BlockedModule] = {}
+    for kind in kinds:
+        granularity = kind.first.scheme.weight.granularity
         if isinstance(granularity, PerBlock):
-            shape = module.weight.shape
-            # Generalising a name costs more than looking at its last part, and most modules repeat.
-            owner, _, last = module.name.rpartition(".")
+            shape = kind.first.weight.shape
+            owner, _, last = kind.first.name.rpartition(".")
             key = (owner.rpartition(".")[2] if not owner[-1:].isdigit() else "experts", last, shape, granularity)
-            if key not in seen:
-                seen.add(key)
-                found[(names.generalise(module.name), shape, granularity.rows, granularity.columns)] = None
-    return tuple(BlockedModule(*key) for key in found)
+            found.setdefault(key, BlockedModule(kind.name, shape, granularity.rows, granularity.columns))
+    return tuple(found.values())
 
 
 def head_obstacles(dimensions: Dimensions, size: int) -> Iterator[str]:
@@ -109,26 +108,29 @@ class Cut(NamedTuple):
 def merged_obstacles(checkpoint: Checkpoint) -> Iterator[Cut]:
     """Parts of merged layers, all but the last, that end inside a block, stored one by one or merged already.
 
-    They stop engines on a single device already. Every offending part is given.
+    They stop engines on a single device already. Every offending part is given, by kinds of modules.
     """
     inner = {part: fused for fused, parts in MERGED.items() for part in parts[:-1]}
     final = {part: fused for fused, parts in MERGED.items() for part in parts[-1:]}
     merged = _parts_of_merged(Dimensions.of(checkpoint.config))
-    for name, module in checkpoint.modules.items():
-        granularity = module.scheme.weight.granularity
+    for kind in checkpoint.alike:
+        granularity = kind.first.scheme.weight.granularity
         if not isinstance(granularity, PerBlock):
             continue
-        owner, _, last = name.rpartition(".")
-        rows = module.weight.shape[0]
+        last = names.last_part(kind.name)
+        rows = kind.first.weight.shape[0]
         if last in merged and sum(merged[last]) == rows:
-            yield from (Cut(last, module, part, granularity) for part in merged[last][:-1] if part % granularity.rows)
+            cut = [part for part in merged[last][:-1] if part % granularity.rows]
+            yield from (Cut(last, module, part, granularity) for module in kind.modules for part in cut)
             continue
-        fused = inner.get(last) or (final.get(last) if ".experts." in name else None)
+        fused = inner.get(last) or (final.get(last) if ".experts." in kind.name else None)
         if fused is None or not rows % granularity.rows:
             continue
-        siblings = MERGED[fused]
-        if any(checkpoint.has_module(names.join(owner, part)) for part in siblings if part != last):
-            yield Cut(fused, module, rows, granularity)
+        siblings = [part for part in MERGED[fused] if part != last]
+        for module in kind.modules:
+            owner = names.parent(module.name)
+            if any(checkpoint.has_module(names.join(owner, part)) for part in siblings):
+                yield Cut(fused, module, rows, granularity)
 
 
 def _parts_of_merged(dimensions: Dimensions) -> dict[str, tuple[int, ...]]:
@@ -154,7 +156,7 @@ def obstacles(
         finer = engine.finer_blocks
         if finer is not None and (dialect not in finer.formats or gpu in finer.without):
             finer = None
-        kinds = blocked_kinds(checkpoint.modules.values())
+        kinds = blocked_kinds(checkpoint.alike)
         found += block_obstacles(kinds, dimensions, size, finer)
         merged: dict[str, None] = {}
         for fused, module, rows, block in merged_obstacles(checkpoint):

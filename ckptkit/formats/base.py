@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ckptkit.edits.changes import ConfigEdit, Path
@@ -77,6 +78,14 @@ class Draft:
     side_files: Mapping[str, bytes | None] = field(default_factory=dict)
     changes: Changes = Changes()
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def by_operation(self) -> Mapping[str, tuple[OutputTensor, ...]]:
+        """The tensors by the operation that makes them: most of what is asked of tensors is asked of operations."""
+        found: dict[str, list[OutputTensor]] = {}
+        for tensor in self.tensors:
+            found.setdefault(tensor.operation, []).append(tensor)
+        return {what: tuple(tensors) for what, tensors in found.items()}
 
 
 @record

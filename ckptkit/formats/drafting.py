@@ -15,7 +15,7 @@ from ckptkit.operations.cast import exact_cast
 from ckptkit.operations.outputs import as_stored, computed, keep
 from ckptkit.record import record
 from ckptkit.storage.output import Drop, OutputTensor
-from ckptkit.storage.payload import TensorRef, count
+from ckptkit.storage.payload import TensorRef, same_count
 
 #: FP8 or another quantization; schemes are the keys of groups.
 AnyScheme = TypeVar("AnyScheme", bound="Scheme | OtherScheme")
@@ -51,7 +51,10 @@ def tensors(
 def module_tensors(
     checkpoint: Checkpoint, shapes: ScaleShapes, scale_dtypes: frozenset[str], spelling: Names = _USUAL_NAMES
 ) -> Iterator[OutputTensor]:
-    """Weight and input scales in the target's names and shapes; weights, plain tensors and all others as they are."""
+    """Weight and input scales in the target's names and shapes; weights, plain tensors and all others as they are.
+
+    What modules that are alike have in common comes one after the other, as it does in most files.
+    """
     for tensor in (*checkpoint.plain, *checkpoint.opaque_tensors()):
         yield keep(tensor)
     for kind in checkpoint.alike:
@@ -60,6 +63,7 @@ def module_tensors(
         shape = shapes.scale_shapes(granularity, kind.first.weight.shape)[0]
         for module in kind.modules:
             yield keep(module.weight)
+        for module in kind.modules:
             if module.weight_scale is not None:
                 name = _scale_name(module, spelling.weight_scale)
                 yield scale(module.weight_scale, name, shape, scale_dtypes, reason)
@@ -124,7 +128,7 @@ def scale(
     A scale of more elements than are stored is each of these repeated, as for blocks of a weight with one scale.
     """
     dtype = exact_cast(tensor.dtype, scale_dtypes)
-    if dtype is not None and count(shape) != tensor.numel:
+    if dtype is not None and not same_count(shape, tensor.shape):
         return computed(name, "repeat", (tensor,), {"shape": list(shape), "dtype": dtype}, reason)
     if dtype is None or dtype == tensor.dtype:
         return as_stored(tensor, name, shape, reason, duplicate=duplicate)

@@ -11,28 +11,30 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ckptkit.storage.payload import TensorRef
 
 #: dtype -> (array type code, bits of +infinity or, for E8M0, of NaN)
 _LAYOUT = {"F32": ("I", 0x7F80_0000), "BF16": ("H", 0x7F80), "F16": ("H", 0x7C00), "F8_E8M0": ("B", 0xFF)}
+#: dtype -> bits of the first finite value above zero, and of infinity; an E8M0 code of 0 is 2**-127, a value like any.
+_FINITE = {dtype: (0 if dtype == "F8_E8M0" else 1, beyond) for dtype, (_, beyond) in _LAYOUT.items()}
 
+_HALF, _SINGLE = struct.Struct("<e"), struct.Struct("<f")
 
 #: What a scale is stored as, where its value can be told.
 SCALE_DTYPES = frozenset(_LAYOUT)
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleValues:
-    """What the values of one scale tensor are.
+class ScaleValues(NamedTuple):
+    """What the values of one scale tensor are, ``size`` of them.
 
     ``minimum`` and ``maximum`` are over the finite positive values. ``zeros`` and ``invalid`` (negative, infinite
     or NaN) hold the flat indices of the others.
     """
 
-    count: int
+    size: int
     minimum: float
     maximum: float
     zeros: tuple[int, ...] = ()
@@ -43,7 +45,7 @@ def scale_values(dtype: str, data: bytes) -> ScaleValues | None:
     """Judge the raw bytes of a scale tensor; None when the dtype is not one that holds scales.
 
     >>> scale_values("BF16", bytes.fromhex("803f0040"))
-    ScaleValues(count=2, minimum=1.0, maximum=2.0, zeros=(), invalid=())
+    ScaleValues(size=2, minimum=1.0, maximum=2.0, zeros=(), invalid=())
     """
     raw = _integers(dtype, data)
     return None if raw is None else _judge(dtype, raw)
@@ -55,17 +57,18 @@ def values_in_run(run: Sequence[TensorRef], data: bytes) -> Iterator[tuple[Tenso
     What has no dtype of a scale, or fewer bytes than its shape asks for, is left out. The bytes become integers once,
     not once for each scale: there may be a hundred thousand, most of them of a few bytes.
     """
-    first = run[0].start
+    first, available = run[0].start, len(data)
     integers = {dtype: _integers(dtype, data) for dtype in {tensor.dtype for tensor in run}}
     for tensor in run:
-        raw, begin = integers[tensor.dtype], tensor.start - first
-        end = begin + tensor.nbytes
-        if raw is None or end > len(data):
+        _, dtype, _, _, start, nbytes = tensor
+        raw, begin = integers[dtype], start - first
+        end = begin + nbytes
+        if raw is None or end > available:
             continue
         width = raw.itemsize
-        own = raw[begin // width : end // width] if not begin % width else _integers(tensor.dtype, data[begin:end])
+        own = raw[begin // width : end // width] if not begin % width else _integers(dtype, data[begin:end])
         if own is not None:
-            yield tensor, _judge(tensor.dtype, own)
+            yield tensor, _judge(dtype, own)
 
 
 def _integers(dtype: str, data: bytes) -> array[int] | None:
@@ -83,15 +86,17 @@ def _integers(dtype: str, data: bytes) -> array[int] | None:
 def _judge(dtype: str, raw: array[int]) -> ScaleValues:
     if not raw:
         return ScaleValues(0, math.nan, math.nan)
-    low, high, limit = min(raw), max(raw), _LAYOUT[dtype][1]
-    # An E8M0 code of 0 is 2**-127, a value like any other.
-    smallest = 0 if dtype == "F8_E8M0" else 1
+    smallest, limit = _FINITE[dtype]
+    low = high = raw[0]
+    if len(raw) > 1:
+        low, high = min(raw), max(raw)
     if low >= smallest and high < limit:
-        return ScaleValues(len(raw), decode(dtype, low), decode(dtype, high))
+        minimum = decode(dtype, low)
+        return ScaleValues(len(raw), minimum, minimum if low == high else decode(dtype, high))
     good = [bits for bits in raw if smallest <= bits < limit]
     bad = [(index, decode(dtype, bits)) for index, bits in enumerate(raw) if not smallest <= bits < limit]
     return ScaleValues(
-        count=len(raw),
+        size=len(raw),
         minimum=decode(dtype, min(good)) if good else math.nan,
         maximum=decode(dtype, max(good)) if good else math.nan,
         zeros=tuple(index for index, value in bad if value == 0),
@@ -109,9 +114,9 @@ def decode(dtype: str, bits: int) -> float:
     if dtype == "F8_E8M0":
         return math.nan if bits == 0xFF else math.ldexp(1.0, bits - 127)
     if dtype == "F16":
-        return float(struct.unpack("<e", struct.pack("<H", bits))[0])
+        return float(_HALF.unpack(bits.to_bytes(2, "little"))[0])
     widened = bits << 16 if dtype == "BF16" else bits
-    return float(struct.unpack("<f", struct.pack("<I", widened))[0])
+    return float(_SINGLE.unpack(widened.to_bytes(4, "little"))[0])
 
 
 def e8m0_to_f32(data: bytes) -> bytes:

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from ckptkit.errors import Fault
 from ckptkit.operations.operation import Inputs, Loss, OperationError, Parameters, Promise
 from ckptkit.operations.table import operation
-from ckptkit.storage.output import AS_STORED, CONSTANT, OutputTensor
-from ckptkit.storage.payload import TensorRef, count
+from ckptkit.storage.output import AS_STORED, CONSTANT, OutputTensor, output_tensor
+from ckptkit.storage.payload import TensorRef, count, same_count
 
 _NONE: Parameters = {}
 
 
 def keep(tensor: TensorRef) -> OutputTensor:
     """A stored tensor as it is."""
-    return OutputTensor(tensor.name, tensor.dtype, tensor.shape, "keep", (tensor,))
+    return output_tensor((tensor.name, tensor.dtype, tensor.shape, "keep", (tensor,), _NONE, ""))
 
 
 def as_stored(
@@ -28,7 +28,7 @@ def as_stored(
         what = "reshape"
     else:
         what = "keep" if name == tensor.name else "rename"
-    return OutputTensor(name, tensor.dtype, shape, what, (tensor,), _NONE, reason)
+    return output_tensor((name, tensor.dtype, shape, what, (tensor,), _NONE, reason))
 
 
 def renamed(tensor: OutputTensor, name: str) -> OutputTensor:
@@ -95,9 +95,14 @@ def promise_of(tensor: OutputTensor) -> Promise:
     return operation(tensor.operation).promise(tensor.inputs, tensor.parameters)
 
 
+def is_exact(operation_name: str) -> bool:
+    """Whether no parameter of an operation makes it lose anything."""
+    return operation_name in _EXACT
+
+
 def loss_of(tensor: OutputTensor) -> Loss | None:
     """How far the values of an output tensor may be off; None when they are exact."""
-    return None if tensor.operation in _EXACT else promise_of(tensor).loss
+    return None if is_exact(tensor.operation) else promise_of(tensor).loss
 
 
 def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
@@ -108,7 +113,7 @@ def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
             source = inputs[0]
             if what == "keep" and source.shape == shape and source.dtype == dtype and source.name == name:
                 continue
-            if what in _METADATA and source.dtype == dtype and count(source.shape) == count(shape):
+            if what in _METADATA and source.dtype == dtype and same_count(source.shape, shape):
                 continue
         try:
             promised = promise_of(tensor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 from ckptkit.errors import Fault, excerpt
@@ -129,9 +130,11 @@ def build_index(
     """The bytes of an index: names sorted, ``total_size`` in bytes of tensor data, other metadata kept."""
     document = {**extra, "metadata": {**metadata, "total_size": total_size}, "weight_map": {}}
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    names = dict(sorted(weight_map))
-    if names:
-        # Python's encoder lays out line by line, and slowly; a flat object needs no more than these separators.
-        lines = json.dumps(names, ensure_ascii=False, separators=(",\n    ", ": "))[1:-1]
-        text = f"{text.removesuffix('{}' + chr(10) + '}')}{{\n    {lines}\n  }}\n}}"
+    files = dict(sorted(weight_map))
+    if files:
+        # Python's encoder lays out line by line, and slowly; an object of strings needs no more than this.
+        quoted = {file: encode_basestring(file) for file in set(files.values())}
+        lines = [f"    {encode_basestring(name)}: {quoted[file]}" for name, file in files.items()]
+        separator = ",\n"
+        text = f"{text.removesuffix('{}' + chr(10) + '}')}{{\n{separator.join(lines)}\n  }}\n}}"
     return (text + "\n").encode("utf-8")

@@ -106,6 +106,11 @@ def count(shape: tuple[int, ...]) -> int:
     return total
 
 
+def same_count(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes have as many elements as each other."""
+    return one == other or count(one) == count(other)
+
+
 def size_of(dtype: str, shape: tuple[int, ...]) -> int:
     """The bytes of a tensor; elements of less than a byte are packed."""
     bits = BITS[dtype]

@@ -78,7 +78,7 @@ def test_scale_values_agree_with_floats(dtypes: list[str], values: list[float]) 
     data = b"".join(raw[2:] if dtype == "BF16" else raw for raw in packed)
     decoded = [struct.unpack("<f", (b"\0\0" + raw[2:]) if dtype == "BF16" else raw)[0] for raw in packed]
     found = scale_values(dtype, data)
-    assert found is not None and found.count == len(values)
+    assert found is not None and found.size == len(values)
     good = [value for value in decoded if 0 < value < float("inf")]
     assert found.zeros == tuple(index for index, value in enumerate(decoded) if value == 0)
     assert found.invalid == tuple(index for index, value in enumerate(decoded) if value != 0 and value not in good)

@@ -237,6 +237,8 @@ def test_the_table_has_every_dtype_that_the_library_knows() -> None:
         shard_bytes({"scalar": ("F32", (), b"1234"), "層.é": ("U8", (1, 0), b""), "": ("U8", (1,), b"1")}),
         raw_file(header(entry(offsets="[4,8]"), entry(offsets="[0,4]")), b"12345678"),
         raw_file('{"a":{"data_offsets":[0,1],"shape":[2],"dtyp\\u0065":"F4"}}', b"1"),
+        raw_file('{\n "a": {"shape": [2], "dtype": "F4", "data_offsets": [0, 1]}\n}', b"1"),
+        raw_file(header(entry())[:-1] + ',"__metadata__":{"a":"1"}}', b"1234"),
     ],
 )
 def test_unusual_but_sound(data: bytes) -> None:
@@ -249,9 +251,10 @@ def test_unusual_but_sound(data: bytes) -> None:
     [
         shard_bytes({"a-0": ("F32", (1,), b"1234"), "ä": ("F4", (2,), b"1")}, {"when": "2024-05-01"}),
         raw_file('{"__metadata__":{"json":"{\\"a\\": 1}"},' + header(entry())[1:], b"1234"),
+        raw_file('{"__metadata__": {"a": "1"}, "b": {"dtype": "F4", "shape": [1, 2], "data_offsets": [0, 1]}}', b"1"),
         raw_file(header(entry(offsets="[4,8]"), entry(offsets="[0,4]")), b"12345678"),
     ],
-    ids=["dashes", "escapes", "unsorted"],
+    ids=["dashes", "escapes", "blanks", "unsorted"],
 )
 def test_what_exporters_write_takes_the_quick_gear(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(header_module, "examine_header", pytest.fail)

@@ -30,7 +30,9 @@ def storage_mixed(context: Context) -> Iterator[Fault]:
 
     Fix: declare the scheme of each group of modules.
     """
-    if not context.fp8_weights:
+    if not context.has_fp8_weights:
+        return
+    if PACKED_ENDINGS.isdisjoint(context.endings):
         return
     kinds: dict[str, str] = {}
     for name in context.container.tensors:

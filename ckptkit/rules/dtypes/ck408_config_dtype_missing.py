@@ -37,7 +37,7 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
 
     Fix: write ``"dtype": "bfloat16"``, or what the unquantized tensors have.
     """
-    if not context.fp8_weights or not context.config:
+    if not context.has_fp8_weights or not context.config:
         return
     levels = [context.config, *(context.config.get(key) for key in TEXT_CONFIGS)]
     found = [level.get(key) for level in levels if isinstance(level, Mapping) for key in ("dtype", "torch_dtype")]

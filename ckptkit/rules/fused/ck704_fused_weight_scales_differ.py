@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.checks.context import Context, FusedGroup
+from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
+from ckptkit.checks.fused import FusedGroup
 from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ckptkit.checks.context import Context, FusedGroup
+from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation
+from ckptkit.checks.fused import FusedGroup
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
@@ -18,8 +19,7 @@ _EXPERTS = ".experts."
 
 def uneven(context: Context, *, other_attention: bool) -> Iterator[FusedGroup]:
     """The layers, of linear and latent attention or all others, whose parts do not have one scheme or none."""
-    groups = context.remembered("uneven", lambda: [group for group in context.fused_groups if not group.uniform])
-    return (group for group in groups if group.other_attention == other_attention)
+    return (group for group in context.uneven_groups if group.other_attention == other_attention)
 
 
 def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
@@ -109,7 +109,7 @@ def differing_scalars(
         for name in group.members:
             scale = scalar(modules[name]) if name in modules else None
             read = context.scale_values.get(scale.name) if scale is not None else None
-            if read is not None and read[1].count == 1:
+            if read is not None and read[1].size == 1:
                 found[names.last_part(name)] = read[1].minimum
         if len(set(found.values())) > 1:
             yield group, found

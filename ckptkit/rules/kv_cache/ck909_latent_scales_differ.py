@@ -38,7 +38,7 @@ def latent_scales_differ(context: Context) -> Iterator[Fault]:
 
 def _value(context: Context, tensor: TensorRef | None) -> float | None:
     read = context.scale_values.get(tensor.name) if tensor is not None else None
-    return read[1].minimum if read is not None and read[1].count == 1 else None
+    return read[1].minimum if read is not None and read[1].size == 1 else None
 
 
 @fix("unsafe", "CK909")

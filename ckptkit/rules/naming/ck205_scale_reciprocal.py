@@ -38,24 +38,27 @@ def scale_reciprocal(context: Context) -> Iterator[Fault]:
 
     Fix: invert the scales, after comparing one layer with the source checkpoint.
     """
-    suspects: list[tuple[TensorRef, ScaleValues]] = []
-    judged = 0
-    for tensor, values in _weight_scales(context):
-        judged += 1
-        small = values.minimum * E4M3_MAX > _IMPLAUSIBLE and E4M3_MAX / values.minimum < _PLAUSIBLE
-        if small and E4M3_MAX / values.maximum < _PLAUSIBLE:
-            suspects.append((tensor, values))
-    if suspects and 2 * len(suspects) > judged:
+    if not any(_looks_inverted(values) for _, values in context.scale_values.values()):
+        return
+    judged = list(_weight_scales(context))
+    suspects = [(tensor, values) for tensor, values in judged if _looks_inverted(values)]
+    if 2 * len(suspects) > len(judged):
         tensor, values = suspects[0]
-        message = f"{len(suspects)} of {judged} weight scales look inverted"
+        message = f"{len(suspects)} of {len(judged)} weight scales look inverted"
         found = f"{values.minimum:.6g}: weights up to {values.minimum * E4M3_MAX:.3g}"
         expected = f"about {1 / values.minimum:.3g}"
         yield Fault("scale-reciprocal", message, tensor.shard, tensor.name, expected, found)
+
+
+def _looks_inverted(values: ScaleValues) -> bool:
+    """Whether values make absurd weights as they are, and ordinary ones inverted."""
+    small = values.minimum * E4M3_MAX > _IMPLAUSIBLE and E4M3_MAX / values.minimum < _PLAUSIBLE
+    return small and E4M3_MAX / values.maximum < _PLAUSIBLE
 
 
 def _weight_scales(context: Context) -> Iterator[tuple[TensorRef, ScaleValues]]:
     """Weight scales whose values are all finite and positive."""
     for module in context.modules:
         read = context.scale_values.get(module.weight_scale.name) if module.weight_scale is not None else None
-        if read is not None and read[1].count and not read[1].zeros and not read[1].invalid:
+        if read is not None and read[1].size and not read[1].zeros and not read[1].invalid:
             yield read

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerChannel
-from ckptkit.rules.shapes.grids import rank_faults, reshape_weight_scale
+from ckptkit.rules.shapes.grids import mismatches, rank_faults, reshape_weight_scale
 
 
 @rule(
@@ -34,12 +34,10 @@ def channel_scale_rank(context: Context) -> Iterator[Fault]:
 
     Fix: reshape it; the bytes do not change. A conversion does.
     """
-    weights = {module.weight_scale: module.weight for module in context.modules if module.weight_scale is not None}
-    shapes = {scale.name: weight.shape for scale, weight in weights.items()}
-    lengthwise = {scale.name: len(scale.shape) == 2 and scale.shape[0] == 1 for scale in weights}
+    wrong = {scale.name: (module.weight.shape, scale.shape) for module, scale, _ in mismatches(context)}
     for fault in rank_faults(context, PerChannel):
-        rows, *columns = shapes.get(fault.tensor or "", (0,))
-        lying = lengthwise.get(fault.tensor or "", False)
+        (rows, *columns), shape = wrong.get(fault.tensor or "", ((0,), ()))
+        lying = len(shape) == 2 and shape[0] == 1
         words = [*(["lying"] if lying else []), *(["square"] if columns == [rows] else [])]
         yield Observation.of(fault, variant="-".join(words) or None)
 

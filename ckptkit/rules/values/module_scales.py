@@ -28,5 +28,5 @@ def _odd_scales(context: Context) -> Iterator[tuple[TensorRef, ScaleValues]]:
 
 def scale_fault(kind: str, what: str, tensor: TensorRef, values: ScaleValues, indices: tuple[int, ...]) -> Fault:
     """The fault that some values of a scale are what they must not be."""
-    message = f"{len(indices)} of {values.count} scales are {what}, the first at index {indices[0]}"
+    message = f"{len(indices)} of {values.size} scales are {what}, the first at index {indices[0]}"
     return Fault(kind, message, tensor.shard, tensor.name, expected="finite values above zero")

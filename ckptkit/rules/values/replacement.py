@@ -21,4 +21,4 @@ def take_largest(context: Context, scales: Iterable[TensorRef]) -> Iterator[Edit
 def value(context: Context, scale: TensorRef) -> float | None:
     """The value of a scale that holds one."""
     read = context.scale_values.get(scale.name)
-    return read[1].minimum if read is not None and read[1].count == 1 else None
+    return read[1].minimum if read is not None and read[1].size == 1 else None
