@@ -2,8 +2,8 @@
 
 ``real/...`` are exports of real tools, ``defect/...`` and ``near/...`` what rules are tested with, ``damage/...`` one
 tensor changed, ``scheme/...`` fixtures brought into other schemes, ``report/...`` kinds of public reports,
-``variant/...`` one kind of fault in many formats and architectures, and ``converted/...`` what ckptkit makes of
-fixtures.
+``variant/...`` one kind of fault in many formats and architectures, ``held/...`` what was judged before any engine had
+loaded it, and ``converted/...`` what ckptkit makes of fixtures.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from ckptkit.formats import registry
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.virtual import VirtualSource
+from tests.accuracy.held import HELD, OWN
 from tests.accuracy.reports import REPORTS
 from tests.accuracy.variants import VARIANTS
-from tests.damage import REAL, Damage, MutableCheckpoint, load
+from tests.damage import REAL, Damage, MutableCheckpoint, load, opened
 from tests.engines.schemes import SCHEMES
 from tests.formats.test_mixed import KINDS, mixed
 from tests.raw import MemorySource
@@ -104,7 +105,7 @@ class Entry:
 def corpus() -> dict[str, Entry]:
     """Every entry by its id."""
     found: dict[str, Entry] = {}
-    for part in (_real, _defects, _damages, _schemes, _reports, _variants, _converted):
+    for part in (_real, _defects, _damages, _schemes, _reports, _variants, _held, _converted):
         for entry in part():
             if entry.id in TOO_LARGE | NO_MODEL | OTHER_KEYS | NOTHING_SOUND:
                 continue
@@ -188,6 +189,22 @@ def _variants() -> Iterator[Entry]:
         name = f"variant/{variant.name}"
         make = _changed(lambda variant=variant: load(variant.fixture), variant.change)  # type: ignore[misc]
         yield Entry(name, make, name if variant.own else f"real/{variant.fixture}")
+
+
+def _held() -> Iterator[Entry]:
+    for held in HELD:
+        name, meant = f"held/{held.name}", held.base if held.meant is None else held.meant
+        make = _changed(lambda base=held.base: _based_on(base), held.change)  # type: ignore[misc]
+        yield Entry(name, make, name if meant == OWN else _id_of(meant))
+
+
+def _id_of(base: str) -> str:
+    return base if base.startswith("converted/") else f"real/{base}"
+
+
+def _based_on(base: str) -> MutableCheckpoint:
+    """A fixture or a conversion, to be changed."""
+    return opened(corpus()[base].make()) if base.startswith("converted/") else load(base)
 
 
 def _converted() -> Iterator[Entry]:
