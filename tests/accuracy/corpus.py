@@ -67,7 +67,7 @@ NOTHING_SOUND = frozenset({"near/CK304-1", "near/CK702-1", "near/CK805-1", "near
 OWN_VALUES = frozenset(
     {
         *("CK507-1", "CK508-1", "CK608-1", "CK610-2", "CK611-1", "CK611-2", "CK613-1", "CK701-1"),
-        *("CK315-1", "CK315-2", "CK315-3"),
+        *("CK315-1", "CK315-2", "CK315-3", "CK402-1"),
         *("CK704-1", "CK705-1", "CK804-1", "CK908-1", "CK912-3"),
     }
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from tests.accuracy.corpus import corpus
 from tests.accuracy.measure import distinct
@@ -21,14 +22,21 @@ ASKED = ("sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0")
 
 
 def take() -> None:
-    """Judge every held-out checkpoint that was not yet judged, and keep it with the day."""
-    known: dict[str, list[object]] = json.loads(FIRST.read_text(encoding="utf-8")) if FIRST.exists() else {}
-    asked = [record for record in records() if f"{record.engine}-{record.version}" in ASKED]
+    """Judge every held-out checkpoint that was not yet judged, and keep it with the day; and keep what engines did with
+    those that they have loaded since, the first time."""
+    known: dict[str, Any] = json.loads(FIRST.read_text(encoding="utf-8")) if FIRST.exists() else {}
+    asked = {f"{r.engine}-{r.version}": r for r in records() if f"{r.engine}-{r.version}" in ASKED}
     today = date.today().isoformat()
     for entry, files, code in distinct(corpus().values()):
-        if entry.kind == "held" and entry.id not in known:
+        if entry.kind != "held":
+            continue
+        if entry.id not in known:
             newest = {name: row.verdict for name, row in rows(files).items()}
-            verdicts = {f"{record.engine}-{record.version}": said(files, record, newest) for record in asked}
-            known[entry.id] = [code, today, verdicts]
+            verdicts = {release: said(files, record, newest) for release, record in asked.items()}
+            known[entry.id] = [code, today, verdicts, {}]
+        for release, record in asked.items():
+            seen = record.loads.get(entry.id)
+            if seen is not None and seen.digest == known[entry.id][0]:
+                known[entry.id][3].setdefault(release, seen.outcome)
     lines = [f"{json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(known.items())]
     FIRST.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -97,6 +97,10 @@ def _minimal(checkpoint: MutableCheckpoint) -> None:
         checkpoint.block.pop(key, None)
 
 
+#: What these say of inputs and outputs is another scheme, that the checkpoint then has: its values are its own.
+_OTHER_VALUES = ("inputs-", "outputs")
+
+
 def _compressed_tensors() -> Iterator[Held]:
     changes: dict[str, Damage] = {
         "older-key": _older_key,
@@ -140,17 +144,17 @@ def _compressed_tensors() -> Iterator[Held]:
         "method-with-underscore": set_block(quant_method="compressed_tensors"),
     }
     for number, (name, change) in enumerate(changes.items()):
-        yield Held(f"config/{name}/qwen3-ct", QWEN3, change)
+        yield Held(f"config/{name}/qwen3-ct", QWEN3, change, OWN if name.startswith(_OTHER_VALUES) else None)
         if number % 3 == 0:
             yield Held(f"config/{name}/mixtral-ct", MIXTRAL, change)
     yield Held("config/block-structure-as-text", BLOCK, weights(block_structure="128x128"))
     yield Held("config/block-structure-missing", BLOCK, lambda c: c.group["weights"].pop("block_structure"))
     yield Held("config/block-structure-other", BLOCK, weights(block_structure=[64, 64]))
-    yield Held("config/inputs-by-token/blocks", BLOCK, inputs(strategy="token", group_size=None))
+    yield Held("config/inputs-by-token/blocks", BLOCK, inputs(strategy="token", group_size=None), OWN)
     yield Held("config/strategy-says-tensor", CT, weights(strategy="tensor"))
     yield Held("config/strategy-says-channel", CT_FP8, weights(strategy="channel"))
     yield Held("config/strategy-says-channel/blocks", BLOCK, weights(strategy="channel"))
-    yield Held("config/inputs-dynamic-with-scales", CT_FP8, inputs(dynamic=True))
+    yield Held("config/inputs-dynamic-with-scales", CT_FP8, inputs(dynamic=True), OWN)
     yield Held(
         "config/weight-only-says-dynamic",
         WEIGHT_ONLY,
@@ -158,6 +162,7 @@ def _compressed_tensors() -> Iterator[Held]:
             "input_activations",
             {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True, "symmetric": True},
         ),
+        OWN,
     )
     yield Held(
         "config/groups-reversed",
@@ -335,7 +340,7 @@ def _quark() -> Iterator[Held]:
     for name, change in changes.items():
         yield Held(f"config/{name}/qwen2-quark", QWEN2_QUARK, change)
     yield Held("config/says-channel/quark", QUARK_FP8, spec("weight", qscheme="per_channel", ch_axis=0))
-    yield Held("config/inputs-dynamic-with-scales/quark", QUARK_FP8, spec("input_tensors", is_dynamic=True))
+    yield Held("config/inputs-dynamic-with-scales/quark", QUARK_FP8, spec("input_tensors", is_dynamic=True), OWN)
     yield Held("config/kv-group-gone/quark", QUARK_KV, lambda c: c.block["export"].update(kv_cache_group=None))
     yield Held("config/kv-config-gone/quark", QUARK_KV, set_block(kv_cache_quant_config=None))
     yield Held("config/kv-layers-gone/quark", QUARK_KV, set_block(layer_quant_config={}))

@@ -219,7 +219,7 @@ def _kv() -> Iterator[Held]:
     yield Held("kv/none/phi3-quark-kv", PHI3_QUARK_KV, drop(r".*\.output_scale"))
     yield Held("kv/three/phi3-quark-kv", PHI3_QUARK_KV, repeated(r".*\.output_scale", 3))
     for name, fixture in (("experts-ct", MOE), ("mixtral-ct", MIXTRAL)):
-        yield Held(f"kv/added/{name}", fixture, _with_kv)
+        yield Held(f"kv/added/{name}", fixture, _with_kv, OWN)
 
 
 def _with_kv(checkpoint: Any) -> None:
