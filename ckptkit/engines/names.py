@@ -21,7 +21,7 @@ class ModuleNames:
     names beside those of linear layers and norms: every layer has one of each. A class that ``skips`` leaves out
     whatever has another name; one that is ``open`` is known by what it ``lacks`` alone: the first module of these stops
     the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
-    stored.
+    stored. ``head`` is what comes last.
     """
 
     linear: frozenset[str]
@@ -31,6 +31,7 @@ class ModuleNames:
     skips: bool = False
     open: bool = False
     lists: bool = False
+    head: str = "lm_head"
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -39,6 +40,14 @@ class ModuleNames:
     def skipping(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, and needs these modules too in every layer."""
         return replace(self, needed=needed, skips=True)
+
+    def leaves_out(self, module: str) -> bool:
+        """Whether the class skips a module that it does not have.
+
+        >>> DENSE.skipping().leaves_out("mtp.layers.0.mlp.down_proj"), DENSE.leaves_out("mtp.layers.0.mlp.down_proj")
+        (True, False)
+        """
+        return self.skips and not self._has(names.generalise(module))
 
     def odd_parameter(self, tensors: Iterable[str]) -> str | None:
         """The first tensor of attention or an MLP that is neither a weight nor a scale: no class here has one.
@@ -79,7 +88,13 @@ class ModuleNames:
         """
         if self.open:
             return None
-        needed: list[tuple[str, ...]] = [("model.embed_tokens",), ("model.norm",), *([] if tied else [("lm_head",)])]
+        # Who lists what is missing ties both ways: a head that is stored is the embedding too.
+        tables = [("model.embed_tokens", *(("lm_head",) if tied and self.lists else ()))]
+        needed: list[tuple[str, ...]] = [
+            *tables,
+            ("model.norm",),
+            *([] if tied and self.head == "lm_head" else [(self.head,)]),
+        ]
         for layer in range(layers or 0):
             needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
         return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)
@@ -152,11 +167,18 @@ NO_HEAD_NO_PATCHES = ModuleNames(
 )
 
 
-def experts(container: str, router: str, projections: tuple[str, ...] = _GATED, *, norms: bool = False) -> ModuleNames:
-    """A decoder with experts in place of the MLP, stored one by one or stacked."""
+def experts(
+    container: str,
+    router: str,
+    projections: tuple[str, ...] = _GATED,
+    *,
+    norms: bool = False,
+    plain_router: bool = False,
+) -> ModuleNames:
+    """A decoder with experts in place of the MLP, stored one by one or stacked; a plain router is no linear layer."""
     inner = frozenset(f"{container}.*.{part}" for part in projections)
     stacked = frozenset({container, f"{container}.down_proj", f"{container}.gate_up_proj"})
     owner = container.rpartition(".")[0]
-    return ModuleNames(
-        _ATTENTION | inner | {router}, _OTHERS | stacked | {owner} | (_HEAD_NORMS if norms else frozenset())
-    )
+    others = _OTHERS | stacked | {owner} | (_HEAD_NORMS if norms else frozenset())
+    linear = _ATTENTION | inner
+    return ModuleNames(linear, others | {router}) if plain_router else ModuleNames(linear | {router}, others)

@@ -21,7 +21,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "modelopt": Reading(Style.ABOVE, ("exclude_modules", "ignore"), whole_too=True),
+        "modelopt": Reading(Style.ABOVE, ("ignore", "quantization.exclude_modules"), whole_too=True),
         "compressed-tensors": Reading(
             Style.ABOVE, ("modules_to_not_convert", "ignore"), merges=True, one_group=True, whole_too=True
         ),

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
+from ckptkit.checks.skip_lists import (
+    another_scheme,
+    builds_quantized,
+    matchers_of,
+    meant_alike,
+    readings_of,
+    undeclared_weights,
+)
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
+from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import Exact
@@ -54,7 +62,10 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     undeclared = ((weight.module, (weight.module,)) for weight in undeclared_weights(context))
     for name, members in (*meant_alike(context, entries), *undeclared):
         skips = tuple(engine for engine, matches in matchers.items() if matches(name))
-        if skips and len(skips) != len(matchers) and not names.is_head(name):
+        if names.is_head(name) and skips:
+            # Some leave the head alone whatever is listed, and some have no scheme for it.
+            skips = tuple(engine for engine, builds in _builders(context).items() if not builds(name))
+        if skips and len(skips) != len(matchers):
             grouped.setdefault((names.generalise(name), skips), []).extend(members)
     if not grouped:
         yield from context.faults("ct-ignore-class")
@@ -76,6 +87,11 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             only=frozenset(wrong),
             subject=Module(members[0]),
         )
+
+
+def _builders(context: Context) -> Mapping[str, Matcher]:
+    """Engine -> whether it builds a module quantized."""
+    return {engine: builds_quantized(context, reading) for engine, reading in readings_of(context).items()}
 
 
 def _asked_whole(context: Context) -> Iterator[Fault]:
