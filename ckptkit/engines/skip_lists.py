@@ -93,6 +93,11 @@ class Reading:
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
 
+    @property
+    def builds_heads(self) -> bool:
+        """Whether a head that is on no list is built as any linear layer, whatever the targets of a config."""
+        return self.declares is None and not self.head_left_alone
+
     def asked(self, architecture: str | None) -> Callable[[str], str]:
         """The name by which a model class asks for a stored module.
 

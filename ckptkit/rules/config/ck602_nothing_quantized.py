@@ -48,7 +48,13 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             found=f"{modules}, {scales} scales beside them" if scales else modules,
             help="export again with compressed weights (save_compressed=True)" if scales else None,
             only=_builders(context, checkpoint.declared_only),
+            variant="dynamic-inputs" if _by_tensor_and_dynamic(context) else None,
         )
+
+
+def _by_tensor_and_dynamic(context: Context) -> bool:
+    """Whether a plain config asks for weights by tensor and dynamic inputs: some engine has no such scheme."""
+    return context.block.get("activation_scheme") == "dynamic" and not context.block.get("weight_block_size")
 
 
 def _builders(context: Context, modules: Iterable[str]) -> frozenset[str] | None:
