@@ -152,7 +152,15 @@ class MutableCheckpoint:
 
 def load(fixture: str) -> MutableCheckpoint:
     """A real fixture, for example ``llama/quark-fp8``, ready to be damaged."""
-    origin = _origin(fixture)
+    return _fresh(_origin(fixture))
+
+
+def opened(raw: dict[str, bytes]) -> MutableCheckpoint:
+    """Files of a checkpoint, ready to be damaged."""
+    return _fresh(_read(raw))
+
+
+def _fresh(origin: Origin) -> MutableCheckpoint:
     shards = {file: dict(tensors) for file, tensors in origin.shards.items()}
     side = {file: data for file, data in origin.raw.items() if file not in (*shards, CONFIG, INDEX)}
     return MutableCheckpoint(shards, deepcopy(origin.config), deepcopy(origin.index), origin.metadata, side, origin)
@@ -160,9 +168,11 @@ def load(fixture: str) -> MutableCheckpoint:
 
 @cache
 def _origin(fixture: str) -> Origin:
-    folder = REAL / fixture
-    raw = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    shards = {file: read_shard(folder / file) for file in raw if file.endswith(".safetensors")}
+    return _read({path.name: path.read_bytes() for path in sorted((REAL / fixture).iterdir())})
+
+
+def _read(raw: dict[str, bytes]) -> Origin:
+    shards = {file: _tensors(data) for file, data in raw.items() if file.endswith(".safetensors")}
     (metadata,) = {json.dumps(read_header(raw[file]).get(METADATA)) for file in shards}
     index = json.loads(raw[INDEX]) if INDEX in raw else None
     return Origin(raw, shards, json.loads(raw[CONFIG]), index, json.loads(metadata))
@@ -181,7 +191,10 @@ def _data_start(raw: bytes | bytearray) -> int:
 
 def read_shard(path: Path) -> Tensors:
     """Every tensor of one file as the official library sees it, in file order (the library gives them in none)."""
-    raw = path.read_bytes()
+    return _tensors(path.read_bytes())
+
+
+def _tensors(raw: bytes) -> Tensors:
     header = read_header(raw)
     found = dict(safetensors.deserialize(raw))
     return {

@@ -10,10 +10,11 @@ import shlex
 from collections.abc import Iterator
 
 from ckptkit.card.markdown import code, fenced, shell_word
-from ckptkit.engines.base import Engine, Launch
+from ckptkit.engines.base import Engine
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.gpus import GPUS, Gpu
 from ckptkit.engines.kernels import on_gpu
+from ckptkit.engines.launch import Launch
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import engines
 from ckptkit.engines.support import Answer, Judgement, judge

@@ -20,7 +20,14 @@ _PATTERN = re.compile(r"^re:|[*?\[]")
 def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool]:
     """Whether an engine builds a module quantized, as far as the config alone decides: fused parts apart."""
     skipped, covered, asked = _skipped_by(context, reading), _declares(context, reading), _asked(context, reading)
-    return lambda name: covered(asked(name)) and not skipped(name)
+    if reading.declares is None or not reading.whole_too:
+        return lambda name: covered(asked(name)) and not skipped(name)
+
+    def builds(name: str) -> bool:
+        whole = reading.whole(name)
+        return (covered(asked(name)) or (whole is not None and covered(whole))) and not skipped(name)
+
+    return builds
 
 
 def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
@@ -103,6 +110,9 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
         return matches
     if reading.names_in_memory:
         return lambda name: matches(others.get(name, name))
+    if reading.maps_names_only:
+        plain = reading.matcher([entry for entry in entries if not _PATTERN.search(entry)])
+        return lambda name: matches(name) or (name in others and plain(asked(others[name])))
     return lambda name: matches(name) or (name in others and matches(others[name]))
 
 
@@ -154,6 +164,13 @@ def engines_that_build(context: Context, module: str, *, quantized: bool) -> fro
     if not decided:
         return None
     return frozenset(name for name in asked_about() if name not in decided or decided[name](module) is quantized)
+
+
+def engines_that_skip(context: Context, module: str) -> frozenset[str]:
+    """The engines whose class for the checkpoint has no such module, and leaves it out."""
+    architecture = context.dimensions.architecture or ""
+    known = {name: engine.modules().get(architecture) for name, engine in asked_about().items()}
+    return frozenset(name for name, modules in known.items() if modules is not None and modules.leaves_out(module))
 
 
 def engines_that_contradict(context: Context) -> frozenset[str] | None:

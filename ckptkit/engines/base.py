@@ -14,6 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ckptkit.engines.launch import Launch
 from ckptkit.record import record
 
 if TYPE_CHECKING:
@@ -226,28 +227,6 @@ class ByModelType(Enum):
     NEVER = "never"
     UNNAMED = "where no architecture is named"
     ALWAYS = "always"
-
-
-@record
-class Launch:
-    """How an engine is made to serve a checkpoint: the words before its path, and options that checkpoints ask for.
-
-    ``tensor_parallel`` and ``revision`` take a value; ``kv_cache`` switches an FP8 KV cache on; ``remote_code`` lets
-    the checkpoint's own Python run; ``eager`` runs without CUDA graphs; ``remote`` reads from the Hub. What is empty
-    the engine does not have. A converter serves nothing itself: ``output`` is the option before the file that it
-    writes, ``ending`` how that is called, and ``then`` the words before it that start what serves it.
-    """
-
-    command: tuple[str, ...]
-    tensor_parallel: str = ""
-    kv_cache: tuple[str, ...] = ()
-    remote_code: str = ""
-    revision: str = ""
-    eager: tuple[str, ...] = ()
-    remote: str = ""
-    output: str = ""
-    ending: str = ""
-    then: tuple[str, ...] = ()
 
 
 @record

@@ -84,6 +84,9 @@ def decoder_shapes(dimensions: Dimensions) -> Mapping[str, Shape]:
         "embed_tokens": (vocabulary, hidden),
         "lm_head": (vocabulary, hidden),
         "norm": (hidden,),
+        **dict.fromkeys(
+            ("mlp.gate", "block_sparse_moe.gate"), (_extent("the number of experts", dimensions.experts), hidden)
+        ),
         **dict.fromkeys(_NORMS, (hidden,)),
     }
     for owner, width in (("mlp", inner), ("mlp.experts", expert), ("block_sparse_moe.experts", expert)):

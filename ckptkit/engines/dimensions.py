@@ -52,7 +52,7 @@ class Dimensions:
             vocabulary=_size(text, "vocab_size"),
             layers=_size(text, "num_hidden_layers"),
             mtp_layers=_size(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
-            experts=_size(text, "num_experts", "num_local_experts", "n_routed_experts"),
+            experts=_agreed(text, "num_experts", "num_local_experts", "n_routed_experts"),
             kv_lora_rank=_size(text, "kv_lora_rank"),
         )
 
@@ -66,6 +66,12 @@ def text_level(config: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(inner, Mapping):
             return inner
     return config
+
+
+def _agreed(config: Mapping[str, Any], *keys: str) -> int | None:
+    """The number under any of some keys; None where they differ: which one counts is the class's business."""
+    sizes = {size for key in keys if (size := _size(config, key)) is not None}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _size(config: Mapping[str, Any], *keys: str) -> int | None:

@@ -8,8 +8,8 @@ KNOWN_METHODS = frozenset(
         *("aqlm", "auto-awq", "auto-gptq", "auto-round", "autoround", "awq", "awq-marlin", "bitnet", "bitsandbytes"),
         *("compressed-tensors", "deepseek-v4-fp8", "eetq", "experts-int8", "fbgemm-fp8", "fp-quant", "fp8", "gguf"),
         *("gpt-oss-mxfp4", "gptq", "gptq-marlin", "higgs", "hqq", "humming", "inc", "modelopt", "modelopt-fp4"),
-        *("modelopt-mixed", "modelopt-mxfp8", "moe-wna16", "mxfp4", "mxfp8", "petit-nvfp4", "qoq", "quanto", "quark"),
-        *("quip", "spqr", "torchao", "vptq", "w4afp8", "w8a8-fp8", "w8a8-int8"),
+        *("modelopt-fp8", "modelopt-mixed", "modelopt-mxfp8", "moe-wna16", "mxfp4", "mxfp8", "petit-nvfp4", "qoq"),
+        *("quanto", "quark", "quip", "spqr", "torchao", "vptq", "w4afp8", "w8a8-fp8", "w8a8-int8"),
     }
 )
 

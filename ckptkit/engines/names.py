@@ -23,7 +23,7 @@ class ModuleNames:
     the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
     stored. One that ``maps`` stored names into its own leaves out towers, and out of names what it ``strips``; it
     knows them without the prefix too, and takes the embedding for a head that is not stored. Names are ``apart`` where
-    merged ones stand for no parts.
+    merged ones stand for no parts. ``head`` is what comes last.
     """
 
     linear: frozenset[str]
@@ -36,6 +36,7 @@ class ModuleNames:
     strips: str = ""
     maps: bool = False
     apart: bool = False
+    head: str = "lm_head"
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -55,6 +56,14 @@ class ModuleNames:
         if not self.maps:
             return dict.fromkeys(stored)
         return dict.fromkeys(name.replace(self.strips, "") for name in stored if names.other_tower(name) is None)
+
+    def leaves_out(self, module: str) -> bool:
+        """Whether the class skips a module that it does not have.
+
+        >>> DENSE.skipping().leaves_out("mtp.layers.0.mlp.down_proj"), DENSE.leaves_out("mtp.layers.0.mlp.down_proj")
+        (True, False)
+        """
+        return self.skips and not self._has(names.generalise(module))
 
     def odd_parameter(self, tensors: Iterable[str]) -> str | None:
         """The first tensor of attention or an MLP that is neither a weight nor a scale: no class here has one.
@@ -95,10 +104,12 @@ class ModuleNames:
         """
         if self.open:
             return None
+        # Who lists what is missing ties both ways: a head that is stored is the embedding too.
+        tables = [("model.embed_tokens", *(("lm_head",) if tied and self.lists else ()))]
         needed: list[tuple[str, ...]] = [
-            ("model.embed_tokens",),
+            *tables,
             ("model.norm",),
-            *([] if tied or self.maps else [("lm_head",)]),
+            *([] if self.maps or (tied and self.head == "lm_head") else [(self.head,)]),
         ]
         for layer in range(layers or 0):
             needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
@@ -172,11 +183,18 @@ NO_HEAD_NO_PATCHES = ModuleNames(
 )
 
 
-def experts(container: str, router: str, projections: tuple[str, ...] = _GATED, *, norms: bool = False) -> ModuleNames:
-    """A decoder with experts in place of the MLP, stored one by one or stacked."""
+def experts(
+    container: str,
+    router: str,
+    projections: tuple[str, ...] = _GATED,
+    *,
+    norms: bool = False,
+    plain_router: bool = False,
+) -> ModuleNames:
+    """A decoder with experts in place of the MLP, stored one by one or stacked; a plain router is no linear layer."""
     inner = frozenset(f"{container}.*.{part}" for part in projections)
     stacked = frozenset({container, f"{container}.down_proj", f"{container}.gate_up_proj"})
     owner = container.rpartition(".")[0]
-    return ModuleNames(
-        _ATTENTION | inner | {router}, _OTHERS | stacked | {owner} | (_HEAD_NORMS if norms else frozenset())
-    )
+    others = _OTHERS | stacked | {owner} | (_HEAD_NORMS if norms else frozenset())
+    linear = _ATTENTION | inner
+    return ModuleNames(linear, others | {router}) if plain_router else ModuleNames(linear | {router}, others)

@@ -21,6 +21,7 @@ from ckptkit.record import record
 
 _REGEX_PREFIX = "re:"
 _EXPERTS = ".experts"
+_EXPERTS_DOT = f"{_EXPERTS}."
 #: Output heads, that of a prediction layer among them.
 _HEADS = ("lm_head", "shared_head.head")
 
@@ -45,6 +46,7 @@ class Style(str, Enum):
     PREFIX_OR_SUFFIX = "a regular expression for the start of the name, or its end"
     COMPONENTS = "a run of whole dotted components anywhere in the name"
     SUBSTRING_OR_GLOB = "any part of the name, or a shell pattern over the whole name"
+    COMPONENTS_OR_GLOB = "a run of whole dotted components, or a shell pattern over the whole name or one component"
     ABOVE = "a shell pattern, or after re: a regular expression, over the whole name or that of a module above it"
 
 
@@ -52,20 +54,22 @@ class Style(str, Enum):
 class Reading:
     """One engine's way with one format: the keys it reads (the first that is not empty counts) and their meaning.
 
-    ``merges`` ones read all keys together; ``one_group`` ones read a config with several groups in another way, which
-    is not this one.
+    A key with dots is one inside an object. ``merges`` ones read all keys together; ``one_group`` ones read a config
+    with several groups in another way, which is not this one.
     ``fuses`` engines stack q/k/v and gate/up and insist that the parts agree; ``experts_as_one`` ones leave all
-    experts of a layer alone as soon as one is listed; ``head_left_alone`` ones never quantize the output head.
+    experts of a layer alone as soon as one is listed, ``experts_by_owner`` ones ask for them by the name of what holds
+    them; ``head_left_alone`` ones never quantize the output head.
     ``names_in_memory`` ones know the names in memory only, where those differ; others map entries as they map stored
-    names. ``declares`` says which modules
-    the config means, the skip list aside; None where that is what the format's own library says. ``unsaid`` are the
-    entries that stand for a list that is missing or null; an empty one is a list.
+    names, ``maps_names_only`` ones only those that are no pattern. ``declares`` says which modules the config means,
+    the skip list aside; None where that is what the format's own library says. ``unsaid`` are the entries that stand
+    for a list that is missing or null; an empty one is a list.
 
     ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
-    names and what stands in their place in memory. ``scheme_of`` tells schemes of a config apart by a module's name,
-    where names of parts matter to that: None stands for no scheme at all, at which such an engine stops.
+    names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name.
+    ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
+    for no scheme at all, at which such an engine stops.
     """
 
     style: Style
@@ -74,14 +78,22 @@ class Reading:
     one_group: bool = False
     fuses: bool = False
     experts_as_one: bool = False
+    experts_by_owner: bool = False
     head_left_alone: bool = False
     names_in_memory: bool = False
+    maps_names_only: bool = False
     declares: Declares | None = None
     unsaid: tuple[str, ...] = ()
     knows_parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     whole_too: bool = False
     renames: Mapping[str, str] = field(default_factory=dict)
+    renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
+
+    @property
+    def builds_heads(self) -> bool:
+        """Whether a head that is on no list is built as any linear layer, whatever the targets of a config."""
+        return self.declares is None and not self.head_left_alone
 
     def asked(self, architecture: str | None) -> Callable[[str], str]:
         """The name by which a model class asks for a stored module.
@@ -91,12 +103,13 @@ class Reading:
         """
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
-        renamed = tuple(self.renames.items())
+        own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
+        renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
         def name_of(module: str) -> str:
             owner, _, last = module.rpartition(".")
-            if last in whole:
+            if last in whole and _EXPERTS_DOT not in module:
                 return names.join(owner, whole[last])
             ending = next((end for end in renamed if module.endswith(end[0])), None)
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
@@ -109,22 +122,26 @@ class Reading:
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""
-        lists = [value for key in self.keys if isinstance(value := block.get(key), list) and value]
+        values = [_inside(block, key) for key in self.keys]
+        lists = [value for value in values if isinstance(value, list) and value]
         if lists:
             read = lists if self.merges else lists[:1]
             return tuple(dict.fromkeys(entry for value in read for entry in value if isinstance(entry, str)))
-        return () if any(block.get(key) is not None for key in self.keys) else self.unsaid
+        return () if any(value is not None for value in values) else self.unsaid
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""
         matches = self._without_head(_MATCHERS[self.style](entries))
-        if not self.experts_as_one:
+        if not (self.experts_as_one or self.experts_by_owner):
             return matches
         listed = {entry[: entry.find(_EXPERTS) + len(_EXPERTS)] for entry in entries if _EXPERTS in entry}
 
         def with_experts(name: str) -> bool:
-            position = name.find(f"{_EXPERTS}.")
-            return matches(name) if position < 0 else name[: position + len(_EXPERTS)] in listed
+            position = name.find(_EXPERTS_DOT)
+            if position < 0:
+                return matches(name)
+            owner = name[: position + len(_EXPERTS)]
+            return (self.experts_as_one and owner in listed) or (self.experts_by_owner and matches(owner))
 
         return with_experts
 
@@ -146,6 +163,14 @@ def tells_experts_apart(entry: str) -> bool:
     if _DOTTED.fullmatch(entry):
         return _EXPERTS.endswith(entry.partition(".")[0])
     return _LETTERS.fullmatch(entry) is None
+
+
+def _inside(block: Mapping[str, Any], key: str) -> Any:
+    """What stands under a key; dots lead into objects."""
+    value: Any = block
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _itself(module: str) -> str:
@@ -211,6 +236,11 @@ def _substring_or_glob(entries: Sequence[str]) -> Matcher:
     return lambda name: search(name) is not None or glob(name)
 
 
+def _components_or_glob(entries: Sequence[str]) -> Matcher:
+    components, glob = _components(entries), _glob(entries)
+    return lambda name: components(name) or glob(name) or any(map(glob, name.split(".")))
+
+
 def _above(entries: Sequence[str]) -> Matcher:
     globs = [entry for entry in entries if not entry.startswith(_REGEX_PREFIX)]
     subtrees = [entry.removesuffix(".*") for entry in globs if entry.endswith(".*")]
@@ -261,6 +291,7 @@ _MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType
         Style.PREFIX_OR_SUFFIX: _prefix_or_suffix,
         Style.COMPONENTS: _components,
         Style.SUBSTRING_OR_GLOB: _substring_or_glob,
+        Style.COMPONENTS_OR_GLOB: _components_or_glob,
         Style.ABOVE: _above,
     }
 )

@@ -130,16 +130,22 @@ class Judgement:
 
 #: How a scale is called beside what it belongs to, in models that know no quantizer's names.
 _PLAIN_SCALE = ".scale"
+_FIRST_EXPERT = ".experts.0."
 #: In place of a scheme that is another part's.
 _UNSAID = Quantization(PerTensor())
 
 
 def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
-    """Every scheme in every kind of layer that a checkpoint has, each once."""
+    """Every scheme in every kind of layer that a checkpoint has, each once.
+
+    Of experts it is the first one's scheme that engines take for all; that others differ is a rule's finding.
+    """
     parts: list[Part] = []
+    first = any(_FIRST_EXPERT in name for modules in checkpoint.schemes.values() for name in modules)
     for scheme, modules in checkpoint.schemes.items():
         for layer, name in _layers(modules, checkpoint).items():
-            parts.append(Part(layer, scheme.weight, scheme.input, name))
+            if layer is not Layer.EXPERT or not first or any(_FIRST_EXPERT in module for module in modules):
+                parts.append(Part(layer, scheme.weight, scheme.input, name))
     for other, modules in checkpoint.other_schemes.items():
         for layer, name in _layers(modules, checkpoint).items():
             parts.append(Part(layer, _UNSAID, None, name, other))

@@ -11,8 +11,9 @@ from typing import Any
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.runner import Report
-from ckptkit.engines.base import Eager, Engine, Launch
+from ckptkit.engines.base import Eager, Engine
 from ckptkit.engines.gpus import Gpu
+from ckptkit.engines.launch import Launch
 from ckptkit.engines.registry import engines
 from ckptkit.errors import UsageError, plural
 from ckptkit.record import record

@@ -24,7 +24,7 @@ NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is n
 NOT_HERE = (
     *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),
     *("Forced NVFP4 kernel", "Marlin FP4 not available", "Please install the latest version of Quark"),
-    "requires accelerate",
+    *("requires accelerate", "requires a GPU"),
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
@@ -34,7 +34,7 @@ LIBRARIES = ("compressed-tensors", "transformers")
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
-ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "damage", "converted", "near")
+ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "damage", "converted", "near", "held")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,9 @@ def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False) -> Re
     """Ask an engine about entries that its record does not hold, or holds for other files; the record is kept."""
     record = read(judge.path) if judge.path.exists() else Record(judge.engine, judge.version, how=judge.how)
     record.bundles = judge.bundles
-    todo = [entry for entry, files in _distinct(wanted) if again or not _known(record, entry, files)]
+    ids = {entry.id for entry in wanted}
+    once = [(entry, code) for entry, _, code in distinct(corpus().values()) if entry.id in ids]
+    todo = [entry for entry, code in once if again or not _known(record, entry, code)]
     print(f"{judge.engine} {judge.version}: {len(todo)} loads")
     for number in range(0, len(todo), PART):
         for entry, seen in outcomes(judge, todo[number : number + PART]):
@@ -175,7 +177,7 @@ def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False) -> Re
 
 def outcomes(judge: Judge, wanted: Iterable[Entry]) -> Iterator[tuple[Entry, Seen]]:
     """What an engine does with entries, a few at a time in one process that has imported it."""
-    todo = list(_distinct(wanted))
+    todo = [(entry, files) for entry, files, _ in distinct(wanted)]
     with Drivers() as drivers, tempfile.TemporaryDirectory() as scratch:
         keeper = _Keeper(judge, drivers, Path(scratch))
         for number in range(0, len(todo), CHUNK):
@@ -184,19 +186,21 @@ def outcomes(judge: Judge, wanted: Iterable[Entry]) -> Iterator[tuple[Entry, See
                 yield entry, Seen(digest(files), *tried)
 
 
-def _distinct(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Files]]:
-    """Entries with their files, those that others do not have too; the kinds that say most first."""
-    found: dict[str, tuple[Entry, Files]] = {}
+def distinct(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Files, str]]:
+    """Entries with their files and what tells these apart, those that others do not have too; the kinds that say most
+    come first."""
+    found: dict[str, tuple[Entry, Files, str]] = {}
     for entry in sorted(entries, key=lambda entry: ORDER.index(entry.kind)):
         files = files_of(entry)
         if files is not None:
-            found.setdefault(digest(files), (entry, files))
+            code = digest(files)
+            found.setdefault(code, (entry, files, code))
     return iter(found.values())
 
 
-def _known(record: Record, entry: Entry, files: Files) -> bool:
+def _known(record: Record, entry: Entry, code: str) -> bool:
     seen = record.loads.get(entry.id)
-    return seen is not None and seen.digest == digest(files)
+    return seen is not None and seen.digest == code
 
 
 class _Keeper:

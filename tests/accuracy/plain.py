@@ -75,6 +75,7 @@ def numbers(tensor: RawTensor) -> Numbers | None:
     """The values of a tensor; None for a type that is no number here."""
     kinds = {
         "F32": lambda d: np.frombuffer(d, np.float32),
+        "F64": lambda d: np.frombuffer(d, np.float64).astype(np.float32),
         "F16": lambda d: np.frombuffer(d, np.float16).astype(np.float32),
         "BF16": bf16_of,
         "F8_E4M3": FP8_VALUES.values_of,

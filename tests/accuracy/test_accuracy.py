@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 
 from ckptkit.checks.finding import Severity
 from ckptkit.engines.registry import engines
 from ckptkit.views.matrix import build_matrix
 from tests.accuracy.corpus import Entry, corpus, files_of
+from tests.accuracy.first import ASKED, FIRST
+from tests.accuracy.measure import distinct
 from tests.accuracy.records import UNTRIED, digest, records
 from tests.accuracy.verdicts import judged, said
 
@@ -63,3 +69,20 @@ def test_what_is_recorded_is_of_the_corpus() -> None:
 def test_enough_was_tried(engine: str, least: int) -> None:
     newest = [record for record in RECORDS if record.engine == engine][-1]
     assert sum(seen.outcome != UNTRIED for seen in newest.loads.values()) >= least
+
+
+def test_what_is_wrong_or_unknown_has_a_plan() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+    from accuracy_page import plan_for, read
+
+    for head, loads in read():
+        without = [load.id for load in loads if load.outcome != UNTRIED and load.agrees is not True]
+        assert [name for name in without if not plan_for(head["engine"], name)] == [], head
+
+
+def test_what_was_said_first_is_kept() -> None:
+    """Verdicts that were given before any engine had loaded a checkpoint are of the files that there are."""
+    first = json.loads(FIRST.read_text(encoding="utf-8"))
+    found = {entry.id: code for entry, _, code in distinct(corpus().values()) if entry.kind == "held"}
+    assert {name: row[0] for name, row in first.items()} == found
+    assert all(set(row[2]) == set(row[3]) == set(ASKED) for row in first.values())

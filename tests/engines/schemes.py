@@ -210,7 +210,7 @@ SCHEMES = (
         "embedding",
         CT,
         _quantized(r"model\.embed_tokens\.weight", _column),
-        {"vllm": REFUSES, "sglang": SILENT, "trtllm": UNKNOWN, "transformers": SILENT},
+        {"vllm": REFUSES, "sglang": SILENT, "trtllm": SILENT, "transformers": SILENT},
     ),
     Scheme(
         "Quark weight-only",

@@ -132,3 +132,67 @@ def test_one_spelling_of_a_scale_does_for_llama_and_not_for_others() -> None:
 
     assert sglang("LlamaForCausalLM") == ["ok"]
     assert sglang("Qwen3MoeForCausalLM") == ["silent"]
+
+
+def _targets(*targets: str) -> Damage:
+    def change(checkpoint) -> None:  # type: ignore[no-untyped-def]
+        checkpoint.group["targets"] = list(targets)
+
+    return change
+
+
+def _parts(checkpoint) -> None:  # type: ignore[no-untyped-def]
+    checkpoint.block["exclude_modules"] = checkpoint.block.pop("ignore")
+    checkpoint.files.pop("hf_quant_config.json")
+
+
+_MODELOPT, _QWEN2, _QWEN3, _MIXTRAL = (
+    "llama/modelopt-fp8",
+    "qwen2/llmcompressor-dynamic",
+    "qwen3/llmcompressor-dynamic",
+    "mixtral/llmcompressor-dynamic",
+)
+_KV = r"(.*\.self_attn)\.([kv])_scale"
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "found"),
+    [
+        (_MODELOPT, _parts, {VLLM: "silently wrong", SGLANG: "silently wrong"}),
+        (_MODELOPT, set_block(quant_method="modelopt_fp8"), {VLLM: "loads", SGLANG: "loads"}),
+        ("llama/quark-fp8-custom", set_block(quant_method="FP8"), {VLLM: "loads", SGLANG: "silently wrong"}),
+        (_QWEN2, set_block(ignore=None), {VLLM: "refuses", SGLANG: "refuses"}),
+        (_QWEN2, drop(r"model\.layers\.0\.self_attn\.q_proj\.bias"), {VLLM: "silently wrong", TRANSFORMERS: "warns"}),
+        (_QWEN2, set_config(num_hidden_layers=3), {VLLM: "refuses", SGLANG: "refuses", TRANSFORMERS: "refuses"}),
+        (_QWEN3, _targets("re:.*"), {VLLM: "refuses", SGLANG: "loads", TRANSFORMERS: "refuses"}),
+        (_QWEN3, _targets("re:.*(qkv|gate_up|o|down)_proj$"), {VLLM: "loads", SGLANG: "loads", TRANSFORMERS: "warns"}),
+        (_MIXTRAL, _targets("re:.*_proj$"), {VLLM: "refuses"}),
+        (MOE, set_config(num_local_experts=3), {VLLM: "refuses", SGLANG: "refuses", TRANSFORMERS: "refuses"}),
+        (MOE, set_config(mlp_only_layers=[0]), {VLLM: "refuses", SGLANG: "loads", TRANSFORMERS: "refuses"}),
+        (MOE, set_block(ignore=["lm_head", "*.mlp.gate"]), {TRANSFORMERS: "loads"}),
+        (_MIXTRAL, set_block(ignore=["lm_head", "*.gate"]), {VLLM: "loads"}),
+        ("llama/llmcompressor-fp8-kv", rename(_KV, r"\1.attn.\2_scale"), {VLLM: "loads", SGLANG: "silently wrong"}),
+        (QUARK, set_block(exclude=None), {SGLANG: "refuses", TRANSFORMERS: "warns"}),
+        (QUARK, lambda c: c.block.pop("exclude"), {SGLANG: "loads", TRANSFORMERS: "refuses"}),
+        (QUARK, set_block(layer_quant_config=None, layer_type_quant_config=None), {TRANSFORMERS: "loads"}),
+        (
+            QUARK,
+            lambda c: c.block.update(layer_type_quant_config={"Linear": c.block["global_quant_config"]}),
+            {VLLM: "loads", SGLANG: "loads", TRANSFORMERS: "loads"},
+        ),
+        (
+            QUARK,
+            lambda c: c.block["global_quant_config"]["weight"].update(is_dynamic=True),
+            {VLLM: "refuses", SGLANG: "refuses", TRANSFORMERS: "refuses"},
+        ),
+        (
+            QUARK,
+            lambda c: c.config.update(compression_config=c.config.pop("quantization_config")),
+            {VLLM: "loads", TRANSFORMERS: "warns"},
+        ),
+    ],
+)
+def test_kinds_that_were_held_out(base: str, change: Damage, found: dict[str, str]) -> None:
+    """What verdicts got wrong on checkpoints that nobody had seen, as three engines then did it."""
+    said = verdicts(base, change)
+    assert {engine: said[engine] for engine in found} == found

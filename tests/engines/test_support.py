@@ -69,7 +69,14 @@ def test_parts_of_a_checkpoint() -> None:
 def test_rows_speak_of_what_exists() -> None:
     """A misspelt kind of granularity would fit nothing, and nobody would notice."""
     weights = {"per-tensor", "per-channel", "per-block", "per-group", "per-head"}
-    inputs = {"none", "static per-tensor", "dynamic per-token", "dynamic per-tensor", "dynamic per-group"}
+    inputs = {
+        "none",
+        "static per-tensor",
+        "static per-token",
+        "dynamic per-token",
+        "dynamic per-tensor",
+        "dynamic per-group",
+    }
     for engine in engines().values():
         for row in engine.support():
             assert isinstance(row, Support)

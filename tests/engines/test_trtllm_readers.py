@@ -17,7 +17,20 @@ from ckptkit.engines.support import Answer, Part, judge
 from ckptkit.formats.compressed_tensors.other import other_scheme
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization
-from tests.damage import CT, GROUPS, MutableCheckpoint, load, set_block
+from tests.accuracy.reports import quantize
+from tests.damage import (
+    CT,
+    GROUPS,
+    QUARK_CUSTOM,
+    Damage,
+    MutableCheckpoint,
+    f32,
+    high_precision,
+    load,
+    put,
+    set_block,
+)
+from tests.engines.test_support import matrix_of
 from tests.rules.case import context_of
 
 _TENSOR_GROUP = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}
@@ -174,3 +187,37 @@ def test_skip_lists_of_one_group(listed: dict[str, list[str]], expected: set[str
 
 def test_several_groups_have_another_reader_of_skip_lists() -> None:
     assert "trtllm" not in readings_of(context_of(load(GROUPS)))
+
+
+def _verdict(base: str, *changes: Damage) -> str:
+    checkpoint = load(base)
+    for change in changes:
+        change(checkpoint)
+    return next(row.verdict for row in matrix_of(checkpoint).rows if row.engine == "trtllm")
+
+
+def test_plain_fp8_by_tensor() -> None:
+    """Static inputs are read as blocks with one scale; with dynamic ones layers are built plain."""
+    assert _verdict(QUARK_CUSTOM) == "loads"
+    plain = high_precision(r"model\.layers\.\d+\.\w+\.\w+_proj")
+    assert _verdict(QUARK_CUSTOM, plain) == "silently wrong"
+    assert _verdict(QUARK_CUSTOM, plain, set_block(activation_scheme="dynamic")) == "loads"
+
+
+def test_lists_of_plain_fp8_count_together() -> None:
+    """Since August 2026 what is under ignored_layers is left alone beside modules_to_not_convert."""
+    down = high_precision(r"model\.layers\.0\.mlp\.down_proj")
+    other = set_block(modules_to_not_convert=["model.layers.0.mlp.down_proj"])
+    assert _verdict(QUARK_CUSTOM, down, other) == "loads"
+    assert _verdict(QUARK_CUSTOM, down, set_block(ignored_layers=["lm_head", "model.layers.0.mlp"])) == "loads"
+
+
+def test_what_is_built_plain_whatever_the_config_says() -> None:
+    router = quantize(r"model\.layers\.0\.mlp\.gate", lambda rows: ())
+    inputs = put("model.layers.0.mlp.gate.input_scale", "F32", (), f32(0.01))
+
+    def declared(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.files.pop("hf_quant_config.json")
+        checkpoint.block["ignore"].remove("model.layers.0.mlp.gate")
+
+    assert _verdict("qwen3_moe/modelopt-fp8", router, inputs, declared) == "silently wrong"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Launch, Release, lazily
+from ckptkit.engines.base import Engine, Evidence, Release, lazily
+from ckptkit.engines.launch import Launch
 
 _METHOD = "NotImplementedError: Quant method is not yet supported:"
 _QUARK = f"{_METHOD} 'quark'"

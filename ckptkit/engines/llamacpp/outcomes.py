@@ -19,6 +19,7 @@ _MULTIPLIED = ("compressed-tensors", *_FP8)
 _VALUES = "codes are taken for values"
 _UNLOADABLE = "a GGUF is written that nothing loads: its tensors do not fit its metadata"
 _BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
+_SCALED_AGAIN = Known(_SILENT, "weights are multiplied with their scales once more")
 _GROUPS = "NotImplementedError: Can't handle multiple config groups for compressed-tensors yet"
 _METHOD = "NotImplementedError: Quant method is not yet supported"
 #: Since ggml-org/llama.cpp#17069; before, no such config was read at all.
@@ -108,7 +109,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK600/no-object": (Known(_ERROR, "scales are left over"),),
         "CK601": (Known(_ERROR, _UNMAPPED),),
         "CK602": (),
-        "CK602/beside-scales": (Known(_SILENT, "weights are multiplied with their scales once more"),),
+        "CK602/beside-scales": (_SCALED_AGAIN,),
+        "CK602/beside-scales-dynamic-inputs": (_SCALED_AGAIN,),
         **dict.fromkeys(("CK603", "CK604", "CK605", "CK606", "CK607", "CK608", "CK609", "CK610", "CK611"), ()),
         "CK612": (Known(_ERROR, "with --mmproj: the tower's scales are left over", option="--mmproj"),),
         **dict.fromkeys(("CK613", "CK614", "CK615", "CK616"), ()),

@@ -15,6 +15,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
         "CK207/fused": (Known(_ERROR, "misses the keys of single experts"),),
+        "CK207/fused-codes": (Known(_ERROR, "misses the keys of single experts"),),
         "CK207/fused-misplaced": (Known(_ERROR, "misses the keys of single experts"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),

@@ -11,5 +11,21 @@ _KINDS = ("per-tensor", "per-channel", "per-block")
 SUPPORT: tuple[Support, ...] = (
     Support(Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED, Layer.EXPERT), ("quark",), _KINDS, how=Evidence.RUN),
     Support(Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED), ("quark-fp8",), ("per-tensor",), how=Evidence.RUN),
+    Support(Answer.SUPPORTED, (Layer.HEAD, Layer.TOWER), ("quark",), _KINDS, how=Evidence.RUN),
+    Support(
+        Answer.REFUSED,
+        (Layer.EMBEDDING,),
+        ("quark",),
+        how=Evidence.RUN,
+        words="RuntimeError: Promotion for Float8 Types is not supported; at the first request",
+    ),
+    Support(
+        Answer.REFUSED,
+        (Layer.ROUTER,),
+        ("quark",),
+        architectures=("Qwen3MoeFor", "MixtralFor"),
+        how=Evidence.RUN,
+        words="RuntimeError: expected m1 and m2 to have the same dtype; at the first request",
+    ),
     Support(Answer.SUPPORTED, (Layer.KV_CACHE,), ("quark", "quark-fp8"), ("per-tensor",), how=Evidence.RUN),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Launch, Release, Splitting, lazily
+from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.launch import Launch
 
 ENGINE = Engine(
     name="sglang",

@@ -37,5 +37,8 @@ OTHER_ATTENTION = (
     *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA"),
 )
 
+#: Classes that load no scales of keys and values, whatever their names: what is wrong with these does nothing.
+NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
+
 #: Classes that build their vision tower from the quantization config.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor")

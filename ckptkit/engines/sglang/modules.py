@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_HEAD_NO_PATCHES, experts
+from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_HEAD_NO_PATCHES, ModuleNames, experts
 
 MODULES = MappingProxyType(
     {
@@ -17,5 +18,11 @@ MODULES = MappingProxyType(
             *((f"block_sparse_moe.experts.0.{part}",) for part in ("w1", "w2", "w3"))
         ),
         "Gemma3ForConditionalGeneration": NO_HEAD_NO_PATCHES,
+        "LlamaForSequenceClassification": replace(DENSE.skipping(), head="score"),
+        "Qwen3ForSequenceClassification": replace(DENSE_WITH_HEAD_NORMS.skipping(), head="score"),
+        # Under the names of newer exports the load stops at the first layer.
+        "Qwen2_5_VLForConditionalGeneration": ModuleNames(
+            frozenset(), frozenset(), lacks=frozenset({"model.language_model.embed_tokens"}), open=True
+        ),
     }
 )

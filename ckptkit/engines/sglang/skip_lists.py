@@ -2,7 +2,8 @@
 
 compressed-tensors and Quark ask for a fused layer by its stored parts only where the model class declares these; in all
 other classes, Llama among them, ``q_proj`` on a list says nothing. ``quark`` itself declares gate and up for every
-class, and the readers of plain FP8 and of ModelOpt know the usual parts without a class.
+class, and the readers of plain FP8 and of ModelOpt know the usual parts without a class. ModelOpt's nested section is
+made flat first, and ``exclude_modules`` is no key of a flat config.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             Style.ENDING_OR_REGEX,
             ("ignore",),
             fuses=True,
+            maps_names_only=True,
             declares=in_vllm_group,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
@@ -47,7 +49,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "modelopt": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
+        "modelopt": Reading(Style.COMPONENTS_OR_GLOB, ("ignore",), fuses=True, experts_by_owner=True, whole_too=True),
         "mxfp8": _FP8,
     }
 )

@@ -17,6 +17,7 @@ _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _TENSOR, _CHANNEL, _BLOCK, _GROUP = ("per-tensor",), ("per-channel",), ("per-block",), ("per-group",)
 _PLAIN = ("per-tensor", "per-channel")
 _STATIC, _NONE = ("static per-tensor",), ("none",)
+_STATIC_TOKENS = ("static per-token",)
 _DYNAMIC = ("dynamic per-token", "dynamic per-tensor", "dynamic per-group")
 _BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
 _IN_CT = "compressed_tensors/compressed_tensors.py"
@@ -67,6 +68,15 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         where="quark/quark.py (_get_block_fp8_config)",
         words="the layer has weight_scale_inv, and Quark stores weight_scale: it is skipped",
+    ),
+    Support(
+        _REFUSED,
+        (*_LINEAR, Layer.EXPERT),
+        _QUARK,
+        (),
+        _STATIC_TOKENS,
+        how=_RUN,
+        words="NotImplementedError: No quark compatible scheme was found.",
     ),
     Support(_HAS, _LINEAR, _QUARK, _PLAIN, (*_STATIC, *_DYNAMIC), where=_IN_QUARK),
     Support(
@@ -157,7 +167,7 @@ SUPPORT: tuple[Support, ...] = (
         _REFUSED,
         (Layer.KV_CACHE,),
         ("modelopt", *_QUARK),
-        architectures=("Qwen2_5_VLFor",),
+        architectures=("Qwen2_5_VLFor", "GraniteForCausalLM"),
         how=_RUN,
         words="KeyError: '...self_attn.qkv_proj...'",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS
+from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS, experts
 
 _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 
@@ -16,6 +16,9 @@ MODULES = MappingProxyType(
                 *("block_sparse_moe.experts.0.w1", "mlp.experts.0.w1"),
                 *("mlp.experts", "block_sparse_moe.experts", "mlp.experts.gate_up_proj"),
             )
+        ),
+        "Qwen3MoeForCausalLM": experts("mlp.experts", "mlp.gate", norms=True, plain_router=True).listing(
+            ("mlp.gate",), ("mlp.experts.0.gate_proj", "mlp.experts", "mlp.experts.gate_up_proj")
         ),
         "Qwen3ForCausalLM": DENSE_WITH_HEAD_NORMS.listing(),
     }

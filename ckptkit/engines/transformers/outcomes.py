@@ -12,6 +12,7 @@ _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _GUESSES = Range(until="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
+_NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -22,12 +23,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
-        "CK105/elsewhere": (),
-        "CK107": (),
+        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
+        "CK107": (Known(_SILENT, "the last copy wins"),),
+        **dict.fromkeys(("CK107/same", "CK107/indexed-last"), ()),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
+        "CK109/one-is-read": (Known(_WARNING, "model.safetensors alone is read; what it lacks is made up"),),
         "CK111": (Known(_ERROR, "unknown metadata format", Range(until="4.36")),),
         "CK113": (Known(_WARNING, "a missing head is made up and listed"),),
         "CK113/head-stored": (Known(Outcome.OK, "a stored head that differs is kept"),),
+        "CK113/head-same": (),
         "CK114": (Known(_ERROR, _MADE_UP),),
         "CK114/prediction": (),
         "CK114/tower-unknown": (),
@@ -51,9 +55,11 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/unmapped": (Known(_ERROR, "single experts cannot be put together"),),
         "CK207": (Known(_WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (),
+        "CK207/fused-codes": (Known(_WARNING, "codes are taken for values; scales are listed as unexpected"),),
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
+        "CK208/stack-scale": (),
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
         "CK301": (Known(_ERROR, "shapes do not fit; at the first request"),),
@@ -66,6 +72,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
+        "CK210": (Known(_WARNING, "the missing bias is listed and made up"),),
+        **dict.fromkeys(("CK303/coarser", "CK303/flat"), (Known(_ERROR, "shapes do not fit; at the first request"),)),
+        "CK303/more-rows": (
+            Known(_SILENT, "broadcast where the sizes allow it"),
+            Known(_ERROR, "shapes do not fit; at the first request", formats=("compressed-tensors",)),
+        ),
         "CK303/four": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK304": (
             Known(_ERROR, "shapes do not fit; at the first request", formats=("compressed-tensors",)),
@@ -93,11 +105,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
         ),
+        **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, "shapes do not fit"),)),
+        "CK312/dense-layer": (Known(_ERROR, _MADE_UP),),
         "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
         "CK315/misfit": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
         "CK315/other-blocks": (Known(_SILENT, "scales are taken for those of other blocks", _GUESSES),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
-        "CK402": (Known(_SILENT, "exponents are converted by value"),),
+        "CK402": (Known(Outcome.OK, "converted by value, which is right"),),
         "CK403": (Known(_ERROR, "dtypes do not fit"),),
         "CK405": (Known(_SILENT, "the numbers are twice too small"),),
         "CK406": (Known(_SILENT, "garbage or NaN"),),
@@ -105,6 +119,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK408": (Known(_ERROR, "a composite model is built in float8", Range(until="5.16"), how=Evidence.REPORT),),
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
+        "CK410/double": (
+            Known(Outcome.OK, "converted by value"),
+            Known(_ERROR, "keys and values become doubles; at the first request", architectures=("Qwen2_5_VLFor",)),
+        ),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK502": (Known(_SILENT, "garbage", ALWAYS),),
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
@@ -123,12 +141,23 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
-            Known(Outcome.OK, "routers are no linear layers to it", layers=(Layer.ROUTER,)),
+            Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
         ),
         "CK605/tied-head": (Known(_WARNING, "the head is built quantized, and its scale is made up"),),
-        "CK606": (Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),),
+        "CK606": (
+            Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
+            Known(
+                Outcome.OK,
+                "experts are no linear layers to it: no list means them",
+                formats=("compressed-tensors",),
+                layers=(Layer.EXPERT,),
+            ),
+        ),
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
-        "CK608/built": (Known(_SILENT, "builds the module quantized"),),
+        "CK608/built": (
+            Known(_SILENT, "builds the module quantized"),
+            Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
+        ),
         "CK608/left-alone": (Known(_WARNING, "leaves the module alone: codes are taken for values"),),
         "CK609": (Known(_SILENT, "reads modules_to_not_convert first"),),
         "CK617": (Known(_SILENT, "prefers exact names and sorts patterns"),),
@@ -161,6 +190,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK624/experts": (),
         "CK625": (Known(_SILENT, "not found"),),
         "CK627": (Known(_ERROR, "a default without output_tensors, and quantized outputs, fail"),),
+        "CK627/missing-list": (Known(_ERROR, "KeyError: 'exclude'"),),
+        "CK627/other-null-key": (),
+        "CK627/kv-no-layers": (Known(_WARNING, "no output is quantized; scales are listed as unexpected"),),
         "CK627/null-key": (Known(_WARNING, "nothing is excluded; missing scales are listed and made up"),),
         "CK627/kv-group": (),
         "CK629/status": (Known(_SILENT, "codes are taken for values"),),
@@ -180,9 +212,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK633": (Known(_ERROR, "unrecognized model"),),
         "CK634": (Known(_SILENT, "codes are taken for values"),),
         "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
+        "CK635/embedding": (Known(_ERROR, "an embedding with a scheme of linear layers; at the first request"),),
         "CK635/attention": (Known(_ERROR, "weights cannot be quantized in attention itself"),),
         "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18")),),
         **dict.fromkeys(("CK701", "CK702", "CK801"), ()),
+        **dict.fromkeys(
+            ("CK701/experts", "CK701/experts-but-the-first"),
+            (Known(_SILENT, "experts are put together by value, codes and numbers alike"),),
+        ),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),
             Known(_ERROR, "no kernel; at the first request, on GPUs", formats=("fp8-block",), at_request=True),
@@ -200,6 +237,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "broadcast", formats=("compressed-tensors",)),
             Known(_SILENT, "broadcast along another axis", formats=("quark",)),
         ),
+        "CK907/other-number": (Known(_SILENT, "broadcast"),),
         "CK907/single": (),
         "CK910/query": (Known(_WARNING, "the missing scale is listed and made up", formats=("quark",)),),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),

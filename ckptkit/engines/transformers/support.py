@@ -48,6 +48,15 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4", "NVFP4A16", "W8A8 INT8", "MXFP8"), how=_RUN),
+    Support(
+        _REFUSED,
+        tuple(Layer),
+        _QUARK,
+        (),
+        ("static per-token",),
+        how=_RUN,
+        words="AssertionError: Reloading ... with the input static quantized per channel or per group is not supported",
+    ),
     Support(_HAS, (*_LINEAR, Layer.HEAD), _QUARK, _KINDS, how=_RUN),
     Support(
         _REFUSED,

@@ -14,6 +14,7 @@ from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Ran
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNKNOWN_NAME = "no parameter has this name"
 _PLAIN = "layers are built unquantized, and codes are taken for values"
+_BUILT_PLAIN = Known(Outcome.OK, "layers are built plain", how=Evidence.SOURCE)
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
@@ -41,13 +42,21 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(
                 _SILENT,
                 "weights are cast by value, and scales stay as they were allocated",
-                formats=("compressed-tensors", "fp8-block", "modelopt"),
+                formats=("compressed-tensors", "fp8", "quark-fp8", "fp8-block", "modelopt"),
+                how=Evidence.SOURCE,
+            ),
+            Known(
+                _ERROR,
+                "TypeError: 'NoneType' object is not iterable, for weight_block_size: null",
+                formats=("fp8-transformers",),
                 how=Evidence.SOURCE,
             ),
         ),
+        "CK602/dynamic-inputs": (_BUILT_PLAIN,),
+        "CK602/beside-scales-dynamic-inputs": (_BUILT_PLAIN,),
         "CK603": (Known(_SILENT, "hf_quant_config.json counts"),),
         "CK604": (Known(_SILENT, "serves the unquantized model"),),
-        "CK609": (Known(_SILENT, "reads modules_to_not_convert only"),),
+        "CK609": (Known(_SILENT, "reads modules_to_not_convert only", Range(until="2026-08")),),
         "CK611": (Known(_SILENT, "the head is forced to BF16"),),
         "CK616": (Known(_ERROR, "looks for group_0", Range(until="2026-08")),),
         "CK616/several": (Known(_SILENT, "applies group_0 to every module", Range(until="2026-08")),),

@@ -15,6 +15,8 @@ _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 _READER = "tensorrt_llm/models/quant_config_utils.py"
 _MODEL_CONFIG = "tensorrt_llm/_torch/model_config.py"
+_LINEARS = "tensorrt_llm/_torch/modules/linear.py (FP8BlockScalesLinearMethod)"
+_PLAIN_FP8 = ("fp8", "quark-fp8", "fp8-block", "fp8-transformers")
 _NO_INPUTS = "TypeError: 'NoneType' object is not subscriptable, for input_activations"
 _WEIGHTS = "ValueError: Unsupported weights_quant_strategy. Supported strategies: 'channel', 'block'."
 _INPUTS = "ValueError: Unsupported inputs_quant_strategy"
@@ -114,7 +116,47 @@ SUPPORT: tuple[Support, ...] = (
         words="no branch for it: layers are built unquantized, and codes are taken for values",
         where=f"{_MODEL_CONFIG}, tensorrt_llm/_torch/modules/linear.py (copy_weight)",
     ),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("fp8", "quark-fp8"),
+        ("per-tensor",),
+        ("static per-tensor",),
+        where=f"{_MODEL_CONFIG} at 008e0af8980f, {_LINEARS} at 00bbf71e7964: one scale is taken for all blocks",
+    ),
+    Support(
+        _SILENT,
+        (Layer.EMBEDDING,),
+        (*_CT, *_PLAIN_FP8, "modelopt"),
+        words="embeddings are built plain: codes are taken for values",
+        where="tensorrt_llm/_torch/modules/embedding.py at fbbc05dd1445",
+    ),
+    Support(
+        _SILENT,
+        (Layer.ROUTER,),
+        (*_CT, *_PLAIN_FP8, "modelopt"),
+        architectures=("Qwen3MoeFor", "MixtralFor"),
+        words="routers are built plain: codes are taken for values",
+        where="tensorrt_llm/_torch/models/modeling_qwen3_moe.py at 03441af14b66, modeling_mixtral.py at 000a01de66f0",
+    ),
+    Support(
+        _HAS,
+        (Layer.KV_CACHE,),
+        _PLAIN_FP8,
+        ("per-tensor",),
+        words="the config's KV cache is not looked at: it stays as the engine was told, and scales are left out",
+        where=f"{_MODEL_CONFIG} (load_hf_quant_config) at 008e0af8980f",
+    ),
     Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=_READER),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("modelopt",),
+        ("per-block",),
+        ("none",),
+        ((128, 128),),
+        where=f"tensorrt_llm/quantization/modelopt_config.py at 2edf354d4b92, {_LINEARS} at 00bbf71e7964",
+    ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), ("per-tensor",), ("static per-tensor",), where="ModelOpt"),
     Support(_HAS, _LINEAR, ("modelopt",), ("per-channel",), ("dynamic per-token",), where="ModelOpt"),
     Support(

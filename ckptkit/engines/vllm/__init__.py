@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ByModelType, Engine, Evidence, FinerBlocks, Launch, Release, Splitting, lazily
+from ckptkit.engines.base import ByModelType, Engine, Evidence, FinerBlocks, Release, Splitting, lazily
 from ckptkit.engines.gpus import CPU, WITHOUT_FP8
+from ckptkit.engines.launch import Launch
 
 ENGINE = Engine(
     name="vllm",

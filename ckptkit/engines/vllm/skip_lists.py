@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.targets import in_vllm_group
+from ckptkit.engines.targets import in_vllm_group, vllm_entry
 
 _FP8 = Reading(
     Style.EXACT,
@@ -17,10 +17,19 @@ _FP8 = Reading(
     whole_too=True,
 )
 
+#: Experts are asked for by what their class calls projections, whatever is stored.
+_OWN_PROJECTIONS = MappingProxyType({"Mixtral": {".gate_proj": ".w1", ".down_proj": ".w2", ".up_proj": ".w3"}})
+
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
         "compressed-tensors": Reading(
-            Style.EXACT_OR_REGEX, ("ignore",), fuses=True, declares=in_vllm_group, whole_too=True
+            Style.EXACT_OR_REGEX,
+            ("ignore",),
+            fuses=True,
+            declares=in_vllm_group,
+            whole_too=True,
+            renames_of=_OWN_PROJECTIONS,
+            scheme_of=vllm_entry,
         ),
         "quark": Reading(
             Style.EXACT_OR_REGEX, ("exclude",), fuses=True, experts_as_one=True, head_left_alone=True, whole_too=True
@@ -30,7 +39,14 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
         "fbgemm": Reading(Style.EXACT, ("modules_to_not_convert",), fuses=True, head_left_alone=True),
-        "modelopt": Reading(Style.SUBSTRING_OR_GLOB, ("ignore", "exclude_modules"), fuses=True),
+        "modelopt": Reading(
+            Style.SUBSTRING_OR_GLOB,
+            ("ignore", "quantization.exclude_modules"),
+            fuses=True,
+            experts_as_one=True,
+            experts_by_owner=True,
+            whole_too=True,
+        ),
         "mxfp8": Reading(Style.SUBSTRING_OR_GLOB, ("ignored_layers",), fuses=True),
     }
 )

@@ -18,6 +18,7 @@ _LINEAR = (Layer.LINEAR, Layer.FUSED)
 _TENSOR, _CHANNEL, _BLOCK, _GROUP = ("per-tensor",), ("per-channel",), ("per-block",), ("per-group",)
 _PLAIN = ("per-tensor", "per-channel")
 _STATIC, _NONE = ("static per-tensor",), ("none",)
+_STATIC_TOKENS = ("static per-token",)
 _DYNAMIC = ("dynamic per-token", "dynamic per-tensor", "dynamic per-group")
 _BY_TENSOR = ("static per-tensor", "dynamic per-tensor")
 _128 = ((128, 128),)
@@ -69,6 +70,7 @@ _COMPRESSED_TENSORS = (
 )
 
 _QUARK_ROWS = (
+    Support(_REFUSED, (*_LINEAR, Layer.EXPERT), _QUARK, (), _STATIC_TOKENS, how=_RUN, words=_NO_QUARK),
     Support(_HAS, _LINEAR, _QUARK, _PLAIN, (*_STATIC, *_DYNAMIC), how=_RUN),
     Support(_HAS, _LINEAR, _QUARK, _BLOCK, ("dynamic per-group",), _128, how=_RUN),
     Support(_HAS, (Layer.EXPERT,), _QUARK, _TENSOR, (*_BY_TENSOR, "dynamic per-group"), how=_RUN),

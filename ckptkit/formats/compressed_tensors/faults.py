@@ -45,6 +45,17 @@ def config_faults(located: config_block.Located, beside: Beside | None) -> Itera
             path=("sparsity_config",),
             edits=(RemoveKey((*located.way, "sparsity_config")),) if dense else (),
         )
+    if "ignore" in block and block["ignore"] is None:
+        message = "ignore is null, and vLLM and SGLang go through it"
+        yield ConfigFault(
+            "ct-null-list",
+            message,
+            "config.json",
+            expected="ignore = []",
+            found="null",
+            path=("ignore",),
+            edits=(SetKey((*located.way, "ignore"), []),),
+        )
     classes = sorted(names.LINEAR_CLASSES.intersection(texts(block.get("ignore"))))
     if classes:
         message = "a class name in ignore: transformers skips all such modules, vLLM none"

@@ -104,7 +104,8 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
                 layers[module] = _scheme(own, label)
             elif isinstance(value, dict):
                 reader.wrong(f"quantized_layers.{module}.quant_algo", "an algorithm", own.get("quant_algo"))
-    key = "ignore" if "ignore" in section else "exclude_modules"
+    # A flat config has the first, a nested section the second: readers of one do not look for the other.
+    key = "ignore" if "ignore" in section or "quant_method" in section else "exclude_modules"
     excluded = reader.strings(section.get(key), key)
     kv_cache = _kv_cache(reader, section, label)
     reader.raise_faults(label)

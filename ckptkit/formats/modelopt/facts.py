@@ -17,6 +17,8 @@ from ckptkit.model.scheme import InputKind, OtherScheme, Quantization, ScaleLeve
 from ckptkit.model.select import PatternKind
 
 NAME = "modelopt"
+#: What readers take for it in a config.
+METHODS = frozenset({NAME, "modelopt-fp8"})
 SIDE_FILE = "hf_quant_config.json"
 #: The algorithm of a checkpoint whose modules have algorithms of their own.
 MIXED = "MIXED_PRECISION"

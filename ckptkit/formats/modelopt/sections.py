@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptkit.errors import CkptkitError
 from ckptkit.formats import config_block
-from ckptkit.formats.modelopt.facts import NAME, SIDE_FILE
+from ckptkit.formats.modelopt.facts import METHODS, SIDE_FILE
 from ckptkit.storage.container import Container
 from ckptkit.storage.index import parse_json_object
 
@@ -19,7 +19,7 @@ def own_section(container: Container) -> Mapping[str, Any] | None:
         return None
     section, method = section_of(located.block), config_block.quant_method(located.block)
     # Older exports leave the method out.
-    if method != NAME and (method or not any("quant_algo" in part for part in (located.block, section))):
+    if method not in METHODS and (method or not any("quant_algo" in part for part in (located.block, section))):
         return None
     return section
 

@@ -88,11 +88,19 @@ def _bare(scheme: Scheme) -> Scheme:
 def _ignored(checkpoint: Checkpoint) -> list[str]:
     """What stays in high precision, by exact name, embeddings among it: a part of a name is enough for readers.
 
-    That is why the head is listed only where it is not quantized.
+    That is why the head is listed only where it is not quantized. Experts that are all left alone are listed by what
+    holds them too: SGLang asks for them by that name alone.
     """
     embeddings = [tensor.module for tensor in checkpoint.plain if names.is_embedding(tensor.module)]
-    left_alone = [*drafting.skip_list(checkpoint), *checkpoint.fused_experts, *embeddings]
+    left_alone = [*drafting.skip_list(checkpoint), *checkpoint.fused_experts, *_expert_layers(checkpoint), *embeddings]
     return sorted(dict.fromkeys(left_alone), key=names.natural)
+
+
+def _expert_layers(checkpoint: Checkpoint) -> set[str]:
+    """The containers of experts of which none is quantized."""
+    plain = {names.experts_owner(name) for name in checkpoint.unquantized}
+    quantized = {names.experts_owner(name) for modules in (checkpoint.modules, checkpoint.opaque) for name in modules}
+    return {owner for owner in plain - quantized if owner is not None}
 
 
 def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkC
         for pattern, spec in layer_specs.items()
     )
     default_path = "global_quant_config"
-    if type_specs:
+    if any(spec != default_spec or name != LINEAR for name, spec in type_specs.items()):
         faults.append(_layer_type_fault(list(type_specs)))
     if LINEAR in type_specs:
         default_spec, default_path = type_specs[LINEAR], f"layer_type_quant_config.{LINEAR}"

@@ -80,6 +80,9 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
             edits=(SetKey((*way, *place), None),),
         )
     for scheme, members in checkpoint.schemes.items():
+        if scheme.weight.dynamic:
+            message = "weights are stored, and called dynamic: readers find no scheme for them"
+            yield ConfigFault("quark-dynamic-weights", message, "config.json", members[0], "is_dynamic = false", "true")
         if scheme.output is not None:
             message = "quantized outputs of linear layers: vLLM finds no scheme for them"
             found = str(scheme.output)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
+from ckptkit.checks.skip_lists import engines_that_build
 from ckptkit.errors import Fault
 from ckptkit.rules.config.skip_entries import nothing_is_quantized
 
@@ -37,6 +38,10 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
     if checkpoint is not None and nothing_is_quantized(context) and checkpoint.declared_only:
         scales = sum(tensor.module in checkpoint.unquantized for tensor in checkpoint.orphans)
         modules = f"{len(checkpoint.unquantized)} linear modules in high precision"
+        words = [
+            *(["beside-scales"] if scales else []),
+            *(["dynamic-inputs"] if _by_tensor_and_dynamic(context) else []),
+        ]
         yield Observation(
             "nothing-quantized",
             "the weights were saved uncompressed beside their scales"
@@ -46,5 +51,18 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             expected="at least one F8_E4M3 weight",
             found=f"{modules}, {scales} scales beside them" if scales else modules,
             help="export again with compressed weights (save_compressed=True)" if scales else None,
-            variant="beside-scales" if scales else None,
+            only=_builders(context, checkpoint.declared_only),
+            variant="-".join(words) or None,
         )
+
+
+def _by_tensor_and_dynamic(context: Context) -> bool:
+    """Whether a plain config asks for weights by tensor and dynamic inputs: some engine has no such scheme."""
+    return context.block.get("activation_scheme") == "dynamic" and not context.block.get("weight_block_size")
+
+
+def _builders(context: Context, modules: Iterable[str]) -> frozenset[str] | None:
+    """The engines that build some of these modules quantized; None where no engine's reading is known."""
+    found = [engines_that_build(context, module, quantized=True) for module in modules]
+    known = [engines for engines in found if engines is not None]
+    return frozenset[str]().union(*known) if known else None

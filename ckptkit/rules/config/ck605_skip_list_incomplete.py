@@ -8,7 +8,7 @@ from dataclasses import replace
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Module, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
-from ckptkit.checks.skip_lists import builds_quantized, readings_of
+from ckptkit.checks.skip_lists import builds_quantized, engines_that_skip, readings_of
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.prediction import is_mtp
@@ -52,6 +52,7 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     for name in wanted:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
         hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
+        hit -= engines_that_skip(context, name)
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
         harmless = not hit or leaves_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None

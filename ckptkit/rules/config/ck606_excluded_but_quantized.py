@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import engines_that_build
+from ckptkit.checks.skip_lists import engines_that_build, matchers_of
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
+from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.model.census import is_small
 from ckptkit.rules.config.block import block_path
@@ -27,6 +28,11 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
 
     Fix: take the module out of the skip list, or add it to the targets.
     """
+    matchers = matchers_of(context).values()
+
+    def listed(module: str) -> bool:
+        return not targets_by_group(context.block) or any(matches(module) for matches in matchers)
+
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
         if tensor.dtype == FP8_WEIGHT and not is_small(tensor):
             yield Observation(
@@ -38,6 +44,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="take it out of the skip list, or add it to the targets",
                 only=engines_that_build(context, tensor.module, quantized=False),
+                variant=None if listed(tensor.module) else "untargeted",
             )
 
 

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
+from ckptkit.checks.skip_lists import (
+    another_scheme,
+    matchers_of,
+    meant_alike,
+    readings_of,
+    undeclared_weights,
+)
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault
@@ -50,17 +56,21 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     if not entries:
         return
     matchers = matchers_of(context)
+    # Some leave the head alone whatever is listed, and some have no scheme for it.
+    building = {engine for engine, reading in readings_of(context).items() if reading.builds_heads}
+    heads = {engine: matches for engine, matches in matchers.items() if engine in building}
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     undeclared = ((weight.module, (weight.module,)) for weight in undeclared_weights(context))
     for name, members in (*meant_alike(context, entries), *undeclared):
-        skips = tuple(engine for engine, matches in matchers.items() if matches(name))
-        if skips and len(skips) != len(matchers) and not names.is_head(name):
+        asked = heads if names.is_head(name) else matchers
+        skips = tuple(engine for engine, matches in asked.items() if matches(name))
+        if skips and len(skips) != len(asked):
             grouped.setdefault((names.generalise(name), skips), []).extend(members)
     if not grouped:
         yield from context.faults("ct-ignore-class")
     for (kind, skips), members in grouped.items():
         stored = members[0] not in checkpoint.unquantized
-        others = [engine for engine in matchers if engine not in skips]
+        others = [engine for engine in (heads if names.is_head(members[0]) else matchers) if engine not in skips]
         wrong = skips if stored else others
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
         other = None if stored else context.names_in_memory.get(members[0])

@@ -8,8 +8,10 @@ from dataclasses import replace
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
+from ckptkit.checks.skip_lists import engines_that_skip
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.prediction import is_mtp
+from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module
 
@@ -43,7 +45,7 @@ def prediction_layer_not_skipped(context: Context) -> Iterator[Fault]:
             if leaves_alone(context.dimensions.architecture, name):
                 yield replace(fault, only=frozenset(), severity=Severity.INFO)
             else:
-                yield fault
+                yield replace(fault, only=frozenset(engines()) - engines_that_skip(context, name))
 
 
 fix("safe", "CK614")(list_module)

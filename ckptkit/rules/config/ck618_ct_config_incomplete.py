@@ -28,7 +28,8 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
     """A compressed-tensors config lacks what one of its loaders cannot do without.
 
     Why it hurts: without ``format`` vLLM finds no scheme; without ``type: float`` it loads an INT8 scheme; unless
-    ``quantization_status`` is "compressed" transformers makes up scales; a preset name instead of a group stops vLLM.
+    ``quantization_status`` is "compressed" transformers makes up scales; a preset name instead of a group stops vLLM,
+    and so does null for ``ignore``.
 
     Example: ``"weights": {"num_bits": 8, "strategy": "channel"}``, where the type defaults to int.
 
@@ -36,7 +37,7 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
     """
     # Weights that were saved uncompressed are values whatever the status says.
     status = () if nothing_is_quantized(context) else ("ct-status",)
-    for fault in context.faults("ct-format", "ct-type-missing", *status, "ct-preset-group"):
+    for fault in context.faults("ct-format", "ct-type-missing", *status, "ct-preset-group", "ct-null-list"):
         yield Observation.of(fault, variant=f"{fault.kind.removeprefix('ct-')}{_where(context, fault.kind)}")
 
 
@@ -49,8 +50,8 @@ def _where(context: Context, kind: str) -> str:
 
 @fix("safe", "CK618")
 def fill_keys(context: Context, finding: Finding) -> Iterator[Edit]:
-    """Write format, type and status, and a preset's scheme instead of its name.
+    """Write format, type and status, a preset's scheme instead of its name, and an empty list for null.
 
     The config was understood as FP8 without them; now every reader understands it so.
     """
-    yield from put_right(context, "ct-format", "ct-type-missing", "ct-status", "ct-preset-group")
+    yield from put_right(context, "ct-format", "ct-type-missing", "ct-status", "ct-preset-group", "ct-null-list")

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
-from ckptkit.edits.changes import Edit
+from ckptkit.edits.changes import Edit, RenameKey
 from ckptkit.errors import Fault
 from ckptkit.formats.base import where_of
+from ckptkit.formats.config_block import KEY, LEGACY_KEY
 from ckptkit.rules.config.block import put_right
+
+#: The kind of fault by which a reader says that itself.
+_SAID = "config-legacy-key"
 
 
 @rule(
@@ -35,13 +39,24 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
     Fix: move the block to ``quantization_config``; remove the sparsity block of a dense model.
     """
     for fault in context.faults("config-legacy-key", "ct-sparsity"):
-        yield Observation.of(fault, variant="key" if fault.kind == "config-legacy-key" else None)
+        yield Observation.of(fault, variant="key" if fault.kind == _SAID else None)
+    if _is_elsewhere(context):
+        message = "the block sits under a key that newer readers do not look at"
+        yield Observation(_SAID, message, "config.json", expected=KEY, found=LEGACY_KEY, variant="key")
     for fault in context.faults("config-value"):
         if where_of(fault).startswith("sparsity_config"):
             yield Observation.of(fault, severity=Severity.ERROR)
+
+
+def _is_elsewhere(context: Context) -> bool:
+    """Whether the block of a format that does not say so itself is under the older key, and nothing under the usual."""
+    under = context.located is not None and context.located.path == LEGACY_KEY and KEY not in context.config
+    return under and context.has_reader and all(f.kind != _SAID for f in context.reading_faults)
 
 
 @fix("safe", "CK620")
 def move_legacy_block(context: Context, finding: Finding) -> Iterator[Edit]:
     """Put the block under the key that readers look at, and leave out a sparse compression that says "none"."""
     yield from put_right(context, "config-legacy-key", "ct-sparsity")
+    if _is_elsewhere(context):
+        yield RenameKey((LEGACY_KEY,), KEY)

@@ -46,6 +46,8 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     elif context.method == HYPHENATED != written:
         case = isinstance(written, str) and written.lower() == HYPHENATED
         yield _spelled(f"{path}.quant_method", HYPHENATED, written, "case" if case else "spelling")
+    elif isinstance(written, str) and written != written.lower():
+        yield _spelled(f"{path}.quant_method", written.lower(), written, "case")
     key = context.dialect.algorithm_key if context.dialect is not None else None
     algorithm = context.block.get(key) if key is not None else None
     if isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:

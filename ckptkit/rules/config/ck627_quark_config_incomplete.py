@@ -9,7 +9,9 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.config.block import put_right
+from ckptkit.rules.kv_cache.attention import declared_attention
 
 
 @rule(
@@ -26,8 +28,9 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
     """A Quark config is written in a way that vLLM cannot read although the tensors are right.
 
     Why it hurts: null where a list is iterated, ``dynamic`` for ``is_dynamic``, per-type specs that nothing applies,
-    quantized outputs of linear layers, a ``kv_cache_group`` without entries of ``layer_quant_config`` that match it,
-    or a default spec without ``output_tensors``, whose keys then differ from those of the KV entries.
+    quantized outputs of linear layers, weights called dynamic, a ``kv_cache_group`` without entries of
+    ``layer_quant_config`` that match it, or a default spec without ``output_tensors``, whose keys then differ from
+    those of the KV entries.
 
     Example: ``"exclude": null``, as exports up to 0.8 wrote it.
 
@@ -35,9 +38,22 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
     """
     faults = (
         *context.faults("quark-null-key", "quark-old-key", "quark-layer-type", "quark-kv-group"),
-        *context.faults("quark-default-outputs", "quark-outputs", "quark-empty-list"),
+        *context.faults("quark-default-outputs", "quark-outputs", "quark-empty-list", "quark-dynamic-weights"),
     )
-    yield from (Observation.of(fault, variant=fault.kind.partition("-")[2]) for fault in faults)
+    yield from (Observation.of(fault, variant=_variant(fault, context)) for fault in faults)
+
+
+def _variant(fault: Fault, context: Context) -> str:
+    """What engines tell apart: the kind of fault, and of keys that are null or missing which one it is."""
+    kind = fault.kind.partition("-")[2]
+    if kind == "null-key" and isinstance(fault, ConfigFault):
+        return (
+            "other-null-key" if fault.path != ("exclude",) else kind if "exclude" in context.block else "missing-list"
+        )
+    if kind != "kv-group" or context.checkpoint is None or context.block.get("layer_quant_config"):
+        return kind
+    stored = (tensor for _, attention in declared_attention(context) for tensor in attention.stored().values())
+    return "kv-no-layers" if any(tensor.module in context.checkpoint.modules for tensor in stored) else kind
 
 
 @fix("safe", "CK627")

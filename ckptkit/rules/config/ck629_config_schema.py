@@ -47,7 +47,9 @@ def config_schema(context: Context) -> Iterator[Fault]:
         path = where_of(fault)
         unknown = knows_keys and fault.kind == UNKNOWN_KEY
         if path not in told and not unknown:
-            yield Observation.of(fault, variant=_variant(path, context.block, dialect.key))
+            missing_list = path in dialect.skip_list.keys and path not in context.block
+            variant = f"{dialect.key}-missing-list" if missing_list else _variant(path, context.block, dialect.key)
+            yield Observation.of(fault, variant=variant)
 
 
 def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:

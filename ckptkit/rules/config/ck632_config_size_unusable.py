@@ -42,7 +42,7 @@ _ACTIVATIONS = frozenset(
     reports=("sgl-project/sglang#32028",),
 )
 def config_size_unusable(context: Context) -> Iterator[Fault]:
-    """A size in config.json is no number, not positive, or missing where layers are stored; or no activation is known.
+    """A size in config.json is no number, not positive, missing, or not that of its list of layers; or no activation.
 
     Why it hurts: loaders refuse the config, or build a model of default sizes that has nothing to do with the tensors.
 
@@ -64,6 +64,12 @@ def config_size_unusable(context: Context) -> Iterator[Fault]:
             f"{prefix}hidden_act", "is no activation that engines know", "a word such as silu", activation
         )
         yield Observation.of(unknown, variant="activation")
+    layers, types = text.get("num_hidden_layers"), text.get("layer_types")
+    if type(layers) is int and isinstance(types, list) and len(types) != layers:
+        counted = _unusable(
+            f"{prefix}layer_types", "has another length", f"{layers}, one for each layer", str(len(types))
+        )
+        yield Observation.of(counted, variant="layer-types")
     keys = _LAYER_KEYS[:1] if is_judged(context.dimensions) else _LAYER_KEYS
     untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in keys)
     if untold and any("model" in stack for stack in stored_layers(context)):

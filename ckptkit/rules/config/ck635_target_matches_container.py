@@ -17,6 +17,7 @@ from ckptkit.model.select import Pattern, Selector, regex_or_exact
 
 #: Linear layers that stand beside an activation, which is a module too.
 _AFTER_ACTIVATION = frozenset({"down_proj", "w2"})
+_EMBEDDING = "embed_tokens"
 
 
 @rule(
@@ -27,11 +28,12 @@ _AFTER_ACTIVATION = frozenset({"down_proj", "w2"})
     unreported="found by loading groups of the usual patterns with two releases of compressed-tensors",
 )
 def target_matches_container(context: Context) -> Iterator[Fault]:
-    """A target of a group that quantizes weights matches more than linear layers: what holds them, norms, activations.
+    """A target of a group that quantizes weights matches more than linear layers: what holds them, norms, embeddings.
 
     Why it hurts: older releases of compressed-tensors apply the group to every module that a target matches, and stop
     at one that is no linear layer. Later ones, and engines that ask for linear layers only, pass it by, unless it is an
-    attention module alone: that means its keys and values, and transformers stops.
+    attention module alone: that means its keys and values, and transformers stops. An embedding is given the scheme of
+    linear layers by vLLM and transformers, and both stop.
 
     Example: the target ``re:.*self_attn.*``, which matches ``model.layers.0.self_attn``.
 
@@ -49,12 +51,15 @@ def target_matches_container(context: Context) -> Iterator[Fault]:
         for target in _sound(targets):
             matched = [name for name in modules if target.matches(name)]
             alone = next((name for name in matched if _is_attention_alone(context, target, name)), None)
+            table = next((name for name in matched if names.last_part(name) == _EMBEDDING), None)
             if matched:
-                message = f"a target matches {alone or matched[0]}, which is no linear layer"
+                message = f"a target matches {alone or table or matched[0]}, which is no linear layer"
                 place, found = "config.json", target.text
                 fault = Fault("target-container", message, place, group, "linear layers only", found)
                 yield Observation.of(
-                    fault, variant="attention" if alone else None, severity=Severity.WARNING if alone else None
+                    fault,
+                    variant="attention" if alone else "embedding" if table else None,
+                    severity=Severity.WARNING if alone or table else None,
                 )
 
 
@@ -77,7 +82,11 @@ def _around(context: Context) -> list[str]:
             found[owner] = None
             owner = names.parent(owner)
     plain = context.checkpoint.plain if context.checkpoint is not None else ()
-    norms = {names.generalise(tensor.module): tensor.module for tensor in plain if len(tensor.shape) == 1}
+    norms = {
+        names.generalise(tensor.module): tensor.module
+        for tensor in plain
+        if len(tensor.shape) == 1 or names.last_part(tensor.module) == _EMBEDDING
+    }
     linear = frozenset(context.linear_names)
     return [name for name in (*found, *norms.values()) if name not in linear]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.dtypes import SCALE_DTYPES
 from ckptkit.errors import Fault
@@ -26,4 +26,5 @@ def scale_dtype(context: Context) -> Iterator[Fault]:
     known = {*SCALE_DTYPES, *PACKED_DTYPES, "U8"}
     wanted = ", ".join(sorted(SCALE_DTYPES))
     for tensor in context.checkpoint.scales_in(lambda dtype: dtype not in known) if context.checkpoint else ():
-        yield Fault("scale-dtype", "not a scale's dtype", tensor.shard, tensor.name, wanted, tensor.dtype)
+        fault = Fault("scale-dtype", "not a scale's dtype", tensor.shard, tensor.name, wanted, tensor.dtype)
+        yield Observation.of(fault, variant="double" if tensor.dtype == "F64" else None)

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, RebuildIndex
 from ckptkit.errors import Fault
+from ckptkit.model import names
 
 
 @rule(
@@ -25,15 +26,21 @@ def index_tensor_missing(context: Context) -> Iterator[Fault]:
     """The index places a tensor in a shard that does not hold it.
 
     Why it hurts: loaders of quantized models do not check that every parameter was loaded; the missing one keeps
-    whatever value it was created with.
+    whatever value it was created with. A bias that no layer stores is one that the model does not have.
 
     Example: ``mtp.fc.weight`` is listed for shard 7, whose header does not know it.
 
     Fix: rebuild the index if the tensor is in another shard, else export again.
     """
+    stored: set[str] | None = None
     for fault in context.faults("index-tensor-missing"):
-        elsewhere = fault.tensor in context.container.tensors
-        yield Observation.of(fault, variant="elsewhere" if elsewhere else None)
+        name, variant = fault.tensor or "", None
+        if name in context.container.tensors:
+            variant = "elsewhere"
+        elif name.endswith(".bias"):
+            stored = stored or set(map(names.generalise, context.container.tensors))
+            variant = None if names.generalise(name) in stored else "bias-of-none"
+        yield Observation.of(fault, variant=variant)
 
 
 @fix("safe", "CK105")

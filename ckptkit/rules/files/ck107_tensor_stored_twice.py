@@ -8,9 +8,8 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Drop, Edit
-from ckptkit.errors import ContainerError, Fault
-from ckptkit.storage.container import Container
-from ckptkit.storage.payload import TensorRef
+from ckptkit.errors import Fault
+from ckptkit.rules.files.copies import equal
 
 #: So many bytes of copies are read at most.
 _COMPARED = 1 << 22
@@ -40,18 +39,11 @@ def tensor_stored_twice(context: Context) -> Iterator[Fault]:
     for fault in context.faults("shard-duplicate-tensor"):
         copies = [h.tensors[fault.tensor] for h in context.container.headers if fault.tensor in h.tensors]
         left -= sum(copy.nbytes for copy in copies)
-        same = left >= 0 and len(copies) > 1 and _equal(context.container, copies)
-        yield Observation.of(fault, variant="same" if same else None)
-
-
-def _equal(container: Container, copies: list[TensorRef]) -> bool:
-    """Whether copies of a tensor hold the same; a file that ends too early is another rule's business."""
-    if len({(copy.dtype, copy.shape) for copy in copies}) > 1:
-        return False
-    try:
-        return len({container.read(copy) for copy in copies}) == 1
-    except ContainerError:
-        return False
+        same = left >= 0 and len(copies) > 1 and equal(context.container, copies)
+        index = context.container.index
+        named = index.weight_map.get(fault.tensor or "") if index is not None else None
+        last = max((copy.shard for copy in copies), default=None)
+        yield Observation.of(fault, variant="same" if same else "indexed-last" if last == named else None)
 
 
 @fix("unsafe", "CK107")

@@ -12,6 +12,7 @@ from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.names import TEXT_CONFIGS
+from ckptkit.rules.files.copies import alike
 
 _TIE = "tie_word_embeddings"
 
@@ -55,9 +56,10 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
         tensor = tensors[f"{head}.weight"]
         message = "the head is stored although the config ties it to the embedding"
         expected = f"{path} = false, or no head"
-        yield Observation(
-            "tie-head-stored", message, tensor.shard, tensor.name, expected, "both", variant="head-stored"
-        )
+        tables = [other for name, other in tensors.items() if name.endswith("embed_tokens.weight")]
+        same = len(tables) == 1 and alike(context.container, tensor, tables[0])
+        variant = "head-same" if same else "head-stored"
+        yield Observation("tie-head-stored", message, tensor.shard, tensor.name, expected, "both", variant=variant)
     causal = (context.dimensions.architecture or "").endswith("ForCausalLM")
     embedded = any(name.endswith("embed_tokens.weight") for name in tensors)
     if not tied and head is None and causal and embedded:

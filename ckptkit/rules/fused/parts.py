@@ -61,7 +61,9 @@ def experts_partly(context: Context) -> Iterator[Fault]:
     for owner, members in quantized.items():
         found = f"{len(members)} modules quantized, {len(plain[owner])} not, the first {plain[owner][0]}"
         message = "all experts of a layer are loaded as one, but only some are quantized"
-        yield Observation("experts-partly", message, None, owner, "all or none", found, variant="experts")
+        first = f"{owner}.0."
+        variant = "experts" if any(name.startswith(first) for name in plain[owner]) else "experts-but-the-first"
+        yield Observation("experts-partly", message, None, owner, "all or none", found, variant=variant)
 
 
 def experts_differing(context: Context) -> Iterator[Fault]:

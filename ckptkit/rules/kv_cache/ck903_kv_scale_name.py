@@ -59,6 +59,7 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
                     expected=wanted[0],
                     found=tensor.name,
                     help="convert the checkpoint to rename it",
+                    variant="below-attention" if tensor.name.endswith((".attn.k_scale", ".attn.v_scale")) else None,
                     severity=Severity.WARNING if own else None,
                     subject=StoredTensor(tensor.name, tensor.shard, wanted[0]),
                 )

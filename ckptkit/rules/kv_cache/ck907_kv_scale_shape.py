@@ -40,7 +40,9 @@ def kv_scale_shape(context: Context) -> Iterator[Fault]:
     per_head = scheme is not None and isinstance(scheme.quantization.granularity, PerHead)
     for _, attention in declared_attention(context):
         for tensor in dict.fromkeys(attention.stored().values()):
-            wrong = _wrong_head_shape(tensor) if per_head else tensor.numel != 1
+            heads = context.dimensions.kv_heads
+            other = per_head and heads is not None and tensor.numel != heads and not _wrong_head_shape(tensor)
+            wrong = other or _wrong_head_shape(tensor) if per_head else tensor.numel != 1
             if wrong:
                 expected = "[heads, 1, 1]" if per_head else "one value"
                 message = "the KV scale has the wrong shape"
@@ -51,8 +53,15 @@ def kv_scale_shape(context: Context) -> Iterator[Fault]:
                     tensor.name,
                     expected,
                     str(list(tensor.shape)),
-                    variant="single" if tensor.numel == 1 else None if _wrong_head_shape(tensor) else "heads",
+                    variant="other-number" if other else _variant(tensor, per_head=per_head),
                 )
+
+
+def _variant(tensor: TensorRef, *, per_head: bool) -> str | None:
+    """What engines tell apart: one value, and one for each head, in another rank or undeclared."""
+    if tensor.numel == 1:
+        return "single"
+    return "other-rank" if per_head else None if _wrong_head_shape(tensor) else "heads"
 
 
 def _wrong_head_shape(tensor: TensorRef) -> bool:

@@ -8,10 +8,11 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.checks.skip_lists import declared, matchers_of
-from ckptkit.engines.architectures import EXPERT_PARTS, SINGLE_EXPERTS_LEFT_OUT
+from ckptkit.engines.architectures import EXPERT_PARTS, SINGLE_EXPERTS_LEFT_OUT, ExpertNames
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
+from ckptkit.storage.payload import TensorRef
 
 
 @rule(
@@ -75,7 +76,7 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
     stacked |= context.opaque_parts.keys()
     listed, covered = matchers_of(context).values(), declared(context)
     for tensor in fused:
-        if tensor.name in stacked:
+        if tensor.name in stacked or tensor.name.endswith(("_scale", "_scale_inv")):
             continue
         if is_fp8(tensor.dtype):
             message = "fused experts in FP8: few engines map their scales"
@@ -90,8 +91,15 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
             tensor.name,
             expected="one 2-D weight for each expert, or the experts in the skip list",
             found=f"{tensor.dtype} {list(tensor.shape)}",
-            variant="fused" if parts is None or tensor.module.endswith(parts.container) else "fused-misplaced",
+            variant=_fused(tensor, parts),
         )
+
+
+def _fused(tensor: TensorRef, parts: ExpertNames | None) -> str:
+    """What engines tell apart of fused experts: where they are, and whether they are codes."""
+    if parts is not None and not tensor.module.endswith(parts.container):
+        return "fused-misplaced"
+    return "fused-codes" if is_fp8(tensor.dtype) else "fused"
 
 
 def _stacked_experts(context: Context) -> Iterator[Observation]:

@@ -39,4 +39,18 @@ def block_scale_grid(context: Context) -> Iterator[Fault]:
         flat = scale.shape == granularity.scale_shape(module.weight.shape)  # CK305
         if blocked and not flat and not is_transposed(scale, wanted) and not is_four_dimensional(scale, wanted):
             fault = shape_fault("block-scale-grid", module, scale, wanted)
-            yield Observation.of(fault, variant="four" if len(scale.shape) > 2 else None)
+            yield Observation.of(fault, variant=_variant(scale.shape, wanted[0]))
+
+
+def _variant(stored: tuple[int, ...], wanted: tuple[int, ...]) -> str | None:
+    """What engines tell apart: no grid, or one with more or fewer rows, or fewer rows and columns.
+
+    >>> [_variant(stored, (2, 3)) for stored in ((6,), (3, 3), (1, 3), (1, 1), (2, 4))]
+    ['flat', 'more-rows', 'fewer-rows', 'coarser', None]
+    """
+    if len(stored) != len(wanted):
+        return "flat" if len(stored) == 1 else "four"
+    rows, columns = stored[0] - wanted[0], stored[1] - wanted[1]
+    if rows and not columns:
+        return "more-rows" if rows > 0 else "fewer-rows"
+    return "coarser" if rows < 0 and columns < 0 else None

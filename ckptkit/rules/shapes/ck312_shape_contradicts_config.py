@@ -37,6 +37,7 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
 
     Fix: correct the key in config.json; if it is right, the tensors belong to another model.
     """
+    yield from _experts_in_dense_layers(context)
     if not is_judged(context.dimensions) or _has_sizes_by_layer(context):
         return
     shapes = decoder_shapes(context.dimensions)
@@ -67,6 +68,19 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
         )
 
 
+def _experts_in_dense_layers(context: Context) -> Iterator[Observation]:
+    """Experts in layers that the config calls dense, by their numbers."""
+    text = text_level(context.config)
+    listed = text.get("mlp_only_layers")
+    dense = {number for number in listed if type(number) is int} if isinstance(listed, list) else set[int]()
+    for owner in context.experts if dense else ():
+        number = owner.partition("layers.")[2].partition(".")[0]
+        if number.isdecimal() and int(number) in dense:
+            message = "experts in a layer that the config calls dense"
+            expected = f"no {number} in mlp_only_layers"
+            yield Observation("shape-config", message, None, owner, expected, str(listed)[:80], variant="dense-layer")
+
+
 def _variant(context: Context, wanted: Extent, stored: int, tensors: list[TensorRef], all_keys: set[str]) -> str:
     """What engines tell apart: too large ("cut") or too small ("short"), of heads or of other layers, and whether all
     weights agree with each other or some do not ("in-part"). Of the hidden size and the vocabulary nothing can be cut.
@@ -79,7 +93,8 @@ def _variant(context: Context, wanted: Extent, stored: int, tensors: list[Tensor
         for axis, extent in enumerate(shapes.get(name, ()))
         if extent is not None and extent.keys == wanted.keys and axis < len(shape)
     }
-    kind = "hidden" if wanted.keys == "hidden_size" else "table" if tables else None
+    routers = all(tensor.module.endswith(".gate") for tensor in tensors)
+    kind = "hidden" if wanted.keys == "hidden_size" else "table" if tables else "router" if routers else None
     kind = kind or f"{_of_heads(wanted.keys, all_keys)}{'cut' if stored > wanted.size else 'short'}"
     return kind if len(found) == 1 else f"{kind}-in-part"
 

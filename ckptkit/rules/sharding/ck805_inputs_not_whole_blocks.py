@@ -8,6 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
+from ckptkit.model.granularity import PerBlock, PerGroup
 
 
 @rule(
@@ -33,3 +34,10 @@ def inputs_not_whole_blocks(context: Context) -> Iterator[Fault]:
             yield Fault(
                 "block-columns", message, None, kind.name, f"a multiple of {kind.columns}", f"{kind.shape[1]} inputs"
             )
+    for alike in context.checkpoint.alike if context.checkpoint is not None else ():
+        module, inputs = alike.first, alike.first.scheme.input
+        group = inputs.granularity if inputs is not None else None
+        blocked = isinstance(module.scheme.weight.granularity, PerBlock)
+        if isinstance(group, PerGroup) and not blocked and module.weight.shape[-1] % group.size:
+            message, found = "inputs are no whole number of groups", f"{module.weight.shape[-1]} inputs"
+            yield Fault("block-columns", message, None, module.name, f"a multiple of {group.size}", found)

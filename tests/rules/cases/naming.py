@@ -98,6 +98,12 @@ CASES = (
     ),
     Case("CK205", CT, values(r".*\.weight_scale", 1024.0), values(rf"{_Q}\.weight_scale", 0.125)),
     Case(
+        "CK210",
+        "qwen2/llmcompressor-dynamic",
+        drop(r"model\.layers\.1\.self_attn\.k_proj\.bias"),
+        values(r"model\.layers\.1\.self_attn\.k_proj\.bias", 0.0),
+    ),
+    Case(
         "CK206",
         CT,
         rename(r"model\.(.*)", r"language_model.model.\1"),
