@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.checks.context import Context
-from ckptkit.engines.registry import asked_about, readings_for
+from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
 from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
 from ckptkit.model import names
@@ -163,13 +163,13 @@ def engines_that_build(context: Context, module: str, *, quantized: bool) -> fro
     )
     if not decided:
         return None
-    return frozenset(name for name in asked_about() if name not in decided or decided[name](module) is quantized)
+    return frozenset(name for name in engines() if name not in decided or decided[name](module) is quantized)
 
 
 def engines_that_skip(context: Context, module: str) -> frozenset[str]:
     """The engines whose class for the checkpoint has no such module, and leaves it out."""
     architecture = context.dimensions.architecture or ""
-    known = {name: engine.modules().get(architecture) for name, engine in asked_about().items()}
+    known = {name: engine.modules().get(architecture) for name, engine in engines().items()}
     return frozenset(name for name, modules in known.items() if modules is not None and modules.leaves_out(module))
 
 
