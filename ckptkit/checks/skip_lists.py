@@ -156,14 +156,18 @@ def _declares(context: Context, reading: Reading | None) -> Matcher:
 
 def engines_that_build(context: Context, module: str, *, quantized: bool) -> frozenset[str] | None:
     """The engines that build a module quantized, or not, and those whose reading of the config is not known; None where
-    no engine's is."""
+    no engine's is. One that goes by what is stored builds what has a scale quantized, the rest not."""
     decided = context.remembered(
         "built quantized",
         lambda: {e: builds_quantized(context, reading) for e, reading in readings_of(context).items()},
     )
     if not decided:
         return None
-    return frozenset(name for name in engines() if name not in decided or decided[name](module) is quantized)
+    return frozenset(
+        name
+        for name, engine in engines().items()
+        if (quantized if engine.by_storage else name not in decided or decided[name](module) is quantized)
+    )
 
 
 def engines_that_skip(context: Context, module: str) -> frozenset[str]:

@@ -295,6 +295,7 @@ class Engine:
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
     One that ``loads_every_file`` takes weight files that no index names.
+    One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module.
     An engine ``on_request`` is spoken of only to who asks for it by name: what it makes of a checkpoint says nothing of
     those that serve it.
     """
@@ -322,6 +323,7 @@ class Engine:
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING
     on_request: bool = False
+    by_storage: bool = False
 
     @property
     def release(self) -> Release:

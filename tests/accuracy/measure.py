@@ -149,7 +149,7 @@ JUDGES = {
                 "llamacpp_outcome",
                 of_vllm,
                 "CPU, a GGUF written and read back",
-                literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*"),
+                literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*", "held/type/*E5M2/*"),
             )
             for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
         ),

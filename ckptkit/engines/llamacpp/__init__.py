@@ -50,4 +50,5 @@ ENGINE = Engine(
         then=("llama-server", "-m"),
     ),
     on_request=True,
+    by_storage=True,
 )
