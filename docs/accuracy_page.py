@@ -80,8 +80,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("llamacpp", "*/CK604-2", "nothing: what a config means that nobody understands is not judged"),
     ("llamacpp", "*/CK624-1", "nothing: what a config means that nobody understands is not judged"),
     ("llamacpp", "*/CK623-2", "nothing: what a config means that nobody understands is not judged"),
-    ("llamacpp", "*/CK210-*", "what the converter makes of a bias that one layer lacks: so far unknown"),
-    ("llamacpp", "held/missing/bias/*", "what the converter makes of a bias that one layer lacks: so far unknown"),
     ("llamacpp", "held/missing/*", "rows for heads and embeddings that are not stored, by class"),
     ("llamacpp", "held/tied/*", "rows for heads and embeddings that are not stored, by class"),
     ("llamacpp", "held/prefix/*", "the prefixes that its map knows, by class"),

@@ -69,6 +69,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK208": (Known(_ERROR, _UNMAPPED),),
         "CK209": (Known(_SILENT, "1.0 stands in for what is missing"),),
         "CK209/scale": (Known(_ERROR, _UNMAPPED),),
+        "CK210": (Known(_SILENT, "the layer has no bias"),),
         "CK301": (),
         "CK301/lying": (Known(_ERROR, _BROADCAST),),
         "CK301/lying-square": (Known(_SILENT, "broadcast along the columns"),),
