@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ckptkit.errors import ConversionRefused
@@ -85,6 +85,19 @@ def last_parts(modules: Iterable[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("reader", [readers.quark_quantizing, readers.quark_reloading, readers.quark_in_vllm])
+@example(
+    schemes={f"layers.{n}_proj": v for n, v in (("q", "tensor"), ("v", None), ("kv", "channel"))}, kv=True, q=False
+)
+@example(
+    schemes={
+        "layers.0.q_proj": "loose",
+        "layers.0.v_proj": None,
+        "layers.0.kv_proj": "channel",
+        "layers.1.kv_proj": "tensor",
+    },
+    kv=True,
+    q=False,
+)
 @given(schemes=ASSIGNMENTS, kv=st.booleans(), q=st.booleans())
 def test_quark_patterns(reader: Reader, schemes: dict[str, str | None], kv: bool, q: bool) -> None:
     try:

@@ -86,7 +86,9 @@ def output_pattern(checkpoint: Checkpoint, last: str) -> str:
         for text in (f"*{names.last_part(owner)}.*{last}", f"{owner}.layers.*{last}"):
             if [module for module in members if glob_or_exact(text).matches(module)] == language:
                 return text
-    return f"*{last}"
+    # Quark itself writes "*v_proj", which would make up outputs of a kv_proj too.
+    ending = sum(module.endswith(last) for module in checkpoint.linear_modules)
+    return f"*{last}" if ending == len(members) else f"*.{last}"
 
 
 def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
