@@ -163,7 +163,9 @@ def opened(raw: dict[str, bytes]) -> MutableCheckpoint:
 def _fresh(origin: Origin) -> MutableCheckpoint:
     shards = {file: dict(tensors) for file, tensors in origin.shards.items()}
     side = {file: data for file, data in origin.raw.items() if file not in (*shards, CONFIG, INDEX)}
-    return MutableCheckpoint(shards, deepcopy(origin.config), deepcopy(origin.index), origin.metadata, side, origin)
+    return MutableCheckpoint(
+        shards, deepcopy(origin.config), deepcopy(origin.index), deepcopy(origin.metadata), side, origin
+    )
 
 
 @cache
