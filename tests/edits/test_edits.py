@@ -12,7 +12,7 @@ from ckptkit.edits import changes, layout
 from ckptkit.edits.changes import ConfigEdit, Edit
 from ckptkit.edits.editor import EditConflictError, Editor, change_config
 from ckptkit.operations import outputs
-from ckptkit.storage.index import INDEX_FILE
+from ckptkit.storage.index import INDEX_FILE, Index
 from ckptkit.storage.output import CONSTANT, SLICE, OutputTensor
 from ckptkit.storage.payload import TensorRef
 
@@ -34,6 +34,7 @@ from ckptkit.storage.payload import TensorRef
         (changes.SetKey(("a",), "x" * 99), f'config.json: a = "{"x" * 96}...', False),
         (changes.RemoveKey(("a", "b")), "config.json: remove a.b", False),
         (changes.RenameKey(("a", "b"), "c"), "config.json: a.b becomes a.c", False),
+        (changes.RenameKey(("a", "b", "c"), "d"), "config.json: a.b.c becomes a.b.d", False),
         (changes.AddItem(("a",), "x"), 'config.json: a += "x"', False),
         (changes.RemoveItem(("a",), "x"), 'config.json: a -= "x"', False),
         (changes.RebuildIndex(), "index: every tensor where it is stored", False),
@@ -268,7 +269,11 @@ def test_a_config_is_written_as_it_was(like: str | None, text: str) -> None:
 
 def test_an_index_keeps_what_is_not_ours() -> None:
     shard = layout.lay_out("m.safetensors", [kept("b", "one", 16), kept("a", "one", 8)], None)
-    assert json.loads(layout.index_text(None, [shard])) == {
-        "metadata": {"total_size": 16},
-        "weight_map": {"a": "m.safetensors", "b": "m.safetensors"},
+    sums, weight_map = {"total_size": 16}, {"a": "m.safetensors", "b": "m.safetensors"}
+    assert json.loads(layout.index_text(None, [shard])) == {"metadata": sums, "weight_map": weight_map}
+    old = Index(INDEX_FILE, {"lost": "x"}, {"by": "x", "total_size": 1}, {"extra": 1})
+    assert json.loads(layout.index_text(old, [shard])) == {
+        "metadata": {"by": "x", **sums},
+        "weight_map": weight_map,
+        "extra": 1,
     }

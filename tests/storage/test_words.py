@@ -348,3 +348,17 @@ def test_a_config_that_is_not_there() -> None:
     assert container.faults == (
         Fault("config-absent", "the folder has no config.json", "config.json", None, "a file", "none"),
     )
+
+
+def test_a_shard_that_cannot_be_read_is_a_fault_and_no_header() -> None:
+    class Broken(MemorySource):
+        def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
+            if name == B:
+                raise ContainerError("the disk has lost it")
+            return super().read(name, start, nbytes)[: 4 if name == A else None]
+
+    container = open_container(Broken({A: raw_file("{}"), B: raw_file("{}"), "config.json": b"{}"}))
+    assert container.headers == () and container.faults[1:] == (
+        Fault("file-unreadable", "the file cannot be read", A, None, "10 bytes", f"{A} broke off after 4 of 10 bytes"),
+        Fault("file-unreadable", "the file cannot be read", B, None, "10 bytes", "the disk has lost it"),
+    )
