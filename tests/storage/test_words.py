@@ -15,9 +15,10 @@ from ckptkit.storage.container import open_container
 from ckptkit.storage.file_names import name_fault
 from ckptkit.storage.header import Header
 from ckptkit.storage.index import INDEX_FILE, Index, parse_index
+from ckptkit.storage.json_text import compact_json, json_text
 from ckptkit.storage.payload import TensorRef
 from ckptkit.storage.source import FileEntry
-from tests.raw import MemorySource, raw_file
+from tests.raw import MemorySource, raw_file, shard_bytes
 from tests.storage.official import ours
 from tests.storage.test_header import ONE_FAULT, entry, header
 
@@ -362,3 +363,37 @@ def test_a_shard_that_cannot_be_read_is_a_fault_and_no_header() -> None:
         Fault("file-unreadable", "the file cannot be read", A, None, "10 bytes", f"{A} broke off after 4 of 10 bytes"),
         Fault("file-unreadable", "the file cannot be read", B, None, "10 bytes", "the disk has lost it"),
     )
+
+
+def test_an_index_of_other_shards_leaves_nothing_to_read() -> None:
+    files = {A: raw_file("{}"), INDEX_FILE: json.dumps({"weight_map": {"t": B}}).encode(), "config.json": b"{}"}
+    container = open_container(MemorySource(files))
+    assert (container.headers, [entry.name for entry in container.side_files]) == ((), [A])
+    assert [(fault.kind, fault.file) for fault in container.faults] == [("shard-missing", B), ("shard-unlisted", A)]
+
+
+def test_a_container_in_a_table() -> None:
+    look = open_container(MemorySource({A: shard_bytes({"t": ("U8", (3,), b"123")})}))._look()
+    assert (look.facts, look.columns, list(look.rows)) == (
+        ["1 shard", "1 tensor", "1 fault"],
+        ("shard", "tensors", "bytes"),
+        [(A, 1, 3)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "compact"),
+    [
+        ("a", '"a"', '"a"'),
+        ("é", '"é"', r'"\u00e9"'),
+        ("a\x7f", r'"a\u007f"', r'"a\u007f"'),
+        ("é\x85\u2028", r'"é\u0085\u2028"', r'"\u00e9\u0085\u2028"'),
+        ("\U000e0001", r'"\udb40\udc01"', r'"\udb40\udc01"'),
+        ("\udcff", r'"\\udcff"', r'"\udcff"'),
+        ([float("nan"), 1.5], "[\n  null,\n  1.5\n]", "[null,1.5]"),
+        ({"a": (float("-inf"), {"b": 1})}, '{\n  "a": [\n    null,\n    {\n      "b": 1\n    }\n  ]\n}', None),
+    ],
+)
+def test_json_for_other_programs(value: Any, text: str, compact: str | None) -> None:
+    assert json_text(value) == text
+    assert compact_json(value) == (compact or '{"a":[null,{"b":1}]}')
