@@ -34,7 +34,12 @@ _ASCII = frozenset(chr(code) for code in range(128))
 #: Stands for every character beyond ASCII.
 _BEYOND = "\x80"
 _ANYTHING = _ASCII | {_BEYOND}
-_CLASSES = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}
+#: The parser's names of classes of characters -> how a pattern writes them.
+_CLASSES = {
+    f"CATEGORY_{word}": escape
+    for name, lower in (("DIGIT", r"\d"), ("SPACE", r"\s"), ("WORD", r"\w"))
+    for word, escape in ((name, lower), (f"NOT_{name}", lower.upper()))
+}
 
 _Nodes = Sequence[tuple[Any, Any]]
 _Chars = frozenset[str]
@@ -195,9 +200,9 @@ def _chars(nodes: _Nodes) -> _Chars:
 def _taken(name: str, argument: Any) -> _Chars:
     """The characters that one node takes, in either case; anything where that is not known."""
     if name == "LITERAL":
-        return _both_cases(argument)
+        return _either_case(_char(argument))
     if name == "NOT_LITERAL":
-        return _ANYTHING - {chr(argument)}
+        return _all_but(_char(argument))
     if name == "IN":
         return _set_of(argument)
     return frozenset() if name in ("AT", "ASSERT", "ASSERT_NOT") else _ANYTHING
@@ -211,25 +216,29 @@ def _set_of(items: _Nodes) -> _Chars:
         if kind == "NEGATE":
             negated = True
         elif kind == "LITERAL":
-            found |= _both_cases(value)
+            found |= _char(value)
         elif kind == "RANGE":
-            found = found.union(*(_both_cases(code) for code in range(value[0], min(value[1], 128) + 1)))
-            found |= {_BEYOND} if value[1] > 127 else frozenset()
+            first, last = (min(code, 128) for code in value)  # all beyond ASCII count as one
+            found = found.union(*map(_char, range(first, last + 1)))
         else:
             found |= _category(str(value))
-    return (_ANYTHING - found) | {_BEYOND} if negated else found
+    return _all_but(found) if negated else _either_case(found)
 
 
 def _category(name: str) -> _Chars:
     """The characters of a class such as CATEGORY_NOT_DIGIT."""
-    word = name.removeprefix("CATEGORY_").removeprefix("UNI_")
-    escape = _CLASSES.get(word.removeprefix("NOT_"))
-    if escape is None:
-        return _ANYTHING
-    matching = frozenset(char for char in _ASCII if re.match(escape, char))
-    return (_ASCII - matching if word.startswith("NOT_") else matching) | {_BEYOND}
+    return frozenset(char for char in _ASCII if re.match(_CLASSES[name], char)) | {_BEYOND}
 
 
-def _both_cases(code: int) -> _Chars:
-    char = chr(code)
-    return frozenset({char.lower(), char.upper()}) if code < 128 else frozenset({_BEYOND})
+def _char(code: int) -> _Chars:
+    return frozenset({chr(code) if code < 128 else _BEYOND})
+
+
+def _either_case(chars: _Chars) -> _Chars:
+    """Whether case counts, a flag anywhere in a pattern says: it is taken not to."""
+    return chars.union(map(str.lower, chars), map(str.upper, chars))
+
+
+def _all_but(chars: _Chars) -> _Chars:
+    """What a negated set takes: the other case of what it names too, where case counts, and much beyond ASCII."""
+    return (_ANYTHING - chars) | {_BEYOND}

@@ -221,7 +221,7 @@ def nearest(value: float) -> int:
     """The E4M3 code nearest to a value of a magnitude up to 448, ties to even, signs of zero kept; NaN's for NaN."""
     import math
 
-    sign = 0x80 if math.copysign(1.0, value) < 0 else 0
+    sign = 0x80 if math.copysign(1.0, value) == -1.0 else 0
     if value != value:
         return sign | 0x7F
     magnitude = abs(value)

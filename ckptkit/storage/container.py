@@ -257,7 +257,10 @@ def _open(source: Source) -> Container:
 
 
 def read_headers(source: Source, shards: list[FileEntry], index: Index | None = None) -> list[Header]:
-    """Parse the headers of shards, in order. A shard whose length field is wrong gets an empty header."""
+    """Parse the headers of shards, in order. A shard whose length field is wrong gets an empty header.
+
+    ``index`` is one that names all of them, where there is one: from afar, it tells how much to read at first.
+    """
     expected = _expected_headers(index) if index is not None and source.traits.remote else {}
     usual = source.traits.first_read
     if not expected or len(shards) < _FEW_SHARDS:
@@ -265,12 +268,12 @@ def read_headers(source: Source, shards: list[FileEntry], index: Index | None = 
             in_parallel(source, lambda shard: _read_header(source, shard, expected.get(shard.name, usual)), shards)
         )
     # The longest one shows how far the estimate is off: the others are then asked for more closely.
-    longest = max(shards, key=lambda shard: expected.get(shard.name, 0))
-    probe = _read_header(source, longest, expected.get(longest.name, usual))
-    share = min(1.0, _SPARE * probe.data_start / expected.get(longest.name, usual)) or 1.0
+    longest = max(shards, key=lambda shard: expected[shard.name])
+    probe = _read_header(source, longest, expected[longest.name])
+    share = min(1.0, _SPARE * probe.data_start / expected[longest.name]) or 1.0
 
     def read(shard: FileEntry) -> Header:
-        return _read_header(source, shard, int(share * expected.get(shard.name, usual)))
+        return _read_header(source, shard, int(share * expected[shard.name]))
 
     others = iter(in_parallel(source, read, [shard for shard in shards if shard is not longest]))
     return [probe if shard is longest else next(others) for shard in shards]

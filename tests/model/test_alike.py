@@ -67,6 +67,17 @@ def test_what_is_counted_by_kind_is_every_tensor_once(path: Path) -> None:
         assert summary.parameters == one_by_one
 
 
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: str(path.relative_to(REAL)))
+def test_every_module_is_in_one_line_of_the_summary(path: Path) -> None:
+    checkpoint = ckptkit.open(path)
+    counted: Counter[str] = Counter()
+    for line in ckptkit.inspect(checkpoint).modules:
+        counted[line.name] += line.count
+    modules = (*checkpoint.modules, *checkpoint.opaque, *checkpoint.unquantized)
+    assert counted == Counter(map(names.generalise, modules))
+    assert list(counted) == sorted(counted, key=names.natural)
+
+
 def test_times() -> None:
     one = Tally((KindCount(Kind.LINEAR, 1, 8, 4), KindCount(Kind.OTHER, 2, 6, None)), {"BF16": (3, 14)})
     assert one.times(3) == one + one + one

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ckptkit.errors import ContainerError
 from ckptkit.model.numbers import numbers, upper_halves
 from ckptkit.operations import compiled, outputs, stream
-from ckptkit.operations.operation import OperationError
 from ckptkit.storage.payload import Computed, TensorRef
 from tests.operations.test_mx import E2M1
 from tests.raw import MemorySource
@@ -86,21 +85,3 @@ def test_what_is_no_number_is_refused(code: int, second: float) -> None:
     refs, source = stored(np.full((1, 16), 2, np.uint8), np.array([[code]]), second)
     with pytest.raises(ContainerError, match="no number"):
         made(refs, source, "BF16", divides=second == 0.0)
-
-
-def test_what_does_not_fit_is_refused() -> None:
-    refs, _ = stored(np.zeros((2, 32), np.uint8), np.zeros((2, 2)), 1.0)
-    weight, scale, single = refs
-    good = {"dtype": "BF16", "divides": True}
-    for inputs, parameters in (
-        ((weight, scale), good),
-        (refs, {"dtype": "BF16"}),
-        (refs, {"dtype": "F64", "divides": True}),
-        ((weight._replace(dtype="F32"), scale, single), good),
-        ((weight, scale._replace(shape=(2, 1)), single), good),
-        ((weight, scale._replace(dtype="U8"), single), good),
-        ((weight, scale, single._replace(shape=(2,))), good),
-        ((weight, scale, single._replace(dtype="BF16")), good),
-    ):
-        with pytest.raises(OperationError, match=r"takes|wants"):
-            outputs.computed("w", "nvfp4-dequantize", inputs, parameters)

@@ -200,25 +200,6 @@ def test_a_broken_promise_is_found_where_it_is_made(monkeypatch: pytest.MonkeyPa
         list(stream.stream(payload, source, 0, 4))
 
 
-@pytest.mark.parametrize(
-    ("name", "inputs", "parameters"),
-    [
-        ("cast", ("F32",), {"dtype": "F16"}),
-        ("cast", ("F32",), {}),
-        ("cast", ("F32", "F32"), {"dtype": "BF16"}),
-        ("take", ("F32",), {}),
-        ("take", ("F32", "BF16"), {}),
-        ("keep", (), {}),
-        ("drop", ("F32",), {}),
-        ("constant", (), {"dtype": "U8", "shape": [1]}),
-    ],
-)
-def test_what_cannot_be_done_is_said(name: str, inputs: tuple[str, ...], parameters: dict[str, object]) -> None:
-    tensors = tuple(TensorRef(dtype, dtype, (2,), "file", 0, 8) for dtype in inputs)
-    with pytest.raises(OperationError):
-        outputs.computed("x", name, tensors, parameters)
-
-
 def test_an_output_that_is_not_what_its_operation_makes() -> None:
     tensor = TensorRef("t", "F32", (2, 3), "file", 0, 24)
     fitting = [outputs.keep(tensor), outputs.as_stored(tensor, "u", (6,)), outputs.as_stored(tensor, "u", (2, 3))]
@@ -349,24 +330,3 @@ def test_what_is_no_number_is_refused_by_name(code: int, scale: float, dtype: st
     output = outputs.computed("a.weight", "dequantize", tensors, {"dtype": dtype, "block_shape": [0, 0]})
     with pytest.raises(ContainerError, match=rf"rows 0 to 2 of a\.weight in file: .*\[1, 0\].*({words})"):
         made(output, source)
-
-
-@pytest.mark.parametrize(
-    ("shape", "scale_shape", "parameters"),
-    [
-        ((4, 4), (3,), {"dtype": "BF16", "block_shape": [1, 0]}),
-        ((4, 4), (), {"dtype": "I8", "block_shape": [0, 0]}),
-        ((4, 4), (), {"dtype": "BF16"}),
-        ((4, 4), (), {"dtype": "BF16", "block_shape": [-1, 0]}),
-        ((4,), (), {"dtype": "BF16", "block_shape": [0, 0]}),
-    ],
-)
-def test_what_cannot_be_dequantized(
-    shape: tuple[int, ...], scale_shape: tuple[int, ...], parameters: dict[str, object]
-) -> None:
-    tensors = (
-        TensorRef("w", "F8_E4M3", shape, "file", 0, math.prod(shape)),
-        TensorRef("s", "F32", scale_shape, "file", 0, 4 * math.prod(scale_shape)),
-    )
-    with pytest.raises(OperationError):
-        outputs.computed("w", "dequantize", tensors, parameters)

@@ -19,7 +19,7 @@ from ckptkit.formats.fp8.presets import PRESETS as VLLM
 from ckptkit.formats.modelopt.presets import PRESETS as MODELOPT
 from ckptkit.model.numbers import numbers, value_of
 from ckptkit.operations import outputs, quantize, stream
-from ckptkit.operations.operation import OperationError, Parameters
+from ckptkit.operations.operation import Parameters
 from ckptkit.operations.quantize import Arithmetic
 from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import Computed, TensorRef
@@ -212,27 +212,6 @@ def test_what_is_not_finite_is_refused_with_its_place(value: float, block: list[
     for output in both(tensor, GRIDS, block):
         with pytest.raises(ContainerError, match=r"t in file: the element at \[3, 2\] of a stripe is not finite"):
             made(output, source)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "shape", "change", "words"),
-    [
-        ("F8_E4M3", (4, 4), {}, "takes weights"),
-        ("BF16", (4,), {}, "takes weights"),
-        ("BF16", (0, 4), {}, "takes weights"),
-        ("BF16", (4, 4), {"block_shape": "1x0"}, "block_shape"),
-        ("BF16", (4, 4), {"block_shape": [2, 0]}, "blocks, rows and whole tensors"),
-        ("BF16", (2, 4, 4), {"block_shape": [0, 0]}, "no single scale for a stack"),
-        ("BF16", (4, 4), {"scale_dtype": "F8_E8M0"}, "scale_dtype"),
-        ("BF16", (4, 4), {"zero_scale": None}, "zero_scale"),
-    ],
-)
-def test_what_cannot_be_done_is_said(dtype: str, shape: tuple[int, ...], change: Parameters, words: str) -> None:
-    tensor = TensorRef("t", dtype, shape, "file", 0, math.prod(shape) * 2)
-    parameters = {**LLM_COMPRESSOR.parameters("BF16", [1, 0]), **change}
-    for operation in ("quantize", "quantization-scale"):
-        with pytest.raises(OperationError, match=words):
-            outputs.computed("t", operation, (tensor,), parameters)
 
 
 @pytest.mark.parametrize("largest", [2.0**-133, 2.0**-121, 2.0**-119])

@@ -11,6 +11,7 @@ import pytest
 
 from ckptkit.errors import OutputError
 from ckptkit.storage import replace
+from ckptkit.storage.file_names import staged_folder
 from ckptkit.storage.replace import finish_interrupted, replacing, unfinished
 
 OLD = {"a.safetensors": b"old a", "b.safetensors": b"old b", "config.json": b"old config", "README.md": b"stays"}
@@ -116,8 +117,9 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
 def test_the_hub_cache_is_refused(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--org--name" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
-    with pytest.raises(OutputError, match="cache"), replacing(snapshot):
+    with pytest.raises(OutputError, match="belongs to the hub's cache") as error, replacing(snapshot):
         pass
+    assert error.value.help == "give a new folder as the output instead"
 
 
 def test_a_folder_of_the_same_beginning_is_not_ours(folder: Path) -> None:
@@ -130,8 +132,9 @@ def test_a_folder_of_the_same_beginning_is_not_ours(folder: Path) -> None:
 def test_files_that_came_later_are_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(folder, monkeypatch)
     (folder / "a.safetensors").write_bytes(b"a fresh export")
-    with pytest.raises(OutputError, match=r"a\.safetensors has changed since"):
+    with pytest.raises(OutputError, match=r"a\.safetensors has changed since a fix was interrupted") as error:
         finish_interrupted(folder)
+    assert error.value.help == f"remove {staged_folder(folder)} to keep what is there now"
     assert contents(folder) == {**OLD, "a.safetensors": b"a fresh export"}
 
 

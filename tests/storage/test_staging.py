@@ -76,25 +76,28 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arrange", "complaint"),
+    ("arrange", "complaint", "help"),
     [
-        (not_empty, "is not empty"),
-        (a_file, "exists and is not a folder"),
-        (a_link_to_an_empty_folder, "is a symbolic link"),
-        (a_dangling_link, "is a symbolic link"),
-        (inside_the_source, "lies inside the source folder"),
-        (inside_the_source_by_a_link, "lies inside the source folder"),
-        (the_source_itself, "is not empty"),
-        (without_a_parent, "does not exist"),
-        (below_a_file, "does not exist"),
+        (not_empty, "is not empty", "choose a new folder; nothing is ever overwritten"),
+        (a_file, "exists and is not a folder", "choose another destination"),
+        (a_link_to_an_empty_folder, "is a symbolic link", "choose a new folder, or the one it leads to"),
+        (a_dangling_link, "is a symbolic link", "choose a new folder, or the one it leads to"),
+        (inside_the_source, "lies inside the source folder", "choose a folder outside of it"),
+        (inside_the_source_by_a_link, "lies inside the source folder", "choose a folder outside of it"),
+        (the_source_itself, "is not empty", "choose a new folder; nothing is ever overwritten"),
+        (without_a_parent, "does not exist", "create it first"),
+        (below_a_file, "does not exist", "create it first"),
     ],
 )
-def test_refused_before_anything_is_written(arrange: Arrange, complaint: str, tmp_path: Path, source: Path) -> None:
+def test_refused_before_anything_is_written(
+    arrange: Arrange, complaint: str, help: str, tmp_path: Path, source: Path
+) -> None:
     (tmp_path / "x").mkdir()
     destination = arrange(tmp_path)
     before = snapshot(tmp_path)
-    with pytest.raises(OutputError, match=complaint):
+    with pytest.raises(OutputError) as caught:
         check_destination(destination, source, 10)
+    assert caught.value.message.endswith(f" {complaint}") and caught.value.help == help
     assert snapshot(tmp_path) == before
 
 
