@@ -44,8 +44,8 @@ GOOD: Mapping[str, tuple[str, Changes]] = {
             "reciprocal": False,
         },
     ),
-    "largest_magnitudes": ("BF16 4x6", {}),
-    "largest_products": ("F8_E4M3 4x6, F32 4", {"source_block_shape": [1, 0]}),
+    "largest-magnitudes": ("BF16 4x6", {}),
+    "largest-products": ("F8_E4M3 4x6, F32 4", {"source_block_shape": [1, 0]}),
 }
 _MX = "takes weights of two or three axes, and not"
 _PLAIN = "takes weights of two or three axes in BF16, F16, F32, not"
@@ -173,10 +173,10 @@ REFUSED: list[tuple[str, str | None, Changes, str]] = [
     ("quantize", None, {"quotient_dtype": None}, "wants the parameter quotient_dtype: one of BF16, F16, F32"),
     ("quantize", None, {"zero_scale": None}, "wants the parameter zero_scale: a number"),
     ("quantize", None, {"least_magnitude": "0"}, "wants the parameter least_magnitude: a number"),
-    ("largest_magnitudes", "F64 4x6", {}, "takes one matrix in BF16, F16, F32"),
-    ("largest_magnitudes", "BF16 24", {}, "takes one matrix in BF16, F16, F32"),
-    ("largest_products", "F8_E4M3 2x4x6, F32 8", {}, "takes one matrix"),
-    ("largest_products", None, {"source_block_shape": None}, _SHARE),
+    ("largest-magnitudes", "F64 4x6", {}, "takes one matrix in BF16, F16, F32"),
+    ("largest-magnitudes", "BF16 24", {}, "takes one matrix in BF16, F16, F32"),
+    ("largest-products", "F8_E4M3 2x4x6, F32 8", {}, "takes one matrix"),
+    ("largest-products", None, {"source_block_shape": None}, _SHARE),
 ]
 
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_done_is_said_word_for_word(name: str, inputs: str | None
         ("mx-dequantize", "F4 4x32, F8_E8M0 4x1", {}, "BF16", (4, 32)),
         ("mx-block-scales", "U8 2x130x5", {"dtype": "F8_E8M0"}, "F8_E8M0", (2, 2, 2)),
         ("nvfp4-dequantize", "I8 3x2x8, F8_E4M3 3x2x1, F32 1", {"dtype": "F16"}, "F16", (3, 2, 16)),
-        ("largest_products", None, {}, "F32", (4,)),
+        ("largest-products", None, {}, "F32", (4,)),
     ],
 )
 def test_what_is_promised(
@@ -240,7 +240,7 @@ def test_what_is_promised(
 def test_as_many_scales_as_blocks(block: str, shape: tuple[int, ...]) -> None:
     inputs, parameters = GOOD["quantize"]
     given = {**parameters, "block_shape": [int(word) for word in block.split()]}
-    promised = operation("quantization_scale").promise(tensors(inputs), given)
+    promised = operation("quantization-scale").promise(tensors(inputs), given)
     assert (promised.dtype, promised.shape, promised.loss) == ("F32", shape, None)
     codes = operation("quantize").promise(tensors(inputs), given)
     assert (codes.dtype, codes.shape) == ("F8_E4M3", (4, 6))
