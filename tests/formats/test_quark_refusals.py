@@ -238,7 +238,8 @@ def test_a_value_that_is_refused(
         (
             {**cache(), "export": {"kv_cache_group": []}},
             [
-                "quark-kv-group: outputs of key and value projections are quantized, but kv_cache_group is empty: vLLM refuses that",
+                "quark-kv-group: outputs of key and value projections are quantized, but kv_cache_group is empty: "
+                "vLLM refuses that",
                 "  expected export.kv_cache_group names those entries",
                 "  found []",
             ],

@@ -25,7 +25,7 @@ from tests.formats.quark_blocks import CUSTOM, STATIC, block, cache, inputs, wei
     ],
 )
 def test_weights(spec: dict[str, Any], granularity: Granularity) -> None:
-    assert config.parse_native(block(weight(**spec)), "LABEL").default == Scheme(Quantization(granularity))
+    assert config.parse_native(block(weight(**spec)), "LABEL").default == Scheme(Quantization(granularity), None)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_understood() -> None:
     assert parsed.understood == {
         "exclude": ["lm_head"],
         "default": scheme,
-        "layers": {"*k_proj": "W8A16 FP8, static per-tensor weights"},
+        "layers": {"*k_proj": "W8A16 FP8, static per-tensor weights, activations not quantized"},
         "kv_cache": "FP8 KV cache, static per-tensor",
         "kv_cache_group": ["*k_proj"],
         "version": "0.13",
