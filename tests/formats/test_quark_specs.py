@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from ckptkit.formats.quark import config, faults
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, Quantization, Scheme
 from tests.formats.quark_blocks import CUSTOM, STATIC, block, cache, inputs, weight
+from tests.formats.synthetic import files, read
+from tests.formats.told import told
 
 
 @pytest.mark.parametrize(
@@ -189,3 +192,64 @@ def test_a_group_needs_entries(group: Any, layers: Any, without: bool) -> None:
 def test_what_a_config_quantizes(changes: dict[str, Any], declared: list[bool]) -> None:
     quantizes = config.declares(block(changes))
     assert [quantizes(name) for name in ("a", "b")] == declared
+
+
+UP = "model.layers.0.mlp.up_proj"
+OUTPUTS = Scheme(Quantization(PerTensor()), Quantization(PerTensor()), Quantization(PerTensor()))
+
+
+@pytest.mark.parametrize(
+    ("group", "changes", "lines"),
+    [
+        ([], {}, []),
+        (["*k_proj"], {"layer_quant_config": {"*k_proj": {}}}, []),
+        (
+            ["*k_proj", "*v_proj"],
+            {"layer_quant_config": {"*k_proj": {}}},
+            [
+                "quark-kv-group: kv_cache_group names layers for which layer_quant_config has no entry: "
+                "vLLM refuses that",
+                "  expected layer_quant_config['*v_proj'] with output_tensors",
+                "  found keys ['*k_proj']",
+                "  at layer_quant_config",
+            ],
+        ),
+        (
+            ["*k_proj"],
+            {"layer_quant_config": {"*k_proj": {}}, "global_quant_config": {"weight": STATIC, "bias": None}},
+            [
+                "quark-default-outputs: vLLM compares the keys of the default and of the KV entries, and these differ",
+                "  expected global_quant_config.output_tensors = null",
+                "  found no such key",
+                "  at global_quant_config.output_tensors",
+                "  fix config.json: q.global_quant_config.output_tensors = null",
+            ],
+        ),
+        ([], {"global_quant_config": {"weight": STATIC}}, []),
+        (
+            [],
+            {"global_quant_config": {"weight": STATIC, "bias": []}},
+            [
+                "quark-empty-list: a list of specs holds none: "
+                "the library that wrote the format builds a quantizer of it all the same",
+                "  expected global_quant_config.bias = null",
+                "  found []",
+                "  at global_quant_config.bias",
+                "  fix config.json: q.global_quant_config.bias = null",
+            ],
+        ),
+    ],
+)
+def test_faults_of_a_checkpoint(group: list[str], changes: dict[str, Any], lines: list[str]) -> None:
+    checkpoint = replace(read(files({UP: "tensor"})), understood={"kv_cache_group": group})
+    assert told(faults.read_faults(checkpoint, block(changes), ("q",))) == lines
+
+
+def test_quantized_outputs_stop_vllm() -> None:
+    checkpoint = read(files({UP: "tensor", f"{UP}.b": "tensor"}))
+    modules = {name: module._replace(scheme=OUTPUTS) for name, module in checkpoint.modules.items()}
+    assert told(faults.read_faults(replace(checkpoint, modules=modules), block({}), ("q",))) == [
+        f"quark-outputs: {UP}: quantized outputs of linear layers: vLLM finds no scheme for them",
+        "  expected output_tensors = null",
+        "  found static per-tensor",
+    ]
