@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ckptkit.formats import config_block
 from ckptkit.formats.compressed_tensors import config, faults
 from tests.formats.ct_blocks import CHANNEL, INT4, block, group, weights
-from tests.formats.synthetic import args
+from tests.formats.synthetic import args, files, read
 from tests.formats.told import told
 
 
@@ -331,3 +332,24 @@ def test_what_is_left_out_of_the_model_is_told() -> None:
         "config_groups.group_0.color",
         "shape",
     )
+
+
+@pytest.mark.parametrize(
+    ("usual", "fixes"),
+    [
+        ({}, ["compression_config becomes quantization_config"]),
+        (
+            {"quantization_config": None},
+            ["remove quantization_config", "compression_config becomes quantization_config"],
+        ),
+        ({"quantization_config": 3}, []),
+    ],
+)
+def test_a_config_under_the_older_key(usual: dict[str, Any], fixes: list[str]) -> None:
+    """What lies under the usual key is moved out of the way only where it says nothing."""
+    contents = files({"a.up_proj": "tensor"})
+    document = json.loads(contents["config.json"])
+    moved = {**usual, "compression_config": document.pop("quantization_config")}
+    checkpoint = read({**contents, "config.json": json.dumps({**document, **moved}).encode()})
+    (fault,) = (fault for fault in checkpoint.faults if fault.kind == "config-legacy-key")
+    assert told([fault])[1:] == [f"  fix config.json: {fix}" for fix in fixes]
