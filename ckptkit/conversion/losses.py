@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckptkit.conversion.grouped import product
-from ckptkit.errors import Fault
+from ckptkit.errors import Fault, plural
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
@@ -145,7 +145,7 @@ def _kv_losses(checkpoint: Checkpoint, capabilities: Capabilities, target: str) 
     for role, count in missing.items():
         yield _loss(
             "attention-role",
-            f"{target} has no place for the {role} scales of {count} attention modules",
+            f"{target} has no place for the {role} scales of {plural(count, 'attention module')}",
             " and ".join(sorted(capabilities.kv_roles)) or "no attention scales",
             role,
         )

@@ -18,7 +18,7 @@ from ckptkit.conversion.diff_pairs import stored_weights
 from ckptkit.conversion.plan import Change, Plan
 from ckptkit.model.numbers import value_of
 from ckptkit.operations.operation import Loss
-from tests.damage import REAL, load
+from tests.damage import REAL, f32, load
 
 FIXTURE = "llama/llmcompressor-dynamic"
 MODULE = "model.layers.1.mlp.down_proj"
@@ -108,3 +108,19 @@ def test_a_lossless_plan_declares_nothing(tmp_path: Path) -> None:
     assert isinstance(plan, Plan)
     comparison = ckptkit.diff(REAL / FIXTURE, REAL / FIXTURE, plan=plan)
     assert isinstance(comparison, Comparison) and comparison.same and comparison.declared == ()
+
+
+@pytest.mark.parametrize(("relative", "allowed"), [(0.51, True), (0.5, True), (0.49, False)])
+def test_an_input_scale_within_the_promise_is_no_difference(relative: float, allowed: bool, tmp_path: Path) -> None:
+    checkpoint = load("llama/llmcompressor-fp8")
+    name = f"{MODULE}.input_scale"
+    checkpoint.change(name, lambda tensor: tensor._replace(data=b"\x80\x3f" if tensor.dtype == "BF16" else f32(1.0)))
+    before = checkpoint.write(tmp_path / "before")
+    checkpoint.change(name, lambda tensor: tensor._replace(data=b"\xc0\x3f" if tensor.dtype == "BF16" else f32(1.5)))
+    after = checkpoint.write(tmp_path / "after")
+    what = ["input scale, the first at index 0"]
+    found = compared(before, after, Declared(losses={name: Loss(relative=relative)}))
+    assert found == (([], what) if allowed else (what, []))
+    assert compared(before, after, Declared()) == (what, [])
+    (difference,) = ckptkit.diff(before, after).differences
+    assert (difference.subject, difference.left, difference.right) == (MODULE, "1", "1.5")

@@ -10,9 +10,10 @@ from ckptkit.edits.changes import Path, SetKey
 from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigFault, ConfigReader
 from ckptkit.formats.compressed_tensors import spec
-from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, granularity_of, unknown_keys
+from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, unknown_keys
 from ckptkit.formats.compressed_tensors.other import FLOAT_STORAGES, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
 from ckptkit.model import names
+from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization, Scheme
 from ckptkit.model.select import Exact, Pattern, Regex, Selector, regex_or_exact
 from ckptkit.record import record
@@ -20,13 +21,11 @@ from ckptkit.record import record
 #: Formats that store an FP8 weight as F8_E4M3 beside a ``weight_scale``.
 FP8_FORMATS = (spec.STORAGE, "naive-quantized")
 
-_PRESETS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "FP8": ({"strategy": "tensor", "dynamic": False}, {"strategy": "tensor", "dynamic": False}),
-    "FP8_DYNAMIC": ({"strategy": "channel", "dynamic": False}, {"strategy": "token", "dynamic": True}),
-    "FP8_BLOCK": (
-        {"strategy": "block", "dynamic": False, "block_structure": [128, 128]},
-        {"strategy": "group", "dynamic": True, "group_size": 128},
-    ),
+#: What the library's short names of groups stand for.
+_PRESETS: Mapping[str, Scheme] = {
+    "FP8": Scheme(Quantization(PerTensor()), Quantization(PerTensor())),
+    "FP8_DYNAMIC": Scheme(Quantization(PerChannel()), Quantization(PerToken(), dynamic=True)),
+    "FP8_BLOCK": Scheme(Quantization(PerBlock(128, 128)), Quantization(PerGroup(128), dynamic=True)),
 }
 _GROUPS = "config_groups"
 #: What a group may quantize.
@@ -217,7 +216,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     roles = {}
     for role in ROLES:
         item = body.get(role)
-        roles[role] = None if item is None else args.read(reader.mapping(item, path), (*place, role))
+        roles[role] = None if item is None else args.read(reader.mapping(item, f"{path}.{role}"), (*place, role))
     if roles["weights"] is None:
         return None
     scheme = Scheme(roles["weights"], roles["input_activations"], roles["output_activations"])
@@ -226,14 +225,10 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
 
 def _preset_group(reader: ConfigReader, name: str, value: list[Any], path: str) -> Group | None:
     """The short form ``{"FP8_DYNAMIC": ["Linear"]}``, which transformers reads and vLLM does not."""
-    preset = _PRESETS.get(name.upper())
-    if preset is None:
+    scheme = _PRESETS.get(name.upper())
+    if scheme is None:
         reader.wrong(path, f"one of {', '.join(_PRESETS)}", name)
         return None
-    weights, inputs = (granularity_of(reader, args, path) for args in preset)
-    if weights is None or inputs is None:
-        return None
-    scheme = Scheme(Quantization(weights), Quantization(inputs, dynamic=bool(preset[1]["dynamic"])))
     return Group(name, scheme, tuple(reader.strings(value, path)))
 
 
