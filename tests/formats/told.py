@@ -11,7 +11,8 @@ from ckptkit.formats.base import ConfigFault
 
 
 def told(faults: Iterable[Fault]) -> list[str]:
-    """A line for each fault; below it one for what it states, for its place in the config and for each of its edits."""
+    """A line for each fault; below it one for what it states, for its place in the config unless that is all that the
+    fault says, and for each of its edits."""
     lines: list[str] = []
     for fault in faults:
         where = ": ".join(place for place in (fault.file, fault.tensor) if place and place != "config.json")
@@ -19,7 +20,8 @@ def told(faults: Iterable[Fault]) -> list[str]:
         stated = {"expected": fault.expected, "found": fault.found, "help": fault.help}
         lines += [f"  {name} {value}" for name, value in stated.items() if value is not None]
         if isinstance(fault, ConfigFault):
-            lines += [f"  at {json_path(fault.path)}"] if fault.path else []
+            place = json_path(fault.path)
+            lines += [f"  at {place}"] if fault.path and fault.message != f"{place} is not valid" else []
             lines += [f"  fix {edit}"[:100] for edit in fault.edits]
     return lines
 

@@ -78,17 +78,17 @@ def kv_projections(checkpoint: Checkpoint) -> list[str]:
 def output_pattern(checkpoint: Checkpoint, last: str) -> str:
     """The pattern of the language model's projections whose outputs are quantized: towers may have some of that name,
     and Quark makes up a scale for each output that a pattern matches, whether the weight is excluded or not."""
-    members = [module for module in checkpoint.linear_modules if names.last_part(module) == last]
+    ending = [module for module in checkpoint.linear_modules if module.endswith(last)]
+    members = [module for module in ending if names.last_part(module) == last]
     towers = {module for module in members if names.other_tower(module) is not None}
     language = [module for module in members if module not in towers]
     if towers and language:
         owner = language[0].partition(".layers.")[0]
         for text in (f"*{names.last_part(owner)}.*{last}", f"{owner}.layers.*{last}"):
-            if [module for module in members if glob_or_exact(text).matches(module)] == language:
+            if [module for module in ending if glob_or_exact(text).matches(module)] == language:
                 return text
     # Quark itself writes "*v_proj", which would make up outputs of a kv_proj too.
-    ending = sum(module.endswith(last) for module in checkpoint.linear_modules)
-    return f"*{last}" if ending == len(members) else f"*.{last}"
+    return f"*{last}" if members == ending else f"*.{last}"
 
 
 def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
