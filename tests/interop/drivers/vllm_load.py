@@ -2,8 +2,9 @@
 
 Loading is split where vLLM splits it. ``loaded`` is each parameter as the checkpoint filled it: fused layers,
 one scale per shard, shapes as the dialect's scheme declares them. ``processed`` is what the kernels get: here two
-exact conversions of one another must be equal, whatever their dialects. No engine is started for this, so a folder
-takes a few tenths of a second; ``{"generate": true}`` also starts an engine (2 s) and asks for log-probabilities.
+exact conversions of one another must be equal, whatever their dialects; what kernels of some CPUs pack away is as it
+was loaded. No engine is started for this, so a folder takes a few tenths of a second; ``{"generate": true}`` also
+starts an engine (2 s) and asks for log-probabilities.
 
 Options: ``generate`` (default false), ``kv_cache_dtype`` (default "auto", vLLM's own default).
 """
@@ -83,7 +84,9 @@ def _load(engine: Mapping[str, Any]) -> Answer:
             process_weights_after_loading(model, config.model_config, device)
         except Exception as error:  # still worth comparing: FP8 experts have no CPU kernel without AMX
             return {**answer, "error": {**describe_error(error), "stage": "process"}}
-    return {**answer, "processed": _weights(model), "attention": _attention(model)}
+    loaded = answer["loaded"]
+    packed = {name: loaded[name] for name, left in model.named_parameters() if not left.numel() and name in loaded}
+    return {**answer, "processed": {**packed, **_weights(model)}, "attention": _attention(model)}
 
 
 @contextlib.contextmanager
