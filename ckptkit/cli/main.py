@@ -6,6 +6,7 @@ Exit codes: 0 clean or done; 1 findings or differences; 2 refused, or could not 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
@@ -134,10 +135,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=SPELLED_OUT)  # an arrow must not fail on a terminal that cannot show it
+    atexit.register(gc.freeze)  # looking through all objects for garbage at the end takes a tenth of a quick command
     sink.reset()
     code = _guarded(_run)
     code = _guarded(lambda: sink.finish(code))
-    gc.freeze()  # the process ends: looking through all of its objects for garbage takes a tenth of a quick command
     sys.exit(code)
 
 
