@@ -16,7 +16,7 @@ from ckptkit.engines.gpus import GPUS, Gpu
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.registry import engines
+from ckptkit.engines.registry import asked_about
 from ckptkit.engines.support import Answer, Judgement, judge
 from ckptkit.formats import registry
 from ckptkit.model.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ def serving(checkpoint: Checkpoint, name: str) -> str:
     detected = registry.detect(checkpoint.container)
     dialect = "" if detected is None else detected[1].key
     architecture = Dimensions.of(checkpoint.container.config).architecture
-    for engine in engines().values():
+    for engine in asked_about().values():
         launch = engine.launch
         if launch is None or engine.reader_of(dialect) is not True:
             continue
@@ -45,7 +45,7 @@ def serving(checkpoint: Checkpoint, name: str) -> str:
 
 def served_name(section: str) -> str | None:
     """The name that a section tells people to serve."""
-    launches = (engine.launch for engine in engines().values() if engine.launch is not None)
+    launches = (engine.launch for engine in asked_about().values() if engine.launch is not None)
     commands = "|".join(re.escape(shlex.join(launch.command)) for launch in launches)
     match = re.search(rf"^(?:{commands}) (.{{1,4000}})", section, re.MULTILINE)
     try:
