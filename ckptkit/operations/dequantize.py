@@ -132,7 +132,7 @@ _WORTH = 1024
 #: Codes that are looked up at a time: numpy makes indices of 8 bytes of them.
 _TAKEN = 1 << 15
 #: The most scales of one table: a code and the number of its scale then fit 16 bits.
-_MOSTSCALE_DTYPES = 255
+_MOST_SCALES = 255
 
 
 def _made(
@@ -164,7 +164,7 @@ def _looked_up(
     import numpy as np
 
     height, width = block
-    if grid.shape[1] > _MOSTSCALE_DTYPES:
+    if grid.shape[1] > _MOST_SCALES:
         return None
     table = _table(source)
     good = np.isfinite(table)
@@ -173,7 +173,7 @@ def _looked_up(
     start = 0
     while start < len(codes):
         if height == 1 and width == 0 and len(grid) > 1:  # a scale for each row
-            stop = min(len(codes), start + _MOSTSCALE_DTYPES)
+            stop = min(len(codes), start + _MOST_SCALES)
             scales, offsets = grid[first + start : first + stop, 0], np.arange(stop - start, dtype=np.uint16)[:, None]
         else:
             whole = height == 0 or len(grid) == 1
