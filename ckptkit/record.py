@@ -8,9 +8,8 @@ many instances are made; all else it shares with every other.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, make_dataclass
 from functools import cached_property, partial
 from operator import attrgetter
 from reprlib import recursive_repr
@@ -131,36 +130,13 @@ class _Initializer:
 
 
 def _initializer(cls: type[Any]) -> Callable[..., None]:
-    """The ``__init__`` of a record, which sets its fields past :func:`_set`."""
-    names: dict[str, Any] = {"_factory_": _FACTORY, "_set_": object.__setattr__}
-    positional, keywords = ["_self_"], list[str]()
-    body: list[str] = []
-    annotations = {}
-    for item in fields(cls):
-        name, value = item.name, item.name
-        if item.default_factory is not MISSING:
-            names[f"_make_{name}"] = item.default_factory
-            value = f"_make_{name}() if {name} is _factory_ else {name}" if item.init else f"_make_{name}()"
-        elif not item.init:
-            continue
-        body.append(f"_set_(_self_, {name!r}, {value})")
-        if not item.init:
-            continue
-        annotations[name] = item.type
-        default = _FACTORY if item.default_factory is not MISSING else item.default
-        names[f"_default_{name}"] = default
-        parameter = name if default is MISSING else f"{name}=_default_{name}"
-        (keywords if item.kw_only else positional).append(parameter)
-    if hasattr(cls, "__post_init__"):
-        body.append("_self_.__post_init__()")
-    parameters = ", ".join([*positional, *(["*", *keywords] if keywords else [])])
-    text = f"def write({', '.join(names)}):\n def __init__({parameters}):\n"
-    text += "".join(f"  {line}\n" for line in body or ["pass"]) + " return __init__"
-    written: dict[str, Any] = {}
-    exec(text, vars(sys.modules[cls.__module__]), written)
-    made: Callable[..., None] = written["write"](**names)
+    """The ``__init__`` that dataclasses write for a frozen class of these fields: it sets them past :func:`_set`."""
+    own = ("default", "default_factory", "init", "kw_only")
+    again = [(item.name, item.type, field(**{key: getattr(item, key) for key in own})) for item in fields(cls)]
+    after = {"__post_init__": cls.__post_init__} if hasattr(cls, "__post_init__") else {}
+    frozen = make_dataclass(cls.__name__, again, namespace=after, frozen=True, eq=False, repr=False)
+    made: Callable[..., None] = vars(frozen)["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = {**annotations, "return": None}
     return made
 
 
@@ -203,14 +179,6 @@ def _delete(self: Any, name: str) -> None:
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-class _Factory:
-    """The default of a field whose values are made."""
-
-    def __repr__(self) -> str:
-        return "<factory>"
-
-
-_FACTORY = _Factory()
 #: Instances of a class after which its ``__init__`` is compiled.
 _FEW = 100
 #: One thread at a time makes dataclasses.
