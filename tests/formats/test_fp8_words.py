@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,28 +10,12 @@ from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.fp8 import config as fp8
 from ckptkit.formats.fp8.facts import BLOCK, MXFP4, NVFP4, PER_TENSOR, TRANSFORMERS
-from ckptkit.formats.modelopt.facts import SIDE_FILE
 from ckptkit.model.granularity import Granularity, PerBlock, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
-from ckptkit.storage.container import Container, open_container
+from tests.formats.one_weight import NOT_UNDERSTOOD, TENSORS, UP, folder
 from tests.formats.synthetic import f32
 from tests.formats.told import refused, told
-from tests.raw import MemorySource, RawTensor, checkpoint_files
-
-NOT_UNDERSTOOD = "FormatError: LABEL: the quantization config cannot be understood"
-UP = "model.layers.0.mlp.up_proj"
-#: One FP8 weight with a scale for all of it.
-TENSORS = {f"{UP}.weight": RawTensor("F8_E4M3", (2, 2), b"8888"), f"{UP}.weight_scale": f32()}
-
-
-def folder(block: Any, side: Any = None, tensors: dict[str, RawTensor] = TENSORS, **config: Any) -> Container:
-    """A folder in memory with this quantization config, and this ``quantization`` in ModelOpt's own file."""
-    declared = {} if block is None else {"quantization_config": block}
-    contents = checkpoint_files({"model.safetensors": tensors}, {**config, **declared})
-    if side is not None:
-        contents = {**contents, SIDE_FILE: json.dumps({"quantization": side}).encode()}
-    return open_container(MemorySource(contents))
-
+from tests.raw import RawTensor
 
 STATIC = {"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]}
 DYNAMIC = {**STATIC, "activation_scheme": "dynamic"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,29 +10,16 @@ import pytest
 from ckptkit.formats.fp8 import PlainFp8
 from ckptkit.formats.modelopt import ModelOpt
 from ckptkit.formats.modelopt import config as modelopt
-from ckptkit.formats.modelopt.facts import OTHERS, SCHEMES, SIDE_FILE
+from ckptkit.formats.modelopt.facts import OTHERS, SCHEMES
 from ckptkit.model.checkpoint import KVCache
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import KVCacheScheme, Quantization
-from ckptkit.storage.container import Container, open_container
+from tests.formats.one_weight import NOT_UNDERSTOOD, TENSORS, UP, folder
 from tests.formats.synthetic import f32, files, read
 from tests.formats.told import refused, told
-from tests.raw import MemorySource, RawTensor, checkpoint_files
+from tests.raw import RawTensor
 
-NOT_UNDERSTOOD = "FormatError: LABEL: the quantization config cannot be understood"
 KNOWN = f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}"
-UP = "model.layers.0.mlp.up_proj"
-#: One FP8 weight with a scale for all of it.
-TENSORS = {f"{UP}.weight": RawTensor("F8_E4M3", (2, 2), b"8888"), f"{UP}.weight_scale": f32()}
-
-
-def folder(block: Any, side: Any = None, tensors: dict[str, RawTensor] = TENSORS, **config: Any) -> Container:
-    """A folder in memory with this quantization config, and this ``quantization`` in ModelOpt's own file."""
-    declared = {} if block is None else {"quantization_config": block}
-    contents = checkpoint_files({"model.safetensors": tensors}, {**config, **declared})
-    if side is not None:
-        contents = {**contents, SIDE_FILE: json.dumps({"quantization": side}).encode()}
-    return open_container(MemorySource(contents))
 
 
 @pytest.mark.parametrize(
