@@ -69,8 +69,8 @@ def _kernels(engine: Engine, answers: tuple[Judgement, ...], dialect: str, archi
         if here:
             worst = min(_WORST_FIRST.index(judgement.answer) for judgement in here)
             found.setdefault((-worst, _words(here, _WORST_FIRST[worst])), []).append(gpu)
-    for _, words in sorted(found):
-        yield f"- {words}: {', '.join(map(str, next(own for key, own in found.items() if key[1] == words)))}"
+    for (_, words), gpus in sorted(found.items()):
+        yield f"- {words}: {', '.join(map(str, gpus))}"
 
 
 def _words(judgements: list[Judgement], worst: Answer) -> str:

@@ -105,12 +105,10 @@ class ModuleNames:
         if self.open:
             return None
         # Who lists what is missing ties both ways: a head that is stored is the embedding too.
-        tables = [("model.embed_tokens", *(("lm_head",) if tied and self.lists else ()))]
-        needed: list[tuple[str, ...]] = [
-            *tables,
-            ("model.norm",),
-            *([] if self.maps or (tied and self.head == "lm_head") else [(self.head,)]),
-        ]
+        embedding = ("model.embed_tokens", "lm_head") if tied and self.lists else ("model.embed_tokens",)
+        needed: list[tuple[str, ...]] = [embedding, ("model.norm",)]
+        if not self.maps and not (tied and self.head == "lm_head"):
+            needed.append((self.head,))
         for layer in range(layers or 0):
             needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
         return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)

@@ -62,6 +62,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK208/stack-scale": (),
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
+        "CK210": (Known(_WARNING, "the missing bias is listed and made up"),),
         "CK301": (Known(_ERROR, "shapes do not fit; at the first request"),),
         **dict.fromkeys(
             ("CK301/square", "CK301/lying-square"),
@@ -72,7 +73,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
-        "CK210": (Known(_WARNING, "the missing bias is listed and made up"),),
         **dict.fromkeys(("CK303/coarser", "CK303/flat"), (Known(_ERROR, "shapes do not fit; at the first request"),)),
         "CK303/more-rows": (
             Known(_SILENT, "broadcast where the sizes allow it"),

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import (
-    another_scheme,
-    matchers_of,
-    meant_alike,
-    readings_of,
-    undeclared_weights,
-)
+from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.registry import label_of
+from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import Exact
@@ -59,18 +54,21 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     # Some leave the head alone whatever is listed, and some have no scheme for it.
     building = {engine for engine, reading in readings_of(context).items() if reading.builds_heads}
     heads = {engine: matches for engine, matches in matchers.items() if engine in building}
+
+    def asked(module: str) -> Mapping[str, Matcher]:
+        return heads if names.is_head(module) else matchers
+
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     undeclared = ((weight.module, (weight.module,)) for weight in undeclared_weights(context))
     for name, members in (*meant_alike(context, entries), *undeclared):
-        asked = heads if names.is_head(name) else matchers
-        skips = tuple(engine for engine, matches in asked.items() if matches(name))
-        if skips and len(skips) != len(asked):
+        skips = tuple(engine for engine, matches in asked(name).items() if matches(name))
+        if skips and len(skips) != len(asked(name)):
             grouped.setdefault((names.generalise(name), skips), []).extend(members)
     if not grouped:
         yield from context.faults("ct-ignore-class")
     for (kind, skips), members in grouped.items():
         stored = members[0] not in checkpoint.unquantized
-        others = [engine for engine in (heads if names.is_head(members[0]) else matchers) if engine not in skips]
+        others = [engine for engine in asked(members[0]) if engine not in skips]
         wrong = skips if stored else others
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
         other = None if stored else context.names_in_memory.get(members[0])

@@ -38,7 +38,7 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
 
     Fix: move the block to ``quantization_config``; remove the sparsity block of a dense model.
     """
-    for fault in context.faults("config-legacy-key", "ct-sparsity"):
+    for fault in context.faults(_SAID, "ct-sparsity"):
         yield Observation.of(fault, variant="key" if fault.kind == _SAID else None)
     if _is_elsewhere(context):
         message = "the block sits under a key that newer readers do not look at"
@@ -57,6 +57,6 @@ def _is_elsewhere(context: Context) -> bool:
 @fix("safe", "CK620")
 def move_legacy_block(context: Context, finding: Finding) -> Iterator[Edit]:
     """Put the block under the key that readers look at, and leave out a sparse compression that says "none"."""
-    yield from put_right(context, "config-legacy-key", "ct-sparsity")
+    yield from put_right(context, _SAID, "ct-sparsity")
     if _is_elsewhere(context):
         yield RenameKey((LEGACY_KEY,), KEY)

@@ -27,27 +27,26 @@ def bias_missing(context: Context) -> Iterator[Fault]:
 
     Fix: export again; a bias cannot be made up.
     """
+    if "bias" not in context.endings:
+        return
     tensors = context.container.tensors
-    biases: dict[str, int] = {}
+    having: dict[str, list[str]] = {}
     for name in tensors:
         if name.endswith(".bias"):
-            kind = names.generalise(name.removesuffix(".bias"))
-            biases[kind] = biases.get(kind, 0) + 1
-    without: dict[str, list[str]] = {}
-    for name in tensors if biases else ():
+            module = name.removesuffix(".bias")
+            having.setdefault(names.generalise(module), []).append(module)
+    lacking: dict[str, list[str]] = {}
+    for name in tensors:
         module = name.removesuffix(".weight")
-        if module != name and f"{module}.bias" not in tensors and names.generalise(module) in biases:
-            without.setdefault(names.generalise(module), []).append(module)
-    for kind, modules in without.items():
-        # Of as many with and without, neighbours tell which of them are as they should be.
-        as_many = len(modules) == biases[kind]
-        owners = (
-            {names.parent(name.removesuffix(".bias")) for name in tensors if name.endswith(".bias")} if as_many else ()
-        )
-        for module in modules if len(modules) <= biases[kind] else ():
-            if not as_many or names.parent(module) in owners:
-                found = f"{biases[kind]} of {biases[kind] + len(modules)} modules like it have one"
-                weight = tensors[f"{module}.weight"]
+        if module != name and f"{module}.bias" not in tensors and (kind := names.generalise(module)) in having:
+            lacking.setdefault(kind, []).append(module)
+    owners = {names.parent(module) for modules in having.values() for module in modules}
+    for kind, modules in lacking.items():
+        count, like = len(having[kind]), len(having[kind]) + len(modules)
+        for module in modules if len(modules) <= count else ():
+            # Of as many with and without, neighbours tell which of them are as they should be.
+            if len(modules) < count or names.parent(module) in owners:
+                weight, found = tensors[f"{module}.weight"], f"{count} of {like} modules like it have one"
                 yield Fault(
                     "bias-missing", "the module has no bias", weight.shard, weight.name, f"{module}.bias", found
                 )
