@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.dtypes import FP8_WEIGHT
+from ckptkit.dtypes import FP8_WEIGHT, SCALE_DTYPES
 from ckptkit.errors import ContainerError
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel
-from ckptkit.model.values import decode
+from ckptkit.model.numbers import numbers
 from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.file_state import FileState, source_changed
@@ -251,20 +251,12 @@ class _Scanner:
             absmax=absmax,
         )
 
-    def _scales(self, module: QuantizedModule) -> Any:
+    def _scales(self, module: QuantizedModule) -> NDArray[numpy.float64] | None:
         """The weight's scales as doubles, or None when there are none or their type holds no scales."""
-        numpy = self._numpy
         scale = module.weight_scale
-        if scale is None or not scale.nbytes:
+        if scale is None or not scale.nbytes or scale.dtype not in SCALE_DTYPES:
             return None
-        data = self._container.read(scale)
-        if scale.dtype == "BF16":
-            return (numpy.frombuffer(data, dtype="<u2").astype(numpy.uint32) << 16).view(numpy.float32).astype(float)
-        if scale.dtype in ("F32", "F16"):
-            return numpy.frombuffer(data, dtype="<f4" if scale.dtype == "F32" else "<f2").astype(float)
-        if scale.dtype == "F8_E8M0":
-            return numpy.array([decode("F8_E8M0", code) for code in data], dtype=float)
-        return None
+        return numbers(scale.dtype, self._container.read(scale))
 
 
 @dataclass

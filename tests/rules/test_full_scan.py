@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from pathlib import Path
 
 import numpy
@@ -86,6 +87,15 @@ def test_local_and_remote_agree(tmp_path: Path, granularity: Granularity) -> Non
     shape = (300, 700)
     weight = numpy.random.default_rng(0).integers(0, 256, shape, dtype=numpy.uint8).tobytes()
     assert scan_one(weight, shape, granularity, None).absmax == scan_one(weight, shape, granularity, tmp_path).absmax
+
+
+def test_a_signalling_nan_among_the_scales_is_scanned_without_a_warning() -> None:
+    tensors = {"m.weight_scale": RawTensor("F32", (2, 1), struct.pack("<2I", 0x7F800001, 0x3F800000))}
+    tensors["m.weight"] = RawTensor("F8_E4M3", (2, 4), bytes([0x38] * 8))
+    container = open_container(MemorySource({SHARD: shard_bytes(tensors), "config.json": b"{}"}))
+    scheme = Scheme(Quantization(PerChannel()), None)
+    module = QuantizedModule("m", scheme, container.tensors["m.weight"], container.tensors["m.weight_scale"])
+    assert math.isnan(scan_weights(container, [module], workers=1)["m.weight"].absmax)
 
 
 def test_saturation_is_counted_in_a_sample(tmp_path: Path) -> None:
