@@ -146,3 +146,62 @@ def test_so_much_is_skipped_and_no_more(most: int, monkeypatch: pytest.MonkeyPat
 )
 def test_the_wait_that_a_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
     assert hub_http._asked_wait(SimpleNamespace(headers=headers)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("base", "target", "onwards"),
+    [
+        ("https://hub/a/b", "https://store/c", "https://store/c"),
+        ("https://hub/a/b", "c?x=1", "https://hub/a/c?x=1"),
+        ("https://hub/a/b", "//store/c", "https://store/c"),
+        ("http://hub/a", "http://store/c", "http://store/c"),
+        ("http://hub/a", "https://store/c", "https://store/c"),
+        ("https://hub/a", "http://store/c", None),
+        ("https://hub/a", "ftp://store/c", None),
+        ("http://hub/a", "http://:80/c", None),
+        ("http://hub/a", "http://store:0/c", None),
+        ("http://hub/a", "http://store:port/c", None),
+        ("http://hub/a", "http://store/c d", None),
+        ("http://hub/a", "http://store/\u00e9", None),
+        ("http://hub/a", "http://store/\x1b", None),
+    ],
+)
+def test_where_a_redirect_leads(base: str, target: str, onwards: str | None) -> None:
+    server = Server(1, ranges=True)
+    if onwards is not None:
+        assert server._joined(base, target, "config.json") == onwards
+        return
+    with pytest.raises(RemoteError) as caught:
+        server._joined(base, target, "config.json")
+    assert caught.value.message == "hf://org/model: config.json is redirected to no usable address"
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ({"etag": '"abc"'}, "abc"),
+        ({"etag": 'W/"abc"'}, "abc"),
+        ({"etag": '"abc"', "x-linked-etag": '"def"'}, "def"),
+        ({}, ""),
+    ],
+)
+def test_the_name_of_what_a_file_holds(says: Mapping[str, str], found: str) -> None:
+    class Heads(Server):
+        @contextmanager
+        def _answer(self, url: str, what: str, headers: dict[str, str], method: str = "GET") -> Iterator[Any]:
+            assert (url, what, method) == (URL, "model.safetensors", "HEAD")
+            yield SimpleNamespace(headers=self.says)
+
+    assert Heads(1, ranges=True, says=says).etag(URL, "model.safetensors") == found
+
+
+def test_an_etag_that_is_none_is_quoted() -> None:
+    class Heads(Server):
+        @contextmanager
+        def _answer(self, url: str, what: str, headers: dict[str, str], method: str = "GET") -> Iterator[Any]:
+            yield SimpleNamespace(headers={"etag": '"a b"'})
+
+    with pytest.raises(RemoteError) as caught:
+        Heads(1, ranges=True).etag(URL, "model.safetensors")
+    assert caught.value.message == "hf://org/model: model.safetensors has an ETag that is none: 'a b'"
+    assert caught.value.help == "is HF_ENDPOINT the address of a Hub?"

@@ -115,12 +115,13 @@ def test_a_source_that_is_not_on_this_machine(source: LocalSource, folder: Path)
     assert sum(by_method.values()) == 0
 
 
-def test_nobody_may_read_the_result_who_could_not_read_the_source(source: LocalSource, folder: Path) -> None:
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+def test_nobody_may_read_the_result_who_could_not_read_the_source(mode: int, source: LocalSource, folder: Path) -> None:
     for path in source.root.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    source.root.chmod(0o750)
+    source.root.chmod(mode)
     write_container(renamed(source), source, folder, stream=stream)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o600}
 
 
