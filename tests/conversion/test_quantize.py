@@ -337,6 +337,7 @@ def test_stacks_of_experts_go_where_stacks_are_held(tmp_path: Path, write_checkp
     turned = moe(write_checkpoint, stack(128, 512), "turned")
     error = refusal(turned, tmp_path / "turned-out", to="fp8")
     assert "inputs along the rows" in error.faults[0].message
+    assert (error.faults[0].file, error.faults[0].tensor) == (SHARD, "model.layers.0.mlp.experts.gate_up_proj")
 
 
 def test_what_is_no_number_stops_it_and_leaves_nothing(tmp_path: Path) -> None:

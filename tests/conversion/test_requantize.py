@@ -12,11 +12,14 @@ import pytest
 import ckptkit
 from ckptkit.checks import schema
 from ckptkit.conversion.plan import Plan, Verdict
+from ckptkit.conversion.prepare import requantize
 from ckptkit.errors import CkptkitError, ConversionRefused
+from ckptkit.formats.registry import by_name
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock, PerChannel, PerTensor
 from ckptkit.model.numbers import dequantized, numbers
 from tests.damage import REAL, load, tensors_of
+from tests.formats.told import told
 
 convert = partial(ckptkit.convert, fsync=False)
 
@@ -41,6 +44,25 @@ def weights(checkpoint: Checkpoint, module: str) -> np.ndarray[tuple[int, ...], 
     values = numbers("F8_E4M3", codes).reshape(found.weight.shape)
     made = dequantized(values, numbers(found.weight_scale.dtype, scale), found.scheme.weight.granularity)
     return np.asarray(made, np.float64)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_has_to_be_allowed_is_told(count: int) -> None:
+    checkpoint = ckptkit.open(REAL / "llama/quark-fp8-kv")
+    members = dict(list(checkpoint.modules.items())[:count])
+    usual = next(preset for preset in by_name("ct").presets if preset.name == "FP8_DYNAMIC")
+    first, s = next(iter(members)), "s" if count > 1 else ""
+    assert told(requantize._rounded(members, usual)) == [
+        f"requantize: {first}: FP8_DYNAMIC rounds the values of {count} module{s} once more, "
+        "by about 2.6 % of a weight's norm",
+        "  expected static per-channel",
+        "  found static per-tensor",
+        "  help allow it with allow_lossy (--allow-lossy)",
+        f"input-scales: {first}: {count} static input scale{s} would go: FP8_DYNAMIC computes them at run time",
+        "  expected dynamic per-token",
+        "  found static per-tensor",
+        "  help allow it with allow_lossy (--allow-lossy)",
+    ]
 
 
 @pytest.mark.parametrize(("name", "to", "mode", "scheme", "kind"), CASES)
