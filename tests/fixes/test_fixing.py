@@ -200,6 +200,20 @@ def test_only_files_that_differ_are_replaced(tmp_path: Path) -> None:
     assert [name for name in before if before[name] != after[name]] == ["config.json"]
 
 
+@pytest.mark.parametrize("copy", [False, True], ids=["in place", "a copy"])
+def test_how_far_writing_is_is_told_in_bytes(copy: bool, flat: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    output = tmp_path / "out" if copy else None
+    before = {path.stat().st_ino for path in flat.iterdir()}
+    fixes = find_fixes(api.open_files(flat), Level.SCALES)
+    assert write_fixes(fixes, flat, output, on_write=lambda done, total: told.append((done, total)))
+    found = [path.stat() for path in (output or flat).iterdir()]
+    total = sum(file.st_size for file in found if file.st_ino not in before)
+    assert told[0] == (0, total)
+    assert {wanted for _, wanted in told} == {total}
+    assert sum(done for done, _ in told) == total
+
+
 def test_a_damaged_shard_is_never_rewritten(tmp_path: Path) -> None:
     checkpoint = load("llama/quark-ptpc-sharded")
     checkpoint.metadata = None
