@@ -34,10 +34,10 @@ from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
-from ckptkit.model.values import ScaleValues, values_in_run
+from ckptkit.model.scale_table import Run, ScaleTable
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
-from ckptkit.storage.payload import TensorRef
+from ckptkit.storage.payload import ByteRange, TensorRef
 
 if TYPE_CHECKING:
     from ckptkit.checks.full_scan import WeightScan
@@ -56,8 +56,8 @@ class Context:
 
     container: Container
     reading: ReadOutcome
-    #: Values of scales whose very bytes were judged before, by tensor name.
-    known_values: Mapping[str, ScaleValues] = field(default_factory=dict, repr=False, compare=False)
+    #: Runs of scales that were judged before, by where their bytes are stored.
+    known_scales: Mapping[ByteRange, Run] = field(default_factory=dict, repr=False, compare=False)
     #: Scales whose values nobody looks at, by tensor name.
     unread: frozenset[str] = frozenset()
     #: Told of the bytes of each weight that was scanned, and of the bytes of all; first of none of them.
@@ -67,11 +67,11 @@ class Context:
     def of(
         cls,
         container: Container,
-        known_values: Mapping[str, ScaleValues] | None = None,
+        known_scales: Mapping[ByteRange, Run] | None = None,
         unread: frozenset[str] = frozenset(),
     ) -> Context:
         """Read a container as far as its config allows."""
-        return cls(container, read(container), known_values or {}, unread)
+        return cls(container, read(container), known_scales or {}, unread)
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -322,15 +322,14 @@ class Context:
         """Container of routed experts -> the numbers of the experts that are stored, as written."""
         found: dict[str, set[str]] = {}
         for name in self.module_names:
-            position = name.find(".experts.")
-            if position >= 0:
-                owner = name[: position + 8]
-                number = name[position + 9 :].partition(".")[0]
-                if owner in found:
-                    found[owner].add(number)
+            layer, inside, rest = name.partition(".experts.")
+            if inside:
+                number = rest.partition(".")[0]
+                if layer in found:
+                    found[layer].add(number)
                 else:
-                    found[owner] = {number}
-        return found
+                    found[layer] = {number}
+        return {f"{layer}.experts": numbers for layer, numbers in found.items()}
 
     @cached_property
     def outside_experts(self) -> tuple[str, ...]:
@@ -361,26 +360,18 @@ class Context:
         return found
 
     @cached_property
-    def scale_values(self) -> dict[str, tuple[TensorRef, ScaleValues]]:
+    def scale_values(self) -> ScaleTable:
         """Every scale's values by tensor name, read once, neighbours in one read."""
         wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
         # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
         sizes = {header.shard: header.file_size for header in self.container.headers if header.faults}
-        known, left_out = self.known_values, self.unread
-        found: dict[str, tuple[TensorRef, ScaleValues]] = {}
-        unknown: list[TensorRef] = []
-        for tensor in wanted:
-            name, values = tensor.name, known.get(tensor.name)
-            if name in left_out or (tensor.shard in sizes and tensor.stop > sizes[tensor.shard]):
-                continue
-            if values is None:
-                unknown.append(tensor)
-            else:
-                found[name] = (tensor, values)
-        for run, data in self.container.read_runs(unknown):
-            for judged in values_in_run(run, data):
-                found[judged[0].name] = judged
-        return found
+        if sizes or self.unread:
+            wanted = tuple(
+                tensor
+                for tensor in wanted
+                if tensor.name not in self.unread and tensor.stop <= sizes.get(tensor.shard, tensor.stop)
+            )
+        return ScaleTable(self.container, wanted, self.known_scales)
 
     @cached_property
     def weight_scans(self) -> dict[str, WeightScan]:

@@ -18,10 +18,11 @@ from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
 from ckptkit.errors import Fault, plural
 from ckptkit.formats.reading import BrokenConfig
-from ckptkit.model.values import ScaleValues
+from ckptkit.model.scale_table import Run
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container, paused_gc
+from ckptkit.storage.payload import ByteRange
 from ckptkit.storage.traffic import Traffic
 
 #: Code, variant, the engines that can suffer, the kind of layer, and whether those count that are not known to read the
@@ -99,15 +100,15 @@ class Report(Shown):
 
 
 def read_context(
-    container: Container, known_values: Mapping[str, ScaleValues] | None = None, unread: frozenset[str] = frozenset()
+    container: Container, known_scales: Mapping[ByteRange, Run] | None = None, unread: frozenset[str] = frozenset()
 ) -> Context:
     """Read a container as far as its config allows; what reading met becomes part of the context.
 
     While a shard is missing or its names are unknown, nothing is said about modules: whatever seems to be wrong with
-    them is most likely only that. ``known_values`` are those of scales, by name, whose very bytes were judged before;
-    those named in ``unread`` are left unread.
+    them is most likely only that. ``known_scales`` are runs of scales that were judged before, by where their bytes
+    are stored; those named in ``unread`` are left unread.
     """
-    return Context.of(container, known_values, unread)
+    return Context.of(container, known_scales, unread)
 
 
 @record

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ckptkit.checks import schema
@@ -244,28 +246,33 @@ class Plan(Shown):
 
 def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[Step, ...]:
     """Group output tensors and drops that differ only in their layer numbers; what is kept as it is, is no step."""
-    alike: dict[tuple[Any, ...], list[OutputTensor]] = {}
-    for tensor in tensors:
-        if tensor.operation != "keep":
-            source = tensor.inputs[0] if tensor.inputs else tensor
-            owner, _, last = source.name.rpartition(".")
-            new_owner, _, new_last = tensor.name.rpartition(".")
-            kind = names.generalise(owner)  # a module has several tensors, and keeps its name
-            new_kind = kind if new_owner == owner else names.generalise(new_owner)
-            kinds = (kind, last, new_kind, new_last, source.shape, source.dtype)
-            parameters = repr(tensor.parameters) if tensor.parameters else ""
-            key = (*kinds, tensor.shape, tensor.dtype, tensor.operation, tensor.reason, parameters)
-            alike.setdefault(key, []).append(tensor)
     counted: dict[Step, int] = {}
-    for members in alike.values():
-        step = _step(members[0])
-        counted[step] = counted.get(step, 0) + len(members)
+    for (*_, operation, _, _), made_alike in groupby(tensors, key=_MADE):
+        if operation != "keep":
+            for step, count in _steps(made_alike):
+                counted[step] = counted.get(step, 0) + count
     for drop in drops:
         source = drop.source
         name = names.generalise(source.name)
         step = Step(("drop",), name, None, source.shape, None, source.dtype, None, 1, drop.reason)
         counted[step] = counted.get(step, 0) + 1
     return tuple(replace(step, count=count) for step, count in counted.items())
+
+
+#: What of an output tensor those have in common that are made alike: dtype, shape, operation, parameters, reason.
+_MADE = itemgetter(1, 2, 3, 5, 6)
+
+
+def _steps(tensors: Iterable[OutputTensor]) -> Iterator[tuple[Step, int]]:
+    """The steps of tensors that are made alike, each with the number of tensors."""
+    counted: dict[tuple[str, str, str, tuple[int, ...]], list[OutputTensor]] = {}
+    for tensor in tensors:
+        name, dtype, shape, _, inputs, _, _ = tensor
+        source, dtype, shape = inputs[0][:3] if inputs else (name, dtype, shape)
+        kind = names.generalise(source)
+        key = (kind, kind if source == name else names.generalise(name), dtype, shape)
+        counted.setdefault(key, []).append(tensor)
+    return ((_step(members[0]), len(members)) for members in counted.values())
 
 
 def _step(tensor: OutputTensor) -> Step:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
+from operator import attrgetter
 
 from ckptkit.card import CARD_FILE
 from ckptkit.checks import runner
@@ -179,18 +181,15 @@ def _without_old_files(context: Context, draft: Draft) -> Draft:
 def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) -> None:
     """Every stored tensor must have a fate, no two tensors one name, and no value may be rounded unless declared."""
     label = checkpoint.container.label
-    used = {id(source) for tensor in draft.tensors for source in tensor.inputs}
-    used.update(id(drop.source) for drop in draft.drops)
-    rest = [tensor for tensor in checkpoint.container.tensors.values() if id(tensor) not in used]
-    if rest:  # telling the objects apart takes less time than comparing names, in which a tensor may be in other rows
-        named = {source.name for tensor in draft.tensors for source in tensor.inputs}
-        named |= {drop.source.name for drop in draft.drops}
-        rest = [tensor for tensor in rest if tensor.name not in named]
+    used = set(map(attrgetter("name"), chain.from_iterable(map(attrgetter("inputs"), draft.tensors))))
+    used.update(drop.source.name for drop in draft.drops)
+    stored = checkpoint.container.tensors
     faults = [
-        Fault("tensor-without-fate", "the target has no place for this tensor", tensor.shard, tensor.name)
-        for tensor in rest
+        Fault("tensor-without-fate", "the target has no place for this tensor", stored[name].shard, name)
+        for name in stored
+        if name not in used
     ]
-    if len({tensor.name for tensor in draft.tensors}) != len(draft.tensors):
+    if len(set(map(attrgetter("name"), draft.tensors))) != len(draft.tensors):
         faults += _collisions(draft)
     if faults:
         raise ConversionRefused(f"{label}: tensors would be lost", faults=faults)

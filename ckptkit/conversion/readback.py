@@ -13,13 +13,12 @@ from ckptkit.errors import ConversionRefused, Fault
 from ckptkit.formats.base import Changes, Draft, Format
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.scheme import Scheme
-from ckptkit.model.values import SCALE_DTYPES, ScaleValues
 from ckptkit.operations.stream import stream
 from ckptkit.operations.table import operation
 from ckptkit.record import record
 from ckptkit.storage.agreement import UNLISTED
 from ckptkit.storage.container import Container, open_container
-from ckptkit.storage.output import AS_STORED, VirtualContainer
+from ckptkit.storage.output import VirtualContainer
 from ckptkit.storage.virtual import VirtualSource
 
 
@@ -50,7 +49,8 @@ def read_back(
         faults = [*_file_faults(container), *_scheme_changes(_wanted_schemes(checkpoint, draft.changes), {})]
         _refuse(target, faults)
         return Reading(container, None)
-    result_context = runner.read_context(container, _values_of_copies(context, draft), _costly(draft))
+    known = context.scale_values.places if "scale_values" in vars(context) else {}
+    result_context = runner.read_context(container, known, _costly(draft))
     result = result_context.checkpoint
     if result is None:
         _refuse(target, [*_file_faults(container), *result_context.reading_faults])
@@ -76,20 +76,6 @@ def read_back(
 def _file_faults(container: Container) -> Iterator[Fault]:
     """What is wrong with the planned files. A weight file that lies beside the model is copied, and stays there."""
     return (fault for fault in container.faults if fault.kind != UNLISTED)
-
-
-def _values_of_copies(context: Context, draft: Draft) -> dict[str, ScaleValues]:
-    """What is known of scales that are copied as they are stored, by their names in the result."""
-    values = context.scale_values if "scale_values" in vars(context) else {}
-    if not values:
-        return {}
-    found: dict[str, ScaleValues] = {}
-    for what in AS_STORED & draft.by_operation.keys():
-        for tensor in draft.by_operation[what]:
-            known = values.get(tensor.inputs[-1].name) if tensor.dtype in SCALE_DTYPES else None
-            if known is not None:
-                found[tensor.name] = known[1]
-    return found
 
 
 def _costly(draft: Draft) -> frozenset[str]:

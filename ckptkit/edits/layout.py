@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate, repeat
+from operator import attrgetter, mod
 from typing import Any
 
 from ckptkit.dtypes import BITS
 from ckptkit.storage.index import Index, build_index
-from ckptkit.storage.output import SLICE, OutputShard, OutputTensor
+from ckptkit.storage.output import SLICE, OutputShard, OutputTensor, sizes
 
 #: Dtype -> the bytes of an element, on a multiple of which a tensor has to start.
 _WIDTHS = {code: max(1, bits // 8) for code, bits in BITS.items()}
@@ -22,11 +24,11 @@ def lay_out(file: str, tensors: Iterable[OutputTensor], metadata: dict[str, str]
 
 def place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
     """The order of data: as it was, with what came from other shards in the order of theirs."""
-    if not tensor.inputs:
-        return ("", 0, 0, False, tensor.name)
-    source = tensor.inputs[0]
-    start = source.start if tensor.operation != SLICE else source.start + tensor.parameters["first"]
-    return (source.shard, start, source.nbytes, tensor.operation == "duplicate", tensor.name)
+    name, _, _, what, inputs, parameters, _ = tensor
+    if not inputs:
+        return ("", 0, 0, False, name)
+    _, _, _, shard, start, nbytes = inputs[0]
+    return (shard, start if what != SLICE else start + parameters["first"], nbytes, what == "duplicate", name)
 
 
 def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:
@@ -35,18 +37,19 @@ def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:
     Where a dropped or added tensor has shifted wide elements off their boundary, the widest go first, as the official
     writer puts them.
     """
-    offset = 0
-    for tensor in tensors:
-        if offset % _WIDTHS[tensor.dtype]:
-            return sorted(tensors, key=lambda item: -BITS[item.dtype])
-        offset += tensor.nbytes
+    offsets = accumulate(sizes(tensors), initial=0)
+    widths = map(_WIDTHS.__getitem__, map(attrgetter("dtype"), tensors))
+    if any(map(mod, offsets, widths)):
+        return sorted(tensors, key=lambda item: -BITS[item.dtype])
     return tensors
 
 
 def index_text(index: Index | None, shards: Iterable[OutputShard]) -> bytes:
     """The index that says where every tensor of these shards is, with what the old one said besides."""
     found = tuple(shards)
-    placed = [(tensor.name, shard.file) for shard in found for tensor in shard.tensors]
+    placed: dict[str, str] = {}
+    for shard in found:
+        placed.update(zip(map(attrgetter("name"), shard.tensors), repeat(shard.file)))
     total = sum(shard.data_bytes for shard in found)
     return build_index(placed, total, index.metadata if index else {}, index.extra if index else {})
 

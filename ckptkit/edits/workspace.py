@@ -116,7 +116,7 @@ class Workspace:
         index = self.original.index
         placed = self.weight_map or {}
         total = sum(tensor.nbytes for tensors in self.shards.values() for tensor in tensors)
-        return build_index(placed.items(), total, index.metadata if index else {}, index.extra if index else {})
+        return build_index(placed, total, index.metadata if index else {}, index.extra if index else {})
 
     @cached_property
     def original_config_text(self) -> str:

@@ -12,8 +12,16 @@ from ckptkit.dtypes import HIGH_PRECISION
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import Census, Role, is_fp8, is_stack, stack_name
-from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, OpaqueModule, Part, QuantizedModule
-from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
+from ckptkit.model.checkpoint import (
+    AttentionScales,
+    Checkpoint,
+    KVCache,
+    OpaqueModule,
+    Part,
+    QuantizedModule,
+    quantized_module,
+)
+from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Scheme
 from ckptkit.record import record
 from ckptkit.storage.container import Container
 from ckptkit.storage.payload import TensorRef
@@ -48,6 +56,7 @@ def assemble(
     module and a dot, or right after the module where the end begins with ``_``.
     """
     asked = _Asked(container, census, declaration)
+    scheme_of = declaration.scheme_of
     opaque = _opaque_modules(container, census, asked, parts) if declaration.has_others else {}
     modules: dict[str, QuantizedModule] = {}
     unquantized: dict[str, TensorRef] = {}
@@ -61,11 +70,12 @@ def assemble(
         if not quantized and names.is_embedding(name):
             plain.append(weight)
             continue
-        scheme = asked.scheme_of(name, quantized=quantized)
+        scheme = scheme_of(name)
+        if quantized is (scheme is None):  # what :class:`_Asked` does, for a hundred thousand modules
+            scheme = asked.other_scheme(name, scheme, quantized=quantized)
         if quantized and isinstance(scheme, Scheme):
-            modules[name] = QuantizedModule(
-                name, scheme, weight, weight_scales.pop(name, None), input_scales.pop(name, None)
-            )
+            scales = weight_scales.pop(name, None), input_scales.pop(name, None)
+            modules[name] = quantized_module((name, scheme, weight, *scales))
         elif quantized:
             stored_only.append(weight)
         else:
@@ -79,7 +89,8 @@ def assemble(
         stacked = scale is not None and scale.shape[:1] == weight.shape[:1]
         scheme = asked.scheme_of(name, quantized=True) if stacked else None
         if isinstance(scheme, Scheme):
-            modules[name] = QuantizedModule(name, scheme, weight, weight_scales.pop(name), input_scales.pop(name, None))
+            scales = weight_scales.pop(name), input_scales.pop(name, None)
+            modules[name] = quantized_module((name, scheme, weight, *scales))
         else:
             stored_only.append(weight)
     attention_modules = names.attention_modules([*modules, *opaque, *unquantized])
@@ -124,14 +135,17 @@ class _Asked:
         """Exporters may have named the modules of a multimodal model as they are called in memory."""
         return names.in_memory(self.census.weights, self.container.config)
 
-    def scheme_of(self, name: str, *, quantized: bool) -> Scheme | OtherScheme | None:
+    def scheme_of(self, name: str, *, quantized: bool) -> Declared | None:
         """The scheme of a module; ``quantized`` says whether its storage looks as if it had one."""
-        declaration = self.declaration
-        scheme = declaration.scheme_of(name)
-        if quantized != (scheme is not None) and not (quantized and declaration.is_excluded(name)):
-            other = self.other_names.get(name)
-            return scheme if other is None else declaration.scheme_of(other)
-        return scheme
+        scheme = self.declaration.scheme_of(name)
+        return scheme if quantized is (scheme is not None) else self.other_scheme(name, scheme, quantized=quantized)
+
+    def other_scheme(self, name: str, scheme: Declared | None, *, quantized: bool) -> Declared | None:
+        """The scheme of a module whose storage does not look like ``scheme``, which its stored name has."""
+        declaration, other = self.declaration, self.other_names.get(name)
+        if other is None or (quantized and declaration.is_excluded(name)):
+            return scheme
+        return declaration.scheme_of(other)
 
 
 def _opaque_modules(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import Granularity, PerHead, PerTensor
 from ckptkit.model.scheme import OtherScheme, Scheme
 from ckptkit.operations.cast import exact_cast
-from ckptkit.operations.outputs import as_stored, computed, keep
+from ckptkit.operations.outputs import as_stored, computed, kept, likewise
 from ckptkit.record import record
 from ckptkit.storage.output import Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef, same_count
@@ -55,26 +55,26 @@ def module_tensors(
 
     What modules that are alike have in common comes one after the other, as it does in most files.
     """
-    for tensor in (*checkpoint.plain, *checkpoint.opaque_tensors()):
-        yield keep(tensor)
+    yield from kept((*checkpoint.plain, *checkpoint.opaque_tensors()))
     for kind in checkpoint.alike:
         granularity, inputs = kind.first.scheme.weight.granularity, kind.first.scheme.input
-        reason = f"{granularity} weight scales"
+        yield from kept([module.weight for module in kind.modules])
+        scales = [(m.weight_scale, _scale_name(m, spelling.weight_scale)) for m in kind.modules if m.weight_scale]
         shape = shapes.scale_shapes(granularity, kind.first.weight.shape)[0]
-        for module in kind.modules:
-            yield keep(module.weight)
-        for module in kind.modules:
-            if module.weight_scale is not None:
-                name = _scale_name(module, spelling.weight_scale)
-                yield scale(module.weight_scale, name, shape, scale_dtypes, reason)
-            if module.input_scale is not None and inputs is not None and not inputs.dynamic:
-                yield scale(
-                    module.input_scale,
-                    names.join(module.name, spelling.input_scale),
-                    shapes.scale_shapes(inputs.granularity, module.input_scale.shape)[0],
-                    scale_dtypes,
-                    "static input scales",
-                )
+        yield from _scales(scales, shape, scale_dtypes, f"{granularity} weight scales")
+        if kind.first.input_scale is not None and inputs is not None and not inputs.dynamic:
+            static = [(m.input_scale, names.join(m.name, spelling.input_scale)) for m in kind.modules if m.input_scale]
+            shape = shapes.scale_shapes(inputs.granularity, kind.first.input_scale.shape)[0]
+            yield from _scales(static, shape, scale_dtypes, "static input scales")
+
+
+def _scales(
+    scales: Sequence[tuple[TensorRef, str]], shape: tuple[int, ...], scale_dtypes: frozenset[str], reason: str
+) -> Iterator[OutputTensor]:
+    """The scales of modules that are alike, each with its name in the target's spelling."""
+    if scales:
+        tensors, spelt = zip(*scales, strict=True)
+        yield from likewise(scale(tensors[0], spelt[0], shape, scale_dtypes, reason), spelt, tensors)
 
 
 def _scale_name(module: QuantizedModule, ending: str) -> str:

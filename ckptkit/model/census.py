@@ -8,7 +8,7 @@ as an ordinary weight.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -54,9 +54,8 @@ class Census:
     fp8_elsewhere: list[TensorRef] = field(default_factory=list)
 
 
-def is_fp8(dtype: str) -> bool:
-    """Whether a dtype code is an 8-bit float for weights."""
-    return dtype in _FP8_CODES
+#: Whether a dtype code is an 8-bit float for weights.
+is_fp8: Callable[[str], bool] = _FP8_CODES.__contains__
 
 
 def is_quantizer_name(name: str) -> bool:

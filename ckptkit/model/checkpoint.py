@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from ckptkit.errors import Fault, plural
@@ -40,6 +40,12 @@ class QuantizedModule(NamedTuple):
     def experts(self) -> int | None:
         """How many experts the weight stacks; None for a plain linear module."""
         return self.weight.shape[0] if len(self.weight.shape) == 3 else None
+
+
+#: A QuantizedModule from the tuple of its fields: half the time of a call to the class, as for a TensorRef.
+quantized_module: Callable[[tuple[str, Scheme, TensorRef, TensorRef | None, TensorRef | None]], QuantizedModule] = (
+    partial(tuple.__new__, QuantizedModule)
+)
 
 
 class Alike(NamedTuple):
@@ -197,12 +203,12 @@ class Checkpoint(Shown):
         numbers: dict[Scheme, int] = {}
         scheme, number = None, 0
         for module in self.modules.values():
-            if module.scheme is not scheme:  # modules share their schemes, and hashing one takes longer than all else
-                scheme = module.scheme
+            full_name, own_scheme, weight, scale, inputs = module
+            if own_scheme is not scheme:  # modules share their schemes, and hashing one takes longer than all else
+                scheme = own_scheme
                 number = numbers.setdefault(scheme, len(numbers))
-            name = names.generalise(module.name)
-            weight, scale, inputs = module.weight, module.weight_scale, module.input_scale
-            key = (name, number, weight.dtype, weight.shape, scale and scale[1:3], inputs and inputs[1:3])
+            name = names.generalise(full_name)
+            key = (name, number, weight[1:3], scale and scale[1:3], inputs and inputs[1:3])
             kind = found.get(key)
             if kind is None:
                 found[key] = name, [module]

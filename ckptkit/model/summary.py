@@ -238,15 +238,16 @@ def _scale_ranges(checkpoint: Checkpoint) -> tuple[ScaleRange, ...]:
     alone = next(iter(kinds)) if len(kinds) == 1 else None
     kind_of = {} if alone else {scale.name: kind for kind, members in kinds.items() for scale in members}
     ranges: dict[str, ScaleRange] = {}
-    for run, data in checkpoint.container.read_runs(checkpoint.scale_tensors()):
+    container = checkpoint.container
+    for run, data in container.read_runs(container.runs(checkpoint.scale_tensors())):
         # Values are judged in bulk: there may be a hundred thousand scales, most of them of a few bytes.
-        first = run[0].start
-        dtypes = {scale.dtype for scale in run}
-        if alone and len(dtypes) == 1 and sum(scale.nbytes for scale in run) == len(data):  # nothing between them
-            _extend(ranges, (alone, dtypes.pop()), data, len(run))
+        first = run.span.start
+        dtypes = {scale.dtype for scale in run.tensors}
+        if alone and len(dtypes) == 1 and run.gapless:
+            _extend(ranges, (alone, dtypes.pop()), data, len(run.tensors))
             continue
         mixed: dict[tuple[str, str], list[bytes]] = {}
-        for scale in run:
+        for scale in run.tensors:
             key = (alone or kind_of[scale.name], scale.dtype)
             mixed.setdefault(key, []).append(data[scale.start - first : scale.stop - first])
         for key, parts in mixed.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import itemgetter
 
 from ckptkit.errors import Fault
 from ckptkit.operations.operation import Inputs, Loss, OperationError, Parameters, Promise
@@ -29,6 +31,22 @@ def as_stored(
     else:
         what = "keep" if name == tensor.name else "rename"
     return output_tensor((name, tensor.dtype, shape, what, (tensor,), _NONE, reason))
+
+
+def kept(tensors: Sequence[TensorRef]) -> Iterator[OutputTensor]:
+    """Stored tensors as they are: each as :func:`keep` makes it, in half the time."""
+    names, dtypes, shapes = (map(itemgetter(field), tensors) for field in range(3))
+    return map(output_tensor, zip(names, dtypes, shapes, repeat("keep"), zip(tensors), repeat(_NONE), repeat("")))
+
+
+def likewise(sample: OutputTensor, names: Sequence[str], tensors: Sequence[TensorRef]) -> Iterator[OutputTensor]:
+    """What a sample is of one tensor, of others that have its dtype and shape, under names of their own."""
+    _, dtype, shape, what, _, parameters, reason = sample
+    done: Iterable[str] = repeat(what)
+    if what in ("keep", "rename"):
+        done = ["keep" if name == tensor.name else "rename" for name, tensor in zip(names, tensors, strict=True)]
+    same = (repeat(shared) for shared in (dtype, shape))
+    return map(output_tensor, zip(names, *same, done, zip(tensors), repeat(parameters), repeat(reason)))
 
 
 def renamed(tensor: OutputTensor, name: str) -> OutputTensor:
@@ -110,10 +128,10 @@ def broken_promises(tensors: Iterable[OutputTensor]) -> Iterator[Fault]:
     for tensor in tensors:
         name, dtype, shape, what, inputs, _, _ = tensor
         if len(inputs) == 1:
-            source = inputs[0]
-            if what == "keep" and source.shape == shape and source.dtype == dtype and source.name == name:
+            called, stored_dtype, stored_shape, _, _, _ = inputs[0]
+            if what == "keep" and stored_shape == shape and stored_dtype == dtype and called == name:
                 continue
-            if what in _METADATA and source.dtype == dtype and same_count(source.shape, shape):
+            if what in _METADATA and stored_dtype == dtype and same_count(stored_shape, shape):
                 continue
         try:
             promised = promise_of(tensor)

@@ -7,8 +7,8 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from operator import attrgetter
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from ckptkit.errors import ContainerError, Fault, SourceChanged, plural
 from ckptkit.record import record
@@ -37,6 +37,8 @@ _ENTRY_BYTES = 100
 
 #: The longest read of neighbouring tensors.
 _LONGEST_RUN = 1 << 20
+#: Shard and offset of a tensor.
+_PLACE = itemgetter(3, 4)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,6 +60,14 @@ NOT_FATAL = TOLERATED | {
 def is_fatal(fault: Fault) -> bool:
     """Whether a fault makes the stored bytes untrustworthy, so that only reporting is left to do."""
     return fault.kind.startswith(FATAL_PREFIXES) and fault.kind not in NOT_FATAL
+
+
+class Neighbours(NamedTuple):
+    """Tensors of one shard that are read at once, in file order; ``gapless`` where each begins as the last one ends."""
+
+    tensors: list[TensorRef]
+    span: ByteRange
+    gapless: bool
 
 
 @contextmanager
@@ -155,20 +165,20 @@ class Container(Shown):
         The source's traits say how large a hole is cheaper to read than to ask around, and how many ranges to ask for
         at once.
         """
-        for run, data in self.read_runs(tensors):
-            first = run[0].start
-            for tensor in run:
+        for run, data in self.read_runs(self.runs(tensors)):
+            first = run.span.start
+            for tensor in run.tensors:
                 begin = tensor.start - first
                 yield tensor, data[begin : begin + tensor.nbytes]
 
-    def read_runs(self, tensors: Iterable[TensorRef]) -> Iterator[tuple[list[TensorRef], bytes]]:
-        """The reads of :meth:`read_many` as they are: neighbours, and the bytes from the first's start on."""
-        runs = list(_joined(sorted(tensors, key=attrgetter("shard", "start")), self.source.traits.gap))
-        return zip(runs, in_parallel(self.source, self._read_run, runs), strict=True)
+    def runs(self, tensors: Iterable[TensorRef]) -> list[Neighbours]:
+        """What :meth:`read_many` reads at once, in file order."""
+        return list(_joined(sorted(tensors, key=_PLACE), self.source.traits.gap))
 
-    def _read_run(self, run: list[TensorRef]) -> bytes:
-        start, stop = run[0].start, max(tensor.stop for tensor in run)
-        return self.source.read(run[0].shard, start, stop - start)
+    def read_runs(self, runs: list[Neighbours]) -> Iterator[tuple[Neighbours, bytes]]:
+        """Neighbours, each with the bytes of their span."""
+        spans = [run.span for run in runs]
+        return zip(runs, in_parallel(self.source, self.read_range, spans), strict=True)
 
     def raise_if_damaged(self) -> None:
         """Raise with every fatal fault, if there is one."""
@@ -178,20 +188,24 @@ class Container(Shown):
             raise ContainerError(f"{self.label}: the checkpoint's files are damaged ({count})", faults=fatal)
 
 
-def _joined(ordered: list[TensorRef], gap: int) -> Iterator[list[TensorRef]]:
-    """Runs of tensors of one shard with holes of at most ``gap`` bytes between them, at most 1 MiB each."""
+def _joined(ordered: list[TensorRef], gap: int) -> Iterator[Neighbours]:
+    """Tensors of one shard with holes of at most ``gap`` bytes between them, at most 1 MiB each."""
     run: list[TensorRef] = []
-    shard, reach, limit = "", 0, 0
+    shard, begin, end, limit, gapless = "", 0, 0, 0, True
     for tensor in ordered:
-        start, stop = tensor.start, tensor.start + tensor.nbytes
-        if tensor.shard != shard or start > reach or stop > limit:
+        _, _, _, file, start, nbytes = tensor
+        stop = start + nbytes
+        if file != shard or start > end + gap or stop > limit:
             if run:
-                yield run
-            run, shard, limit = [], tensor.shard, start + _LONGEST_RUN
+                yield Neighbours(run, ByteRange(shard, begin, end - begin), gapless)
+            run, shard, begin, end, limit, gapless = [], file, start, start, start + _LONGEST_RUN, True
+        elif start != end:
+            gapless = False
         run.append(tensor)
-        reach = stop + gap
+        if stop > end:
+            end = stop
     if run:
-        yield run
+        yield Neighbours(run, ByteRange(shard, begin, end - begin), gapless)
 
 
 def in_parallel(source: Source, read: Callable[[Item], Result], items: list[Item]) -> Iterator[Result]:

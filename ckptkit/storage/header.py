@@ -17,10 +17,11 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import attrgetter
-from typing import Protocol
+from typing import TypeAlias
 
 from ckptkit.dtypes import DTYPES
 from ckptkit.errors import Fault, OutputError, excerpt
@@ -38,6 +39,8 @@ _LENGTH = struct.Struct("<Q")
 _ENTRY = re.compile(
     r'"([^"\\\x00-\x1f]*)": ?(\{"dtype": ?"[^"]*", ?"shape": ?\[[0-9, ]*\]), ?"data_offsets": ?\[([0-9, ]*)\]\}'
 )
+#: What no tensor has, since no file has as many bytes.
+_MOST_BITS = 1 << 66
 _SEPARATORS = frozenset({",", ", "})
 #: How the file begins that stands for one that git-lfs has not fetched.
 LFS_SIGNATURE = b"version https://git-lfs"
@@ -105,7 +108,7 @@ def _page(first: bytes) -> str | None:
 
     The fifth to eighth byte of a shard are zero, unless its header has 4 GiB.
     """
-    text = first.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:16].lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page"
     if text.startswith(b"<?xml"):
@@ -150,7 +153,7 @@ def _parse_sound_header(shard: str, raw: bytes, file_size: int) -> Header | None
         if not names or between.pop().rstrip(" ") != "}" or not _SEPARATORS.issuperset(between):
             return None
         metadata = _sound_metadata(before)
-        known = {kind: _sizes(kind, file_size) for kind in set(kinds)}
+        known = {kind: _sizes(kind) for kind in set(kinds)}
         spans = json.loads(f"[[{'],['.join(offsets)}]]")
         tensors: dict[str, TensorRef] = {}
         data_start = end = 8 + len(raw)
@@ -192,18 +195,19 @@ def _sound_metadata(before: str) -> dict[str, str] | None:
     return metadata
 
 
-def _sizes(kind: str, most: int) -> tuple[str, tuple[int, ...], int]:
+@lru_cache(maxsize=256)  # shards of one model hold tensors of the same kinds
+def _sizes(kind: str) -> tuple[str, tuple[int, ...], int]:
     """Dtype, shape and bytes of tensors of a kind.
 
-    Raises KeyError or ValueError for one that cannot be, is empty or has more than ``most`` bytes.
+    Raises KeyError or ValueError for one that cannot be, is empty or larger than any file.
     """
     entry = json.loads(f"{kind}}}")
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     bits = dtype.bits
     for extent in shape:
         bits *= extent
-        if not 0 < bits <= 8 * most:
-            raise ValueError("empty, or more than there is")
+        if not 0 < bits < _MOST_BITS:
+            raise ValueError("empty, or more than there can be")
     if bits % 8:
         raise ValueError("half a byte")
     return dtype.code, shape, bits // 8
@@ -219,46 +223,32 @@ def _end_of_cover(tensors: Iterable[TensorRef], data_start: int) -> int:
     return end
 
 
-class Promised(Protocol):
-    """A tensor that a header can name before its bytes exist."""
-
-    @property
-    def name(self) -> str:
-        """The name under which it will be stored."""
-
-    @property
-    def dtype(self) -> str:
-        """Its safetensors dtype code."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its extents."""
-
-    @property
-    def nbytes(self) -> int:
-        """Its bytes."""
+#: A tensor that a header is to name: its name, dtype code, shape and bytes.
+Entry: TypeAlias = tuple[str, str, tuple[int, ...], int]
 
 
 def build_header(
-    tensors: Sequence[Promised], metadata: dict[str, str] | None, *, congruent_to: int | None = None
+    tensors: Iterable[Entry], metadata: dict[str, str] | None, *, congruent_to: int | None = None
 ) -> bytes:
     """The bytes before the data section: length and JSON, space-padded to an 8-byte boundary.
 
     With ``congruent_to`` the data section starts at that offset modulo 4096, so that a file system that can
     share blocks between files may share those of the source instead of copying them.
     """
-    offset = 0
+    start = 0
     openings: dict[tuple[str, tuple[int, ...]], str] = {}
     members: dict[str, str] = {}
-    for tensor in tensors:
-        name, kind, end = tensor.name, (tensor.dtype, tensor.shape), offset + tensor.nbytes
-        opening = openings.get(kind)
+    repeated = False
+    for name, dtype, shape, nbytes in tensors:
+        opening = openings.get((dtype, shape))
         if opening is None:
-            shape = ",".join(map(str, tensor.shape))
-            opening = openings[kind] = f'{{"dtype":"{tensor.dtype}","shape":[{shape}],"data_offsets":['
-        members[name] = f"{encode_basestring(name)}:{opening}{offset},{end}]}}"
-        offset = end
-    if len(members) != len(tensors) or METADATA_KEY in members:
+            extents = ",".join(map(str, shape))
+            opening = openings[dtype, shape] = f'{{"dtype":"{dtype}","shape":[{extents}],"data_offsets":['
+        end = start + nbytes
+        repeated = repeated or name in members
+        members[name] = f"{encode_basestring(name)}:{opening}{start},{end}]}}"
+        start = end
+    if repeated or METADATA_KEY in members:
         raise OutputError(f"a shard cannot hold two tensors of one name, nor one named {METADATA_KEY}")
     # An entry has no text but its name and dtype; Python's encoder takes twice as long over objects of objects.
     parts = list(members.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -49,17 +49,10 @@ def parse_index(file: str, raw: bytes) -> tuple[Index | None, list[Fault]]:
         message = "weight_map is missing, empty or not an object"
         faults.append(Fault("index-invalid", message, file, None, "tensor names and shards", excerpt(weight_map)))
         return None, faults
-    shards = [shard for shard in weight_map.values() if isinstance(shard, str)]
-    unusable = {shard for shard in set(shards) if not _is_shard_name(shard)}
-    if unusable or len(shards) != len(weight_map):
-        faults += [
-            _entry_fault(file, tensor, shard)
-            for tensor, shard in weight_map.items()
-            if not isinstance(shard, str) or shard in unusable
-        ]
-        weight_map = {
-            tensor: shard for tensor, shard in weight_map.items() if isinstance(shard, str) and shard not in unusable
-        }
+    if set(map(type, weight_map.values())) != {str} or not all(map(_is_shard_name, set(weight_map.values()))):
+        usable = {tensor: shard for tensor, shard in weight_map.items() if _is_shard_name(shard)}
+        faults += [_entry_fault(file, tensor, weight_map[tensor]) for tensor in weight_map if tensor not in usable]
+        weight_map = usable
     return Index(file, weight_map, metadata, document), faults
 
 
@@ -70,8 +63,8 @@ def is_inside(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def _is_shard_name(name: str) -> bool:
-    return is_inside(name) and name.endswith(SHARD_SUFFIX)
+def _is_shard_name(name: Any) -> bool:
+    return isinstance(name, str) and is_inside(name) and name.endswith(SHARD_SUFFIX)
 
 
 def _entry_fault(file: str, tensor: str, shard: Any) -> Fault:
@@ -125,16 +118,17 @@ def parse_json_object(file: str, raw: bytes) -> tuple[dict[str, Any] | None, lis
 
 
 def build_index(
-    weight_map: Iterable[tuple[str, str]], total_size: int, metadata: Mapping[str, Any], extra: Mapping[str, Any]
+    weight_map: Mapping[str, str], total_size: int, metadata: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> bytes:
     """The bytes of an index: names sorted, ``total_size`` in bytes of tensor data, other metadata kept."""
     document = {**extra, "metadata": {**metadata, "total_size": total_size}, "weight_map": {}}
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    files = dict(sorted(weight_map))
-    if files:
-        # Python's encoder lays out line by line, and slowly; an object of strings needs no more than this.
-        quoted = {file: encode_basestring(file) for file in set(files.values())}
-        lines = [f"    {encode_basestring(name)}: {quoted[file]}" for name, file in files.items()]
-        separator = ",\n"
-        text = f"{text.removesuffix('{}' + chr(10) + '}')}{{\n{separator.join(lines)}\n  }}\n}}"
-    return (text + "\n").encode("utf-8")
+    if not weight_map:
+        return f"{text}\n".encode()
+    # Python's encoder lays out line by line, and slowly; an object of strings needs no more than this. The text of many
+    # tensors is long: it is put together once.
+    quoted = {file: f": {encode_basestring(file)}" for file in set(weight_map.values())}
+    lines = [encode_basestring(name) + quoted[weight_map[name]] for name in sorted(weight_map)]
+    lines[0] = text.removesuffix("}\n}") + "\n    " + lines[0]
+    lines[-1] += "\n  }\n}\n"
+    return ",\n    ".join(lines).encode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from ckptkit.dtypes import BITS
@@ -98,12 +99,8 @@ class Stream(Protocol):
         """Make the bytes."""
 
 
-def count(shape: tuple[int, ...]) -> int:
-    """The number of elements of a shape."""
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total
+#: The number of elements of a shape.
+count: Callable[[tuple[int, ...]], int] = prod
 
 
 def same_count(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

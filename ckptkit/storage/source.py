@@ -11,6 +11,7 @@ from ckptkit.errors import ContainerError, Fault, UsageError, excerpt, printable
 from ckptkit.storage.file_names import UNFINISHED, is_utf8, staged_folder
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.near import folder_near
+from ckptkit.storage.payload import ByteRange
 from ckptkit.storage.traffic import Traffic
 
 #: Folders of version control and of the hub library's own bookkeeping: not part of a checkpoint.
@@ -71,6 +72,10 @@ class Source(Protocol):
 
     def read(self, name: str, start: int = 0, nbytes: int | None = None) -> bytes:
         """Read a range, or the rest of a file from ``start``: all of it, or ContainerError."""
+
+    def origin(self, span: ByteRange) -> ByteRange | None:
+        """Where the bytes of a range are stored; None where they are computed, or lie in several places."""
+        return span
 
     def local_path(self, name: str) -> Path | None:
         """The file on this machine's disk, when it is there."""

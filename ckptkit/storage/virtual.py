@@ -74,6 +74,15 @@ class VirtualSource(Source):
             position += 1
         return b"".join(parts)
 
+    def origin(self, span: ByteRange) -> ByteRange | None:
+        """Where the bytes of a range are copied from; None where they are not copied from one place."""
+        layout = self._layouts[span.file]
+        position = bisect_right(layout.offsets, span.start) - 1
+        payload, begin = layout.payloads[position], span.start - layout.offsets[position]
+        if not isinstance(payload, ByteRange) or begin + span.nbytes > payload.nbytes:
+            return None
+        return self._backing.origin(ByteRange(payload.file, payload.start + begin, span.nbytes))
+
     def local_path(self, name: str) -> Path | None:
         """The file on this machine, where it is on one."""
         return None

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.values import ScaleValues, values_in_run
+from ckptkit.model.scale_table import ScaleTable
+from ckptkit.model.values import ScaleValues
 from ckptkit.storage.payload import TensorRef
 from ckptkit.views.by_layer import Chart, Measurement, by_layer
 
@@ -18,10 +19,7 @@ Values = Mapping[str, tuple[TensorRef, ScaleValues]]
 
 def read_values(checkpoint: Checkpoint) -> Values:
     """Every scale's values; scales are the only bytes that are read."""
-    found: dict[str, tuple[TensorRef, ScaleValues]] = {}
-    for run, data in checkpoint.container.read_runs(checkpoint.scale_tensors()):
-        found.update((tensor.name, (tensor, values)) for tensor, values in values_in_run(run, data))
-    return found
+    return ScaleTable(checkpoint.container, checkpoint.scale_tensors())
 
 
 def scale_charts(checkpoint: Checkpoint, values: Values) -> tuple[Chart, ...]:

@@ -99,8 +99,8 @@ def test_values_in_a_run_are_those_of_each_scale(scales: list[tuple[str, int, in
         run.append(tensor)
         offset = tensor.stop + hole
     whole = (data * offset)[: max(0, run[-1].stop - 100 - missing)]
-    found = dict(values_in_run(run, whole))
+    found = dict(zip(run, values_in_run(run, whole), strict=True))
     for tensor in run:
         own = whole[tensor.start - 100 : tensor.stop - 100]
         held = tensor.stop - 100 <= len(whole)
-        assert found.get(tensor) == (scale_values(tensor.dtype, own) if held else None)
+        assert found[tensor] == (scale_values(tensor.dtype, own) if held else None)

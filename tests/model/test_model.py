@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import fnmatch
 import struct
 
@@ -13,7 +14,7 @@ import ckptkit
 from ckptkit.errors import FormatError
 from ckptkit.formats.compressed_tensors.dialect import ROLES as CT_ROLES
 from ckptkit.formats.quark.dialect import ROLES as QUARK_ROLES
-from ckptkit.model import names
+from ckptkit.model import names, values
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
 from ckptkit.model.select import Exact, Glob, Regex, Selector, glob_or_exact, regex_or_exact
@@ -92,6 +93,28 @@ def test_e8m0() -> None:
     assert found is not None and found.invalid == (1,)
     assert all(struct.unpack("<f", e8m0_to_f32(bytes([code])))[0] == decode("F8_E8M0", code) for code in range(255))
     assert scale_values("I32", bytes(4)) is None
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F8_E8M0"])
+@given(data=st.binary(min_size=1 << 10, max_size=1 << 11))
+def test_many_scales_are_judged_by_numpy_as_by_python(dtype: str, data: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(values, "_extremes", values._Extremes(1 << 30))
+        plain = scale_values(dtype, data)
+        patch.setattr(values, "_extremes", values._Extremes(0))
+        assert repr(scale_values(dtype, data)) == repr(plain)  # NaN is not equal to itself
+        sound = b"\x3f" * len(data)
+        found, few = scale_values(dtype, sound), scale_values(dtype, sound[:16])
+        assert found is not None and few is not None
+        assert found[1:] == few[1:]
+
+
+def test_numpy_is_imported_for_many_scales_alone() -> None:
+    looked_at = values._Extremes(100)
+    numbers = array.array("H", range(1, 81))
+    assert [looked_at(numbers) for _ in range(3)] == [(1, 80)] * 3
+    assert looked_at.patience == 100 - 2 * 80
+    assert looked_at(numbers[:1]) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import safetensors
 from ckptkit.dtypes import DTYPES
 from ckptkit.errors import Fault, OutputError
 from ckptkit.storage import header as header_module
-from ckptkit.storage.header import MAX_HEADER_BYTES, build_header, parse_header
+from ckptkit.storage.header import MAX_HEADER_BYTES, Entry, build_header, parse_header
 from ckptkit.storage.header_faults import TOLERATED
-from ckptkit.storage.output import CONSTANT, OutputTensor
 from ckptkit.storage.payload import TensorRef
 from tests.raw import raw_file, shard_bytes
 from tests.storage.official import SHARD, contents, official, ours
@@ -275,8 +274,8 @@ def test_a_long_header_needs_a_second_read_and_gets_it() -> None:
     assert len(ours(data).tensors) == 3000
 
 
-def tensor(name: str, data: bytes = b"1234") -> OutputTensor:
-    return OutputTensor(name, "U8", (len(data),), CONSTANT, (), {"hex": data.hex()})
+def tensor(name: str) -> Entry:
+    return name, "U8", (4,), 4
 
 
 def test_a_built_header_is_what_the_library_writes() -> None:

@@ -29,13 +29,13 @@ def test_an_index_keeps_what_is_not_ours() -> None:
     assert index.shards == ("1.safetensors", "2.safetensors")
     assert index.metadata == {"total_size": 8, "format": "pt"}
     assert index.extra == {"x": [1]}
-    rebuilt, faults = parse_index(FILE, build_index(index.weight_map.items(), 8, index.metadata, index.extra))
+    rebuilt, faults = parse_index(FILE, build_index(index.weight_map, 8, index.metadata, index.extra))
     assert rebuilt == index
     assert faults == []
 
 
 def test_a_built_index_is_sorted_and_readable_by_people() -> None:
-    built = build_index([("b", "2.safetensors"), ("a", "1.safetensors")], 12, {"total_size": 1}, {})
+    built = build_index({"b": "2.safetensors", "a": "1.safetensors"}, 12, {"total_size": 1}, {})
     assert built.decode("utf-8").splitlines()[:5] == [
         "{",
         '  "metadata": {',

@@ -72,8 +72,24 @@ def test_any_range_reads_as_it_will_be_written(container: VirtualContainer, data
         count = data.draw(st.integers(0, len(raw) - start))
         assert planned.read(file, start, count) == raw[start : start + count]
         assert planned.read(file) == raw
+        origin = planned.origin(ByteRange(file, start, count)) if start < len(raw) else None
+        assert origin is None or SOURCE.read(*origin) == raw[start : start + count]
         with pytest.raises(ContainerError):
             planned.read(file, 0, len(raw) + 1)
+
+
+def test_what_is_copied_from_one_place_has_an_origin() -> None:
+    first, second = (TensorRef("stored", "U8", (4,), "source.bin", start, 4) for start in (100, 60))
+    shard = OutputShard(
+        "a", tuple(OutputTensor(f"{t.start}", "U8", (4,), "rename", (t,)) for t in (first, second)), None
+    )
+    planned = VirtualSource(VirtualContainer((shard,), (OutputFile("side", Inline(b"1234")),)), SOURCE, invert)
+    begin = len(shard.header)
+    assert planned.origin(ByteRange("a", begin + 1, 3)) == ByteRange("source.bin", 101, 3)
+    assert planned.origin(ByteRange("a", begin + 4, 4)) == ByteRange("source.bin", 60, 4)
+    assert planned.origin(ByteRange("a", begin + 1, 4)) is None  # of two places
+    assert planned.origin(ByteRange("a", begin - 1, 2)) is None
+    assert planned.origin(ByteRange("side", 0, 4)) is None
 
 
 def test_other_files_are_not_there() -> None:

@@ -47,11 +47,14 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
     if checkpoint is None or context.dialect is None or not listed:
         return
     parse = context.dialect.skip_list.patterns.parse
+    unknown = [entry for entry in listed if not checkpoint.has_module(entry)]
+    if not unknown:
+        return
     others = (tensor.module for tensor in (*checkpoint.plain, *checkpoint.stored_only))
     modules = dict.fromkeys([*context.linear_names, *context.names_in_memory.values(), *others])
     owners = _owners(modules)
     suggested = 0
-    for entry in listed:
+    for entry in unknown:
         if entry in modules or entry in owners or (entry == names.LM_HEAD and checkpoint.tied_head):
             continue
         if names.stored_parts(entry, modules):

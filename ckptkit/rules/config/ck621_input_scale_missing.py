@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.checkpoint import QuantizedModule
 
 
 @rule(
@@ -31,8 +32,10 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
 
     Fix: calibrate and export again, or declare dynamic activations.
     """
+    if not any(context.modules_where(_lacks_scale)):
+        return
     for module in context.modules:
-        if module.scheme.has_static_input and module.input_scale is None:
+        if _lacks_scale(module):
             other = names.join(module.name, "activation_scale") in context.container.tensors
             yield Observation(
                 "input-scale-missing",
@@ -44,3 +47,7 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
                 help="calibrate and export again, or declare dynamic activations",
                 variant="other-name" if other else None,
             )
+
+
+def _lacks_scale(module: QuantizedModule) -> bool:
+    return module.scheme.has_static_input and module.input_scale is None

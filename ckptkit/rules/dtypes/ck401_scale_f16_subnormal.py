@@ -34,8 +34,10 @@ def scale_f16_subnormal(context: Context) -> Iterator[Fault]:
 
     Fix: export again with F32 scales.
     """
-    for tensor, values in context.scale_values.values():
-        if tensor.dtype == "F16" and values.minimum < _SMALLEST_NORMAL_F16:
+    if "F16" not in context.dtypes:
+        return
+    for tensor, values in context.scale_values.where(lambda values: values.minimum < _SMALLEST_NORMAL_F16):
+        if tensor.dtype == "F16":
             message = "scales are below the smallest normal F16 and have lost precision"
             found = f"{values.minimum:.3g}"
             yield Fault("scale-f16", message, tensor.shard, tensor.name, "F32, or at least 6.1e-5", found)

@@ -32,7 +32,6 @@ def scale_e8m0_undeclared(context: Context) -> Iterator[Fault]:
     """
     if declares_e8m0(context):
         return
-    for tensor in weight_scales(context):
-        if tensor.dtype == "F8_E8M0":
-            message = "a power-of-two type that the config does not declare"
-            yield Fault("scale-e8m0", message, tensor.shard, tensor.name, "F32, or a declared type", tensor.dtype)
+    for tensor in weight_scales(context, "F8_E8M0"):
+        message = "a power-of-two type that the config does not declare"
+        yield Fault("scale-e8m0", message, tensor.shard, tensor.name, "F32, or a declared type", tensor.dtype)

@@ -22,7 +22,6 @@ def scale_exponents_as_bytes(context: Context) -> Iterator[Fault]:
 
     Fix: tag them F8_E8M0, or widen them to F32 powers of two.
     """
-    for tensor in weight_scales(context):
-        if tensor.dtype == "U8":
-            message = "bytes where numbers are expected: probably exponents of powers of two"
-            yield Fault("scale-bytes", message, tensor.shard, tensor.name, "F8_E8M0 or F32", "U8")
+    for tensor in weight_scales(context, "U8"):
+        message = "bytes where numbers are expected: probably exponents of powers of two"
+        yield Fault("scale-bytes", message, tensor.shard, tensor.name, "F8_E8M0 or F32", "U8")

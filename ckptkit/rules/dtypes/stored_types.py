@@ -26,13 +26,14 @@ def declares_e8m0(context: Context) -> bool:
     return any("e8m0" in str(w.get("scale_type")) for w in flat if isinstance(w, Mapping))
 
 
-def weight_scales(context: Context) -> Iterator[TensorRef]:
-    """The weight scales, by the format's reader or, where there is none, by their names."""
-    if context.checkpoint is None:
-        yield from context.raw_scales.values()
-    for module in context.modules:
-        if module.weight_scale is not None:
-            yield module.weight_scale
+def weight_scales(context: Context, dtype: str) -> Iterator[TensorRef]:
+    """The weight scales of a dtype, by the format's reader or, where there is none, by their names."""
+    if dtype not in context.dtypes:
+        return
+    own = (module.weight_scale for module in context.modules)
+    for scale in own if context.checkpoint is not None else context.raw_scales.values():
+        if scale is not None and scale.dtype == dtype:
+            yield scale
 
 
 def weight_faults(context: Context, *dtypes: str) -> Iterator[Fault]:

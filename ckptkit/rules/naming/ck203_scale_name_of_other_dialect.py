@@ -43,7 +43,7 @@ def scale_name_of_other_dialect(context: Context) -> Iterator[Fault]:
         return
     wanted, wrong = spelling
     tensors = context.container.tensors
-    for name, tensor in tensors.items():
+    for name, tensor in tensors.items() if wrong in context.endings else ():
         if name.endswith(wrong) and name.rpartition(".")[2] == wrong and name not in context.opaque_parts:
             weight = tensors.get(names.join(tensor.module, "weight"))
             if weight is not None and weight.dtype in _INTEGERS:

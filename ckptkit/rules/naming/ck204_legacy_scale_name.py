@@ -44,7 +44,7 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
     for module in context.modules:
         for tensor, known in _scales(module, dialect):
             wanted = known.written
-            if tensor is not None and tensor.name not in [names.join(module.name, name) for name in known.loaded]:
+            if tensor is not None and tensor.name.removeprefix(module.name).removeprefix(".") not in known.loaded:
                 yield Observation(
                     "legacy-scale-name",
                     "engines know this scale under another name",

@@ -38,7 +38,7 @@ def scale_reciprocal(context: Context) -> Iterator[Fault]:
 
     Fix: invert the scales, after comparing one layer with the source checkpoint.
     """
-    if not any(_looks_inverted(values) for _, values in context.scale_values.values()):
+    if not any(_looks_inverted(values) for _, values in context.scale_values.where(_is_implausible)):
         return
     judged = list(_weight_scales(context))
     suspects = [(tensor, values) for tensor, values in judged if _looks_inverted(values)]
@@ -48,6 +48,11 @@ def scale_reciprocal(context: Context) -> Iterator[Fault]:
         found = f"{values.minimum:.6g}: weights up to {values.minimum * E4M3_MAX:.3g}"
         expected = f"about {1 / values.minimum:.3g}"
         yield Fault("scale-reciprocal", message, tensor.shard, tensor.name, expected, found)
+
+
+def _is_implausible(values: ScaleValues) -> bool:
+    """Whether some value makes absurd weights as it is."""
+    return values.maximum * E4M3_MAX > _IMPLAUSIBLE
 
 
 def _looks_inverted(values: ScaleValues) -> bool:

@@ -17,7 +17,8 @@ def odd_scales(context: Context) -> tuple[tuple[TensorRef, ScaleValues], ...]:
 
 def _odd_scales(context: Context) -> Iterator[tuple[TensorRef, ScaleValues]]:
     """Those of attention modules have rules of their own."""
-    values = {name: found for name, found in context.scale_values.items() if found[1].zeros or found[1].invalid}
+    odd = context.scale_values.where(lambda values: values.zeros or values.invalid)
+    values = {found[0].name: found for found in odd}
     if not values:
         return
     for module in context.modules:
