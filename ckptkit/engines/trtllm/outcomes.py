@@ -2,7 +2,8 @@
 
 A checkpoint without a config, and one that holds none of the weights that its config speaks of, as its linear layers
 read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at 00bbf71e7964.
-Keys of compressed-tensors that it does not look at: ``models/quant_config_utils.py`` at 21156a7a57ac.
+Keys of compressed-tensors that it does not look at, and those of a KV scheme: ``models/quant_config_utils.py`` at
+21156a7a57ac.
 """
 
 from __future__ import annotations
@@ -74,5 +75,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK705": (Known(_ERROR, "assertion, or the first counts"),),
         "CK804": (Known(_ERROR, "group size must be 128"),),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        "CK912": (),
+        "CK912/elements": (
+            Known(
+                _ERROR,
+                "ValueError: Unsupported kv_cache_scheme",
+                formats=("compressed-tensors",),
+                how=Evidence.SOURCE,
+            ),
+        ),
     }
 )
