@@ -87,6 +87,10 @@ def test_every_name_is_one_of_a_kind() -> None:
         (CT, "trtllm", {"h100": LOADS, "l4": UNKNOWN, "b200": UNKNOWN, "mi300x": REFUSES, "cpu": REFUSES}),
         (BLOCK, "trtllm", {"h100": LOADS, "b200": LOADS, "rtx5090": UNKNOWN}),
         (CT, "transformers", {"a100": SLOW, "h100": SLOW, "mi300x": SLOW, "cpu": SLOW}),
+        (QUARK, "transformers", {"h100": SLOW, "mi300x": UNKNOWN, "cpu": SLOW}),
+        (CT_KV, "transformers", {"h100": SLOW, "mi300x": SLOW, "cpu": SLOW}),
+        ("llama/quark-fp8", "quark", {"h100": SLOW, "mi300x": LOADS, "mi355x": UNKNOWN, "cpu": SLOW}),
+        (QUARK, "quark", {"a100": SLOW, "h100": SLOW, "mi300x": SLOW, "mi355x": SLOW, "cpu": SLOW}),
     ],
 )
 def test_verdicts_on_hardware(fixture: str, engine: str, verdicts: dict[str, str]) -> None:
