@@ -16,7 +16,7 @@ from ckptkit.checks.level import Level
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines import gpus
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.registry import by_name
+from ckptkit.engines.registry import by_name, effects_of
 from ckptkit.engines.support import Answer, Part, judge
 from ckptkit.formats.compressed_tensors.other import other_scheme
 from ckptkit.formats.modelopt.facts import OTHERS
@@ -148,13 +148,22 @@ def test_blocks_of_the_method_fp8(change: dict[str, Any], answer: Answer, words:
         ("llama/modelopt-fp8-kv", Answer.SUPPORTED),
         ("llama/modelopt-channel", Answer.SUPPORTED),
         ("llama-block-aligned/modelopt-nvfp4", Answer.SUPPORTED),
-        ("llama-block-aligned/modelopt-block", Answer.UNKNOWN),
+        ("llama-block-aligned/modelopt-block", Answer.SUPPORTED),
+        ("llama-block-wide/modelopt-block", Answer.SUPPORTED),
         ("llama-block-aligned/modelopt-mxfp8", Answer.UNKNOWN),
     ],
 )
 def test_exports_of_modelopt(fixture: str, answer: Answer) -> None:
-    """What an export is called in upper case, its reader knows in lower case only: whether blocks load is not known."""
+    """Blocks: its reader knows ``fp8_pb_wo``, which exports say."""
     assert set(answers(load(fixture))) == {answer}
+
+
+@pytest.mark.parametrize("fixture", ["llama-block-aligned/modelopt-block", "llama-block-wide/modelopt-block"])
+def test_grids_of_modelopt_fit_linear_layers(fixture: str) -> None:
+    """linear.py squeezes what has four dimensions, and copies one value over all blocks; experts are not known to."""
+    assert _verdict(fixture) == "loads"
+    rows = {layer: effects_of("CK305", only=["trtllm"], layer=layer) for layer in (Layer.FUSED, Layer.EXPERT)}
+    assert {layer: row[0].outcome.value for layer, row in rows.items()} == {Layer.FUSED: "ok", Layer.EXPERT: "error"}
 
 
 def left_alone(listed: dict[str, list[str]]) -> set[str]:

@@ -160,7 +160,7 @@ SUPPORT: tuple[Support, ...] = (
         _LINEAR,
         ("modelopt",),
         ("per-block",),
-        ("none",),
+        ("dynamic per-group",),
         ((128, 128),),
         where=f"tensorrt_llm/quantization/modelopt_config.py at 2edf354d4b92, {_LINEARS} at 00bbf71e7964",
     ),
