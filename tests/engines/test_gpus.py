@@ -73,6 +73,7 @@ def test_every_name_is_one_of_a_kind() -> None:
         (CT_FP8, "vllm", {"a100": SLOW, "h100": LOADS, "mi355x": LOADS, "cpu": REFUSES}),
         (BLOCK, "vllm", {"a100": SLOW, "l4": SLOW, "h100": LOADS, "rtx5090": LOADS, "mi300x": LOADS, "cpu": UNKNOWN}),
         (WEIGHT_ONLY, "vllm", {"a100": SLOW, "h100": LOADS, "mi300x": REFUSES, "cpu": REFUSES}),
+        (CT_KV, "vllm", {"a100": SLOW, "l4": LOADS, "h100": LOADS, "b200": LOADS, "mi300x": LOADS, "cpu": REFUSES}),
         (QUARK, "vllm", {"a100": REFUSES, "l4": LOADS, "mi300x": LOADS, "cpu": LOADS}),
         (MODELOPT, "vllm", {"a100": SLOW, "h100": LOADS}),
         (NVFP4, "vllm", {"h100": SLOW, "b200": LOADS, "rtx5090": LOADS, "mi355x": SLOW, "cpu": REFUSES}),
