@@ -43,8 +43,10 @@ formats) is not measured. The corpus is `tests/accuracy/corpus.py`: real exports
 are tested with, one tensor changed, other schemes, kinds of public reports, one fault in many formats and
 architectures, what was held out at first (see below), and ckptkit's own conversions. Different ids with the same files
 count once. Checkpoints whose loading the environment lacks something for (an image library, a kernel for four bits on a
-CPU, Quark beside the second release of transformers) are left out as *not tried*. Verdicts on the second releases are
-those that ranges of releases give, of the engine's own or of the library beside it.
+CPU, Quark beside the second release of transformers) are left out as *not tried*. A few damages and near misses of
+rules are no loads at all, and in no row: configs that no model can be built from or that are of another architecture,
+models of hundreds of experts, and near misses with nothing sound to compare them with (`corpus.py` names each).
+Verdicts on the second releases are those that ranges of releases give, of the engine's own or of the library beside it.
 
 Repeat it with `python -m tests.accuracy vllm-0.32.0` (and `--again`); `python -m tests.accuracy` takes the verdicts
 anew.

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from ckptkit.engines.base import Effect
+from ckptkit.engines.registry import by_name
 from ckptkit.errors import Fault
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
@@ -123,8 +124,14 @@ class Finding(Shown):
         return None if self.file is None else File(self.file)
 
     def hits(self, engines: frozenset[str]) -> bool:
-        """Whether one of these engines suffers. A finding without known effects is about the files: it hits all."""
-        return not self.engines or any(e.engine in engines and e.outcome.harmful for e in self.engines)
+        """Whether one of these engines suffers, or may: of which nothing is known while it is an error, or is not known
+        to hurt anybody. An engine whose table speaks of the code, and not of this variant of it, is spared."""
+        if any(effect.engine in engines and effect.outcome.harmful for effect in self.engines):
+            return True
+        if self.engines and self.severity is not Severity.ERROR:
+            return False
+        told = {effect.engine for effect in self.engines}
+        return any(self.code not in by_name(engine).codes for engine in engines - told)
 
     def to_fault(self) -> Fault:
         """The finding as an error carries it, its code in front."""

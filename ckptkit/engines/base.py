@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -333,6 +334,11 @@ class Engine:
     def release_for(self, table: str) -> Release:
         """The newest release that a table was held against."""
         return next((r for r in reversed(self.releases) if not r.covers or table in r.covers), self.release)
+
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """The codes that its outcomes speak of, variants left aside."""
+        return frozenset(key.partition("/")[0] for key in self.outcomes())
 
     def demands_of(self, dialect: str) -> Demands | None:
         """What the newest release wants of a dialect; None where that is not known."""

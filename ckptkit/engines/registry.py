@@ -132,11 +132,6 @@ def codes_by_layer() -> frozenset[str]:
     )
 
 
-def codes_of(engine: Engine) -> frozenset[str]:
-    """The codes that an engine's outcomes speak of, variants left aside."""
-    return frozenset(key.partition("/")[0] for key in engine.outcomes())
-
-
 def judged_codes() -> frozenset[str]:
     """The codes that the outcomes of some engine speak of that nobody has to ask for, variants left aside."""
-    return frozenset[str]().union(*map(codes_of, asked_about().values()))
+    return frozenset[str]().union(*(engine.codes for engine in asked_about().values()))

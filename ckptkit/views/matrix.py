@@ -17,7 +17,7 @@ from ckptkit.engines.base import Effect, Engine, Outcome, Splitting
 from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.parallel import obstacles
-from ckptkit.engines.registry import asked_about, codes_of, judged_codes
+from ckptkit.engines.registry import asked_about, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_unquantized
 from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
@@ -259,7 +259,7 @@ def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> b
         return True
     told = {fault.message for fault in context.reading.faults}
     codes = {finding.code for finding in report.findings if finding.message in told}
-    return codes <= codes_of(engine)
+    return codes <= engine.codes
 
 
 def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str, None]]:
@@ -278,7 +278,7 @@ def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:
     errors = dict.fromkeys(error.code for error in report.errors)
     if not errors:
         return ()
-    open_codes = judged_codes() - codes_of(engine)
+    open_codes = judged_codes() - engine.codes
     return tuple(code for code in errors if code in open_codes)
 
 

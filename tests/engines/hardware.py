@@ -73,6 +73,7 @@ QUESTIONS = (
     Question(Layer.LINEAR, "fp8", "per-tensor", "dynamic per-token"),
     Question(Layer.LINEAR, "fp8-block", "per-block", "dynamic per-group"),
     Question(Layer.LINEAR, "quark", "per-tensor", "static per-tensor"),
+    Question(Layer.LINEAR, "quark", "per-tensor", "dynamic per-tensor"),
     Question(Layer.LINEAR, "quark", "per-channel", "dynamic per-token"),
     Question(Layer.LINEAR, "modelopt", "per-tensor", "static per-tensor"),
     Question(Layer.LINEAR, "modelopt", "per-channel", "dynamic per-token"),

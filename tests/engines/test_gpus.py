@@ -15,7 +15,7 @@ from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.registry import engines
 from ckptkit.errors import UsageError
 from ckptkit.views.matrix import Matrix, MatrixRow, build_matrix
-from tests.damage import BLOCK, CT, CT_FP8, CT_KV, MOE, QUARK, MutableCheckpoint, load
+from tests.damage import BLOCK, CT, CT_FP8, CT_KV, MOE, QUARK, QUARK_CUSTOM, MutableCheckpoint, load
 from tests.engines.hardware import QUESTIONS
 from tests.rules.case import context_of
 
@@ -73,6 +73,7 @@ def test_every_name_is_one_of_a_kind() -> None:
         (CT_FP8, "vllm", {"a100": SLOW, "h100": LOADS, "mi355x": LOADS, "cpu": REFUSES}),
         (BLOCK, "vllm", {"a100": SLOW, "l4": SLOW, "h100": LOADS, "rtx5090": LOADS, "mi300x": LOADS, "cpu": UNKNOWN}),
         (WEIGHT_ONLY, "vllm", {"a100": SLOW, "h100": LOADS, "mi300x": REFUSES, "cpu": REFUSES}),
+        (CT_KV, "vllm", {"a100": SLOW, "l4": LOADS, "h100": LOADS, "b200": LOADS, "mi300x": LOADS, "cpu": REFUSES}),
         (QUARK, "vllm", {"a100": REFUSES, "l4": LOADS, "mi300x": LOADS, "cpu": LOADS}),
         (MODELOPT, "vllm", {"a100": SLOW, "h100": LOADS}),
         (NVFP4, "vllm", {"h100": SLOW, "b200": LOADS, "rtx5090": LOADS, "mi355x": SLOW, "cpu": REFUSES}),
@@ -81,10 +82,16 @@ def test_every_name_is_one_of_a_kind() -> None:
         (CT, "sglang", {"a100": SLOW, "h100": LOADS, "mi300x": LOADS, "cpu": UNKNOWN}),
         (BLOCK, "sglang", {"a100": REFUSES, "l4": LOADS, "h100": LOADS, "rtx5090": LOADS}),
         (QUARK, "sglang", {"a100": REFUSES, "h100": LOADS}),
-        (MODELOPT, "sglang", {"a100": REFUSES, "h100": LOADS}),
+        (MODELOPT, "sglang", {"a100": REFUSES, "h100": LOADS, "mi300x": UNKNOWN, "mi355x": LOADS}),
+        (CT_KV, "sglang", {"a100": SLOW, "h100": LOADS, "b200": LOADS, "mi300x": LOADS, "cpu": UNKNOWN}),
+        (QUARK_CUSTOM, "sglang", {"a100": SLOW, "l4": LOADS, "rtx5090": LOADS, "mi300x": LOADS}),
         (CT, "trtllm", {"h100": LOADS, "l4": UNKNOWN, "b200": UNKNOWN, "mi300x": REFUSES, "cpu": REFUSES}),
         (BLOCK, "trtllm", {"h100": LOADS, "b200": LOADS, "rtx5090": UNKNOWN}),
         (CT, "transformers", {"a100": SLOW, "h100": SLOW, "mi300x": SLOW, "cpu": SLOW}),
+        (QUARK, "transformers", {"h100": SLOW, "mi300x": UNKNOWN, "cpu": SLOW}),
+        (CT_KV, "transformers", {"h100": SLOW, "mi300x": SLOW, "cpu": SLOW}),
+        ("llama/quark-fp8", "quark", {"h100": SLOW, "mi300x": LOADS, "mi355x": UNKNOWN, "cpu": SLOW}),
+        (QUARK, "quark", {"a100": SLOW, "h100": SLOW, "mi300x": SLOW, "mi355x": SLOW, "cpu": SLOW}),
     ],
 )
 def test_verdicts_on_hardware(fixture: str, engine: str, verdicts: dict[str, str]) -> None:
@@ -103,6 +110,29 @@ def test_numbers_of_the_mi300_are_others() -> None:
     for fixture in (CT, BLOCK, "llama/quark-fp8"):
         assert all("e4m3fnuz" in kernel for kernel in row_on(fixture, "vllm", "mi300x").kernels)
         assert not any("e4m3fnuz" in kernel for kernel in row_on(fixture, "vllm", "mi355x").kernels)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "inputs", "gpu", "kernel"),
+    [
+        (CT_FP8, None, "h100", "torch._scaled_mm"),
+        (CT, None, "h100", "CUTLASS"),
+        (MODELOPT, None, "h100", "FlashInfer"),
+        (MODELOPT, None, "l4", "CUTLASS"),
+        (QUARK_CUSTOM, None, "l4", "CUTLASS"),
+        (QUARK_CUSTOM, None, "rtx5090", "torch._scaled_mm"),
+        (CT_FP8, "token", "h100", "torch._scaled_mm"),
+    ],
+)
+def test_what_multiplies_in_sglang(fixture: str, inputs: str | None, gpu: str, kernel: str) -> None:
+    """One scale for a weight and one for each token need a pass more, wherever scales are not spread over channels."""
+    draft = load(fixture)
+    if inputs is not None:
+        draft.group["input_activations"].update(strategy=inputs, dynamic=True)
+        draft.drop(r".*\.input_scale")
+    row = next(row for row in matrix_on(draft, gpu).rows if row.engine == "sglang")
+    assert [found.rpartition(": ")[2] for found in row.kernels] == [kernel]
+    assert row.verdict == (SLOW if inputs is not None else LOADS)
 
 
 def test_without_hardware_nothing_is_narrowed() -> None:

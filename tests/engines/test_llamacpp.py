@@ -15,7 +15,7 @@ from ckptkit.checks.registry import Level
 from ckptkit.checks.runner import Report
 from ckptkit.engines.gpus import GPUS
 from ckptkit.engines.gpus import by_name as gpu_by_name
-from ckptkit.engines.registry import asked_about, by_name, codes_of, effects_of, engines, judged_codes
+from ckptkit.engines.registry import asked_about, by_name, effects_of, engines, judged_codes
 from ckptkit.errors import UsageError
 from ckptkit.views.matrix import MatrixRow, build_matrix
 from tests.accuracy.verdicts import at_release
@@ -177,8 +177,8 @@ def test_what_it_refuses_breaks_no_checkpoint_for_others(tmp_path: Path) -> None
 
 
 def test_its_table_makes_no_code_unknown_to_others_and_lacks_none_of_theirs() -> None:
-    assert judged_codes() == frozenset[str]().union(*map(codes_of, asked_about().values()))
-    assert judged_codes() <= codes_of(by_name("llama.cpp"))
+    assert judged_codes() == frozenset[str]().union(*(engine.codes for engine in asked_about().values()))
+    assert judged_codes() <= by_name("llama.cpp").codes
 
 
 def test_a_rule_says_what_its_defect_does_there_too() -> None:

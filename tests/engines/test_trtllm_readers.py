@@ -1,7 +1,8 @@
 """TensorRT-LLM's decisions against configs whose answers its public tests and threads give.
 
 It runs on a GPU alone, so that nothing here was loaded: ``test_quant_config_utils.py`` and the tests of
-``load_hf_quant_config`` (2026) say what comes of each config. The configs are ours, the answers theirs.
+``load_hf_quant_config`` (2026) say what comes of each config. The configs are ours, the answers theirs. Threads are
+named where they are asked about.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from typing import Any
 
 import pytest
 
+from ckptkit.checks import runner
+from ckptkit.checks.level import Level
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
+from ckptkit.engines import gpus
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.registry import by_name
+from ckptkit.engines.registry import by_name, effects_of
 from ckptkit.engines.support import Answer, Part, judge
 from ckptkit.formats.compressed_tensors.other import other_scheme
+from ckptkit.formats.modelopt.facts import OTHERS
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization
+from ckptkit.views.matrix import build_matrix
 from tests.accuracy.reports import quantize
 from tests.damage import (
+    BLOCK,
     CT,
     GROUPS,
     QUARK_CUSTOM,
@@ -31,8 +38,10 @@ from tests.damage import (
     set_block,
 )
 from tests.engines.test_support import matrix_of
+from tests.formats.fp8_files import groups_of_32
 from tests.rules.case import context_of
 
+DYNAMIC_KV = "llama/llmcompressor-dynamic-kv"
 _TENSOR_GROUP = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}
 
 
@@ -139,13 +148,22 @@ def test_blocks_of_the_method_fp8(change: dict[str, Any], answer: Answer, words:
         ("llama/modelopt-fp8-kv", Answer.SUPPORTED),
         ("llama/modelopt-channel", Answer.SUPPORTED),
         ("llama-block-aligned/modelopt-nvfp4", Answer.SUPPORTED),
-        ("llama-block-aligned/modelopt-block", Answer.UNKNOWN),
+        ("llama-block-aligned/modelopt-block", Answer.SUPPORTED),
+        ("llama-block-wide/modelopt-block", Answer.SUPPORTED),
         ("llama-block-aligned/modelopt-mxfp8", Answer.UNKNOWN),
     ],
 )
 def test_exports_of_modelopt(fixture: str, answer: Answer) -> None:
-    """What an export is called in upper case, its reader knows in lower case only: whether blocks load is not known."""
+    """Blocks: its reader knows ``fp8_pb_wo``, which exports say."""
     assert set(answers(load(fixture))) == {answer}
+
+
+@pytest.mark.parametrize("fixture", ["llama-block-aligned/modelopt-block", "llama-block-wide/modelopt-block"])
+def test_grids_of_modelopt_fit_linear_layers(fixture: str) -> None:
+    """linear.py squeezes what has four dimensions, and copies one value over all blocks; experts are not known to."""
+    assert _verdict(fixture) == "loads"
+    rows = {layer: effects_of("CK305", only=["trtllm"], layer=layer) for layer in (Layer.FUSED, Layer.EXPERT)}
+    assert {layer: row[0].outcome.value for layer, row in rows.items()} == {Layer.FUSED: "ok", Layer.EXPERT: "error"}
 
 
 def left_alone(listed: dict[str, list[str]]) -> set[str]:
@@ -221,3 +239,60 @@ def test_what_is_built_plain_whatever_the_config_says() -> None:
         checkpoint.block["ignore"].remove("model.layers.0.mlp.gate")
 
     assert _verdict("qwen3_moe/modelopt-fp8", router, inputs, declared) == "silently wrong"
+
+
+def _mxfp8(checkpoint: MutableCheckpoint) -> None:
+    groups_of_32(checkpoint, ["lm_head"])
+
+
+def test_groups_of_32_have_a_method_of_their_own() -> None:
+    """test_load_mxfp8_hf_quant_config, and pull request 14962: scales are called weight_scale_inv."""
+    checkpoint = load(BLOCK)
+    _mxfp8(checkpoint)
+    assert answers(checkpoint) == {Answer.SUPPORTED: {""}}
+    assert _verdict(BLOCK, _mxfp8) == "loads"
+
+
+def test_lists_of_groups_of_32_are_those_of_plain_fp8() -> None:
+    """The same test: ignored_layers are left alone."""
+    checkpoint = load(BLOCK)
+    groups_of_32(checkpoint, ["lm_head", "model.layers.0.mlp.down_proj"])
+    context = context_of(checkpoint)
+    quantized = builds_quantized(context, readings_of(context)["trtllm"])
+    assert [quantized(f"model.layers.{number}.mlp.down_proj") for number in (0, 1)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "answer"), [("NVFP4", Answer.SUPPORTED), ("W4A16_NVFP4", Answer.SUPPORTED), ("W8A16", Answer.UNKNOWN)]
+)
+def test_modelopt_in_four_bits(algorithm: str, answer: Answer) -> None:
+    """test_modelopt_quant_config_accepts_supported_nvfp4_group_sizes; W4A16 is of pull request 16511."""
+    part = Part(Layer.LINEAR, Quantization(PerTensor()), None, "x", OTHERS[algorithm])
+    rows = [row for row in by_name("trtllm").support() if row.fits(part, "modelopt", "LlamaForCausalLM")]
+    assert (rows[0].answer if rows else Answer.UNKNOWN) is answer
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_bits", 4), ("type", "int")])
+def test_a_cache_of_other_numbers_is_refused(key: str, value: Any) -> None:
+    """test_update_quant_config_from_compressed_tensors_rejects_kv_cache_scheme."""
+
+    def other(checkpoint: MutableCheckpoint) -> None:
+        checkpoint.block["kv_cache_scheme"][key] = value
+
+    assert _verdict(DYNAMIC_KV) == "loads"
+    assert _verdict(DYNAMIC_KV, other) == "refuses"
+
+
+@pytest.mark.parametrize(
+    ("base", "gpu", "thread"),
+    [
+        (BLOCK, "rtx-pro-6000", "issue 5581: Unsupported SM version for FP8 block scaling GEMM"),
+        (CT, "rtx4090", "issue 2229: Arch unsupported for CUTLASS gated GEMM"),
+        (CT, "b200", "issue 3554: the row-wise format is not supported"),
+    ],
+)
+def test_hardware_that_threads_tell_of_is_never_said_to_load(base: str, gpu: str, thread: str) -> None:
+    context = context_of(load(base))
+    report = runner.run(context, Level.SCALES)
+    rows = build_matrix(context, report, gpu=gpus.by_name(gpu), engines=("trtllm",)).rows
+    assert [row.verdict for row in rows] == ["unknown"], thread

@@ -1,4 +1,4 @@
-"""vLLM's table of kernels against its own choosers, under platforms that play the hardware."""
+"""Tables of kernels against the engines' own choosers, on a CPU that plays the hardware."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.engines.gpus import GPUS, Gpu
+from ckptkit.engines.gpus import CPU, GPUS, WITHOUT_FP8, Gpu
+from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import by_name
 from ckptkit.engines.support import Answer
 from tests.engines.hardware import QUESTIONS
@@ -66,4 +67,43 @@ def test_vllm_chooses_what_its_table_says(gpu: Gpu, drivers: Drivers, tmp_path: 
             not refused and not said.kernel.startswith(family(kernel))
         ):
             wrong[str(asked)] = (said.answer.value, said.kernel, kernel)
+    assert wrong == {}, "\n".join(f"{name}: {what}" for name, what in wrong.items())
+
+
+#: What SGLang's functions that multiply are called in our table.
+PRODUCTS = {
+    "marlin": "Marlin",
+    "fp8_scaled_mm": "CUTLASS",
+    "cutlass_w8a8_block_fp8_linear_with_fallback": "CUTLASS",
+    "deepgemm_w8a8_block_fp8_linear_with_fallback": "DeepGEMM",
+    "triton_w8a8_block_fp8_linear": "Triton",
+    "flashinfer_bmm_fp8": "FlashInfer",
+    "torch._scaled_mm": "torch._scaled_mm",
+    "_apply_fallback_scaled_mm": "torch._scaled_mm",
+}
+
+
+@pytest.mark.parametrize(
+    "gpu", [gpu for gpu in GPUS if gpu.capability not in ("sm_86", CPU)], ids=lambda gpu: gpu.capability
+)
+def test_sglang_multiplies_as_its_table_says(gpu: Gpu, drivers: Drivers, tmp_path: Path) -> None:
+    asked = [
+        question
+        for question in QUESTIONS
+        if question.layer is Layer.LINEAR
+        and not question.other
+        and (question.dialect, question.weights) not in (("modelopt", "per-channel"), ("modelopt", "per-block"))
+    ]
+    question = {"gpu": gpu.capability, "schemes": [one.to_json() for one in asked]}
+    (tmp_path / "question.json").write_text(json.dumps(question), encoding="utf-8")
+    (answer,) = drivers.run("sglang", "sglang_kernels", [tmp_path])
+    assert answer["error"] is None
+    wrong = {}
+    for one, product in zip(asked, answer["kernels"], strict=True):
+        said, name = one.judged(by_name("sglang"), gpu), PRODUCTS.get(product, "")
+        slow = product == "_apply_fallback_scaled_mm" or (product == "marlin" and one.inputs != "none")
+        slow = slow or (product == "marlin" and gpu.capability in WITHOUT_FP8)
+        expected = Answer.REFUSED if not name else Answer.SLOW if slow else Answer.SUPPORTED
+        if said.answer is not Answer.UNKNOWN and (said.answer is not expected or not said.kernel.startswith(name)):
+            wrong[str(one)] = (said.answer.value, said.kernel, product)
     assert wrong == {}, "\n".join(f"{name}: {what}" for name, what in wrong.items())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ckptkit.checks import runner
+from ckptkit.checks.finding import Finding
 from ckptkit.checks.registry import Level, all_rules
-from ckptkit.engines.registry import readings_for
+from ckptkit.engines.registry import by_name, readings_for
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import library_group, vllm_group
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import LEFT_ALONE, QUANTIZED, REFUSED, skip_views
-from tests.damage import BLOCK, CT, CT_KV, MOE, QUARK, MutableCheckpoint, high_precision, load, set_block
+from tests.damage import BLOCK, CT, CT_KV, MOE, QUARK, SHARDED, MutableCheckpoint, high_precision, load, set_block
 from tests.rules.case import context_of
 
 _GATE = "model.layers.1.mlp.gate"
@@ -167,13 +168,30 @@ def test_parallel_sizes() -> None:
     assert next(row for row in matrix.rows if row.engine == "transformers").parallel == ()
 
 
+def asked_for(engine: str, report: runner.Report) -> list[Finding]:
+    wanted = runner.Selection(all_rules(), frozenset({engine}))
+    return list(runner.select_findings(report, wanted, wanted).findings)
+
+
 def test_findings_can_be_asked_for_one_engine() -> None:
+    """What another suffers from is left out; an error of which nobody knows what this one makes is not."""
     checkpoint = load(CT_KV)
     checkpoint.drop(r".*\.v_scale")
-    context = context_of(checkpoint)
-    everyone = runner.run(context, Level.SCALES)
-    assert "CK904" in {finding.code for finding in everyone.findings}
-    wanted = runner.Selection(all_rules(), frozenset({"trtllm"}))
-    only = runner.select_findings(everyone, wanted, wanted)
-    assert "CK904" not in {finding.code for finding in only.findings}
-    assert all(finding.hits(frozenset({"trtllm"})) for finding in only.findings)
+    report = runner.run(context_of(checkpoint), Level.SCALES)
+    hurt = {e.engine for finding in report.findings if finding.code == "CK904" for e in finding.engines}
+    told = {name: {f.code: f for f in asked_for(name, report)} for name in ("vllm", "sglang", "trtllm", "transformers")}
+    assert {"vllm", "transformers"} <= hurt and "trtllm" not in hurt
+    assert [effect.engine for effect in told["vllm"]["CK904"].engines] == ["vllm"]
+    assert told["trtllm"]["CK904"].engines == () and "CK904" not in by_name("trtllm").codes
+
+
+def test_an_engine_that_is_known_not_to_suffer_is_spared() -> None:
+    """An index that points to the wrong shard is an error, and none to those that open every shard anyway."""
+    checkpoint = load(SHARDED)
+    places = checkpoint.index["weight_map"]  # type: ignore[index]
+    name, shard = next(iter(places.items()))
+    places[name] = next(other for other in places.values() if other != shard)
+    report = runner.run(context_of(checkpoint), Level.SCALES)
+    assert "CK105" in {finding.code for finding in report.errors}
+    for engine, found in (("vllm", False), ("transformers", False), ("trtllm", True)):
+        assert ("CK105" in {f.code for f in asked_for(engine, report)}) is found, engine

@@ -8,7 +8,7 @@ elsewhere.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.gpus import CPU, GPUS, WITHOUT_FP8
+from ckptkit.engines.gpus import AMD, CPU, GPUS, NVIDIA, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
@@ -18,6 +18,9 @@ _LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.HEAD, Layer.TOWER)
 _ALL = (*_LINEARS, Layer.EXPERT, Layer.STACK)
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _FINE = "quantizers/quantizer_finegrained_fp8.py, integrations/finegrained_fp8.py"
+_IN_QUARK = "quark/torch/export/nn/modules/qparamslinear.py (can_use_fp8_kernel: ROCm only)"
+_KV = "compressed_tensors/modeling/kvcache.py (QuantizedKVCache)"
+_GPUS = (*NVIDIA, *AMD)
 _DECOMPRESSED = "weights are decompressed, and products taken in the model's own type"
 _DEQUANTIZED = "We will default to dequantizing the model to bf16"
 _FROM_THE_HUB = "Triton (kernels-community/finegrained-fp8)"
@@ -34,7 +37,12 @@ KERNELS: tuple[Kernel, ...] = (
         where="quantizers/quantizer_compressed_tensors.py",
     ),
     Kernel(_SLOW, _ALL, ("quark",), gpus=(CPU,), name="torch", words=_DECOMPRESSED, how=Evidence.RUN),
+    Kernel(_SLOW, _ALL, ("quark",), gpus=NVIDIA, name="torch", words=_DECOMPRESSED, where=_IN_QUARK),
     Kernel(_HAS, (Layer.KV_CACHE,), (), gpus=(CPU,), name="torch", how=Evidence.RUN),
+    Kernel(
+        _HAS, (Layer.KV_CACHE,), ("compressed-tensors",), gpus=_GPUS, name="torch, in the model's own type", where=_KV
+    ),
+    Kernel(_HAS, (Layer.KV_CACHE,), _FP8, gpus=_GPUS, name="none: scales are left out", where=_FINE),
     Kernel(_SLOW, _ALL, _FP8, gpus=(*WITHOUT_FP8, CPU), name="torch", words=_DEQUANTIZED, where=_FINE),
     Kernel(_HAS, _ALL, _FP8, gpus=("sm_89", "sm_120"), name=_FROM_THE_HUB, where=_FINE),
     Kernel(_HAS, _ALL, _FP8, gpus=("sm_90", "sm_100"), name=_OR_DEEPGEMM, where=_FINE),

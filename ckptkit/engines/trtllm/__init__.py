@@ -21,7 +21,7 @@ ENGINE = Engine(
             covers=("skip lists", "support"),
         ),
     ),
-    reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
+    reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt", "mxfp8"}),
     unread=MappingProxyType(
         {
             "quark": "TensorRT-LLM has no Quark reader",

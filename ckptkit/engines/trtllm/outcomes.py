@@ -1,8 +1,9 @@
 """What each defect does in TensorRT-LLM, by the code of the rule that finds it.
 
-A checkpoint without a config, and one that holds none of the weights that its config speaks of, as its linear layers
-read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at 00bbf71e7964.
-Keys of compressed-tensors that it does not look at: ``models/quant_config_utils.py`` at 21156a7a57ac.
+Grids of blocks, a checkpoint without a config, and one that holds none of the weights that its config speaks of, as its
+linear layers read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at
+00bbf71e7964. Keys of compressed-tensors that it does not look at, and those of a KV scheme:
+``models/quant_config_utils.py`` at 21156a7a57ac.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNKNOWN_NAME = "no parameter has this name"
@@ -25,7 +27,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK208": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK301": (Known(_ERROR, "wants [N] for [N, 1]", Range(until="2026-08")),),
-        "CK305": (Known(_ERROR, "wants a plain grid"),),
+        "CK305": (
+            Known(_ERROR, "wants a plain grid", layers=(Layer.EXPERT, Layer.STACK)),
+            Known(
+                Outcome.OK,
+                "linear layers make two dimensions of four, and take one value for all blocks",
+                how=Evidence.SOURCE,
+            ),
+        ),
         "CK309": (Known(_ERROR, "wants one scale for each part"),),
         "CK312/cut": (),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
@@ -74,5 +83,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK705": (Known(_ERROR, "assertion, or the first counts"),),
         "CK804": (Known(_ERROR, "group size must be 128"),),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        "CK912": (),
+        "CK912/elements": (
+            Known(
+                _ERROR,
+                "ValueError: Unsupported kv_cache_scheme",
+                formats=("compressed-tensors",),
+                how=Evidence.SOURCE,
+            ),
+        ),
     }
 )

@@ -99,6 +99,13 @@ SUPPORT: tuple[Support, ...] = (
         where=_MODEL_CONFIG,
     ),
     Support(
+        _HAS,
+        (*_LINEAR, Layer.EXPERT),
+        ("mxfp8",),
+        others=("MXFP8",),
+        where=f"{_MODEL_CONFIG} (load_hf_quant_config) at 008e0af8980f; MXFP8LinearMethod, of pull request 14962",
+    ),
+    Support(
         _REFUSED,
         _MODULES,
         ("fp8-transformers",),
@@ -153,7 +160,7 @@ SUPPORT: tuple[Support, ...] = (
         _LINEAR,
         ("modelopt",),
         ("per-block",),
-        ("none",),
+        ("dynamic per-group",),
         ((128, 128),),
         where=f"tensorrt_llm/quantization/modelopt_config.py at 2edf354d4b92, {_LINEARS} at 00bbf71e7964",
     ),
@@ -163,7 +170,7 @@ SUPPORT: tuple[Support, ...] = (
         _HAS,
         _LINEAR,
         ("modelopt",),
-        others=("NVFP4", "W4A16 AWQ", "W4A8 AWQ", "W4A8 NVFP4"),
+        others=("NVFP4", "NVFP4A16", "W4A16 AWQ", "W4A8 AWQ", "W4A8 NVFP4"),
         where="tensorrt_llm/_torch/modules/linear.py (get_quant_method)",
     ),
 )

@@ -156,9 +156,9 @@ _CACHE = (
         _HAS,
         (Layer.KV_CACHE,),
         (),
-        gpus=("sm_89", "sm_100", "sm_120"),
+        gpus=(*WITHOUT_FP8, "sm_89", "sm_100", "sm_120"),
         name="FlashInfer",
-        where="v1/attention/backends, platforms/cuda.py",
+        where="v1/attention/backends, platforms/cuda.py (_get_backend_priorities)",
     ),
     Kernel(
         _HAS,

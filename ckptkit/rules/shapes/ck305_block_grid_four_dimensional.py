@@ -25,8 +25,9 @@ from ckptkit.rules.shapes.grids import is_four_dimensional, is_one_block, mismat
 def block_grid_four_dimensional(context: Context) -> Iterator[Fault]:
     """A block scale has ModelOpt's four dimensions where two are expected, or two or none where ModelOpt's four are.
 
-    Why it hurts: ``FP8_PB_WO`` stores [N/128, 1, K/128, 1]. vLLM's ModelOpt loader fails on a plain grid, every
-    other loader fails on four dimensions. Where a weight is one block, ModelOpt itself writes a scale without any.
+    Why it hurts: ``FP8_PB_WO`` stores [N/128, 1, K/128, 1]. vLLM's ModelOpt loader fails on a plain grid, others
+    fail on four dimensions; linear layers of TensorRT-LLM take both. Where a weight is one block, ModelOpt itself
+    writes a scale without any.
 
     Example: ``weight_scale`` [2, 1, 4, 1] in a compressed-tensors checkpoint.
 
