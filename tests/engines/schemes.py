@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.damage import BLOCK, CT, MOE, QUARK, QUARK_MOE, Damage, MutableCheckpoint, bf16
+from tests.damage import BLOCK, CT, MOE, QUARK, QUARK_MOE, Damage, MutableCheckpoint, bf16, f32
 from tests.raw import RawTensor
 
 LOADS, REFUSES, SILENT, UNKNOWN = "loads", "refuses", "silently wrong", "unknown"
@@ -124,6 +124,30 @@ def _targets_too(*targets: str) -> Damage:
     return change
 
 
+def _blocks_of(name: str, dtype: str, scale: bytes, *, four: bool) -> Damage:
+    """A weight in FP8 under a scale for each block of 128 by 128, in a grid of two dimensions or ModelOpt's four."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        rows, columns = checkpoint.get(f"{name}.weight").shape
+        grid = (-(-rows // 128), -(-columns // 128))
+        checkpoint.put(f"{name}.weight", "F8_E4M3", (rows, columns), bytes([0x30]) * rows * columns)
+        shape = (grid[0], 1, grid[1], 1) if four else grid
+        checkpoint.put(f"{name}.weight_scale", dtype, shape, scale * grid[0] * grid[1])
+        checkpoint.block["ignore"] = [entry for entry in checkpoint.block["ignore"] if entry != name]
+
+    return change
+
+
+def _head_in_blocks(checkpoint: MutableCheckpoint) -> None:
+    _blocks_of("lm_head", "BF16", _SCALE, four=False)(checkpoint)
+    checkpoint.group["targets"] += ["lm_head"]
+
+
+def _modelopt_head_in_blocks(checkpoint: MutableCheckpoint) -> None:
+    _blocks_of("lm_head", "F32", f32(2.0**-9), four=True)(checkpoint)
+    checkpoint.files.pop("hf_quant_config.json")
+
+
 SCHEMES = (
     Scheme(
         "experts by tensor, inputs by token",
@@ -205,6 +229,13 @@ SCHEMES = (
         {"vllm": REFUSES, "sglang": REFUSES, "transformers": REFUSES},
     ),
     Scheme("head by name", CT, _targets_too("lm_head"), {"vllm": LOADS, "sglang": LOADS, "transformers": LOADS}),
+    Scheme("head in blocks", BLOCK, _head_in_blocks, {"vllm": REFUSES, "sglang": REFUSES, "transformers": LOADS}),
+    Scheme(
+        "ModelOpt head in blocks",
+        "llama-block-wide/modelopt-block",
+        _modelopt_head_in_blocks,
+        {"vllm": REFUSES, "sglang": REFUSES},
+    ),
     Scheme("head by class", CT, _targets_too(), {"vllm": REFUSES, "transformers": LOADS}),
     Scheme(
         "embedding",

@@ -45,7 +45,7 @@ def test_engines_differ_in_what_a_value_does() -> None:
     _integers(checkpoint)
     found = verdicts(checkpoint)
     assert (found["vllm"], found["sglang"], found["transformers"]) == ("refuses", "loads", "silently wrong")
-    assert found["trtllm"] == "not judged", "no table says what it makes of such a cache"
+    assert found["trtllm"] == "refuses", "its reader knows caches of 8-bit floats only"
 
 
 def test_what_a_checkpoint_means_may_hang_on_the_value() -> None:

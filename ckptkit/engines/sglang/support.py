@@ -182,7 +182,7 @@ SUPPORT: tuple[Support, ...] = (
         words="ValueError: ModelOptFp8Config only supports regular FP8 quantization",
     ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), _TENSOR, _STATIC, how=_RUN, where="modelopt_quant.py"),
-    Support(_HAS, (Layer.HEAD,), ("modelopt",), _TENSOR, _STATIC, where="modelopt_quant.py (_get_quant_method)"),
+    Support(_HAS, (Layer.HEAD,), ("modelopt",), _TENSOR, _STATIC, how=_RUN),
     Support(
         _SILENT,
         (Layer.EMBEDDING,),

@@ -25,6 +25,8 @@ _128 = ((128, 128),)
 #: The days of pull requests 21337 and 30957: what came before them has none of it.
 _SINCE_BLOCKS, _SINCE_MODELOPT = Range(since="2025-07-21"), Range(since="2025-12-18")
 
+#: A head takes scales by rows of the vocabulary.
+_HEAD_ROWS = "AssertionError without a message"
 _NO_NAME = "ValueError: There is no module or parameter named ..."
 _DEPRECATED = "ValidationError: fbgemm_fp8 is deprecated; --allow-deprecated-quantization loads it"
 _NO_CT = "NotImplementedError: No compressed-tensors compatible scheme was found for ..."
@@ -62,6 +64,7 @@ _COMPRESSED_TENSORS = (
     Support(_REFUSED, (Layer.EXPERT,), _CT, _BLOCK, _NONE, where=_IN_CT_MOE, words="Unsupported FusedMoe scheme"),
     Support(_REFUSED, (Layer.EXPERT,), _CT, _PLAIN, how=_RUN, words="AssertionError without a message"),
     Support(_HAS, (Layer.HEAD,), _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT, how=_RUN),
+    Support(_REFUSED, (Layer.HEAD,), _CT, _BLOCK, how=_RUN, words=_HEAD_ROWS),
     Support(_REFUSED, (Layer.EMBEDDING,), _CT, how=_RUN, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
@@ -129,8 +132,8 @@ _MODELOPT = (
     Support(_HAS, _LINEAR, ("modelopt",), _TENSOR, _STATIC, how=_RUN),
     Support(_HAS, _LINEAR, ("modelopt",), _CHANNEL, ("dynamic per-token",), versions=_SINCE_MODELOPT, how=_RUN),
     Support(_HAS, _LINEAR, ("modelopt",), _BLOCK, ("dynamic per-group",), _128, versions=_SINCE_MODELOPT, how=_RUN),
-    Support(_HAS, (Layer.HEAD,), ("modelopt",), _PLAIN, (*_STATIC, "dynamic per-token"), where=_IN_MODELOPT),
-    Support(_HAS, (Layer.HEAD,), ("modelopt",), _BLOCK, ("dynamic per-group",), _128, where=_IN_MODELOPT),
+    Support(_HAS, (Layer.HEAD,), ("modelopt",), _PLAIN, (*_STATIC, "dynamic per-token"), how=_RUN),
+    Support(_REFUSED, (Layer.HEAD,), ("modelopt",), _BLOCK, how=_RUN, words=_HEAD_ROWS),
     Support(_HAS, (Layer.EXPERT,), ("modelopt",), _TENSOR, _STATIC, how=_RUN),
     Support(
         _REFUSED,
