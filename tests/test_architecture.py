@@ -190,7 +190,7 @@ OTHER_MEANINGS = {
     ("checks/runner.py", "tensor"): "the thing that safetensors hold",
     ("cli/convert.py", "block"): "a granularity of scales",
     ("conversion/diff.py", "tensor"): "the thing that safetensors hold",
-    ("conversion/options.py", "block"): "a granularity of scales",
+    ("conversion/request.py", "block"): "a granularity of scales",
     ("conversion/plan.py", "tensor"): "the thing that safetensors hold",
     ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
     ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",

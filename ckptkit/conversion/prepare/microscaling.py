@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from ckptkit.conversion.grouped import announcement, drops, elements_of, weight_name
 from ckptkit.conversion.losses import ALLOW_LOSS
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.engines.architectures import NO_FP8_STACKS
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import ConversionRefused, Fault, plural
-from ckptkit.formats.base import Changes, Format, writable
+from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, Part, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.model.scheme import Quantization, Scheme
@@ -42,12 +42,12 @@ class Certificate:
     worst: int | None
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Microscaling modules become FP8 in blocks where the target does not carry them, or where that is asked for."""
-    if target.weight_dtype is not None:
+    if request.target.weight_dtype is not None:
         return prepared
     checkpoint = prepared.checkpoint
-    carried = frozenset[str]() if options.mx_to_fp8 else _carried(target, options)
+    carried = frozenset[str]() if request.mx_to_fp8 else _carried(request)
     chosen = {
         name: kind
         for name, module in checkpoint.opaque.items()
@@ -74,14 +74,14 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
         lossy=frozenset({"mx-to-blocks"}),
         reasons=tuple(_reasons(checkpoint, chosen, certificates, block)),
     )
-    refusals = () if options.allow_lossy else tuple(_refusals(checkpoint, rounded))
+    refusals = () if request.allow_lossy else tuple(_refusals(checkpoint, rounded))
     announced = announcement(checkpoint, left, "fp8")
     return prepared.then(result, made, tuple(drops(gone, codes)), changes, refusals, config=announced)
 
 
-def _carried(target: Format, options: Options) -> frozenset[str]:
+def _carried(request: ConversionRequest) -> frozenset[str]:
     """The storages that some dialect of the target holds as they are."""
-    held = [capabilities.other_storages for _, capabilities in writable(target, options.mode)]
+    held = [capabilities.other_storages for _, capabilities in request.dialects]
     return frozenset[str]().union(*held)
 
 
