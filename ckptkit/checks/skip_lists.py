@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
-from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
+from ckptkit.engines.targets import READERS, in_vllm_group, targets_by_group
 from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
@@ -75,7 +75,7 @@ def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
     key = context.dialect.targets_key if context.dialect is not None else None
     if len(groups) < 2 or not theirs or key is None:
         return {}
-    first, second = vllm_group(groups), library_group(groups)
+    first, second = (group_of(groups) for group_of in READERS.values())
     bodies = {name: {**body, "targets": None} for name, body in context.block[key].items() if name in groups}
 
     def differs(module: str) -> bool:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.engines.skip_lists import Matcher
@@ -74,6 +75,12 @@ def library_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
         return by_class if matched is None else owner[matched]
 
     return group_of
+
+
+#: The two readers.
+READERS: Mapping[str, Callable[[Mapping[str, tuple[str, ...]]], GroupOf]] = MappingProxyType(
+    {"vLLM": vllm_group, "compressed-tensors": library_group}
+)
 
 
 def _sorted_out(

@@ -124,5 +124,5 @@ def test_query_projections_of_several_schemes_are_refused() -> None:
     with pytest.raises(ConversionRefused) as error:
         written(checkpoint)
     assert error.value.message == "Quark cannot hold these attention scales"
-    message = "query projections have several schemes, and vLLM looks for one entry, *q_proj"
+    message = "query projections have several schemes, and readers look for one entry, *q_proj"
     assert told(error.value.faults) == [f"query-scale-mixed: {message}"]

@@ -59,7 +59,7 @@ class ArgsReader:
             self.faults.append(
                 ConfigFault(
                     "ct-type-missing",
-                    "the quantization type is missing and defaults to int: vLLM then loads an INT8 scheme",
+                    "the quantization type is missing and defaults to int, which is an INT8 scheme",
                     "config.json",
                     expected=f'{path}.type = "float"',
                     found="nothing",

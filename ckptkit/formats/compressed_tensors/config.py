@@ -246,7 +246,7 @@ def _preset_faults(values: Mapping[str, Any], groups: list[Group], way: Path) ->
     return [
         ConfigFault(
             "ct-preset-group",
-            "the group is given as a preset name; vLLM cannot read that form",
+            "the group is given as a preset name, which not every reader takes",
             "config.json",
             expected="a full group with targets, weights and input_activations",
             found=f"{_GROUPS}.{name}: {values[name]!r}",

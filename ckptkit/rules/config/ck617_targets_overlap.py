@@ -47,18 +47,19 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
                 found = f"{word!r}: {owners[word]}, {name}"
                 yield Observation("target-twice", message, "config.json", None, "one group", found, variant="twice")
             owners[word] = name
-    vllm, library = targets.vllm_group(groups), targets.library_group(groups)
+    readers = {label: group_of(groups) for label, group_of in targets.READERS.items()}
     seen: set[str] = set()
     unfit = {module.name for module, _, _ in mismatches(context)}
     others = frozenset().union(*read_otherwise(context).values())
     for module in context.linear_names:
-        first, second = vllm(module), library(module)
+        answers = {label: group_of(module) for label, group_of in readers.items()}
+        first, second = answers.values()
         if first is None or second is None or first == second or _same_scheme(bodies, first, second):
             continue
         kind = names.generalise(module)
         if kind not in seen:
             seen.add(kind)
-            found = f"vLLM: {first}; compressed-tensors: {second}"
+            found = "; ".join(f"{label}: {answer}" for label, answer in answers.items())
             message = "readers apply different groups to this module"
             only = others if module not in unfit else frozenset(readings_of(context)) - others
             yield Observation("targets-overlap", message, None, module, "one group", found, only=only)

@@ -109,7 +109,7 @@ def _stacked_experts(context: Context) -> Iterator[Observation]:
         if scale is not None:
             yield Observation(
                 "experts-stacked",
-                "all experts of a layer are one FP8 tensor: few classes load that, as Granite in vLLM does",
+                "all experts of a layer are one FP8 tensor, which few model classes load",
                 weight.shard,
                 weight.name,
                 expected="one 2-D weight for each expert where other engines are to load it",
