@@ -15,6 +15,7 @@ import pytest
 
 import ckptkit
 from ckptkit import errors
+from ckptkit.engines.registry import engines
 from ckptkit.formats import registry
 
 ROOT = Path(ckptkit.__file__).parent
@@ -214,6 +215,62 @@ def test_no_code_asks_for_a_format_by_its_name(path: Path) -> None:
     words = FORMAT_WORDS - {word for other, word in OTHER_MEANINGS if other == file}
     found = [(line, word) for line, word in literals(path) if word in words]
     assert not found, f"{file} names a format: ask the dialect for a fact, or write a hook of the format"
+
+
+#: Engines as texts name them; Quark is a format's tool too, and goes by its package where it is the engine.
+ENGINE_NAMES = re.compile(r"vllm|sglang|trt-?llm|tensorrt|transformers|amd-quark|llama\.?cpp", re.IGNORECASE)
+#: Numbers of issues and pull requests: what is known comes from somewhere.
+REPORT = re.compile(r"[\w.-]+/[\w.-]+#\d+")
+#: (file, text) -> why an engine's name stands there, on 29 November 2026; a text that ends in ... is a beginning.
+ENGINES_NAMED = {
+    ("api.py", "vllm"): "the default of a parameter that takes an engine's name",
+    ("card/section.py", "transformers"): "the library that model cards name",
+    ("cli/convert.py", "A dialect of the target..."): "the word of a dialect",
+    ("cli/convert.py", "a model of AMD's for vLLM..."): "an example of a command",
+    ("cli/report.py", "Only what hits vllm, sglang..."): "words to type",
+    ("cli/serve.py", "vllm"): "the default of an option that takes an engine's name",
+    ("cli/serve.py", "vllm, sglang or llama.cpp..."): "words to type",
+    ("cli/serve.py", "the vllm command..."): "an example of a command",
+    ("cli/serve.py", "ckptkit serve org/model --for sglang..."): "an example of a command",
+    ("cli/serve.py", "for SGLang, over four devices"): "an example of a command",
+    ("cli/validate.py", "Only what hits vllm, sglang..."): "words to type",
+    ("conversion/diff_files.py", "transformers_version"): "a key of config.json",
+    ("conversion/document.py", "# Formats..."): "a page of the documentation",
+    ("formats/fp8/facts.py", "per tensor, transformers' names"): "the name of a dialect",
+    ("formats/fp8/facts.py", "fp8-transformers"): "the key of a dialect",
+    ("formats/fp8/facts.py", "transformers"): "the word of a dialect",
+    ("formats/known.py", "FP8 in SGLang's own layout"): "the name of a method",
+    ("formats/known.py", "config_sentence_transformers.json"): "the name of a file",
+    ("formats/known.py", "sentence-transformers model"): "another library",
+    ("kernels/quantize.py", "vllm"): "the name of an arithmetic",
+    ("views/inventory.py", "GGUF files are listed and not read..."): "the tools of a file format",
+}
+
+
+def named_as_allowed(file: str, text: str) -> bool:
+    return any(
+        file == other and (text.startswith(known.removesuffix("...")) if known.endswith("...") else text == known)
+        for other, known in ENGINES_NAMED
+    )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_what_engines_do_is_told_from_their_data(path: Path) -> None:
+    """A text that names an engine speaks of some release of it, and only the engines' data know which."""
+    file = path.relative_to(ROOT).as_posix()
+    if parts_of(path)[0] == "engines":
+        return
+    texts = [(line, text) for line, text in literals(path) if ENGINE_NAMES.search(REPORT.sub("", text))]
+    found = [(line, text) for line, text in texts if not named_as_allowed(file, text)]
+    assert not found, f"{file} says what an engine does: a row of its tables can, with a release"
+
+
+def test_engines_that_are_named_are_named() -> None:
+    for file, known in ENGINES_NAMED:
+        texts = [text for _, text in literals(ROOT / file) if ENGINE_NAMES.search(text)]
+        assert any(named_as_allowed(file, text) and text.startswith(known.removesuffix("...")) for text in texts), known
+    labels = [word for engine in engines().values() for word in (engine.label, engine.name, engine.package or "")]
+    assert {word for word in labels if not ENGINE_NAMES.search(word)} <= {"Quark", "quark", ""}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))

@@ -20,6 +20,7 @@ from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
 from ckptkit.conversion.request import ConversionRequest
 from ckptkit.engines.registry import engines
+from ckptkit.engines.remarks import remarks_on
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError, install
 from ckptkit.formats import registry
 from ckptkit.formats.base import Draft
@@ -95,6 +96,7 @@ def _make_plan(context: Context, request: ConversionRequest) -> Plan:
         notes=(
             *draft.changes.reasons,
             *draft.notes,
+            *remarks_on(adapted.checkpoint, dialect.key),
             *_notes(checkpoint, draft),
             *_faster(cost),
             *_card_notes(source, result),

@@ -9,8 +9,6 @@ from ckptkit.conversion.grouped import announcement, drops, elements_of, weight_
 from ckptkit.conversion.losses import ALLOW_LOSS
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.conversion.request import ConversionRequest
-from ckptkit.engines.architectures import NO_FP8_STACKS
-from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import ConversionRefused, Fault, plural
 from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, Part, QuantizedModule
@@ -155,14 +153,7 @@ def certificate(data: bytes, scale: TensorRef, kind: str, block: tuple[int, int]
 def _reasons(
     checkpoint: Checkpoint, chosen: Mapping[str, str], certificates: Mapping[str, Certificate], block: list[int]
 ) -> Iterator[str]:
-    """What the scales say, for each kind of module; and of which classes no engine takes the result."""
-    architecture = Dimensions.of(checkpoint.config).architecture or ""
-    stacked = [name for name in chosen if len(checkpoint.opaque[name].parts[Part.SCALE].shape) == 3]
-    if stacked and architecture.startswith(NO_FP8_STACKS):
-        yield (
-            f"neither vLLM nor transformers loads FP8 experts of {architecture}: for these make it plain "
-            "(ckptkit convert --to bf16), or leave it as it is"
-        )
+    """What the scales say, for each kind of module."""
     for scheme, members in checkpoint.other_schemes.items():
         own = [certificates[name] for name in members if name in chosen]
         if not own:

@@ -18,5 +18,6 @@ ENGINE = Engine(
     outcomes=lazily("ckptkit.engines.quark.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.quark.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.quark.support", "SUPPORT"),
+    remarks=lazily("ckptkit.engines.quark.remarks", "REMARKS"),
     architectures=lambda: None,
 )

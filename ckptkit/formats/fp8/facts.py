@@ -49,7 +49,7 @@ NVFP4 = OtherScheme(
     Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=ScaleLevel(PerTensor(), "F32")),
     Quantization(PerTensor()),
 )
-#: Classes of which vLLM takes four bits for granted where nothing is announced.
+#: Classes whose experts are taken for ones of four bits where nothing is announced.
 PACKED_UNLESS_SAID = ("DeepseekV4",)
 #: Keys of the quantization config that speak of experts in another quantization.
 EXPERT_KEYS = (names.EXPERT_DTYPE, "store_dtype", "moe_quant_algo")
