@@ -15,6 +15,7 @@ import pytest
 
 import ckptkit
 from ckptkit import errors
+from ckptkit.checks.schema import load
 from ckptkit.engines.registry import engines
 from ckptkit.formats import registry
 
@@ -215,6 +216,37 @@ def test_no_code_asks_for_a_format_by_its_name(path: Path) -> None:
     words = FORMAT_WORDS - {word for other, word in OTHER_MEANINGS if other == file}
     found = [(line, word) for line, word in literals(path) if word in words]
     assert not found, f"{file} names a format: ask the dialect for a fact, or write a hook of the format"
+
+
+#: Keys that a format's quantization config has at its top, as its schema lists them.
+CONFIG_KEYS = {
+    key
+    for dialect in registry.dialects()
+    if isinstance(dialect.schema, str)
+    for key in load(dialect.schema)["properties"]
+}
+#: (file, key) -> what else the word is there; "quant_method" is what tells formats apart, and no format's own.
+OTHER_KEYS = {("rules/files/ck111_metadata_format.py", "format"): "a key of the headers of safetensors"}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if parts_of(path)[0] == "rules"], ids=lambda path: path.stem)
+def test_rules_know_no_key_of_a_formats_config(path: Path) -> None:
+    """They ask the dialect for the key that says what they look for, or the format for a kind of fault."""
+    file = path.relative_to(ROOT).as_posix()
+    known = CONFIG_KEYS - {"quant_method"} - {key for other, key in OTHER_KEYS if other == file}
+    assert [(line, text) for line, text in literals(path) if re.split(r"[.\[]", text)[0] in known] == []
+
+
+def test_the_keys_of_configs_are_found() -> None:
+    assert {
+        "config_groups",
+        "kv_cache_scheme",
+        "export",
+        "sparsity_config",
+        "layer_quant_config",
+        "ignore",
+    } < CONFIG_KEYS
+    assert all(key in {text for _, text in literals(ROOT / file)} for file, key in OTHER_KEYS)
 
 
 #: Engines as texts name them; Quark is a format's tool too, and goes by its package where it is the engine.

@@ -38,6 +38,17 @@ def targets_by_group(block: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def schemes_by_group(block: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Group name -> what it says of the modules that it applies to, of the groups under this key; null is nothing."""
+    groups = block.get(key)
+    items = groups.items() if isinstance(groups, Mapping) else ()
+    return {
+        str(name): {word: said for word, said in group.items() if word != "targets" and said is not None}
+        for name, group in items
+        if isinstance(group, Mapping)
+    }
+
+
 def vllm_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
     """vLLM's answer for one module that it does not fuse: by name in the config's order, then by class.
 

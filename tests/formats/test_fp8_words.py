@@ -45,7 +45,7 @@ DYNAMIC = {**STATIC, "activation_scheme": "dynamic"}
         (
             {**STATIC, "kv_cache_scheme": "fp8"},
             PER_TENSOR,
-            ["config-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
+            ["kv-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
         ),
         (
             {**STATIC, "scale_fmt": 8},

@@ -55,7 +55,7 @@ KNOWN = f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}"
         ),
         (
             {"quant_algo": "FP8", "kv_cache_scheme": "FP8"},
-            ["config-value: FILE: kv_cache_scheme is not valid", "  expected an object", "  found 'FP8'"],
+            ["kv-value: FILE: kv_cache_scheme is not valid", "  expected an object", "  found 'FP8'"],
         ),
     ],
 )

@@ -314,7 +314,7 @@ def test_sound_configs_of_other_storages(changes: dict[str, Any], what: str) -> 
         ),
         (
             {"kv_cache_scheme": "fp8"},
-            ["config-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
+            ["kv-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
         ),
         ({"export": 3}, ["config-value: export is not valid", "  expected an object", "  found 3"]),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
@@ -37,8 +38,9 @@ def method_unknown(context: Context) -> Iterator[Fault]:
         return
     path = context.located.path
     written = context.block.get("quant_method")
-    # A format with a reader knows its own; ModelOpt's nested layout names its producer instead.
-    unnamed = written is None and not isinstance(context.block.get("quantization"), dict)
+    # A format with a reader knows its own; an exporter's nested layout names its producer instead.
+    keys = keys_of(context)
+    unnamed = written is None and not isinstance(said(context, keys.nested), dict)
     unnamed = unnamed and (context.has_reader or not context.is_known_method)
     if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine that was examined knows this quant_method"
@@ -49,8 +51,7 @@ def method_unknown(context: Context) -> Iterator[Fault]:
         yield _spelled(f"{path}.quant_method", HYPHENATED, written, "case" if case else "spelling")
     elif isinstance(written, str) and written != written.lower():
         yield _spelled(f"{path}.quant_method", written.lower(), written, "case")
-    key = context.dialect.algorithm_key if context.dialect is not None else None
-    algorithm = context.block.get(key) if key is not None else None
+    key, algorithm = keys.algorithm, said(context, keys.algorithm)
     word = algorithm.upper() if isinstance(algorithm, str) else None
     strange = [label_of(engine) for engine, taken in ALGORITHMS.items() if word is not None and word not in taken]
     if strange:
