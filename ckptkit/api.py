@@ -26,11 +26,14 @@ from ckptkit.storage.traffic import unheard
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from typing_extensions import Unpack
+
     from ckptkit.card.section import Card
     from ckptkit.checks.registry import Rule
     from ckptkit.conversion.comparison import Comparison
     from ckptkit.conversion.execute import Result
     from ckptkit.conversion.plan import Plan
+    from ckptkit.conversion.request import Choices
     from ckptkit.model.inventory import Inventory
     from ckptkit.storage.container import Container
     from ckptkit.validation import Sizes, Validation, Words
@@ -224,21 +227,7 @@ def plan(
     destination: PathLike | None = None,
     *,
     to: str,
-    mode: str | None = None,
-    expect: str | None = None,
-    allow_lossy: bool = False,
-    modules: Words = None,
-    scheme: str | None = None,
-    skip: Words = None,
-    default_skips: bool = True,
-    max_shard_size: int | str | None = None,
-    mx_to_fp8: bool = False,
-    experts: str | None = None,
-    fused: str | None = None,
-    granularity: str | None = None,
-    scale_dtype: str | None = None,
-    drop_kv_scales: bool = False,
-    scales_from: PathLike | None = None,
+    **choices: Unpack[Choices],
 ) -> Plan:
     """Plan a conversion without writing. Raises ConversionRefused with every reason when it would lose anything.
 
@@ -256,33 +245,17 @@ def plan(
     ``experts`` ("split", "stack") makes modules of stacked experts or the reverse, ``fused`` ("split", "fuse") parts of
     qkv and gate_up projections. ``granularity`` ("channel", "block") writes the one scale of a weight for each of
     these, ``scale_dtype`` ("F32", "E8M0") is the type of weight scales, exact or refused. ``scales_from`` is a
-    checkpoint of the same model: static scales of inputs for a scheme, and scales of the KV cache that this one has
-    not, come from it; ``drop_kv_scales`` leaves the latter out.
+    checkpoint of the same model, or what :func:`open` gave of one: static scales of inputs for a scheme, and scales of
+    the KV cache that this one has not, come from it; ``drop_kv_scales`` leaves the latter out.
 
     With ``destination``, it is checked as :func:`convert` does that the result could be written there; raises
     OutputError.
     """
-    from ckptkit.conversion.options import Options
     from ckptkit.conversion.planner import plan_source
+    from ckptkit.conversion.request import ConversionRequest
 
     files = source_of(source)
-    options = Options.of(
-        mode=mode,
-        allow_lossy=allow_lossy,
-        modules=modules,
-        scheme=scheme,
-        skip=skip,
-        default_skips=default_skips,
-        max_shard_size=max_shard_size,
-        mx_to_fp8=mx_to_fp8,
-        experts=experts,
-        fused=fused,
-        granularity=granularity,
-        scale_dtype=scale_dtype,
-        drop_kv_scales=drop_kv_scales,
-        scales=None if scales_from is None else open(scales_from),
-    )
-    made = plan_source(files, to, expect, options)
+    made = plan_source(files, ConversionRequest.of(to, **choices))
     if destination is not None:
         from ckptkit.conversion.execute import check
 
@@ -319,26 +292,12 @@ def convert(
     destination: PathLike,
     *,
     to: str,
-    mode: str | None = None,
-    expect: str | None = None,
-    allow_lossy: bool = False,
-    modules: Words = None,
-    scheme: str | None = None,
-    skip: Words = None,
-    default_skips: bool = True,
-    max_shard_size: int | str | None = None,
-    mx_to_fp8: bool = False,
-    experts: str | None = None,
-    fused: str | None = None,
-    granularity: str | None = None,
-    scale_dtype: str | None = None,
-    drop_kv_scales: bool = False,
-    scales_from: PathLike | None = None,
     jobs: int = 2,
     fsync: bool = True,
     executor: Executor | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    **choices: Unpack[Choices],
 ) -> Result:
     """Convert a checkpoint into a new folder, which appears complete or not at all.
 
@@ -348,29 +307,13 @@ def convert(
     exception the destination does not exist.
     """
     from ckptkit.conversion.execute import check, execute
-    from ckptkit.conversion.options import Options
     from ckptkit.conversion.planner import plan_source
+    from ckptkit.conversion.request import ConversionRequest
 
     if jobs < 1:
         raise UsageError(f"{jobs} jobs: give one at least")
     files, target = source_of(source), new_folder(destination)
-    options = Options.of(
-        mode=mode,
-        allow_lossy=allow_lossy,
-        modules=modules,
-        scheme=scheme,
-        skip=skip,
-        default_skips=default_skips,
-        max_shard_size=max_shard_size,
-        mx_to_fp8=mx_to_fp8,
-        experts=experts,
-        fused=fused,
-        granularity=granularity,
-        scale_dtype=scale_dtype,
-        drop_kv_scales=drop_kv_scales,
-        scales=None if scales_from is None else open(scales_from),
-    )
-    made = plan_source(files, to, expect, options)
+    made = plan_source(files, ConversionRequest.of(to, **choices))
     check(made, files, target)
     if on_plan is not None:
         on_plan(made)

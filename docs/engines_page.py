@@ -9,6 +9,7 @@ from ckptkit.engines.gpus import GPUS
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import BUILT_IN, engines
+from ckptkit.engines.remarks import Remark
 from ckptkit.engines.support import Support
 
 _INTRODUCTION = """\
@@ -99,6 +100,11 @@ def _engine(engine: Engine) -> Iterator[str]:
             versions = "by itself" if fact.by_itself else str(fact.versions)
             classes = _codes(f"{name}..." for name in fact.architectures)
             yield f"- {classes}{where}, {versions}: {fact.why} ({fact.where})\n"
+    remarks = engine.remarks()
+    if remarks:
+        yield "\nWhat plans of conversions say of it:\n\n| formats | classes | with | what it does | known by |\n"
+        yield "|---|---|---|---|---|\n"
+        yield from (_remark(row) for row in remarks)
 
 
 def _demands(engine: Engine) -> Iterator[str]:
@@ -116,6 +122,12 @@ def _demands(engine: Engine) -> Iterator[str]:
         ends = (_codes(f"*{end}" for end in found) for found in (demands.takes, demands.drops))
         cells = (*ends, _codes(demands.dtypes), _codes(demands.keys))
         yield f"| {formats} | {' | '.join(cell or 'none' for cell in cells)} | {demands.versions} |\n"
+
+
+def _remark(row: Remark) -> str:
+    cells = (_codes(row.formats) or "any", _codes(f"{name}..." for name in row.architectures) or "any")
+    having = row.trait.value if row.trait is not None else ""
+    return f"| {' | '.join(cells)} | {having} | {_escaped(row.words)} | {_known(row)} |\n"
 
 
 def _row(row: Support) -> str:
@@ -151,7 +163,7 @@ def _answer(row: Support) -> str:
     return f"{row.answer.value}. {_escaped(row.words)}" if row.words else row.answer.value
 
 
-def _known(row: Support) -> str:
+def _known(row: Support | Remark) -> str:
     since = f", {row.versions}" if row.versions is not None else ""
     how = "run" if row.how is Evidence.RUN else _escaped(row.where)
     return f"{how}{since}"

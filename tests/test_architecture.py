@@ -15,6 +15,8 @@ import pytest
 
 import ckptkit
 from ckptkit import errors
+from ckptkit.checks.schema import load
+from ckptkit.engines.registry import engines
 from ckptkit.formats import registry
 
 ROOT = Path(ckptkit.__file__).parent
@@ -190,7 +192,7 @@ OTHER_MEANINGS = {
     ("checks/runner.py", "tensor"): "the thing that safetensors hold",
     ("cli/convert.py", "block"): "a granularity of scales",
     ("conversion/diff.py", "tensor"): "the thing that safetensors hold",
-    ("conversion/options.py", "block"): "a granularity of scales",
+    ("conversion/request.py", "block"): "a granularity of scales",
     ("conversion/plan.py", "tensor"): "the thing that safetensors hold",
     ("conversion/prepare/microscaling.py", "block"): "a granularity of scales",
     ("conversion/prepare/microscaling.py", "fp8"): "the word of config.json for what experts are stored in",
@@ -214,6 +216,93 @@ def test_no_code_asks_for_a_format_by_its_name(path: Path) -> None:
     words = FORMAT_WORDS - {word for other, word in OTHER_MEANINGS if other == file}
     found = [(line, word) for line, word in literals(path) if word in words]
     assert not found, f"{file} names a format: ask the dialect for a fact, or write a hook of the format"
+
+
+#: Keys that a format's quantization config has at its top, as its schema lists them.
+CONFIG_KEYS = {
+    key
+    for dialect in registry.dialects()
+    if isinstance(dialect.schema, str)
+    for key in load(dialect.schema)["properties"]
+}
+#: (file, key) -> what else the word is there; "quant_method" is what tells formats apart, and no format's own.
+OTHER_KEYS = {("rules/files/ck111_metadata_format.py", "format"): "a key of the headers of safetensors"}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if parts_of(path)[0] == "rules"], ids=lambda path: path.stem)
+def test_rules_know_no_key_of_a_formats_config(path: Path) -> None:
+    """They ask the dialect for the key that says what they look for, or the format for a kind of fault."""
+    file = path.relative_to(ROOT).as_posix()
+    known = CONFIG_KEYS - {"quant_method"} - {key for other, key in OTHER_KEYS if other == file}
+    assert [(line, text) for line, text in literals(path) if re.split(r"[.\[]", text)[0] in known] == []
+
+
+def test_the_keys_of_configs_are_found() -> None:
+    assert {
+        "config_groups",
+        "kv_cache_scheme",
+        "export",
+        "sparsity_config",
+        "layer_quant_config",
+        "ignore",
+    } < CONFIG_KEYS
+    assert all(key in {text for _, text in literals(ROOT / file)} for file, key in OTHER_KEYS)
+
+
+#: Engines as texts name them; Quark is a format's tool too, and goes by its package where it is the engine.
+ENGINE_NAMES = re.compile(r"vllm|sglang|trt-?llm|tensorrt|transformers|amd-quark|llama\.?cpp", re.IGNORECASE)
+#: Numbers of issues and pull requests: what is known comes from somewhere.
+REPORT = re.compile(r"[\w.-]+/[\w.-]+#\d+")
+#: (file, text) -> why an engine's name stands there, on 29 November 2026; a text that ends in ... is a beginning.
+ENGINES_NAMED = {
+    ("api.py", "vllm"): "the default of a parameter that takes an engine's name",
+    ("card/section.py", "transformers"): "the library that model cards name",
+    ("cli/convert.py", "A dialect of the target..."): "the word of a dialect",
+    ("cli/convert.py", "a model of AMD's for vLLM..."): "an example of a command",
+    ("cli/report.py", "Only what hits vllm, sglang..."): "words to type",
+    ("cli/serve.py", "vllm"): "the default of an option that takes an engine's name",
+    ("cli/serve.py", "vllm, sglang or llama.cpp..."): "words to type",
+    ("cli/serve.py", "the vllm command..."): "an example of a command",
+    ("cli/serve.py", "ckptkit serve org/model --for sglang..."): "an example of a command",
+    ("cli/serve.py", "for SGLang, over four devices"): "an example of a command",
+    ("cli/validate.py", "Only what hits vllm, sglang..."): "words to type",
+    ("conversion/diff_files.py", "transformers_version"): "a key of config.json",
+    ("conversion/document.py", "# Formats..."): "a page of the documentation",
+    ("formats/fp8/facts.py", "per tensor, transformers' names"): "the name of a dialect",
+    ("formats/fp8/facts.py", "fp8-transformers"): "the key of a dialect",
+    ("formats/fp8/facts.py", "transformers"): "the word of a dialect",
+    ("formats/known.py", "FP8 in SGLang's own layout"): "the name of a method",
+    ("formats/known.py", "config_sentence_transformers.json"): "the name of a file",
+    ("formats/known.py", "sentence-transformers model"): "another library",
+    ("kernels/quantize.py", "vllm"): "the name of an arithmetic",
+    ("views/inventory.py", "GGUF files are listed and not read..."): "the tools of a file format",
+}
+
+
+def named_as_allowed(file: str, text: str) -> bool:
+    return any(
+        file == other and (text.startswith(known.removesuffix("...")) if known.endswith("...") else text == known)
+        for other, known in ENGINES_NAMED
+    )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))
+def test_what_engines_do_is_told_from_their_data(path: Path) -> None:
+    """A text that names an engine speaks of some release of it, and only the engines' data know which."""
+    file = path.relative_to(ROOT).as_posix()
+    if parts_of(path)[0] == "engines":
+        return
+    texts = [(line, text) for line, text in literals(path) if ENGINE_NAMES.search(REPORT.sub("", text))]
+    found = [(line, text) for line, text in texts if not named_as_allowed(file, text)]
+    assert not found, f"{file} says what an engine does: a row of its tables can, with a release"
+
+
+def test_engines_that_are_named_are_named() -> None:
+    for file, known in ENGINES_NAMED:
+        texts = [text for _, text in literals(ROOT / file) if ENGINE_NAMES.search(text)]
+        assert any(named_as_allowed(file, text) and text.startswith(known.removesuffix("...")) for text in texts), known
+    labels = [word for engine in engines().values() for word in (engine.label, engine.name, engine.package or "")]
+    assert {word for word in labels if not ENGINE_NAMES.search(word)} <= {"Quark", "quark", ""}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: ".".join(parts_of(path)))

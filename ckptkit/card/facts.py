@@ -6,8 +6,10 @@ Nothing here needs the hub library: a local validation may ask for :func:`contra
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.card import CARD_FILE
@@ -59,18 +61,7 @@ def section(checkpoint: Checkpoint, name: str, converted_from: str | None = None
 
 def facts(checkpoint: Checkpoint, converted_from: str | None = None) -> dict[str, str]:
     """The rows of the section's table, as they stand in the card."""
-    summary = summarise(checkpoint, scales=False)
-    left_alone = ", ".join(code(name) for name in ignored(checkpoint))
-    rows = {
-        "Scheme": cell("; ".join(_schemes(checkpoint))),
-        "Weight scales": "; ".join(_scale_words(checkpoint)),
-        "KV cache": _kv_words(checkpoint),
-        "Not quantized": left_alone or "nothing",
-        "Size": f"{_size(summary.data_bytes)}, {summary.ratio:.2f} of the {_size(summary.original_bytes)} in 16 bits",
-        "Format": cell(f"{checkpoint.format} ({checkpoint.dialect})"),
-    }
-    if exporter := _exporter(checkpoint):
-        rows["Made with"] = cell(exporter)
+    rows = {key: text for key, row in _ROWS.items() if (text := row(checkpoint)) is not None}
     if converted_from:
         rows[CONVERTED] = cell(converted_from)
     return rows
@@ -136,8 +127,12 @@ def contradictions(checkpoint: Checkpoint, text: str) -> list[Fault]:
 
 
 def is_outdated(checkpoint: Checkpoint, text: str) -> bool:
-    """Whether the tensors deny something that ``ckptkit card`` rewrites: a tag, or a row of our own section."""
-    return any((*_metadata_faults(checkpoint, text), *_section_faults(checkpoint, text)))
+    """Whether the tensors deny something that ``ckptkit card`` rewrites: a tag, or a row of our own section.
+
+    The format is looked at first: a conversion changes it, and then nothing else has to be worked out.
+    """
+    faults = chain(_metadata_faults(checkpoint, text), _section_faults(checkpoint, text, (_FORMAT, *_ROWS)))
+    return next(faults, None) is not None
 
 
 def _metadata_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
@@ -153,13 +148,15 @@ def _metadata_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
         yield _fault("card-relation", "the card does not call the checkpoint quantized", "quantized", str(relation))
 
 
-def _section_faults(checkpoint: Checkpoint, text: str) -> Iterator[Fault]:
+def _section_faults(checkpoint: Checkpoint, text: str, keys: Iterable[str] = ()) -> Iterator[Fault]:
+    """Rows of our own section that are not so, in the order of these keys or of the section."""
     own = own_section(text)
     if own is None:
         return
     claimed = section_rows(own)
-    for key, expected in facts(checkpoint).items():
-        if key in claimed and claimed[key] != expected:
+    for key in keys or _ROWS:
+        expected = _ROWS[key](checkpoint) if key in claimed else None
+        if expected is not None and claimed[key] != expected:
             yield _fault("card-section", f"the quantization section is out of date: {key}", expected, claimed[key])
 
 
@@ -260,12 +257,17 @@ def _kv_words(checkpoint: Checkpoint) -> str:
     return f"{cache.scheme}, scales stored for {scaled} attention modules"
 
 
-def _exporter(checkpoint: Checkpoint) -> str:
+def _exporter(checkpoint: Checkpoint) -> str | None:
     """The tool that wrote the config, when the config says so."""
     version = checkpoint.raw.get("version") or checkpoint.raw.get("quark_version")
     detected = registry.detect(checkpoint.container)
     tool = (detected[1].tool if detected is not None else "") or checkpoint.format
-    return f"{tool} {version}" if isinstance(version, str) and version else ""
+    return cell(f"{tool} {version}") if isinstance(version, str) and version else None
+
+
+def _size_words(checkpoint: Checkpoint) -> str:
+    summary = summarise(checkpoint, scales=False)
+    return f"{_size(summary.data_bytes)}, {summary.ratio:.2f} of the {_size(summary.original_bytes)} in 16 bits"
 
 
 def _size(nbytes: int) -> str:
@@ -279,3 +281,18 @@ def _size(nbytes: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1024
     return f"{value:.3g} GiB"
+
+
+_FORMAT = "Format"
+#: The rows of the section's table: what each says, None where there is nothing to say.
+_ROWS: Mapping[str, Callable[[Checkpoint], str | None]] = MappingProxyType(
+    {
+        "Scheme": lambda checkpoint: cell("; ".join(_schemes(checkpoint))),
+        "Weight scales": lambda checkpoint: "; ".join(_scale_words(checkpoint)),
+        "KV cache": _kv_words,
+        "Not quantized": lambda checkpoint: ", ".join(map(code, ignored(checkpoint))) or "nothing",
+        "Size": _size_words,
+        _FORMAT: lambda checkpoint: cell(f"{checkpoint.format} ({checkpoint.dialect})"),
+        "Made with": _exporter,
+    }
+)

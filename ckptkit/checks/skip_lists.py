@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from ckptkit.checks.config_keys import keys_of, layers_of
 from ckptkit.checks.context import Context
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
-from ckptkit.engines.targets import in_vllm_group, library_group, targets_by_group, vllm_group
+from ckptkit.engines.targets import READERS, in_vllm_group, targets_by_group
 from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
@@ -37,9 +38,8 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
         return
     scheme_of, skipped = reading.scheme_of(context.block), _skipped_by(context, reading)
     asked = _asked(context, reading)
-    layers = context.block.get("layer_quant_config")
     targets = [target for group in targets_by_group(context.block).values() for target in group]
-    told = (*reading.entries(context.block), *targets, *(layers if isinstance(layers, Mapping) else ()))
+    told = (*reading.entries(context.block), *targets, *layers_of(context))
     for name, members in meant_alike(context, told):
         whole = asked(name)
         if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
@@ -72,10 +72,10 @@ def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
     own library: module -> these engines. What is said of such a module's scheme is not what they see."""
     groups = targets_by_group(context.block)
     theirs = frozenset(e for e, reading in readings_of(context).items() if reading.declares is in_vllm_group)
-    key = context.dialect.targets_key if context.dialect is not None else None
+    key = keys_of(context).groups
     if len(groups) < 2 or not theirs or key is None:
         return {}
-    first, second = vllm_group(groups), library_group(groups)
+    first, second = (group_of(groups) for group_of in READERS.values())
     bodies = {name: {**body, "targets": None} for name, body in context.block[key].items() if name in groups}
 
     def differs(module: str) -> bool:

@@ -90,23 +90,11 @@ def command(
     mode: str | None,
     quark_mode: str | None,
     plan_file: str | None,
-    allow_lossy: bool,
-    modules: tuple[str, ...],
-    scheme: str | None,
-    skip: tuple[str, ...],
-    default_skips: bool,
-    mx_to_fp8: bool,
-    experts: str | None,
-    fused: str | None,
-    granularity: str | None,
-    scale_dtype: str | None,
-    drop_kv_scales: bool,
-    scales_from: str | None,
-    max_shard_size: str | None,
     dry_run: bool,
     jobs: int | None,
     fsync: bool,
     as_json: bool,
+    **choices: Any,
 ) -> None:
     """Convert the checkpoint in SOURCE into the new folder DESTINATION.
 
@@ -127,12 +115,7 @@ def command(
     expected, to, paths = parse_arguments(arguments, target)
     if len(paths) != 2 and not (dry_run and len(paths) == 1):
         raise UsageError("give a source folder and a destination folder", help="ckptkit convert quark→ct SRC DST")
-    choices: dict[str, Any] = {
-        **{"to": to, "expect": expected, "mode": mode, "allow_lossy": allow_lossy, "modules": modules},
-        **{"scheme": scheme, "skip": skip, "default_skips": default_skips, "scales_from": scales_from},
-        **{"experts": experts, "fused": fused, "mx_to_fp8": mx_to_fp8, "max_shard_size": max_shard_size},
-        **{"granularity": granularity, "scale_dtype": scale_dtype, "drop_kv_scales": drop_kv_scales},
-    }
+    choices |= {"to": to, "expect": expected, "mode": mode}
     quiet = sink.manner().quiet
     if dry_run:
         with ByteProgress("planning", quiet=quiet):

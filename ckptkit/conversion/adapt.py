@@ -12,8 +12,9 @@ from dataclasses import field, replace
 from itertools import chain
 
 from ckptkit.conversion.losses import ALLOW_LOSS, find_losses
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import Fault, plural
-from ckptkit.formats.base import Changes, Draft, Format, WriteOptions, writable
+from ckptkit.formats.base import Changes, Draft
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -50,15 +51,15 @@ class Adapted:
         return replace(draft, changes=changes, drops=(*draft.drops, *self.drops))
 
 
-def choose(checkpoint: Checkpoint, target: Format, options: WriteOptions) -> Adapted:
+def choose(checkpoint: Checkpoint, request: ConversionRequest) -> Adapted:
     """The first dialect that holds the checkpoint as it is, else the first that holds it with declared changes.
 
     Where no dialect does, the answer is that of the one with the fewest losses.
     """
-    dialects = writable(target, options.mode)
+    target, dialects = request.target, request.dialects
     whole = (Adapted(d, checkpoint, losses=tuple(find_losses(checkpoint, c, target.name))) for d, c in dialects)
     attempts: list[Adapted] = []
-    for attempt in chain(whole, (_adapted(checkpoint, target, d, c, options) for d, c in dialects)):
+    for attempt in chain(whole, (_adapted(checkpoint, d, c, request) for d, c in dialects)):
         if not attempt.refusals:
             return attempt
         attempts.append(attempt)
@@ -66,9 +67,10 @@ def choose(checkpoint: Checkpoint, target: Format, options: WriteOptions) -> Ada
 
 
 def _adapted(
-    checkpoint: Checkpoint, target: Format, dialect: Dialect, capabilities: Capabilities, options: WriteOptions
+    checkpoint: Checkpoint, dialect: Dialect, capabilities: Capabilities, request: ConversionRequest
 ) -> Adapted:
     """The checkpoint with schemes that a dialect has, as far as there are such."""
+    target = request.target
     schemes = {scheme: next(reachable(scheme, capabilities), scheme) for scheme in checkpoint.schemes}
     changed: dict[str, Scheme | None] = {}
     modules: dict[str, QuantizedModule] = {}
@@ -94,7 +96,7 @@ def _adapted(
         ),
         tuple(drops),
         tuple(find_losses(result, capabilities, target.name)),
-        () if options.allow_lossy else goes,
+        () if request.allow_lossy else goes,
     )
 
 

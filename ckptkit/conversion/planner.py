@@ -16,16 +16,16 @@ from ckptkit.checks.registry import OnConversion, all_rules, errors_that, way_to
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.changes import changes_of
 from ckptkit.conversion.losses import ALLOW_LOSS
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.placement import virtual_container
 from ckptkit.conversion.plan import Cost, Plan, price, summarise
 from ckptkit.conversion.prepare import prepare
 from ckptkit.conversion.readback import Reading, read_back
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.engines.registry import engines
+from ckptkit.engines.remarks import remarks_on
 from ckptkit.errors import ContainerError, ConversionRefused, Fault, UsageError, install
 from ckptkit.formats import registry
-from ckptkit.formats.base import Draft, Format, written_dialect
-from ckptkit.formats.preset import preset
+from ckptkit.formats.base import Draft
 from ckptkit.formats.reading import Unquantized, readable
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.operations import machine
@@ -39,69 +39,66 @@ from ckptkit.storage.untrusted import MOST_TEXT_BYTES
 _LONG = 1 << 30
 
 
-def plan_source(source: Source, to: str, expect: str | None, options: Options) -> Plan:
-    """Plan the conversion of a folder to the format of a name; with ``expect`` a source of another format is refused.
+def plan_source(source: Source, request: ConversionRequest) -> Plan:
+    """Plan the conversion of a folder.
 
     Raises UsageError, ContainerError and FormatError where there is nothing to plan, and as :func:`make_plan` does.
     """
-    target = registry.by_name(to)
-    written_dialect(target, options.mode)
     container = open_container(source)
     container.raise_if_damaged()
     context = runner.read_context(container)
     if not context.has_reader and not isinstance(context.reading, Unquantized):
         readable(container, context.reading)
     dialect = context.dialect
-    if expect is not None and dialect is not None:
-        wanted = registry.by_name(expect).name
-        if dialect.format != wanted:
-            raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {wanted}")
-    return make_plan(context, target, options)
+    if dialect is not None and request.expect not in (None, dialect.format):
+        raise UsageError(f"{container.label} is a {dialect.format} checkpoint, not {request.expect}")
+    return make_plan(context, request)
 
 
-def make_plan(context: Context, target: Format, options: Options) -> Plan:
+def make_plan(context: Context, request: ConversionRequest) -> Plan:
     """Plan a conversion. Raises ConversionRefused, with every reason, when anything would be lost or is broken.
 
     The planned files are read back by the target's own reader before the plan is returned: the same modules must come
     out with the schemes that the writer declares, and no rule may object.
     """
     with paused_gc():  # nothing here makes garbage in cycles, and a large checkpoint makes millions of small objects
-        return _make_plan(context, target, options)
+        return _make_plan(context, request)
 
 
-def _make_plan(context: Context, target: Format, options: Options) -> Plan:
-    source = _require_sound(context, target, options)
-    prepared = prepare(source, target, options)
+def _make_plan(context: Context, request: ConversionRequest) -> Plan:
+    source = _require_sound(context, request)
+    prepared = prepare(source, request)
     checkpoint = prepared.checkpoint
-    if target.weight_dtype is not None and checkpoint.modules and context.format is not None:
-        target, options = _own_format(context, options)
-    adapted = choose(checkpoint, target, options)
+    if request.target.weight_dtype is not None and checkpoint.modules and context.format is not None:
+        request = _own_format(context, request)
+    adapted = choose(checkpoint, request)
     refusals = (*prepared.refusals, *adapted.refusals)
     if refusals:
-        message = f"{source.container.label}: {target.name} cannot hold this checkpoint without loss"
+        message = f"{source.container.label}: {request.target.name} cannot hold this checkpoint without loss"
         raise ConversionRefused(message, faults=refusals)
     dialect = adapted.dialect
-    written = target.write(adapted.checkpoint, replace(options, mode=dialect.mode))
+    written = request.target.write(adapted.checkpoint, replace(request, mode=dialect.mode))
     draft = _without_old_files(context, prepared.settle(adapted.with_changes(written)))
-    _require_complete(source, draft, options)
-    output = virtual_container(source.container, draft, options.max_shard_size)
-    result = read_back(context, checkpoint, target, draft, output)
+    _require_complete(source, draft, request)
+    output = virtual_container(source.container, draft, request.max_shard_size)
+    result = read_back(context, checkpoint, request.target, draft, output)
     cost = price(output)
     new = _new_codes(context, result)
     if prepared.made:
         _require_no_new_errors(source, result, new)
-    mode = "" if dialect is target.dialects[0] else f" ({dialect.mode} mode)"
+    mode = "" if dialect is request.target.dialects[0] else f" ({dialect.mode} mode)"
     config = source.container.source.read(CONFIG_FILE)
     return Plan(
         source=source.container.label,
         source_format=f"{source.format} ({source.dialect})",
-        target_format=f"{target.name}{mode}",
+        target_format=f"{request.target.name}{mode}",
         output=output,
         steps=summarise(draft.tensors, draft.drops),
         kept=len(draft.by_operation.get("keep", ())),
         notes=(
             *draft.changes.reasons,
             *draft.notes,
+            *remarks_on(adapted.checkpoint, dialect.key),
             *_notes(checkpoint, draft),
             *_faster(cost),
             *_card_notes(source, result),
@@ -116,11 +113,11 @@ def _make_plan(context: Context, target: Format, options: Options) -> Plan:
     )
 
 
-def _require_sound(context: Context, target: Format, options: Options) -> Checkpoint:
+def _require_sound(context: Context, request: ConversionRequest) -> Checkpoint:
     """The checkpoint, if no rule finds an error that a conversion would carry along."""
     container = context.container
     container.raise_if_damaged()
-    plain = _plain(context, target, options)
+    plain = _plain(context, request)
     report = runner.run(context, Level.SCALES, errors_that(OnConversion.BLOCKS))
     if report.errors:
         faults = [finding.to_fault() for finding in report.errors]
@@ -130,7 +127,7 @@ def _require_sound(context: Context, target: Format, options: Options) -> Checkp
     return plain or readable(container, context.reading).checkpoint
 
 
-def _plain(context: Context, target: Format, options: Options) -> Checkpoint | None:
+def _plain(context: Context, request: ConversionRequest) -> Checkpoint | None:
     """A checkpoint that is not quantized, where it is to be; None where it is. Raises FormatError where it is not."""
     reading = context.reading
     if not isinstance(reading, Unquantized) or reading.faults:
@@ -138,13 +135,13 @@ def _plain(context: Context, target: Format, options: Options) -> Checkpoint | N
     kind = reading.recognised.folder
     if kind is not None and not kind.is_model:
         raise reading.error(context.container.label)
-    if target.weight_dtype is not None and options.only_arranges:
-        return _of_type(registry.plain_checkpoint(context.container), target.weight_dtype)
-    if preset(target.presets, options.scheme, target.name) is not None:
+    if request.target.weight_dtype is not None and request.only_arranges:
+        return _of_type(registry.plain_checkpoint(context.container), request.target.weight_dtype)
+    if request.preset is not None:
         return registry.plain_checkpoint(context.container)
-    if not target.presets:
+    if not request.target.presets:
         raise reading.error(context.container.label)
-    known = ", ".join(one.name for one in target.presets)
+    known = ", ".join(one.name for one in request.target.presets)
     help_text = f"to quantize it, name a scheme (--scheme): {known}"
     raise replace(reading, help=help_text).error(context.container.label)
 
@@ -159,15 +156,15 @@ def _of_type(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
     return checkpoint
 
 
-def _own_format(context: Context, options: Options) -> tuple[Format, Options]:
-    """The source's format and dialect, which the modules that stay quantized keep. Raises UsageError if only read."""
+def _own_format(context: Context, request: ConversionRequest) -> ConversionRequest:
+    """The request with the source's dialect, which modules keep that stay. Raises UsageError if it is only read."""
     form, dialect = context.format, context.dialect
     if form is None or dialect is None or dialect.mode is None:
         name = dialect.format if dialect is not None else "this format"
         raise UsageError(
             f"{name} is only read, not written", help="leave modules (--modules) out to dequantize all of it"
         )
-    return form, replace(options, mode=dialect.mode)
+    return replace(request, target=form, mode=dialect.mode)
 
 
 def _without_old_files(context: Context, draft: Draft) -> Draft:
@@ -178,7 +175,7 @@ def _without_old_files(context: Context, draft: Draft) -> Draft:
     return replace(draft, side_files={**draft.side_files, **gone}) if gone else draft
 
 
-def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) -> None:
+def _require_complete(checkpoint: Checkpoint, draft: Draft, request: ConversionRequest) -> None:
     """Every stored tensor must have a fate, no two tensors one name, and no value may be rounded unless declared."""
     label = checkpoint.container.label
     used = set(map(attrgetter("name"), chain.from_iterable(map(attrgetter("inputs"), draft.tensors))))
@@ -196,7 +193,7 @@ def _require_complete(checkpoint: Checkpoint, draft: Draft, options: Options) ->
     faults = list(broken_promises(draft.tensors))
     if faults:
         raise ConversionRefused(f"{label}: some tensors cannot be made as planned", faults=faults)
-    faults = list(_undeclared_losses(draft, options))
+    faults = list(_undeclared_losses(draft, request))
     if faults:
         raise ConversionRefused(f"{label}: values would be rounded", faults=faults)
 
@@ -215,9 +212,9 @@ def _origin(tensor: OutputTensor) -> str:
     return tensor.inputs[0].name if tensor.inputs else tensor.name
 
 
-def _undeclared_losses(draft: Draft, options: Options) -> Iterator[Fault]:
+def _undeclared_losses(draft: Draft, request: ConversionRequest) -> Iterator[Fault]:
     """Tensors whose values may be off although nobody declared it, or although the user did not allow it."""
-    allowed = draft.changes.rounds | (draft.changes.lossy if options.allow_lossy else frozenset())
+    allowed = draft.changes.rounds | (draft.changes.lossy if request.allow_lossy else frozenset())
     for what, tensors in draft.by_operation.items():
         help_text = ALLOW_LOSS if what in draft.changes.lossy else "a defect of the format's writer: report it"
         for tensor in tensors if what not in allowed and not is_exact(what) else ():

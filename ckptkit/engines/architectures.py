@@ -59,24 +59,8 @@ EXPERT_PARTS: Mapping[str, ExpertNames] = MappingProxyType(
 )
 
 
-#: Architectures whose single experts transformers 5.16 to 5.19 leaves out of a compressed-tensors checkpoint: it holds
-#: all experts of a layer in one tensor, and maps ``experts.N.gate_proj`` to it for other classes only.
-SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "compressed-tensors": frozenset(
-            {
-                *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
-                *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
-            }
-        )
-    }
-)
-
 #: Architectures whose stacks of experts are stored as [experts, inputs, outputs], unlike all others.
 INPUTS_FIRST = ("GptOss", "Llama4", "OpenAIPrivacyFilter")
-#: Architectures whose stacks no engine loads in FP8: vLLM 0.32 turns them and knows no scales of theirs, transformers
-#: 5.16 and 5.17 have no biases for FP8 experts. Both run.
-NO_FP8_STACKS = ("GptOss",)
 #: Architectures whose stacks have the rows of gate and up in turn, and not one after the other.
 IN_TURN = ("GptOss",)
 

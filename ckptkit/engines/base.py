@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ckptkit.engines.kernels import Kernel
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
+    from ckptkit.engines.remarks import Remark
     from ckptkit.engines.skip_lists import Reading
     from ckptkit.engines.support import Support
 
@@ -292,6 +293,8 @@ class Engine:
     type in config.json chooses one; ``modules`` are those whose names of modules are known. The tables are functions,
     so that they are loaded when somebody asks.
     ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
+    ``remarks`` what is worth a word before a sound checkpoint is served,
+    ``experts_left_out`` by dialect the classes of which it loads no experts that are stored one by one,
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
@@ -317,6 +320,8 @@ class Engine:
     launch: Launch | None = None
     finer_blocks: FinerBlocks | None = None
     eager: Callable[[], tuple[Eager, ...]] = tuple
+    remarks: Callable[[], tuple[Remark, ...]] = tuple
+    experts_left_out: Callable[[], Mapping[str, frozenset[str]]] = lambda: _NOTHING
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 #: Every ``quant_method``, lower case with hyphens, that vLLM 0.32, SGLang or transformers 5.16 knows.
 KNOWN_METHODS = frozenset(
     {
@@ -19,10 +22,16 @@ HYPHENATED = "compressed-tensors"
 #: Algorithms that ModelOpt itself writes in lower case.
 LOWER_CASE = frozenset({"fp8_pb_wo"})
 
-#: The values of ModelOpt's ``quant_algo`` that vLLM 0.32 takes, upper case, and those that only others know.
-VLLM_ALGORITHMS = frozenset(
-    {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MXFP8", "MIXED_PRECISION"}
+#: Engine -> the values of ModelOpt's ``quant_algo`` that it takes, upper case, where all are known; vLLM's are those of
+#: 0.32.
+ALGORITHMS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "vllm": frozenset(
+            {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MXFP8", "MIXED_PRECISION"}
+        ),
+    }
 )
+#: Those that only others know.
 OTHER_ALGORITHMS = frozenset(
     {"FP8_BLOCK_SCALES", "W4A8_AWQ", "W4A16_AWQ", "W8A16", "W8A8_SQ_PER_CHANNEL", "INT8", "W4AFP8", "NVFP4_AWQ"}
 )

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.engines.skip_lists import Matcher
@@ -35,6 +36,17 @@ def targets_by_group(block: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
             if words and not all(word.endswith("Attention") for word in words):
                 found[name] = words
     return found
+
+
+def schemes_by_group(block: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Group name -> what it says of the modules that it applies to, of the groups under this key; null is nothing."""
+    groups = block.get(key)
+    items = groups.items() if isinstance(groups, Mapping) else ()
+    return {
+        str(name): {word: said for word, said in group.items() if word != "targets" and said is not None}
+        for name, group in items
+        if isinstance(group, Mapping)
+    }
 
 
 def vllm_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
@@ -74,6 +86,12 @@ def library_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
         return by_class if matched is None else owner[matched]
 
     return group_of
+
+
+#: The two readers.
+READERS: Mapping[str, Callable[[Mapping[str, tuple[str, ...]]], GroupOf]] = MappingProxyType(
+    {"vLLM": vllm_group, "compressed-tensors": library_group}
+)
 
 
 def _sorted_out(

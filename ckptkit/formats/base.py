@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ckptkit.edits.changes import ConfigEdit, Path
@@ -234,11 +235,25 @@ def written_dialect(form: Format, mode: str | None) -> tuple[Dialect, Capabiliti
     return writable(form, mode)[0]
 
 
+#: The kinds of faults in what declares a KV cache, and in what it is made of.
+KV_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "kv_cache_scheme": "kv-value",
+        "kv_cache_scheme.type": "kv-elements",
+        "kv_cache_scheme.num_bits": "kv-elements",
+    }
+)
+
+
 @dataclass
 class ConfigReader:
-    """Reads JSON config values strictly, collecting a fault for each value of the wrong kind."""
+    """Reads JSON config values strictly, collecting a fault for each value of the wrong kind.
+
+    ``kinds`` say of which kind a fault is at a path and below it, where it is not "config-value".
+    """
 
     file: str = "config.json"
+    kinds: Mapping[str, str] = field(default_factory=lambda: KV_KINDS)
     faults: list[Fault] = field(default_factory=list)
 
     def mapping(self, value: Any, path: str, *, required: bool = False) -> dict[str, Any]:
@@ -290,7 +305,9 @@ class ConfigReader:
         found = "nothing" if value is None else repr(value)[:80]
         way = tuple(path.split("."))
         message = f"{path} is not valid"
-        self.faults.append(ConfigFault("config-value", message, self.file, None, expected, found, help, path=way))
+        above = (".".join(way[:length]) for length in range(len(way), 0, -1))
+        kind = next((self.kinds[place] for place in above if place in self.kinds), "config-value")
+        self.faults.append(ConfigFault(kind, message, self.file, None, expected, found, help, path=way))
 
     def raise_faults(self, label: str, others: Iterable[Fault] = ()) -> None:
         """Raise FormatError with everything that was noted, and other faults beside it."""

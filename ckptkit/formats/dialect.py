@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from ckptkit.formats.keys import ConfigKeys
 from ckptkit.model.census import Role
 from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import Granularity
@@ -106,9 +107,7 @@ class Dialect:
       names that the format's own library writes and reads, whatever engines do;
     * ``endings``: the ends of all names that the reader gives a role; ``parts`` those of modules in another
       quantization;
-    * ``targets_key`` is the key of the config whose groups name the modules that they apply to;
-    * ``kv_key`` is the key of the config that declares an FP8 KV cache, and ``algorithm_key`` the one that names an
-      algorithm instead of spelling out a scheme;
+    * ``keys`` are those of the config that say more than which modules are left alone;
     * ``side_files`` are files beside config.json that belong to the format;
     * ``kv_floor`` is the least scale of a KV cache that some releases of the exporter write, None where there is none;
     * ``loose_scales``: whether a scale of a whole tensor may have any number of axes of length 1;
@@ -127,10 +126,8 @@ class Dialect:
     attention: Mapping[str, ScaleNames] = field(default_factory=dict)
     own_attention: tuple[str, ...] = ()
     parts: Mapping[str, Part] = field(default_factory=dict)
-    targets_key: str | None = None
     schema: str | Mapping[str, Any] | None = None
-    kv_key: str | None = None
-    algorithm_key: str | None = None
+    keys: ConfigKeys = ConfigKeys()
     side_files: tuple[str, ...] = ()
     kv_floor: float | None = None
     loose_scales: bool = False

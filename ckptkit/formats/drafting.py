@@ -111,7 +111,7 @@ def module_drops(checkpoint: Checkpoint) -> Iterator[Drop]:
     """Stored input scales that nothing reads because the activations are dynamic."""
     for module in checkpoint.modules.values():
         if module.input_scale is not None and not module.scheme.has_static_input:
-            yield Drop(module.input_scale, "activations are dynamic: no engine reads it, and vLLM refuses to load it")
+            yield Drop(module.input_scale, "activations are dynamic: nothing reads it")
 
 
 def scale(

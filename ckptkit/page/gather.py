@@ -142,11 +142,11 @@ def _compare(
 
 
 def _convert(context: Context, target: Format) -> Conversion:
-    from ckptkit.conversion.options import Options
     from ckptkit.conversion.planner import make_plan
+    from ckptkit.conversion.request import ConversionRequest
 
     try:
         context.container.raise_if_damaged()
-        return Conversion(target.name, make_plan(context, target, Options()))
+        return Conversion(target.name, make_plan(context, ConversionRequest(target=target)))
     except CkptkitError as error:
         return Conversion(target.name, error)

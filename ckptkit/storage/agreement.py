@@ -61,7 +61,7 @@ def _index_absent(present: Sequence[str], entries: Iterable[str]) -> Iterator[Fa
             INDEX_FILE,
             expected="an index",
             found="none",
-            help="transformers cannot load several shards without an index; rebuild it",
+            help="several shards are loaded by their index; rebuild it",
         )
 
 

@@ -14,9 +14,9 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from ckptkit.checks import runner
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.plan import Plan
 from ckptkit.conversion.planner import make_plan
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import CkptkitError
 from ckptkit.formats import registry
 from ckptkit.operations.stream import stream
@@ -226,8 +226,8 @@ def _converted() -> Iterator[Entry]:
 def _planned(fixture: str, target: str, mode: str | None) -> tuple[Plan, Container]:
     """A conversion. Raises CkptkitError where it is refused."""
     container = open_container(MemorySource(load(fixture).to_files()))
-    options = Options(mode, allow_lossy=True)
-    return make_plan(runner.read_context(container), registry.by_name(target), options), container
+    request = ConversionRequest.of(target, mode=mode, allow_lossy=True)
+    return make_plan(runner.read_context(container), request), container
 
 
 def _written(fixture: str, target: str, mode: str | None) -> Files:

@@ -8,8 +8,8 @@ from hashlib import sha256
 from typing import Any
 
 from ckptkit.checks import runner
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.planner import make_plan
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.formats import registry
 from ckptkit.formats.reading import open_checkpoint
 from ckptkit.operations.stream import stream
@@ -102,7 +102,9 @@ def borrowed_scales() -> Answers:
         container = opened(load(fixture).to_files())
         for other in _OTHERS:
             scales = open_checkpoint(opened(load(other).to_files())).checkpoint
-            yield from _both(f"{fixture} to ct", f"from {other}", container, "ct", {"scheme": scheme, "scales": scales})
+            yield from _both(
+                f"{fixture} to ct", f"from {other}", container, "ct", {"scheme": scheme, "scales_from": scales}
+            )
 
 
 def _both(source: str, label: str, container: Container, target: str, given: dict[str, Any]) -> Answers:
@@ -115,7 +117,7 @@ def _both(source: str, label: str, container: Container, target: str, given: dic
 
 def _planned(container: Container, target: str, given: dict[str, Any]) -> str:
     def answer() -> str:
-        plan = make_plan(runner.read_context(container), registry.by_name(target), Options.of(**given))
+        plan = make_plan(runner.read_context(container), ConversionRequest.of(target, **given))
         document = plan.to_json()
         return "\n".join([*_told(document), *_jobs(document)])
 
@@ -195,7 +197,7 @@ def _made(container: Container, target: str, given: dict[str, Any]) -> str:
     """The bytes of a conversion that nobody wrote."""
 
     def answer() -> str:
-        plan = make_plan(runner.read_context(container), registry.by_name(target), Options.of(**given))
+        plan = make_plan(runner.read_context(container), ConversionRequest.of(target, **given))
         source = VirtualSource(plan.output, container.source, stream)
         read = {entry.name: sha256(source.read(entry.name)).hexdigest()[:8] for entry in source.files()}
         return f"{len(read)} files: {digest(read)}"
@@ -216,7 +218,7 @@ def odd_companions() -> Answers:
     ):
         scales = open_checkpoint(opened(files)).checkpoint
         for fixture in (CT, CT_FP8, BF16, heads):
-            given = {"scales": scales, "scheme": "FP8" if fixture == BF16 else None}
+            given = {"scales_from": scales, "scheme": "FP8" if fixture == BF16 else None}
             yield from _both(f"{fixture} to ct", f"scales {label}", opened(load(fixture).to_files()), "ct", given)
     files = {**load(CT).to_files(), "model-00001-of-00006.safetensors.txt": b"", "notes/model.txt": b"x"}
     yield from _both("beside other files", "shards of 20 kB", opened(files), "ct", {"max_shard_size": "20KB"})

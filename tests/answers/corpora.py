@@ -12,9 +12,9 @@ from typing import Any
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.conversion.diff import compare
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.plan import Plan
 from ckptkit.conversion.planner import make_plan
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.formats import registry
 from ckptkit.formats.reading import NotRead, config_faults, open_checkpoint, read
 from ckptkit.model.manifest import manifest
@@ -191,7 +191,7 @@ def indexes() -> Answers:
 def _plan_answer(container: Container, target: str, mode: str | None, *, lossy: bool) -> str:
     def answer() -> str:
         context = runner.read_context(container)
-        plan = make_plan(context, registry.by_name(target), Options(mode, lossy))
+        plan = make_plan(context, ConversionRequest.of(target, mode=mode, allow_lossy=lossy))
         document = plan.to_json()
         assert Plan.from_json(json.loads(json.dumps(document))).to_json() == document
         said = {key: document.get(key) for key in ("verdict", "cost", "tensors_kept", "changes", "gives_up", "notes")}
@@ -231,7 +231,7 @@ def odd_conversions() -> Answers:
 def plans() -> Answers:
     """A plan as data with every place damaged."""
     container = opened(load(CT_KV).to_files())
-    plan = make_plan(runner.read_context(container), registry.by_name("quark"), Options())
+    plan = make_plan(runner.read_context(container), ConversionRequest.of("quark"))
     document = plan.to_json()
     document["jobs"] = [_short(job) for job in document["jobs"]]
     document["steps"] = document["steps"][:1]

@@ -11,8 +11,8 @@ from typing import Any
 
 from ckptkit.checks import runner
 from ckptkit.conversion.execute import require_same_source
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.planner import make_plan
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.edits.changes import (
     AddItem,
     Drop,
@@ -32,7 +32,6 @@ from ckptkit.edits.changes import (
 from ckptkit.edits.editor import EditConflictError
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import CkptkitError
-from ckptkit.formats import registry
 from ckptkit.operations.operation import OperationError
 from ckptkit.operations.outputs import broken_promises, labels, loss_of
 from ckptkit.operations.stream import stream
@@ -70,7 +69,7 @@ def attacks() -> Answers:
 def written(fixture: str, target: str, mode: str | None) -> dict[str, bytes]:
     """The files of a conversion that nobody wrote."""
     container = opened(load(fixture).to_files())
-    plan = make_plan(runner.read_context(container), registry.by_name(target), Options(mode))
+    plan = make_plan(runner.read_context(container), ConversionRequest.of(target, mode=mode))
     source = VirtualSource(plan.output, container.source, stream)
     return {entry.name: source.read(entry.name) for entry in source.files()}
 
@@ -205,7 +204,7 @@ def changed_sources() -> Answers:
     checkpoint = load(CT_KV)
     files = checkpoint.to_files()
     container = opened(files)
-    plan = make_plan(runner.read_context(container), registry.by_name("quark"), Options())
+    plan = make_plan(runner.read_context(container), ConversionRequest.of("quark"))
 
     def now(changed: dict[str, bytes]) -> str:
         def answer() -> str:

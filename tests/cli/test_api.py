@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import pytest
 import ckptkit
 from ckptkit.checks import schema
 from ckptkit.cli import convert, validate
+from ckptkit.conversion.request import Choices, ConversionRequest
 from ckptkit.errors import FormatError, OutputError, UsageError
 from ckptkit.validation import Request
 from tests.damage import load
@@ -59,15 +61,31 @@ def test_keywords_are_the_options_of_the_command_line() -> None:
     wanted = {spelled.get(name, name) for name in options_of(validate.command) - shown}
     assert set(inspect.signature(ckptkit.validate).parameters) - {"path"} == wanted
     assert set(inspect.signature(ckptkit.fix).parameters) - {"path"} <= wanted
-    assert options_of(convert.command) - {"json", "dry_run", "plan"} <= set(
-        inspect.signature(ckptkit.convert).parameters
-    )
+    converted = {*inspect.signature(ckptkit.convert).parameters, *Choices.__annotations__}
+    assert options_of(convert.command) - {"json", "dry_run", "plan"} <= converted
 
 
 def test_a_request_holds_all_that_can_be_asked_for() -> None:
     assert set(inspect.signature(Request).parameters) - {"offers"} == (
         set(inspect.signature(ckptkit.validate).parameters) - {"path"}
     )
+    held = {"scales_from" if item.name == "scales" else item.name for item in fields(ConversionRequest)}
+    assert held == {"target", *Choices.__annotations__}
+    assert [name for name in ("to", *Choices.__annotations__) if f"``{name}" not in (ckptkit.plan.__doc__ or "")] == []
+
+
+def test_choices_of_a_conversion_that_make_no_sense_are_refused() -> None:
+    """A word that is no choice is the user's mistake, a keyword that is none the program's."""
+    with pytest.raises(UsageError, match="modules must be a list of strings, not 7"):
+        ckptkit.plan(CLEAN, to="ct", modules=7)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown format 'quartz'"):
+        ckptkit.plan(CLEAN, to="ct", expect="quartz")
+    with pytest.raises(UsageError, match="has no mode 'fast'"):
+        ckptkit.plan(CLEAN, to="ct", mode="fast")
+    with pytest.raises(TypeError, match="alow_lossy"):
+        ckptkit.plan(CLEAN, to="ct", alow_lossy=True)  # type: ignore[call-arg]
+    asked = ConversionRequest.of("ct", modules="a*, b", skip=["c"], max_shard_size="1KB", scales_from=None, mode=None)
+    assert asked == ConversionRequest(target=asked.target, modules=("a*", "b"), skip=("c",), max_shard_size=1000)
 
 
 def test_a_validation_is_a_report() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.card.facts import section
+from ckptkit.card.facts import is_outdated, section
 
 MODEL = Path(__file__).resolve().parents[2] / "fixtures" / "real" / "llama" / "quark-ptpc"
 #: Stands for what ``ckptkit card`` writes.
@@ -33,6 +33,19 @@ def test_a_card_that_describes_the_source_is_noted(tmp_path: Path, card: str | N
     notes = [note for note in ckptkit.plan(folder, to="ct").notes if "README.md still describes the source" in note]
     assert bool(notes) == noted
     assert all("'ckptkit card' on the result" in note for note in notes)
+
+
+def test_another_format_is_told_without_a_summary_and_the_same_one_by_every_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plan is not to wait for what only a card says."""
+    source = ckptkit.open(MODEL)
+    card = section(source, "org/model")
+    assert not is_outdated(source, card)
+    assert is_outdated(source, card.replace("in 16 bits", "in 32 bits"))
+    assert not is_outdated(source, card.replace("| Size |", "| Weight |"))
+    monkeypatch.setattr("ckptkit.card.facts.summarise", None)
+    assert is_outdated(ckptkit.open(MODEL.parent / "llmcompressor-dynamic"), card)
 
 
 def test_the_command_that_is_named_corrects_the_card(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import ckptkit
 from ckptkit.checks import runner
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.plan import CostKind, Plan
 from ckptkit.conversion.planner import make_plan
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import ConversionRefused
 from ckptkit.formats import registry
 from ckptkit.formats.base import Draft, Format, WriteOptions, modes, written_dialect
@@ -48,7 +48,7 @@ class Careless(CompressedTensors):
 
 def plan_with(target: Format, fixture: str) -> Plan:
     context = runner.read_context(open_container(LocalSource(REAL / fixture)))
-    return make_plan(context, target, Options())
+    return make_plan(context, ConversionRequest(target=target))
 
 
 @pytest.mark.parametrize(

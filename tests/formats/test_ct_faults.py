@@ -56,7 +56,7 @@ from tests.formats.told import told
         (
             group(weights={"strategy": "tensor"}),
             [
-                "ct-type-missing: the quantization type is missing and defaults to int: vLLM then loads an INT8 scheme",
+                "ct-type-missing: the quantization type is missing and defaults to int, which is an INT8 scheme",
                 '  expected config_groups.group_0.weights.type = "float"',
                 "  found nothing",
                 "  at config_groups.group_0.weights.type",
@@ -66,7 +66,7 @@ from tests.formats.told import told
         (
             {"quantization_status": None},
             [
-                "ct-status: transformers loads the weights unscaled or with made-up scales",
+                "ct-status: the config does not say that the weights are stored compressed",
                 '  expected quantization_status "compressed"',
                 "  found nothing",
                 "  at quantization_status",
@@ -76,7 +76,7 @@ from tests.formats.told import told
         (
             {"quantization_status": "frozen"},
             [
-                "ct-status: transformers loads the weights unscaled or with made-up scales",
+                "ct-status: the config does not say that the weights are stored compressed",
                 '  expected quantization_status "compressed"',
                 "  found 'frozen'",
                 "  at quantization_status",
@@ -86,7 +86,7 @@ from tests.formats.told import told
         (
             {"format": None, **group()},
             [
-                "ct-format: vLLM finds no FP8 scheme without the format",
+                "ct-format: no FP8 scheme is found without the format",
                 '  expected format "float-quantized"',
                 "  found None",
                 "  at format",
@@ -97,7 +97,7 @@ from tests.formats.told import told
         (
             {"format": "mixed-precision", **group()},
             [
-                "ct-format: vLLM finds no FP8 scheme without the format",
+                "ct-format: no FP8 scheme is found without the format",
                 '  expected format "float-quantized"',
                 "  found 'mixed-precision'",
                 "  at format",
@@ -107,12 +107,12 @@ from tests.formats.told import told
         (
             {"format": None, "config_groups": {"FP8_DYNAMIC": ["Linear"], "b": CHANNEL}},
             [
-                "ct-preset-group: the group is given as a preset name; vLLM cannot read that form",
+                "ct-preset-group: the group is given as a preset name, which not every reader takes",
                 "  expected a full group with targets, weights and input_activations",
                 "  found config_groups.FP8_DYNAMIC: ['Linear']",
                 "  at config_groups.FP8_DYNAMIC",
                 '  fix config.json: text_config.q.config_groups = {"group_0": {"format": "float-quantized", "targets"',
-                "ct-format: vLLM finds no FP8 scheme without the format",
+                "ct-format: no FP8 scheme is found without the format",
                 '  expected format "float-quantized"',
                 "  found None",
                 "  at format",
@@ -125,12 +125,12 @@ from tests.formats.told import told
         (
             {"config_groups": {"FP8_BLOCK": ["Linear"], "fp8": ["a"]}},
             [
-                "ct-preset-group: the group is given as a preset name; vLLM cannot read that form",
+                "ct-preset-group: the group is given as a preset name, which not every reader takes",
                 "  expected a full group with targets, weights and input_activations",
                 "  found config_groups.FP8_BLOCK: ['Linear']",
                 "  at config_groups.FP8_BLOCK",
                 '  fix config.json: text_config.q.config_groups = {"group_0": {"format": "float-quantized", "targets"',
-                "ct-preset-group: the group is given as a preset name; vLLM cannot read that form",
+                "ct-preset-group: the group is given as a preset name, which not every reader takes",
                 "  expected a full group with targets, weights and input_activations",
                 "  found config_groups.fp8: ['a']",
                 "  at config_groups.fp8",
@@ -139,7 +139,7 @@ from tests.formats.told import told
         (
             {"config_groups": {"FP8": ["Linear"], "b": INT4}},
             [
-                "ct-preset-group: the group is given as a preset name; vLLM cannot read that form",
+                "ct-preset-group: the group is given as a preset name, which not every reader takes",
                 "  expected a full group with targets, weights and input_activations",
                 "  found config_groups.FP8: ['Linear']",
                 "  at config_groups.FP8",
@@ -172,15 +172,15 @@ from tests.formats.told import told
         (
             {"kv_cache_scheme": {"type": "FLOAT", "num_bits": 8, "dynamic": True}},
             [
-                "kv-strategy: vLLM takes two strategies and no default",
+                "kv-strategy: the KV cache has two strategies and no default",
                 "  expected kv_cache_scheme.strategy tensor or attn_head",
                 "  found nothing",
                 "  at kv_cache_scheme.strategy",
-                "kv-type: the library takes any case, vLLM this one only",
+                "kv-type: the library takes any case, other readers this one only",
                 '  expected kv_cache_scheme.type = "float"',
                 "  found 'FLOAT'",
                 "  at kv_cache_scheme.type",
-                "kv-symmetric: vLLM reads the key itself and takes its absence for asymmetric",
+                "kv-symmetric: without the library's defaults its absence is taken for asymmetric",
                 "  expected kv_cache_scheme.symmetric = true",
                 "  found nothing",
                 "  at kv_cache_scheme.symmetric",
@@ -193,11 +193,11 @@ from tests.formats.told import told
         (
             {"kv_cache_scheme": {**args("channel"), "symmetric": None}},
             [
-                "kv-strategy: vLLM takes two strategies and no default",
+                "kv-strategy: the KV cache has two strategies and no default",
                 "  expected kv_cache_scheme.strategy tensor or attn_head",
                 "  found 'channel'",
                 "  at kv_cache_scheme.strategy",
-                "kv-symmetric: vLLM reads the key itself and takes its absence for asymmetric",
+                "kv-symmetric: without the library's defaults its absence is taken for asymmetric",
                 "  expected kv_cache_scheme.symmetric = true",
                 "  found nothing",
                 "  at kv_cache_scheme.symmetric",
@@ -233,7 +233,7 @@ from tests.formats.told import told
         (
             {"sparsity_config": {"targets": ["a"]}},
             [
-                "ct-sparsity: a sparsity_config with targets stops vLLM, although the storage is dense",
+                "ct-sparsity: a sparsity_config with targets, although the storage is dense",
                 "  expected sparsity_config = {}",
                 "  found targets",
                 "  at sparsity_config",
@@ -243,7 +243,7 @@ from tests.formats.told import told
         (
             {"sparsity_config": {"targets": ["a"], "format": "dense"}},
             [
-                "ct-sparsity: a sparsity_config with targets stops vLLM, although the storage is dense",
+                "ct-sparsity: a sparsity_config with targets, although the storage is dense",
                 "  expected sparsity_config = {}",
                 "  found targets",
                 "  at sparsity_config",
@@ -254,7 +254,7 @@ from tests.formats.told import told
         (
             {"ignore": ["Linear", "LinearBase", "a"]},
             [
-                "ct-ignore-class: a class name in ignore: transformers skips all such modules, vLLM none",
+                "ct-ignore-class: a class name in ignore: some readers skip all such modules, others none",
                 "  expected module names",
                 "  found Linear, LinearBase",
                 "  at ignore",

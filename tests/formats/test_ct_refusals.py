@@ -15,6 +15,14 @@ GROUP = "config_groups.group_0"
 FP8_ONLY = "ckptkit handles FP8 checkpoints only"
 
 
+#: Faults that have a rule of their own.
+KINDS = {
+    "kv_cache_scheme": "kv-value",
+    "kv_cache_scheme.num_bits": "kv-elements",
+    "sparsity_config.format": "sparsity-value",
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "path", "expected", "found", "help"),
     [
@@ -141,7 +149,7 @@ def test_a_value_that_is_refused(
     with pytest.raises(FormatError) as error:
         config.parse(block(changes), "LABEL")
     assert error.value.message == "LABEL: the quantization config cannot be understood"
-    fault = Fault("config-value", f"{path} is not valid", None, None, expected, found, help)
+    fault = Fault(KINDS.get(path, "config-value"), f"{path} is not valid", None, None, expected, found, help)
     assert told(error.value.faults) == told([fault])
 
 

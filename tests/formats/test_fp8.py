@@ -89,7 +89,7 @@ def test_per_tensor_with_and_without_the_key(size: Any, tensor: Path, tmp_path: 
     assert (found.dialect, codes(source)) == ("per tensor", set())
     said = [f for f in ckptkit.validate(source).findings if f.code == "CK624"]
     assert [f.severity.value for f in said] == (["info"] if size is ... else [])
-    assert all("transformers takes blocks of 128x128" in f.message for f in said)
+    assert all("some readers take blocks of 128x128" in f.message for f in said)
     assert list(found.schemes) == [Scheme(Quantization(PerTensor()), Quantization(PerTensor()))]
 
 

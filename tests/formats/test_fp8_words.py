@@ -45,7 +45,7 @@ DYNAMIC = {**STATIC, "activation_scheme": "dynamic"}
         (
             {**STATIC, "kv_cache_scheme": "fp8"},
             PER_TENSOR,
-            ["config-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
+            ["kv-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
         ),
         (
             {**STATIC, "scale_fmt": 8},
@@ -176,7 +176,7 @@ GRANTED = ["DeepseekV4ForCausalLM"]
             {},
             [
                 "fp8-block-size: no block size is given, and the scales are of whole tensors: "
-                "transformers takes blocks of 128x128",
+                "some readers take blocks of 128x128",
                 "  expected weight_block_size = null",
                 "  found nothing",
                 "  at weight_block_size",
@@ -187,8 +187,8 @@ GRANTED = ["DeepseekV4ForCausalLM"]
             GRID,
             {},
             [
-                "fp8-fields: scales are grids, and no block size is given: transformers takes "
-                "128x128, vLLM one for a tensor",
+                "fp8-fields: scales are grids, and no block size is given: some readers take "
+                "128x128, others one scale for a tensor",
                 "  expected weight_block_size = [128, 128]",
                 "  found nothing, and model.layers.0.mlp.up_proj.weight_scale_inv [2, 1]",
                 "  at weight_block_size",
@@ -247,7 +247,7 @@ GRANTED = ["DeepseekV4ForCausalLM"]
             FP8_EXPERT,
             {"architectures": GRANTED},
             [
-                "fp8-experts: experts are stored in fp8, and config.json does not say so: vLLM takes fp4 for granted",
+                "fp8-experts: experts are stored in fp8, and config.json does not say so: fp4 is taken for granted",
                 "  expected expert_dtype = fp8",
                 "  found nothing",
                 "  at expert_dtype",

@@ -55,7 +55,7 @@ KNOWN = f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}"
         ),
         (
             {"quant_algo": "FP8", "kv_cache_scheme": "FP8"},
-            ["config-value: FILE: kv_cache_scheme is not valid", "  expected an object", "  found 'FP8'"],
+            ["kv-value: FILE: kv_cache_scheme is not valid", "  expected an object", "  found 'FP8'"],
         ),
     ],
 )
@@ -182,8 +182,8 @@ FLAT = {**TENSORS, f"{UP}.weight_scale": f32(1, 1)}
             None,
             FLAT,
             [
-                "block-grid-flat: model.safetensors: model.layers.0.mlp.up_proj.weight_scale: vLLM "
-                "squeezes the second and fourth dimension of an FP8_PB_WO scale, and this one has two",
+                "block-grid-flat: model.safetensors: model.layers.0.mlp.up_proj.weight_scale: an "
+                "FP8_PB_WO scale has four dimensions, the second and fourth of one, and this one has two",
                 "  expected [1, 1, 1, 1]",
                 "  found [1, 1]",
             ],

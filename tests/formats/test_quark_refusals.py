@@ -192,7 +192,7 @@ def test_a_value_that_is_refused(
         (
             {"exclude": None},
             [
-                "quark-null-key: exclude is null or missing, and vLLM fails on that",
+                "quark-null-key: exclude is null or missing, and readers take it for there",
                 "  expected exclude = []",
                 "  found nothing",
                 "  at exclude",
@@ -202,7 +202,7 @@ def test_a_value_that_is_refused(
         (
             {"layer_type_quant_config": None},
             [
-                "quark-null-key: layer_type_quant_config is null or missing, and vLLM fails on that",
+                "quark-null-key: layer_type_quant_config is null or missing, and readers take it for there",
                 "  expected layer_type_quant_config = {}",
                 "  found nothing",
                 "  at layer_type_quant_config",
@@ -212,7 +212,7 @@ def test_a_value_that_is_refused(
         (
             {"layer_quant_config": None, "export": {}},
             [
-                "quark-null-key: export.kv_cache_group is null or missing, and vLLM fails on that",
+                "quark-null-key: export.kv_cache_group is null or missing, and readers take it for there",
                 "  expected export.kv_cache_group = []",
                 "  found nothing",
                 "  at export.kv_cache_group",
@@ -223,7 +223,7 @@ def test_a_value_that_is_refused(
         (
             {"layer_type_quant_config": {"Linear": {"weight": STATIC}, "Conv2d": {}}},
             [
-                "quark-layer-type: layer_type_quant_config is set; Quark applies it and vLLM does not",
+                "quark-layer-type: layer_type_quant_config is set, which the library applies and other readers do not",
                 "  expected layer_type_quant_config = {}, and the same specs by name",
                 "  found Linear, Conv2d",
             ],
@@ -231,7 +231,7 @@ def test_a_value_that_is_refused(
         (
             {"global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "dynamic": True}}},
             [
-                "quark-old-key: an old spelling that vLLM does not read: it takes the tensor as static",
+                "quark-old-key: an old spelling that newer readers pass over: the tensor is then static",
                 "  expected global_quant_config.weight.is_dynamic",
                 "  found global_quant_config.weight.dynamic = True",
             ],
@@ -239,8 +239,7 @@ def test_a_value_that_is_refused(
         (
             {**cache(), "export": {"kv_cache_group": []}},
             [
-                "quark-kv-group: outputs of key and value projections are quantized, but kv_cache_group is empty: "
-                "vLLM refuses that",
+                "quark-kv-group: outputs of key and value projections are quantized, but kv_cache_group is empty",
                 "  expected export.kv_cache_group names those entries",
                 "  found []",
             ],
@@ -315,7 +314,7 @@ def test_sound_configs_of_other_storages(changes: dict[str, Any], what: str) -> 
         ),
         (
             {"kv_cache_scheme": "fp8"},
-            ["config-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
+            ["kv-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
         ),
         ({"export": 3}, ["config-value: export is not valid", "  expected an object", "  found 3"]),
         (

@@ -207,8 +207,7 @@ OUTPUTS = Scheme(Quantization(PerTensor()), Quantization(PerTensor()), Quantizat
             ["*k_proj", "*v_proj"],
             {"layer_quant_config": {"*k_proj": {}}},
             [
-                "quark-kv-group: kv_cache_group names layers for which layer_quant_config has no entry: "
-                "vLLM refuses that",
+                "quark-kv-group: kv_cache_group names layers for which layer_quant_config has no entry",
                 "  expected layer_quant_config['*v_proj'] with output_tensors",
                 "  found keys ['*k_proj']",
                 "  at layer_quant_config",
@@ -218,7 +217,7 @@ OUTPUTS = Scheme(Quantization(PerTensor()), Quantization(PerTensor()), Quantizat
             ["*k_proj"],
             {"layer_quant_config": {"*k_proj": {}}, "global_quant_config": {"weight": STATIC, "bias": None}},
             [
-                "quark-default-outputs: vLLM compares the keys of the default and of the KV entries, and these differ",
+                "quark-default-outputs: the keys of the default and of the KV entries differ, and readers compare them",
                 "  expected global_quant_config.output_tensors = null",
                 "  found no such key",
                 "  at global_quant_config.output_tensors",
@@ -249,7 +248,7 @@ def test_quantized_outputs_stop_vllm() -> None:
     checkpoint = read(files({UP: "tensor", f"{UP}.b": "tensor"}))
     modules = {name: module._replace(scheme=OUTPUTS) for name, module in checkpoint.modules.items()}
     assert told(faults.read_faults(replace(checkpoint, modules=modules), block({}), ("q",))) == [
-        f"quark-outputs: {UP}: quantized outputs of linear layers: vLLM finds no scheme for them",
+        f"quark-outputs: {UP}: quantized outputs of linear layers: readers find no scheme for them",
         "  expected output_tensors = null",
         "  found static per-tensor",
     ]

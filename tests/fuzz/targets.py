@@ -17,8 +17,8 @@ from ckptkit.card.section import make
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.checks.settings import CHECKPOINT_FILE, load_layers
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.planner import make_plan
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import CkptkitError
 from ckptkit.formats import registry
 from ckptkit.model.checkpoint import Checkpoint
@@ -65,7 +65,7 @@ def config(data: bytes) -> str:
         for form in registry.formats():
             try:
                 container.raise_if_damaged()
-                make_plan(context, form, Options(None, True))
+                make_plan(context, ConversionRequest(target=form, allow_lossy=True))
             except CkptkitError:
                 continue
     return word

@@ -100,8 +100,7 @@ def test_every_kind_of_fault_belongs_to_one_rule() -> None:
     """What reading notes must reach the user: a kind that no rule claims would vanish silently."""
     claimed = [kind for path in sorted((ROOT / "rules").rglob("*.py")) for kind in _kinds_claimed(path)]
     made = {kind for folder in ("storage", "formats") for path in (ROOT / folder).rglob("*.py") for kind in _made(path)}
-    shared = {"config-value"}  # three rules, each for its own keys
-    assert sorted(kind for kind in set(claimed) if claimed.count(kind) > 1) == sorted(shared)
+    assert sorted(kind for kind in set(claimed) if claimed.count(kind) > 1) == []
     assert made - set(claimed) - NOT_FINDINGS == set()
 
 

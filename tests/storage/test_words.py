@@ -274,7 +274,7 @@ def absent(count: int) -> Fault:
         None,
         "an index",
         "none",
-        "transformers cannot load several shards without an index; rebuild it",
+        "several shards are loaded by their index; rebuild it",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import (
     arrange,
     dequantize,
@@ -16,10 +15,10 @@ from ckptkit.conversion.prepare import (
     scale_form,
 )
 from ckptkit.conversion.prepare.prepared import Prepared
-from ckptkit.formats.base import Format
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.model.checkpoint import Checkpoint
 
-#: In the order in which they are done. Each looks at the options and at the target, and at what is left to do.
+#: In the order in which they are done. Each looks at the request, and at what is left to do.
 _STEPS = (
     dequantize.step,
     give_up.heads,
@@ -36,13 +35,13 @@ _STEPS = (
 )
 
 
-def prepare(checkpoint: Checkpoint, target: Format, options: Options) -> Prepared:
+def prepare(checkpoint: Checkpoint, request: ConversionRequest) -> Prepared:
     """The checkpoint as the target's writer is to see it.
 
-    Raises UsageError for options that make no sense for this checkpoint.
+    Raises UsageError for choices that make no sense for this checkpoint.
     """
-    effects.require(checkpoint, target, options)
+    effects.require(checkpoint, request)
     prepared = Prepared(checkpoint)
     for step in _STEPS:
-        prepared = step(prepared, target, options)
+        prepared = step(prepared, request)
     return prepared

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.parts import Made, cut, joined
 from ckptkit.conversion.prepare.prepared import TWO_FOLDERS, Prepared
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.engines.architectures import IN_TURN, has_outputs_first
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import UsageError, plural
-from ckptkit.formats.base import Changes, Format
+from ckptkit.formats.base import Changes
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerTensor
@@ -72,10 +72,10 @@ class _Work:
         )
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Split or stack experts, split or fuse projections, as asked. Raises UsageError where there is nothing to do."""
     kinds = {"split": _split_experts, "stack": _stack_experts}, {"split": _split_projections, "fuse": _fuse_projections}
-    for choice, known in zip((options.experts, options.fused), kinds, strict=True):
+    for choice, known in zip((request.experts, request.fused), kinds, strict=True):
         if choice is None:
             continue
         checkpoint = prepared.checkpoint

@@ -10,10 +10,10 @@ from typing import Any
 from ckptkit.conversion.grouped import announcement
 from ckptkit.conversion.grouped import drops as mx_drops
 from ckptkit.conversion.grouped import product as mx_product
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
 from ckptkit.conversion.prepare.select import selected
-from ckptkit.formats.base import Changes, Format
+from ckptkit.conversion.request import ConversionRequest
+from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache, QuantizedModule
 from ckptkit.model.names import DTYPE_KEYS, TEXT_CONFIGS
 from ckptkit.operations.dequantize import block_shape
@@ -24,13 +24,13 @@ from ckptkit.storage.output import Drop, OutputTensor
 TORCH_NAMES: Mapping[str, str] = MappingProxyType({"BF16": "bfloat16", "F16": "float16", "F32": "float32"})
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Modules become plain weights where the target asks for a type of weights; all, or those of ``modules``."""
-    dtype = target.weight_dtype
+    dtype = request.target.weight_dtype
     if dtype is None or not (prepared.checkpoint.modules or prepared.checkpoint.opaque):
         return prepared
     known = (*prepared.checkpoint.modules, *_in_groups(prepared.checkpoint, dtype))
-    return dequantized(prepared, selected(known, options.modules), dtype)
+    return dequantized(prepared, selected(known, request.modules), dtype)
 
 
 def _in_groups(checkpoint: Checkpoint, dtype: str) -> dict[str, OutputTensor]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.dtypes import DTYPES, FP8_WEIGHT
 from ckptkit.errors import Fault, plural
-from ckptkit.formats.base import Changes, Format
+from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.operations.outputs import computed
 from ckptkit.operations.scaling import FNUZ, POWERS
@@ -16,7 +16,7 @@ from ckptkit.storage.output import OutputTensor
 from ckptkit.storage.payload import TensorRef
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Relabel every weight in e4m3fnuz; a weight of another encoding than e4m3fn is refused."""
     checkpoint = prepared.checkpoint
     made: dict[TensorRef, OutputTensor] = {}

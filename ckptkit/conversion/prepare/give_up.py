@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ckptkit.conversion.adapt import choose
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.dequantize import TORCH_NAMES, dequantized
 from ckptkit.conversion.prepare.prepared import Prepared
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import plural
-from ckptkit.formats.base import Changes, Format, writable
+from ckptkit.formats.base import Changes
 from ckptkit.formats.dialect import Capabilities
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales
@@ -23,23 +23,23 @@ _USUAL = "BF16"
 _DTYPES = {word: dtype for dtype, word in TORCH_NAMES.items()}
 
 
-def heads(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def heads(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Dequantize FP8 output heads for a target without such, where the user allows it."""
-    if not options.allow_lossy or target.weight_dtype is not None or holds_heads(target, options):
+    if not request.allow_lossy or request.target.weight_dtype is not None or holds_heads(request):
         return prepared
     return _without_fp8_heads(prepared) if any(map(names.is_head, prepared.checkpoint.modules)) else prepared
 
 
-def holds_heads(target: Format, options: Options) -> bool:
+def holds_heads(request: ConversionRequest) -> bool:
     """Whether some dialect of the target has quantized output heads."""
-    return any(capabilities.quantized_lm_head for _, capabilities in writable(target, options.mode))
+    return any(capabilities.quantized_lm_head for _, capabilities in request.dialects)
 
 
-def roles(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def roles(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Drop attention scales of some roles, where these are all that keeps the target from holding the checkpoint."""
-    if not options.allow_lossy or target.weight_dtype is not None or prepared.refusals:
+    if not request.allow_lossy or request.target.weight_dtype is not None or prepared.refusals:
         return prepared
-    adapted = choose(prepared.checkpoint, target, options)
+    adapted = choose(prepared.checkpoint, request)
     capabilities = adapted.dialect.capabilities
     if {fault.kind for fault in adapted.losses} != {_ROLE} or capabilities is None:
         return prepared

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckptkit.conversion.losses import ALLOW_LOSS
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.borrow import KV_ROLES, attention_scales
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import Fault, UsageError, plural
-from ckptkit.formats.base import Changes, Format
+from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint, KVCache
 from ckptkit.storage.output import CONSTANT, Drop, OutputTensor
 from ckptkit.storage.payload import TensorRef
 
 
-def drop(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def drop(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """No quantized KV cache any more: its scales go, and those of attention operands with them."""
     cache = prepared.checkpoint.kv_cache
-    if not options.drop_kv_scales or target.weight_dtype is not None:
+    if not request.drop_kv_scales or request.target.weight_dtype is not None:
         return prepared
     if cache is None:
         raise UsageError(f"{prepared.checkpoint.container.label} has no scales of a KV cache to drop")
@@ -34,17 +34,17 @@ def drop(prepared: Prepared, target: Format, options: Options) -> Prepared:
         {},
         tuple(Drop(tensor, "the KV cache is no longer quantized") for tensor in stored),
         Changes(gives_up=(told,) if stored else ()),
-        () if options.allow_lossy or not stored else (refusal,),
+        () if request.allow_lossy or not stored else (refusal,),
     )
 
 
-def borrow(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def borrow(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Scales of the KV cache that another checkpoint has and this one has not; own ones stay.
 
     Raises UsageError where the other one has none, or none for this model.
     """
-    checkpoint, other = prepared.checkpoint, options.scales
-    if other is None or not checkpoint.raw or target.weight_dtype is not None:
+    checkpoint, other = prepared.checkpoint, request.scales
+    if other is None or not checkpoint.raw or request.target.weight_dtype is not None:
         return prepared
     borrowed = attention_scales(checkpoint, other)
     known, found = frozenset(checkpoint.attention_modules), borrowed.scales

@@ -7,12 +7,10 @@ from dataclasses import replace
 
 from ckptkit.conversion.grouped import announcement, drops, elements_of, weight_name
 from ckptkit.conversion.losses import ALLOW_LOSS
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
-from ckptkit.engines.architectures import NO_FP8_STACKS
-from ckptkit.engines.dimensions import Dimensions
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import ConversionRefused, Fault, plural
-from ckptkit.formats.base import Changes, Format, writable
+from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import Checkpoint, OpaqueModule, Part, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.model.scheme import Quantization, Scheme
@@ -42,12 +40,12 @@ class Certificate:
     worst: int | None
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Microscaling modules become FP8 in blocks where the target does not carry them, or where that is asked for."""
-    if target.weight_dtype is not None:
+    if request.target.weight_dtype is not None:
         return prepared
     checkpoint = prepared.checkpoint
-    carried = frozenset[str]() if options.mx_to_fp8 else _carried(target, options)
+    carried = frozenset[str]() if request.mx_to_fp8 else _carried(request)
     chosen = {
         name: kind
         for name, module in checkpoint.opaque.items()
@@ -74,14 +72,14 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
         lossy=frozenset({"mx-to-blocks"}),
         reasons=tuple(_reasons(checkpoint, chosen, certificates, block)),
     )
-    refusals = () if options.allow_lossy else tuple(_refusals(checkpoint, rounded))
+    refusals = () if request.allow_lossy else tuple(_refusals(checkpoint, rounded))
     announced = announcement(checkpoint, left, "fp8")
     return prepared.then(result, made, tuple(drops(gone, codes)), changes, refusals, config=announced)
 
 
-def _carried(target: Format, options: Options) -> frozenset[str]:
+def _carried(request: ConversionRequest) -> frozenset[str]:
     """The storages that some dialect of the target holds as they are."""
-    held = [capabilities.other_storages for _, capabilities in writable(target, options.mode)]
+    held = [capabilities.other_storages for _, capabilities in request.dialects]
     return frozenset[str]().union(*held)
 
 
@@ -155,14 +153,7 @@ def certificate(data: bytes, scale: TensorRef, kind: str, block: tuple[int, int]
 def _reasons(
     checkpoint: Checkpoint, chosen: Mapping[str, str], certificates: Mapping[str, Certificate], block: list[int]
 ) -> Iterator[str]:
-    """What the scales say, for each kind of module; and of which classes no engine takes the result."""
-    architecture = Dimensions.of(checkpoint.config).architecture or ""
-    stacked = [name for name in chosen if len(checkpoint.opaque[name].parts[Part.SCALE].shape) == 3]
-    if stacked and architecture.startswith(NO_FP8_STACKS):
-        yield (
-            f"neither vLLM nor transformers loads FP8 experts of {architecture}: for these make it plain "
-            "(ckptkit convert --to bf16), or leave it as it is"
-        )
+    """What the scales say, for each kind of module."""
     for scheme, members in checkpoint.other_schemes.items():
         own = [certificates[name] for name in members if name in chosen]
         if not own:

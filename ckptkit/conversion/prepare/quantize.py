@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from ckptkit.conversion.grouped import announced_experts
 from ckptkit.conversion.losses import TWO_STEPS
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare import scales_from, skips
 from ckptkit.conversion.prepare.give_up import holds_heads
 from ckptkit.conversion.prepare.prepared import Prepared, stand_in
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.engines.architectures import has_outputs_first
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.errors import ConversionRefused, Fault, UsageError
-from ckptkit.formats.base import Changes, Format, writable
-from ckptkit.formats.preset import Preset, preset
+from ckptkit.formats.base import Changes
+from ckptkit.formats.preset import Preset
 from ckptkit.model import names
 from ckptkit.model.census import stack_name
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
@@ -30,16 +30,16 @@ from ckptkit.storage.payload import TensorRef
 _SPLIT = "make a module of each (ckptkit convert --experts split)"
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Modules that are not on a skip list become FP8 ones, where the source is plain and the target has a preset."""
     checkpoint = prepared.checkpoint
     quantized = bool(checkpoint.modules or checkpoint.opaque)
-    if checkpoint.modules and options.scheme is not None:
-        _require_no_choices(options)
+    if checkpoint.modules and request.scheme is not None:
+        _require_no_choices(request)
         return prepared
-    chosen = None if quantized and options.scheme is None else _meant(target, options)
-    if options.scheme is None and chosen is None:
-        _require_no_choices(options)
+    chosen = None if quantized and request.scheme is None else _meant(request)
+    if request.scheme is None and chosen is None:
+        _require_no_choices(request)
         return prepared
     if quantized:
         what = ", ".join(str(scheme) for scheme in checkpoint.all_schemes)
@@ -47,25 +47,25 @@ def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
         raise ConversionRefused(f"{checkpoint.container.label}: only plain weights are quantized", faults=[fault])
     if chosen is None:
         return prepared
-    return _Quantizer(checkpoint, target, chosen, options).apply(prepared)
+    return _Quantizer(checkpoint, chosen, request).apply(prepared)
 
 
-def _meant(target: Format, options: Options) -> Preset | None:
+def _meant(request: ConversionRequest) -> Preset | None:
     """The preset that is named; else the usual one of the target, or the first one that the chosen mode holds."""
-    found = preset(target.presets, options.scheme, target.name)
-    if options.scheme is not None or found is None or options.mode is None:
+    found = request.preset
+    if request.scheme is not None or found is None or request.mode is None:
         return found
-    held = frozenset(scheme for _, capabilities in writable(target, options.mode) for scheme in capabilities.schemes)
-    presets = (found, *target.presets)
+    held = frozenset(scheme for _, capabilities in request.dialects for scheme in capabilities.schemes)
+    presets = (found, *request.target.presets)
     kinds = {one.name: (type(one.scheme.weight.granularity), InputKind.of(one.scheme.input)) for one in presets}
     return next((one for one in presets if kinds[one.name] in held), found)
 
 
-def _require_no_choices(options: Options) -> None:
+def _require_no_choices(request: ConversionRequest) -> None:
     """Choices that are only about quantizing must not be left aside without a word."""
     given = {
-        "skip": options.skip,
-        "default_skips": not options.default_skips,
+        "skip": request.skip,
+        "default_skips": not request.default_skips,
     }
     for name, value in given.items():
         if value:
@@ -77,18 +77,17 @@ def _require_no_choices(options: Options) -> None:
 @record
 class _Quantizer:
     checkpoint: Checkpoint
-    target: Format
     preset: Preset
-    options: Options
+    request: ConversionRequest
 
     def apply(self, prepared: Prepared) -> Prepared:
         """What is left to be said to the writer: FP8 modules, and the others as plain tensors."""
         checkpoint, preset = self.checkpoint, self.preset
         stacks = {stack_name(tensor): tensor for tensor in checkpoint.plain if self._is_stack(tensor)}
         weights = {**checkpoint.unquantized, **stacks}
-        heads = not self.options.allow_lossy or holds_heads(self.target, self.options)
+        heads = not self.request.allow_lossy or holds_heads(self.request)
         sizes = Dimensions.of(checkpoint.config)
-        chosen, skipped = skips.split(weights, preset, self.options, sizes, heads=heads)
+        chosen, skipped = skips.split(weights, preset, self.request, sizes, heads=heads)
         self._require_possible({name: weights[name] for name in chosen})
         modules: dict[str, QuantizedModule] = {}
         made: dict[TensorRef, OutputTensor] = {}
@@ -104,7 +103,7 @@ class _Quantizer:
             unquantized={name: tensor for name, tensor in checkpoint.unquantized.items() if name not in modules},
             fused_experts=tuple(o for o in checkpoint.fused_experts if not any(m.startswith(f"{o}.") for m in modules)),
         )
-        changed, constants, notes = scales_from.taken(changed, self.options.scales, preset)
+        changed, constants, notes = scales_from.taken(changed, self.request.scales, preset)
         reasons = (*self._reasons(), *skips.told(skipped, preset), *notes)
         changes = Changes(rounds=frozenset({"quantize"}), reasons=reasons)
         experts = announced_experts(checkpoint, modules, "fp8")
@@ -136,7 +135,9 @@ class _Quantizer:
             raise ConversionRefused(f"{label}: some weights cannot be quantized to {self.preset.name}", faults=faults)
 
     def _faults(self, chosen: Mapping[str, TensorRef]) -> Iterator[Fault]:
-        holds_stacks = any(d.capabilities is not None and d.capabilities.stacked_experts for d in self.target.dialects)
+        holds_stacks = any(
+            d.capabilities is not None and d.capabilities.stacked_experts for d in self.request.target.dialects
+        )
         by_block = min(block_shape(self.preset.scheme.weight.granularity)) > 0
         for name, weight in chosen.items():
             help_text = f"leave it as it is, by its name in skip (--skip): {name}"
@@ -147,7 +148,7 @@ class _Quantizer:
                 message = "a weight without elements has no largest magnitude"
                 yield Fault("empty", message, weight.shard, weight.name, "elements", str(list(weight.shape)), help_text)
             elif len(weight.shape) == 3 and not (holds_stacks and by_block):
-                message = f"{self.target.name} has one module for each expert, and all of a layer are one stack"
+                message = f"{self.request.target.name} has one module for each expert, and all of a layer are one stack"
                 kind = names.generalise(name)
                 help_text = f"{_SPLIT}, or leave them as they are, by {kind} in skip (--skip)"
                 yield Fault("stacked-experts", message, weight.shard, weight.name, "2-D weights", "3-D", help_text)
@@ -165,6 +166,6 @@ class _Quantizer:
     def _reasons(self) -> Iterator[str]:
         tool = self.preset.name
         yield f"{tool}: {self.preset.scheme}; scales and codes by the arithmetic of the tool that the name is from"
-        if self.options.default_skips:
+        if self.request.default_skips:
             return
         yield "nothing is skipped by default: engines build output heads, routers and towers in high precision"

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from ckptkit.conversion.adapt import choose
 from ckptkit.conversion.losses import ALLOW_LOSS
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import TWO_FOLDERS, Prepared, stand_in
 from ckptkit.conversion.prepare.scales_from import TAKE_FROM, input_scales
 from ckptkit.conversion.prepare.select import selected
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import Fault, plural
-from ckptkit.formats.base import Changes, Format
-from ckptkit.formats.preset import Preset, preset
+from ckptkit.formats.base import Changes
+from ckptkit.formats.preset import Preset
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.scheme import Scheme
@@ -31,32 +31,31 @@ from ckptkit.storage.payload import TensorRef
 _USUAL_ERROR = "about 2.6 % of a weight's norm"
 
 
-def step(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Modules get the scheme of a preset: the one that is named, or the first with which the target holds them all."""
     checkpoint = prepared.checkpoint
-    if not checkpoint.modules or target.weight_dtype is not None:
+    if not checkpoint.modules or request.target.weight_dtype is not None:
         return prepared
-    if options.scheme is not None:
-        named = preset(target.presets, options.scheme, target.name)
-        return prepared if named is None else _by(prepared, named, options)
-    if not choose(checkpoint, target, options).losses:
+    if request.scheme is not None:
+        return prepared if request.preset is None else _by(prepared, request.preset, request)
+    if not choose(checkpoint, request).losses:
         return prepared
-    allowing = replace(options, allow_lossy=True)
-    for one in sorted(target.presets, key=lambda known: not known.usual):
+    allowing = replace(request, allow_lossy=True)
+    for one in sorted(request.target.presets, key=lambda known: not known.usual):
         attempt = _by(prepared, one, allowing)
-        if not attempt.refusals and not choose(attempt.checkpoint, target, allowing).losses:
-            return attempt if options.allow_lossy else _by(prepared, one, options)
+        if not attempt.refusals and not choose(attempt.checkpoint, allowing).losses:
+            return attempt if request.allow_lossy else _by(prepared, one, request)
     return prepared
 
 
-def _by(prepared: Prepared, preset: Preset, options: Options) -> Prepared:
+def _by(prepared: Prepared, preset: Preset, request: ConversionRequest) -> Prepared:
     """The checkpoint with the modules that are meant by a preset."""
     checkpoint, scheme = prepared.checkpoint, preset.scheme
-    wanted = selected(checkpoint.modules, options.modules)
+    wanted = selected(checkpoint.modules, request.modules)
     members = {name: checkpoint.modules[name] for name in wanted if checkpoint.modules[name].scheme != scheme}
-    inputs, missing = _input_scales(checkpoint, members, preset, options)
+    inputs, missing = _input_scales(checkpoint, members, preset, request)
     faults = [*missing, *_faults(prepared, members, preset)]
-    faults += () if options.allow_lossy else _rounded(members, preset)
+    faults += () if request.allow_lossy else _rounded(members, preset)
     if faults or not members:
         return prepared.then(checkpoint, {}, refusals=tuple(faults))
     modules: dict[str, QuantizedModule] = dict(checkpoint.modules)
@@ -79,7 +78,7 @@ def _by(prepared: Prepared, preset: Preset, options: Options) -> Prepared:
     changes = Changes(
         lossy=frozenset({"requantize"}) if made else frozenset(),
         gives_up=tuple(_given_up(members, scheme)),
-        reasons=(*_reasons(checkpoint, members, preset), *_taken(inputs, options)),
+        reasons=(*_reasons(checkpoint, members, preset), *_taken(inputs, request)),
     )
     return prepared.then(replace(checkpoint, modules=modules), made, tuple(drops), changes)
 
@@ -95,22 +94,22 @@ def _outputs(module: QuantizedModule, scale: TensorRef, preset: Preset) -> tuple
 
 
 def _input_scales(
-    checkpoint: Checkpoint, members: Mapping[str, QuantizedModule], preset: Preset, options: Options
+    checkpoint: Checkpoint, members: Mapping[str, QuantizedModule], preset: Preset, request: ConversionRequest
 ) -> tuple[dict[str, OutputTensor], list[Fault]]:
     """Static scales of inputs that a preset needs and that are not stored, from another checkpoint; what is missing."""
     bare = [name for name, module in members.items() if module.input_scale is None]
     if not bare or not preset.scheme.has_static_input:
         return {}, []
-    if options.scales is not None:
-        return input_scales(checkpoint, options.scales, bare)
+    if request.scales is not None:
+        return input_scales(checkpoint, request.scales, bare)
     message = f"{preset.name} has static inputs; without a scale for them: {plural(len(bare), 'module')}"
     help_text = f"{TAKE_FROM}, or choose a scheme that computes them at run time"
     return {}, [Fault("input-scales", message, None, bare[0], "a stored input scale", "none", help_text)]
 
 
-def _taken(inputs: Mapping[str, OutputTensor], options: Options) -> Iterator[str]:
-    if inputs and options.scales is not None:
-        yield f"{plural(len(inputs), 'scale')} of inputs come from {options.scales.container.label}"
+def _taken(inputs: Mapping[str, OutputTensor], request: ConversionRequest) -> Iterator[str]:
+    if inputs and request.scales is not None:
+        yield f"{plural(len(inputs), 'scale')} of inputs come from {request.scales.container.label}"
 
 
 def _faults(prepared: Prepared, members: Mapping[str, QuantizedModule], preset: Preset) -> Iterator[Fault]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.prepared import TWO_FOLDERS, Prepared, stand_in
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.errors import Fault, plural
-from ckptkit.formats.base import Changes, Format, writable
+from ckptkit.formats.base import Changes
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
 from ckptkit.model.numbers import numbers
@@ -22,11 +22,11 @@ from ckptkit.storage.payload import TensorRef
 _FINER: dict[str, Granularity] = {"channel": PerChannel(), "block": PerBlock(128, 128)}
 
 
-def finer(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def finer(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """The one scale of a weight stands for each of its channels or blocks: no value changes."""
-    if options.granularity is None or target.weight_dtype is not None:
+    if request.granularity is None or request.target.weight_dtype is not None:
         return prepared
-    granularity = _FINER[options.granularity]
+    granularity = _FINER[request.granularity]
     checkpoint = prepared.checkpoint
     schemes = {
         scheme: replace(scheme, weight=replace(scheme.weight, granularity=granularity))
@@ -58,13 +58,15 @@ def finer(prepared: Prepared, target: Format, options: Options) -> Prepared:
     return prepared.then(result, {}, (), Changes(reasons=(reason,) if chosen else ()), refusals)
 
 
-def retyped(prepared: Prepared, target: Format, options: Options) -> Prepared:
+def retyped(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Weight scales in another element type; the scales are read where that may not hold them, and held to it."""
-    wanted = options.scale_dtype
-    if wanted is None or target.weight_dtype is not None:
+    wanted = request.scale_dtype
+    if wanted is None or request.target.weight_dtype is not None:
         return prepared
-    if not any(wanted in capabilities.scale_dtypes for _, capabilities in writable(target, options.mode)):
-        fault = Fault("scale-dtype", f"{target.name} has no weight scales in {wanted}", None, None, None, wanted)
+    if not any(wanted in capabilities.scale_dtypes for _, capabilities in request.dialects):
+        fault = Fault(
+            "scale-dtype", f"{request.target.name} has no weight scales in {wanted}", None, None, None, wanted
+        )
         return prepared.then(prepared.checkpoint, {}, (), None, (fault,))
     checkpoint = prepared.checkpoint
     made: dict[TensorRef, OutputTensor] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckptkit.conversion.options import Options
 from ckptkit.conversion.prepare.select import selected
+from ckptkit.conversion.request import ConversionRequest
 from ckptkit.engines.architectures import has_inputs_first, leaves_alone
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.prediction import is_mtp
@@ -20,15 +20,15 @@ _NOT_MEANT = "not among the modules"
 
 
 def split(
-    candidates: Iterable[str], preset: Preset, options: Options, dimensions: Dimensions, *, heads: bool = True
+    candidates: Iterable[str], preset: Preset, request: ConversionRequest, dimensions: Dimensions, *, heads: bool = True
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The modules to quantize in their order, and of the others why they stay as they are; no ``heads``, if so.
 
     Raises UsageError for a pattern that matches no module.
     """
     found = tuple(candidates)
-    meant = frozenset(selected(found, options.modules))
-    skipped = frozenset(selected(found, options.skip, "skip")) if options.skip else frozenset()
+    meant = frozenset(selected(found, request.modules))
+    skipped = frozenset(selected(found, request.skip, "skip")) if request.skip else frozenset()
     own = Selector.of(map(glob_or_exact, preset.skips))
     reasons: dict[str, str] = {}
     for name in found:
@@ -41,7 +41,7 @@ def split(
             reason = _BY_USER
         elif name not in meant:
             reason = _NOT_MEANT
-        elif options.default_skips:
+        elif request.default_skips:
             reason = _by_default(name, dimensions) or (preset.name if own.matches(name) else None)
         if reason is not None:
             reasons[name] = reason

@@ -19,5 +19,6 @@ ENGINE = Engine(
     skip_lists=lazily("ckptkit.engines.quark.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.quark.support", "SUPPORT"),
     kernels=lazily("ckptkit.engines.quark.kernels", "KERNELS"),
+    remarks=lazily("ckptkit.engines.quark.remarks", "REMARKS"),
     architectures=lambda: None,
 )

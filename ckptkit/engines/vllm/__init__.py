@@ -48,6 +48,7 @@ ENGINE = Engine(
     support=lazily("ckptkit.engines.vllm.support", "SUPPORT"),
     kernels=lazily("ckptkit.engines.vllm.kernels", "KERNELS"),
     eager=lazily("ckptkit.engines.vllm.eager", "EAGER"),
+    remarks=lazily("ckptkit.engines.vllm.remarks", "REMARKS"),
     architectures=lazily("ckptkit.engines.vllm.architectures", "ARCHITECTURES"),
     newer=MappingProxyType(
         dict.fromkeys(

@@ -32,12 +32,25 @@ def unknown_keys(body: Mapping[str, Any], known: Set[str], place: Path, way: Pat
             "a key that compressed-tensors does not know",
             "config.json",
             found=".".join(map(str, (*place, key))),
+            help=None if place else _meant(key),
             path=(*place, key),
             edits=(RemoveKey((*way, *place, key)),) if place and value is None else (),
         )
         for key, value in body.items()
         if key not in known
     ]
+
+
+#: What readers look for at the top level, and a misspelt key was meant to be.
+_READ_KEYS = ("config_groups", "format", "ignore", "kv_cache_scheme", "quantization_status", "sparsity_config")
+
+
+def _meant(key: str) -> str | None:
+    """The key that readers look for and that this one nearly is, as a question."""
+    from difflib import get_close_matches  # what only a fault needs is imported for it
+
+    near = get_close_matches(key, _READ_KEYS, 1, cutoff=0.8)
+    return f"did you mean {near[0]!r}?" if near else None
 
 
 class ArgsReader:
@@ -59,7 +72,7 @@ class ArgsReader:
             self.faults.append(
                 ConfigFault(
                     "ct-type-missing",
-                    "the quantization type is missing and defaults to int: vLLM then loads an INT8 scheme",
+                    "the quantization type is missing and defaults to int, which is an INT8 scheme",
                     "config.json",
                     expected=f'{path}.type = "float"',
                     found="nothing",

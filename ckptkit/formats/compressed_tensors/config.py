@@ -8,7 +8,7 @@ from typing import Any
 
 from ckptkit.edits.changes import Path, SetKey
 from ckptkit.errors import Fault, UnsupportedFormat
-from ckptkit.formats.base import ConfigFault, ConfigReader
+from ckptkit.formats.base import KV_KINDS, ConfigFault, ConfigReader
 from ckptkit.formats.compressed_tensors import spec
 from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, unknown_keys
 from ckptkit.formats.compressed_tensors.other import FLOAT_STORAGES, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
@@ -121,7 +121,7 @@ def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> CompressedTen
     Raises UnsupportedFormat when it describes nothing in FP8 and no floats of four bits, and FormatError when it is not
     readable.
     """
-    reader = ConfigReader()
+    reader = ConfigReader(kinds={**KV_KINDS, "sparsity_config": "sparsity-value"})
     args = ArgsReader(reader, way)
     _refuse_transforms(reader, block)
     values = reader.mapping(block.get(_GROUPS), _GROUPS, required=True)
@@ -246,7 +246,7 @@ def _preset_faults(values: Mapping[str, Any], groups: list[Group], way: Path) ->
     return [
         ConfigFault(
             "ct-preset-group",
-            "the group is given as a preset name; vLLM cannot read that form",
+            "the group is given as a preset name, which not every reader takes",
             "config.json",
             expected="a full group with targets, weights and input_activations",
             found=f"{_GROUPS}.{name}: {values[name]!r}",

@@ -16,6 +16,7 @@ from ckptkit.formats.compressed_tensors import config, faults, spec
 from ckptkit.formats.compressed_tensors.other import LAYOUTS, PARTS
 from ckptkit.formats.compressed_tensors.spec import NAME
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
+from ckptkit.formats.keys import EACH, ConfigKeys
 from ckptkit.model.census import Role, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerHead, PerTensor, PerToken
@@ -64,7 +65,6 @@ DIALECT = Dialect(
     mode=spec.STORAGE,
     capabilities=CAPABILITIES,
     skip_list=SkipList(("ignore",), ("ignore",), PatternKind.REGEX),
-    targets_key="config_groups",
     weight_scale=ScaleNames("weight_scale", ("weight_scale",)),
     input_scale=ScaleNames("input_scale", ("input_scale",)),
     attention=MappingProxyType(
@@ -76,7 +76,18 @@ DIALECT = Dialect(
     endings=ROLES,
     parts=PARTS,
     schema=NAME,
-    kv_key="kv_cache_scheme",
+    keys=ConfigKeys(
+        groups="config_groups",
+        kv_cache="kv_cache_scheme",
+        any_case=(
+            ("quant_method",),
+            *(("config_groups", EACH, EACH, word) for word in ("type", "strategy")),
+            *(("kv_cache_scheme", word) for word in ("type", "strategy")),
+        ),
+        sections=MappingProxyType(
+            {"quantization_status": ("status", "status-null"), "kv_cache_scheme": ("kv-cache", "kv-cache")}
+        ),
+    ),
     tag=NAME,
 )
 
@@ -131,7 +142,7 @@ class CompressedTensors(Format):
 
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
         """The config without its KV cache, where nothing else is at fault: weights do not hang on it."""
-        located, key = config_block.locate(container.config), DIALECT.kv_key
+        located, key = config_block.locate(container.config), DIALECT.keys.kv_cache
         if located is None or key is None or not all(where_of(fault).startswith(key) for fault in faults):
             return None
         return {**located.block, key: None}

@@ -38,7 +38,7 @@ def config_faults(located: config_block.Located, beside: Beside | None) -> Itera
         dense = sparsity.get("format") in (None, "dense")
         yield ConfigFault(
             "ct-sparsity",
-            "a sparsity_config with targets stops vLLM, although the storage is dense",
+            "a sparsity_config with targets, although the storage is dense",
             "config.json",
             expected="sparsity_config = {}",
             found="targets",
@@ -46,7 +46,7 @@ def config_faults(located: config_block.Located, beside: Beside | None) -> Itera
             edits=(RemoveKey((*located.way, "sparsity_config")),) if dense else (),
         )
     if "ignore" in block and block["ignore"] is None:
-        message = "ignore is null, and vLLM and SGLang go through it"
+        message = "ignore is null, and readers go through it"
         yield ConfigFault(
             "ct-null-list",
             message,
@@ -58,7 +58,7 @@ def config_faults(located: config_block.Located, beside: Beside | None) -> Itera
         )
     classes = sorted(names.LINEAR_CLASSES.intersection(texts(block.get("ignore"))))
     if classes:
-        message = "a class name in ignore: transformers skips all such modules, vLLM none"
+        message = "a class name in ignore: some readers skip all such modules, others none"
         yield ConfigFault(
             "ct-ignore-class", message, "config.json", None, "module names", ", ".join(classes), path=("ignore",)
         )
@@ -80,7 +80,7 @@ def _missing_keys(block: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Fa
     if status != "compressed":
         yield ConfigFault(
             "ct-status",
-            "transformers loads the weights unscaled or with made-up scales",
+            "the config does not say that the weights are stored compressed",
             "config.json",
             expected='quantization_status "compressed"',
             found=repr(status) if status is not None else "nothing",
@@ -95,7 +95,7 @@ def _missing_keys(block: Mapping[str, Any], way: tuple[str, ...]) -> Iterator[Fa
         presets = len(groups) != len(block["config_groups"])  # writing these out writes their formats too
         yield ConfigFault(
             "ct-format",
-            "vLLM finds no FP8 scheme without the format",
+            "no FP8 scheme is found without the format",
             "config.json",
             expected=f'format "{STORAGE}"',
             found=repr(block.get("format")),
@@ -166,14 +166,17 @@ def _kv_cache(block: Mapping[str, Any]) -> Iterator[Fault]:
         return
     strategy = scheme.get("strategy")
     if strategy not in _KV_STRATEGIES:
-        message, expected = "vLLM takes two strategies and no default", "kv_cache_scheme.strategy tensor or attn_head"
+        message, expected = (
+            "the KV cache has two strategies and no default",
+            "kv_cache_scheme.strategy tensor or attn_head",
+        )
         yield _kv_fault("kv-strategy", message, expected, "nothing" if strategy is None else repr(strategy), "strategy")
     kind = scheme.get("type")
     if isinstance(kind, str) and kind != "float" and kind.lower() == "float":
-        message = "the library takes any case, vLLM this one only"
+        message = "the library takes any case, other readers this one only"
         yield _kv_fault("kv-type", message, 'kv_cache_scheme.type = "float"', repr(kind), "type")
     if scheme.get("symmetric") is None:
-        message = "vLLM reads the key itself and takes its absence for asymmetric"
+        message = "without the library's defaults its absence is taken for asymmetric"
         yield _kv_fault("kv-symmetric", message, "kv_cache_scheme.symmetric = true", "nothing", "symmetric")
     if scheme.get("dynamic") is True:
         message = "no engine computes KV scales while running"

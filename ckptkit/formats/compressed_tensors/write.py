@@ -28,7 +28,6 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Ca
         tensors=tuple(drafting.tensors(checkpoint, shapes, capabilities.scale_dtypes, _NAMES)),
         drops=tuple(drafting.module_drops(checkpoint)),
         quantization_config=_config(checkpoint),
-        notes=_notes(checkpoint),
     )
 
 
@@ -121,16 +120,3 @@ def _is_partition(targets: Targets, groups: Mapping[Scheme | OtherScheme, tuple[
         for selector, members in ((selector, frozenset(groups[scheme])) for scheme, selector in selectors.items())
         for module in every
     )
-
-
-def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
-    notes = []
-    kv_cache = checkpoint.kv_cache
-    if kv_cache is not None and kv_cache.scheme is not None:
-        notes.append(
-            "vLLM turns the FP8 KV cache on by itself for this checkpoint (kv_cache_scheme); pass "
-            "--kv-cache-dtype bfloat16 to keep it off"
-        )
-    if _DYNAMIC_TENSOR in {scheme.input for scheme in checkpoint.schemes}:
-        notes.append("vLLM runs dynamic per-tensor activations of this format per token, which is finer")
-    return tuple(notes)

@@ -115,7 +115,6 @@ class Fbgemm(Format):
                 _BOUND: USUAL_BOUND if bound is None else bound,
                 _SKIPPED: [*drafting.skip_list(checkpoint), *checkpoint.fused_experts],
             },
-            notes=("vLLM loads this method only with --allow-deprecated-quantization; transformers needs fbgemm-gpu",),
         )
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

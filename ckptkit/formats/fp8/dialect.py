@@ -133,13 +133,11 @@ def _size_faults(
     path = (BLOCK_SIZE,)
     if dialect.name != BLOCK.name:
         if _first_scale(container) is not None:
-            message = (
-                "no block size is given, and the scales are of whole tensors: transformers takes blocks of 128x128"
-            )
+            message = "no block size is given, and the scales are of whole tensors: some readers take blocks of 128x128"
             yield ConfigFault(ASSUMED, message, "config.json", None, f"{BLOCK_SIZE} = null", "nothing", path=path)
         return
     size = list(config.USUAL_BLOCK)
-    message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
+    message = "scales are grids, and no block size is given: some readers take 128x128, others one scale for a tensor"
     edits = (SetKey((*located.way, BLOCK_SIZE), size),) if checkpoint is not None and _fits(checkpoint) else ()
     found = f"nothing, and {_grid(container)}"
     yield ConfigFault(FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=path, edits=edits)
@@ -155,7 +153,7 @@ def _expert_faults(container: Container, block: Mapping[str, Any]) -> Iterator[C
         return
     message = f"experts are stored in {stored}, and config.json says otherwise"
     if said is None:
-        message = f"experts are stored in {stored}, and config.json does not say so: vLLM takes {granted} for granted"
+        message = f"experts are stored in {stored}, and config.json does not say so: {granted} is taken for granted"
     edit = SetKey((names.EXPERT_DTYPE,), stored)
     found = "nothing" if said is None else excerpt(said)
     yield ConfigFault(

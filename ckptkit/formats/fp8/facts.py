@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames
 from ckptkit.formats.fp8_fields import SKIP_LIST
+from ckptkit.formats.keys import ConfigKeys
 from ckptkit.model import names
 from ckptkit.model.census import Role
 from ckptkit.model.checkpoint import Part
@@ -49,7 +50,7 @@ NVFP4 = OtherScheme(
     Quantization(PerGroup(16), dtype="F4", scale_dtype="F8_E4M3", second=ScaleLevel(PerTensor(), "F32")),
     Quantization(PerTensor()),
 )
-#: Classes of which vLLM takes four bits for granted where nothing is announced.
+#: Classes whose experts are taken for ones of four bits where nothing is announced.
 PACKED_UNLESS_SAID = ("DeepseekV4",)
 #: Keys of the quantization config that speak of experts in another quantization.
 EXPERT_KEYS = (names.EXPERT_DTYPE, "store_dtype", "moe_quant_algo")
@@ -109,7 +110,13 @@ BLOCK = Dialect(
     attention=_ATTENTION,
     endings=ROLES,
     schema=NAME,
-    kv_key="kv_cache_scheme",
+    keys=ConfigKeys(
+        kv_cache="kv_cache_scheme",
+        inputs="activation_scheme",
+        blocks="weight_block_size",
+        exponents=(("scale_fmt",),),
+        sections=MappingProxyType({"kv_cache_scheme": ("kv-cache", "kv-cache")}),
+    ),
 )
 PER_TENSOR = replace(
     BLOCK,

@@ -8,7 +8,7 @@ from ckptkit.formats import drafting
 from ckptkit.formats.base import Draft
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.formats.fp8.config import POWERS_OF_TWO, SCALE_FORMAT
-from ckptkit.formats.fp8.facts import BARE_SCALE, BLOCK, EXPERT_KEYS, NAME, TRANSFORMERS
+from ckptkit.formats.fp8.facts import BARE_SCALE, EXPERT_KEYS, NAME
 from ckptkit.formats.fp8_fields import BLOCK_SIZE
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerBlock
@@ -25,7 +25,6 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, dialect: Dialect
         tensors=tuple(drafting.tensors(checkpoint, shapes, capabilities.scale_dtypes, names)),
         drops=tuple(drafting.module_drops(checkpoint)),
         quantization_config=_config(checkpoint),
-        notes=_notes(checkpoint, dialect),
     )
 
 
@@ -74,18 +73,3 @@ def _has_bare_scales(checkpoint: Checkpoint) -> bool:
 def _block_size(scheme: Scheme) -> list[int] | None:
     granularity = scheme.weight.granularity
     return [granularity.rows, granularity.columns] if isinstance(granularity, PerBlock) else None
-
-
-def _notes(checkpoint: Checkpoint, dialect: Dialect) -> tuple[str, ...]:
-    """What serving engines make of this layout although the numbers are the same."""
-    notes = []
-    if checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None:
-        notes.append(
-            "vLLM keeps the KV cache in high precision for this checkpoint unless it is told "
-            "--kv-cache-dtype fp8; then it rounds the scales to the model's dtype"
-        )
-    if dialect.name == TRANSFORMERS.name:
-        notes.append("vLLM knows these names for Mistral's classes only; mode tensor writes its own")
-    elif dialect.name != BLOCK.name:
-        notes.append("transformers does not apply scales under these names; mode transformers writes its own")
-    return tuple(notes)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from ckptkit.formats import layouts
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
+from ckptkit.formats.keys import EACH, ConfigKeys
 from ckptkit.model.census import Role
 from ckptkit.model.checkpoint import Part
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -101,8 +102,17 @@ DIALECT = Dialect(
     endings=ROLES,
     parts=PARTS,
     schema=NAME,
-    kv_key="kv_cache_scheme",
-    algorithm_key="quant_algo",
+    keys=ConfigKeys(
+        kv_cache="kv_cache_scheme",
+        algorithm="quant_algo",
+        nested="quantization",
+        any_case=(
+            ("quant_method",),
+            *(("config_groups", EACH, EACH, word) for word in ("type", "strategy")),
+            *(("kv_cache_scheme", word) for word in ("type", "strategy")),
+        ),
+        sections=MappingProxyType({"kv_cache_scheme": ("kv-cache", "kv-cache")}),
+    ),
     side_files=(SIDE_FILE,),
     kv_floor=1.0,
     tool="NVIDIA ModelOpt",

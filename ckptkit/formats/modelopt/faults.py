@@ -53,7 +53,7 @@ def _flat_grids(container: Container) -> Iterator[Fault]:
     for name, scale in container.tensors.items():
         weight = container.tensors.get(name.removesuffix("_scale")) if name.endswith(".weight_scale") else None
         if weight is not None and is_fp8(weight.dtype) and len(weight.shape) > 1 and len(scale.shape) == 2:
-            message = "vLLM squeezes the second and fourth dimension of an FP8_PB_WO scale, and this one has two"
+            message = "an FP8_PB_WO scale has four dimensions, the second and fourth of one, and this one has two"
             rows, columns = scale.shape
             wanted, found = f"[{rows}, 1, {columns}, 1]", str(list(scale.shape))
             yield Fault("block-grid-flat", message, scale.shard, name, wanted, found)

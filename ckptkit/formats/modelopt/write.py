@@ -48,7 +48,6 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes) -> Draft:
         tensors=tuple(drafting.tensors(checkpoint, shapes, CAPABILITIES.scale_dtypes, _NAMES)),
         drops=tuple(drafting.module_drops(checkpoint)),
         quantization_config=block,
-        notes=_notes(checkpoint),
         side_files={SIDE_FILE: text.encode("utf-8")},
     )
 
@@ -101,13 +100,3 @@ def _expert_layers(checkpoint: Checkpoint) -> set[str]:
     plain = {names.experts_owner(name) for name in checkpoint.unquantized}
     quantized = {names.experts_owner(name) for modules in (checkpoint.modules, checkpoint.opaque) for name in modules}
     return {owner for owner in plain - quantized if owner is not None}
-
-
-def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
-    notes = ["transformers has no reader for this layout: it takes codes for values"]
-    if checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None:
-        notes.append(
-            "vLLM turns the FP8 KV cache on by itself for this checkpoint (kv_cache_scheme); pass "
-            "--kv-cache-dtype bfloat16 to keep it off"
-        )
-    return tuple(notes)

@@ -133,7 +133,7 @@ def _refuse_other_storage(
 def _layer_type_fault(types: list[str]) -> Fault:
     return Fault(
         "quark-layer-type",
-        "layer_type_quant_config is set; Quark applies it and vLLM does not",
+        "layer_type_quant_config is set, which the library applies and other readers do not",
         "config.json",
         expected="layer_type_quant_config = {}, and the same specs by name",
         found=", ".join(types),
@@ -247,7 +247,7 @@ def _parse_tensor(
         faults.append(
             Fault(
                 OLD_KEY,
-                "an old spelling that vLLM does not read: it takes the tensor as static",
+                "an old spelling that newer readers pass over: the tensor is then static",
                 "config.json",
                 expected=f"{path}.is_dynamic",
                 found=f"{path}.dynamic = {dynamic!r}",
@@ -309,7 +309,7 @@ def _kv_cache(
     if not found:
         return None
     if not group:
-        message = "outputs of key and value projections are quantized, but kv_cache_group is empty: vLLM refuses that"
+        message = "outputs of key and value projections are quantized, but kv_cache_group is empty"
         wanted = "export.kv_cache_group names those entries"
         faults.append(Fault(KV_GROUP, message, "config.json", None, wanted, "[]"))
     if len(found) > 1:

@@ -15,6 +15,7 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions, where_of, written_dialect
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
+from ckptkit.formats.keys import EACH, ConfigKeys
 from ckptkit.formats.quark import config, faults, kv_cache
 from ckptkit.formats.quark.other import OTHER_STORAGES, PARTS
 from ckptkit.model.census import Role, take_census
@@ -80,6 +81,7 @@ _LOADED = {
     "k": ("k_scale", "k_proj.output_scale", "k_proj.k_scale", "qkv_proj.k_scale"),
     "v": ("v_scale", "v_proj.output_scale", "v_proj.v_scale", "qkv_proj.v_scale"),
 }
+_SECTIONS = MappingProxyType({"export": ("export", "export"), "kv_cache_scheme": ("kv-cache", "kv-cache")})
 NATIVE = Dialect(
     format=NAME,
     name="native",
@@ -97,7 +99,17 @@ NATIVE = Dialect(
     endings=ROLES,
     parts=PARTS,
     schema=NAME,
-    kv_key="kv_cache_quant_config",
+    keys=ConfigKeys(
+        layers="layer_quant_config",
+        kv_cache="kv_cache_quant_config",
+        probabilities="softmax_quant_spec",
+        exponents=tuple(
+            (*layers, "weight", *item, "scale_type")
+            for layers in (("global_quant_config",), ("layer_quant_config", EACH))
+            for item in ((), (EACH,))
+        ),
+        sections=_SECTIONS,
+    ),
     tool="AMD Quark",
     tag=NAME,
 )
@@ -111,7 +123,9 @@ CUSTOM = replace(
     skip_list=replace(SKIP_LIST, patterns=PatternKind.GLOB),
     attention=MappingProxyType({role: ScaleNames(f"{role}_scale", loaded) for role, loaded in _LOADED.items()}),
     schema="quark-fp8",
-    kv_key="kv_cache_scheme",
+    keys=ConfigKeys(
+        kv_cache="kv_cache_scheme", inputs="activation_scheme", blocks="weight_block_size", sections=_SECTIONS
+    ),
 )
 
 

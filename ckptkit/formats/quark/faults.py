@@ -32,7 +32,7 @@ def required_keys(block: Mapping[str, Any], export: Mapping[str, Any], way: Path
             path = ".".join(place)
             yield ConfigFault(
                 NULL_KEY,
-                f"{path} is null or missing, and vLLM fails on that",
+                f"{path} is null or missing, and readers take it for there",
                 "config.json",
                 expected=f"{path} = {empty}",
                 found="nothing",
@@ -48,7 +48,7 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
     for entry in _without_entries(group, layers):
         yield ConfigFault(
             KV_GROUP,
-            "kv_cache_group names layers for which layer_quant_config has no entry: vLLM refuses that",
+            "kv_cache_group names layers for which layer_quant_config has no entry",
             "config.json",
             expected=f"layer_quant_config[{entry!r}] with output_tensors",
             found=f"keys {list(layers)!r}"[:80],
@@ -60,7 +60,7 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
         place = ("global_quant_config", key)
         yield ConfigFault(
             "quark-default-outputs",
-            "vLLM compares the keys of the default and of the KV entries, and these differ",
+            "the keys of the default and of the KV entries differ, and readers compare them",
             "config.json",
             expected=f"global_quant_config.{key} = null",
             found="no such key",
@@ -84,7 +84,7 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
             message = "weights are stored, and called dynamic: readers find no scheme for them"
             yield ConfigFault("quark-dynamic-weights", message, "config.json", members[0], "is_dynamic = false", "true")
         if scheme.output is not None:
-            message = "quantized outputs of linear layers: vLLM finds no scheme for them"
+            message = "quantized outputs of linear layers: readers find no scheme for them"
             found = str(scheme.output)
             yield ConfigFault("quark-outputs", message, "config.json", members[0], "output_tensors = null", found)
 

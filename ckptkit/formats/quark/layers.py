@@ -108,7 +108,7 @@ def layer_table(checkpoint: Checkpoint, default: Scheme) -> LayerTable:
     if not reads_back(layers, schemes, default):
         layers = _entries(checkpoint, outputs, default, exact=True)
     if "q_proj" in outputs and [key for key in layers if projection(key) == "q_proj"] != ["*q_proj"]:
-        refuse("query-scale-mixed", "query projections have several schemes, and vLLM looks for one entry, *q_proj")
+        refuse("query-scale-mixed", "query projections have several schemes, and readers look for one entry, *q_proj")
     return LayerTable(layers, outputs, _scale_types(checkpoint))
 
 

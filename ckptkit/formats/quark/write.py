@@ -13,7 +13,6 @@ from ckptkit.formats.quark.spec import VERSION, tensor_spec
 from ckptkit.model import names
 from ckptkit.model.checkpoint import AttentionScales, Checkpoint
 from ckptkit.model.granularity import PerTensor
-from ckptkit.model.scheme import Quantization
 from ckptkit.storage.output import Drop
 
 _DIRECT = {"k": "k_scale", "v": "v_scale", "q": "q_scale"}
@@ -44,7 +43,7 @@ def draft(checkpoint: Checkpoint, shapes: drafting.ScaleShapes, capabilities: Ca
             )
             sources[tensor.name] = target
     block = _custom_config(checkpoint) if custom else _native_config(checkpoint)
-    return Draft(tuple(tensors), tuple(drops), block, _notes(checkpoint, custom=custom))
+    return Draft(tuple(tensors), tuple(drops), block, _notes(checkpoint))
 
 
 def _scale_names(checkpoint: Checkpoint, attention: AttentionScales, *, custom: bool) -> dict[str, str]:
@@ -152,33 +151,11 @@ def _is_post_rope(checkpoint: Checkpoint) -> bool:
     return scheme is not None and scheme.basis == "post-rope"
 
 
-def _notes(checkpoint: Checkpoint, *, custom: bool) -> tuple[str, ...]:
-    """What serving engines make of this layout although the numbers are the same."""
-    notes = []
-    attention = checkpoint.kv_cache.attention if checkpoint.kv_cache else ()
-    if _is_post_rope(checkpoint):
-        notes.append(
-            "the config says that the KV scales were measured after RoPE (kv_cache_post_rope: true), as tools other "
-            "than Quark do; of Quark's own scales that came here by way of another format that is not true"
-        )
-    if checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None:
-        notes.append(
-            "vLLM keeps the KV cache in high precision for this checkpoint unless it is told "
-            "--kv-cache-dtype fp8; then it rounds the scales to the model's dtype"
-        )
-        if custom:
-            notes.append(
-                "amd-quark's own reload of the fp8 mode uses k_scale for keys and values alike; vLLM keeps them apart"
-            )
-    if custom:
-        notes.append("transformers does not apply the scales of the fp8 mode; vLLM, SGLang and amd-quark do")
-    if custom and any(scales.q or scales.prob for scales in attention):
-        notes.append("amd-quark's own reload of the fp8 mode leaves q and prob scales out; vLLM reads them")
-    if not custom and any(scales.stored() for scales in attention) and names.FUSED_QKV & {*kv_projections(checkpoint)}:
-        notes.append(
-            "vLLM knows no output scale of a fused projection and does not load this layout, whoever wrote it; "
-            "mode fp8 and compressed-tensors are loaded"
-        )
-    if Quantization(PerTensor(), dynamic=True) in {scheme.input for scheme in checkpoint.schemes}:
-        notes.append("vLLM runs dynamic per-tensor activations of this format per tensor where the hardware allows it")
-    return tuple(notes)
+def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What the config says that may not be so."""
+    if not _is_post_rope(checkpoint):
+        return ()
+    return (
+        "the config says that the KV scales were measured after RoPE (kv_cache_post_rope: true), as tools other "
+        "than Quark do; of Quark's own scales that came here by way of another format that is not true",
+    )

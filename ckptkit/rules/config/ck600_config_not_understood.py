@@ -8,7 +8,6 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
-from ckptkit.formats.base import where_of
 from ckptkit.storage.container import CONFIG_FILE
 
 #: Faults of a JSON file after which nothing is known of what it says; CK116 tells of them.
@@ -28,10 +27,9 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     the files are judged: that is a warning, since nobody has looked at what they mean.
     """
     for fault in context.faults("config-value", "pattern-invalid"):
-        if not where_of(fault).startswith(("kv_cache_scheme", "sparsity_config")):
-            fake = "fake" in (fault.found or "") and not context.fp8_weights
-            no_object = context.located is None
-            yield Observation.of(fault, variant="fake" if fake else "no-object" if no_object else None)
+        fake = "fake" in (fault.found or "") and not context.fp8_weights
+        no_object = context.located is None
+        yield Observation.of(fault, variant="fake" if fake else "no-object" if no_object else None)
     # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623. A config that
     # could not be parsed says nothing of what the checkpoint is.
     unparsed = any(fault.file == CONFIG_FILE and fault.kind in _UNPARSED for fault in context.container.faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
@@ -58,7 +59,8 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
 
 def _by_tensor_and_dynamic(context: Context) -> bool:
     """Whether a plain config asks for weights by tensor and dynamic inputs: some engine has no such scheme."""
-    return context.block.get("activation_scheme") == "dynamic" and not context.block.get("weight_block_size")
+    keys = keys_of(context)
+    return said(context, keys.inputs) == "dynamic" and not said(context, keys.blocks)
 
 
 def _builders(context: Context, modules: Iterable[str]) -> frozenset[str] | None:

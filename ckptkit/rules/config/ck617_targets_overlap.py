@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
@@ -34,44 +34,32 @@ def targets_overlap(context: Context) -> Iterator[Fault]:
 
     Fix: write targets that do not overlap.
     """
-    key = context.dialect.targets_key if context.dialect is not None else None
-    bodies = _groups(context, key)
+    key = keys_of(context).groups
+    bodies = targets.schemes_by_group(context.block, key) if key is not None else {}
     groups = targets.targets_by_group(context.block) if bodies else {}
     if len(groups) < 2:
         return
     owners: dict[str, str] = {}
     for name, words in groups.items():
         for word in words:
-            if word in owners and not _same_scheme(bodies, owners[word], name):
+            if word in owners and bodies[owners[word]] != bodies[name]:
                 message = "two groups with different schemes name the same target; the later one wins"
                 found = f"{word!r}: {owners[word]}, {name}"
                 yield Observation("target-twice", message, "config.json", None, "one group", found, variant="twice")
             owners[word] = name
-    vllm, library = targets.vllm_group(groups), targets.library_group(groups)
+    readers = {label: group_of(groups) for label, group_of in targets.READERS.items()}
     seen: set[str] = set()
     unfit = {module.name for module, _, _ in mismatches(context)}
     others = frozenset().union(*read_otherwise(context).values())
     for module in context.linear_names:
-        first, second = vllm(module), library(module)
-        if first is None or second is None or first == second or _same_scheme(bodies, first, second):
+        answers = {label: group_of(module) for label, group_of in readers.items()}
+        first, second = answers.values()
+        if first is None or second is None or first == second or bodies[first] == bodies[second]:
             continue
         kind = names.generalise(module)
         if kind not in seen:
             seen.add(kind)
-            found = f"vLLM: {first}; compressed-tensors: {second}"
+            found = "; ".join(f"{label}: {answer}" for label, answer in answers.items())
             message = "readers apply different groups to this module"
             only = others if module not in unfit else frozenset(readings_of(context)) - others
             yield Observation("targets-overlap", message, None, module, "one group", found, only=only)
-
-
-def _groups(context: Context, key: str | None) -> dict[str, Mapping[str, Any]]:
-    """What the groups that name the modules they apply to say of them, in formats that have such."""
-    groups = context.block.get(key) if key is not None else None
-    items = groups.items() if isinstance(groups, Mapping) else ()
-    return {str(name): group for name, group in items if isinstance(group, Mapping)}
-
-
-def _same_scheme(bodies: Mapping[str, Mapping[str, Any]], left: str, right: str) -> bool:
-    """Whether two groups say the same of what they apply to; null is nothing."""
-    said = [{k: v for k, v in bodies[name].items() if k != "targets" and v is not None} for name in (left, right)]
-    return said[0] == said[1]

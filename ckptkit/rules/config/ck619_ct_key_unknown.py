@@ -12,9 +12,6 @@ from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.config.block import put_right
 
-#: What readers look for at the top level, and a misspelt key was meant to be.
-_TOP_LEVEL = ("config_groups", "format", "ignore", "kv_cache_scheme", "quantization_status", "sparsity_config")
-
 
 @rule(
     "CK619",
@@ -45,19 +42,7 @@ def ct_key_unknown(context: Context) -> Iterator[Fault]:
 
 def _ignored_key(fault: Fault) -> Observation:
     """A key at the top level: readers drop it without a word. That matters where it is one of theirs, misspelt."""
-
-    from difflib import get_close_matches  # what only a finding needs is imported for it
-
-    misspelt = get_close_matches(fault.found or "", _TOP_LEVEL, 1, cutoff=0.8)
-    return Observation(
-        fault.kind,
-        fault.message,
-        fault.file,
-        found=fault.found,
-        help=f"did you mean {misspelt[0]!r}?" if misspelt else None,
-        variant="ignored",
-        severity=None if misspelt else Severity.INFO,
-    )
+    return Observation.of(fault, variant="ignored", severity=None if fault.help else Severity.INFO)
 
 
 @fix("safe", "CK619")

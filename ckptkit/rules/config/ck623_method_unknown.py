@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS, VLLM_ALGORITHMS
+from ckptkit.engines.methods import ALGORITHMS, HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS
+from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault, excerpt
 
 
@@ -36,8 +38,9 @@ def method_unknown(context: Context) -> Iterator[Fault]:
         return
     path = context.located.path
     written = context.block.get("quant_method")
-    # A format with a reader knows its own; ModelOpt's nested layout names its producer instead.
-    unnamed = written is None and not isinstance(context.block.get("quantization"), dict)
+    # A format with a reader knows its own; an exporter's nested layout names its producer instead.
+    keys = keys_of(context)
+    unnamed = written is None and not isinstance(said(context, keys.nested), dict)
     unnamed = unnamed and (context.has_reader or not context.is_known_method)
     if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine that was examined knows this quant_method"
@@ -48,21 +51,24 @@ def method_unknown(context: Context) -> Iterator[Fault]:
         yield _spelled(f"{path}.quant_method", HYPHENATED, written, "case" if case else "spelling")
     elif isinstance(written, str) and written != written.lower():
         yield _spelled(f"{path}.quant_method", written.lower(), written, "case")
-    key = context.dialect.algorithm_key if context.dialect is not None else None
-    algorithm = context.block.get(key) if key is not None else None
-    if isinstance(algorithm, str) and algorithm.upper() not in VLLM_ALGORITHMS:
-        known = algorithm.upper() in OTHER_ALGORITHMS
+    key, algorithm = keys.algorithm, said(context, keys.algorithm)
+    word = algorithm.upper() if isinstance(algorithm, str) else None
+    strange = [label_of(engine) for engine, taken in ALGORITHMS.items() if word is not None and word not in taken]
+    if strange:
+        known = word in OTHER_ALGORITHMS
         yield Observation(
             "algorithm-unknown",
-            f"vLLM does not know this {key}" if known else f"no engine that was examined knows this {key}",
+            f"{' and '.join(strange)} does not know this {key}"
+            if known
+            else f"no engine that was examined knows this {key}",
             "config.json",
             expected=f"a {path}.{key} such as FP8",
             found=excerpt(algorithm),
             variant="algorithm",
             severity=Severity.WARNING if known else Severity.ERROR,
         )
-    elif isinstance(algorithm, str) and algorithm not in {algorithm.upper(), *LOWER_CASE}:
-        yield _spelled(f"{path}.{key}", algorithm.upper(), algorithm, "algorithm-spelling")
+    elif word is not None and algorithm not in {word, *LOWER_CASE}:
+        yield _spelled(f"{path}.{key}", word, algorithm, "algorithm-spelling")
 
 
 def _spelled(key: str, wanted: str, written: object, variant: str) -> Observation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import layers_of
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
@@ -47,10 +48,10 @@ def _variant(fault: Fault, context: Context) -> str:
     """What engines tell apart: the kind of fault, and of keys that are null or missing which one it is."""
     kind = fault.kind.partition("-")[2]
     if kind == "null-key" and isinstance(fault, ConfigFault):
-        return (
-            "other-null-key" if fault.path != ("exclude",) else kind if "exclude" in context.block else "missing-list"
-        )
-    if kind != "kv-group" or context.checkpoint is None or context.block.get("layer_quant_config"):
+        (key, *_), dialect = fault.path, context.dialect
+        is_list = dialect is not None and key in dialect.skip_list.keys
+        return "other-null-key" if not is_list else kind if key in context.block else "missing-list"
+    if kind != "kv-group" or context.checkpoint is None or layers_of(context):
         return kind
     stored = (tensor for _, attention in declared_attention(context) for tensor in attention.stored().values())
     return "kv-no-layers" if any(tensor.module in context.checkpoint.modules for tensor in stored) else kind

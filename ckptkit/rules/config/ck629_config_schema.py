@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -11,10 +12,12 @@ from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
 from ckptkit.errors import Fault
 from ckptkit.formats.base import where_of
+from ckptkit.formats.keys import changed_at
 
 #: What our own readers have said already, in other words.
 _TOLD = (
-    *("config-value", "pattern-invalid", "quark-null-key", "quark-old-key", "ct-preset-group", "ct-type-missing"),
+    *("config-value", "kv-value", "kv-elements", "sparsity-value", "pattern-invalid"),
+    *("quark-null-key", "quark-old-key", "ct-preset-group", "ct-type-missing"),
     "fp8-fields",
 )
 #: How a reader that knows every key says that one is unknown: CK619 speaks of them.
@@ -43,40 +46,21 @@ def config_schema(context: Context) -> Iterator[Fault]:
         return
     told = {where_of(fault) for fault in context.faults(*_TOLD)}
     knows_keys = any(True for _ in context.faults(*_KEYS))
-    for fault in config_faults(_as_read(context.block), dialect.schema):
+    read = reduce(lambda block, way: changed_at(block, way, _in_lower_case), dialect.keys.any_case, context.block)
+    for fault in config_faults(read, dialect.schema):
         path = where_of(fault)
         unknown = knows_keys and fault.kind == UNKNOWN_KEY
         if path not in told and not unknown:
             missing_list = path in dialect.skip_list.keys and path not in context.block
-            variant = f"{dialect.key}-missing-list" if missing_list else _variant(path, context.block, dialect.key)
-            yield Observation.of(fault, variant=variant)
+            section = "missing-list" if missing_list else _section(path, context.block, dialect.keys.sections)
+            yield Observation.of(fault, variant=f"{dialect.key}-{section}" if section else dialect.key)
 
 
-def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:
-    """What engines tell apart: a status of another word or of none, and the scheme of the KV cache."""
-    if path == "quantization_status":
-        return "status" if block.get(path) is not None else "status-null"
-    if path.startswith("export"):
-        return f"{dialect}-export"
-    return f"{dialect}-kv-cache" if path.startswith("kv_cache_scheme") else dialect
+def _section(path: str, block: Mapping[str, Any], sections: Mapping[str, tuple[str, str]]) -> str:
+    """What engines tell the place of a fault apart by; empty where they do not."""
+    said, null = sections.get(path.partition(".")[0], ("", ""))
+    return null if path in block and block[path] is None else said
 
 
-def _as_read(block: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config with words in lower case that readers take in any."""
-
-    def spec(value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        words = {key: value[key].lower() for key in ("type", "strategy") if isinstance(value.get(key), str)}
-        return {**value, **words}
-
-    def group(value: Any) -> Any:
-        return {key: spec(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
-
-    method = block.get("quant_method")
-    block = {**block, "quant_method": method.lower()} if isinstance(method, str) else block
-    groups = block.get("config_groups")
-    if not isinstance(groups, Mapping):
-        return block
-    read = {**block, "config_groups": {name: group(value) for name, value in groups.items()}}
-    return {**read, "kv_cache_scheme": spec(block["kv_cache_scheme"])} if "kv_cache_scheme" in block else read
+def _in_lower_case(word: Any) -> Any:
+    return word.lower() if isinstance(word, str) else word

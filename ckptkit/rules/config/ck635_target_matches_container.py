@@ -40,13 +40,13 @@ def target_matches_container(context: Context) -> Iterator[Fault]:
     Fix: match linear layers only: ``re:.*self_attn\\.._proj$``.
     """
     checkpoint, groups = context.checkpoint, targets_by_group(context.block)
-    if checkpoint is None or context.dialect is None or context.dialect.targets_key is None:
+    if checkpoint is None or context.dialect is None or context.dialect.keys.groups is None:
         return
     listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.block.get(key))]
     skipped = Selector.of(_sound(listed))
     modules = [name for name in _around(context) if not skipped.matches(name)]
     for group, targets in groups.items():
-        if context.block[context.dialect.targets_key][group].get("weights") is None:
+        if context.block[context.dialect.keys.groups][group].get("weights") is None:
             continue
         for target in _sound(targets):
             matched = [name for name in modules if target.matches(name)]

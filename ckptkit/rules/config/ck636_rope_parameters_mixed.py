@@ -18,7 +18,7 @@ from ckptkit.model.names import TEXT_CONFIGS
     "rope-parameters-mixed",
     Severity.INFO,
     conversion=OnConversion.CARRIED,
-    unreported="found by loading what one release of transformers saves of Gemma 3 with the next",
+    unreported="found by loading what one release of a library saves of Gemma 3 with the next",
 )
 def rope_parameters_mixed(context: Context) -> Iterator[Fault]:
     """``rope_parameters`` holds parameters for each type of layer, and single values beside them.

@@ -14,9 +14,6 @@ from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.dtypes.stored_types import ONE_BYTE
 
-#: The key to speak of where nothing is known about the format.
-_USUAL = "ignore"
-
 
 def nothing_is_quantized(context: Context) -> bool:
     """Whether no module at all is stored quantized, although a config speaks of it."""
@@ -81,4 +78,6 @@ def _wholes(module: str, checkpoint: Checkpoint) -> Iterator[str]:
 
 def skip_keys(context: Context) -> tuple[str, ...]:
     """The keys of the block that list modules left alone: the one to write first, then others that are in use."""
-    return context.dialect.skip_list.present(context.block) if context.dialect is not None else (_USUAL,)
+    if context.dialect is not None:
+        return context.dialect.skip_list.present(context.block)
+    return registry.skip_keys()[:1]  # nothing is known of the format: a key to speak of

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of
 from ckptkit.checks.context import Context
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.errors import Fault
+from ckptkit.formats.keys import values_at
 from ckptkit.storage.payload import TensorRef
 
 #: One-byte or half-byte types that are no 8-bit float, whatever their size suggests.
@@ -16,14 +17,8 @@ ONE_BYTE = frozenset({"I8", "U8", "BOOL", "F4", "F6_E2M3", "F6_E3M2"})
 
 def declares_e8m0(context: Context) -> bool:
     """Whether the config says that scales are powers of two."""
-    if "e8m0" in str(context.block.get("scale_fmt") or "").lower():
-        return True
-    specs: list[Any] = [context.block.get("global_quant_config")]
-    layers = context.block.get("layer_quant_config")
-    specs += layers.values() if isinstance(layers, Mapping) else []
-    weights = [spec.get("weight") for spec in specs if isinstance(spec, Mapping)]
-    flat = [one for weight in weights for one in (weight if isinstance(weight, list) else [weight])]
-    return any("e8m0" in str(w.get("scale_type")) for w in flat if isinstance(w, Mapping))
+    ways = keys_of(context).exponents
+    return any("e8m0" in str(value).lower() for way in ways for value in values_at(context.block, way))
 
 
 def weight_scales(context: Context, dtype: str) -> Iterator[TensorRef]:

@@ -62,7 +62,7 @@ def unlisted_weight_file(context: Context) -> Iterator[Fault]:
     for entry in context.container.side_files:
         folder, _, name = entry.name.rpartition("/")
         if folder and name.startswith(_MISTRAL) and name.endswith(".safetensors"):
-            message = "vLLM takes the folder for one in Mistral's own format"
+            message = "the folder may be taken for one in Mistral's own format"
             help_text = "move it out of the folder"
             yield Observation(
                 "shard-mistral", message, entry.name, None, "no such file", help=help_text, variant="mistral-below"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from ckptkit.checks.config_keys import keys_of, layers_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
@@ -35,10 +35,11 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
     """
     operands = [attention for _, attention in declared_attention(context)]
     probabilities = any(attention.prob is not None for attention in operands)
-    promised = _promises_queries(context.block)
+    promised = _promises_queries(context)
+    key = keys_of(context).probabilities
     queries = promised or any(attention.q is not None for attention in operands)
-    if context.block.get("softmax_quant_spec") and operands and not probabilities:
-        message = "softmax_quant_spec is set, but no scale of the probabilities is stored"
+    if said(context, key) and operands and not probabilities:
+        message = f"{key} is set, but no scale of the probabilities is stored"
         yield Fault("prob-scale-missing", message, "config.json", None, "self_attn.prob_output_scale", "nothing")
     for attention in operands:
         missing = [
@@ -62,10 +63,9 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
             )
 
 
-def _promises_queries(block: Mapping[str, Any]) -> bool:
-    """Whether a Quark config quantizes the outputs of query projections."""
-    layers = block.get("layer_quant_config")
-    return isinstance(layers, Mapping) and any(
+def _promises_queries(context: Context) -> bool:
+    """Whether the config quantizes the outputs of query projections."""
+    return any(
         names.last_part(name).lstrip("*") == "q_proj" and isinstance(spec, Mapping) and spec.get("output_tensors")
-        for name, spec in layers.items()
+        for name, spec in layers_of(context).items()
     )

@@ -8,7 +8,8 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.checks.skip_lists import declared, matchers_of
-from ckptkit.engines.architectures import EXPERT_PARTS, SINGLE_EXPERTS_LEFT_OUT, ExpertNames
+from ckptkit.engines.architectures import EXPERT_PARTS, ExpertNames
+from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
@@ -109,7 +110,7 @@ def _stacked_experts(context: Context) -> Iterator[Observation]:
         if scale is not None:
             yield Observation(
                 "experts-stacked",
-                "all experts of a layer are one FP8 tensor: few classes load that, as Granite in vLLM does",
+                "all experts of a layer are one FP8 tensor, which few model classes load",
                 weight.shard,
                 weight.name,
                 expected="one 2-D weight for each expert where other engines are to load it",
@@ -120,16 +121,17 @@ def _stacked_experts(context: Context) -> Iterator[Observation]:
 
 
 def _experts_left_out(context: Context) -> Iterator[Fault]:
-    """Single experts of a class that transformers holds in one tensor, without a mapping between the two."""
+    """Single experts of a class that some engine holds in one tensor, without a mapping between the two."""
     architecture = context.dimensions.architecture
     dialect = context.dialect.key if context.dialect is not None else ""
-    if architecture not in SINGLE_EXPERTS_LEFT_OUT.get(dialect, ()):
+    takers = [e.label for e in asked_about().values() if architecture in e.experts_left_out().get(dialect, ())]
+    if not takers:
         return
     single = [name for name in context.linear_names if names.experts_owner(name) is not None]
     if single:
         yield Fault(
             "experts-left-out",
-            f"transformers maps no single experts for {architecture}: they stay at random values",
+            f"{' and '.join(takers)} maps no single experts for {architecture}: they stay at random values",
             None,
             single[0],
             found=plural(len(single), "module"),

@@ -29,7 +29,7 @@ def block_size_not_in_shapes(context: Context) -> Iterator[Fault]:
     Fix: nothing is wrong with the file; use a release that reads the block size.
     """
     dialect = context.dialect
-    if context.checkpoint is None or dialect is None or dialect.targets_key is None:  # others are read by one size
+    if context.checkpoint is None or dialect is None or dialect.keys.groups is None:  # others are read by one size
         return
     if context.method != context.block.get("quant_method") or any(context.faults("ct-status")):
         return  # such a release dequantizes nothing then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import OnConversion, rule
@@ -37,9 +38,10 @@ def block_size_unusual(context: Context) -> Iterator[Fault]:
         sizes.setdefault((kind.rows, kind.columns), kind.name)
     # Groups of 32 are a quantization of their own, whose modules are no blocks.
     others = context.checkpoint is not None and not context.checkpoint.modules and context.checkpoint.opaque
-    declared = None if others else context.block.get("weight_block_size")
-    if isinstance(declared, list) and len(declared) == 2 and all(type(n) is int for n in declared):
-        sizes.setdefault((declared[0], declared[1]), "weight_block_size")
+    key = None if others else keys_of(context).blocks
+    declared = said(context, key)
+    if key is not None and isinstance(declared, list) and len(declared) == 2 and all(type(n) is int for n in declared):
+        sizes.setdefault((declared[0], declared[1]), key)
     for (rows, columns), name in sizes.items():
         if (rows, columns) != _KERNEL_BLOCK:
             message = "few kernels know this block size"
