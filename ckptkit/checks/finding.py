@@ -6,8 +6,8 @@ from dataclasses import field, fields
 from enum import Enum
 from typing import Any, TypeAlias
 
+from ckptkit.engines import registry
 from ckptkit.engines.base import Effect
-from ckptkit.engines.registry import by_name
 from ckptkit.errors import Fault
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
@@ -130,8 +130,8 @@ class Finding(Shown):
             return True
         if self.engines and self.severity is not Severity.ERROR:
             return False
-        told = {effect.engine for effect in self.engines}
-        return any(self.code not in by_name(engine).codes for engine in engines - told)
+        known, told = registry.engines(), {effect.engine for effect in self.engines}
+        return any(self.code not in known[engine].codes for engine in engines - told)
 
     def to_fault(self) -> Fault:
         """The finding as an error carries it, its code in front."""
