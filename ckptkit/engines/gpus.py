@@ -13,10 +13,14 @@ _SEPARATORS = re.compile(r"[\s_-]")
 
 @record
 class Gpu:
-    """One kind: its capability as compilers write it, and products that have it; "cpu" is what has no GPU."""
+    """One kind: its capability as compilers write it, and products that have it; "cpu" is what has no GPU.
+
+    ``others`` are further products, which are understood and not shown.
+    """
 
     capability: str
     products: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """
@@ -27,14 +31,14 @@ class Gpu:
 
 
 GPUS = (
-    Gpu("sm_80", ("a100",)),
-    Gpu("sm_86", ("a10", "rtx3090")),
-    Gpu("sm_89", ("l4", "l40s", "rtx4090")),
-    Gpu("sm_90", ("h100", "h200")),
-    Gpu("sm_100", ("b200",)),
-    Gpu("sm_120", ("rtx5090", "rtx-pro-6000")),
-    Gpu("gfx942", ("mi300x", "mi325x")),
-    Gpu("gfx950", ("mi355x",)),
+    Gpu("sm_80", ("a100",), ("a30", "a800")),
+    Gpu("sm_86", ("a10", "rtx3090"), ("a2", "a16", "a40", "a10g", "rtx-a4000", "rtx-a5000", "rtx-a6000", "a6000")),
+    Gpu("sm_89", ("l4", "l40s", "rtx4090"), ("l20", "l40", "rtx4080", "rtx-4000-ada", "rtx-5000-ada", "rtx-6000-ada")),
+    Gpu("sm_90", ("h100", "h200"), ("h20", "h800", "gh200")),
+    Gpu("sm_100", ("b200",), ("b100", "gb200")),
+    Gpu("sm_120", ("rtx5090", "rtx-pro-6000"), ("rtx5080", "rtx5070", "rtx-pro-5000", "rtx-pro-4500", "rtx-pro-4000")),
+    Gpu("gfx942", ("mi300x", "mi325x"), ("mi300a", "mi308x")),
+    Gpu("gfx950", ("mi355x",), ("mi350x",)),
     Gpu("cpu"),
 )
 CPU = "cpu"
@@ -44,7 +48,7 @@ AMD = tuple(gpu.capability for gpu in GPUS if gpu.capability.startswith("gfx"))
 WITHOUT_FP8 = ("sm_80", "sm_86")
 #: Every name that :func:`by_name` is asked to complete.
 NAMES = tuple(word for gpu in GPUS for word in (*gpu.products, gpu.capability))
-_BY_WORD = {_SEPARATORS.sub("", word): gpu for gpu in GPUS for word in (*gpu.products, gpu.capability)}
+_BY_WORD = {_SEPARATORS.sub("", word): gpu for gpu in GPUS for word in (*gpu.products, *gpu.others, gpu.capability)}
 
 
 def by_name(name: str) -> Gpu:

@@ -43,6 +43,8 @@ def row_on(fixture: str, engine: str, gpu: str | None, *sizes: int) -> MatrixRow
         *(("MI300X", "gfx942"), ("mi325x", "gfx942"), ("mi355x", "gfx950"), ("CPU", "cpu"), (" a100 ", "sm_80")),
         *(("sm_90", "sm_90"), ("SM90", "sm_90"), ("sm_90a", "sm_90"), ("9.0", "sm_90"), ("12.0", "sm_120")),
         *(("10.0", "sm_100"), ("gfx942", "gfx942"), ("GFX950", "gfx950")),
+        *(("H20", "sm_90"), ("GH200", "sm_90"), ("GB200", "sm_100"), ("RTX 6000 Ada", "sm_89"), ("RTX A6000", "sm_86")),
+        *(("A30", "sm_80"), ("MI350X", "gfx950"), ("mi308x", "gfx942")),
     ],
 )
 def test_hardware_by_name(name: str, capability: str) -> None:
@@ -54,6 +56,17 @@ def test_hardware_that_is_not_known_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="unknown GPU") as refused:
         by_name(name)
     assert "h100" in (refused.value.help or "")
+
+
+def test_a_product_is_of_one_kind() -> None:
+    named = [word for gpu in GPUS for word in (*gpu.products, *gpu.others, gpu.capability)]
+    assert len(named) == len(set(named)) and all(by_name(word) is gpu for gpu in GPUS for word in gpu.others)
+
+
+@pytest.mark.parametrize("name", ["b300", "sm_103"])
+def test_kinds_of_which_no_engine_says_anything_are_not_known(name: str) -> None:
+    with pytest.raises(UsageError, match="unknown GPU"):
+        by_name(name)
 
 
 def test_what_was_meant_is_asked() -> None:
