@@ -102,6 +102,8 @@ class WriteOptions:
 
 #: The kind of the fault for a value that is not what a format allows.
 NOT_VALID = "config-value"
+#: What is wrong with a config that gives no size of the blocks that are stored.
+UNSAID_BLOCKS = "unsaid-blocks"
 
 
 @record

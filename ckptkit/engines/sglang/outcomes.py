@@ -230,6 +230,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
         ),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
+        "CK606/part-of-expert": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(
+                _ERROR,
+                "all projections of experts need one scheme",
+                formats=("compressed-tensors",),
+                layers=(Layer.EXPERT,),
+                when_built=True,
+            ),
+        ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
             Known(
@@ -276,6 +286,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the method is found in any case", formats=("compressed-tensors",)),
         ),
         "CK624": (Known(_ERROR, "refused"),),
+        "CK624/unsaid-blocks": (
+            Known(_SILENT, _SKIPPED),
+            Known(_ERROR, "grids are loaded into scales of whole tensors", architectures=(*LLAMAS, *STRICT)),
+        ),
         "CK624/block-size": (),
         "CK624/experts": (),
         "CK627/empty-list": (),
@@ -304,6 +318,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
         "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
+        "CK801/unsaid-blocks": (),
         "CK901": (
             Known(_WARNING, "1.0 is used"),
             Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
