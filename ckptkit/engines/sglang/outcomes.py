@@ -28,7 +28,7 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: The layers that values of a config are about: any, those in blocks, or experts.
 _WHERE = ("", "-blocks", "-experts")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
@@ -154,10 +154,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         **dict.fromkeys(
-            (f"CK600/weight-bits{where}" for where in _WHERE),
-            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
-        ),
-        **dict.fromkeys(
             (f"CK600/weight-four-bits{where}" for where in _WHERE),
             (Known(_ERROR, "floats of four bits are known in one layout only", formats=_CT),),
         ),
@@ -183,7 +179,8 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/stored-dense{where}" for where in _WHERE), (Known(_ERROR, "no scheme is found", formats=_CT),)
+            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
@@ -321,7 +318,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK801/unsaid-blocks": (),
         "CK901": (
             Known(_WARNING, "1.0 is used"),
-            Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
             _NO_KV,
         ),

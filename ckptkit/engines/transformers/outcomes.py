@@ -91,6 +91,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK305": (Known(_ERROR, "shapes do not fit"),),
         "CK306": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
+        "CK306/one-value-throughout": (
+            Known(_SILENT, "broadcast"),
+            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=("compressed-tensors",)),
+        ),
         **dict.fromkeys(
             ("CK306/by-row", "CK306/by-column"),
             (

@@ -18,7 +18,7 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: The layers that values of a config are about: any, those in blocks, or experts.
 _WHERE = ("", "-blocks", "-experts")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
@@ -142,7 +142,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-four-bits", "weight-bits") for where in _WHERE),
+            (f"CK600/weight-four-bits{where}" for where in _WHERE),
             (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
         ),
         **dict.fromkeys(
@@ -155,13 +155,12 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/weight-asymmetric", "CK600/weight-asymmetric-experts"),
+            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
             (
                 Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
                 Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
             ),
         ),
-        "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=(*_CT, *_QUARK)),),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in _WHERE),
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
@@ -171,15 +170,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/stored-dense{where}" for where in _WHERE), (Known(_ERROR, "no scheme is found", formats=_CT),)
+            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/layers-missing{where}" for where in _WHERE),
-            (Known(_ERROR, "no layers, and so no config", formats=("modelopt",)),),
+            (f"CK600/{what}{where}" for what in ("layers-missing", "no-list") for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
         ),
         **dict.fromkeys(
             (f"CK600/weight-format{where}" for where in _WHERE),
@@ -286,7 +286,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
             Known(_SILENT, "1.0 is used without a word", formats=("compressed-tensors",)),
-            Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(_WARNING, "1.0 is used, with one line in the log", option="--kv-cache-dtype fp8"),
         ),
         "CK902": (),

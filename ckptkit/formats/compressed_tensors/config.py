@@ -224,7 +224,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     if isinstance(declared, str) and declared in OTHER_STORAGES:
         return Group(name, other_scheme(declared, body), targets)
     if declared is not None and declared not in FP8_FORMATS and declared != spec.MIXED:
-        what = "stored-dense" if declared == "dense" else ""
+        what = "stored-dense" if declared == "dense" else "stored-otherwise"
         reader.wrong(f"{path}.format", spec.STORAGE, declared, "ckptkit handles FP8 checkpoints only", what=what)
         return None
     args.faults += unknown_keys(body, _KNOWN_GROUP_KEYS, place, args.way)
