@@ -215,6 +215,7 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
         tied = container.config.get("tie_word_embeddings") is True
         absent = known.absent(modules, dimensions.layers, tied=tied)
+        absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
         if absent is not None and known.stops_at(absent, quantized=quantized):
             yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")
         elif absent is not None:

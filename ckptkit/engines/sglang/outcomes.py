@@ -25,8 +25,8 @@ _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocate
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, or experts.
-_WHERE = ("", "-blocks", "-experts")
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
@@ -159,11 +159,19 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
         **dict.fromkeys(
-            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
-            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
+            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
+            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/weight-asymmetric", "CK600/weight-asymmetric-experts"),
+            (f"CK600/weight-four-bits-alone{where}" for where in ("", "-static")),
+            (Known(Outcome.OK, "the number of bits is not looked at without inputs", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts", "CK600/weight-integers-static"),
+            (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-asymmetric{where}" for where in ("", "-experts", "-static")),
             (
                 Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
                 Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
@@ -171,7 +179,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts")),
+            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts", "-static")),
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(

@@ -15,8 +15,8 @@ _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, or experts.
-_WHERE = ("", "-blocks", "-experts")
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
 
@@ -142,14 +142,17 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         **dict.fromkeys(
-            (f"CK600/weight-four-bits{where}" for where in _WHERE),
+            (f"CK600/weight-four-bits{alone}{where}" for alone in ("", "-alone") for where in _WHERE),
             (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/input-integers", "CK600/input-asymmetric"),
+            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
             (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
         ),
-        "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        **dict.fromkeys(
+            ("CK600/weight-integers", "CK600/weight-integers-static"),
+            (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        ),
         **dict.fromkeys(
             ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
             (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
@@ -227,7 +230,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK618/preset-group": (Known(_ERROR, "preset names fail with a TypeError"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/status": (),
-        "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
+        **dict.fromkeys(
+            ("CK618/type-missing", "CK618/type-missing-static"), (Known(_SILENT, "an INT8 scheme is taken"),)
+        ),
         **dict.fromkeys(
             ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
             (Known(_ERROR, "no INT8 scheme for blocks or experts"),),

@@ -233,6 +233,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
         reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
         return None
     roles = {}
+    args.weights_alone = body.get("input_activations") is None
     for role in ROLES:
         item = body.get(role)
         roles[role] = None if item is None else args.read(reader.mapping(item, f"{path}.{role}"), (*place, role))
