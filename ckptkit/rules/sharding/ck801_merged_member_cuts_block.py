@@ -35,7 +35,9 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
     Fix: quantize these modules per channel, or leave them in BF16.
     """
     # Engines that are not told of blocks look for no whole number of them.
-    unsaid = any(isinstance(fault, ConfigFault) and fault.what == UNSAID_BLOCKS for fault in context.faults("fp8-fields"))
+    unsaid = any(
+        isinstance(fault, ConfigFault) and fault.what == UNSAID_BLOCKS for fault in context.faults("fp8-fields")
+    )
     variant = UNSAID_BLOCKS if unsaid else None
     kinds: dict[tuple[str, int, int], list[str]] = {}
     for cut in merged_obstacles(context.checkpoint) if context.checkpoint else ():
