@@ -191,8 +191,9 @@ class Known:
     when_built: bool = False
 
 
-#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, then those for a
-#: format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like the defect itself.
+#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, then those for
+#: a format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like the
+#: defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
