@@ -18,10 +18,12 @@ from ckptkit.engines.launch import Launch
 from ckptkit.record import record
 
 if TYPE_CHECKING:
+    from ckptkit.engines.finer_blocks import FinerBlocks
     from ckptkit.engines.kernels import Kernel
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.skip_lists import Reading
+    from ckptkit.engines.stand_in import StandIn
     from ckptkit.engines.support import Support
 
 _VERSION = re.compile(r"[vb]?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
@@ -192,8 +194,8 @@ class Known:
 
 
 #: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, then those for
-#: a format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like the
-#: defect itself.
+#: a format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like
+#: the defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
@@ -250,33 +252,6 @@ class Eager:
     gpus: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     by_itself: bool = False
-
-
-@record
-class FinerBlocks:
-    """Where an engine splits experts inside a block: it repeats scales for the largest blocks that fit all parts.
-
-    ``smallest`` is the least size of such a block, ``formats`` hold keys of dialects, ``without`` the kinds of hardware
-    on which no kernel takes them.
-    """
-
-    formats: tuple[str, ...]
-    smallest: int
-    without: tuple[str, ...]
-    where: str
-
-
-@record
-class StandIn:
-    """The class by which an engine serves those that it has none of its own for.
-
-    ``classes`` are those of which that was seen; ``below`` says before which beginnings it leaves entries of lists and
-    patterns as they are: it puts the first in front of all others. It fuses nothing.
-    """
-
-    name: str
-    classes: frozenset[str]
-    below: tuple[str, ...]
 
 
 @record

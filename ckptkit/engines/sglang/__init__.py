@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, Splitting, StandIn, lazily
+from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.sglang.classes import BELOW, STAND_IN, STOOD_IN_FOR
+from ckptkit.engines.stand_in import StandIn
 
 ENGINE = Engine(
     name="sglang",
