@@ -26,10 +26,13 @@ _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocate
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
 #: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
 _WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+#: What Quark's configs say where no scheme is found for a layer.
+_NO_SCHEME = ("weight-dtype", "input-dtype", "weight-granularity", "default-missing", "bias")
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
@@ -196,11 +199,15 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-e5m2", "input-e5m2", "default-missing") for where in _WHERE),
+            (f"CK600/{what}{where}" for what in _NO_SCHEME for where in _WHERE),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
+            (
+                f"CK600/{what}{where}"
+                for what in ("stored-dense", "stored-otherwise", "other-groups")
+                for where in _WHERE
+            ),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
@@ -208,11 +215,21 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
+            (f"CK600/no-groups{where}" for where in _WHERE),
+            (
+                Known(_SILENT, "no quantization is found: codes are taken for values", formats=_CT),
+                Known(_ERROR, _UNKNOWN_NAME, formats=_CT, architectures=(*STRICT, STAND_IN)),
+            ),
+        ),
+        **dict.fromkeys(
             (f"CK600/weight-format{where}" for where in _WHERE),
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
-        "CK601": (Known(_SILENT, "codes are taken for values"), _NO_NAME),
+        "CK601": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, STAND_IN)),
+        ),
         "CK601/scales": (_NO_NAME,),
         "CK601/kv-scales": (_NO_NAME,),
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
@@ -314,6 +331,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK624/block-size": (),
         "CK624/experts": (),
         "CK627/empty-list": (),
+        "CK627/plain-layer": (
+            Known(Outcome.OK, "the layer is built plain"),
+            Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
+        ),
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
         "CK627/default-outputs": (),
         "CK627/missing-list": (),
