@@ -103,6 +103,27 @@ def _sparse(**keys: Any) -> Damage:
     return set_block(sparsity_config={**usual, **keys})
 
 
+def _plain_layers(pattern: str) -> Damage:
+    """Layers whose own spec has no weights."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        spec = {**checkpoint.block["global_quant_config"], "weight": None, "input_tensors": None}
+        checkpoint.block["layer_quant_config"] = {pattern: spec}
+
+    return change
+
+
+def _flat_side(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config.pop("quantization_config")
+    section = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
+    checkpoint.files[SIDE] = json.dumps(section).encode()
+
+
+def _broken_side(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config.pop("quantization_config")
+    checkpoint.files[SIDE] = b"{"
+
+
 _IN_PAIRS = {"format": "sparse-24-bitmask", "sparsity_structure": "2:4"}
 
 CONFIGS: Rows = {
@@ -145,6 +166,46 @@ CONFIGS: Rows = {
     ),
     "no export": (QUARK_MOE, without("export"), REFUSES, REFUSES, REFUSES),
     "another word for codes": (QUARK, lambda c: c.block["export"].update(weight_format="other"), LOADS, LOADS, LOADS),
+    "a layer left plain by its spec": (
+        QWEN2_QUARK,
+        steps(alone(r"model\.layers\..*down_proj"), _plain_layers("*down_proj")),
+        *(REFUSES, REFUSES, LOADS),
+    ),
+    "a layer left plain by the list": (
+        QWEN2_QUARK,
+        steps(alone(r"model\.layers\..*down_proj"), listed("exclude", "re:.*down_proj", "*down_proj")),
+        *(LOADS, LOADS, LOADS),
+    ),
+    "a spec in a list": (
+        QWEN2_QUARK,
+        lambda c: c.block["global_quant_config"].update(weight=[c.block["global_quant_config"]["weight"]]),
+        *(LOADS, REFUSES, ANY),
+    ),
+    "no spec of weights": (
+        QWEN2_QUARK,
+        lambda c: c.block["global_quant_config"].update(weight=None),
+        REFUSES,
+        REFUSES,
+        ANY,
+    ),
+    "another granularity": (QWEN2_QUARK, _spec("weight", qscheme="per_row"), REFUSES, REFUSES, ANY),
+    "another spelling of a type": (QWEN2_QUARK, _spec("weight", dtype="FP8_E4M3"), REFUSES, REFUSES, ANY),
+    "a spec of biases": (
+        QWEN2_QUARK,
+        lambda c: c.block["global_quant_config"].update(bias=c.block["global_quant_config"]["weight"]),
+        *(REFUSES, REFUSES, ANY),
+    ),
+    "no groups": (QWEN3, without("config_groups"), REFUSES, REFUSES, ANY),
+    "no weights in a group": (QWEN3, _group(weights=None), REFUSES, REFUSES, ANY),
+    "dynamic that is null": (QWEN3, inputs(dynamic=None), REFUSES, REFUSES, REFUSES),
+    "an order of columns without groups": (QWEN3, weights(actorder="group"), REFUSES, REFUSES, REFUSES),
+    "an order of columns that needs none": (QWEN3, weights(actorder="static"), LOADS, LOADS, ANY),
+    "three sizes of a block": (BLOCK, weights(block_structure=[128, 128, 1]), REFUSES, REFUSES, REFUSES),
+    "groups in tensors": (QWEN3, weights(strategy="tensor_group", group_size=16), REFUSES, REFUSES, ANY),
+    "another word for a cache": (CUSTOM_KV, set_block(kv_cache_scheme="fp8"), LOADS, LOADS, ANY),
+    "a flat side file": (MODELOPT, _flat_side, LOADS, LOADS, ANY),
+    "a side file that is no JSON": (MODELOPT, _broken_side, REFUSES, REFUSES, ANY),
+    "null for a config": (QWEN3, lambda c: c.config.update(quantization_config=None), REFUSES, REFUSES, ANY),
     "no block size": (PLAIN_BLOCK, without("weight_block_size"), REFUSES, REFUSES, ANY),
     "one value for each row of one": (
         CT,

@@ -277,6 +277,12 @@ OUTCOMES: Outcomes = MappingProxyType(
                 when_built=True,
             ),
         ),
+        "CK606/unspecified": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(_ERROR, "no scheme is found for a layer without weights", formats=_QUARK, layers=_LINEAR),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            _NO_NAME,
+        ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
             Known(

@@ -46,7 +46,7 @@ def required_keys(block: Mapping[str, Any], export: Mapping[str, Any], way: Path
 def read_faults(
     checkpoint: Checkpoint, block: Mapping[str, Any], way: Path, declared: Callable[[str], bool]
 ) -> Iterator[Fault]:
-    """Faults that show once it is known which modules the config means; ``declared`` says which it quantizes or lists."""
+    """Faults that show once it is known which modules the config means, or lists: ``declared`` says so."""
     group = checkpoint.understood.get("kv_cache_group") or []
     layers = block.get("layer_quant_config") or {}
     for entry in _without_entries(group, layers):
@@ -84,9 +84,7 @@ def read_faults(
             edits=(SetKey((*way, *place), None),),
         )
     for module in _plain_by_spec(checkpoint, declared):
-        message = (
-            "a spec without weights leaves this layer plain, and engines look for a scheme of all that is not listed"
-        )
+        message = "a spec without weights leaves this layer plain: engines want a scheme for what is not listed"
         name = names.join(module, "weight")
         yield Fault("quark-plain-layer", message, "config.json", name, "an entry of exclude", "weight = null")
     for scheme, members in checkpoint.schemes.items():
