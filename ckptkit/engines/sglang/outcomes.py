@@ -31,8 +31,9 @@ _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
 _WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+_NO_GRANULARITY = ("weight-granularity", "default-missing", "bias")
 #: What Quark's configs say where no scheme is found for a layer.
-_NO_SCHEME = ("weight-dtype", "input-dtype", "weight-granularity", "default-missing", "bias")
+_NO_SCHEME = (*(f"{role}-{what}" for role in ("weight", "input") for what in ("e5m2", "dtype")), *_NO_GRANULARITY)
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.

@@ -21,7 +21,10 @@ _WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
 #: What Quark's configs say where no scheme is found for a layer.
-_NO_SCHEME = ("weight-dtype", "input-dtype", "weight-granularity", "default-missing", "bias")
+_NO_SCHEME = (
+    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
+    *("default-missing", "bias"),
+)
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")

@@ -20,6 +20,8 @@ from ckptkit.record import record
 
 #: Where a config says how weights are stored, and the word for codes.
 STORED_AS, STORED = "export.weight_format", "real_quantized"
+#: Quark's types of what is not quantized.
+_PLAIN_DTYPES = ("bfloat16", "float16", "float32")
 #: The key of ``layer_type_quant_config`` for linear modules.
 LINEAR = "Linear"
 #: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
@@ -245,7 +247,9 @@ def _parse_tensor(
         return None
     spec, role = reader.mapping(value, path), "input" if is_input else path.rpartition(".")[2]
     if spec.get("dtype") != "fp8_e4m3":
-        what = f"{role}-dtype" if role in ("weight", "input") else ""
+        dtype = spec.get("dtype")
+        kind = "e5m2" if dtype == "fp8_e5m2" else "dtype" if dtype not in _PLAIN_DTYPES else ""
+        what = f"{role}-{kind}" if kind and role in ("weight", "input") else ""
         help_text = "ckptkit handles FP8 E4M3 checkpoints only"
         reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), help_text, what=what)
         return None
