@@ -19,11 +19,13 @@ from ckptkit.engines.launch import Launch
 from ckptkit.record import record
 
 if TYPE_CHECKING:
+    from ckptkit.engines.finer_blocks import FinerBlocks
     from ckptkit.engines.kernels import Kernel
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.remarks import Remark
     from ckptkit.engines.skip_lists import Reading
+    from ckptkit.engines.stand_in import StandIn
     from ckptkit.engines.support import Support
 
 _VERSION = re.compile(r"[vb]?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
@@ -37,12 +39,14 @@ class Outcome(str, Enum):
     """What happens when an engine meets a defect, the worst first.
 
     ``error``: it stops. ``silent``: it runs and its numbers are wrong, with no word about it. ``warning``: the same
-    with a line in the log. ``slow``: right, on a slower path. ``ok``: checked, and nothing happens.
+    with a line in the log. ``unknown``: it runs, and nobody can tell whether its numbers are those that were meant.
+    ``slow``: right, on a slower path. ``ok``: checked, and nothing happens.
     """
 
     ERROR = "error"
     SILENT = "silent"
     WARNING = "warning"
+    UNKNOWN = "unknown"
     SLOW = "slow"
     OK = "ok"
 
@@ -173,7 +177,8 @@ class Known:
     ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
     then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
     ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
-    request does not. ``how`` overrides how the release was examined.
+    request does not, ``when_built`` that it happens before any tensor is looked at, whatever is left out then.
+    ``how`` overrides how the release was examined.
     """
 
     outcome: Outcome
@@ -187,10 +192,12 @@ class Known:
     at_request: bool = False
     how: Evidence | None = None
     leaves_out: tuple[Layer, ...] = ()
+    when_built: bool = False
 
 
-#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
-#: empty tuple says that the variant does nothing. A variant that is not listed is like the defect itself.
+#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, then those for
+#: a format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like
+#: the defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
@@ -250,20 +257,6 @@ class Eager:
 
 
 @record
-class FinerBlocks:
-    """Where an engine splits experts inside a block: it repeats scales for the largest blocks that fit all parts.
-
-    ``smallest`` is the least size of such a block, ``formats`` hold keys of dialects, ``without`` the kinds of hardware
-    on which no kernel takes them.
-    """
-
-    formats: tuple[str, ...]
-    smallest: int
-    without: tuple[str, ...]
-    where: str
-
-
-@record
 class Demands:
     """What a reader wants of a checkpoint, in releases of a range.
 
@@ -296,6 +289,9 @@ class Engine:
     ``remarks`` what is worth a word before a sound checkpoint is served,
     ``experts_left_out`` by dialect the classes of which it loads no experts that are stored one by one,
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
+    ``stand_in`` is what serves classes that it has not.
+    ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
+    object's name, and what it has to hold where it is there.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
     One that ``loads_every_file`` takes weight files that no index names.
@@ -324,6 +320,8 @@ class Engine:
     experts_left_out: Callable[[], Mapping[str, frozenset[str]]] = lambda: _NOTHING
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
+    stand_in: StandIn | None = None
+    wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
@@ -335,6 +333,14 @@ class Engine:
     def release(self) -> Release:
         """The newest release that was examined."""
         return self.releases[-1]
+
+    def stands_in_for(self, architecture: str | None) -> bool:
+        """Whether a model class is served by another one's code."""
+        return self.stand_in is not None and architecture in self.stand_in.classes
+
+    def served_as(self, architecture: str | None) -> str | None:
+        """The class by which the engine's tables speak of a model class."""
+        return self.stand_in.name if self.stand_in is not None and self.stands_in_for(architecture) else architecture
 
     def release_for(self, table: str) -> Release:
         """The newest release that a table was held against."""
@@ -369,8 +375,9 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``gpus`` the kinds of hardware on which
-    alone that release does so, and ``of_some`` that it is known to hold for some releases only.
+    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``when_built`` that it happens whatever is
+    left out, ``gpus`` the kinds of hardware on which alone that release does so, and ``of_some`` that it is known to
+    hold for some releases only.
     """
 
     engine: str
@@ -382,6 +389,7 @@ class Effect:
     leaves_out: tuple[Layer, ...] = ()
     gpus: tuple[str, ...] = ()
     of_some: bool = False
+    when_built: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -13,6 +13,7 @@ from ckptkit.engines.sglang.classes import (
     NO_KV_SCALES,
     OTHER_ATTENTION,
     QUANTIZED_TOWERS,
+    STAND_IN,
     STRICT,
 )
 
@@ -24,12 +25,25 @@ _SHAPE = "the parameter's loader stops at the shape"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+_NO_GRANULARITY = ("weight-granularity", "default-missing", "bias")
+#: What Quark's configs say where no scheme is found for a layer.
+_NO_SCHEME = (*(f"{role}-{what}" for role in ("weight", "input") for what in ("e5m2", "dtype")), *_NO_GRANULARITY)
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
 
 _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", architectures=NO_KV_SCALES)
+
+#: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
+_NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN,))
+_NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
@@ -54,22 +68,30 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
-        "CK118": (Known(_SILENT, "layers beyond the last are skipped"),),
-        "CK118/stray": (),
+        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), _NO_NAME),
+        "CK118/stray": (_NO_NAME,),
         "CK201": (Known(_SILENT, _UNSET),),
-        "CK202": (),
+        "CK202": (_NO_NAME,),
         "CK202/beside-declared": (Known(_SILENT, "the scale is loaded beside a weight that was cast by value"),),
         "CK202/weight-lost": (Known(_SILENT, "the weight keeps what it was allocated with"),),
         "CK203": (
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
+            _NO_NAME,
             Known(
                 Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
             ),
         ),
-        "CK204": (Known(_WARNING, _SKIPPED),),
+        "CK204": (Known(_WARNING, _SKIPPED), _NO_NAME),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
+            Known(_ERROR, _UNKNOWN_NAME, formats=_QUARK, architectures=(STAND_IN,)),
+            Known(
+                Outcome.OK,
+                "brought to one spelling",
+                formats=("fp8", "quark-fp8", "modelopt"),
+                architectures=(STAND_IN,),
+            ),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
@@ -78,8 +100,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),),
-        "CK208/only-scale": (Known(_SILENT, _SKIPPED),),
+        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), _NO_NAME),
+        "CK208/only-scale": (Known(_SILENT, _SKIPPED), _NO_NAME),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
         "CK301": (Known(_ERROR, "wants [N, 1]"),),
@@ -148,14 +170,74 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        **dict.fromkeys(
+            (f"CK600/weight-four-bits{where}" for where in _WHERE),
+            (Known(_ERROR, "floats of four bits are known in one layout only", formats=_CT),),
+        ),
+        "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
+            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-four-bits-alone{where}" for where in ("", "-static")),
+            (Known(Outcome.OK, "the number of bits is not looked at without inputs", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts", "CK600/weight-integers-static"),
+            (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-asymmetric{where}" for where in ("", "-experts", "-static")),
+            (
+                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
+                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
+            ),
+        ),
+        "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts", "-static")),
+            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _NO_SCHEME for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (
+                f"CK600/{what}{where}"
+                for what in ("stored-dense", "stored-otherwise", "other-groups")
+                for where in _WHERE
+            ),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/no-groups{where}" for where in _WHERE),
+            (
+                Known(_SILENT, "no quantization is found: codes are taken for values", formats=_CT),
+                Known(_ERROR, _UNKNOWN_NAME, formats=_CT, architectures=(*STRICT, STAND_IN)),
+            ),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-format{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
-        "CK601": (Known(_SILENT, "codes are taken for values"),),
-        "CK601/scales": (),
-        "CK601/kv-scales": (),
+        "CK601": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, STAND_IN)),
+        ),
+        "CK601/scales": (_NO_NAME,),
+        "CK601/kv-scales": (_NO_NAME,),
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
         "CK604/beside-another": (),
+        "CK604/side-alone": (Known(_SILENT, "no quantization is found: codes are taken for values"),),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
             Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
@@ -165,6 +247,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK606": (
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            _NO_NAME,
         ),
         "CK607": (),
         "CK608/built": (
@@ -179,17 +262,40 @@ OUTCOMES: Outcomes = MappingProxyType(
                 "all projections of experts need one scheme",
                 formats=("compressed-tensors",),
                 layers=(Layer.EXPERT,),
+                when_built=True,
             ),
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
+            _NO_NAME,
         ),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
+        "CK606/part-of-expert": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(
+                _ERROR,
+                "all projections of experts need one scheme",
+                formats=("compressed-tensors",),
+                layers=(Layer.EXPERT,),
+                when_built=True,
+            ),
+        ),
+        "CK606/unspecified": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(_ERROR, "no scheme is found for a layer without weights", formats=_QUARK, layers=_LINEAR),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            _NO_NAME,
+        ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
-            Known(_ERROR, "no target is found for the layer", layers=(Layer.LINEAR, Layer.FUSED, Layer.EXPERT)),
+            Known(
+                _ERROR,
+                "no target is found for the layer",
+                layers=(Layer.LINEAR, Layer.FUSED, Layer.EXPERT),
+                when_built=True,
+            ),
         ),
         "CK608/another-scheme": (Known(_ERROR, "the parts do not fit the scheme of the fused layer"),),
         "CK610": (Known(_SILENT, "fused names are not recognised", Range(until="2026-06")),),
-        "CK611": (Known(_SILENT, "the head's scale is dropped"),),
+        "CK611": (Known(_SILENT, "the head's scale is dropped"), _NO_NAME),
         "CK612": (
             Known(_SILENT, "the tower runs without scales"),
             Known(Outcome.OK, "the tower is built from the config", architectures=QUANTIZED_TOWERS),
@@ -205,24 +311,37 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
         **dict.fromkeys(
-            ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
-            (Known(_ERROR, "no INT8 scheme for blocks or experts"),),
+            (f"CK618/type-missing-{where}" for where in ("blocks", "experts", "static")),
+            (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs"),),
+        ),
+        "CK620/sparse-in-pairs": (Known(_ERROR, "CompressedTensors24 is not supported now"),),
+        **dict.fromkeys(
+            ("CK620/sparse", "CK620/sparse-nowhere"),
+            (Known(Outcome.OK, "a sparsity without kernels is not looked at"),),
         ),
         "CK621": (Known(_SILENT, "the scale keeps the value it was allocated with"),),
         "CK621/other-name": (
             Known(_SILENT, "the scale keeps the value it was allocated with"),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
-        "CK622": (),
+        "CK622": (_NO_NAME,),
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK623/case": (
             Known(_SILENT, "the method is not recognised: codes are taken for values"),
             Known(Outcome.OK, "the method is found in any case", formats=("compressed-tensors",)),
         ),
         "CK624": (Known(_ERROR, "refused"),),
+        "CK624/unsaid-blocks": (
+            Known(_SILENT, _SKIPPED),
+            Known(_ERROR, "grids are loaded into scales of whole tensors", architectures=(*LLAMAS, *STRICT)),
+        ),
         "CK624/block-size": (),
         "CK624/experts": (),
         "CK627/empty-list": (),
+        "CK627/plain-layer": (
+            Known(Outcome.OK, "the layer is built plain"),
+            Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
+        ),
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
         "CK627/default-outputs": (),
         "CK627/missing-list": (),
@@ -239,18 +358,29 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "different schemes for the parts"),
             Known(_SILENT, "the fused layer has one scheme, and some parts are cast by value", formats=_ASKS_WHOLE),
             Known(_ERROR, "different schemes for the parts", formats=_ASKS_WHOLE, architectures=KNOWS_QKV),
+            _NO_PARTS,
         ),
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
         ),
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
-        "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"),),
+        "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
         "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
-        "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
-        "CK901": (Known(_WARNING, "1.0 is used"), _NO_KV),
+        "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
+        "CK801/unsaid-blocks": (),
+        "CK901": (
+            Known(_WARNING, "1.0 is used"),
+            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
+            _NO_KV,
+        ),
         "CK902": (),
         "CK903": (Known(_SILENT, "1.0 is used", architectures=STRICT),),
+        "CK903/query": (
+            Known(Outcome.OK, "the scale is skipped"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),
+        ),
         "CK903/below-attention": (Known(_SILENT, "1.0 is used"),),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),

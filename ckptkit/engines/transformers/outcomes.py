@@ -12,6 +12,11 @@ _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _GUESSES = Range(until="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
@@ -37,6 +42,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "file not found", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+        "CK116/beside": (),
         "CK118": (Known(_WARNING, "the layers are left out and listed as unexpected"),),
         "CK118/stray": (),
         "CK201": (Known(_WARNING, "missing keys are listed; the scale is made up"),),
@@ -86,6 +92,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK305": (Known(_ERROR, "shapes do not fit"),),
         "CK306": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
+        "CK306/one-value-throughout": (
+            Known(_SILENT, "broadcast"),
+            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=("compressed-tensors",)),
+        ),
         **dict.fromkeys(
             ("CK306/by-row", "CK306/by-column"),
             (
@@ -105,6 +115,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
         ),
+        "CK312/keys-one": (Known(_SILENT, "the one head of keys is taken for all"),),
         **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, "shapes do not fit"),)),
         "CK312/dense-layer": (Known(_ERROR, _MADE_UP),),
         "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
@@ -130,6 +141,57 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
+        **dict.fromkeys(
+            (
+                f"CK600/{what}{where}"
+                for what in ("weight-four-bits", "weight-four-bits-alone", "weight-bits")
+                for where in _WHERE
+            ),
+            (Known(_ERROR, "only num_bits in (8) are supported", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-integers{where}" for where in ("", "-blocks", "-static")),
+            (Known(_SILENT, "codes are taken for integers", formats=_CT),),
+        ),
+        "CK600/weight-integers-experts": (Known(_ERROR, "the weights cannot be converted", formats=_CT),),
+        **dict.fromkeys(
+            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
+            (
+                Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
+                Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
+            ),
+        ),
+        "CK600/input-asymmetric-static": (
+            Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-axis{where}" for where in ("", "-experts", "-static")),
+            (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (
+                f"CK600/{what}{where}"
+                for what in ("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias")
+                for where in _WHERE
+            ),
+            (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/stored-dense{where}" for where in ("", "-experts", "-static")),
+            (Known(_SILENT, "codes are taken for values", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/export-missing{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the usual way of an export is taken", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-format{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
@@ -169,7 +231,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK618/type-missing-experts": (Known(_ERROR, "the weights cannot be converted"),),
         **dict.fromkeys(
-            ("CK618/type-missing", "CK618/type-missing-blocks"), (Known(_SILENT, "codes are taken for integers"),)
+            (f"CK618/type-missing{where}" for where in ("", "-blocks", "-static")),
+            (Known(_SILENT, "codes are taken for integers"),),
         ),
         "CK619": (Known(_ERROR, "unknown keys are refused"),),
         "CK619/ignored": (),
@@ -194,7 +257,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK627/other-null-key": (),
         "CK627/kv-no-layers": (Known(_WARNING, "no output is quantized; scales are listed as unexpected"),),
         "CK627/null-key": (Known(_WARNING, "nothing is excluded; missing scales are listed and made up"),),
-        "CK627/kv-group": (),
+        **dict.fromkeys(("CK627/kv-group", "CK627/plain-layer"), ()),
+        "CK627/spec-list": (Known(_WARNING, "scales are looked for by another name, and made up"),),
         "CK629/compressed-tensors-status": (Known(_SILENT, "codes are taken for values"),),
         "CK629/compressed-tensors": (Known(_ERROR, "refuses the config"),),
         "CK629/compressed-tensors-kv-cache": (Known(_ERROR, "refuses the config"),),
@@ -226,6 +290,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK901": (Known(_WARNING, "the missing scales are listed and made up"),),
         "CK903": (Known(_WARNING, "the missing scales are listed and made up", formats=("compressed-tensors",)),),
+        "CK903/query": (Known(Outcome.OK, "the scale is listed as unexpected"),),
         "CK903/not-own": (Known(_WARNING, "Quark knows its own names only; missing scales are made up"),),
         "CK904": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK905": (

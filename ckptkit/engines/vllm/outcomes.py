@@ -14,6 +14,18 @@ _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+#: What Quark's configs say where no scheme is found for a layer.
+_NO_SCHEME = (
+    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
+    *("default-missing", "bias"),
+)
+
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
 
@@ -135,6 +147,61 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        **dict.fromkeys(
+            (f"CK600/weight-four-bits{alone}{where}" for alone in ("", "-alone") for where in _WHERE),
+            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
+            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers", "CK600/weight-integers-static"),
+            (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
+            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
+            (
+                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
+                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
+            ),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in _WHERE),
+            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _NO_SCHEME for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (
+                f"CK600/{what}{where}"
+                for what in ("stored-dense", "stored-otherwise", "other-groups")
+                for where in _WHERE
+            ),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/no-groups{where}" for where in _WHERE),
+            (Known(_ERROR, _UNKNOWN_NAME, formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("layers-missing", "no-list") for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-format{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK601/kv-scales": (Known(_SILENT, "scales are ignored"),),
@@ -177,7 +244,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK618/preset-group": (Known(_ERROR, "preset names fail with a TypeError"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/status": (),
-        "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
+        **dict.fromkeys(
+            ("CK618/type-missing", "CK618/type-missing-static"), (Known(_SILENT, "an INT8 scheme is taken"),)
+        ),
         **dict.fromkeys(
             ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
             (Known(_ERROR, "no INT8 scheme for blocks or experts"),),
@@ -186,6 +255,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/ignored": (),
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK620": (Known(_ERROR, "sparsity targets are refused"),),
+        "CK620/sparse-nowhere": (Known(Outcome.OK, "a sparsity without targets is not looked at"),),
         "CK620/key": (),
         "CK621": (Known(_SILENT, _UNSET),),
         "CK622": (Known(_ERROR, _UNKNOWN_NAME),),
@@ -200,7 +270,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME),
             Known(_SILENT, "scales of the other method are skipped", layers=(Layer.EXPERT,)),
         ),
-        "CK627/empty-list": (),
+        **dict.fromkeys(("CK627/empty-list", "CK627/spec-list"), ()),
+        "CK627/plain-layer": (
+            Known(Outcome.OK, "the layer is built plain"),
+            Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
+        ),
         "CK627": (Known(_ERROR, "null keys and missing entries fail"),),
         "CK628": (Known(_SLOW, "no fusion of shared experts on ROCm"),),
         "CK629": (Known(_ERROR, "refuses the config"),),
@@ -230,20 +304,26 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK704": (Known(_SLOW, "parts are requantized while loading"),),
         "CK705": (),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
+        "CK801/unsaid-blocks": (),
         "CK803": (Known(_SLOW, "no CUTLASS block kernel"),),
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
             Known(_SILENT, "1.0 is used without a word", formats=("compressed-tensors",)),
-            Known(_WARNING, "1.0 is used, with one line in the log", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(_WARNING, "1.0 is used, with one line in the log", option="--kv-cache-dtype fp8"),
         ),
         "CK902": (),
         "CK903": (Known(_ERROR, "attribute error on the fused projection"),),
+        "CK903/query": (
+            Known(_ERROR, "attribute error on the fused projection"),
+            Known(Outcome.UNKNOWN, "queries have other projections", architectures=LATENT),
+        ),
         "CK903/below-attention": (),
         "CK903/not-own": (),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),
-            Known(_SILENT, "k is copied to v"),
+            Known(_SILENT, "k is copied to v", formats=("modelopt",)),
+            Known(_SILENT, "k is copied to v", option="--kv-cache-dtype fp8"),
         ),
         "CK904/v": (
             Known(_SILENT, "k stays at 1.0", formats=("compressed-tensors",)),
@@ -257,8 +337,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK906": (
             Known(_SILENT, "used as it is", formats=("compressed-tensors",)),
-            Known(_ERROR, "assertion for zero once the cache is FP8", formats=("modelopt",)),
-            Known(_ERROR, "assertion for zero once the cache is FP8", option="--kv-cache-dtype fp8"),
+            Known(_SILENT, "k is copied to v", formats=("modelopt",)),
+            Known(_SILENT, "k is copied to v", option="--kv-cache-dtype fp8"),
+        ),
+        "CK906/key": (
+            Known(_SILENT, "used as it is", formats=("compressed-tensors",)),
+            Known(_ERROR, "assertion once the cache is FP8", formats=("modelopt",)),
+            Known(_ERROR, "assertion once the cache is FP8", option="--kv-cache-dtype fp8"),
         ),
         "CK906/invalid": (
             Known(_SILENT, "used as it is", formats=("compressed-tensors", "modelopt")),
@@ -272,7 +357,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK909": (Known(_SILENT, "written with one scale and read with the other", architectures=LATENT),),
         "CK910": (Known(_WARNING, "1.0 is used"),),
         "CK910/query": (),
-        "CK912": (Known(_ERROR, "refused"),),
+        "CK912": (
+            Known(_ERROR, "refused"),
+            Known(Outcome.OK, "the cache stays as the engine was told", formats=("fp8", "fp8-block", "quark-fp8")),
+        ),
         "CK912/dynamic": (),
     }
 )

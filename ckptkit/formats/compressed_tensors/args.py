@@ -20,6 +20,12 @@ _OLDEST_ARGS = frozenset(
         *("dynamic", "actorder", "observer", "observer_kwargs"),
     }
 )
+#: What arguments are of, as engines' tables call it.
+_ROLES = {"weights": "weight", "input_activations": "input"}
+#: A strategy that the library knows, and that FP8 weights do not have.
+_OTHER_STRATEGY = "tensor_group"
+#: Orders of columns that only groups have.
+_GROUP_ORDERS = ("group", "dynamic", True)
 LATER_ARGS = frozenset({"scale_dtype", "zp_dtype"})
 _KNOWN_ARGS = _OLDEST_ARGS | LATER_ARGS
 
@@ -54,10 +60,13 @@ def _meant(key: str) -> str | None:
 
 
 class ArgsReader:
-    """Reads the QuantizationArgs of one config. ``way`` is the way to the config in config.json, for edits."""
+    """Reads the QuantizationArgs of one config. ``way`` is the way to the config in config.json, for edits.
+
+    ``weights_alone`` says that what is read is of a group that leaves inputs in high precision.
+    """
 
     def __init__(self, reader: ConfigReader, way: Path) -> None:
-        self.reader, self.way = reader, way
+        self.reader, self.way, self.weights_alone = reader, way, False
         self.faults: list[Fault] = []
 
     def read(self, args: Mapping[str, Any], place: Path) -> Quantization | None:
@@ -65,7 +74,7 @@ class ArgsReader:
 
         ``type`` defaults to "int" in the library, which no FP8 checkpoint means.
         """
-        path, reader = ".".join(map(str, place)), self.reader
+        path, reader, role = ".".join(map(str, place)), self.reader, _ROLES.get(str(place[-1]), "other")
         self.faults += unknown_keys(args, _KNOWN_ARGS, place, self.way)
         kind = lower(args.get("type"))
         if kind is None:
@@ -81,15 +90,33 @@ class ArgsReader:
                 )
             )
         elif kind != "float":
-            reader.wrong(f"{path}.type", "float", kind, "ckptkit handles FP8 checkpoints only")
-        if args.get("num_bits", 8) != 8:
-            reader.wrong(f"{path}.num_bits", "8", args.get("num_bits"), "ckptkit handles FP8 checkpoints only")
+            what, instead = (f"{role}-integers", ("float",)) if kind == "int" else ("word", ())
+            help_text = "ckptkit handles FP8 checkpoints only"
+            reader.wrong(f"{path}.type", "float", kind, help_text, what=what, instead=instead)
+        bits = args.get("num_bits", 8)
+        if bits != 8:
+            four = f"{role}-four-bits-alone" if self.weights_alone else f"{role}-four-bits"
+            what = four if bits == 4 else f"{role}-bits" if type(bits) is int else ""
+            help_text = "ckptkit handles FP8 checkpoints only"
+            reader.wrong(f"{path}.num_bits", "8", bits, help_text, what=what, instead=(8,) if what else ())
         if reader.truth(args.get("symmetric"), f"{path}.symmetric", default=True) is False:
-            reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
+            reader.wrong(
+                f"{path}.symmetric",
+                "true",
+                False,
+                "FP8 storage has no zero points",
+                what=f"{role}-asymmetric",
+                instead=(True,),
+            )
+        if "dynamic" in args and args["dynamic"] is None:
+            reader.wrong(f"{path}.dynamic", "true or false", None, what="word")
+            return None
         dynamic = reader.truth(args.get("dynamic", False), f"{path}.dynamic")
         if dynamic is None:
             return None
         granularity = granularity_of(reader, args, path)
+        if lower(args.get("actorder")) in _GROUP_ORDERS and not isinstance(granularity, PerGroup):
+            reader.wrong(f"{path}.actorder", "null without groups", args.get("actorder"), what="word")
         return None if granularity is None else Quantization(granularity, dynamic=dynamic)
 
 
@@ -119,7 +146,9 @@ def granularity_of(reader: ConfigReader, args: Mapping[str, Any], path: str) -> 
             size = [int(part) for part in size.split("x")]
         if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
             return PerBlock(size[0], size[1])
-        reader.wrong(f"{path}.block_structure", "[rows, columns]", args.get("block_structure"))
+        what = "blocks-without-size" if size is None else "word"
+        reader.wrong(f"{path}.block_structure", "[rows, columns]", args.get("block_structure"), what=what)
         return None
-    reader.wrong(f"{path}.strategy", "tensor, channel, token, group, block or attn_head", strategy)
+    what = "groups-without-size" if strategy == "group" else "other-groups" if strategy == _OTHER_STRATEGY else "word"
+    reader.wrong(f"{path}.strategy", "tensor, channel, token, group, block or attn_head", strategy, what=what)
     return None

@@ -97,7 +97,9 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
         reader.wrong("quant_algo", "an algorithm", section.get("quant_algo"))
     layers: dict[str, Declared] = {}
     if name == MIXED:
-        listed = reader.mapping(section.get("quantized_layers"), "quantized_layers", required=True)
+        listed = reader.mapping(
+            section.get("quantized_layers"), "quantized_layers", required=True, missing="layers-missing"
+        )
         for module, value in listed.items():
             own = reader.mapping(value, f"quantized_layers.{module}", required=True)
             if algorithm(own):
@@ -106,7 +108,7 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
                 reader.wrong(f"quantized_layers.{module}.quant_algo", "an algorithm", own.get("quant_algo"))
     # A flat config has the first, a nested section the second: readers of one do not look for the other.
     key = "ignore" if "ignore" in section or "quant_method" in section else "exclude_modules"
-    excluded = reader.strings(section.get(key), key)
+    excluded = reader.strings(section.get(key), key, no_list="no-list")
     kv_cache = _kv_cache(reader, section, label)
     reader.raise_faults(label)
     default = None if name == MIXED else _scheme(section, label)

@@ -8,6 +8,8 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault
+from ckptkit.rules.config.block import kinds_of_layers
 from ckptkit.storage.container import CONFIG_FILE
 
 #: Faults of a JSON file after which nothing is known of what it says; CK116 tells of them.
@@ -27,9 +29,7 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     the files are judged: that is a warning, since nobody has looked at what they mean.
     """
     for fault in context.faults("config-value", "pattern-invalid"):
-        fake = "fake" in (fault.found or "") and not context.fp8_weights
-        no_object = context.located is None
-        yield Observation.of(fault, variant="fake" if fake else "no-object" if no_object else None)
+        yield Observation.of(fault, variant=_variant(context, fault))
     # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623. A config that
     # could not be parsed says nothing of what the checkpoint is.
     unparsed = any(fault.file == CONFIG_FILE and fault.kind in _UNPARSED for fault in context.container.faults)
@@ -37,3 +37,13 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
         for fault in context.faults("config-unsupported"):
             message = f"{fault.message}: only its files were judged"
             yield Observation(fault.kind, message, fault.file, help=fault.help, severity=Severity.WARNING)
+
+
+def _variant(context: Context, fault: Fault) -> str | None:
+    """What engines tell apart: weights that are no codes, the word that the format has for a value beside codes and for
+    which layers it is, and a config that is no object."""
+    if "fake" in (fault.found or "") and not context.fp8_weights:
+        return "fake"
+    if isinstance(fault, ConfigFault) and fault.what and context.fp8_weights:
+        return fault.what + kinds_of_layers(context)
+    return "no-object" if context.located is None and fault.file == CONFIG_FILE else None

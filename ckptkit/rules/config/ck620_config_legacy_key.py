@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, RenameKey
 from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault
 from ckptkit.formats.config_block import KEY, LEGACY_KEY
 from ckptkit.rules.config.block import put_right
 
@@ -43,7 +44,8 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
         message = "the block sits under a key that newer readers do not look at"
         yield Observation(_SAID, message, "config.json", expected=KEY, found=LEGACY_KEY, variant="key")
     for fault in context.faults("sparsity-value"):
-        yield Observation.of(fault, severity=Severity.ERROR)
+        variant = fault.what if isinstance(fault, ConfigFault) and fault.what else None
+        yield Observation.of(fault, variant=variant, severity=Severity.ERROR)
 
 
 def _is_elsewhere(context: Context) -> bool:

@@ -10,9 +10,11 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
-from ckptkit.errors import Fault
+from ckptkit.errors import CkptkitError, Fault
 from ckptkit.formats.base import where_of
+from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.keys import changed_at
+from ckptkit.storage.index import parse_json_object
 
 #: What our own readers have said already, in other words.
 _TOLD = (
@@ -39,18 +41,19 @@ def config_schema(context: Context) -> Iterator[Fault]:
 
     Example: ``strategy: token`` with ``dynamic: false``, or a Quark layer without the key ``bias``.
 
-    Fix: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627.
+    Fix: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627. A file beside
+    config.json counts where that one holds no config.
     """
     dialect = context.dialect
-    if dialect is None or dialect.schema is None or context.located is None:
+    if dialect is None or dialect.schema is None:
         return
     told = {where_of(fault) for fault in context.faults(*_TOLD)}
     knows_keys = any(True for _ in context.faults(*_KEYS))
-    read = reduce(lambda block, way: changed_at(block, way, _in_lower_case), dialect.keys.any_case, context.block)
-    for fault in config_faults(read, dialect.schema):
+    for fault in _departures(context, dialect, dialect.schema):
         path = where_of(fault)
         unknown = knows_keys and fault.kind == UNKNOWN_KEY
-        if path not in told and not unknown:
+        within = path.partition(".")[2] if context.located is None else path  # readers begin at what a file holds
+        if told.isdisjoint((path, within)) and not unknown:
             missing_list = path in dialect.skip_list.keys and path not in context.block
             section = "missing-list" if missing_list else _section(path, context.block, dialect.keys.sections)
             yield Observation.of(fault, variant=f"{dialect.key}-{section}" if section else dialect.key)
@@ -60,6 +63,27 @@ def _section(path: str, block: Mapping[str, Any], sections: Mapping[str, tuple[s
     """What engines tell the place of a fault apart by; empty where they do not."""
     said, null = sections.get(path.partition(".")[0], ("", ""))
     return null if path in block and block[path] is None else said
+
+
+def _departures(context: Context, dialect: Dialect, schema: str | Mapping[str, Any]) -> Iterator[Fault]:
+    """Where the config departs from its schema: that of config.json or, where there is none, of the file beside it."""
+    if context.located is not None:
+        read = reduce(lambda block, way: changed_at(block, way, _in_lower_case), dialect.keys.any_case, context.block)
+        yield from config_faults(read, schema)
+        return
+    for name in dialect.side_files:
+        data = _side_file(context, name)
+        document = None if data is None else parse_json_object(name, data)[0]
+        if document is not None:
+            yield from config_faults(document, schema, name)
+
+
+def _side_file(context: Context, name: str) -> bytes | None:
+    """A file beside config.json; None where there is none that can be read."""
+    try:
+        return context.container.side_file(name)
+    except CkptkitError:
+        return None
 
 
 def _in_lower_case(word: Any) -> Any:
