@@ -158,7 +158,7 @@ def left_alone(modules: Collection[str], stored: Collection[str], other_names: M
     ``stored`` are all its linear modules, ``other_names`` those in memory.
     """
     others = {other_names[name] for name in modules if name in other_names}
-    memory = {other_names.get(name, name) for name in stored}
+    memory = {other_names.get(name, name) for name in stored} if others else ()
     return {*modules, *others, *names.whole_layers(modules, stored), *names.whole_layers(others, memory)}
 
 
