@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import cached_property
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from ckptkit.checks import schema
@@ -246,33 +244,29 @@ class Plan(Shown):
 
 def summarise(tensors: Iterable[OutputTensor], drops: Iterable[Drop]) -> tuple[Step, ...]:
     """Group output tensors and drops that differ only in their layer numbers; what is kept as it is, is no step."""
-    counted: dict[Step, int] = {}
-    for (*_, operation, _, _), made_alike in groupby(tensors, key=_MADE):
+    alike: dict[tuple[Any, ...], list[OutputTensor]] = {}
+    for tensor in tensors:
+        name, dtype, shape, operation, inputs, parameters, reason = tensor
         if operation != "keep":
-            for step, count in _steps(made_alike):
-                counted[step] = counted.get(step, 0) + count
+            source = inputs[0] if inputs else tensor
+            owner, _, last = source.name.rpartition(".")
+            kind = new_kind = names.generalise(owner)  # a module has several tensors, and keeps its name
+            new_last = last
+            if name != source.name:
+                new_owner, _, new_last = name.rpartition(".")
+                new_kind = kind if new_owner == owner else names.generalise(new_owner)
+            made = (shape, dtype, operation, reason, repr(parameters) if parameters else "")
+            alike.setdefault((kind, last, new_kind, new_last, *source[1:3], *made), []).append(tensor)
+    counted: dict[Step, int] = {}
+    for members in alike.values():
+        step = _step(members[0])
+        counted[step] = counted.get(step, 0) + len(members)
     for drop in drops:
         source = drop.source
         name = names.generalise(source.name)
         step = Step(("drop",), name, None, source.shape, None, source.dtype, None, 1, drop.reason)
         counted[step] = counted.get(step, 0) + 1
     return tuple(replace(step, count=count) for step, count in counted.items())
-
-
-#: What of an output tensor those have in common that are made alike: dtype, shape, operation, parameters, reason.
-_MADE = itemgetter(1, 2, 3, 5, 6)
-
-
-def _steps(tensors: Iterable[OutputTensor]) -> Iterator[tuple[Step, int]]:
-    """The steps of tensors that are made alike, each with the number of tensors."""
-    counted: dict[tuple[str, str, str, tuple[int, ...]], list[OutputTensor]] = {}
-    for tensor in tensors:
-        name, dtype, shape, _, inputs, _, _ = tensor
-        source, dtype, shape = inputs[0][:3] if inputs else (name, dtype, shape)
-        kind = names.generalise(source)
-        key = (kind, kind if source == name else names.generalise(name), dtype, shape)
-        counted.setdefault(key, []).append(tensor)
-    return ((_step(members[0]), len(members)) for members in counted.values())
 
 
 def _step(tensor: OutputTensor) -> Step:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ckptkit.dtypes import BITS
 from ckptkit.storage.index import Index, build_index
-from ckptkit.storage.output import SLICE, OutputShard, OutputTensor, sizes
+from ckptkit.storage.output import SLICE, OutputShard, OutputTensor
 
 #: Dtype -> the bytes of an element, on a multiple of which a tensor has to start.
 _WIDTHS = {code: max(1, bits // 8) for code, bits in BITS.items()}
@@ -19,7 +19,13 @@ _WIDTHS = {code: max(1, bits // 8) for code, bits in BITS.items()}
 
 def lay_out(file: str, tensors: Iterable[OutputTensor], metadata: dict[str, str] | None) -> OutputShard:
     """A shard whose data has the order of the source's, as far as its elements then lie on their boundaries."""
-    return OutputShard(file, tuple(_aligned(sorted(tensors, key=place))), metadata)
+    ordered = sorted(tensors, key=place)
+    shard = OutputShard(file, tuple(ordered), metadata)
+    if _is_aligned(shard):
+        return shard
+    # A dropped or added tensor has shifted wide elements off their boundary: the widest go first, as the official
+    # writer puts them.
+    return OutputShard(file, tuple(sorted(ordered, key=lambda tensor: -BITS[tensor.dtype])), metadata)
 
 
 def place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
@@ -31,17 +37,10 @@ def place(tensor: OutputTensor) -> tuple[str, int, int, bool, str]:
     return (shard, start if what != SLICE else start + parameters["first"], nbytes, what == "duplicate", name)
 
 
-def _aligned(tensors: list[OutputTensor]) -> list[OutputTensor]:
-    """The tensors in an order in which each starts on a multiple of its element size, the present one if it will do.
-
-    Where a dropped or added tensor has shifted wide elements off their boundary, the widest go first, as the official
-    writer puts them.
-    """
-    offsets = accumulate(sizes(tensors), initial=0)
-    widths = map(_WIDTHS.__getitem__, map(attrgetter("dtype"), tensors))
-    if any(map(mod, offsets, widths)):
-        return sorted(tensors, key=lambda item: -BITS[item.dtype])
-    return tensors
+def _is_aligned(shard: OutputShard) -> bool:
+    """Whether each tensor starts on a multiple of its element size."""
+    widths = map(_WIDTHS.__getitem__, map(attrgetter("dtype"), shard.tensors))
+    return not any(map(mod, accumulate(shard.sizes, initial=0), widths))
 
 
 def index_text(index: Index | None, shards: Iterable[OutputShard]) -> bytes:

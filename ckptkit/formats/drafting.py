@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Protocol, TypeVar
 
@@ -59,22 +59,15 @@ def module_tensors(
     for kind in checkpoint.alike:
         granularity, inputs = kind.first.scheme.weight.granularity, kind.first.scheme.input
         yield from kept([module.weight for module in kind.modules])
-        scales = [(m.weight_scale, _scale_name(m, spelling.weight_scale)) for m in kind.modules if m.weight_scale]
-        shape = shapes.scale_shapes(granularity, kind.first.weight.shape)[0]
-        yield from _scales(scales, shape, scale_dtypes, f"{granularity} weight scales")
+        if kind.first.weight_scale is not None:
+            shape = shapes.scale_shapes(granularity, kind.first.weight.shape)[0]
+            scales = ((m.weight_scale, _scale_name(m, spelling.weight_scale)) for m in kind.modules if m.weight_scale)
+            first = scale(kind.first.weight_scale, "", shape, scale_dtypes, f"{granularity} weight scales")
+            yield from likewise(first, scales)
         if kind.first.input_scale is not None and inputs is not None and not inputs.dynamic:
-            static = [(m.input_scale, names.join(m.name, spelling.input_scale)) for m in kind.modules if m.input_scale]
             shape = shapes.scale_shapes(inputs.granularity, kind.first.input_scale.shape)[0]
-            yield from _scales(static, shape, scale_dtypes, "static input scales")
-
-
-def _scales(
-    scales: Sequence[tuple[TensorRef, str]], shape: tuple[int, ...], scale_dtypes: frozenset[str], reason: str
-) -> Iterator[OutputTensor]:
-    """The scales of modules that are alike, each with its name in the target's spelling."""
-    if scales:
-        tensors, spelt = zip(*scales, strict=True)
-        yield from likewise(scale(tensors[0], spelt[0], shape, scale_dtypes, reason), spelt, tensors)
+            scales = ((m.input_scale, names.join(m.name, spelling.input_scale)) for m in kind.modules if m.input_scale)
+            yield from likewise(scale(kind.first.input_scale, "", shape, scale_dtypes, "static input scales"), scales)
 
 
 def _scale_name(module: QuantizedModule, ending: str) -> str:
@@ -165,7 +158,7 @@ def left_alone(modules: Collection[str], stored: Collection[str], other_names: M
     ``stored`` are all its linear modules, ``other_names`` those in memory.
     """
     others = {other_names[name] for name in modules if name in other_names}
-    memory = {other_names.get(name, name) for name in stored}
+    memory = {other_names.get(name, name) for name in stored} if others else ()
     return {*modules, *others, *names.whole_layers(modules, stored), *names.whole_layers(others, memory)}
 
 

@@ -31,7 +31,8 @@ class Run:
     def __init__(self, scales: Neighbours, data: bytes) -> None:
         small = len(data) <= _SMALL * len(scales.tensors)
         self.scales = scales
-        self.whole = scale_values(dtype, data) if small and (dtype := _dtype(scales)) is not None else None
+        self._dtype = _dtype(scales)
+        self.whole = scale_values(self._dtype, data) if small and self._dtype is not None else None
         self._data = data if small else b""
         self._values = None if small else tuple(values_in_run(scales.tensors, data))
 
@@ -45,7 +46,7 @@ class Run:
 
     def of(self, scales: Neighbours) -> Run | None:
         """The run of other scales that have the very same bytes; None where they are cut otherwise."""
-        known = self.whole is not None and _dtype(scales) == _dtype(self.scales)
+        known = self.whole is not None and _dtype(scales) == self._dtype
         if not known and _cuts(scales) != _cuts(self.scales):
             return None
         run = copy(self)

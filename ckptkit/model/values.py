@@ -98,11 +98,12 @@ class _Extremes:
             return (min(raw), max(raw)) if len(raw) > 1 else (raw[0], raw[0])
         if self.patience > 0:
             self.patience -= len(raw)
-            return min(raw), max(raw)
+            numbers = raw if raw.itemsize > 2 else set(raw)  # numbers of two bytes repeat
+            return min(numbers), max(numbers)
         import numpy as np
 
-        numbers = np.frombuffer(raw, dtype=f"u{raw.itemsize}")
-        return int(numbers.min()), int(numbers.max())
+        found = np.frombuffer(raw, dtype=f"u{raw.itemsize}")
+        return int(found.min()), int(found.max())
 
 
 #: So few numbers are looked at faster without numpy.

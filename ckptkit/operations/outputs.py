@@ -39,14 +39,13 @@ def kept(tensors: Sequence[TensorRef]) -> Iterator[OutputTensor]:
     return map(output_tensor, zip(names, dtypes, shapes, repeat("keep"), zip(tensors), repeat(_NONE), repeat("")))
 
 
-def likewise(sample: OutputTensor, names: Sequence[str], tensors: Sequence[TensorRef]) -> Iterator[OutputTensor]:
-    """What a sample is of one tensor, of others that have its dtype and shape, under names of their own."""
+def likewise(sample: OutputTensor, named: Iterable[tuple[TensorRef, str]]) -> Iterator[OutputTensor]:
+    """What a sample is of one tensor, of others that have its dtype and shape, each under a name of its own."""
     _, dtype, shape, what, _, parameters, reason = sample
-    done: Iterable[str] = repeat(what)
-    if what in ("keep", "rename"):
-        done = ["keep" if name == tensor.name else "rename" for name, tensor in zip(names, tensors, strict=True)]
-    same = (repeat(shared) for shared in (dtype, shape))
-    return map(output_tensor, zip(names, *same, done, zip(tensors), repeat(parameters), repeat(reason)))
+    stays = what in ("keep", "rename")
+    for tensor, name in named:
+        own = what if not stays else "keep" if name == tensor.name else "rename"
+        yield output_tensor((name, dtype, shape, own, (tensor,), parameters, reason))
 
 
 def renamed(tensor: OutputTensor, name: str) -> OutputTensor:

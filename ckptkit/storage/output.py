@@ -106,14 +106,6 @@ output_tensor: Callable[
 ] = partial(tuple.__new__, OutputTensor)
 
 
-def sizes(tensors: Iterable[OutputTensor]) -> list[int]:
-    """The bytes of tensors: of each its :attr:`OutputTensor.nbytes`, in a third of the time."""
-    return [
-        inputs[-1].nbytes if what in AS_STORED else size_of(dtype, shape)
-        for _, dtype, shape, what, inputs, _, _ in tensors
-    ]
-
-
 class Drop(NamedTuple):
     """A stored tensor that is not written, and why no number is lost by it."""
 
@@ -132,18 +124,22 @@ class OutputShard:
     @cached_property
     def data_bytes(self) -> int:
         """The size of the data section."""
-        return sum(self._sizes)
+        return sum(self.sizes)
 
     @cached_property
-    def _sizes(self) -> list[int]:
-        return sizes(self.tensors)
+    def sizes(self) -> list[int]:
+        """The bytes of each tensor: its ``nbytes``, without a call for each."""
+        return [
+            inputs[-1].nbytes if what in AS_STORED else size_of(dtype, shape)
+            for _, dtype, shape, what, inputs, _, _ in self.tensors
+        ]
 
     @cached_property
     def header(self) -> bytes:
         """Everything before the data section, padded so that the data can share blocks with the source's."""
         ranges = (tensor.inputs[-1].start for tensor in self.tensors if tensor.operation in AS_STORED)
         names, dtypes, shapes = (map(itemgetter(field), self.tensors) for field in range(3))
-        entries = zip(names, dtypes, shapes, self._sizes, strict=True)
+        entries = zip(names, dtypes, shapes, self.sizes, strict=True)
         return build_header(entries, self.metadata, congruent_to=next(ranges, None))
 
     @cached_property

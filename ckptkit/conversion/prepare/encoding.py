@@ -19,6 +19,8 @@ from ckptkit.storage.payload import TensorRef
 def step(prepared: Prepared, request: ConversionRequest) -> Prepared:
     """Relabel every weight in e4m3fnuz; a weight of another encoding than e4m3fn is refused."""
     checkpoint = prepared.checkpoint
+    if not prepared.made and all(kind.first.weight.dtype == FP8_WEIGHT for kind in checkpoint.alike):
+        return prepared
     made: dict[TensorRef, OutputTensor] = {}
     modules: dict[str, QuantizedModule] = {}
     refusals: list[Fault] = []

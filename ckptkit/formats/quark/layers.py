@@ -198,13 +198,11 @@ def reads_back(layers: Layers, schemes: dict[str, Declared], default: Scheme) ->
 
 def _scale_types(checkpoint: Checkpoint) -> dict[Scheme, str]:
     """The schemes whose scales are all powers of two, stored as E8M0."""
-    found = []
-    for scheme, members in checkpoint.schemes.items():
-        scales = (checkpoint.modules[module].weight_scale for module in members)
-        dtypes = {scale.dtype for scale in scales if scale is not None}
-        if dtypes == {"F8_E8M0"}:
-            found.append(scheme)
-    return dict.fromkeys(found, "float8_e8m0fnu")
+    dtypes: dict[Scheme, set[str]] = {}
+    for kind in checkpoint.alike:
+        if kind.first.weight_scale is not None:
+            dtypes.setdefault(kind.first.scheme, set()).add(kind.first.weight_scale.dtype)
+    return {scheme: "float8_e8m0fnu" for scheme, found in dtypes.items() if found == {"F8_E8M0"}}
 
 
 def refuse(kind: str, message: str) -> NoReturn:
