@@ -317,7 +317,7 @@ class Engine:
     finer_blocks: FinerBlocks | None = None
     eager: Callable[[], tuple[Eager, ...]] = tuple
     remarks: Callable[[], tuple[Remark, ...]] = tuple
-    experts_left_out: Callable[[], Mapping[str, frozenset[str]]] = lambda: _NOTHING
+    experts_left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     stand_in: StandIn | None = None

@@ -51,14 +51,13 @@ def values_at(value: Any, way: Way) -> Iterator[Any]:
     if not way:
         yield value
         return
-    first, *rest = way
-    inside: list[Any] = []
-    if isinstance(value, Mapping):
-        inside = [inner for key, inner in value.items() if first in (EACH, key)]
-    elif isinstance(value, list) and first == EACH:
-        inside = value
-    for inner in inside:
-        yield from values_at(inner, tuple(rest))
+    first, rest = way[0], way[1:]
+    if first != EACH:
+        if isinstance(value, dict) and first in value:
+            yield from values_at(value[first], rest)
+        return
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from values_at(inner, rest)
 
 
 def changed_at(value: Any, way: Way, change: Callable[[Any], Any]) -> Any:

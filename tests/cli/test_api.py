@@ -81,7 +81,9 @@ def test_choices_of_a_conversion_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown format 'quartz'"):
         ckptkit.plan(CLEAN, to="ct", expect="quartz")
     with pytest.raises(UsageError, match="has no mode 'fast'"):
-        ckptkit.plan(CLEAN, to="ct", mode="fast")
+        ConversionRequest.of("ct", mode="fast")
+    with pytest.raises(UsageError, match="mxfp4 is only read"):
+        ConversionRequest.of("mxfp4")
     with pytest.raises(TypeError, match="alow_lossy"):
         ckptkit.plan(CLEAN, to="ct", alow_lossy=True)  # type: ignore[call-arg]
     asked = ConversionRequest.of("ct", modules="a*, b", skip=["c"], max_shard_size="1KB", scales_from=None, mode=None)

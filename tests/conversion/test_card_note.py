@@ -45,7 +45,8 @@ def test_another_format_is_told_without_a_summary_and_the_same_one_by_every_row(
     assert is_outdated(source, card.replace("in 16 bits", "in 32 bits"))
     assert not is_outdated(source, card.replace("| Size |", "| Weight |"))
     monkeypatch.setattr("ckptkit.card.facts.summarise", None)
-    assert is_outdated(ckptkit.open(MODEL.parent / "llmcompressor-dynamic"), card)
+    kept = [line for line in card.splitlines() if not line.startswith(("| Scheme", "| Weight", "| Not", "| Made"))]
+    assert is_outdated(ckptkit.open(MODEL.parent / "llmcompressor-dynamic"), "\n".join(kept))
 
 
 def test_the_command_that_is_named_corrects_the_card(tmp_path: Path) -> None:

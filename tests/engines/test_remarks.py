@@ -26,7 +26,7 @@ UNAPPLIED = "transformers 5.16.1 does not apply the scales of this mode"
 NAMES = "transformers 5.16.1 does not apply scales under these names"
 UNREAD = "transformers 5.16.1 has no reader for this layout"
 FUSED_QKV = "phi3/quark-fp8-kv"
-QUERIES = "llama/llmcompressor-dynamic-kv-heads"
+FUSED_IN_A_TOWER = "qwen2_5_vl/llmcompressor-fp8-kv"
 
 
 def said(fixture: str, dialect: str) -> list[str]:
@@ -47,6 +47,7 @@ def said(fixture: str, dialect: str) -> list[str]:
         (CT, "fbgemm", ["vLLM 0.32.0 loads this method only with", "transformers 5.16.1 needs fbgemm-gpu"]),
         (FUSED_QKV, "quark", [CACHE_OFF, FUSED]),
         (FUSED_QKV, "compressed-tensors", [CACHE_ON]),
+        (FUSED_IN_A_TOWER, "quark", [CACHE_OFF]),
         (QUARK_KV, "a dialect of which nobody knows anything", []),
     ],
 )

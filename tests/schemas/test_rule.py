@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ckptkit import api
-from tests.damage import MutableCheckpoint, load
+from tests.damage import CT, CT_KV, QUARK, MutableCheckpoint, load
 
-CT, QUARK, CUSTOM = "llama/llmcompressor-dynamic", "llama/quark-ptpc", "llama/quark-fp8-custom"
+CUSTOM = "llama/quark-fp8-custom"
 
 
 def codes(checkpoint: MutableCheckpoint, folder: Path) -> set[str]:
@@ -72,3 +72,39 @@ def test_keys_of_tomorrow_are_no_finding_where_the_library_ignores_them(tmp_path
     checkpoint = load(CT)
     change(checkpoint, "key_of_tomorrow", {"a": 1})
     assert "CK629" not in codes(checkpoint, tmp_path / "near miss")
+
+
+def test_words_that_the_library_takes_in_any_case_are_no_finding(tmp_path: Path) -> None:
+    checkpoint = load(CT_KV)
+    for spec in (
+        checkpoint.group["weights"],
+        checkpoint.group["input_activations"],
+        checkpoint.block["kv_cache_scheme"],
+    ):
+        spec.update(type=spec["type"].upper(), strategy=spec["strategy"].upper())
+    assert "CK629" not in codes(checkpoint, tmp_path / "model")
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("done", "silent"), (None, "error")])
+def test_a_status_of_another_word_and_none_do_different_things(
+    tmp_path: Path, status: str | None, outcome: str
+) -> None:
+    checkpoint = load(CT)
+    checkpoint.block["quantization_status"] = status
+    findings = api.validate(checkpoint.write(tmp_path / "model"), select="CK629").findings
+    assert [(e.engine, e.outcome.value) for f in findings for e in f.engines if e.outcome.harmful] == [
+        ("transformers", outcome)
+    ]
+
+
+@pytest.mark.parametrize(("size", "known"), [([128, 128], True), ([64, 64], False)])
+def test_a_block_size_that_is_only_declared_is_looked_at(tmp_path: Path, size: list[int], known: bool) -> None:
+    """Of a checkpoint that was dequantized and kept its config."""
+    checkpoint = load("llama-block-aligned/transformers-block")
+    checkpoint.drop(r".*_scale_inv")
+    checkpoint.change(r".*proj\.weight", lambda tensor: tensor._replace(dtype="BF16", data=bytes(2 * len(tensor.data))))
+    checkpoint.block["weight_block_size"] = size
+    found = api.validate(checkpoint.write(tmp_path / "model")).findings
+    assert ("CK804" not in {finding.code for finding in found}) is known
+    (nothing,) = (finding for finding in found if finding.code == "CK602")
+    assert "layers are built plain" not in {effect.note for effect in nothing.engines}, "that is for weights by tensor"

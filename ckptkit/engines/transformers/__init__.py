@@ -37,7 +37,18 @@ ENGINE = Engine(
     support=lazily("ckptkit.engines.transformers.support", "SUPPORT"),
     kernels=lazily("ckptkit.engines.transformers.kernels", "KERNELS"),
     remarks=lazily("ckptkit.engines.transformers.remarks", "REMARKS"),
-    experts_left_out=lazily("ckptkit.engines.transformers.classes", "SINGLE_EXPERTS_LEFT_OUT"),
+    # It holds all experts of a layer in one tensor, and has no mapping of ``experts.N.gate_proj`` to it: run with 5.16
+    # to 5.19.
+    experts_left_out=MappingProxyType(
+        {
+            "compressed-tensors": frozenset(
+                {
+                    *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
+                    *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                }
+            )
+        }
+    ),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
     reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),

@@ -124,7 +124,7 @@ def _experts_left_out(context: Context) -> Iterator[Fault]:
     """Single experts of a class that some engine holds in one tensor, without a mapping between the two."""
     architecture = context.dimensions.architecture
     dialect = context.dialect.key if context.dialect is not None else ""
-    takers = [e.label for e in asked_about().values() if architecture in e.experts_left_out().get(dialect, ())]
+    takers = [e.label for e in asked_about().values() if architecture in e.experts_left_out.get(dialect, ())]
     if not takers:
         return
     single = [name for name in context.linear_names if names.experts_owner(name) is not None]
