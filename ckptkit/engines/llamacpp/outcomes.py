@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.llamacpp.modules import MODULES
+from ckptkit.engines.llamacpp.classes import MODULES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _UNMAPPED = "ValueError: Can not map tensor ..."
@@ -78,16 +78,22 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK303/more-rows": (),
         "CK304": (Known(_ERROR, _BROADCAST),),
         "CK305": (Known(_ERROR, _BROADCAST),),
-        "CK306": (Known(_SILENT, "broadcast along another axis"),),
-        "CK306/by-column": (),
+        "CK306": (),
+        "CK306/one-value": (Known(_SILENT, "one value is broadcast where rows have their own"),),
+        "CK306/one-value-undeclared": (),
         "CK307": (Known(_SILENT, _UNLOADABLE),),
         "CK308": (Known(_SILENT, "integers are converted by value"),),
         "CK309": (Known(_ERROR, _BROADCAST),),
         "CK310": (),
         "CK311": (),
         "CK312": (Known(_SILENT, _UNLOADABLE),),
+        "CK312/dense-layer": (),
+        "CK312/table": (
+            Known(_SILENT, _UNLOADABLE),
+            Known(Outcome.OK, "the vocabulary is the tokenizer's", architectures=("Qwen2", "Qwen3")),
+        ),
         "CK313": (Known(_ERROR, "shapes do not fit"),),
-        "CK314": (),
+        "CK314": (Known(_SILENT, _UNLOADABLE),),
         "CK315": (),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(_ERROR, "KeyError: 'F8_E8M0'", Range(until="2026-07")),),
@@ -109,7 +115,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK506": (),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600": (),
-        "CK600/no-object": (Known(_ERROR, "scales are left over"),),
         "CK601": (Known(_ERROR, _UNMAPPED),),
         "CK602": (),
         "CK602/beside-scales": (_SCALED_AGAIN,),
@@ -141,6 +146,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK631": (),
         "CK632": (Known(_ERROR, "a size that is no number, or nothing to divide by"),),
         "CK632/activation": (),
+        "CK632/layer-types": (),
         "CK632/missing": (Known(_SILENT, _UNLOADABLE),),
         "CK633": (),
         "CK633/architectures": (Known(_ERROR, "ValueError: Failed to detect model architecture"),),

@@ -26,7 +26,10 @@ _BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 #: Layers of which models were converted and looked at. Towers are left out, and have a file of their own: with --mmproj
 #: the config is that of the tower alone, which declares no quantization, and a scale there ends the conversion (CK612).
-_LAYERS = tuple(layer for layer in _MODULES if layer is not Layer.STACK)
+_LAYERS = _MODULES
+
+#: So in b8643, and not in b11312.
+_UNPERMUTED = Range(until="b8644")
 
 SUPPORT: tuple[Support, ...] = (
     Support(
@@ -58,6 +61,16 @@ SUPPORT: tuple[Support, ...] = (
         words=_BROADCAST,
     ),
     Support(_REFUSED, _MODULES, _MODELOPT, others=("MXFP8",), how=_RUN, words=_BROADCAST),
+    Support(
+        Answer.SILENT,
+        (Layer.LINEAR, Layer.FUSED),
+        _MODELOPT,
+        others=("NVFP4",),
+        architectures=("Llama", "Mistral"),
+        versions=_UNPERMUTED,
+        how=_RUN,
+        words="queries and keys are not brought into the order that it has them in",
+    ),
     Support(_HAS, (Layer.LINEAR, Layer.FUSED), _MODELOPT, others=("NVFP4",), how=_RUN),
     Support(_HAS, (Layer.KV_CACHE,), _READ, how=_RUN),
 )

@@ -85,7 +85,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK305": (Known(_ERROR, "shapes do not fit"),),
         "CK306": (Known(_ERROR, "shapes do not fit; at the first request"),),
-        "CK306/one-value": (Known(_SILENT, "broadcast"),),
+        **dict.fromkeys(("CK306/one-value", "CK306/one-value-undeclared"), (Known(_SILENT, "broadcast"),)),
         **dict.fromkeys(
             ("CK306/by-row", "CK306/by-column"),
             (

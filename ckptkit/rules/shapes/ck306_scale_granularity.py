@@ -40,7 +40,17 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
             wrong = not same_values(scale.shape, granularity.scale_shape(module.weight.shape))
         if wrong:
             fault = shape_fault("scale-granularity", module, scale, wanted)
-            yield Observation.of(fault, variant=_broadcast(scale.shape, module.weight.shape))
+            variant = _broadcast(scale.shape, module.weight.shape)
+            if variant == "one-value" and _nothing_as_declared(context):
+                variant = "one-value-undeclared"
+            yield Observation.of(fault, variant=variant)
+
+
+def _nothing_as_declared(context: Context) -> bool:
+    """Whether no weight has a scale as it is declared: the declaration is wrong then, and not what is stored."""
+    kinds = context.checkpoint.alike if context.checkpoint is not None else ()
+    stored = sum(len(kind.modules) for kind in kinds if kind.first.weight_scale is not None)
+    return len(mismatches(context)) == stored
 
 
 def _broadcast(scale: tuple[int, ...], weight: tuple[int, ...]) -> str | None:
