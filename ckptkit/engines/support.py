@@ -256,7 +256,7 @@ def judge_stored(engine: Engine, container: Container, *, understood: bool) -> I
 def judge_unquantized(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
     """What is not as it should be where a config declares no quantization."""
     if engine.by_storage is not None:
-        yield from judge_stored(engine, container, understood=True)
+        yield from judge_stored(engine, container, understood=False)
     else:
         yield from judge_class(engine, container, architecture, quantized=False)
         yield from judge_demands(engine, container, "")
@@ -276,7 +276,9 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
-        answers.append(said)
+        # What is declared does not stop one that goes by storage.
+        if not (goes_by_storage and said.answer is Answer.REFUSED):
+            answers.append(said)
     if goes_by_storage:
         return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}

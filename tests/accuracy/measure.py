@@ -31,8 +31,8 @@ NOT_HERE = (
 SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
 #: Libraries that engines leave a part of the reading to.
 LIBRARIES = ("compressed-tensors", "transformers")
-#: Its plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
-_NVFP4 = "real/llama-block-aligned/modelopt-nvfp4"
+#: Their plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
+_NVFP4 = ("real/llama-block-aligned/modelopt-nvfp4", "near/CK209-1", "near/CK209-3")
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
@@ -154,7 +154,7 @@ JUDGES = {
                 of_vllm,
                 "CPU, a GGUF written and read back",
                 literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*", "held/type/*E5M2/*"),
-                instead={_NVFP4: f"converted/{_NVFP4.removeprefix('real/')}/bf16"},
+                instead=dict.fromkeys(_NVFP4, "converted/llama-block-aligned/modelopt-nvfp4/bf16"),
             )
             for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
         ),

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ckptkit.engines.base import Range, Release
-from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.llamacpp.dequantizing import StopError
+from ckptkit.engines.llamacpp.sizes import Told
 from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS, ModuleNames, experts
 from ckptkit.record import record
 
@@ -31,20 +31,23 @@ _GATED, _NUMBERED = ("gate_proj", "up_proj", "down_proj"), ("w1", "w2", "w3")
 class ModelClass:
     """What a class of the converter does with names.
 
-    ``names`` are the modules that it needs, ``more`` others that have a name in the GGUF as well. ``adds`` is what it
-    puts before every name. ``container`` is where it collects single experts of a layer, ``parts`` what their
-    projections are called, and ``stacks`` those that it takes for all experts at once.
+    ``names`` are the modules that it needs, ``more`` others that have a name too. ``adds`` is what it puts before every
+    name, ``strips`` what it takes out. ``container`` is where it collects single experts of a layer, ``parts`` what
+    their projections are called, and ``stacks`` those that it takes for all experts at once. ``told`` is what it writes
+    of sizes, ``yarn`` whether it asserts that kind of rotary embedding, and ``older_merged`` whether b8643, too, has a
+    name for q, k and v in one.
     """
 
     names: ModuleNames
     more: frozenset[str] = frozenset()
     adds: str = ""
+    strips: tuple[str, ...] = ()
     container: str = ""
     parts: tuple[str, ...] = ()
     stacks: tuple[str, ...] = ()
-    has_head: bool = True
-    ignores_head_dim: bool = False
+    told: Told = Told()
     yarn: bool = False
+    older_merged: bool = False
 
     def asked(self, name: str) -> str:
         """The name by which a stored tensor is looked up, with the prefix that the map knows it without, too.
@@ -52,11 +55,15 @@ class ModelClass:
         >>> CLASSES["LlamaForCausalLM"].asked("norm.weight"), CLASSES["LlamaModel"].asked("model.norm.weight")
         ('model.norm.weight', 'model.model.norm.weight')
         """
+        for part in self.strips:
+            name = name.replace(part, "")
         name = self.adds + name
         return f"model.{name}" if _BARE.fullmatch(name) else name
 
-    def maps(self, module: str, layers: int | None) -> bool:
+    def maps(self, module: str, layers: int | None, release: Release) -> bool:
         """Whether a module has a name in the GGUF of a model of so many layers."""
+        if not (self.older_merged or _ONE_LIST.holds(release)) and module.endswith(".qkv_proj"):
+            return False
         found = _LAYER.fullmatch(module)
         if found is None:
             return module in _OUTSIDE
@@ -86,13 +93,17 @@ class ModelClass:
         if kind != "yarn":
             raise StopError("AssertionError: ministral3 rope_type must be 'yarn'")
 
-    def odd_size(self, config: Mapping[str, Any]) -> str:
-        """What the GGUF says of the sizes of heads where the config says something else; empty where it agrees."""
-        sizes = Dimensions.of(config)
-        hidden, heads, size = sizes.hidden, sizes.heads, sizes.head_dim
-        if self.ignores_head_dim and hidden and heads and size and heads * size != hidden:
-            return f"its class takes no notice of head_dim {size}, and writes {hidden // heads}"
-        return ""
+
+def renamed(name: str, architecture: str, release: Release) -> str:
+    """A stored name without the part that says that it is of the language model, as far as a release takes it out.
+
+    >>> renamed("model.language_model.norm.weight", "LlamaForCausalLM", Release("b11312", "2026-10-01"))
+    'model.norm.weight'
+    >>> renamed("model.language_model.norm.weight", "LlamaForCausalLM", Release("b8643", "2026-04-03"))
+    'model.language_model.norm.weight'
+    """
+    anywhere = _ONE_LIST.holds(release) or architecture not in _OLDER_AT_START
+    return name.replace(_LANGUAGE, "") if anywhere or name.startswith(_LANGUAGE) else name
 
 
 def left_out(name: str, architecture: str, release: Release) -> bool:
@@ -123,11 +134,14 @@ _LLAMA = re.compile(
     r"(vision_encoder|vision_language_adapter|patch_merger|audio_encoder)\.|pre_mm_projector_norm"
     r"|.*(vision_tower|vision_model|audio_tower|model\.connector|multi_modal_projector)"
 )
+_LANGUAGE = "language_model."
+#: Whose names an older build looks at from the beginning only.
+_OLDER_AT_START = frozenset({"LlamaForCausalLM", "LlamaModel", "MistralForCausalLM", "MixtralForCausalLM"})
 _NOTHING = re.compile(r"(?!)")
 #: Class -> the beginnings of what an older build leaves out.
 _OLDER_TOWERS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
-        **dict.fromkeys(("LlamaForCausalLM", "LlamaModel", "MistralForCausalLM", "MixtralForCausalLM"), _LLAMA),
+        **dict.fromkeys(_OLDER_AT_START, _LLAMA),
         **dict.fromkeys(("Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM", "Qwen3Model"), _QWEN),
         **dict.fromkeys(("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"), _QWEN_MOE),
         **dict.fromkeys(
@@ -149,32 +163,46 @@ def _class(known: ModuleNames, **more: Any) -> ModelClass:
     return ModelClass(replace(known, maps=True, apart=True), **more)
 
 
+_LLAMA_TOLD = Told(vocabulary=True, experts="intermediate_size")
 _DENSE = _class(DENSE)
+_LIKE_LLAMA = _class(
+    DENSE, told=_LLAMA_TOLD, strips=("text_model.",), container="block_sparse_moe.experts", parts=_NUMBERED
+)
 _HEAD_NORMS = _class(DENSE_WITH_HEAD_NORMS)
-_PHI3 = ModelClass(replace(DENSE, maps=True))
+_PHI3 = ModelClass(
+    replace(DENSE, linear=DENSE.linear - {"mlp.gate_proj"}, maps=True), told=Told(head_dim=False), older_merged=True
+)
 _FEED_FORWARD_NORMS = frozenset({"pre_feedforward_layernorm", "post_feedforward_layernorm"})
-_MIXTRAL = ModuleNames(ATTENTION.linear | {"block_sparse_moe.gate"}, ATTENTION.others)
 _GEMMA3 = _class(replace(DENSE_WITH_HEAD_NORMS, others=DENSE_WITH_HEAD_NORMS.others | _FEED_FORWARD_NORMS))
+_MIXTRAL = ModuleNames(ATTENTION.linear | {"block_sparse_moe.gate"}, ATTENTION.others)
 _STACKS = ("gate_up_proj", "down_proj")
 
 CLASSES: Mapping[str, ModelClass] = MappingProxyType(
     {
         **dict.fromkeys(
-            ("LlamaForCausalLM", "MistralForCausalLM", "SmolLM3ForCausalLM"),
-            replace(_DENSE, container="block_sparse_moe.experts", parts=_NUMBERED),
+            (
+                *("LLaMAForCausalLM", "LlamaForCausalLM", "LlamaBidirectionalModel", "MistralForCausalLM"),
+                *("IQuestCoderForCausalLM", "SmolLM3ForCausalLM", "VLlama3ForCausalLM"),
+            ),
+            _LIKE_LLAMA,
         ),
-        "LlamaModel": replace(_DENSE, adds="model.", container="block_sparse_moe.experts", parts=_NUMBERED),
-        "MixtralForCausalLM": _class(_MIXTRAL, container="block_sparse_moe.experts", parts=_NUMBERED),
-        "Ministral3ForCausalLM": replace(_DENSE, yarn=True),
-        "GraniteForCausalLM": replace(_DENSE, ignores_head_dim=True),
-        "Qwen2ForCausalLM": _DENSE,
+        "LlamaModel": replace(_LIKE_LLAMA, adds="model."),
+        "MixtralForCausalLM": replace(_LIKE_LLAMA, names=replace(_MIXTRAL, maps=True, apart=True)),
+        "Ministral3ForCausalLM": replace(_LIKE_LLAMA, yarn=True),
+        "GraniteForCausalLM": replace(_LIKE_LLAMA, told=replace(_LLAMA_TOLD, head_dim=False)),
+        **dict.fromkeys(
+            (
+                *("DreamModel", "Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM", "KORMoForCausalLM", "Qwen2ForCausalLM"),
+                *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "SeedOssForCausalLM"),
+            ),
+            _DENSE,
+        ),
         "Qwen2Model": replace(_DENSE, adds="model."),
-        "Qwen3ForCausalLM": _HEAD_NORMS,
+        **dict.fromkeys(("Qwen3ForCausalLM", "Qwen3Model"), _HEAD_NORMS),
         "Qwen3MoeForCausalLM": _class(
             experts("mlp.experts", "mlp.gate", norms=True), container="mlp.experts", parts=_GATED, stacks=_STACKS
         ),
         "Phi3ForCausalLM": _PHI3,
-        **dict.fromkeys(("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"), _DENSE),
         **dict.fromkeys(("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"), _GEMMA3),
     }
 )

@@ -37,14 +37,14 @@ class Dequantized:
     """What is left of the stored tensors: their shapes by name, and those that were ``multiplied`` with a scale.
 
     ``packed`` are weights of NVFP4, which go into the GGUF as they are, ``dropped`` tensors that are never read.
-    ``grown`` is the first weight that has more elements once it is multiplied.
+    ``odd`` is the first weight of which some element meets a scale that is not its own.
     """
 
     shapes: Mapping[str, Shape]
     multiplied: frozenset[str]
-    packed: frozenset[str]
+    packed: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
-    grown: str = ""
+    odd: str = ""
 
 
 @record
@@ -86,17 +86,17 @@ def dequantize(
     declared = _declared(block if isinstance(block, Mapping) else {}, side, newer)
     _check_layers(declared, shapes, newer)
     left = dict(shapes)
-    packed: frozenset[str] = frozenset()
+    packed: tuple[str, ...] = ()
     if declared.is_nvfp4(newer):
         if declared.compressed_nvfp4:
             left = _renamed(left)
-        packed = frozenset(_take_nvfp4(left))
+        packed = tuple(_take_nvfp4(left))
         if not any(name.endswith((".weight_scale", ".weight_scale_inv")) for name in left):
             return Dequantized(left, frozenset(), packed)
     return _by_method(declared, left, packed, newer)
 
 
-def _by_method(declared: _Declared, left: dict[str, Shape], packed: frozenset[str], newer: bool) -> Dequantized:
+def _by_method(declared: _Declared, left: dict[str, Shape], packed: tuple[str, ...], newer: bool) -> Dequantized:
     block, method = declared.block, declared.method
     pairs: dict[str, str] = {}
     dropped: list[str] = []
@@ -240,16 +240,21 @@ def _take_nvfp4(left: dict[str, Shape]) -> Iterator[str]:
 
 
 def _fits(weight: Shape, scale: Shape, block: object) -> bool:
-    """Whether the product is of the weight's shape; raises StopError where the two do not broadcast.
+    """Whether the product is of the weight's shape and each element meets the scale of it, as far as shapes tell;
+    raises StopError where the two do not broadcast.
 
     >>> _fits((256, 128), (2, 1), [128, 128]), _fits((256, 128), (256,), None), _fits((1, 128), (4, 1), None)
     (True, True, False)
+    >>> _fits((64, 64), (64, 1), [128, 128])
+    False
     """
+    own = True
     if block is not None:
         sizes = _sizes(block)
         if len(sizes) > len(scale) or len(scale) < len(weight):
             raise StopError("IndexError: Dimension out of range")
         first = len(scale) - len(sizes)
+        own = not any(_is_by_element(*pair) for pair in zip(scale[first:], weight[-len(sizes) :], sizes, strict=False))
         grid = [extent * (sizes[axis - first] if axis >= first else 1) for axis, extent in enumerate(scale)]
         cut = [min(pair) for pair in zip(grid, weight, strict=False)]
         scale = (*cut, *grid[len(weight) :])
@@ -257,7 +262,12 @@ def _fits(weight: Shape, scale: Shape, block: object) -> bool:
     pairs = [*zip(reversed(weight), reversed(scale), strict=False)]
     if any(mine != other and 1 not in (mine, other) for mine, other in pairs):
         raise StopError(_BROADCAST)
-    return len(scale) <= len(weight) and all(other <= mine for mine, other in pairs)
+    return own and len(scale) <= len(weight) and all(other <= mine for mine, other in pairs)
+
+
+def _is_by_element(extent: int, length: int, size: int) -> bool:
+    """Whether an axis has a scale for each element, and not one for each block: each is repeated then all the same."""
+    return extent == length and extent > -(-length // size)
 
 
 def _sizes(block: object) -> list[int]:

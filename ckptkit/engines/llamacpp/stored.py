@@ -9,13 +9,16 @@ refused by everything that loads it. Read in ``conversion/base.py`` and the clas
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ckptkit.engines.base import Release
 from ckptkit.engines.llamacpp.architectures import architectures_of
-from ckptkit.engines.llamacpp.classes import CLASSES, ModelClass, left_out
+from ckptkit.engines.llamacpp.classes import CLASSES, ModelClass, left_out, renamed
 from ckptkit.engines.llamacpp.dequantizing import Dequantized, StopError, dequantize
+from ckptkit.engines.llamacpp.lacking import LACKING
+from ckptkit.engines.llamacpp.sizes import misfit
 from ckptkit.engines.support import Answer, Judgement
 from ckptkit.model.census import is_fp8, is_quantizer_name
 from ckptkit.storage.container import Container
@@ -32,6 +35,7 @@ _WHOLE = frozenset(
         *("Step3p7ForConditionalGeneration", "KimiK3ForConditionalGeneration"),
     }
 )
+_IN_LAYER = re.compile(r"model\.layers\.\d+\.(.*)\.(?:weight|bias)$")
 _SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 _DTYPES = frozenset({"F64", "F32", "BF16", "F16", "I64", "I32", "I16", "U8", "I8", "BOOL", "F8_E4M3", "F8_E5M2"})
 #: Not yet on 2026-06-20, and by 2026-07-11.
@@ -59,18 +63,18 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
         raise StopError(f"Model {architecture} is not supported")
     known = CLASSES.get(architecture)
     tensors = _kept(container, architecture, release)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    found = dequantize(shapes, config.get("quantization_config"), _side(container), release)
     if not tensors and container.tensors:
         yield Judgement(None, Answer.SILENT, "no file has a name that it looks for: a GGUF without tensors is written")
         return
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    found = dequantize(shapes, config.get("quantization_config"), _side(container), release)
     _check_types(tensors, found, release)
     if known is not None:
-        yield from _judge_names(known, config, found, release)
+        yield from _judge_names(known, config, found, shapes, release)
     else:
-        _check_left(found.shapes, tensors)
-    if found.grown:
-        yield Judgement(None, Answer.SILENT, f"{found.grown} has more elements once it is multiplied")
+        _check_left(found.shapes, tensors, LACKING.get(architecture, frozenset()))
+    if found.odd:
+        yield Judgement(None, Answer.SILENT, f"elements of {found.odd} are multiplied with scales of others")
     if not understood:
         bare = (n for n, t in tensors.items() if is_fp8(t.dtype) and len(t.shape) > 1 and n not in found.multiplied)
         first = next(bare, None)
@@ -123,7 +127,7 @@ def _kept(container: Container, architecture: str, release: Release) -> dict[str
     if container.index is None:
         found = {name: tensor for name, tensor in found.items() if tensor.shard.startswith("model")}
     kept = (name for name in found if not left_out(name, architecture, release))
-    return {name.replace("language_model.", ""): found[name] for name in kept}
+    return {renamed(name, architecture, release): found[name] for name in kept}
 
 
 def _check_types(tensors: Mapping[str, TensorRef], found: Dequantized, release: Release) -> None:
@@ -132,49 +136,75 @@ def _check_types(tensors: Mapping[str, TensorRef], found: Dequantized, release: 
     for name, tensor in tensors.items():
         if tensor.dtype not in known and name not in found.dropped:
             raise StopError(f"KeyError: {tensor.dtype!r}, the type of {name}")
+    for name in found.packed:
+        scale = tensors[f"{name}_scale"]
+        if scale.nbytes != scale.numel:
+            raise StopError(f"ValueError: the scales of {name} are no bytes: cannot reshape array")
 
 
-def _check_left(left: Iterable[str], tensors: Mapping[str, TensorRef]) -> None:
-    """Raises StopError for what only a quantizer stores, of a class whose names are not known here."""
+def _check_left(left: Iterable[str], tensors: Mapping[str, TensorRef], lacking: frozenset[str]) -> None:
+    """Raises StopError for what only a quantizer stores, and for what a class is known to have no name for."""
     for name in left:
         beside = name.endswith(".scale") and f"{name.removesuffix('.scale')}.weight" in tensors
-        if is_quantizer_name(name) or beside:
+        inside = _IN_LAYER.match(name)
+        module = name.rpartition(".")[0]
+        if is_quantizer_name(name) or beside or (inside[1] if inside else module) in lacking:
             raise StopError(f"{_UNMAPPED} {name!r}")
 
 
 def _judge_names(
-    known: ModelClass, config: Mapping[str, Any], found: Dequantized, release: Release
+    known: ModelClass,
+    config: Mapping[str, Any],
+    found: Dequantized,
+    stored: Mapping[str, tuple[int, ...]],
+    release: Release,
 ) -> Iterator[Judgement]:
     """What a class whose names are known makes of what is left; raises StopError at what has none in the GGUF."""
     known.check(config)
-    layers = next((config[key] for key in _LAYERS if key in config), None)
-    layers = layers if type(layers) is int else None
+    layers = next((config[key] for key in _LAYERS if config.get(key) is not None), None)
+    if type(layers) is not int:
+        yield Judgement(None, Answer.SILENT, "config.json does not say how many layers there are")
+        return
     experts = next((config[key] for key in _EXPERTS if config.get(key) is not None), None)
-    modules: dict[str, None] = {}
-    single: dict[str, list[str]] = {}
-    for name in (*found.packed, *found.shapes):
+    modules: dict[str, tuple[int, ...]] = {}
+    single: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in [*_unpacked(found, stored), *found.shapes.items()]:
         if name.endswith(_SKIPPED):
             continue
         asked = known.asked(name)
         module, mark, last = asked.rpartition(".")
         if known.is_expert(asked) and name not in found.packed:
-            single.setdefault(module.partition(".experts.")[0], []).append(asked)
+            single.setdefault(module.partition(".experts.")[0], {})[asked] = shape
         elif known.is_stack(asked):
-            modules[asked.removesuffix(".weight")] = None
-        elif mark and last in ("weight", "bias") and known.maps(module, layers):
+            if shape[:1] != (experts,):
+                yield Judgement(
+                    None, Answer.SILENT, f"{asked} holds {shape[0]} experts, and the metadata says {experts}"
+                )
+            modules[asked.removesuffix(".weight")] = shape[1:]
+        elif mark and last in ("weight", "bias") and known.maps(module, layers, release):
             if last == "weight":
-                modules[module] = None
+                modules[module] = shape
         elif not known.is_expert(asked):
             raise StopError(f"{_UNMAPPED} {asked!r}")
-    for owner, stored in single.items():
-        if not isinstance(experts, int) or set(stored) != known.all_experts(owner, experts):
-            raise StopError(f"ValueError: Unprocessed experts: {sorted(stored)[0]} ...")
+    for owner, parts in single.items():
+        if not isinstance(experts, int) or set(parts) != known.all_experts(owner, experts):
+            raise StopError(f"ValueError: Unprocessed experts: {min(parts)} ...")
+        if len({(name.split(".")[-2], shape) for name, shape in parts.items()}) > len(known.parts):
+            raise StopError("RuntimeError: stack expects each tensor to be equal size")
+        modules |= {name.removesuffix(".weight"): shape for name, shape in parts.items()}
     absent = known.names.absent(modules, layers, tied=True)
     if absent is not None:
         yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, and nobody looks")
-    elif "lm_head" not in modules and config.get("tie_word_embeddings") is False and known.has_head:
+    elif not {"lm_head", "model.lm_head"} & modules.keys() and config.get("tie_word_embeddings") is False:
         words = "whether the embedding, which it takes for the head that is not stored, is meant"
         yield Judgement(None, Answer.UNKNOWN, words)
-    words = known.odd_size(config)
+    words = misfit(known.told, config, modules)
     if words:
         yield Judgement(None, Answer.SILENT, words)
+
+
+def _unpacked(found: Dequantized, stored: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Weights of NVFP4 with the sizes that they have: two numbers are in a byte."""
+    for name in found.packed:
+        rows, columns = stored.get(name) or stored[f"{name}_packed"]
+        yield name, (rows, 2 * columns)
