@@ -96,6 +96,8 @@ def _model(name: str, **keys: Any) -> Damage:
         (CT, set_config(num_hidden_layers=1), "refuses", "Can not map tensor 'model.layers.1"),
         (CT, set_config(num_hidden_layers=3), "silently wrong", "nothing fills model.layers.2"),
         (CT, set_config(num_hidden_layers=None), "silently wrong", "how many layers"),
+        (QWEN2, set_config(num_hidden_layers=None), "refuses", "could not find any of"),
+        (QWEN2, set_config(num_hidden_layers=3), "silently wrong", "nothing fills model.layers.2"),
         # Heads and embeddings.
         (TIED, _model("LlamaForCausalLM"), "loads", ""),
         (TIED, set_config(tie_word_embeddings=None), "loads", ""),
@@ -138,6 +140,7 @@ def _model(name: str, **keys: Any) -> Damage:
         # ModelOpt's file beside config.json names a producer, which stands for a method.
         (MODELOPT, steps(_without_block, _side({"producer": {"name": "modelopt"}, "quantization": {}})), "loads", ""),
         (MODELOPT, steps(_without_block, _side({"quantization": {"quant_algo": "FP8"}})), "refuses", "''"),
+        (MODELOPT, steps(set_block(quant_method=None), _side({"producer": {"name": "modelopt"}})), "loads", ""),
         (MODELOPT, steps(_side([]), set_block(quant_algo=None)), "refuses", "has no attribute 'get'"),
         (MODELOPT, set_block(quant_method="modelopt_fp8"), "refuses", "Quant method is not yet supported"),
         (

@@ -21,7 +21,6 @@ _UNLOADABLE = "a GGUF is written that nothing loads: its tensors do not fit its 
 _BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
 _SCALED_AGAIN = Known(_SILENT, "weights are multiplied with their scales once more")
 _GROUPS = "NotImplementedError: Can't handle multiple config groups for compressed-tensors yet"
-_METHOD = "NotImplementedError: Quant method is not yet supported"
 #: Since ggml-org/llama.cpp#17069; before, no such config was read at all.
 _COMPRESSED_TENSORS = Range(since="2025-11")
 #: Of ModelOpt a scale without its weight ended the conversion on 2026-05-11, and not on 2026-06-07.
@@ -130,10 +129,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK620": (),
         "CK621": (),
         "CK622": (Known(_ERROR, _UNMAPPED, formats=_MULTIPLIED),),
-        "CK623": (Known(_ERROR, _METHOD),),
-        "CK623/algorithm": (),
-        "CK623/algorithm-spelling": (),
-        "CK623/missing": (Known(_ERROR, _UNMAPPED),),
+        "CK623": (),
         "CK624": (),
         "CK625": (),
         "CK626": (Known(_ERROR, _UNMAPPED),),

@@ -163,6 +163,9 @@ def _judge_names(
     known.check(config)
     layers = next((config[key] for key in _LAYERS if config.get(key) is not None), None)
     if type(layers) is not int:
+        # transformers has a default for it, unless a list for each layer contradicts that: then it reads no config.
+        if isinstance(config.get("layer_types"), list):
+            raise StopError(f'KeyError: "could not find any of: {list(_LAYERS)}"')
         yield Judgement(None, Answer.SILENT, "config.json does not say how many layers there are")
         return
     experts = next((config[key] for key in _EXPERTS if config.get(key) is not None), None)

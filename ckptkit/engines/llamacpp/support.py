@@ -26,7 +26,7 @@ _BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 #: Layers of which models were converted and looked at. Towers are left out, and have a file of their own: with --mmproj
 #: the config is that of the tower alone, which declares no quantization, and a scale there ends the conversion (CK612).
-_LAYERS = _MODULES
+_LAYERS = tuple(layer for layer in _MODULES if layer is not Layer.STACK)
 
 #: So in b8643, and not in b11312.
 _UNPERMUTED = Range(until="b8644")
@@ -50,7 +50,7 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words="NotImplementedError: Quant format 'mxfp8-quantized' ... is not yet supported",
     ),
-    Support(_HAS, _LAYERS, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
+    Support(_HAS, _MODULES, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
     Support(_HAS, _LAYERS, _MODELOPT, ("per-tensor", "per-channel"), how=_RUN),
     Support(
         _REFUSED,
