@@ -15,6 +15,7 @@ from ckptkit.engines.llamacpp.dequantizing import StopError, dequantize
 from ckptkit.engines.llamacpp.lacking import LACKING
 from ckptkit.engines.llamacpp.sizes import Told, misfit
 from ckptkit.engines.registry import by_name
+from tests.accuracy.held.common import cut
 from tests.accuracy.verdicts import at_release
 from tests.damage import (
     BLOCK,
@@ -110,6 +111,8 @@ def _model(name: str, **keys: Any) -> Damage:
         (CT, set_config(hidden_size=None), "silently wrong", "does not give its size"),
         (CT, set_config(vocab_size=64), "silently wrong", "embed_tokens is [32, 64]"),
         (QWEN2, set_config(vocab_size=64), "loads", ""),
+        (QWEN2, cut(r"lm_head\.weight", -4), "silently wrong", "of other vocabularies"),
+        (QWEN2, cut(r"(lm_head|model\.embed_tokens)\.weight", -4), "loads", ""),
         (NVFP4, set_config(num_key_value_heads=1), "silently wrong", "k_proj is [128, 128]"),
         (CT, set_config(num_key_value_heads=[2, 2]), "loads", ""),
         # Experts: no more and no fewer than config.json says.
@@ -137,6 +140,8 @@ def _model(name: str, **keys: Any) -> Damage:
         (QWEN3, steps(_weights(num_bits=4), _weights(group_size=32)), "refuses", "group_size"),
         (QWEN3, set_block(format="dense"), "refuses", "Quant format 'dense'"),
         (QWEN3, set_block(sparsity_config={"format": "sparse-24-bitmask"}), "loads", ""),
+        (NVFP4, lambda c: c.config.update(quantization_config={}), "loads", ""),
+        (NVFP4, set_block(quant_algo="MIXED_PRECISION"), "loads", ""),
         # ModelOpt's file beside config.json names a producer, which stands for a method.
         (MODELOPT, steps(_without_block, _side({"producer": {"name": "modelopt"}, "quantization": {}})), "loads", ""),
         (MODELOPT, steps(_without_block, _side({"quantization": {"quant_algo": "FP8"}})), "refuses", "''"),

@@ -41,6 +41,7 @@ _DTYPES = frozenset({"F64", "F32", "BF16", "F16", "I64", "I32", "I16", "U8", "I8
 #: Not yet on 2026-06-20, and by 2026-07-11.
 _EXPONENTS, _EXPONENTS_SINCE = "F8_E8M0", "2026-07"
 _LAYERS = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
+_TABLES = ("model.embed_tokens", "lm_head", "model.lm_head")
 _EXPERTS = ("num_local_experts", "num_experts")
 
 
@@ -76,8 +77,8 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
     if found.odd:
         yield Judgement(None, Answer.SILENT, f"elements of {found.odd} are multiplied with scales of others")
     if not understood:
-        bare = (n for n, t in tensors.items() if is_fp8(t.dtype) and len(t.shape) > 1 and n not in found.multiplied)
-        first = next(bare, None)
+        left = (tensors[name] for name in found.shapes if name in tensors and name not in found.multiplied)
+        first = next((tensor.name for tensor in left if is_fp8(tensor.dtype) and len(tensor.shape) > 1), None)
         if first is not None:
             yield Judgement(None, Answer.SILENT, f"the codes of {first} are taken for values")
 
@@ -87,7 +88,7 @@ def _flat(config: Mapping[str, Any]) -> Mapping[str, Any]:
     thinker = config.get("thinker_config")
     inner = [config.get("lfm"), *(config.get(key) for key in _TEXT_CONFIGS), config.get("text_config")]
     if isinstance(thinker, Mapping):
-        inner.insert(1, thinker.get("text_config"))
+        inner.insert(2, thinker.get("text_config"))
     text = next((section for section in inner if isinstance(section, Mapping)), {})
     return {**config, **text}
 
@@ -201,7 +202,10 @@ def _judge_names(
     elif not {"lm_head", "model.lm_head"} & modules.keys() and config.get("tie_word_embeddings") is False:
         words = "whether the embedding, which it takes for the head that is not stored, is meant"
         yield Judgement(None, Answer.UNKNOWN, words)
-    words = misfit(known.told, config, modules)
+    rows = {modules[name][:1] for name in _TABLES if name in modules}
+    words = misfit(known.told, config, modules) or (
+        "the embedding and the head are of other vocabularies" if len(rows) > 1 else ""
+    )
     if words:
         yield Judgement(None, Answer.SILENT, words)
 
