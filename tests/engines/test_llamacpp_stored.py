@@ -173,6 +173,9 @@ def test_each_step(fixture: str, change: Damage, verdict: str, words: str) -> No
         (CT, rename(r"model\.(.*)", r"model.language_model.\1"), "refuses", "loads"),
         (QWEN2, rename(r"model\.(.*)", r"model.language_model.\1"), "loads", "loads"),
         ("phi3/llmcompressor-dynamic", lambda c: None, "loads", "loads"),
+        ("phi3/llmcompressor-dynamic", rename(r"(.*)", r"language_model.\1"), "refuses", "loads"),
+        ("phi3/llmcompressor-dynamic", put("vision_tower.a.weight", "BF16", (2,), bytes(4)), "loads", "loads"),
+        (CT, rename(r"(.*)", r"language_model.\1"), "loads", "loads"),
         ("phi3/llmcompressor-dynamic", _model("LlamaForCausalLM"), "refuses", "silently wrong"),
         (
             MODELOPT,

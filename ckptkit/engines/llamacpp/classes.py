@@ -102,8 +102,9 @@ def renamed(name: str, architecture: str, release: Release) -> str:
     >>> renamed("model.language_model.norm.weight", "LlamaForCausalLM", Release("b8643", "2026-04-03"))
     'model.language_model.norm.weight'
     """
-    anywhere = _ONE_LIST.holds(release) or architecture not in _OLDER_AT_START
-    return name.replace(_LANGUAGE, "") if anywhere or name.startswith(_LANGUAGE) else name
+    older = None if _ONE_LIST.holds(release) else _OLDER_NAMES.get(architecture)
+    taken = older is None or older.language.match(name) is not None
+    return name.replace(_LANGUAGE, "") if taken else name
 
 
 def left_out(name: str, architecture: str, release: Release) -> bool:
@@ -114,9 +115,8 @@ def left_out(name: str, architecture: str, release: Release) -> bool:
     >>> left_out("model.visual.norm.weight", "Qwen2ForCausalLM", Release("b8643", "2026-04-03"))
     False
     """
-    if not _ONE_LIST.holds(release) and architecture in _OLDER_TOWERS:
-        return _OLDER_TOWERS[architecture].match(name) is not None
-    return _TOWERS.match(name) is not None
+    older = None if _ONE_LIST.holds(release) else _OLDER_NAMES.get(architecture)
+    return (_TOWERS if older is None else older.towers).match(name) is not None
 
 
 #: One list for all classes: not yet in b8643, and in b11312.
@@ -126,35 +126,71 @@ _TOWERS = re.compile(
     r"|.*(visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
     r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\.)"
 )
-_QWEN = re.compile(
-    r"mlp|multi_modal_projector|vision_model|audio_tower|model\.vision_tower|model\.multi_modal_projector"
-)
-_QWEN_MOE = re.compile(r"mlp|vision_model|model\.vision_tower|model\.multi_modal_projector|model\.visual")
-_LLAMA = re.compile(
-    r"(vision_encoder|vision_language_adapter|patch_merger|audio_encoder)\.|pre_mm_projector_norm"
-    r"|.*(vision_tower|vision_model|audio_tower|model\.connector|multi_modal_projector)"
-)
 _LANGUAGE = "language_model."
-#: Whose names an older build looks at from the beginning only.
-_OLDER_AT_START = frozenset({"LlamaForCausalLM", "LlamaModel", "MistralForCausalLM", "MixtralForCausalLM"})
-_NOTHING = re.compile(r"(?!)")
-#: Class -> the beginnings of what an older build leaves out.
-_OLDER_TOWERS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+_NEVER, _FIRST, _ANYWHERE = re.compile(r"(?!)"), re.compile(re.escape(_LANGUAGE)), re.compile(r".*language_model\.")
+_QWEN = r"mlp|multi_modal_projector|vision_model|audio_tower|model\.vision_tower|model\.multi_modal_projector"
+
+
+@record
+class _OlderNames:
+    """What a class of an older build leaves out, and from which names it takes out that of the language model."""
+
+    towers: re.Pattern[str]
+    language: re.Pattern[str]
+
+
+_LLAMA = _OlderNames(
+    re.compile(
+        r"(vision_encoder|vision_language_adapter|patch_merger|audio_encoder)\.|pre_mm_projector_norm"
+        r"|.*(vision_tower|vision_model|audio_tower|model\.connector|multi_modal_projector)"
+    ),
+    _FIRST,
+)
+_OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
     {
-        **dict.fromkeys(_OLDER_AT_START, _LLAMA),
-        **dict.fromkeys(("Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM", "Qwen3Model"), _QWEN),
-        **dict.fromkeys(("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"), _QWEN_MOE),
+        **dict.fromkeys(
+            (
+                *(
+                    "LLaMAForCausalLM",
+                    "LlamaForCausalLM",
+                    "LlamaBidirectionalModel",
+                    "LlamaModel",
+                    "MistralForCausalLM",
+                ),
+                *("MixtralForCausalLM", "IQuestCoderForCausalLM", "SmolLM3ForCausalLM", "VLlama3ForCausalLM"),
+                "GraniteForCausalLM",
+            ),
+            _LLAMA,
+        ),
+        **dict.fromkeys(
+            ("Qwen2ForCausalLM", "Qwen2Model", "KORMoForCausalLM"), _OlderNames(re.compile(_QWEN), _ANYWHERE)
+        ),
+        **dict.fromkeys(
+            ("Qwen3ForCausalLM", "Qwen3Model"), _OlderNames(re.compile(rf"{_QWEN}|.*model\.vision_"), _ANYWHERE)
+        ),
+        **dict.fromkeys(
+            ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
+            _OlderNames(
+                re.compile(r"mlp|vision_model|model\.vision_tower|model\.multi_modal_projector|model\.visual"),
+                _ANYWHERE,
+            ),
+        ),
         **dict.fromkeys(
             ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
-            re.compile(r"(thinker\.)?(visual|audio|talker|token2wav)"),
+            _OlderNames(re.compile(r"(thinker\.)?(visual|audio|talker|token2wav)"), _NEVER),
         ),
         **dict.fromkeys(
             ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
-            re.compile(
-                r"(?!.*language_model\.)(multi_modal_projector|vision_tower|multimodal_projector|vision_model)\."
+            _OlderNames(
+                re.compile(r"(?!.*language_model\.)(multi_?modal_projector|vision_tower|vision_model)\."), _ANYWHERE
             ),
         ),
-        "Phi3ForCausalLM": _NOTHING,
+        "Ministral3ForCausalLM": _OlderNames(re.compile(r".*(multi_modal_projector|vision_tower)"), _ANYWHERE),
+        **dict.fromkeys(
+            ("Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM"), _OlderNames(re.compile(r".*(mlp_AR|vision_model)"), _NEVER)
+        ),
+        **dict.fromkeys(("DreamModel", "SeedOssForCausalLM"), _OlderNames(_NEVER, _NEVER)),
+        "Phi3ForCausalLM": _OlderNames(re.compile(r"(model\.)?(vision_tower|mm_projector)\."), _NEVER),
     }
 )
 
