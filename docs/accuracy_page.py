@@ -63,6 +63,8 @@ checkpoint means was put right after the first loads for 30 of them, whose scale
 declares other inputs than the fixture's, or that the fixture's names do not tell; they were loaded once more, and not
 judged again. Since then what was wrong has been mended, and all of these checkpoints count above as everything else.
 """
+#: Of a head that is neither stored nor tied.
+_HEAD = "nothing: it takes the embedding for the head, and nobody knows which head was meant"
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
 PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "*/CK633-*", "know the class that each model_type stands for"),
@@ -70,27 +72,10 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "*/int8-quark", "a reader for other storages than FP8: nothing is judged by its scheme alone"),
     ("llamacpp", "*/CK202-1", "nothing: the scale that is left over holds ones, by which nothing changes"),
     ("llamacpp", "*-stored-merged", "nothing: the codes of this made-up scheme reach the largest on purpose (CK504)"),
-    (
-        "llamacpp",
-        "converted/*-nvfp4/bf16",
-        "nothing: the older build leaves q and k of NVFP4 unpermuted, and is the judge",
-    ),
-    ("llamacpp", "converted/gemma3/*", "nothing: the older build keeps projectors and towers of classes without one"),
-    ("llamacpp", "*/CK612-*", "nothing: the older build keeps projectors and towers of classes without one"),
-    ("llamacpp", "*/CK114-4", "nothing: the older build keeps projectors and towers of classes without one"),
-    ("llamacpp", "*/CK314-*", "nothing: from which build on it takes such a second scale is not known"),
-    ("llamacpp", "*/CK604-2", "nothing: what a config means that nobody understands is not judged"),
-    ("llamacpp", "*/CK624-1", "nothing: what a config means that nobody understands is not judged"),
-    ("llamacpp", "*/CK623-2", "nothing: what a config means that nobody understands is not judged"),
-    ("llamacpp", "held/missing/*", "rows for heads and embeddings that are not stored, by class"),
-    ("llamacpp", "held/tied/*", "rows for heads and embeddings that are not stored, by class"),
-    ("llamacpp", "held/prefix/*", "the prefixes that its map knows, by class"),
-    ("llamacpp", "held/files/renamed-*", "which names of files it looks for"),
-    ("llamacpp", "held/shape/two/*", "tell two values for a tensor from one for each row (CK306)"),
-    ("llamacpp", "held/experts/stacked/*", "rows for stacks of experts"),
-    ("llamacpp", "held/model/*", "what its classes demand of config.json beside sizes"),
-    ("llamacpp", "held/config/algo-*", "nothing is wrong for who looks at scales alone: a variant of CK306 for that"),
-    ("llamacpp", "held/config/*", "what its classes demand of config.json beside sizes"),
+    ("llamacpp", "defect/CK113-2", _HEAD),
+    ("llamacpp", "held/missing/head/*", _HEAD),
+    ("llamacpp", "held/tied/not-said/*", _HEAD),
+    ("llamacpp", "held/prefix/none-of-a-base-model/*", _HEAD),
     ("*", "*/CK631-*", "nothing: what such a pattern matches is not known without running it"),
     ("transformers", "converted/*/fp8*", "a GPU's word: on a CPU its quantizer dequantizes weights first"),
     ("*", "scheme/beside-*", "rows for other quantizations beside FP8"),

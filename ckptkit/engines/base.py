@@ -1,19 +1,20 @@
 """What is known about an engine, as data: its releases, what it reads, what it has, and what defects do to it.
 
-An engine is a table of facts and never code of ours. Each fact is known of some release, and in some way: it was run
-here, read in the engine's source, or reported. What no table says is unknown, and unknown is never taken for "loads".
+An engine is a table of facts; only one that goes by what is stored is followed by a function of its own. Each fact is
+known of some release, and in some way: it was run here, read in the engine's source, or reported. What no table says is
+unknown, and unknown is never taken for "loads".
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ckptkit.engines.launch import Launch
 from ckptkit.record import record
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from ckptkit.engines.remarks import Remark
     from ckptkit.engines.skip_lists import Reading
     from ckptkit.engines.stand_in import StandIn
-    from ckptkit.engines.support import Support
+    from ckptkit.engines.support import Judgement, Support
+    from ckptkit.storage.container import Container
+
+    #: What an engine makes of a container in a release, told whether its config was understood.
+    ByStorage: TypeAlias = Callable[[Container, "Release", bool], Iterator[Judgement]]
 
 _VERSION = re.compile(r"[vb]?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
 _STAGES = ("dev", "a", "b", "rc", "")
@@ -295,7 +300,9 @@ class Engine:
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
     One that ``loads_every_file`` takes weight files that no index names.
-    One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module.
+    One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module: the function
+    says what it makes of a container in a release, told whether its config was understood. Nobody else then judges its
+    model classes and demands.
     An engine ``on_request`` is spoken of only to who asks for it by name: what it makes of a checkpoint says nothing of
     those that serve it.
     """
@@ -327,7 +334,7 @@ class Engine:
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING
     on_request: bool = False
-    by_storage: bool = False
+    by_storage: Callable[[], ByStorage] | None = None
 
     @property
     def release(self) -> Release:

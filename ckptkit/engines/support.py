@@ -257,10 +257,19 @@ def _beside_weight(name: str, tensors: Collection[str]) -> bool:
     return name.endswith(_PLAIN_SCALE) and f"{name.removesuffix(_PLAIN_SCALE)}.weight" in tensors
 
 
+def judge_stored(engine: Engine, container: Container, *, understood: bool) -> Iterator[Judgement]:
+    """What an engine that goes by storage makes of a container; nothing for any other."""
+    if engine.by_storage is not None:
+        yield from engine.by_storage()(container, engine.release_for("support"), understood)
+
+
 def judge_unquantized(engine: Engine, container: Container, architecture: str | None) -> Iterator[Judgement]:
     """What is not as it should be where a config declares no quantization."""
-    yield from judge_class(engine, container, architecture, quantized=False)
-    yield from judge_demands(engine, container, "")
+    if engine.by_storage is not None:
+        yield from judge_stored(engine, container, understood=False)
+    else:
+        yield from judge_class(engine, container, architecture, quantized=False)
+        yield from judge_demands(engine, container, "")
 
 
 def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: str | None) -> tuple[Judgement, ...]:
@@ -271,11 +280,17 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     """
     table, release = engine.support(), engine.release_for("support")
     rows = [row for row in table if row.versions is None or row.versions.holds(release)]
-    answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
+    container = checkpoint.container
+    goes_by_storage = engine.by_storage is not None
+    answers = [] if goes_by_storage else list(judge_class(engine, container, architecture, quantized=True))
     served = engine.served_as(architecture) or ""
     for part in parts_of(checkpoint):
         row = next((row for row in rows if row.fits(part, dialect, served)), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
-        answers.append(said)
+        # What is declared does not stop one that goes by storage.
+        if not (goes_by_storage and said.answer is Answer.REFUSED):
+            answers.append(said)
+    if goes_by_storage:
+        return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}
-    return (*answers, *judge_demands(engine, checkpoint.container, dialect, others))
+    return (*answers, *judge_demands(engine, container, dialect, others))

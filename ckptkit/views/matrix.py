@@ -18,8 +18,8 @@ from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import asked_about, judged_codes
-from ckptkit.engines.support import Answer, Judgement, judge, judge_unquantized
-from ckptkit.formats.reading import BrokenConfig, NoReader, Unquantized
+from ckptkit.engines.support import Answer, Judgement, judge, judge_stored, judge_unquantized
+from ckptkit.formats.reading import BrokenConfig, FilesUnknown, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
@@ -202,6 +202,9 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
         judgements = tuple(judge_unquantized(engine, context.container, context.dimensions.architecture))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
         note = "" if judgements or worst is not Outcome.OK else context.reading.message
+    elif engine.by_storage is not None and _is_beyond_reading(context, report, engine):
+        judgements = tuple(judge_stored(engine, context.container, understood=False))
+        verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
     elif checkpoint is None or not _knows_what_is_broken(context, report, engine):
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)
@@ -252,6 +255,15 @@ def _parallel(context: Context, engine: Engine, lost: Iterable[Judgement], asked
         ParallelSize(size, (*refused, *obstacles(checkpoint, engine, size, context.dialect_key, capability)))
         for size in asked.sizes
     )
+
+
+def _is_beyond_reading(context: Context, report: Report, engine: Engine) -> bool:
+    """Whether only the config was not understood, or is one that an engine is not known to read: all files are there,
+    and who goes by what is stored needs no more."""
+    if isinstance(context.reading, FilesUnknown):
+        return False
+    known = context.checkpoint is not None and _knows_what_is_broken(context, report, engine)
+    return not known or engine.reader_of(context.dialect_key) is None
 
 
 def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> bool:

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
@@ -31,6 +31,8 @@ NOT_HERE = (
 SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
 #: Libraries that engines leave a part of the reading to.
 LIBRARIES = ("compressed-tensors", "transformers")
+#: Their plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
+_NVFP4 = ("real/llama-block-aligned/modelopt-nvfp4", "near/CK209-1", "near/CK209-3")
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
@@ -43,6 +45,7 @@ class Judge:
 
     ``by_answer`` says that its logits are compared, which another scheme of the same weights changes. ``literal`` are
     patterns of ids of which it takes what is stored for what is meant: other engines take it for something else.
+    ``instead`` gives, for checkpoints without a plain model, others with the same weights to be compared with.
     """
 
     engine: str
@@ -53,6 +56,7 @@ class Judge:
     how: str
     by_answer: bool = False
     literal: tuple[str, ...] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def is_literal(self, entry: Entry) -> bool:
         """Whether what is stored counts as meant."""
@@ -60,7 +64,7 @@ class Judge:
 
     def meant(self, entry: Entry) -> str:
         """The id of the checkpoint whose weights an entry's are compared with."""
-        return entry.id if self.is_literal(entry) else entry.meant
+        return entry.id if self.is_literal(entry) else self.instead.get(entry.meant, entry.meant)
 
     @property
     def bundles(self) -> dict[str, str]:
@@ -150,6 +154,7 @@ JUDGES = {
                 of_vllm,
                 "CPU, a GGUF written and read back",
                 literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*", "held/type/*E5M2/*"),
+                instead=dict.fromkeys(_NVFP4, "converted/llama-block-aligned/modelopt-nvfp4/bf16"),
             )
             for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
         ),

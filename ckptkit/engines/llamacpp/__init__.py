@@ -41,7 +41,7 @@ ENGINE = Engine(
     kernels=lazily("ckptkit.engines.llamacpp.kernels", "KERNELS"),
     architectures=lazily("ckptkit.engines.llamacpp.architectures", "ARCHITECTURES"),
     demands=lazily("ckptkit.engines.llamacpp.support", "DEMANDS"),
-    modules=lazily("ckptkit.engines.llamacpp.modules", "MODULES"),
+    modules=lazily("ckptkit.engines.llamacpp.classes", "MODULES"),
     launch=Launch(
         command=("python", "convert_hf_to_gguf.py"),
         remote="--remote",
@@ -50,5 +50,5 @@ ENGINE = Engine(
         then=("llama-server", "-m"),
     ),
     on_request=True,
-    by_storage=True,
+    by_storage=lazily("ckptkit.engines.llamacpp.stored", "judge_stored"),
 )

@@ -28,6 +28,9 @@ _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 #: the config is that of the tower alone, which declares no quantization, and a scale there ends the conversion (CK612).
 _LAYERS = tuple(layer for layer in _MODULES if layer is not Layer.STACK)
 
+#: So in b8643, and not in b11312.
+_UNPERMUTED = Range(until="b8644")
+
 SUPPORT: tuple[Support, ...] = (
     Support(
         _REFUSED,
@@ -47,7 +50,7 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words="NotImplementedError: Quant format 'mxfp8-quantized' ... is not yet supported",
     ),
-    Support(_HAS, _LAYERS, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
+    Support(_HAS, _MODULES, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
     Support(_HAS, _LAYERS, _MODELOPT, ("per-tensor", "per-channel"), how=_RUN),
     Support(
         _REFUSED,
@@ -58,6 +61,16 @@ SUPPORT: tuple[Support, ...] = (
         words=_BROADCAST,
     ),
     Support(_REFUSED, _MODULES, _MODELOPT, others=("MXFP8",), how=_RUN, words=_BROADCAST),
+    Support(
+        Answer.SILENT,
+        (Layer.LINEAR, Layer.FUSED),
+        _MODELOPT,
+        others=("NVFP4",),
+        architectures=("Llama", "Mistral"),
+        versions=_UNPERMUTED,
+        how=_RUN,
+        words="queries and keys are not brought into the order that it has them in",
+    ),
     Support(_HAS, (Layer.LINEAR, Layer.FUSED), _MODELOPT, others=("NVFP4",), how=_RUN),
     Support(_HAS, (Layer.KV_CACHE,), _READ, how=_RUN),
 )

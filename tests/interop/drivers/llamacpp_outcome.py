@@ -110,8 +110,14 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     for tensor in reader.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         found[tensor.name] = values.reshape(tuple(int(extent) for extent in reversed(tensor.shape))).copy()
+    odd = []
     for name in [name for name in found if name.endswith(_SECOND)]:
-        found[f"{name.removesuffix(_SECOND)}.weight"] *= found.pop(name)
+        second, weight = found.pop(name), f"{name.removesuffix(_SECOND)}.weight"
+        # One for the tensor, or one for each expert of a stack: another number of them fits no loader.
+        if second.size == (1 if found[weight].ndim < 3 else len(found[weight])):
+            found[weight] *= second.reshape(-1, *[1] * (found[weight].ndim - 1))
+        else:
+            odd.append(name)
     kind = reader.get_field("general.architecture").contents()
 
     def said(key: str, otherwise: Any = None) -> Any:
@@ -119,7 +125,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         return otherwise if field is None else field.contents()
 
     shapes = {name: values.shape for name, values in found.items()}
-    return found, [*_absent_blocks(shapes, said("block_count", 0)), *_misfits(shapes, said)]
+    return found, [*odd, *_absent_blocks(shapes, said("block_count", 0)), *_misfits(shapes, said)]
 
 
 def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], blocks: int) -> list[str]:
@@ -139,7 +145,7 @@ def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) ->
     middle, experts = said("feed_forward_length", 0), said("expert_count", 0)
     inner = said("expert_feed_forward_length", middle)
     meant = {
-        "token_embd.weight": (said("vocab_size", shapes["token_embd.weight"][0]), hidden),
+        "token_embd.weight": (said("vocab_size", *shapes.get("token_embd.weight", ())[:1]), hidden),
         **{"attn_q.weight": (queries, hidden), "attn_output.weight": (hidden, queries)},
         **{"attn_k.weight": (keys, hidden), "attn_v.weight": (keys, hidden)},
         **{"ffn_gate.weight": (middle, hidden), "ffn_up.weight": (middle, hidden), "ffn_down.weight": (hidden, middle)},

@@ -1,0 +1,246 @@
+"""The model classes of llama.cpp's converter whose names of modules are known, and what they ask of the config.
+
+Read in ``gguf-py/gguf/tensor_mapping.py`` and the classes' ``modify_tensors`` and ``set_gguf_parameters`` at
+0c1e57098bba (b11312) and f49e9178767d (b8643), which agree on what is here, and run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from ckptkit.engines.base import Range, Release
+from ckptkit.engines.llamacpp.dequantizing import StopError
+from ckptkit.engines.llamacpp.sizes import Told
+from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS, ModuleNames, experts
+from ckptkit.record import record
+
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.*)")
+_OUTSIDE = frozenset({"lm_head", "model.lm_head", "model.embed_tokens", "model.norm"})
+#: What is known without its prefix too. Of experts, routers and merged layers it is not.
+_BARE = re.compile(
+    r"(embed_tokens|norm|layers\.\d+\.(\w*layernorm|self_attn\.[qkvo]_(proj|norm)|mlp\.(gate|up|down)_proj))\.\w+"
+)
+_GATED, _NUMBERED = ("gate_proj", "up_proj", "down_proj"), ("w1", "w2", "w3")
+
+
+@record
+class ModelClass:
+    """What a class of the converter does with names.
+
+    ``names`` are the modules that it needs, ``more`` others that have a name too. ``adds`` is what it puts before every
+    name, ``strips`` what it takes out. ``container`` is where it collects single experts of a layer, ``parts`` what
+    their projections are called, and ``stacks`` those that it takes for all experts at once. ``told`` is what it writes
+    of sizes, ``yarn`` whether it asserts that kind of rotary embedding, and ``older_merged`` whether b8643, too, has a
+    name for q, k and v in one.
+    """
+
+    names: ModuleNames
+    more: frozenset[str] = frozenset()
+    adds: str = ""
+    strips: tuple[str, ...] = ()
+    container: str = ""
+    parts: tuple[str, ...] = ()
+    stacks: tuple[str, ...] = ()
+    told: Told = Told()
+    yarn: bool = False
+    older_merged: bool = False
+
+    def asked(self, name: str) -> str:
+        """The name by which a stored tensor is looked up, with the prefix that the map knows it without, too.
+
+        >>> CLASSES["LlamaForCausalLM"].asked("norm.weight"), CLASSES["LlamaModel"].asked("model.norm.weight")
+        ('model.norm.weight', 'model.model.norm.weight')
+        """
+        for part in self.strips:
+            name = name.replace(part, "")
+        name = self.adds + name
+        return f"model.{name}" if _BARE.fullmatch(name) else name
+
+    def maps(self, module: str, layers: int | None, release: Release) -> bool:
+        """Whether a module has a name in the GGUF of a model of so many layers."""
+        if not (self.older_merged or _ONE_LIST.holds(release)) and module.endswith(".qkv_proj"):
+            return False
+        found = _LAYER.fullmatch(module)
+        if found is None:
+            return module in _OUTSIDE
+        known = found[2] in self.names.linear or found[2] in self.names.others or found[2] in self.more
+        return known and (layers is None or int(found[1]) < layers)
+
+    def is_expert(self, name: str) -> bool:
+        """Whether a tensor is kept until all single experts of its layer are there."""
+        return bool(self.container) and self.container in name and not self.is_stack(name)
+
+    def is_stack(self, name: str) -> bool:
+        """Whether a tensor holds all experts of a layer."""
+        module = name.removesuffix(".weight")
+        return any(module.endswith(f"{self.container}.{stack}") for stack in self.stacks)
+
+    def all_experts(self, owner: str, count: int) -> set[str]:
+        """The tensors of a layer of which none may be missing, and none too many."""
+        inner = self.container.rpartition(".")[2]
+        return {f"{owner}.{inner}.{number}.{part}.weight" for number in range(count) for part in self.parts}
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raises StopError where the class asserts something of the config that is not so."""
+        if not self.yarn or config.get("model_type") != "ministral3":
+            return
+        rope = config.get("rope_parameters", config.get("rope_scaling")) or {}
+        kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, Mapping) else None
+        if kind != "yarn":
+            raise StopError("AssertionError: ministral3 rope_type must be 'yarn'")
+
+
+def renamed(name: str, architecture: str, release: Release) -> str:
+    """A stored name without the part that says that it is of the language model, as far as a release takes it out.
+
+    >>> renamed("model.language_model.norm.weight", "LlamaForCausalLM", Release("b11312", "2026-10-01"))
+    'model.norm.weight'
+    >>> renamed("model.language_model.norm.weight", "LlamaForCausalLM", Release("b8643", "2026-04-03"))
+    'model.language_model.norm.weight'
+    """
+    older = None if _ONE_LIST.holds(release) else _OLDER_NAMES.get(architecture)
+    taken = older is None or older.language.match(name) is not None
+    return name.replace(_LANGUAGE, "") if taken else name
+
+
+def left_out(name: str, architecture: str, release: Release) -> bool:
+    """Whether a tensor is of a tower beside the language model, and left out of its GGUF.
+
+    >>> left_out("model.visual.norm.weight", "Qwen2ForCausalLM", Release("b11312", "2026-10-01"))
+    True
+    >>> left_out("model.visual.norm.weight", "Qwen2ForCausalLM", Release("b8643", "2026-04-03"))
+    False
+    """
+    older = None if _ONE_LIST.holds(release) else _OLDER_NAMES.get(architecture)
+    return (_TOWERS if older is None else older.towers).match(name) is not None
+
+
+#: One list for all classes: not yet in b8643, and in b11312.
+_ONE_LIST = Range(since="b8644")
+_TOWERS = re.compile(
+    r"mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|sound_projection\.|speech_embeddings\."
+    r"|.*(visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
+    r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\.)"
+)
+_LANGUAGE = "language_model."
+_NEVER, _FIRST, _ANYWHERE = re.compile(r"(?!)"), re.compile(re.escape(_LANGUAGE)), re.compile(r".*language_model\.")
+_QWEN = r"mlp|multi_modal_projector|vision_model|audio_tower|model\.vision_tower|model\.multi_modal_projector"
+
+
+@record
+class _OlderNames:
+    """What a class of an older build leaves out, and from which names it takes out that of the language model."""
+
+    towers: re.Pattern[str]
+    language: re.Pattern[str]
+
+
+_LLAMA = _OlderNames(
+    re.compile(
+        r"(vision_encoder|vision_language_adapter|patch_merger|audio_encoder)\.|pre_mm_projector_norm"
+        r"|.*(vision_tower|vision_model|audio_tower|model\.connector|multi_modal_projector)"
+    ),
+    _FIRST,
+)
+_OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *(
+                    "LLaMAForCausalLM",
+                    "LlamaForCausalLM",
+                    "LlamaBidirectionalModel",
+                    "LlamaModel",
+                    "MistralForCausalLM",
+                ),
+                *("MixtralForCausalLM", "IQuestCoderForCausalLM", "SmolLM3ForCausalLM", "VLlama3ForCausalLM"),
+                "GraniteForCausalLM",
+            ),
+            _LLAMA,
+        ),
+        **dict.fromkeys(
+            ("Qwen2ForCausalLM", "Qwen2Model", "KORMoForCausalLM"), _OlderNames(re.compile(_QWEN), _ANYWHERE)
+        ),
+        **dict.fromkeys(
+            ("Qwen3ForCausalLM", "Qwen3Model"), _OlderNames(re.compile(rf"{_QWEN}|.*model\.vision_"), _ANYWHERE)
+        ),
+        **dict.fromkeys(
+            ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
+            _OlderNames(
+                re.compile(r"mlp|vision_model|model\.vision_tower|model\.multi_modal_projector|model\.visual"),
+                _ANYWHERE,
+            ),
+        ),
+        **dict.fromkeys(
+            ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+            _OlderNames(re.compile(r"(thinker\.)?(visual|audio|talker|token2wav)"), _NEVER),
+        ),
+        **dict.fromkeys(
+            ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
+            _OlderNames(
+                re.compile(r"(?!.*language_model\.)(multi_?modal_projector|vision_tower|vision_model)\."), _ANYWHERE
+            ),
+        ),
+        "Ministral3ForCausalLM": _OlderNames(re.compile(r".*(multi_modal_projector|vision_tower)"), _ANYWHERE),
+        **dict.fromkeys(
+            ("Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM"), _OlderNames(re.compile(r".*(mlp_AR|vision_model)"), _NEVER)
+        ),
+        **dict.fromkeys(("DreamModel", "SeedOssForCausalLM"), _OlderNames(_NEVER, _NEVER)),
+        "Phi3ForCausalLM": _OlderNames(re.compile(r"(model\.)?(vision_tower|mm_projector)\."), _NEVER),
+    }
+)
+
+
+def _class(known: ModuleNames, **more: Any) -> ModelClass:
+    return ModelClass(replace(known, maps=True, apart=True), **more)
+
+
+_LLAMA_TOLD = Told(vocabulary=True, experts="intermediate_size")
+_DENSE = _class(DENSE)
+_LIKE_LLAMA = _class(
+    DENSE, told=_LLAMA_TOLD, strips=("text_model.",), container="block_sparse_moe.experts", parts=_NUMBERED
+)
+_HEAD_NORMS = _class(DENSE_WITH_HEAD_NORMS)
+_PHI3 = ModelClass(
+    replace(DENSE, linear=DENSE.linear - {"mlp.gate_proj"}, maps=True), told=Told(head_dim=False), older_merged=True
+)
+_FEED_FORWARD_NORMS = frozenset({"pre_feedforward_layernorm", "post_feedforward_layernorm"})
+_GEMMA3 = _class(replace(DENSE_WITH_HEAD_NORMS, others=DENSE_WITH_HEAD_NORMS.others | _FEED_FORWARD_NORMS))
+_MIXTRAL = ModuleNames(ATTENTION.linear | {"block_sparse_moe.gate"}, ATTENTION.others)
+_STACKS = ("gate_up_proj", "down_proj")
+
+CLASSES: Mapping[str, ModelClass] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("LLaMAForCausalLM", "LlamaForCausalLM", "LlamaBidirectionalModel", "MistralForCausalLM"),
+                *("IQuestCoderForCausalLM", "SmolLM3ForCausalLM", "VLlama3ForCausalLM"),
+            ),
+            _LIKE_LLAMA,
+        ),
+        "LlamaModel": replace(_LIKE_LLAMA, adds="model."),
+        "MixtralForCausalLM": replace(_LIKE_LLAMA, names=replace(_MIXTRAL, maps=True, apart=True)),
+        "Ministral3ForCausalLM": replace(_LIKE_LLAMA, yarn=True),
+        "GraniteForCausalLM": replace(_LIKE_LLAMA, told=replace(_LLAMA_TOLD, head_dim=False)),
+        **dict.fromkeys(
+            (
+                *("DreamModel", "Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM", "KORMoForCausalLM", "Qwen2ForCausalLM"),
+                *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "SeedOssForCausalLM"),
+            ),
+            _DENSE,
+        ),
+        "Qwen2Model": replace(_DENSE, adds="model."),
+        **dict.fromkeys(("Qwen3ForCausalLM", "Qwen3Model"), _HEAD_NORMS),
+        "Qwen3MoeForCausalLM": _class(
+            experts("mlp.experts", "mlp.gate", norms=True), container="mlp.experts", parts=_GATED, stacks=_STACKS
+        ),
+        "Phi3ForCausalLM": _PHI3,
+        **dict.fromkeys(("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"), _GEMMA3),
+    }
+)
+#: The same for those who ask by names alone.
+MODULES: Mapping[str, ModuleNames] = MappingProxyType({name: known.names for name, known in CLASSES.items()})
