@@ -34,7 +34,20 @@ LIBRARIES = ("compressed-tensors", "transformers")
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
-ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "damage", "converted", "near", "held")
+ORDER = (
+    "real",
+    "scheme",
+    "report",
+    "variant",
+    "defect",
+    "meant",
+    "given",
+    "damage",
+    "converted",
+    "near",
+    "held",
+    "again",
+)
 
 
 @dataclass(frozen=True)
