@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "accuracy" / "recorded"
-#: What was said of held-out checkpoints before any engine had loaded one, and what engines first did: id -> digest,
-#: day, verdict by release, outcome by release.
-FIRST = RECORDED.parent / "held" / "first.json"
+#: What was said of held-out checkpoints before any engine had loaded one, and what engines first did, in the folder of
+#: each set: id -> digest, day, verdict by release, outcome by release.
+FIRST = "first.json"
 #: What a verdict says of an outcome; "unknown" and "not judged" say nothing.
 MEANS = {
     "loads": ("right",),
@@ -53,14 +53,30 @@ _HELD_OUT = """\
 ## Held out
 
 The figures above are on a corpus that rules and the engines' data were mended with. How often a verdict is right on a
-checkpoint that is new says this: {count} checkpoints (`tests/accuracy/held`) were written on {days}: other names and
-patterns in skip lists, older, newer and careless configs, scales of other shapes, types and values, KV scales,
-architectures without a fixture, prefixes, stacked experts, tied heads and incomplete files. Verdicts on all of them
-were committed before any engine had loaded one (`tests/accuracy/held/first.json`), and are kept as they were. What a
-checkpoint means was put right after the first loads for 30 of them, whose scales in doubles were not read, whose config
-declares other inputs than the fixture's, or that the fixture's names do not tell; they were loaded once more, and not
-judged again. Since then what was wrong has been mended, and all of these checkpoints count above as everything else.
+checkpoint that is new is said by sets that were written without looking at an engine: verdicts on all of a set were
+committed before any engine had loaded one (`first.json` beside it), and are kept as they were. Since then what was
+wrong has been mended, and all of these checkpoints count above as everything else.
 """
+#: The folder of a set -> what is said of it; ``count`` and ``days`` are those of its file.
+_SETS = {
+    "held": """\
+### The first set
+
+{count} checkpoints (`tests/accuracy/held`), written on {days}: other names and patterns in skip lists, older, newer and
+careless configs, scales of other shapes, types and values, KV scales, architectures without a fixture, prefixes,
+stacked experts, tied heads and incomplete files. What a checkpoint means was put right after the first loads for 30 of
+them, whose scales in doubles were not read, whose config declares other inputs than the fixture's, or that the
+fixture's names do not tell; they were loaded once more, and not judged again.
+""",
+    "again": """\
+### The second set
+
+{count} checkpoints (`tests/accuracy/again`), written on {days}, after the first set had been mended: quantization
+configs as the Hub has them on small models of 32 architectures (latent attention, shared experts, state spaces, linear
+attention, vision, layers that predict), and what people do by hand: adapters folded in, two exports merged, configs of
+other exports, other prefixes and names, scales cast, turned and dropped, heads tied, sections, shards and lists.
+""",
+}
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
 PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "*/CK633-*", "know the class that each model_type stands for"),
@@ -159,8 +175,13 @@ def render_accuracy_markdown() -> str:
 
 def _held_out() -> Iterator[str]:
     """The verdicts that were given before any engine had loaded what they are on, and what engines first did."""
-    first = json.loads(FIRST.read_text(encoding="utf-8"))
-    yield _HELD_OUT.format(count=len(first), days=" and ".join(sorted({row[1] for row in first.values()})))
+    yield _HELD_OUT
+    for folder, text in _SETS.items():
+        yield from _set(json.loads((RECORDED.parent / folder / FIRST).read_text(encoding="utf-8")), text)
+
+
+def _set(first: Mapping[str, list[Any]], text: str) -> Iterator[str]:
+    yield text.format(count=len(first), days=" and ".join(sorted({row[1] for row in first.values()})))
     yield "| engine | release | loads tried | right | wrong | unknown | not tried | right of those judged |"
     yield f"|{'---|' * 8}"
     parts: dict[str, dict[str, list[bool | None]]] = {}

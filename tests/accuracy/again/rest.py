@@ -67,7 +67,7 @@ _NVFP4, _MXFP8 = "llama-block-aligned/modelopt-nvfp4", "llama-block-aligned/mode
 def _heads() -> Iterator[Held]:
     head = copied(r"model\.embed_tokens\.weight", lambda name: "lm_head.weight")
     tie = set_config(tie_word_embeddings=True)
-    for name in ("gemma2/autofp8", "gemma3/ct", "cohere/ct", "glm4/ct", "qwen3.5/fp8"):
+    for name in ("glm4/ct", "exaone4/ct", "olmo2/quark"):
         short, base = name.replace("/", "-"), f"{_BY_HAND}{name}"
         yield Held(f"tied/one-alone/{short}", base, steps(drop(r"lm_head\.weight"), tie), OWN)
         yield Held(f"tied/said-of-two/{short}", base, tie, OWN)
@@ -105,7 +105,6 @@ def _sections() -> Iterator[Held]:
     for name in ("qwen3-vl/fp8", "qwen3-vl/ct", "mistral3/ct", "mistral3/fp8", "llava/ct", "qwen3.5-vl/fp8"):
         short, base = name.replace("/", "-"), f"{_BY_HAND}{name}"
         yield Held(f"section/text/{short}", base, _under("text_config"))
-        yield Held(f"section/both/{short}", base, _under("text_config", stays=True))
     yield Held("section/text/gemma3-quark", GEMMA, _under("text_config"))
     yield Held("section/vision-too/vl-ct", VL, _under("vision_config", stays=True))
     for name, model in (("qwen3-vl/ct", "Qwen3VLModel"), ("mistral3/ct", "Mistral3Model"), ("llava/ct", "LlavaModel")):
@@ -137,8 +136,6 @@ def _in_two(pattern: str, *, index: bool = True, stale: bool = False) -> Damage:
 def _shards() -> Iterator[Held]:
     halves = {
         "scales": r".*_scale(_inv)?",
-        "qkv-parts": r".*\.[kv]_proj\..*",
-        "gates": r".*(gate_proj|w1)\..*",
         "head": r"lm_head\.weight",
     }
     for part, pattern in halves.items():
@@ -198,25 +195,19 @@ def _lists() -> Iterator[Held]:
     for name, key, entries in (
         ("qwen3-next/fp8", "modules_to_not_convert", None),
         ("qwen3-next/fp8", "modules_to_not_convert", ("lm_head", "re:.*mlp.gate$", "re:.*linear_attn.*")),
-        ("qwen3.5-moe/fp8", "modules_to_not_convert", None),
         ("qwen3.5/fp8", "modules_to_not_convert", ("lm_head", "linear_attn.conv1d")),
         ("qwen3-vl/fp8", "modules_to_not_convert", ("lm_head", "visual")),
-        ("qwen3-vl/fp8", "modules_to_not_convert", None),
         ("qwen3-vl/ct", "ignore", ("lm_head",)),
-        ("minimax-m2/fp8", "modules_to_not_convert", None),
         ("minimax-m2/fp8", "modules_to_not_convert", ("lm_head", "model.layers.0.block_sparse_moe.gate")),
         ("deepseek-v3/fp8", "modules_to_not_convert", ("lm_head", "model.layers.0.self_attn.kv_b_proj")),
         ("deepseek-v3/ct", "ignore", ("lm_head",)),
         ("deepseek-v3/modelopt", "ignore", ("lm_head",)),
         ("glm4-moe/ct", "ignore", ("lm_head", "re:.*gate$")),
-        ("glm4-moe/ct", "ignore", ("lm_head", "re:.*gate.*")),
         ("glm4-moe/modelopt", "ignore", ("lm_head",)),
         ("qwen2-moe/ct", "ignore", ("lm_head", "re:.*mlp.gate$")),
         ("qwen2-moe/autofp8", "ignored_layers", ("lm_head",)),
         ("olmoe/ct", "ignore", ("lm_head",)),
-        ("ernie4.5-moe/ct", "ignore", ("lm_head",)),
         ("mistral3/ct", "ignore", ("lm_head",)),
-        ("mistral3/fp8", "modules_to_not_convert", ("lm_head",)),
         ("mistral3/fp8", "modules_to_not_convert", ("vision_tower", "multi_modal_projector", "language_model.lm_head")),
         ("llava/ct", "ignore", ("language_model.lm_head", "vision_tower", "multi_modal_projector")),
         ("llava/autofp8", "ignored_layers", ("lm_head", "vision_tower", "multi_modal_projector")),
@@ -228,7 +219,6 @@ def _lists() -> Iterator[Held]:
         ("lfm2/ct", "ignore", ("lm_head", "re:.*conv$")),
         ("phi/ct", "ignore", ("lm_head", "model.layers.0.mlp.fc1")),
         ("gpt-neox/ct", "ignore", ("lm_head",)),
-        ("cohere/ct", "ignore", ()),
         ("gemma3/modelopt", "ignore", ()),
     ):
         spelled = [re.sub(r"\W+", "-", entry.replace("$", "-end"))[-16:].strip("-") for entry in entries or ()]
@@ -241,7 +231,7 @@ def _lists() -> Iterator[Held]:
 def _kv() -> Iterator[Held]:
     scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
     ones = rename(r"(.*)\.[kv]_proj\.([kv])_scale", r"\1.\2_scale")
-    for name in ("glm4-moe/ct", "qwen3.5/ct", "mistral3/ct", "falcon-h1/ct"):
+    for name in ("glm4-moe/ct", "mistral3/ct", "falcon-h1/ct"):
         short, base = name.replace("/", "-"), f"{_BY_HAND}{name}"
         new = steps(set_block(kv_cache_scheme=scheme), kv_scales, ones, shape(r".*\.[kv]_scale", 1))
         yield Held(f"kv/new-names/{short}", base, new, OWN)
@@ -323,7 +313,6 @@ def _groups() -> Iterator[Held]:
         yield Held(f"other/{name}/side-file-alone", base, lambda c: c.config.pop("quantization_config"))
         yield Held(f"other/{name}/says-fp8", base, steps(no_side_file, set_block(quant_algo="FP8")))
         yield Held(f"other/{name}/scale-gone", base, drop(r"model\.layers\.0\.mlp\.down_proj\.weight_scale"))
-        yield Held(f"other/{name}/list-gone", base, steps(no_side_file, listed("ignore", add=False)))
     yield Held("other/modelopt-blocks/says-fp8", MODELOPT_BLOCK, steps(no_side_file, set_block(quant_algo="FP8")))
     yield Held("other/fbgemm/qwen2-quark", QWEN2_QUARK, _fbgemm_flat)
     yield Held("other/ragged/as-fp8", RAGGED, plain_fp8)
