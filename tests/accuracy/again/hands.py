@@ -264,7 +264,7 @@ def _casts() -> Iterator[Held]:
         reciprocal = mapped(_SCALES, lambda values: (1 / values).astype(np.float32))
         short = base.replace("/", "-")
         yield Held(f"value/reciprocal/{short}", f"{_BY_HAND}{base}", reciprocal)
-        yield Held(f"value/half/{short}", f"{_BY_HAND}{base}", mapped(_SCALES, half))
+        yield Held(f"value/half/{short}", f"{_BY_HAND}{base}", mapped(_SCALES, half), OWN)
 
 
 def _as_rows(checkpoint: MutableCheckpoint) -> None:
