@@ -29,6 +29,7 @@ _TEXT_ONLY = (
     "Gemma2ForCausalLM",
     "Gemma3ForCausalLM",
     "GemmaForCausalLM",
+    "Glm4ForCausalLM",
     "Glm4MoeForCausalLM",
     "GraniteForCausalLM",
     "LlamaForCausalLM",
@@ -66,7 +67,7 @@ SINGLE_EXPERTS_LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
         "compressed-tensors": frozenset(
             {
                 *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
-                *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                *("PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
             }
         )
     }

@@ -170,8 +170,8 @@ class Known:
     ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
     ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
     then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
-    ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
-    request does not. ``how`` overrides how the release was examined.
+    ``gpus`` the kinds of hardware. ``at_request`` says that a load shows nothing of it, but
+    the first request, or the first token that is drafted. ``how`` overrides how the release was examined.
     """
 
     outcome: Outcome
@@ -358,7 +358,7 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``gpus`` the kinds of hardware on which
+    that the load itself shows nothing, ``leaves_out`` what is not loaded then, ``gpus`` the kinds of hardware on which
     alone that release does so, and ``of_some`` that it is known to hold for some releases only.
     """
 

@@ -12,6 +12,12 @@ SKIP_WITH_A_WARNING = (*LLAMAS, "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2Mo
 #: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
 STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
 
+#: Classes that stop with a KeyError at any name that no parameter has.
+STOP_AT_UNKNOWN = (
+    *("CohereFor", "Cohere2ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo2For", "StableLmFor"),
+    "Starcoder2For",
+)
+
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
 

@@ -13,6 +13,7 @@ from ckptkit.engines.sglang.classes import (
     NO_KV_SCALES,
     OTHER_ATTENTION,
     QUANTIZED_TOWERS,
+    STOP_AT_UNKNOWN,
     STRICT,
 )
 
@@ -63,23 +64,33 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK203": (
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
             Known(
                 Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
             ),
         ),
-        "CK204": (Known(_WARNING, _SKIPPED),),
+        "CK204": (Known(_WARNING, _SKIPPED), Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN)),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_SILENT, "weights of unknown names are dropped"),),
+        "CK206": (
+            Known(_SILENT, "weights of unknown names are dropped"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
+        ),
         "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE, leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),),
-        "CK208/only-scale": (Known(_SILENT, _SKIPPED),),
+        "CK208": (
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
+        ),
+        "CK208/only-scale": (
+            Known(_SILENT, _SKIPPED),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
+        ),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
         "CK301": (Known(_ERROR, "wants [N, 1]"),),
@@ -159,7 +170,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
             Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
-            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
+            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
         ),
         "CK605/tied-head": (),
         "CK606": (
@@ -169,7 +180,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK607": (),
         "CK608/built": (
             Known(_SILENT, "builds the module quantized"),
-            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
+            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
             Known(_ERROR, "downcasting is refused", formats=("compressed-tensors",), layers=(Layer.TOWER,)),
         ),
         "CK608/left-alone": (
@@ -196,7 +207,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the class has no tower: it is skipped", architectures=(*LLAMAS, *EXPERTS_ONE_BY_ONE)),
         ),
         "CK613": (Known(_SILENT, "routers are built plain: codes are taken for values"),),
-        "CK614": (Known(_SILENT, "no drafted token is accepted"),),
+        "CK614": (Known(_SILENT, "no drafted token is accepted", at_request=True),),
         "CK618/format": (Known(_ERROR, "no scheme is found without format"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/preset-group": (Known(_ERROR, "preset names fail with an AttributeError"),),
@@ -240,6 +251,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "the fused layer has one scheme, and some parts are cast by value", formats=_ASKS_WHOLE),
             Known(_ERROR, "different schemes for the parts", formats=_ASKS_WHOLE, architectures=KNOWS_QKV),
         ),
+        "CK701/cast": (Known(_SILENT, "the fused layer is built quantized, and some parts are cast by value"),),
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
         ),
@@ -251,6 +263,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK901": (Known(_WARNING, "1.0 is used"), _NO_KV),
         "CK902": (),
         "CK903": (Known(_SILENT, "1.0 is used", architectures=STRICT),),
+        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),),
         "CK903/below-attention": (Known(_SILENT, "1.0 is used"),),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),

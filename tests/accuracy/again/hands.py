@@ -146,7 +146,9 @@ def _merges() -> Iterator[Held]:
         ("none-on-kv", CT_KV, CT_FP8),
         ("channel-on-tensor-modelopt", MODELOPT, MODELOPT_CHANNEL),
     ):
-        yield Held(f"merge/config/{name}", base, steps(no_side_file, _config_of(other)))
+        # What transformers makes of ModelOpt's exports is no measure: it reads none.
+        own = OWN if base == MODELOPT else None
+        yield Held(f"merge/config/{name}", base, steps(no_side_file, _config_of(other)), own)
     yield Held("merge/config/older-llmcompressor", CT, _older("0.4.0"))
     yield Held("merge/config/newer-llmcompressor", CT, _older("0.15.0"))
     yield Held("merge/config/side-file-of-experts", MODELOPT, _foreign_side_file)

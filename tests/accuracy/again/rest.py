@@ -70,7 +70,7 @@ def _heads() -> Iterator[Held]:
     for name in ("glm4/ct", "exaone4/ct", "olmo2/quark"):
         short, base = name.replace("/", "-"), f"{_BY_HAND}{name}"
         yield Held(f"tied/one-alone/{short}", base, steps(drop(r"lm_head\.weight"), tie), OWN)
-        yield Held(f"tied/said-of-two/{short}", base, tie, OWN)
+        yield Held(f"tied/said-of-two/{short}", base, tie)
         yield Held(f"tied/not-said-of-one/{short}", base, drop(r"lm_head\.weight"), OWN)
     for name, fixture in (("ct", TIED), ("modelopt", TIED_MODELOPT), ("quark", TIED_QUARK)):
         entry = {"ct": "ignore", "modelopt": "ignore", "quark": "exclude"}[name]
