@@ -187,8 +187,9 @@ class Known:
     leaves_out: tuple[Layer, ...] = ()
 
 
-#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
-#: empty tuple says that the variant does nothing. A variant that is not listed is like the defect itself.
+#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those that ask for most count (a format, a
+#: class, a kind of layer); an empty tuple says that the variant does nothing. A variant that is not listed is like the
+#: defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]

@@ -103,7 +103,7 @@ def effects_of(
 def _effects(
     engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str, layer: Layer | None
 ) -> Iterator[Effect]:
-    """The rows that fit a dialect, an architecture and a kind of layer, the special ones if there are any."""
+    """The rows that fit a dialect, an architecture and a kind of layer, of which those that ask for most of these."""
     fitting = [
         row
         for row in rows
@@ -111,14 +111,21 @@ def _effects(
         and (not row.architectures or architecture.startswith(row.architectures))
         and (not row.layers or layer in row.layers)
     ]
-    special = [row for row in fitting if row.formats or row.architectures or row.layers]
-    for row in special or fitting:
+    most = max(map(_special, fitting), default=0)
+    for row in fitting:
+        if _special(row) < most:
+            continue
         known = str(release) if row.versions is None else str(row.versions)
         usual = not row.option and (row.versions is None or row.versions.holds(release))
         gpus = row.gpus if usual else ()
         current = usual and not row.gpus
         of_some = row.versions not in (None, ALWAYS)
         yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out, gpus, of_some)
+
+
+def _special(row: Known) -> int:
+    """How many of format, class and kind of layer a row asks for."""
+    return bool(row.formats) + bool(row.architectures) + bool(row.layers)
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 
 from tests.accuracy.again.drawn import model_of
 from tests.accuracy.again.hub import HEAD, autofp8, channels, each, modelopt, with_prediction
-from tests.accuracy.held.common import MODELOPT, alone, listed, no_side_file, stored_as
+from tests.accuracy.held.common import MODELOPT, VL, alone, listed, no_side_file, stored_as
 from tests.accuracy.verdicts import rows
 from tests.damage import CT, CT_KV, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
 
@@ -34,6 +34,7 @@ def _cut(checkpoint: MutableCheckpoint) -> None:
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
+_MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
 _KV_OUTPUT = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.output_scale")
@@ -62,6 +63,16 @@ KINDS = (
     # KV scales on projections.
     Kind("kv-on-projections", CT_KV, _KV_RENAMED, {"vllm": "loads", "sglang": "loads"}),
     Kind("kv-output-scales", CT_KV, _KV_OUTPUT, {"vllm": "refuses"}),
+    Kind(
+        "one-kv-scale",
+        CT_KV,
+        steps(drop(r".*\.v_scale"), rename(r"(.*)\.k_scale", r"\1.kv_scale")),
+        {"vllm": "silently wrong"},
+    ),
+    Kind("one-other-scale", CT_KV, rename(r"(.*)\.k_scale", r"\1.cache_scale"), {"vllm": "refuses"}),
+    # Towers that are plain whatever a list says.
+    Kind("tower-not-listed", "drawn/qwen3_vl", channels(HEAD), {"vllm": "silently wrong", "sglang": "loads"}),
+    Kind("tower-of-another-class-not-listed", VL, set_block(ignore=["lm_head"]), {"sglang": "refuses"}),
     # Gates of shared experts are linear layers to transformers alone.
     Kind(
         "shared-gate-not-listed",
@@ -117,6 +128,19 @@ KINDS = (
         "drawn/starcoder2",
         steps(autofp8(HEAD), rename(r"(.*)\.input_scale", r"\1.act_scale")),
         {"sglang": "refuses"},
+    ),
+    # A class that passes on another prefix than the stored one.
+    Kind(
+        "mamba-listed-by-its-stored-name",
+        "drawn/falcon_h1",
+        channels((*HEAD, "re:.*mamba.*"), but=_MAMBA),
+        {"vllm": "silently wrong"},
+    ),
+    Kind(
+        "mamba-listed-by-both",
+        "drawn/falcon_h1",
+        channels((*HEAD, "re:.*mamba.*", "re:.*mixer.*"), but=_MAMBA),
+        {"vllm": "loads"},
     ),
     # A tower that the config promises.
     Kind(

@@ -14,8 +14,8 @@ STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen
 
 #: Classes that stop with a KeyError at any name that no parameter has.
 STOP_AT_UNKNOWN = (
-    *("CohereFor", "Cohere2ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo2For", "StableLmFor"),
-    "Starcoder2For",
+    *("CohereFor", "Cohere2ForCausalLM", "DeepseekV2For", "DeepseekV3For", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
+    *("Olmo2For", "StableLmFor", "Starcoder2For"),
 )
 
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
@@ -46,5 +46,6 @@ OTHER_ATTENTION = (
 #: Classes that load no scales of keys and values, whatever their names: what is wrong with these does nothing.
 NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 
-#: Classes that build their vision tower from the quantization config.
-QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor")
+#: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
+QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")
+PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor")

@@ -12,12 +12,14 @@ from ckptkit.engines.sglang.classes import (
     LLAMAS,
     NO_KV_SCALES,
     OTHER_ATTENTION,
+    PLAIN_TOWERS,
     QUANTIZED_TOWERS,
     STOP_AT_UNKNOWN,
     STRICT,
 )
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
+_PLAIN_TOWER = "the tower is built plain whatever the config says"
 _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
@@ -170,6 +172,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
             Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
+            Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
         ),
         "CK605/tied-head": (),
@@ -182,6 +185,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "builds the module quantized"),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
             Known(_ERROR, "downcasting is refused", formats=("compressed-tensors",), layers=(Layer.TOWER,)),
+            Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
         ),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),

@@ -76,6 +76,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/stacked": (),
         "CK207/unmapped": (Known(_SILENT, "not mapped"),),
         "CK208": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK208/kv-both": (Known(_SILENT, "it is taken for the scale of keys alone"),),
         "CK208/stack-scale": (
             Known(_ERROR, "sizes do not match"),
             Known(Outcome.OK, "stacks and their scales are mapped", formats=("compressed-tensors",)),
