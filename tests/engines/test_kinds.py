@@ -7,7 +7,17 @@ from typing import NamedTuple
 import pytest
 
 from tests.accuracy.again.drawn import model_of
-from tests.accuracy.again.hub import HEAD, autofp8, channels, each, modelopt, with_prediction
+from tests.accuracy.again.hub import (
+    HEAD,
+    autofp8,
+    channels,
+    each,
+    mistral,
+    modelopt,
+    quark,
+    static,
+    with_prediction,
+)
 from tests.accuracy.held.common import MODELOPT, VL, alone, listed, no_side_file, stored_as
 from tests.accuracy.verdicts import rows
 from tests.damage import CT, CT_KV, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
@@ -34,6 +44,7 @@ def _cut(checkpoint: MutableCheckpoint) -> None:
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
+_BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
@@ -129,6 +140,12 @@ KINDS = (
         steps(autofp8(HEAD), rename(r"(.*)\.input_scale", r"\1.act_scale")),
         {"sglang": "refuses"},
     ),
+    # What transformers has for experts and composite classes.
+    Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),
+    Kind("experts-by-row", "drawn/minimax_m2", channels((*HEAD, "re:.*gate$")), {"transformers": "loads"}),
+    Kind("experts-by-tensor", "drawn/minimax_m2", static((*HEAD, "re:.*gate$")), {"transformers": "unknown"}),
+    Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads"}),
+    Kind("text-fp8", "drawn/glm4", mistral(HEAD), {"transformers": "refuses"}),
     # A class that passes on another prefix than the stored one.
     Kind(
         "mamba-listed-by-its-stored-name",
