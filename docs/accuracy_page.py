@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "accuracy" / "recorded"
-#: What was said of held-out checkpoints before any engine had loaded one, and what engines first did: id -> digest,
-#: day, verdict by release, outcome by release.
-FIRST = RECORDED.parent / "held" / "first.json"
+#: What was said of held-out checkpoints before any engine had loaded one, and what engines first did, in the folder of
+#: each set: id -> digest, day, verdict by release, outcome by release.
+FIRST = "first.json"
 #: What a verdict says of an outcome; "unknown" and "not judged" say nothing.
 MEANS = {
     "loads": ("right",),
@@ -55,16 +55,35 @@ _HELD_OUT = """\
 ## Held out
 
 The figures above are on a corpus that rules and the engines' data were mended with. How often a verdict is right on a
-checkpoint that is new says this: {count} checkpoints (`tests/accuracy/held`) were written on {days}: other names and
-patterns in skip lists, older, newer and careless configs, scales of other shapes, types and values, KV scales,
-architectures without a fixture, prefixes, stacked experts, tied heads and incomplete files. Verdicts on all of them
-were committed before any engine had loaded one (`tests/accuracy/held/first.json`), and are kept as they were. What a
-checkpoint means was put right after the first loads for 30 of them, whose scales in doubles were not read, whose config
-declares other inputs than the fixture's, or that the fixture's names do not tell; they were loaded once more, and not
-judged again. Since then what was wrong has been mended, and all of these checkpoints count above as everything else.
+checkpoint that is new is said by sets that were written without looking at an engine: verdicts on all of a set were
+committed before any engine had loaded one (`first.json` beside it), and are kept as they were. Since then what was
+wrong has been mended, and all of these checkpoints count above as everything else.
 """
 #: Of a head that is neither stored nor tied.
 _HEAD = "nothing: it takes the embedding for the head, and nobody knows which head was meant"
+#: The folder of a set -> what is said of it; ``count`` and ``days`` are those of its file.
+_SETS = {
+    "held": """\
+### The first set
+
+{count} checkpoints (`tests/accuracy/held`), written on {days}: other names and patterns in skip lists, older, newer and
+careless configs, scales of other shapes, types and values, KV scales, architectures without a fixture, prefixes,
+stacked experts, tied heads and incomplete files. What a checkpoint means was put right after the first loads for 30 of
+them, whose scales in doubles were not read, whose config declares other inputs than the fixture's, or that the
+fixture's names do not tell; they were loaded once more, and not judged again.
+""",
+    "again": """\
+### The second set
+
+{count} checkpoints (`tests/accuracy/again`), written on {days}, after the first set had been mended: quantization
+configs as the Hub has them on small models of 32 architectures (latent attention, shared experts, state spaces, linear
+attention, vision, layers that predict), and what people do by hand: adapters folded in, two exports merged, configs of
+other exports, other prefixes and names, scales cast, turned and dropped, heads tied, sections, shards and lists. The
+first loads showed that 64 of them lacked keys of config.json that public configs of their classes have; with these they
+were judged again by the same code, before anything was mended, and loaded once more. What a checkpoint means was put
+right for eight. llama.cpp was not asked.
+""",
+}
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
 PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "*/CK633-*", "know the class that each model_type stands for"),
@@ -86,6 +105,49 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "held/config/kv-int8/*", "a reader for KV caches in other storages than FP8"),
     ("sglang", "held/config/algo-mixed", "nothing: what it makes of such a config hangs on the sizes of layers"),
     ("*", "held/config/*", "a reader of such a config: what it means is not understood, and nothing is judged"),
+    ("*", "again/section/base-model/*", "classes without a head as engines serve them"),
+    ("*", "again/kv/declared-alone/*", "nothing: the scales that were meant may be 1.0, as here"),
+    ("*", "again/kv/gone/*", "nothing: the scales that were meant may be 1.0, as here"),
+    ("*", "again/merge/config/kv-on-none", "nothing: the scales that were meant may be 1.0, as here"),
+    ("vllm", "again/kv/on-q-too/*", "nothing: the scale that is missing may be that of k, as here"),
+    ("vllm", "again/kv/one-for-both/*", "know that vLLM takes one scale for both halves for that of k (CK208)"),
+    ("vllm", "again/*/falcon-h1-ct", "names under which classes with state spaces ask for their layers"),
+    ("vllm", "again/hub/falcon-h1/*", "names under which classes with state spaces ask for their layers"),
+    ("vllm", "again/*nemotron-h*", "names under which classes with state spaces ask for their layers"),
+    ("*", "again/*bamba*", "nothing: whether a release serves a class by transformers is unknown"),
+    ("*", "again/*dots1*", "nothing: whether a release serves a class by transformers is unknown"),
+    ("sglang", "again/*nemotron*", "what SGLang makes of classes that it leaves to transformers"),
+    ("sglang", "again/*gpt-neox*", "what SGLang makes of classes that it leaves to transformers"),
+    ("sglang", "again/*llava*", "what SGLang makes of Llava beside a tower of CLIP"),
+    ("*", "again/*/gpt-neox*", "heads of other names than lm_head"),
+    ("*", "again/mtp/head-in-fp8/*", "nothing: what is wrong is the draft, which a load does not show"),
+    ("vllm", "again/*mtp*", "nothing: what is wrong is the draft, which a load does not show"),
+    ("*", "again/mtp/*/deepseek-v3", "nothing: what is wrong is the draft, which a load does not show"),
+    ("*", "again/names/*", "the names that a class has places for, beside its prefix"),
+    ("*", "again/other/mxfp8/side-file-alone", "the methods that vLLM finds in a side file alone"),
+    ("sglang", "again/*qwen3-vl*", "the names under which SGLang asks for towers"),
+    ("sglang", "again/*mistral3*", "the names under which SGLang asks for towers"),
+    ("sglang", "again/tied/head-in-fp8/*", "nothing: the head that is dropped is the embedding, rounded to FP8"),
+    ("sglang", "again/groups/*", "targets of several groups as SGLang looks for them: every linear layer needs one"),
+    ("sglang", "again/hub/stablelm/*", "a row for StableLM's attention, which SGLang builds plain"),
+    ("sglang", "again/other/nvfp4/says-fp8", "shapes of NVFP4 under a config that says FP8"),
+    ("sglang", "again/*deepseek*", "layers that SGLang fills without a cast: columns in parallel that are not merged"),
+    ("sglang", "again/*phi-ct", "how SGLang asks for layers of Phi"),
+    (
+        "transformers",
+        "again/*mistral3-fp8",
+        "classes without a plan of tensor parallelism, which 5.16 does not stop at",
+    ),
+    (
+        "transformers",
+        "again/hub/mistral3/fp8",
+        "classes without a plan of tensor parallelism, which 5.16 does not stop at",
+    ),
+    ("transformers", "again/hub/*/quark", "a row for Quark's experts in classes beside Qwen3's and Mixtral's"),
+    ("transformers", "again/hub/gemma3/ct", "nothing: rounded inputs move so small a model further than the limit"),
+    ("transformers", "again/merge/layer/*", "nothing: one value for all rows may be what was meant"),
+    ("transformers", "again/kv/new-names/*", "a row for KV scales in composite classes"),
+    ("transformers", "again/hub/*", "rows for experts of classes that were not examined"),
 )
 
 
@@ -134,8 +196,13 @@ def render_accuracy_markdown() -> str:
 
 def _held_out() -> Iterator[str]:
     """The verdicts that were given before any engine had loaded what they are on, and what engines first did."""
-    first = json.loads(FIRST.read_text(encoding="utf-8"))
-    yield _HELD_OUT.format(count=len(first), days=" and ".join(sorted({row[1] for row in first.values()})))
+    yield _HELD_OUT
+    for folder, text in _SETS.items():
+        yield from _set(json.loads((RECORDED.parent / folder / FIRST).read_text(encoding="utf-8")), text)
+
+
+def _set(first: Mapping[str, list[Any]], text: str) -> Iterator[str]:
+    yield text.format(count=len(first), days=" and ".join(sorted({row[1] for row in first.values()})))
     yield "| engine | release | loads tried | right | wrong | unknown | not tried | right of those judged |"
     yield f"|{'---|' * 8}"
     parts: dict[str, dict[str, list[bool | None]]] = {}

@@ -29,6 +29,7 @@ _TEXT_ONLY = (
     "Gemma2ForCausalLM",
     "Gemma3ForCausalLM",
     "GemmaForCausalLM",
+    "Glm4ForCausalLM",
     "Glm4MoeForCausalLM",
     "GraniteForCausalLM",
     "LlamaForCausalLM",

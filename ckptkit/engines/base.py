@@ -181,9 +181,9 @@ class Known:
     ``formats`` restricts it to dialects of formats, by their keys; ``architectures`` to classes that begin so.
     ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
     then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
-    ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
-    request does not, ``when_built`` that it happens before any tensor is looked at, whatever is left out then.
-    ``how`` overrides how the release was examined.
+    ``gpus`` the kinds of hardware. ``at_request`` says that a load shows nothing of it, but the first request, or the
+    first token that is drafted; ``when_built`` that it happens before any tensor is looked at, whatever is left out
+    then. ``how`` overrides how the release was examined.
     """
 
     outcome: Outcome
@@ -200,9 +200,9 @@ class Known:
     when_built: bool = False
 
 
-#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, then those for
-#: a format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like
-#: the defect itself.
+#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, and of these
+#: those that ask for most (a format, a kind of layer); an empty tuple says that the variant does nothing. A variant
+#: that is not listed is like the defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
@@ -382,7 +382,7 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``when_built`` that it happens whatever is
+    that a load shows nothing of it, ``leaves_out`` what is not loaded then, ``when_built`` that it happens whatever is
     left out, ``gpus`` the kinds of hardware on which alone that release does so, and ``of_some`` that it is known to
     hold for some releases only.
     """

@@ -16,13 +16,15 @@ class Layer(str, Enum):
     EXPERT = "experts"
     STACK = "stacks of experts"
     ROUTER = "routers"
+    GATE = "gates of shared experts"
     EMBEDDING = "embeddings"
     HEAD = "the output head"
     KV_CACHE = "the KV cache"
     TOWER = "towers beside the language model"
 
 
-_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|shared_expert_gate|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
+_ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
+_GATE = re.compile(r"(^|\.)shared_expert_gate$")
 #: What exporters put below a layer.
 _QUANTIZER = re.compile(r"\.\w+_quantizer$")
 _FUSED_PARTS = frozenset(
@@ -35,6 +37,8 @@ def layer_of(module: str) -> Layer:
 
     >>> [layer_of(f"model.layers.0.{name}").name for name in ("mlp.up_proj", "mlp.gate", "mlp.experts.3.up_proj")]
     ['FUSED', 'ROUTER', 'EXPERT']
+    >>> layer_of("model.layers.0.mlp.shared_expert_gate").name
+    'GATE'
     """
     module = _QUANTIZER.sub("", module)
     if names.experts_owner(module) is not None:
@@ -47,4 +51,6 @@ def layer_of(module: str) -> Layer:
         return Layer.HEAD
     if _ROUTER.search(module) is not None:
         return Layer.ROUTER
+    if _GATE.search(module) is not None:
+        return Layer.GATE
     return Layer.FUSED if names.last_part(module) in _FUSED_PARTS else Layer.LINEAR

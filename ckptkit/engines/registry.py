@@ -110,7 +110,7 @@ def effects_of(
 def _effects(
     engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str, layer: Layer | None
 ) -> Iterator[Effect]:
-    """The rows that fit a dialect, an architecture and a kind of layer, the special ones if there are any."""
+    """The rows that fit a dialect, an architecture and a kind of layer, of which those that ask for most of these."""
     fitting = [
         row
         for row in rows
@@ -118,9 +118,10 @@ def _effects(
         and (not row.architectures or architecture.startswith(row.architectures))
         and (not row.layers or layer in row.layers)
     ]
-    special = [row for row in fitting if row.formats or row.architectures or row.layers]
-    of_class = [row for row in special if row.architectures]
-    for row in of_class or special or fitting:
+    most = max(map(_special, fitting), default=(False, 0))
+    for row in fitting:
+        if _special(row) < most:
+            continue
         known = str(release) if row.versions is None else str(row.versions)
         usual = not row.option and (row.versions is None or row.versions.holds(release))
         gpus = row.gpus if usual else ()
@@ -138,6 +139,11 @@ def _effects(
             of_some,
             row.when_built,
         )
+
+
+def _special(row: Known) -> tuple[bool, int]:
+    """Whether a row asks for a class, and how many of format, class and kind of layer it asks for."""
+    return bool(row.architectures), bool(row.formats) + bool(row.architectures) + bool(row.layers)
 
 
 @cache

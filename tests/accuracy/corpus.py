@@ -2,8 +2,8 @@
 
 ``real/...`` are exports of real tools, ``defect/...`` and ``near/...`` what rules are tested with, ``damage/...`` one
 tensor changed, ``scheme/...`` fixtures brought into other schemes, ``report/...`` kinds of public reports,
-``variant/...`` one kind of fault in many formats and architectures, ``held/...`` what was judged before any engine had
-loaded it, and ``converted/...`` what ckptkit makes of fixtures.
+``variant/...`` one kind of fault in many formats and architectures, ``held/...`` and ``again/...`` what was judged
+before any engine had loaded it, and ``converted/...`` what ckptkit makes of fixtures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ckptkit.formats import registry
 from ckptkit.operations.stream import stream
 from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.virtual import VirtualSource
-from tests.accuracy.held import HELD, OWN
+from tests.accuracy.again import AGAIN
+from tests.accuracy.again.drawn import model_of
+from tests.accuracy.held import HELD, OWN, Held
 from tests.accuracy.reports import REPORTS
 from tests.accuracy.variants import VARIANTS
 from tests.damage import REAL, Damage, MutableCheckpoint, load, opened
@@ -75,6 +77,10 @@ OWN_VALUES = frozenset(
 MEANT = {"CK902-1": "real/llama/llmcompressor-fp8", "CK911-1": "real/llama/llmcompressor-dynamic-kv"}
 #: Formats that conversions are made into.
 TARGETS = ("compressed-tensors", "quark", "fp8", "modelopt", "bf16")
+#: Sets that were judged before any engine had loaded one of theirs, by the first part of their ids.
+HELD_OUT: dict[str, tuple[Held, ...]] = {"held": HELD, "again": AGAIN}
+#: First parts of what a checkpoint of such a set may be based on beside fixtures.
+_BASES = ("converted", "again")
 
 
 @dataclass(frozen=True)
@@ -192,19 +198,23 @@ def _variants() -> Iterator[Entry]:
 
 
 def _held() -> Iterator[Entry]:
-    for held in HELD:
-        name, meant = f"held/{held.name}", held.base if held.meant is None else held.meant
-        make = _changed(lambda base=held.base: _based_on(base), held.change)  # type: ignore[misc]
-        yield Entry(name, make, name if meant == OWN else _id_of(meant))
+    for kind, checkpoints in HELD_OUT.items():
+        for held in checkpoints:
+            name, meant = f"{kind}/{held.name}", held.base if held.meant is None else held.meant
+            make = _changed(lambda base=held.base: _based_on(base), held.change)  # type: ignore[misc]
+            yield Entry(name, make, name if meant == OWN else _id_of(meant))
 
 
 def _id_of(base: str) -> str:
-    return base if base.startswith("converted/") else f"real/{base}"
+    return base if base.startswith(tuple(f"{kind}/" for kind in _BASES)) else f"real/{base}"
 
 
 def _based_on(base: str) -> MutableCheckpoint:
-    """A fixture or a conversion, to be changed."""
-    return opened(corpus()[base].make()) if base.startswith("converted/") else load(base)
+    """A fixture, a conversion, another checkpoint or a small model, to be changed."""
+    kind, _, model = base.partition("/")
+    if kind == "drawn":
+        return model_of(model)
+    return opened(corpus()[base].make()) if kind in _BASES else load(base)
 
 
 def _converted() -> Iterator[Entry]:

@@ -24,7 +24,8 @@ NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is n
 NOT_HERE = (
     *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),
     *("Forced NVFP4 kernel", "Marlin FP4 not available", "Please install the latest version of Quark"),
-    *("requires accelerate", "requires a GPU"),
+    *("requires accelerate", "requires a GPU", "No accelerator (CUDA", "requires platform support", "Can't load image"),
+    "but got torch_native",
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
@@ -36,7 +37,20 @@ _NVFP4 = ("real/llama-block-aligned/modelopt-nvfp4", "near/CK209-1", "near/CK209
 CHUNK = 24
 #: So many loads are recorded at a time.
 PART = 240
-ORDER = ("real", "scheme", "report", "variant", "defect", "meant", "given", "damage", "converted", "near", "held")
+ORDER = (
+    "real",
+    "scheme",
+    "report",
+    "variant",
+    "defect",
+    "meant",
+    "given",
+    "damage",
+    "converted",
+    "near",
+    "held",
+    "again",
+)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from ckptkit.checks.finding import Severity
 from ckptkit.engines.registry import engines
 from ckptkit.views.matrix import build_matrix
-from tests.accuracy.corpus import Entry, corpus, files_of
-from tests.accuracy.first import ASKED, FIRST
+from tests.accuracy.corpus import HELD_OUT, Entry, corpus, files_of
+from tests.accuracy.first import ASKED, path_of
 from tests.accuracy.measure import distinct
 from tests.accuracy.records import UNTRIED, digest, records
 from tests.accuracy.verdicts import judged, said
@@ -80,9 +80,10 @@ def test_what_is_wrong_or_unknown_has_a_plan() -> None:
         assert [name for name in without if not plan_for(head["engine"], name)] == [], head
 
 
-def test_what_was_said_first_is_kept() -> None:
+@pytest.mark.parametrize("kind", HELD_OUT)
+def test_what_was_said_first_is_kept(kind: str) -> None:
     """Verdicts that were given before any engine had loaded a checkpoint are of the files that there are."""
-    first = json.loads(FIRST.read_text(encoding="utf-8"))
-    found = {entry.id: code for entry, _, code in distinct(corpus().values()) if entry.kind == "held"}
+    first = json.loads(path_of(kind).read_text(encoding="utf-8"))
+    found = {entry.id: code for entry, _, code in distinct(corpus().values()) if entry.kind == kind}
     assert {name: row[0] for name, row in first.items()} == found
-    assert all(set(row[2]) == set(row[3]) == set(ASKED) for row in first.values())
+    assert all(set(row[2]) == set(row[3]) == set(ASKED[kind]) for row in first.values())

@@ -21,7 +21,7 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(
         Answer.REFUSED,
-        (Layer.ROUTER,),
+        (Layer.ROUTER, Layer.GATE),
         ("quark",),
         architectures=("Qwen3MoeFor", "MixtralFor"),
         how=Evidence.RUN,

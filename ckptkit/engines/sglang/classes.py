@@ -12,6 +12,12 @@ SKIP_WITH_A_WARNING = (*LLAMAS, "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2Mo
 #: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
 STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
 
+#: Classes that stop with a KeyError at any name that no parameter has.
+STOP_AT_UNKNOWN = (
+    *("CohereFor", "Cohere2ForCausalLM", "DeepseekV2For", "DeepseekV3For", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
+    *("Olmo2For", "StableLmFor", "Starcoder2For"),
+)
+
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
 
@@ -40,8 +46,9 @@ OTHER_ATTENTION = (
 #: Classes that load no scales of keys and values, whatever their names: what is wrong with these does nothing.
 NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 
-#: Classes that build their vision tower from the quantization config.
-QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor")
+#: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
+QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")
+PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor")
 
 #: What serves classes that only transformers has, and those of them that are plain decoders, as they were run: others
 #: may have no attention that it can take over, or plans of parallel layers that it does not know. Its loader stops at

@@ -17,7 +17,7 @@ from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
 
 _HAS, _SLOW, _REFUSED, _UNKNOWN = Answer.SUPPORTED, Answer.SLOW, Answer.REFUSED, Answer.UNKNOWN
-_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.HEAD, Layer.TOWER)
+_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Layer.TOWER)
 _EXPERTS = (Layer.EXPERT, Layer.STACK)
 _CT, _QUARK, _MODELOPT = ("compressed-tensors",), ("quark",), ("modelopt",)
 _FP8 = ("fp8", "fp8-block", "fp8-transformers", "quark-fp8")

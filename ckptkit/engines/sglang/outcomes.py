@@ -12,12 +12,15 @@ from ckptkit.engines.sglang.classes import (
     LLAMAS,
     NO_KV_SCALES,
     OTHER_ATTENTION,
+    PLAIN_TOWERS,
     QUANTIZED_TOWERS,
     STAND_IN,
+    STOP_AT_UNKNOWN,
     STRICT,
 )
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
+_PLAIN_TOWER = "the tower is built plain whatever the config says"
 _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
@@ -42,7 +45,7 @@ _HEADS = ("", "queries-", "keys-", "head-size-")
 _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", architectures=NO_KV_SCALES)
 
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
-_NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN,))
+_NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
 _NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -95,7 +98,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_SILENT, "weights of unknown names are dropped"),),
+        "CK206": (
+            Known(_SILENT, "weights of unknown names are dropped"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
+        ),
         "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE, leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
@@ -241,7 +247,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
             Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
-            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
+            Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
+            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
         ),
         "CK605/tied-head": (),
         "CK606": (
@@ -252,8 +259,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK607": (),
         "CK608/built": (
             Known(_SILENT, "builds the module quantized"),
-            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
+            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
             Known(_ERROR, "downcasting is refused", formats=("compressed-tensors",), layers=(Layer.TOWER,)),
+            Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
         ),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
@@ -302,7 +310,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the class has no tower: it is skipped", architectures=(*LLAMAS, *EXPERTS_ONE_BY_ONE)),
         ),
         "CK613": (Known(_SILENT, "routers are built plain: codes are taken for values"),),
-        "CK614": (Known(_SILENT, "no drafted token is accepted"),),
+        "CK614": (Known(_SILENT, "no drafted token is accepted", at_request=True),),
         "CK618/format": (Known(_ERROR, "no scheme is found without format"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/preset-group": (Known(_ERROR, "preset names fail with an AttributeError"),),
@@ -360,6 +368,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "different schemes for the parts", formats=_ASKS_WHOLE, architectures=KNOWS_QKV),
             _NO_PARTS,
         ),
+        "CK701/cast": (Known(_SILENT, "the fused layer is built quantized, and some parts are cast by value"),),
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
         ),
@@ -381,6 +390,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the scale is skipped"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),
         ),
+        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),),
         "CK903/below-attention": (Known(_SILENT, "1.0 is used"),),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),

@@ -69,7 +69,7 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4A16", "W8A8 INT8"), how=_RUN, where=_IN_CT),
     Support(_REFUSED, _LINEAR, _CT, others=("MXFP8",), how=_RUN, where=_IN_CT, words=_NO_CT),
-    Support(_SILENT, (Layer.ROUTER,), (*_CT, *_QUARK), how=_RUN, words="routers are built plain"),
+    Support(_SILENT, (Layer.ROUTER, Layer.GATE), (*_CT, *_QUARK), how=_RUN, words="routers are built plain"),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, how=_RUN),
     Support(
         _HAS,
@@ -175,7 +175,7 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(
         _SILENT,
-        (Layer.ROUTER,),
+        (Layer.ROUTER, Layer.GATE),
         (*_FP8_KINDS, "modelopt"),
         architectures=SKIP_WITH_A_WARNING,
         where="models (quant_config=None), below sglang/srt",

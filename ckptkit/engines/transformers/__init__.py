@@ -44,7 +44,7 @@ ENGINE = Engine(
             "compressed-tensors": frozenset(
                 {
                     *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
-                    *("MiniMaxM2ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                    *("PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
                 }
             )
         }

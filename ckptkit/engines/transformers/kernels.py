@@ -14,7 +14,7 @@ from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
 
 _HAS, _SLOW = Answer.SUPPORTED, Answer.SLOW
-_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.HEAD, Layer.TOWER)
+_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Layer.TOWER)
 _ALL = (*_LINEARS, Layer.EXPERT, Layer.STACK)
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _FINE = "quantizers/quantizer_finegrained_fp8.py, integrations/finegrained_fp8.py"

@@ -12,19 +12,23 @@ from ckptkit.engines.support import Answer, Support
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
 _RUN = Evidence.RUN
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-_LINEAR = (Layer.LINEAR, Layer.FUSED)
+#: The gates of shared experts are linear layers as others are.
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.GATE)
 _KINDS = ("per-tensor", "per-channel", "per-block")
 #: Classes for which single experts are put together while a compressed-tensors checkpoint is loaded.
 _EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
+#: Further ones, of which scales by row alone were tried.
+_EXPERTS_BY_ROW = ("Ernie4_5_MoeFor", "MiniMaxM2For", "Qwen3NextFor", "Qwen3_5MoeFor")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; fixed in 5.17"
 #: Classes whose config has its parallel plan in a part, where 5.16 does not look for it.
-_COMPOSITE = ("Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
+_COMPOSITE = ("Gemma3ForConditionalGeneration", "Mistral3For", "Qwen2_5_VLFor")
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
 
 SUPPORT: tuple[Support, ...] = (
     Support(_HAS, _LINEAR, _CT, _KINDS, how=_RUN),
     Support(_HAS, (Layer.EXPERT,), _CT, ("per-tensor", "per-channel"), architectures=_EXPERTS, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), _CT, ("per-channel",), architectures=_EXPERTS_BY_ROW, how=_RUN),
     Support(
         _REFUSED,
         (Layer.EXPERT,),
@@ -62,7 +66,7 @@ SUPPORT: tuple[Support, ...] = (
         _REFUSED,
         (Layer.EXPERT,),
         _QUARK,
-        architectures=("Qwen3MoeFor",),
+        architectures=("Qwen3MoeFor", "Qwen2MoeFor", "DeepseekV3For"),
         how=_RUN,
         words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
     ),

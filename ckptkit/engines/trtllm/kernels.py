@@ -13,7 +13,7 @@ from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
-_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.HEAD, Layer.TOWER)
+_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Layer.TOWER)
 _ALL = (*_LINEARS, Layer.EXPERT, Layer.STACK)
 _TABLE = "docs/source/features/quantization.md"
 _BLACKWELL = ("sm_100", "sm_120")

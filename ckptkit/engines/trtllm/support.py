@@ -140,7 +140,7 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(
         _SILENT,
-        (Layer.ROUTER,),
+        (Layer.ROUTER, Layer.GATE),
         (*_CT, *_PLAIN_FP8, "modelopt"),
         architectures=("Qwen3MoeFor", "MixtralFor"),
         words="routers are built plain: codes are taken for values",

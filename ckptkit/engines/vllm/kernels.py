@@ -19,7 +19,7 @@ from ckptkit.engines.support import Answer
 
 _HAS, _SLOW, _REFUSED, _UNKNOWN = Answer.SUPPORTED, Answer.SLOW, Answer.REFUSED, Answer.UNKNOWN
 _RUN = Evidence.RUN
-_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.HEAD, Layer.TOWER)
+_LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Layer.TOWER)
 _EXPERTS = (Layer.EXPERT, Layer.STACK)
 _CT, _QUARK, _FP8 = ("compressed-tensors",), ("quark",), ("fp8", "quark-fp8")
 _TENSOR, _CHANNEL, _BLOCK = ("per-tensor",), ("per-channel",), ("per-block",)

@@ -88,6 +88,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/stacked": (),
         "CK207/unmapped": (Known(_SILENT, "not mapped"),),
         "CK208": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK208/kv-both": (Known(_SILENT, "it is taken for the scale of keys alone"),),
         "CK208/stack-scale": (
             Known(_ERROR, "sizes do not match"),
             Known(Outcome.OK, "stacks and their scales are mapped", formats=("compressed-tensors",)),
@@ -209,8 +210,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK603": (),
         "CK604": (Known(_ERROR, "missing quant_algo"),),
         "CK604/beside-another": (),
-        "CK605": (Known(_SILENT, "cast to FP8 by value, the scale stays unset"),),
-        "CK605/tied-head": (),
+        "CK605": (
+            Known(_SILENT, "cast to FP8 by value, the scale stays unset"),
+            Known(Outcome.OK, "gates of shared experts are built plain", layers=(Layer.GATE,)),
+        ),
+        "CK605/tied-head": (
+            Known(_SILENT, "the head is built quantized, and its scales stay unset", formats=("modelopt",)),
+        ),
         "CK606": (
             Known(_ERROR, _UNKNOWN_NAME),
             Known(
@@ -224,7 +230,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
         "CK608/built": (
             Known(_SILENT, "builds the module quantized"),
-            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER,)),
+            Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
             Known(_SILENT, "builds the router quantized", layers=(Layer.ROUTER,), architectures=QUANTIZED_ROUTERS),
         ),
         "CK608/no-scheme": (Known(_ERROR, "the layer is built plain, and its scales find no place"),),
@@ -236,7 +242,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME),
             Known(Outcome.OK, "the router is built from the config", architectures=QUANTIZED_ROUTERS),
         ),
-        "CK614": (Known(_SILENT, "no drafted token is accepted"),),
+        "CK614": (Known(_SILENT, "no drafted token is accepted", at_request=True),),
         "CK615": (Known(_SILENT, "codes are taken for values"),),
         "CK617": (Known(_SILENT, "takes the first pattern in the config's order"),),
         "CK618": (Known(_ERROR, "no scheme without format; INT8 without type; preset names fail"),),
@@ -293,6 +299,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK635/embedding": (Known(_ERROR, "compressed-tensors embeddings only support weight-only INT"),),
         "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18", of="transformers")),),
         "CK701": (Known(_ERROR, "different schemes for the parts"),),
+        "CK701/cast": (Known(_SILENT, "the fused layer is built quantized, and some parts are cast by value"),),
         "CK701/experts": (Known(_ERROR, "scales of some experts find no place"),),
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the first expert's scheme is that of all, and other scales stay unset"),
@@ -319,6 +326,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.UNKNOWN, "queries have other projections", architectures=LATENT),
         ),
         "CK903/below-attention": (),
+        "CK903/on-projection": (),
         "CK903/not-own": (),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),

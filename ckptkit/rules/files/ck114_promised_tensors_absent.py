@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -13,6 +14,9 @@ from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.rules.files.layer_counts import stored_layers
+
+#: What stands between a tower and the language model.
+_PROJECTOR = re.compile(r"(^|\.)\w*(projector|connector)\w*\.")
 
 
 @rule(
@@ -68,7 +72,8 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             found = f"no expert {_few(promised, numbers)}"
             yield Observation("experts-absent", message, "config.json", owner, None, found, variant="experts")
     vision = isinstance(context.config.get("vision_config"), Mapping)
-    if vision and stacks and not any(names.other_tower(name) for name in context.outside_experts):
+    beside = [name for name in context.outside_experts if names.other_tower(name)]
+    if vision and stacks and all(_PROJECTOR.search(name) for name in beside):
         message = "a vision tower is promised, but none is stored"
         yield Observation(
             "tower-absent",
@@ -76,8 +81,8 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             "config.json",
             None,
             "vision tensors",
-            "none",
-            variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else None,
+            "a projector alone" if beside else "none",
+            variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else "tower" if beside else None,
             severity=Severity.WARNING,
         )
 

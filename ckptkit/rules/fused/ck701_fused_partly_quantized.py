@@ -25,7 +25,8 @@ from ckptkit.rules.fused.parts import experts_partly, partly, uneven
 def fused_partly_quantized(context: Context) -> Iterator[Fault]:
     """Of the modules that are loaded as one (q/k/v, gate/up, all experts of a layer), only some are quantized.
 
-    Why it hurts: vLLM stops because one layer has one scheme. A part that the model does not have does not count:
+    Why it hurts: vLLM stops because one layer has one scheme; where the config calls all parts quantized, it builds the
+    layer so, and casts the others by value. A part that the model does not have does not count:
     some layers share their values and store no v_proj. Of experts it takes the first one's scheme for all: scales of
     others find no place, or stay unset.
 

@@ -30,7 +30,11 @@ def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
         missing = ", ".join(names.last_part(name) for name in group.members if name not in quantized)
         found = f"quantized: {', '.join(names.last_part(name) for name in quantized)}; not: {missing}"
         message = f"{group.fused} is loaded as one layer, but only part of it is quantized"
-        yield Fault("fused-partly", message, None, group.owner, "all or none", found)
+        # What the config calls quantized is built so, as one layer, whatever is stored.
+        declared = context.checkpoint.declared_only if context.checkpoint else ()
+        built = all(name in modules or name in declared for name in group.members)
+        variant = "cast" if built else None
+        yield Observation("fused-partly", message, None, group.owner, "all or none", found, variant=variant)
 
 
 def differing(context: Context, group: FusedGroup) -> Iterator[Fault]:

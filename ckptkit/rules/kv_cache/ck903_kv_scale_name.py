@@ -61,7 +61,7 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
                     expected=wanted[0],
                     found=tensor.name,
                     help="convert the checkpoint to rename it",
-                    variant="below-attention" if tensor.name.endswith((".attn.k_scale", ".attn.v_scale")) else None,
+                    variant=_place(tensor.name),
                     severity=Severity.WARNING if own else None,
                     subject=StoredTensor(tensor.name, tensor.shard, wanted[0]),
                 )
@@ -91,6 +91,13 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
                         tensor.name, tensor.shard, names.join(attention.module, dialect.attention[role].written)
                     ),
                 )
+
+
+def _place(name: str) -> str | None:
+    """Where a scale is stored that goes by its usual name."""
+    if name.endswith((".attn.k_scale", ".attn.v_scale")):
+        return "below-attention"
+    return "on-projection" if name.endswith(("k_proj.k_scale", "v_proj.v_scale")) else None
 
 
 def _is_strange(name: str, written: str) -> bool:

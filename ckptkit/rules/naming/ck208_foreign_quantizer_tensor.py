@@ -90,9 +90,11 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
 
 
 def _variant(context: Context, name: str) -> str | None:
-    """What engines tell apart: a second scale, that of a stack of experts, and one in its place under another name."""
+    """What engines tell apart: a second scale, one for k and v, that of a stack of experts, and another name."""
     if name.endswith("_quantizer.scale"):
         return "second-scale"
+    if name.endswith(".kv_scale"):
+        return "kv-both"
     if ".experts." in name and name.endswith("_proj_scale"):
         return "stack-scale"
     module = names.parent(name)

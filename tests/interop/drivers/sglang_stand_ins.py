@@ -19,7 +19,7 @@ ABSENT = frozenset(
         *("sgl_kernel", "flashinfer", "tvm_ffi", "cuda", "deep_gemm", "cutlass", "nvidia_cutlass_dsl", "quack"),
         *("torchvision", "torchaudio", "torchcodec", "decord", "xgrammar", "sglang_router", "triton"),
         *("flash_attn", "flash_mla", "tilelang", "torch_memory_saver", "kernels", "pynvml", "outlines", "IPython"),
-        *("sentencepiece", "vllm"),
+        *("sentencepiece", "vllm", "uvicorn", "setproctitle"),
     }
 )
 

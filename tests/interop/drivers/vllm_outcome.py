@@ -22,7 +22,7 @@ from .patience import patient
 TOLERANCE = 0.02
 SHOWN = 4
 #: What need not be stored: its first value stands for that.
-_MAY_BE_ABSENT = (".attn.k_scale", ".attn.v_scale")
+_MAY_BE_ABSENT = tuple(f".{attn}.{part}_scale" for attn in ("attn", "attn_mqa", "attn_mha") for part in "kv")
 _WEIGHTS = ("weight", "w13_weight", "w2_weight")
 
 

@@ -1,0 +1,202 @@
+"""What engines make of kinds of checkpoints that a second held-out set showed, each beside a near miss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from tests.accuracy.again.drawn import model_of
+from tests.accuracy.again.hub import (
+    HEAD,
+    autofp8,
+    channels,
+    each,
+    mistral,
+    modelopt,
+    quark,
+    static,
+    with_prediction,
+)
+from tests.accuracy.held.common import MODELOPT, VL, alone, listed, no_side_file, stored_as
+from tests.accuracy.verdicts import rows
+from tests.damage import CT, CT_KV, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
+
+_SCALES = r".*\.weight_scale"
+_SHARED = ("re:.*mlp.gate$", "re:.*shared_expert_gate$")
+
+
+class Kind(NamedTuple):
+    """A model or fixture, what is done to it, and what engines then make of it, by their names."""
+
+    name: str
+    base: str
+    change: Damage
+    verdicts: dict[str, str]
+
+
+def _cut(checkpoint: MutableCheckpoint) -> None:
+    """Numbers of F16 that no power of two is."""
+    stored_as(_SCALES, "F16")(checkpoint)
+    checkpoint.change(_SCALES, lambda t: t._replace(data=b"\x03\x00" * (len(t.data) // 2)))
+
+
+_Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
+_PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
+_MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
+_BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+_MAMBA = r".*mamba\.(in|out)_proj"
+_OLMO = channels(HEAD)
+_KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
+_KV_OUTPUT = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.output_scale")
+
+KINDS = (
+    # Parts of a fused layer: the list decides how it is built.
+    Kind("parts-not-listed", CT, alone(_Q_AND_V), {"vllm": "silently wrong", "sglang": "silently wrong"}),
+    Kind("parts-listed", CT, steps(alone(_Q_AND_V), listed("ignore", *_PARTS)), {"vllm": "refuses"}),
+    Kind(
+        "parts-not-listed-modelopt",
+        MODELOPT,
+        steps(no_side_file, alone(_Q_AND_V)),
+        {"vllm": "silently wrong", "sglang": "silently wrong"},
+    ),
+    Kind(
+        "parts-listed-modelopt",
+        MODELOPT,
+        steps(no_side_file, alone(_Q_AND_V), listed("ignore", *_PARTS)),
+        {"sglang": "refuses"},
+    ),
+    # F16 below its normal numbers.
+    Kind("powers-in-F16", "drawn/glm4", steps(channels(HEAD), stored_as(_SCALES, "F16")), {"vllm": "loads"}),
+    Kind(
+        "cut-in-F16", "drawn/glm4", steps(channels(HEAD), _cut), {"vllm": "silently wrong", "sglang": "silently wrong"}
+    ),
+    # KV scales on projections.
+    Kind("kv-on-projections", CT_KV, _KV_RENAMED, {"vllm": "loads", "sglang": "loads"}),
+    Kind("kv-output-scales", CT_KV, _KV_OUTPUT, {"vllm": "refuses"}),
+    Kind(
+        "one-kv-scale",
+        CT_KV,
+        steps(drop(r".*\.v_scale"), rename(r"(.*)\.k_scale", r"\1.kv_scale")),
+        {"vllm": "silently wrong"},
+    ),
+    Kind("one-other-scale", CT_KV, rename(r"(.*)\.k_scale", r"\1.cache_scale"), {"vllm": "refuses"}),
+    # Towers that are plain whatever a list says.
+    Kind("tower-not-listed", "drawn/qwen3_vl", channels(HEAD), {"vllm": "silently wrong", "sglang": "loads"}),
+    Kind("tower-of-another-class-not-listed", VL, set_block(ignore=["lm_head"]), {"sglang": "refuses"}),
+    # Gates of shared experts are linear layers to transformers alone.
+    Kind(
+        "shared-gate-not-listed",
+        "drawn/qwen2_moe",
+        channels((*HEAD, *_SHARED[:1])),
+        {"vllm": "loads", "sglang": "loads", "transformers": "warns"},
+    ),
+    Kind("shared-gate-listed", "drawn/qwen2_moe", channels((*HEAD, *_SHARED)), {"transformers": "loads"}),
+    Kind(
+        "router-not-listed",
+        "qwen3_moe/llmcompressor-dynamic",
+        set_block(ignore=["lm_head"]),
+        {"vllm": "silently wrong", "transformers": "loads"},
+    ),
+    # A head that is the embedding.
+    Kind("tied-not-listed", "drawn/gemma3_text", modelopt(()), {"vllm": "silently wrong", "sglang": "loads"}),
+    Kind("tied-listed", "drawn/gemma3_text", modelopt(HEAD), {"vllm": "loads"}),
+    Kind("tied-not-listed-autofp8", "drawn/gemma3_text", autofp8(()), {"vllm": "loads"}),
+    # Layers that predict hurt the draft alone.
+    Kind(
+        "draft-not-listed",
+        "drawn/glm4_moe",
+        steps(
+            with_prediction,
+            channels((*HEAD, *each("mlp.gate", layers=(1, 2)), "re:.*eh_proj", "re:.*shared_head.*")),
+            alone(_MTP),
+        ),
+        {"vllm": "loads", "sglang": "loads"},
+    ),
+    Kind(
+        "layer-not-listed",
+        "drawn/glm4",
+        steps(channels(HEAD), alone(r"model\.layers\.1\.mlp\.down_proj")),
+        {"vllm": "silently wrong", "sglang": "silently wrong"},
+    ),
+    # Names that nobody knows.
+    Kind(
+        "no-prefix",
+        "drawn/glm4",
+        steps(_OLMO, rename(r"model\.(.*)", r"\1")),
+        {"vllm": "refuses", "sglang": "silently wrong"},
+    ),
+    Kind("no-prefix-strict", "drawn/gemma2", steps(_OLMO, rename(r"model\.(.*)", r"\1")), {"sglang": "refuses"}),
+    Kind("short-name", "drawn/olmo2", steps(_OLMO, rename(r"(.*)\.weight_scale", r"\1.scale")), {"sglang": "refuses"}),
+    Kind(
+        "short-name-of-a-class-that-skips",
+        "drawn/glm4",
+        steps(_OLMO, rename(r"(.*)\.weight_scale", r"\1.scale")),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "older-input-name",
+        "drawn/starcoder2",
+        steps(autofp8(HEAD), rename(r"(.*)\.input_scale", r"\1.act_scale")),
+        {"sglang": "refuses"},
+    ),
+    # What transformers has for experts and composite classes.
+    Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),
+    Kind("experts-by-row", "drawn/minimax_m2", channels((*HEAD, "re:.*gate$")), {"transformers": "loads"}),
+    Kind("experts-by-tensor", "drawn/minimax_m2", static((*HEAD, "re:.*gate$")), {"transformers": "unknown"}),
+    Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads"}),
+    Kind("text-fp8", "drawn/glm4", mistral(HEAD), {"transformers": "refuses"}),
+    # A class that passes on another prefix than the stored one.
+    Kind(
+        "mamba-listed-by-its-stored-name",
+        "drawn/falcon_h1",
+        channels((*HEAD, "re:.*mamba.*"), but=_MAMBA),
+        {"vllm": "silently wrong"},
+    ),
+    Kind(
+        "mamba-listed-by-both",
+        "drawn/falcon_h1",
+        channels((*HEAD, "re:.*mamba.*", "re:.*mixer.*"), but=_MAMBA),
+        {"vllm": "loads"},
+    ),
+    # A tower that the config promises.
+    Kind(
+        "projector-alone",
+        "drawn/mistral3",
+        steps(
+            channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*")), drop(r"vision_tower\..*")
+        ),
+        {"sglang": "silently wrong", "transformers": "warns"},
+    ),
+    Kind(
+        "tower-and-projector",
+        "drawn/mistral3",
+        channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*")),
+        {"sglang": "loads", "transformers": "loads"},
+    ),
+    # The section that transformers looks into as well.
+    Kind(
+        "block-in-the-text-section",
+        "drawn/qwen3_vl",
+        steps(
+            channels(("re:.*lm_head", "re:visual.*", "re:model.visual.*")),
+            lambda c: c.config["text_config"].update(quantization_config=c.config.pop("quantization_config")),
+        ),
+        {"transformers": "loads"},
+    ),
+    Kind(
+        "no-block",
+        "drawn/qwen3_vl",
+        steps(channels(HEAD), set_config(quantization_config=None)),
+        {"transformers": "warns"},
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_verdicts_on_kinds(kind: Kind) -> None:
+    folder, _, model = kind.base.partition("/")
+    checkpoint = model_of(model) if folder == "drawn" else load(kind.base)
+    kind.change(checkpoint)
+    found = rows(checkpoint.to_files())
+    assert {engine: found[engine].verdict for engine in kind.verdicts} == kind.verdicts
