@@ -301,6 +301,8 @@ CLASSES: Rows = {
         steps(_NUMBERED, lambda c: c.group.update(targets=["re:.*(q|k|v|o)_proj$", "re:.*w[123]$"])),
         *(LOADS, REFUSES, ANY),
     ),
+    "no prefix in a class that knows it": (QWEN3, _BARE, REFUSES, LOADS, LOADS),
+    "no prefix": (CT, _BARE, REFUSES, SILENT, LOADS),
     "no architecture": (CT, lambda c: c.config.pop("architectures"), LOADS, REFUSES, LOADS),
 }
 
