@@ -92,8 +92,10 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
 
 
 def left_plain(checkpoint: Checkpoint, declared: Callable[[str], bool]) -> Iterator[Fault]:
-    """Linear modules that a spec leaves plain, and not the skip list, the first of each kind; ``declared`` says which the
-    config quantizes or lists."""
+    """Linear modules that a spec leaves plain, and not the skip list, the first of each kind.
+
+    ``declared`` says which the config quantizes or lists.
+    """
     seen: set[str] = set()
     for module in checkpoint.unquantized:
         kind = names.generalise(module)
