@@ -87,8 +87,7 @@ _SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 
 
 def _unsaid(text: Mapping[str, Any]) -> Mapping[str, int]:
-    """The size that a config means by saying nothing of it; where more are missing it is no whole config, and nothing is
-    concluded.
+    """The size that a config means by saying nothing of it; where more are missing nothing is concluded.
 
     >>> dict(_unsaid({"model_type": "llama", "hidden_size": 64, "vocab_size": 32}))
     {'intermediate_size': 11008}
