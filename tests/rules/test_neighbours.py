@@ -296,11 +296,17 @@ CLASSES: Rows = {
         SILENT,
     ),
     "heads of keys unsaid": (QWEN3, lambda c: c.config.pop("num_key_value_heads"), REFUSES, REFUSES, SILENT),
+    "the hidden size unsaid": (QWEN2, lambda c: c.config.pop("hidden_size"), REFUSES, REFUSES, LOADS),
+    "the intermediate size unsaid": (QWEN2, lambda c: c.config.pop("intermediate_size"), REFUSES, SILENT, LOADS),
+    "the vocabulary unsaid": (QWEN2, lambda c: c.config.pop("vocab_size"), REFUSES, REFUSES, LOADS),
+    "other keys unsaid": (QWEN2, lambda c: c.config.pop("rms_norm_eps"), LOADS, LOADS, LOADS),
     "targets of numbered experts": (
         MIXTRAL,
         steps(_NUMBERED, lambda c: c.group.update(targets=["re:.*(q|k|v|o)_proj$", "re:.*w[123]$"])),
         *(LOADS, REFUSES, ANY),
     ),
+    "no prefix in a class that knows it": (QWEN3, _BARE, REFUSES, LOADS, LOADS),
+    "no prefix": (CT, _BARE, REFUSES, SILENT, LOADS),
     "no architecture": (CT, lambda c: c.config.pop("architectures"), LOADS, REFUSES, LOADS),
 }
 

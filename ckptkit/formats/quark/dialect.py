@@ -183,8 +183,9 @@ class Quark(Format):
         if dialect is CUSTOM:
             return checkpoint
         declared = config.declares(located.block)
-        found = faults.read_faults(
-            checkpoint, located.block, located.way, lambda name: parsed.is_excluded(name) or declared(name)
+        found = (
+            *faults.read_faults(checkpoint, located.block, located.way),
+            *faults.left_plain(checkpoint, lambda name: parsed.is_excluded(name) or declared(name)),
         )
         return replace(checkpoint, faults=(*checkpoint.faults, *found))
 

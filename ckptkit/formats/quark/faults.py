@@ -43,10 +43,8 @@ def required_keys(block: Mapping[str, Any], export: Mapping[str, Any], way: Path
             )
 
 
-def read_faults(
-    checkpoint: Checkpoint, block: Mapping[str, Any], way: Path, declared: Callable[[str], bool]
-) -> Iterator[Fault]:
-    """Faults that show once it is known which modules the config means, or lists: ``declared`` says so."""
+def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> Iterator[Fault]:
+    """Faults that show once it is known which modules the config means."""
     group = checkpoint.understood.get("kv_cache_group") or []
     layers = block.get("layer_quant_config") or {}
     for entry in _without_entries(group, layers):
@@ -83,10 +81,6 @@ def read_faults(
             path=place,
             edits=(SetKey((*way, *place), None),),
         )
-    for module in _plain_by_spec(checkpoint, declared):
-        message = "a spec without weights leaves this layer plain: engines want a scheme for what is not listed"
-        name = names.join(module, "weight")
-        yield Fault("quark-plain-layer", message, "config.json", name, "an entry of exclude", "weight = null")
     for scheme, members in checkpoint.schemes.items():
         if scheme.weight.dynamic:
             message = "weights are stored, and called dynamic: readers find no scheme for them"
@@ -97,15 +91,20 @@ def read_faults(
             yield ConfigFault("quark-outputs", message, "config.json", members[0], "output_tensors = null", found)
 
 
-def _plain_by_spec(checkpoint: Checkpoint, declared: Callable[[str], bool]) -> Iterator[str]:
-    """Linear modules that a spec leaves plain, and not the skip list, the first of each kind."""
+def left_plain(checkpoint: Checkpoint, declared: Callable[[str], bool]) -> Iterator[Fault]:
+    """Linear modules that a spec leaves plain, and not the skip list, the first of each kind.
+
+    ``declared`` says which the config quantizes or lists.
+    """
     seen: set[str] = set()
     for module in checkpoint.unquantized:
         kind = names.generalise(module)
         if kind not in seen and not names.is_head(module):
             seen.add(kind)
             if not declared(module):
-                yield module
+                message = "a spec without weights leaves this layer plain: engines want a scheme for what is not listed"
+                name = names.join(module, "weight")
+                yield Fault("quark-plain-layer", message, "config.json", name, "an entry of exclude", "weight = null")
 
 
 def group_without_entries(block: Mapping[str, Any]) -> bool:
