@@ -15,10 +15,11 @@ from typing import Any
 
 from ckptkit.engines.base import Release
 from ckptkit.engines.llamacpp.architectures import architectures_of
-from ckptkit.engines.llamacpp.classes import CLASSES, ModelClass, left_out, renamed
+from ckptkit.engines.llamacpp.classes import CLASSES, ModelClass
 from ckptkit.engines.llamacpp.dequantizing import Dequantized, StopError, dequantize
 from ckptkit.engines.llamacpp.lacking import LACKING
 from ckptkit.engines.llamacpp.sizes import misfit
+from ckptkit.engines.llamacpp.towers import left_out, renamed
 from ckptkit.engines.support import Answer, Judgement
 from ckptkit.model.census import is_fp8, is_quantizer_name
 from ckptkit.storage.container import Container
