@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.accuracy.held.common import _STORES as STORES
+from tests.accuracy.held.common import STORES
 from tests.accuracy.plain import FP8_VALUES, Numbers, bf16_of, to_bf16
 from tests.damage import CONFIG, SHARD, Damage, MutableCheckpoint, opened
 from tests.raw import RawTensor, shard_bytes

@@ -100,7 +100,8 @@ def _powers(values: Numbers) -> bytes:
     return bytes((np.round(np.log2(np.maximum(values, 2.0**-60))) + 127).astype(np.uint8).tobytes())
 
 
-_STORES: dict[str, Callable[[Numbers], bytes]] = {
+#: Type -> numbers as bytes of it.
+STORES: dict[str, Callable[[Numbers], bytes]] = {
     "BF16": _bf16,
     "F16": lambda values: values.astype(np.float16).tobytes(),
     "F32": lambda values: values.astype(np.float32).tobytes(),
@@ -116,7 +117,7 @@ def stored_as(pattern: str, dtype: str) -> Damage:
     def convert(tensor: RawTensor) -> RawTensor:
         values = numbers(tensor)
         assert values is not None
-        return RawTensor(dtype, tensor.shape, _STORES[dtype](values.reshape(-1)))
+        return RawTensor(dtype, tensor.shape, STORES[dtype](values.reshape(-1)))
 
     return lambda checkpoint: checkpoint.change(pattern, convert)
 
@@ -127,7 +128,7 @@ def mapped(pattern: str, function: Callable[[Numbers], Numbers]) -> Damage:
     def convert(tensor: RawTensor) -> RawTensor:
         values = numbers(tensor)
         assert values is not None
-        return tensor._replace(data=_STORES[tensor.dtype](function(values.reshape(-1).copy())))
+        return tensor._replace(data=STORES[tensor.dtype](function(values.reshape(-1).copy())))
 
     return lambda checkpoint: checkpoint.change(pattern, convert)
 
