@@ -136,8 +136,10 @@ def test_blocks_keep_every_value_as_the_certificate_says(tmp_path: Path) -> None
         grids = numbers("F32", made[module.weight_scale.name].data).reshape(EXPERTS, -1)
         for expert in range(EXPERTS):
             assert np.array_equal(dequantized(codes[expert], grids[expert], PerBlock(128, 128)), wanted[expert])
-    report = ckptkit.validate(tmp_path / "out")
+    report = ckptkit.validate(tmp_path / "out", matrix=True)
     assert {finding.severity for finding in report.findings} <= {Severity.INFO}
+    assert report.matrix is not None
+    assert {row.engine: row.verdict for row in report.matrix.rows}["vllm"] == "refuses"
 
 
 def test_a_plan_of_rows_is_carried_out_on_the_files_that_have_blocks(tmp_path: Path) -> None:

@@ -79,6 +79,14 @@ def test_compressed_tensors_decompresses_both_forms_to_the_same_numbers(
         assert hashlib.sha256(expected).hexdigest() == facts.sha256, module
 
 
+def test_vllm_stops_at_stacks_of_gpt_oss_in_fp8(oracles: Oracles, tmp_path: Path) -> None:
+    """It turns stacks of this class round, as their models had them before, and the sides no longer fit."""
+    source = write_files(tmp_path / "source", gpt_oss())
+    ckptkit.convert(source, tmp_path / "out", to="fp8")
+    [reading] = oracles.vllm([tmp_path / "out"], refusals=True)
+    assert reading.error is not None and "must match the size of tensor" in reading.error.message
+
+
 def test_transformers_unpacks_stacks_of_blocks_to_the_same_numbers(tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", gpt_oss())
     ckptkit.convert(source, tmp_path / "plain", to="bf16")

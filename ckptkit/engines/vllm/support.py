@@ -174,6 +174,14 @@ _MXFP8 = (
 
 _EVERY = (*_CT, *_QUARK, *_FP8, "fp8-block", "modelopt")
 _BY_CLASS = (
+    Support(
+        _REFUSED,
+        (Layer.STACK,),
+        ("fp8-block",),
+        architectures=("GptOss",),
+        how=_RUN,
+        words="RuntimeError: The size of tensor a (...) must match the size of tensor b (...)",
+    ),
     Support(_HAS, (Layer.ROUTER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_ROUTERS, where="models", how=_RUN),
     Support(_REFUSED, (Layer.ROUTER, Layer.GATE), _EVERY, where="models", words=_NO_NAME),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, where="models"),
