@@ -232,7 +232,7 @@ def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...
     if finding.tensor is None or any(effect.leaves_out for effect in finding.engines):
         return finding
     layer = layer_of(finding.tensor.rpartition(".")[0])
-    kept = tuple(e for e in finding.engines if layer not in left_out.get(e.engine, ()))
+    kept = tuple(e for e in finding.engines if e.when_built or layer not in left_out.get(e.engine, ()))
     return finding if kept == finding.engines else replace(finding, engines=kept)
 
 

@@ -58,8 +58,10 @@ def load(name: str) -> dict[str, Any]:
     return document
 
 
-def config_faults(block: Mapping[str, Any], schema: str | Mapping[str, Any]) -> list[Fault]:
-    """What a quantization config holds that its format's own library would refuse.
+def config_faults(
+    block: Mapping[str, Any], schema: str | Mapping[str, Any], file: str = "config.json"
+) -> list[Fault]:
+    """What a quantization config, found in ``file``, holds that its format's own library would refuse.
 
     ``schema`` is the name of one that is shipped, or one of another package, which may use every keyword there is.
     Raises UsageError for the name of none.
@@ -67,8 +69,8 @@ def config_faults(block: Mapping[str, Any], schema: str | Mapping[str, Any]) -> 
     if isinstance(schema, str):
         if schema not in names():
             raise UsageError(f"there is no schema {schema!r}", help=f"schemas: {', '.join(names())}")
-        return faults(schema, block, file="config.json")
-    return _departures(schema, block, "config.json")
+        return faults(schema, block, file=file)
+    return _departures(schema, block, file)
 
 
 def faults(name: str, document: Any, *, file: str) -> list[Fault]:

@@ -35,12 +35,14 @@ class Outcome(str, Enum):
     """What happens when an engine meets a defect, the worst first.
 
     ``error``: it stops. ``silent``: it runs and its numbers are wrong, with no word about it. ``warning``: the same
-    with a line in the log. ``slow``: right, on a slower path. ``ok``: checked, and nothing happens.
+    with a line in the log. ``unknown``: it runs, and nobody can tell whether its numbers are those that were meant.
+    ``slow``: right, on a slower path. ``ok``: checked, and nothing happens.
     """
 
     ERROR = "error"
     SILENT = "silent"
     WARNING = "warning"
+    UNKNOWN = "unknown"
     SLOW = "slow"
     OK = "ok"
 
@@ -171,7 +173,8 @@ class Known:
     ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
     then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
     ``gpus`` the kinds of hardware. ``at_request`` says that the load succeeds and the first
-    request does not. ``how`` overrides how the release was examined.
+    request does not, ``when_built`` that it happens before any tensor is looked at, whatever is left out then.
+    ``how`` overrides how the release was examined.
     """
 
     outcome: Outcome
@@ -185,6 +188,7 @@ class Known:
     at_request: bool = False
     how: Evidence | None = None
     leaves_out: tuple[Layer, ...] = ()
+    when_built: bool = False
 
 
 #: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
@@ -358,8 +362,9 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``gpus`` the kinds of hardware on which
-    alone that release does so, and ``of_some`` that it is known to hold for some releases only.
+    that the load itself succeeds, ``leaves_out`` what is not loaded then, ``when_built`` that it happens whatever is
+    left out, ``gpus`` the kinds of hardware on which alone that release does so, and ``of_some`` that it is known to
+    hold for some releases only.
     """
 
     engine: str
@@ -371,6 +376,7 @@ class Effect:
     leaves_out: tuple[Layer, ...] = ()
     gpus: tuple[str, ...] = ()
     of_some: bool = False
+    when_built: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -23,7 +23,8 @@ class ModuleNames:
     the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
     stored. One that ``maps`` stored names into its own leaves out towers, and out of names what it ``strips``; it
     knows them without the prefix too, and takes the embedding for a head that is not stored. Names are ``apart`` where
-    merged ones stand for no parts. ``head`` is what comes last.
+    merged ones stand for no parts. ``head`` is what comes last. With a file called ``unless`` in the folder the class
+    is built as another one, of which nothing is known.
     """
 
     linear: frozenset[str]
@@ -37,6 +38,7 @@ class ModuleNames:
     maps: bool = False
     apart: bool = False
     head: str = "lm_head"
+    unless: str = ""
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -138,7 +140,7 @@ class ModuleNames:
 
     def _has(self, module: str) -> bool:
         """Whether a module with its numbers left out is one of the class, or one part below one."""
-        if module in _OUTSIDE:
+        if module in _OUTSIDE or module == self.head:
             return True
         owner, mark, inner = module.partition("layers.*")
         if not mark or owner not in ("", "model."):

@@ -118,7 +118,18 @@ def _effects(
         gpus = row.gpus if usual else ()
         current = usual and not row.gpus
         of_some = row.versions not in (None, ALWAYS)
-        yield Effect(engine, known, row.outcome, row.note, current, row.at_request, row.leaves_out, gpus, of_some)
+        yield Effect(
+            engine,
+            known,
+            row.outcome,
+            row.note,
+            current,
+            row.at_request,
+            row.leaves_out,
+            gpus,
+            of_some,
+            row.when_built,
+        )
 
 
 @cache

@@ -198,11 +198,13 @@ def judge_class(
     strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
     if classes is not None and (unnamed or strange):
         architecture = class_of(container.config.get("model_type"), classes) or architecture
-    if classes is not None and architecture not in classes:
+    known = engine.modules().get(architecture or "")
+    if classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
-    known = engine.modules().get(architecture or "")
-    if known is not None:
+    if known is not None and any(entry.name == known.unless for entry in container.side_files):
+        yield Judgement(None, Answer.UNKNOWN, f"{known.unless} makes another model of {architecture}")
+    elif known is not None:
         modules = known.looked_up(tensor.module for tensor in container.tensors.values())
         dimensions = Dimensions.of(container.config)
         stranger = known.stranger(modules, dimensions.layers)

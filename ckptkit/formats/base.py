@@ -100,16 +100,51 @@ class WriteOptions:
     allow_lossy: bool = False
 
 
+#: The kind of the fault for a value that is not what a format allows.
+NOT_VALID = "config-value"
+
+
 @record
 class ConfigFault(Fault):
     """A fault of a quantization config that its own format found.
 
     ``path`` is the way to the value below the quantization config, and ``edits`` are the changes that put it right, if
-    there are any that need no judgement.
+    there are any that need no judgement. ``what`` is a word for what is wrong, under which engines' tables may tell
+    what they make of it; ``instead`` holds, alone in a tuple, the value with which it is known what the rest means.
     """
 
     path: Path = ()
     edits: tuple[ConfigEdit, ...] = ()
+    what: str = ""
+    instead: tuple[Any, ...] = ()
+
+
+def read_instead(block: Mapping[str, Any], faults: Iterable[Fault]) -> Mapping[str, Any] | None:
+    """A quantization config with other values where some are not valid, if each fault tells one; None where one does not.
+
+    >>> read_instead({"a": {"b": 1}}, [ConfigFault("config-value", "", path=("a", "b"), instead=(2,))])
+    {'a': {'b': 2}}
+    """
+    for fault in faults:
+        if fault.kind == NOT_VALID:
+            told = isinstance(fault, ConfigFault) and fault.instead
+            changed = _with(block, fault.path, fault.instead[0]) if told and isinstance(fault, ConfigFault) else None
+            if changed is None:
+                return None
+            block = changed
+    return block
+
+
+def _with(block: Mapping[str, Any], way: Path, value: Any) -> Mapping[str, Any] | None:
+    """A copy with another value at the end of a way; None where the way does not lead through objects."""
+    if not way:
+        return None
+    first, *rest = way
+    if not rest:
+        return {**block, str(first): value}
+    inner = block.get(str(first))
+    changed = _with(inner, tuple(rest), value) if isinstance(inner, Mapping) else None
+    return None if changed is None else {**block, str(first): changed}
 
 
 def where_of(fault: Fault) -> str:
@@ -241,11 +276,19 @@ class ConfigReader:
     file: str = "config.json"
     faults: list[Fault] = field(default_factory=list)
 
-    def mapping(self, value: Any, path: str, *, required: bool = False) -> dict[str, Any]:
-        """An object; null or absent reads as empty unless required."""
+    def mapping(
+        self, value: Any, path: str, *, required: bool = False, missing: str = "", instead: tuple[Any, ...] = ()
+    ) -> dict[str, Any]:
+        """An object; null or absent reads as empty unless required.
+
+        What is required and not there is ``missing`` to engines' tables, and the rest may be read with another value
+        ``instead``.
+        """
         if isinstance(value, dict):
             return value
-        if value is not None or required:
+        if value is None and required:
+            self.wrong(path, "an object", value, what=missing, instead=instead)
+        elif value is not None:
             self.wrong(path, "an object", value)
         return {}
 
@@ -285,12 +328,25 @@ class ConfigReader:
         self.wrong(path, "a string", value)
         return None
 
-    def wrong(self, path: str, expected: str, value: Any, help: str | None = None) -> None:
-        """Note a value that is not what the format allows."""
+    def wrong(
+        self,
+        path: str,
+        expected: str,
+        value: Any,
+        help: str | None = None,
+        *,
+        what: str = "",
+        instead: tuple[Any, ...] = (),
+    ) -> None:
+        """Note a value that is not what the format allows; ``what`` and ``instead`` as in :class:`ConfigFault`."""
         found = "nothing" if value is None else repr(value)[:80]
         way = tuple(path.split("."))
         message = f"{path} is not valid"
-        self.faults.append(ConfigFault("config-value", message, self.file, None, expected, found, help, path=way))
+        self.faults.append(
+            ConfigFault(
+                NOT_VALID, message, self.file, None, expected, found, help, path=way, what=what, instead=instead
+            )
+        )
 
     def raise_faults(self, label: str, others: Iterable[Fault] = ()) -> None:
         """Raise FormatError with everything that was noted, and other faults beside it."""

@@ -119,6 +119,16 @@ def decode(dtype: str, bits: int) -> float:
     return float(_SINGLE.unpack(widened.to_bytes(4, "little"))[0])
 
 
+def first_value(dtype: str, data: bytes) -> float | None:
+    """The first number of a scale; None when the dtype is not one that holds scales, or there is none.
+
+    >>> first_value("BF16", bytes.fromhex("80bf")), first_value("I8", b"\0")
+    (-1.0, None)
+    """
+    raw = _integers(dtype, data)
+    return decode(dtype, raw[0]) if raw else None
+
+
 def e8m0_to_f32(data: bytes) -> bytes:
     """Widen E8M0 scales to F32, exactly: every power of two from 2**-127 up is an F32.
 

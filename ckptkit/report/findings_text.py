@@ -34,6 +34,7 @@ _OUTCOME_WORDS = {
     Outcome.ERROR: "stops",
     Outcome.SILENT: "is silently wrong",
     Outcome.WARNING: "warns",
+    Outcome.UNKNOWN: "may be wrong",
     Outcome.SLOW: "is slow",
 }
 _OPTIONS: Mapping[Safety, str] = {"safe": "--fix", "unsafe": "--fix --unsafe-fixes"}

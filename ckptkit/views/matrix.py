@@ -29,6 +29,7 @@ _VERDICTS = {
     Outcome.ERROR: "refuses",
     Outcome.SILENT: "silently wrong",
     Outcome.WARNING: "warns",
+    Outcome.UNKNOWN: "unknown",
     Outcome.SLOW: "slow",
     Outcome.OK: "loads",
 }
@@ -65,7 +66,7 @@ class MatrixRow(Shown):
     """One engine's verdict.
 
     It is "loads", "slow", "warns", "unknown", "silently wrong", "refuses", "does not read" or "not judged". ``codes``
-    holds the rules that led to it, by outcome ("error", "silent", "warning", "slow"); a note leads to nothing.
+    holds the rules that led to it, by outcome ("error", "silent", "warning", "unknown", "slow"); a note leads to nothing.
     ``parts`` holds, by answer ("refused", "silently wrong", "unknown", "slow"), what of the checkpoint the engine does
     not simply have, with its own words; ``kernels``, where the hardware is known, what computes it there. ``minimum``
     says what releases of before do not have, as far as that is known: a release or a date, and what came with it.
@@ -258,8 +259,11 @@ def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> b
     if not isinstance(context.reading, BrokenConfig):
         return True
     told = {fault.message for fault in context.reading.faults}
-    codes = {finding.code for finding in report.findings if finding.message in told}
-    return codes <= codes_of(engine)
+    return all(
+        finding.code in engine.outcomes() or any(e.engine == engine.name and e.current for e in finding.engines)
+        for finding in report.findings
+        if finding.message in told
+    )
 
 
 def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str, None]]:

@@ -24,6 +24,11 @@ _SHAPE = "the parameter's loader stops at the shape"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: The layers that values of a config are about: any, those in blocks, or experts.
+_WHERE = ("", "-blocks", "-experts")
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
@@ -148,6 +153,46 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        **dict.fromkeys(
+            (f"CK600/weight-bits{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-four-bits{where}" for where in _WHERE),
+            (Known(_ERROR, "floats of four bits are known in one layout only", formats=_CT),),
+        ),
+        "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
+            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-asymmetric", "CK600/weight-asymmetric-experts"),
+            (
+                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
+                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
+            ),
+        ),
+        "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts")),
+            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-e5m2", "input-e5m2", "default-missing") for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/stored-dense{where}" for where in _WHERE), (Known(_ERROR, "no scheme is found", formats=_CT),)
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-format{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_SILENT, "codes are taken for values"),),
         "CK601/scales": (),
@@ -156,6 +201,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
         "CK604/beside-another": (),
+        "CK604/side-alone": (Known(_SILENT, "no quantization is found: codes are taken for values"),),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
             Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
@@ -179,13 +225,19 @@ OUTCOMES: Outcomes = MappingProxyType(
                 "all projections of experts need one scheme",
                 formats=("compressed-tensors",),
                 layers=(Layer.EXPERT,),
+                when_built=True,
             ),
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
         ),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
-            Known(_ERROR, "no target is found for the layer", layers=(Layer.LINEAR, Layer.FUSED, Layer.EXPERT)),
+            Known(
+                _ERROR,
+                "no target is found for the layer",
+                layers=(Layer.LINEAR, Layer.FUSED, Layer.EXPERT),
+                when_built=True,
+            ),
         ),
         "CK608/another-scheme": (Known(_ERROR, "the parts do not fit the scheme of the fused layer"),),
         "CK610": (Known(_SILENT, "fused names are not recognised", Range(until="2026-06")),),
@@ -207,6 +259,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
             (Known(_ERROR, "no INT8 scheme for blocks or experts"),),
+        ),
+        "CK620/sparse-in-pairs": (Known(_ERROR, "CompressedTensors24 is not supported now"),),
+        **dict.fromkeys(
+            ("CK620/sparse", "CK620/sparse-nowhere"), (Known(Outcome.OK, "a sparsity without kernels is not looked at"),)
         ),
         "CK621": (Known(_SILENT, "the scale keeps the value it was allocated with"),),
         "CK621/other-name": (
@@ -248,9 +304,18 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
         "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
-        "CK901": (Known(_WARNING, "1.0 is used"), _NO_KV),
+        "CK901": (
+            Known(_WARNING, "1.0 is used"),
+            Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
+            _NO_KV,
+        ),
         "CK902": (),
         "CK903": (Known(_SILENT, "1.0 is used", architectures=STRICT),),
+        "CK903/query": (
+            Known(Outcome.OK, "the scale is skipped"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),
+        ),
         "CK903/below-attention": (Known(_SILENT, "1.0 is used"),),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),

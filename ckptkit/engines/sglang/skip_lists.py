@@ -23,6 +23,9 @@ _FP8 = Reading(
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
 
+#: Experts are asked for by one set of names, whatever their class calls projections.
+_EXPERTS = MappingProxyType({".w1": ".gate_proj", ".w2": ".down_proj", ".w3": ".up_proj"})
+
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
         "compressed-tensors": Reading(
@@ -33,6 +36,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             declares=in_vllm_group,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
+            renames_of=MappingProxyType(dict.fromkeys(("Mixtral", "PhiMoE", "MiniMaxM2"), _EXPERTS)),
             scheme_of=vllm_entry,
         ),
         "quark": Reading(

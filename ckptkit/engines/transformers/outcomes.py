@@ -12,6 +12,11 @@ _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _GUESSES = Range(until="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: The layers that values of a config are about: any, those in blocks, or experts.
+_WHERE = ("", "-blocks", "-experts")
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
@@ -130,6 +135,37 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-four-bits", "weight-bits") for where in _WHERE),
+            (Known(_ERROR, "only num_bits in (8) are supported", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers", "CK600/weight-integers-blocks"),
+            (Known(_SILENT, "codes are taken for integers", formats=_CT),),
+        ),
+        "CK600/weight-integers-experts": (Known(_ERROR, "the weights cannot be converted", formats=_CT),),
+        "CK600/weight-asymmetric": (
+            Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
+            Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
+        ),
+        "CK600/weight-axis": (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
+        **dict.fromkeys(
+            (f"CK600/default-missing{where}" for where in _WHERE),
+            (Known(_ERROR, "TypeError: 'NoneType' object is not subscriptable", formats=_QUARK),),
+        ),
+        "CK600/stored-dense": (Known(_SILENT, "codes are taken for values", formats=_CT),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/export-missing{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the usual way of an export is taken", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-format{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
@@ -226,6 +262,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK901": (Known(_WARNING, "the missing scales are listed and made up"),),
         "CK903": (Known(_WARNING, "the missing scales are listed and made up", formats=("compressed-tensors",)),),
+        "CK903/query": (Known(Outcome.OK, "the scale is listed as unexpected"),),
         "CK903/not-own": (Known(_WARNING, "Quark knows its own names only; missing scales are made up"),),
         "CK904": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK905": (

@@ -2,6 +2,8 @@
 
 A checkpoint without a config, and one that holds none of the weights that its config speaks of, as its linear layers
 read them: ``_torch/model_config.py`` (from_pretrained) at 008e0af8980f, ``_torch/modules/linear.py`` at 00bbf71e7964.
+There FP8QDQLinearMethod scales inputs as they come where no ``input_scale`` is stored; of experts it is reported that
+they stop.
 Keys of compressed-tensors that it does not look at: ``models/quant_config_utils.py`` at 21156a7a57ac.
 """
 
@@ -10,10 +12,12 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNKNOWN_NAME = "no parameter has this name"
 _PLAIN = "layers are built unquantized, and codes are taken for values"
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.HEAD)
 _BUILT_PLAIN = Known(Outcome.OK, "layers are built plain", how=Evidence.SOURCE)
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -65,7 +69,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "targets that select modules by class name are not supported", Range(since="2026-08")),
         ),
         **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing"), ()),
-        "CK621": (Known(_ERROR, "missing input_scale"),),
+        "CK621": (
+            Known(_ERROR, "missing input_scale"),
+            Known(Outcome.OK, "inputs are scaled while running", layers=_LINEAR, how=Evidence.SOURCE),
+        ),
+        "CK621/in-part": (
+            Known(_ERROR, "missing input_scale"),
+            Known(
+                _SILENT, "the largest of its parts' scales counts, and one was never set", layers=_LINEAR, how=Evidence.SOURCE
+            ),
+        ),
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK624/block-size": (),
         "CK624/experts": (),

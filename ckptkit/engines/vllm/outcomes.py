@@ -14,6 +14,12 @@ _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: The layers that values of a config are about: any, those in blocks, or experts.
+_WHERE = ("", "-blocks", "-experts")
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
+
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
 
@@ -135,6 +141,50 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-four-bits", "weight-bits") for where in _WHERE),
+            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/input-integers", "CK600/input-asymmetric"),
+            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
+        ),
+        "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
+            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-asymmetric", "CK600/weight-asymmetric-experts"),
+            (
+                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
+                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
+            ),
+        ),
+        "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=(*_CT, *_QUARK)),),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in _WHERE),
+            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in ("weight-e5m2", "input-e5m2", "default-missing") for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/stored-dense{where}" for where in _WHERE), (Known(_ERROR, "no scheme is found", formats=_CT),)
+        ),
+        **dict.fromkeys(
+            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/layers-missing{where}" for where in _WHERE),
+            (Known(_ERROR, "no layers, and so no config", formats=("modelopt",)),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-format{where}" for where in _WHERE),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK601/kv-scales": (Known(_SILENT, "scales are ignored"),),
@@ -186,6 +236,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/ignored": (),
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK620": (Known(_ERROR, "sparsity targets are refused"),),
+        "CK620/sparse-nowhere": (Known(Outcome.OK, "a sparsity without targets is not looked at"),),
         "CK620/key": (),
         "CK621": (Known(_SILENT, _UNSET),),
         "CK622": (Known(_ERROR, _UNKNOWN_NAME),),
@@ -234,16 +285,21 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
             Known(_SILENT, "1.0 is used without a word", formats=("compressed-tensors",)),
-            Known(_WARNING, "1.0 is used, with one line in the log", formats=("modelopt",)),
+            Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
             Known(_WARNING, "1.0 is used, with one line in the log", option="--kv-cache-dtype fp8"),
         ),
         "CK902": (),
         "CK903": (Known(_ERROR, "attribute error on the fused projection"),),
+        "CK903/query": (
+            Known(_ERROR, "attribute error on the fused projection"),
+            Known(Outcome.UNKNOWN, "queries have other projections", architectures=LATENT),
+        ),
         "CK903/below-attention": (),
         "CK903/not-own": (),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),
-            Known(_SILENT, "k is copied to v"),
+            Known(_SILENT, "k is copied to v", formats=("modelopt",)),
+            Known(_SILENT, "k is copied to v", option="--kv-cache-dtype fp8"),
         ),
         "CK904/v": (
             Known(_SILENT, "k stays at 1.0", formats=("compressed-tensors",)),
@@ -257,8 +313,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK906": (
             Known(_SILENT, "used as it is", formats=("compressed-tensors",)),
-            Known(_ERROR, "assertion for zero once the cache is FP8", formats=("modelopt",)),
-            Known(_ERROR, "assertion for zero once the cache is FP8", option="--kv-cache-dtype fp8"),
+            Known(_SILENT, "k is copied to v", formats=("modelopt",)),
+            Known(_SILENT, "k is copied to v", option="--kv-cache-dtype fp8"),
+        ),
+        "CK906/key": (
+            Known(_SILENT, "used as it is", formats=("compressed-tensors",)),
+            Known(_ERROR, "assertion once the cache is FP8", formats=("modelopt",)),
+            Known(_ERROR, "assertion once the cache is FP8", option="--kv-cache-dtype fp8"),
         ),
         "CK906/invalid": (
             Known(_SILENT, "used as it is", formats=("compressed-tensors", "modelopt")),
@@ -272,7 +333,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK909": (Known(_SILENT, "written with one scale and read with the other", architectures=LATENT),),
         "CK910": (Known(_WARNING, "1.0 is used"),),
         "CK910/query": (),
-        "CK912": (Known(_ERROR, "refused"),),
+        "CK912": (
+            Known(_ERROR, "refused"),
+            Known(Outcome.OK, "the cache is left in high precision", formats=("modelopt",)),
+        ),
         "CK912/dynamic": (),
     }
 )

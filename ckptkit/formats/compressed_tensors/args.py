@@ -20,6 +20,10 @@ _OLDEST_ARGS = frozenset(
         *("dynamic", "actorder", "observer", "observer_kwargs"),
     }
 )
+#: What arguments are of, as engines' tables call it.
+_ROLES = {"weights": "weight", "input_activations": "input"}
+#: A strategy that the library knows, and that FP8 weights do not have.
+_OTHER_STRATEGIES = ("tensor_group",)
 LATER_ARGS = frozenset({"scale_dtype", "zp_dtype"})
 _KNOWN_ARGS = _OLDEST_ARGS | LATER_ARGS
 
@@ -52,7 +56,7 @@ class ArgsReader:
 
         ``type`` defaults to "int" in the library, which no FP8 checkpoint means.
         """
-        path, reader = ".".join(map(str, place)), self.reader
+        path, reader, role = ".".join(map(str, place)), self.reader, _ROLES.get(str(place[-1]), "other")
         self.faults += unknown_keys(args, _KNOWN_ARGS, place, self.way)
         kind = lower(args.get("type"))
         if kind is None:
@@ -68,11 +72,24 @@ class ArgsReader:
                 )
             )
         elif kind != "float":
-            reader.wrong(f"{path}.type", "float", kind, "ckptkit handles FP8 checkpoints only")
-        if args.get("num_bits", 8) != 8:
-            reader.wrong(f"{path}.num_bits", "8", args.get("num_bits"), "ckptkit handles FP8 checkpoints only")
+            what, instead = (f"{role}-integers", ("float",)) if kind == "int" else ("word", ())
+            help_text = "ckptkit handles FP8 checkpoints only"
+            reader.wrong(f"{path}.type", "float", kind, help_text, what=what, instead=instead)
+        bits = args.get("num_bits", 8)
+        if bits != 8:
+            what = f"{role}-four-bits" if bits == 4 else f"{role}-bits" if type(bits) is int else ""
+            instead = (8,) if what else ()
+            help_text = "ckptkit handles FP8 checkpoints only"
+            reader.wrong(f"{path}.num_bits", "8", bits, help_text, what=what, instead=instead)
         if reader.truth(args.get("symmetric"), f"{path}.symmetric", default=True) is False:
-            reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
+            reader.wrong(
+                f"{path}.symmetric",
+                "true",
+                False,
+                "FP8 storage has no zero points",
+                what=f"{role}-asymmetric",
+                instead=(True,),
+            )
         dynamic = reader.truth(args.get("dynamic", False), f"{path}.dynamic")
         if dynamic is None:
             return None
@@ -106,7 +123,8 @@ def granularity_of(reader: ConfigReader, args: Mapping[str, Any], path: str) -> 
             size = [int(part) for part in size.split("x")]
         if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
             return PerBlock(size[0], size[1])
-        reader.wrong(f"{path}.block_structure", "[rows, columns]", args.get("block_structure"))
+        reader.wrong(f"{path}.block_structure", "[rows, columns]", size, what="" if size else "blocks-without-size")
         return None
-    reader.wrong(f"{path}.strategy", "tensor, channel, token, group, block or attn_head", strategy)
+    what = "groups-without-size" if strategy == "group" else "" if strategy in _OTHER_STRATEGIES else "word"
+    reader.wrong(f"{path}.strategy", "tensor, channel, token, group, block or attn_head", strategy, what=what)
     return None

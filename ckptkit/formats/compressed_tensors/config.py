@@ -184,7 +184,25 @@ def _refuse_transforms(reader: ConfigReader, block: Mapping[str, Any]) -> None:
             reader.wrong(key, what, block[key], "ckptkit does not handle such checkpoints")
     sparsity = reader.mapping(block.get("sparsity_config"), "sparsity_config")
     if sparsity.get("format") not in (None, "dense"):
-        reader.wrong("sparsity_config.format", "dense", sparsity["format"], "sparse storage is not FP8 storage")
+        reader.wrong(
+            "sparsity_config.format",
+            "dense",
+            sparsity["format"],
+            "sparse storage is not FP8 storage",
+            what=_sparse(block, sparsity),
+            instead=(None,),
+        )
+
+
+def _sparse(block: Mapping[str, Any], sparsity: Mapping[str, Any]) -> str:
+    """What a sparse storage is to engines' tables: one of no modules, one that kernels exist for, or any other."""
+    if not sparsity.get("targets"):
+        return "sparse-nowhere"
+    groups = block.get(_GROUPS)
+    bodies = groups.values() if isinstance(groups, Mapping) else ()
+    inputs = any(isinstance(body, Mapping) and body.get("input_activations") for body in bodies)
+    pairs = (sparsity.get("format"), sparsity.get("sparsity_structure")) == ("sparse-24-bitmask", "2:4")
+    return "sparse-in-pairs" if pairs and inputs else "sparse"
 
 
 def _is_attention_group(value: Any) -> bool:
@@ -206,7 +224,8 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     if isinstance(declared, str) and declared in OTHER_STORAGES:
         return Group(name, other_scheme(declared, body), targets)
     if declared is not None and declared not in FP8_FORMATS and declared != spec.MIXED:
-        reader.wrong(f"{path}.format", spec.STORAGE, declared, "ckptkit handles FP8 checkpoints only")
+        what = "stored-dense" if declared == "dense" else ""
+        reader.wrong(f"{path}.format", spec.STORAGE, declared, "ckptkit handles FP8 checkpoints only", what=what)
         return None
     args.faults += unknown_keys(body, _KNOWN_GROUP_KEYS, place, args.way)
     weights = body.get("weights")

@@ -11,7 +11,7 @@ from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions, where_of
+from ckptkit.formats.base import Draft, Format, WriteOptions, read_instead, where_of
 from ckptkit.formats.compressed_tensors import config, faults, spec
 from ckptkit.formats.compressed_tensors.other import LAYOUTS, PARTS
 from ckptkit.formats.compressed_tensors.spec import NAME
@@ -130,11 +130,15 @@ class CompressedTensors(Format):
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
 
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
-        """The config without its KV cache, where nothing else is at fault: weights do not hang on it."""
+        """The config without a KV cache that is at fault, since weights do not hang on it, and with the usual values in
+        the place of others."""
         located, key = config_block.locate(container.config), DIALECT.kv_key
-        if located is None or key is None or not all(where_of(fault).startswith(key) for fault in faults):
+        if located is None or key is None:
             return None
-        return {**located.block, key: None}
+        faults = tuple(faults)
+        others = [fault for fault in faults if not where_of(fault).startswith(key)]
+        block = located.block if len(others) == len(faults) else {**located.block, key: None}
+        return read_instead(block, others)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

@@ -97,7 +97,9 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
         reader.wrong("quant_algo", "an algorithm", section.get("quant_algo"))
     layers: dict[str, Declared] = {}
     if name == MIXED:
-        listed = reader.mapping(section.get("quantized_layers"), "quantized_layers", required=True)
+        listed = reader.mapping(
+            section.get("quantized_layers"), "quantized_layers", required=True, missing="layers-missing"
+        )
         for module, value in listed.items():
             own = reader.mapping(value, f"quantized_layers.{module}", required=True)
             if algorithm(own):
@@ -142,6 +144,6 @@ def _kv_cache(reader: ConfigReader, section: Mapping[str, Any], label: str) -> K
         raise UnsupportedFormat(f"{label}: a KV cache in {word} is not supported", help="ckptkit knows FP8 KV caches")
     body = reader.mapping(spelt, "kv_cache_scheme")
     if body and (body.get("type"), body.get("num_bits")) != ("float", 8):
-        found = f"{body.get('type')} with {body.get('num_bits')} bits"
-        raise UnsupportedFormat(f"{label}: a KV cache of {found} is not supported", help="ckptkit knows FP8 KV caches")
+        help_text = "ckptkit knows FP8 KV caches"
+        reader.wrong("kv_cache_scheme", "8-bit float", body, help_text, what="cache-elements", instead=(None,))
     return KVCacheScheme(Quantization(PerTensor())) if word or body else None

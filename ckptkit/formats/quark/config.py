@@ -79,8 +79,11 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkC
     """
     reader, faults = ConfigReader(), list[Fault]()
     export = _export_block(reader, block)
-    default_spec = reader.mapping(block.get("global_quant_config"), "global_quant_config", required=True)
     layer_specs = reader.mapping(block.get("layer_quant_config"), "layer_quant_config")
+    missing = "" if layer_specs else "default-missing"
+    default_spec = reader.mapping(
+        block.get("global_quant_config"), "global_quant_config", required=True, missing=missing
+    )
     type_specs = reader.mapping(block.get("layer_type_quant_config"), "layer_type_quant_config")
     kv_specs = reader.mapping(block.get("kv_cache_quant_config"), "kv_cache_quant_config")
     kv_group = reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
@@ -192,7 +195,9 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
-    export = reader.mapping(block.get("export"), "export", required=True)
+    export = reader.mapping(
+        block.get("export"), "export", required=True, missing="export-missing", instead=({},)
+    )
     weight_format = export.get("weight_format")
     if weight_format not in (None, STORED):
         reader.wrong(
@@ -200,6 +205,8 @@ def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, A
             STORED,
             weight_format,
             "the weights are not stored in FP8 and load as garbage; export with weight_format='real_quantized'",
+            what="weight-format",
+            instead=(STORED,),
         )
     return export
 
@@ -235,12 +242,15 @@ def _parse_tensor(
         value = value[0] if value else None
     if value is None:
         return None
-    spec = reader.mapping(value, path)
+    spec, role = reader.mapping(value, path), "input" if is_input else path.rpartition(".")[2]
     if spec.get("dtype") != "fp8_e4m3":
-        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), "ckptkit handles FP8 E4M3 checkpoints only")
+        what = f"{role}-e5m2" if spec.get("dtype") == "fp8_e5m2" else ""
+        help_text = "ckptkit handles FP8 E4M3 checkpoints only"
+        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), help_text, what=what)
         return None
     if reader.truth(spec.get("symmetric"), f"{path}.symmetric", default=True) is False:
-        reader.wrong(f"{path}.symmetric", "true", False, "FP8 storage has no zero points")
+        help_text = "FP8 storage has no zero points"
+        reader.wrong(f"{path}.symmetric", "true", False, help_text, what=f"{role}-asymmetric", instead=(True,))
     dynamic, key = spec.get("is_dynamic"), "is_dynamic"
     if dynamic is None and "dynamic" in spec:
         dynamic, key = spec["dynamic"], "dynamic"
@@ -265,9 +275,10 @@ def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is
         return PerTensor()
     if qscheme == "per_channel":
         # For an activation [tokens, K] Quark calls a scale for each row "per channel along axis 1".
-        wanted = 1 if is_input else 0
-        if axis not in (wanted, None):
-            reader.wrong(f"{path}.ch_axis", str(wanted), axis)
+        # The rows of a weight are its first axis, and its second from the end.
+        wanted, what = (1, "input-axis") if is_input else (0, "weight-axis")
+        if axis not in (wanted, None) and (is_input or axis != -2):
+            reader.wrong(f"{path}.ch_axis", str(wanted), axis, what=what, instead=(wanted,))
         return PerToken() if is_input else PerChannel()
     if qscheme == "per_group" and type(spec.get("group_size")) is int and spec["group_size"] > 0:
         return PerGroup(spec["group_size"])

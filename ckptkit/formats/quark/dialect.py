@@ -12,7 +12,7 @@ from ckptkit.edits.changes import ConfigEdit
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions, where_of, written_dialect
+from ckptkit.formats.base import Draft, Format, WriteOptions, read_instead, where_of, written_dialect
 from ckptkit.formats.dialect import Capabilities, Dialect, ScaleNames, SkipList
 from ckptkit.formats.fp8_fields import SKIP_LIST
 from ckptkit.formats.quark import config, faults, kv_cache
@@ -172,12 +172,12 @@ class Quark(Format):
         return replace(checkpoint, faults=(*checkpoint.faults, *found))
 
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
-        """The config with the usual word for how weights are stored, where no other is at fault and they are FP8."""
-        located = config_block.locate(container.config)
-        word_alone = all(where_of(fault) == config.STORED_AS for fault in faults)
-        if located is None or not word_alone or not any(t.dtype == FP8_WEIGHT for t in container.tensors.values()):
+        """The config with the usual values in the place of others, where weights are FP8 whatever it says of them."""
+        located, faults = config_block.locate(container.config), tuple(faults)
+        told = any(where_of(fault) == config.STORED_AS for fault in faults)
+        if located is None or (told and not any(t.dtype == FP8_WEIGHT for t in container.tensors.values())):
             return None
-        return {**located.block, "export": {**located.block["export"], "weight_format": config.STORED}}
+        return read_instead(located.block, faults)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

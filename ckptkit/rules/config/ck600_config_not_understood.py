@@ -8,7 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
-from ckptkit.formats.base import where_of
+from ckptkit.formats.base import ConfigFault, where_of
 from ckptkit.storage.container import CONFIG_FILE
 
 #: Faults of a JSON file after which nothing is known of what it says; CK116 tells of them.
@@ -29,9 +29,7 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
     """
     for fault in context.faults("config-value", "pattern-invalid"):
         if not where_of(fault).startswith(("kv_cache_scheme", "sparsity_config")):
-            fake = "fake" in (fault.found or "") and not context.fp8_weights
-            no_object = context.located is None
-            yield Observation.of(fault, variant="fake" if fake else "no-object" if no_object else None)
+            yield Observation.of(fault, variant=_variant(context, fault))
     # What is not FP8 is no broken checkpoint, and no valid one either: a name that nobody knows is CK623. A config that
     # could not be parsed says nothing of what the checkpoint is.
     unparsed = any(fault.file == CONFIG_FILE and fault.kind in _UNPARSED for fault in context.container.faults)
@@ -39,3 +37,18 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
         for fault in context.faults("config-unsupported"):
             message = f"{fault.message}: only its files were judged"
             yield Observation(fault.kind, message, fault.file, help=fault.help, severity=Severity.WARNING)
+
+
+def _variant(context: Context, fault: Fault) -> str | None:
+    """What engines tell apart: weights that are no codes, the word that the format has for a value and for which layers
+    it is, and a config that is no object."""
+    if "fake" in (fault.found or "") and not context.fp8_weights:
+        return "fake"
+    if isinstance(fault, ConfigFault) and fault.what:
+        return fault.what + _where(context)
+    return "no-object" if context.located is None and fault.file == CONFIG_FILE else None
+
+
+def _where(context: Context) -> str:
+    """The kinds of layers for which engines may have no other scheme."""
+    return "-experts" if context.experts else "-blocks" if context.blocked_kinds else ""

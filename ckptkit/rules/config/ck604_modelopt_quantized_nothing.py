@@ -31,5 +31,7 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
     Fix: export again with patterns that match.
     """
     known = () if context.dialect is None else (CONFIG_FILE, *context.dialect.side_files)
+    alone = context.located is None
     for fault in context.faults("modelopt-nothing"):
-        yield Observation.of(fault, variant="beside-another" if known and fault.file not in known else None)
+        beside = "side-alone" if alone else None
+        yield Observation.of(fault, variant="beside-another" if known and fault.file not in known else beside)

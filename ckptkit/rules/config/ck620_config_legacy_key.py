@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, RenameKey
 from ckptkit.errors import Fault
-from ckptkit.formats.base import where_of
+from ckptkit.formats.base import ConfigFault, where_of
 from ckptkit.formats.config_block import KEY, LEGACY_KEY
 from ckptkit.rules.config.block import put_right
 
@@ -45,7 +45,8 @@ def config_legacy_key(context: Context) -> Iterator[Fault]:
         yield Observation(_SAID, message, "config.json", expected=KEY, found=LEGACY_KEY, variant="key")
     for fault in context.faults("config-value"):
         if where_of(fault).startswith("sparsity_config"):
-            yield Observation.of(fault, severity=Severity.ERROR)
+            variant = fault.what if isinstance(fault, ConfigFault) and fault.what else None
+            yield Observation.of(fault, variant=variant, severity=Severity.ERROR)
 
 
 def _is_elsewhere(context: Context) -> bool:

@@ -25,12 +25,13 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
     """Static activations are declared, but a module has no input scale.
 
     Why it hurts: vLLM loads it all the same and computes with the value the scale was allocated with; TensorRT-LLM
-    stops.
+    scales inputs as they come, and stops at experts.
 
     Example: Quark's file-to-file export declares static inputs and stores no ``input_scale``.
 
     Fix: calibrate and export again, or declare dynamic activations.
     """
+    stored = {module.name for module in context.modules if module.input_scale is not None}
     for module in context.modules:
         if module.scheme.has_static_input and module.input_scale is None:
             other = names.join(module.name, "activation_scale") in context.container.tensors
@@ -42,5 +43,12 @@ def input_scale_missing(context: Context) -> Iterator[Fault]:
                 expected="one value",
                 found="nothing",
                 help="calibrate and export again, or declare dynamic activations",
-                variant="other-name" if other else None,
+                variant="other-name" if other else "in-part" if _has_sibling(module.name, stored) else None,
             )
+
+
+def _has_sibling(module: str, stored: set[str]) -> bool:
+    """Whether another part of the layer that engines fuse a module into is among these."""
+    fused = names.fused_layer(module)
+    parts = names.FUSED_GROUPS[names.last_part(fused)] if fused is not None else ()
+    return any(names.join(names.parent(module), part) in stored for part in parts)

@@ -9,8 +9,10 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
-from ckptkit.errors import Fault
+from ckptkit.errors import CkptkitError, Fault
 from ckptkit.formats.base import where_of
+from ckptkit.formats.dialect import Dialect
+from ckptkit.storage.index import parse_json_object
 
 #: What our own readers have said already, in other words.
 _TOLD = (
@@ -36,20 +38,42 @@ def config_schema(context: Context) -> Iterator[Fault]:
 
     Example: ``strategy: token`` with ``dynamic: false``, or a Quark layer without the key ``bias``.
 
-    Fix: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627.
+    Fix: write the value that the finding asks for. Keys that nobody knows are CK619, nulls are CK627. A file beside
+    config.json counts where that one holds no config.
     """
     dialect = context.dialect
-    if dialect is None or dialect.schema is None or context.located is None:
+    if dialect is None or dialect.schema is None:
         return
     told = {where_of(fault) for fault in context.faults(*_TOLD)}
     knows_keys = any(True for _ in context.faults(*_KEYS))
-    for fault in config_faults(_as_read(context.block), dialect.schema):
+    for fault in _departures(context, dialect, dialect.schema):
         path = where_of(fault)
         unknown = knows_keys and fault.kind == UNKNOWN_KEY
-        if path not in told and not unknown:
+        within = path.partition(".")[2] if context.located is None else path  # readers begin at what a file holds
+        if told.isdisjoint((path, within)) and not unknown:
             missing_list = path in dialect.skip_list.keys and path not in context.block
             variant = f"{dialect.key}-missing-list" if missing_list else _variant(path, context.block, dialect.key)
             yield Observation.of(fault, variant=variant)
+
+
+def _departures(context: Context, dialect: Dialect, schema: str | Mapping[str, Any]) -> Iterator[Fault]:
+    """Where the config departs from its schema: that of config.json or, where there is none, of the file beside it."""
+    if context.located is not None:
+        yield from config_faults(_as_read(context.block), schema)
+        return
+    for name in dialect.side_files:
+        data = _side_file(context, name)
+        document = None if data is None else parse_json_object(name, data)[0]
+        if document is not None:
+            yield from config_faults(document, schema, name)
+
+
+def _side_file(context: Context, name: str) -> bytes | None:
+    """A file beside config.json; None where there is none that can be read."""
+    try:
+        return context.container.side_file(name)
+    except CkptkitError:
+        return None
 
 
 def _variant(path: str, block: Mapping[str, Any], dialect: str) -> str:

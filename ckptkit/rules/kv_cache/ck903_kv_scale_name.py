@@ -14,6 +14,8 @@ from ckptkit.rules.kv_cache.attention import attention_of, declared_attention
 
 #: How the library that has names of its own ends them.
 _OWN_ENDING = "_proj.output_scale"
+#: Where some store the scale of queries, beside those of keys and values.
+_QUERY_PROJECTION = ".q_proj.q_scale"
 
 
 @rule(
@@ -62,6 +64,18 @@ def kv_scale_name(context: Context) -> Iterator[Fault]:
                     variant="below-attention" if tensor.name.endswith((".attn.k_scale", ".attn.v_scale")) else None,
                     severity=Severity.WARNING if own else None,
                     subject=StoredTensor(tensor.name, tensor.shard, wanted[0]),
+                )
+            elif role == "q" and not wanted and tensor.name.endswith(_QUERY_PROJECTION):
+                yield Observation(
+                    "kv-scale-name",
+                    "engines look for the scale of queries right below attention, and not at their projection",
+                    tensor.shard,
+                    tensor.name,
+                    expected=names.join(attention.module, "q_scale"),
+                    found=tensor.name,
+                    variant="query",
+                    severity=Severity.WARNING,
+                    subject=StoredTensor(tensor.name, tensor.shard, names.join(attention.module, "q_scale")),
                 )
             elif wanted and _is_strange(tensor.name, dialect.attention[role].written):
                 yield Observation(
