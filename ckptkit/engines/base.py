@@ -296,6 +296,8 @@ class Engine:
     so that they are loaded when somebody asks.
     ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
+    ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
+    object's name, and what it has to hold where it is there.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
     One that ``loads_every_file`` takes weight files that no index names.
@@ -322,6 +324,7 @@ class Engine:
     eager: Callable[[], tuple[Eager, ...]] = tuple
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
+    wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING

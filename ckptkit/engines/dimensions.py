@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.model import names
@@ -47,7 +48,7 @@ class Dimensions:
             intermediate=_size(text, "intermediate_size"),
             moe_intermediate=_size(text, "moe_intermediate_size"),
             heads=heads,
-            kv_heads=_size(text, "num_key_value_heads") or heads,
+            kv_heads=_size(text, "num_key_value_heads") or _unsaid_kv_heads(text) or heads,
             head_dim=_size(text, "head_dim"),
             vocabulary=_size(text, "vocab_size"),
             layers=_size(text, "num_hidden_layers"),
@@ -55,6 +56,32 @@ class Dimensions:
             experts=_agreed(text, "num_experts", "num_local_experts", "n_routed_experts"),
             kv_lora_rank=_size(text, "kv_lora_rank"),
         )
+
+
+#: Model type -> the heads of keys where the key is missing, and not null, in transformers 5.19; of all others these are
+#: as many as of queries. Every engine here reads config.json through its classes.
+_KV_HEADS: Mapping[str, int] = MappingProxyType(
+    {
+        **dict.fromkeys(("qwen2", "qwen3", "exaone4", "stablelm", "qwen3_vl_text"), 32),
+        **dict.fromkeys(("qwen2_moe", "gemma", "qwen3_vl_moe_text"), 16),
+        **dict.fromkeys(("mistral", "ministral", "ministral3", "mixtral", "phimoe", "gpt_oss", "glm4_moe"), 8),
+        **dict.fromkeys(("minimax_m2", "seed_oss", "qwen2_vl_text", "qwen2_5_vl_text", "cwm", "laguna", "lfm2"), 8),
+        **dict.fromkeys(("qwen3_moe", "gemma2", "gemma3_text", "smollm3", "ernie4_5_moe", "qwen3_5_text"), 4),
+        **dict.fromkeys(("qwen3_next", "glm", "glm4", "starcoder2", "ernie4_5", "qwen3_5_moe_text"), 2),
+        "helium": 20,
+    }
+)
+
+
+def _unsaid_kv_heads(text: Mapping[str, Any]) -> int | None:
+    """The heads of keys that a config means by saying nothing of them.
+
+    >>> _unsaid_kv_heads({"model_type": "mixtral"}), _unsaid_kv_heads({"model_type": "llama"})
+    (8, None)
+    """
+    model_type = text.get("model_type")
+    unsaid = "num_key_value_heads" not in text and isinstance(model_type, str)
+    return _KV_HEADS.get(str(model_type)) if unsaid else None
 
 
 def text_level(config: Mapping[str, Any]) -> Mapping[str, Any]:

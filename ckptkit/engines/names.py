@@ -23,7 +23,8 @@ class ModuleNames:
     the load. One that ``lists`` what is missing knows no merged names, and stops at a linear layer of which nothing is
     stored. One that ``maps`` stored names into its own leaves out towers, and out of names what it ``strips``; it
     knows them without the prefix too, and takes the embedding for a head that is not stored. Names are ``apart`` where
-    merged ones stand for no parts. ``head`` is what comes last. With a file called ``unless`` in the folder the class
+    merged ones stand for no parts. ``head`` is what comes last, ``parameters`` are names beside those of weights that
+    nothing else fills. With a file called ``unless`` in the folder the class
     is built as another one, of which nothing is known.
     """
 
@@ -38,6 +39,7 @@ class ModuleNames:
     maps: bool = False
     apart: bool = False
     head: str = "lm_head"
+    parameters: tuple[str, ...] = ()
     unless: str = ""
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:

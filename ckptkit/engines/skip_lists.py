@@ -117,8 +117,14 @@ class Reading:
         return name_of if whole or renamed else _itself
 
     def whole(self, module: str) -> str | None:
-        """The fused layer whose name on the list counts for a stored module; None where it does not."""
-        return names.fused_layer(module) if self.whole_too else None
+        """The fused layer whose name on the list counts for a stored module; None where it does not, as for experts,
+        which are asked for by the names of their parts.
+
+        >>> reading = Reading(Style.EXACT, (), whole_too=True)
+        >>> reading.whole("layers.0.mlp.up_proj"), reading.whole("layers.0.mlp.experts.0.up_proj")
+        ('layers.0.mlp.gate_up_proj', None)
+        """
+        return names.fused_layer(module) if self.whole_too and _EXPERTS_DOT not in module else None
 
     def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
         """The entries that this reader sees in a quantization config."""

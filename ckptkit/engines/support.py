@@ -7,7 +7,7 @@ from enum import Enum
 from functools import cache
 
 from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
-from ckptkit.engines.dimensions import Dimensions
+from ckptkit.engines.dimensions import Dimensions, text_level
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -202,6 +202,12 @@ def judge_class(
     if classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
+    text = text_level(container.config)
+    owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
+    holder = text.get(owner)
+    unsaid = next((key for key in keys if holder.get(key) is None), None) if isinstance(holder, Mapping) else None
+    if unsaid is not None:
+        yield Judgement(None, Answer.REFUSED, f"the first request stops without {owner}.{unsaid} in config.json")
     if known is not None and any(entry.name == known.unless for entry in container.side_files):
         yield Judgement(None, Answer.UNKNOWN, f"{known.unless} makes another model of {architecture}")
     elif known is not None:
@@ -215,6 +221,7 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
         tied = container.config.get("tie_word_embeddings") is True
         absent = known.absent(modules, dimensions.layers, tied=tied)
+        absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
         if absent is not None and known.stops_at(absent, quantized=quantized):
             yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")
         elif absent is not None:

@@ -102,6 +102,8 @@ class WriteOptions:
 
 #: The kind of the fault for a value that is not what a format allows.
 NOT_VALID = "config-value"
+#: What is wrong with a config that gives no size of the blocks that are stored.
+UNSAID_BLOCKS = "unsaid-blocks"
 
 
 @record
@@ -292,13 +294,13 @@ class ConfigReader:
             self.wrong(path, "an object", value)
         return {}
 
-    def strings(self, value: Any, path: str) -> list[str]:
-        """A list of strings; null reads as empty."""
+    def strings(self, value: Any, path: str, *, no_list: str = "") -> list[str]:
+        """A list of strings; null reads as empty, and what is no list is ``no_list`` to engines' tables."""
         if value is None:
             return []
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
-        self.wrong(path, "a list of strings", value)
+        self.wrong(path, "a list of strings", value, what="" if isinstance(value, list) else no_list)
         return []
 
     def skip_list(self, block: Mapping[str, Any], keys: Iterable[str]) -> list[str]:

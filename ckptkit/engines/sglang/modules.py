@@ -19,7 +19,10 @@ MODULES = MappingProxyType(
         ),
         "Gemma3ForConditionalGeneration": NO_HEAD_NO_PATCHES,
         "LlamaForSequenceClassification": replace(DENSE.skipping(), head="score"),
-        "Qwen3ForSequenceClassification": replace(DENSE_WITH_HEAD_NORMS.skipping(), head="score"),
+        "Qwen2ForSequenceClassification": replace(DENSE.skipping(), head="score", parameters=("score.bias",)),
+        "Qwen3ForSequenceClassification": replace(
+            DENSE_WITH_HEAD_NORMS.skipping(), head="score", parameters=("score.bias",)
+        ),
         # Under the names of newer exports the load stops at the first layer.
         "Qwen2_5_VLForConditionalGeneration": ModuleNames(
             frozenset(), frozenset(), lacks=frozenset({"model.language_model.embed_tokens"}), open=True

@@ -25,10 +25,10 @@ _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocate
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, or experts.
-_WHERE = ("", "-blocks", "-experts")
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
@@ -154,20 +154,24 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         **dict.fromkeys(
-            (f"CK600/weight-bits{where}" for where in _WHERE),
-            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
-        ),
-        **dict.fromkeys(
             (f"CK600/weight-four-bits{where}" for where in _WHERE),
             (Known(_ERROR, "floats of four bits are known in one layout only", formats=_CT),),
         ),
         "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
         **dict.fromkeys(
-            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
-            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
+            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
+            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/weight-asymmetric", "CK600/weight-asymmetric-experts"),
+            (f"CK600/weight-four-bits-alone{where}" for where in ("", "-static")),
+            (Known(Outcome.OK, "the number of bits is not looked at without inputs", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts", "CK600/weight-integers-static"),
+            (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-asymmetric{where}" for where in ("", "-experts", "-static")),
             (
                 Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
                 Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
@@ -175,7 +179,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts")),
+            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts", "-static")),
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(
@@ -183,7 +187,8 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/stored-dense{where}" for where in _WHERE), (Known(_ERROR, "no scheme is found", formats=_CT),)
+            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
@@ -230,6 +235,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
         ),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
+        "CK606/part-of-expert": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(
+                _ERROR,
+                "all projections of experts need one scheme",
+                formats=("compressed-tensors",),
+                layers=(Layer.EXPERT,),
+                when_built=True,
+            ),
+        ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
             Known(
@@ -276,6 +291,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the method is found in any case", formats=("compressed-tensors",)),
         ),
         "CK624": (Known(_ERROR, "refused"),),
+        "CK624/unsaid-blocks": (
+            Known(_SILENT, _SKIPPED),
+            Known(_ERROR, "grids are loaded into scales of whole tensors", architectures=(*LLAMAS, *STRICT)),
+        ),
         "CK624/block-size": (),
         "CK624/experts": (),
         "CK627/empty-list": (),
@@ -304,9 +323,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
         "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
+        "CK801/unsaid-blocks": (),
         "CK901": (
             Known(_WARNING, "1.0 is used"),
-            Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
             _NO_KV,
         ),

@@ -26,6 +26,12 @@ ENGINE = Engine(
         }
     ),
     by_model_type=ByModelType.ALWAYS,
+    wanted_keys=MappingProxyType(
+        dict.fromkeys(
+            ("ministral3", "mistral4"),
+            ("rope_parameters", ("llama_4_scaling_beta", "original_max_position_embeddings")),
+        )
+    ),
     outcomes=lazily("ckptkit.engines.transformers.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.transformers.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.transformers.support", "SUPPORT"),

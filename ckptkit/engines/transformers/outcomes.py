@@ -13,8 +13,8 @@ _GUESSES = Range(until="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, or experts.
-_WHERE = ("", "-blocks", "-experts")
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
@@ -91,6 +91,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK305": (Known(_ERROR, "shapes do not fit"),),
         "CK306": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
+        "CK306/one-value-throughout": (
+            Known(_SILENT, "broadcast"),
+            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=("compressed-tensors",)),
+        ),
         **dict.fromkeys(
             ("CK306/by-row", "CK306/by-column"),
             (
@@ -110,6 +114,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
         ),
+        "CK312/keys-one": (Known(_SILENT, "the one head of keys is taken for all"),),
         **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, "shapes do not fit"),)),
         "CK312/dense-layer": (Known(_ERROR, _MADE_UP),),
         "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
@@ -136,24 +141,40 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-four-bits", "weight-bits") for where in _WHERE),
+            (
+                f"CK600/{what}{where}"
+                for what in ("weight-four-bits", "weight-four-bits-alone", "weight-bits")
+                for where in _WHERE
+            ),
             (Known(_ERROR, "only num_bits in (8) are supported", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/weight-integers", "CK600/weight-integers-blocks"),
+            (f"CK600/weight-integers{where}" for where in ("", "-blocks", "-static")),
             (Known(_SILENT, "codes are taken for integers", formats=_CT),),
         ),
         "CK600/weight-integers-experts": (Known(_ERROR, "the weights cannot be converted", formats=_CT),),
-        "CK600/weight-asymmetric": (
-            Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
-            Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
+        **dict.fromkeys(
+            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
+            (
+                Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
+                Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
+            ),
         ),
-        "CK600/weight-axis": (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
+        "CK600/input-asymmetric-static": (
+            Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
+        ),
+        **dict.fromkeys(
+            (f"CK600/weight-axis{where}" for where in ("", "-experts", "-static")),
+            (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
+        ),
         **dict.fromkeys(
             (f"CK600/default-missing{where}" for where in _WHERE),
             (Known(_ERROR, "TypeError: 'NoneType' object is not subscriptable", formats=_QUARK),),
         ),
-        "CK600/stored-dense": (Known(_SILENT, "codes are taken for values", formats=_CT),),
+        **dict.fromkeys(
+            (f"CK600/stored-dense{where}" for where in ("", "-experts", "-static")),
+            (Known(_SILENT, "codes are taken for values", formats=_CT),),
+        ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
             (Known(_ERROR, "the config is refused", formats=_CT),),
@@ -205,7 +226,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK618/type-missing-experts": (Known(_ERROR, "the weights cannot be converted"),),
         **dict.fromkeys(
-            ("CK618/type-missing", "CK618/type-missing-blocks"), (Known(_SILENT, "codes are taken for integers"),)
+            (f"CK618/type-missing{where}" for where in ("", "-blocks", "-static")),
+            (Known(_SILENT, "codes are taken for integers"),),
         ),
         "CK619": (Known(_ERROR, "unknown keys are refused"),),
         "CK619/ignored": (),

@@ -15,10 +15,10 @@ _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, or experts.
-_WHERE = ("", "-blocks", "-experts")
+#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
+_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
@@ -142,26 +142,28 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-four-bits", "weight-bits") for where in _WHERE),
+            (f"CK600/weight-four-bits{alone}{where}" for alone in ("", "-alone") for where in _WHERE),
             (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/input-integers", "CK600/input-asymmetric"),
+            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
             (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
         ),
-        "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        **dict.fromkeys(
+            ("CK600/weight-integers", "CK600/weight-integers-static"),
+            (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        ),
         **dict.fromkeys(
             ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
             (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
         ),
         **dict.fromkeys(
-            ("CK600/weight-asymmetric", "CK600/weight-asymmetric-experts"),
+            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
             (
                 Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
                 Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
             ),
         ),
-        "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=(*_CT, *_QUARK)),),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in _WHERE),
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
@@ -171,15 +173,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/stored-dense{where}" for where in _WHERE), (Known(_ERROR, "no scheme is found", formats=_CT),)
+            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/layers-missing{where}" for where in _WHERE),
-            (Known(_ERROR, "no layers, and so no config", formats=("modelopt",)),),
+            (f"CK600/{what}{where}" for what in ("layers-missing", "no-list") for where in _WHERE),
+            (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
         ),
         **dict.fromkeys(
             (f"CK600/weight-format{where}" for where in _WHERE),
@@ -227,7 +230,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK618/preset-group": (Known(_ERROR, "preset names fail with a TypeError"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/status": (),
-        "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
+        **dict.fromkeys(
+            ("CK618/type-missing", "CK618/type-missing-static"), (Known(_SILENT, "an INT8 scheme is taken"),)
+        ),
         **dict.fromkeys(
             ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
             (Known(_ERROR, "no INT8 scheme for blocks or experts"),),
@@ -281,11 +286,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK704": (Known(_SLOW, "parts are requantized while loading"),),
         "CK705": (),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
+        "CK801/unsaid-blocks": (),
         "CK803": (Known(_SLOW, "no CUTLASS block kernel"),),
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
             Known(_SILENT, "1.0 is used without a word", formats=("compressed-tensors",)),
-            Known(Outcome.OK, "1.0 is used, which the exporter means by no scales", formats=("modelopt",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(_WARNING, "1.0 is used, with one line in the log", option="--kv-cache-dtype fp8"),
         ),
         "CK902": (),

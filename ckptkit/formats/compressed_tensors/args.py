@@ -45,10 +45,13 @@ def unknown_keys(body: Mapping[str, Any], known: Set[str], place: Path, way: Pat
 
 
 class ArgsReader:
-    """Reads the QuantizationArgs of one config. ``way`` is the way to the config in config.json, for edits."""
+    """Reads the QuantizationArgs of one config. ``way`` is the way to the config in config.json, for edits.
+
+    ``weights_alone`` says that what is read is of a group that leaves inputs in high precision.
+    """
 
     def __init__(self, reader: ConfigReader, way: Path) -> None:
-        self.reader, self.way = reader, way
+        self.reader, self.way, self.weights_alone = reader, way, False
         self.faults: list[Fault] = []
 
     def read(self, args: Mapping[str, Any], place: Path) -> Quantization | None:
@@ -77,7 +80,8 @@ class ArgsReader:
             reader.wrong(f"{path}.type", "float", kind, help_text, what=what, instead=instead)
         bits = args.get("num_bits", 8)
         if bits != 8:
-            what = f"{role}-four-bits" if bits == 4 else f"{role}-bits" if type(bits) is int else ""
+            four = f"{role}-four-bits-alone" if self.weights_alone else f"{role}-four-bits"
+            what = four if bits == 4 else f"{role}-bits" if type(bits) is int else ""
             instead = (8,) if what else ()
             help_text = "ckptkit handles FP8 checkpoints only"
             reader.wrong(f"{path}.num_bits", "8", bits, help_text, what=what, instead=instead)

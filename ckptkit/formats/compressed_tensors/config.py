@@ -224,7 +224,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     if isinstance(declared, str) and declared in OTHER_STORAGES:
         return Group(name, other_scheme(declared, body), targets)
     if declared is not None and declared not in FP8_FORMATS and declared != spec.MIXED:
-        what = "stored-dense" if declared == "dense" else ""
+        what = "stored-dense" if declared == "dense" else "stored-otherwise"
         reader.wrong(f"{path}.format", spec.STORAGE, declared, "ckptkit handles FP8 checkpoints only", what=what)
         return None
     args.faults += unknown_keys(body, _KNOWN_GROUP_KEYS, place, args.way)
@@ -233,6 +233,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
         reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
         return None
     roles = {}
+    args.weights_alone = body.get("input_activations") is None
     for role in ROLES:
         item = body.get(role)
         roles[role] = None if item is None else args.read(reader.mapping(item, f"{path}.{role}"), (*place, role))

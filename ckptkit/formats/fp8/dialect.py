@@ -9,7 +9,7 @@ from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, excerpt
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import ConfigFault, Draft, Format, WriteOptions, written_dialect
+from ckptkit.formats.base import UNSAID_BLOCKS, ConfigFault, Draft, Format, WriteOptions, written_dialect
 from ckptkit.formats.dialect import Dialect, texts
 from ckptkit.formats.fp8 import config
 from ckptkit.formats.fp8.facts import (
@@ -142,7 +142,8 @@ def _size_faults(
     message = "scales are grids, and no block size is given: transformers takes 128x128, vLLM one for a tensor"
     edits = (SetKey((*located.way, BLOCK_SIZE), size),) if checkpoint is not None and _fits(checkpoint) else ()
     found = f"nothing, and {_grid(container)}"
-    yield ConfigFault(FAULT, message, "config.json", None, f"{BLOCK_SIZE} = {size}", found, path=path, edits=edits)
+    wanted = f"{BLOCK_SIZE} = {size}"
+    yield ConfigFault(FAULT, message, "config.json", None, wanted, found, path=path, edits=edits, what=UNSAID_BLOCKS)
 
 
 def _expert_faults(container: Container, block: Mapping[str, Any]) -> Iterator[ConfigFault]:

@@ -108,7 +108,7 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
                 reader.wrong(f"quantized_layers.{module}.quant_algo", "an algorithm", own.get("quant_algo"))
     # A flat config has the first, a nested section the second: readers of one do not look for the other.
     key = "ignore" if "ignore" in section or "quant_method" in section else "exclude_modules"
-    excluded = reader.strings(section.get(key), key)
+    excluded = reader.strings(section.get(key), key, no_list="no-list")
     kv_cache = _kv_cache(reader, section, label)
     reader.raise_faults(label)
     default = None if name == MIXED else _scheme(section, label)

@@ -22,3 +22,13 @@ def put_right(context: Context, *kinds: str) -> Iterator[Edit]:
     for fault in context.faults(*kinds):
         made += (edit for edit in context.format.config_edits(context.checkpoint, fault) if edit not in made)
     yield from made
+
+
+def kinds_of_layers(context: Context) -> str:
+    """The layers for which engines may have no other scheme than one in FP8, as variants of findings end: experts,
+    blocks, and those with scales of inputs."""
+    if context.experts:
+        return "-experts"
+    if context.blocked_kinds:
+        return "-blocks"
+    return "-static" if any(module.scheme.has_static_input for module in context.modules) else ""

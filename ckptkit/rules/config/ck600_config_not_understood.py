@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault, where_of
+from ckptkit.rules.config.block import kinds_of_layers
 from ckptkit.storage.container import CONFIG_FILE
 
 #: Faults of a JSON file after which nothing is known of what it says; CK116 tells of them.
@@ -45,10 +46,6 @@ def _variant(context: Context, fault: Fault) -> str | None:
     if "fake" in (fault.found or "") and not context.fp8_weights:
         return "fake"
     if isinstance(fault, ConfigFault) and fault.what:
-        return fault.what + _where(context)
+        return fault.what + kinds_of_layers(context)
     return "no-object" if context.located is None and fault.file == CONFIG_FILE else None
 
-
-def _where(context: Context) -> str:
-    """The kinds of layers for which engines may have no other scheme."""
-    return "-experts" if context.experts else "-blocks" if context.blocked_kinds else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
@@ -12,9 +13,13 @@ from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
+from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.config.skip_entries import skip_keys
+
+
+_FIRST_EXPERT = ".experts.0."
 
 
 @rule("CK606", "excluded-but-quantized", Severity.ERROR, reports=("vllm-project/compressed-tensors#712",))
@@ -33,6 +38,18 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     def listed(module: str) -> bool:
         return not targets_by_group(context.block) or any(matches(module) for matches in matchers)
 
+    modules = context.checkpoint.modules if context.checkpoint else {}
+
+    @cache
+    def is_begun(expert: str) -> bool:
+        return any(names.parent(module) == expert for module in modules)
+
+    def variant(module: str) -> str | None:
+        """What engines tell apart: what no target means, and a part of the expert that they ask for all."""
+        if not listed(module):
+            return "untargeted"
+        return "part-of-expert" if _FIRST_EXPERT in module and is_begun(names.parent(module)) else None
+
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
         if tensor.dtype == FP8_WEIGHT and not is_small(tensor):
             yield Observation(
@@ -44,7 +61,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="take it out of the skip list, or add it to the targets",
                 only=engines_that_build(context, tensor.module, quantized=False),
-                variant=None if listed(tensor.module) else "untargeted",
+                variant=variant(tensor.module),
             )
 
 

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
-from ckptkit.rules.config.block import put_right
+from ckptkit.rules.config.block import kinds_of_layers, put_right
 from ckptkit.rules.config.skip_entries import nothing_is_quantized
 
 
@@ -43,9 +43,7 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
 
 def _where(context: Context, kind: str) -> str:
     """For which layers engines have nothing, where a scheme is taken for one of integers."""
-    if kind != "ct-type-missing":
-        return ""
-    return "-experts" if context.experts else "-blocks" if context.blocked_kinds else ""
+    return kinds_of_layers(context) if kind == "ct-type-missing" else ""
 
 
 @fix("safe", "CK618")

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.config.block import put_right
 
 
@@ -25,7 +26,8 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
 
     Fix: correct the fields; a block size that is missing beside grids of scales is written, and what experts are.
     """
-    yield from context.faults("fp8-fields")
+    for fault in context.faults("fp8-fields"):
+        yield Observation.of(fault, variant=fault.what or None if isinstance(fault, ConfigFault) else None)
     for fault in context.faults("fp8-experts"):
         yield Observation.of(fault, variant="experts")
     for fault in context.faults("fp8-block-size"):

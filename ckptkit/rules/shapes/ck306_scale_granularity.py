@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
@@ -11,6 +12,10 @@ from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.rules.shapes.grids import is_one_block, mismatches, same_values, shape_fault
+
+
+#: One value for a weight, and for every weight.
+ONE, THROUGHOUT = "one-value", "one-value-throughout"
 
 
 @rule(
@@ -32,6 +37,12 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
 
     Fix: correct the strategy in the config if the tensors are right, else export again.
     """
+
+    @cache
+    def throughout() -> bool:
+        """Whether no module has the granularity that is declared: then the declaration may be what is wrong."""
+        return all(m.weight_scale is not None and math.prod(m.weight_scale.shape) == 1 for m in context.modules)
+
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
         if isinstance(granularity, (PerBlock, PerGroup)):
@@ -40,13 +51,14 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
             wrong = not same_values(scale.shape, granularity.scale_shape(module.weight.shape))
         if wrong:
             fault = shape_fault("scale-granularity", module, scale, wanted)
-            yield Observation.of(fault, variant=_broadcast(scale.shape, module.weight.shape))
+            variant = _broadcast(scale.shape, module.weight.shape)
+            yield Observation.of(fault, variant=THROUGHOUT if variant == ONE and throughout() else variant)
 
 
 def _broadcast(scale: tuple[int, ...], weight: tuple[int, ...]) -> str | None:
     """How arithmetic that does not look at the declaration would apply a scale to its weight; None where it cannot."""
     if math.prod(scale) == 1:
-        return "one-value"
+        return ONE
     if len(weight) != 2:
         return None
     return "by-row" if scale == (weight[0], 1) else "by-column" if scale == (1, weight[1]) else None

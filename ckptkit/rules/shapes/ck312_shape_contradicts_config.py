@@ -96,7 +96,14 @@ def _variant(context: Context, wanted: Extent, stored: int, tensors: list[Tensor
     routers = all(tensor.module.endswith(".gate") for tensor in tensors)
     kind = "hidden" if wanted.keys == "hidden_size" else "table" if tables else "router" if routers else None
     kind = kind or f"{_of_heads(wanted.keys, all_keys)}{'cut' if stored > wanted.size else 'short'}"
-    return kind if len(found) == 1 else f"{kind}-in-part"
+    if len(found) == 1:
+        return "keys-one" if kind == "keys-short" and _is_one_head(context, wanted, stored) else kind
+    return f"{kind}-in-part"
+
+
+def _is_one_head(context: Context, wanted: Extent, stored: int) -> bool:
+    """Whether keys are stored for one head, where the config promises more."""
+    return stored * (context.dimensions.kv_heads or 0) == wanted.size
 
 
 def _of_heads(keys: str, all_keys: set[str]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.parallel import merged_obstacles
 from ckptkit.errors import Fault, plural
+from ckptkit.formats.base import UNSAID_BLOCKS, ConfigFault
 from ckptkit.model import names
 
 
@@ -33,6 +34,9 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
 
     Fix: quantize these modules per channel, or leave them in BF16.
     """
+    # Engines that are not told of blocks look for no whole number of them.
+    unsaid = any(isinstance(fault, ConfigFault) and fault.what == UNSAID_BLOCKS for fault in context.faults("fp8-fields"))
+    variant = UNSAID_BLOCKS if unsaid else None
     kinds: dict[tuple[str, int, int], list[str]] = {}
     for cut in merged_obstacles(context.checkpoint) if context.checkpoint else ():
         key = (names.generalise(cut.module.name), cut.rows, cut.block.rows)
@@ -42,4 +46,5 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
             f"{rows} rows inside a merged layer are no whole number of blocks, in {plural(len(members), 'module')}"
         )
         name = members[0] if len(members) == 1 else kind
-        yield Fault("merged-block", message, None, name, f"a multiple of {block} rows", f"{rows} rows")
+        wanted = f"a multiple of {block} rows"
+        yield Observation("merged-block", message, None, name, wanted, f"{rows} rows", variant=variant)
