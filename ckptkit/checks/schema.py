@@ -58,9 +58,7 @@ def load(name: str) -> dict[str, Any]:
     return document
 
 
-def config_faults(
-    block: Mapping[str, Any], schema: str | Mapping[str, Any], file: str = "config.json"
-) -> list[Fault]:
+def config_faults(block: Mapping[str, Any], schema: str | Mapping[str, Any], file: str = "config.json") -> list[Fault]:
     """What a quantization config, found in ``file``, holds that its format's own library would refuse.
 
     ``schema`` is the name of one that is shipped, or one of another package, which may use every keyword there is.

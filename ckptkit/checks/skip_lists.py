@@ -132,7 +132,7 @@ def readings_of(context: Context) -> Mapping[str, Reading]:
     if context.checkpoint is None:
         return {}
     several = len(targets_by_group(context.block)) > 1
-    found = readings_for(context.dialect_key)
+    found = readings_for(context.dialect_key, context.dimensions.architecture)
     return {engine: reading for engine, reading in found.items() if not (several and reading.one_group)}
 
 
@@ -172,8 +172,8 @@ def engines_that_build(context: Context, module: str, *, quantized: bool) -> fro
 
 def engines_that_skip(context: Context, module: str) -> frozenset[str]:
     """The engines whose class for the checkpoint has no such module, and leaves it out."""
-    architecture = context.dimensions.architecture or ""
-    known = {name: engine.modules().get(architecture) for name, engine in engines().items()}
+    architecture = context.dimensions.architecture
+    known = {name: engine.modules().get(engine.served_as(architecture) or "") for name, engine in engines().items()}
     return frozenset(name for name, modules in known.items() if modules is not None and modules.leaves_out(module))
 
 

@@ -18,10 +18,12 @@ from ckptkit.engines.launch import Launch
 from ckptkit.record import record
 
 if TYPE_CHECKING:
+    from ckptkit.engines.finer_blocks import FinerBlocks
     from ckptkit.engines.kernels import Kernel
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.skip_lists import Reading
+    from ckptkit.engines.stand_in import StandIn
     from ckptkit.engines.support import Support
 
 _VERSION = re.compile(r"[vb]?(\d+(?:\.\d+)*)(?:[.\-_]?(dev|a|b|rc)\.?(\d*))?(?:[.\-]?post(\d+))?(?:\+.*)?")
@@ -191,8 +193,9 @@ class Known:
     when_built: bool = False
 
 
-#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a format or class go first; an
-#: empty tuple says that the variant does nothing. A variant that is not listed is like the defect itself.
+#: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, then those for
+#: a format or kind of layer; an empty tuple says that the variant does nothing. A variant that is not listed is like
+#: the defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
@@ -252,20 +255,6 @@ class Eager:
 
 
 @record
-class FinerBlocks:
-    """Where an engine splits experts inside a block: it repeats scales for the largest blocks that fit all parts.
-
-    ``smallest`` is the least size of such a block, ``formats`` hold keys of dialects, ``without`` the kinds of hardware
-    on which no kernel takes them.
-    """
-
-    formats: tuple[str, ...]
-    smallest: int
-    without: tuple[str, ...]
-    where: str
-
-
-@record
 class Demands:
     """What a reader wants of a checkpoint, in releases of a range.
 
@@ -296,6 +285,7 @@ class Engine:
     so that they are loaded when somebody asks.
     ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
+    ``stand_in`` is what serves classes that it has not.
     ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
     object's name, and what it has to hold where it is there.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
@@ -324,6 +314,7 @@ class Engine:
     eager: Callable[[], tuple[Eager, ...]] = tuple
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
+    stand_in: StandIn | None = None
     wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     loads_every_file: bool = False
@@ -336,6 +327,14 @@ class Engine:
     def release(self) -> Release:
         """The newest release that was examined."""
         return self.releases[-1]
+
+    def stands_in_for(self, architecture: str | None) -> bool:
+        """Whether a model class is served by another one's code."""
+        return self.stand_in is not None and architecture in self.stand_in.classes
+
+    def served_as(self, architecture: str | None) -> str | None:
+        """The class by which the engine's tables speak of a model class."""
+        return self.stand_in.name if self.stand_in is not None and self.stands_in_for(architecture) else architecture
 
     def release_for(self, table: str) -> Release:
         """The newest release that a table was held against."""

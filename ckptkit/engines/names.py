@@ -24,7 +24,8 @@ class ModuleNames:
     stored. One that ``maps`` stored names into its own leaves out towers, and out of names what it ``strips``; it
     knows them without the prefix too, and takes the embedding for a head that is not stored. Names are ``apart`` where
     merged ones stand for no parts. ``head`` is what comes last, ``parameters`` are names beside those of weights that
-    nothing else fills. With a file called ``unless`` in the folder the class
+    nothing else fills. A class with ``bare`` knows names without the prefix too, and one that is ``strict`` has no
+    parameters for scales of attention. With a file called ``unless`` in the folder the class
     is built as another one, of which nothing is known.
     """
 
@@ -40,6 +41,8 @@ class ModuleNames:
     apart: bool = False
     head: str = "lm_head"
     parameters: tuple[str, ...] = ()
+    bare: bool = False
+    strict: bool = False
     unless: str = ""
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
@@ -77,6 +80,10 @@ class ModuleNames:
         """
         if self.skips or self.open:
             return None
+        if self.strict:
+            odd = next((name for name in tensors if name.endswith(_ATTENTION_SCALES)), None)
+            if odd is not None:
+                return odd
         inside = ((name, *name.rpartition(".")[::2]) for name in tensors if ".layers." in name)
         owners = {"self_attn", "mlp"}
         return next((n for n, o, last in inside if names.last_part(o) in owners and last not in _PARAMETERS), None)
@@ -111,7 +118,7 @@ class ModuleNames:
         # Who lists what is missing ties both ways: a head that is stored is the embedding too.
         embedding = ("model.embed_tokens", "lm_head") if tied and self.lists else ("model.embed_tokens",)
         needed: list[tuple[str, ...]] = [embedding, ("model.norm",)]
-        if not self.maps and not (tied and self.head == "lm_head"):
+        if self.head and not self.maps and not (tied and self.head == "lm_head"):
             needed.append((self.head,))
         for layer in range(layers or 0):
             needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
@@ -120,7 +127,7 @@ class ModuleNames:
     def _filled(self, name: str, modules: Collection[str]) -> bool:
         """Whether something is stored for a module; who lists what is missing, or maps names, looks without the prefix
         too."""
-        bare = (self.lists or self.maps) and name.removeprefix("model.") in modules
+        bare = (self.lists or self.maps or self.bare) and name.removeprefix("model.") in modules
         return name in modules or bare or (not (self.lists or self.apart) and self._merged(name, modules))
 
     def stops_at(self, absent: str, *, quantized: bool) -> bool:
@@ -142,7 +149,7 @@ class ModuleNames:
 
     def _has(self, module: str) -> bool:
         """Whether a module with its numbers left out is one of the class, or one part below one."""
-        if module in _OUTSIDE or module == self.head:
+        if module in _OUTSIDE or module == self.head or (self.bare and f"model.{module}" in _OUTSIDE):
             return True
         owner, mark, inner = module.partition("layers.*")
         if not mark or owner not in ("", "model."):
@@ -159,6 +166,7 @@ _PARAMETERS = frozenset(
         *(f"{part}_cache{end}" for part in ("k", "v", "kv") for end in ("_scale", "_zero_point")),
     }
 )
+_ATTENTION_SCALES = tuple(f".{part}_scale" for part in ("k", "v", "q", "kv", "output", "prob_output"))
 _OUTSIDE = frozenset({"lm_head", "model.embed_tokens", "model.norm", "model", ""})
 _ATTENTION = frozenset(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"))
 _GATED = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")

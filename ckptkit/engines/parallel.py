@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ckptkit.engines.base import Engine, FinerBlocks, Splitting
+from ckptkit.engines.base import Engine, Splitting
 from ckptkit.engines.dimensions import Dimensions
+from ckptkit.engines.finer_blocks import FinerBlocks
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Alike, Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock

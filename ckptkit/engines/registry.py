@@ -59,10 +59,17 @@ def label_of(name: str) -> str:
     return engine.label if engine is not None else name
 
 
-def readings_for(dialect: str) -> dict[str, Reading]:
-    """Engine -> how it reads a dialect's skip list, for those that read the dialect and of which that is known."""
-    found = {name: engine.skip_list(dialect) for name, engine in engines().items()}
-    return {name: reading for name, reading in found.items() if reading is not None}
+def readings_for(dialect: str, architecture: str | None = None) -> dict[str, Reading]:
+    """Engine -> how it reads a dialect's skip list for a model class, for those that read the dialect and of which that
+    is known."""
+    found = {}
+    for name, engine in engines().items():
+        reading = engine.skip_list(dialect)
+        if reading is not None and engine.stand_in is not None and engine.stands_in_for(architecture):
+            reading = reading.of_parts(engine.stand_in.below)
+        if reading is not None:
+            found[name] = reading
+    return found
 
 
 def drops_of(dialect: str, names: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -96,7 +103,7 @@ def effects_of(
             rows = table.get(f"{code}/{variant}", table.get(code, ())) if variant else table.get(code, ())
             if of_readers and engine.reader_of(dialect) is None:
                 rows = tuple(row for row in rows if dialect in row.formats)
-            found += _effects(name, release, rows, dialect, architecture or "", layer)
+            found += _effects(name, release, rows, dialect, engine.served_as(architecture) or "", layer)
     return tuple(found)
 
 
@@ -112,7 +119,8 @@ def _effects(
         and (not row.layers or layer in row.layers)
     ]
     special = [row for row in fitting if row.formats or row.architectures or row.layers]
-    for row in special or fitting:
+    of_class = [row for row in special if row.architectures]
+    for row in of_class or special or fitting:
         known = str(release) if row.versions is None else str(row.versions)
         usual = not row.option and (row.versions is None or row.versions.holds(release))
         gpus = row.gpus if usual else ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from enum import Enum
 from fnmatch import translate
 from types import MappingProxyType
@@ -69,7 +69,8 @@ class Reading:
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
-    for no scheme at all, at which such an engine stops.
+    for no scheme at all, at which such an engine stops. The first of ``below`` is put in front of entries, whatever
+    their form, that begin with none of these.
     """
 
     style: Style
@@ -89,6 +90,11 @@ class Reading:
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
+    below: tuple[str, ...] = ()
+
+    def of_parts(self, below: tuple[str, ...]) -> Reading:
+        """The same for a class that fuses nothing, and that looks for entries below a module."""
+        return replace(self, fuses=False, whole_too=False, knows_parts={}, renames={}, below=below)
 
     @property
     def builds_heads(self) -> bool:
@@ -132,8 +138,12 @@ class Reading:
         lists = [value for value in values if isinstance(value, list) and value]
         if lists:
             read = lists if self.merges else lists[:1]
-            return tuple(dict.fromkeys(entry for value in read for entry in value if isinstance(entry, str)))
+            texts = (entry for value in read for entry in value if isinstance(entry, str))
+            return tuple(dict.fromkeys(map(self._placed, texts)))
         return () if any(value is not None for value in values) else self.unsaid
+
+    def _placed(self, entry: str) -> str:
+        return entry if not self.below or entry.startswith(self.below) else f"{self.below[0]}{entry}"
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""

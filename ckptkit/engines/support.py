@@ -198,6 +198,7 @@ def judge_class(
     strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
     if classes is not None and (unnamed or strange):
         architecture = class_of(container.config.get("model_type"), classes) or architecture
+    architecture = engine.served_as(architecture)
     known = engine.modules().get(architecture or "")
     if classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
@@ -271,8 +272,9 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     table, release = engine.support(), engine.release_for("support")
     rows = [row for row in table if row.versions is None or row.versions.holds(release)]
     answers = list(judge_class(engine, checkpoint.container, architecture, quantized=True))
+    served = engine.served_as(architecture) or ""
     for part in parts_of(checkpoint):
-        row = next((row for row in rows if row.fits(part, dialect, architecture or "")), None)
+        row = next((row for row in rows if row.fits(part, dialect, served)), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
         answers.append(said)
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}

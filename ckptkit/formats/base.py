@@ -122,7 +122,7 @@ class ConfigFault(Fault):
 
 
 def read_instead(block: Mapping[str, Any], faults: Iterable[Fault]) -> Mapping[str, Any] | None:
-    """A quantization config with other values where some are not valid, if each fault tells one; None where one does not.
+    """A quantization config with other values where some are not valid; None where a fault tells none.
 
     >>> read_instead({"a": {"b": 1}}, [ConfigFault("config-value", "", path=("a", "b"), instead=(2,))])
     {'a': {'b': 2}}

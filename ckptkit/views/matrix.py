@@ -66,7 +66,8 @@ class MatrixRow(Shown):
     """One engine's verdict.
 
     It is "loads", "slow", "warns", "unknown", "silently wrong", "refuses", "does not read" or "not judged". ``codes``
-    holds the rules that led to it, by outcome ("error", "silent", "warning", "unknown", "slow"); a note leads to nothing.
+    holds the rules that led to it, by outcome ("error", "silent", "warning", "unknown", "slow"); a note leads to
+    nothing.
     ``parts`` holds, by answer ("refused", "silently wrong", "unknown", "slow"), what of the checkpoint the engine does
     not simply have, with its own words; ``kernels``, where the hardware is known, what computes it there. ``minimum``
     says what releases of before do not have, as far as that is known: a release or a date, and what came with it.

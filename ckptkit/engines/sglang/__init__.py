@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
 from ckptkit.engines.launch import Launch
+from ckptkit.engines.sglang.classes import BELOW, STAND_IN, STOOD_IN_FOR
+from ckptkit.engines.stand_in import StandIn
 
 ENGINE = Engine(
     name="sglang",
@@ -36,4 +38,5 @@ ENGINE = Engine(
     eager=lazily("ckptkit.engines.sglang.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
+    stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW),
 )

@@ -42,3 +42,25 @@ NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 
 #: Classes that build their vision tower from the quantization config.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor", "Qwen3VLFor", "Qwen3VLMoeFor")
+
+#: What serves classes that only transformers has, and those of them that are plain decoders, as they were run: others
+#: may have no attention that it can take over, or plans of parallel layers that it does not know. Its loader stops at
+#: names that no parameter has, and entries of lists are mapped as stored names are: ``lm_head`` becomes
+#: ``model.lm_head``, and so do the targets of a config.
+STAND_IN = "TransformersForCausalLM"
+STOOD_IN_FOR = frozenset(
+    {
+        *("CwmForCausalLM", "Ernie4_5ForCausalLM", "GemmaModel", "GraniteModel", "HeliumForCausalLM", "LlamaModel"),
+        *("Qwen2Model", "SeedOssForCausalLM", "SmolLM3ForCausalLM"),
+    }
+)
+BELOW = (
+    "model.",
+    "language_model.model.",
+    "transformer.",
+    "gpt_neox.",
+    "embed_out.",
+    "lm_head.",
+    "score.",
+    "classifier.",
+)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_HEAD_NO_PATCHES, ModuleNames, experts
+from ckptkit.engines.sglang.classes import STAND_IN
 
 MODULES = MappingProxyType(
     {
@@ -18,6 +19,8 @@ MODULES = MappingProxyType(
             *((f"block_sparse_moe.experts.0.{part}",) for part in ("w1", "w2", "w3"))
         ),
         "Gemma3ForConditionalGeneration": NO_HEAD_NO_PATCHES,
+        STAND_IN: replace(DENSE, bare=True, strict=True, apart=True),
+        "Qwen3Model": replace(DENSE_WITH_HEAD_NORMS.skipping(), bare=True, head=""),
         "LlamaForSequenceClassification": replace(DENSE.skipping(), head="score"),
         "Qwen2ForSequenceClassification": replace(DENSE.skipping(), head="score", parameters=("score.bias",)),
         "Qwen3ForSequenceClassification": replace(

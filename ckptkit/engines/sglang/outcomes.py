@@ -13,6 +13,7 @@ from ckptkit.engines.sglang.classes import (
     NO_KV_SCALES,
     OTHER_ATTENTION,
     QUANTIZED_TOWERS,
+    STAND_IN,
     STRICT,
 )
 
@@ -35,6 +36,10 @@ _LEFT_OUT = "the tensors are skipped, and the experts keep what they were alloca
 _HEADS = ("", "queries-", "keys-", "head-size-")
 
 _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", architectures=NO_KV_SCALES)
+
+#: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
+_NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN,))
+_NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
@@ -59,22 +64,30 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
-        "CK118": (Known(_SILENT, "layers beyond the last are skipped"),),
-        "CK118/stray": (),
+        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), _NO_NAME),
+        "CK118/stray": (_NO_NAME,),
         "CK201": (Known(_SILENT, _UNSET),),
-        "CK202": (),
+        "CK202": (_NO_NAME,),
         "CK202/beside-declared": (Known(_SILENT, "the scale is loaded beside a weight that was cast by value"),),
         "CK202/weight-lost": (Known(_SILENT, "the weight keeps what it was allocated with"),),
         "CK203": (
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
+            _NO_NAME,
             Known(
                 Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
             ),
         ),
-        "CK204": (Known(_WARNING, _SKIPPED),),
+        "CK204": (Known(_WARNING, _SKIPPED), _NO_NAME),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
+            Known(_ERROR, _UNKNOWN_NAME, formats=_QUARK, architectures=(STAND_IN,)),
+            Known(
+                Outcome.OK,
+                "brought to one spelling",
+                formats=("fp8", "quark-fp8", "modelopt"),
+                architectures=(STAND_IN,),
+            ),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
@@ -83,8 +96,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),),
-        "CK208/only-scale": (Known(_SILENT, _SKIPPED),),
+        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), _NO_NAME),
+        "CK208/only-scale": (Known(_SILENT, _SKIPPED), _NO_NAME),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
         "CK301": (Known(_ERROR, "wants [N, 1]"),),
@@ -199,9 +212,9 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
-        "CK601": (Known(_SILENT, "codes are taken for values"),),
-        "CK601/scales": (),
-        "CK601/kv-scales": (),
+        "CK601": (Known(_SILENT, "codes are taken for values"), _NO_NAME),
+        "CK601/scales": (_NO_NAME,),
+        "CK601/kv-scales": (_NO_NAME,),
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
@@ -216,6 +229,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK606": (
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            _NO_NAME,
         ),
         "CK607": (),
         "CK608/built": (
@@ -233,6 +247,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 when_built=True,
             ),
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
+            _NO_NAME,
         ),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
@@ -256,7 +271,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK608/another-scheme": (Known(_ERROR, "the parts do not fit the scheme of the fused layer"),),
         "CK610": (Known(_SILENT, "fused names are not recognised", Range(until="2026-06")),),
-        "CK611": (Known(_SILENT, "the head's scale is dropped"),),
+        "CK611": (Known(_SILENT, "the head's scale is dropped"), _NO_NAME),
         "CK612": (
             Known(_SILENT, "the tower runs without scales"),
             Known(Outcome.OK, "the tower is built from the config", architectures=QUANTIZED_TOWERS),
@@ -277,14 +292,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK620/sparse-in-pairs": (Known(_ERROR, "CompressedTensors24 is not supported now"),),
         **dict.fromkeys(
-            ("CK620/sparse", "CK620/sparse-nowhere"), (Known(Outcome.OK, "a sparsity without kernels is not looked at"),)
+            ("CK620/sparse", "CK620/sparse-nowhere"),
+            (Known(Outcome.OK, "a sparsity without kernels is not looked at"),),
         ),
         "CK621": (Known(_SILENT, "the scale keeps the value it was allocated with"),),
         "CK621/other-name": (
             Known(_SILENT, "the scale keeps the value it was allocated with"),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
-        "CK622": (),
+        "CK622": (_NO_NAME,),
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK623/case": (
             Known(_SILENT, "the method is not recognised: codes are taken for values"),
@@ -314,15 +330,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "different schemes for the parts"),
             Known(_SILENT, "the fused layer has one scheme, and some parts are cast by value", formats=_ASKS_WHOLE),
             Known(_ERROR, "different schemes for the parts", formats=_ASKS_WHOLE, architectures=KNOWS_QKV),
+            _NO_PARTS,
         ),
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
         ),
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
-        "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"),),
+        "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
         "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
-        "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
+        "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
         "CK801/unsaid-blocks": (),
         "CK901": (
             Known(_WARNING, "1.0 is used"),

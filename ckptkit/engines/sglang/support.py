@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.sglang.classes import EXPERTS_ONE_BY_ONE, LLAMAS, QUANTIZED_TOWERS, SKIP_WITH_A_WARNING, STRICT
+from ckptkit.engines.sglang.classes import (
+    EXPERTS_ONE_BY_ONE,
+    LLAMAS,
+    QUANTIZED_TOWERS,
+    SKIP_WITH_A_WARNING,
+    STAND_IN,
+    STRICT,
+)
 from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
@@ -32,6 +39,18 @@ _BLOCK_HEAD = (
 )
 
 SUPPORT: tuple[Support, ...] = (
+    Support(
+        _REFUSED,
+        (*_LINEAR, Layer.HEAD),
+        _CT,
+        architectures=(STAND_IN, "MistralModel"),
+        how=_RUN,
+        where="srt/models/transformers.py (hf_to_sglang_mapper)",
+        words="ValueError: Unable to find matching target for ...: targets are mapped as stored names are",
+    ),
+    Support(
+        _HAS, _LINEAR, ("fp8-transformers",), _TENSOR, architectures=(STAND_IN,), where="srt/models/transformers.py"
+    ),
     Support(_HAS, _LINEAR, _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT),
     Support(_HAS, _LINEAR, _CT, _BLOCK, _DYNAMIC, where=_IN_CT),
     Support(_REFUSED, _LINEAR, _CT, _BLOCK, _NONE, where=_IN_CT, words=_NO_CT),

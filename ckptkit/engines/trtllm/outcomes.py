@@ -76,7 +76,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK621/in-part": (
             Known(_ERROR, "missing input_scale"),
             Known(
-                _SILENT, "the largest of its parts' scales counts, and one was never set", layers=_LINEAR, how=Evidence.SOURCE
+                _SILENT,
+                "the largest of its parts' scales counts, and one was never set",
+                layers=_LINEAR,
+                how=Evidence.SOURCE,
             ),
         ),
         "CK623": (Known(_ERROR, "unknown method"),),

@@ -339,10 +339,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK909": (Known(_SILENT, "written with one scale and read with the other", architectures=LATENT),),
         "CK910": (Known(_WARNING, "1.0 is used"),),
         "CK910/query": (),
-        "CK912": (
-            Known(_ERROR, "refused"),
-            Known(Outcome.OK, "the cache is left in high precision", formats=("modelopt",)),
-        ),
+        "CK912": (Known(_ERROR, "refused"),),
         "CK912/dynamic": (),
     }
 )

@@ -82,9 +82,8 @@ class ArgsReader:
         if bits != 8:
             four = f"{role}-four-bits-alone" if self.weights_alone else f"{role}-four-bits"
             what = four if bits == 4 else f"{role}-bits" if type(bits) is int else ""
-            instead = (8,) if what else ()
             help_text = "ckptkit handles FP8 checkpoints only"
-            reader.wrong(f"{path}.num_bits", "8", bits, help_text, what=what, instead=instead)
+            reader.wrong(f"{path}.num_bits", "8", bits, help_text, what=what, instead=(8,) if what else ())
         if reader.truth(args.get("symmetric"), f"{path}.symmetric", default=True) is False:
             reader.wrong(
                 f"{path}.symmetric",

@@ -144,6 +144,6 @@ def _kv_cache(reader: ConfigReader, section: Mapping[str, Any], label: str) -> K
         raise UnsupportedFormat(f"{label}: a KV cache in {word} is not supported", help="ckptkit knows FP8 KV caches")
     body = reader.mapping(spelt, "kv_cache_scheme")
     if body and (body.get("type"), body.get("num_bits")) != ("float", 8):
-        help_text = "ckptkit knows FP8 KV caches"
-        reader.wrong("kv_cache_scheme", "8-bit float", body, help_text, what="cache-elements", instead=(None,))
+        found = f"{body.get('type')} with {body.get('num_bits')} bits"
+        raise UnsupportedFormat(f"{label}: a KV cache of {found} is not supported", help="ckptkit knows FP8 KV caches")
     return KVCacheScheme(Quantization(PerTensor())) if word or body else None

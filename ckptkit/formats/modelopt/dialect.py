@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions, read_instead
+from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, FP8, NAME, PARTS, ROLES, SIDE_FILE
@@ -70,11 +70,6 @@ class ModelOpt(Format):
             has_others=parsed.has_others,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
-
-    def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
-        """The config without a KV cache that is at fault: weights do not hang on it."""
-        located = config_block.locate(container.config)
-        return None if located is None else read_instead(located.block, faults)
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

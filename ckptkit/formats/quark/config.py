@@ -195,9 +195,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
 
 
 def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, Any]:
-    export = reader.mapping(
-        block.get("export"), "export", required=True, missing="export-missing", instead=({},)
-    )
+    export = reader.mapping(block.get("export"), "export", required=True, missing="export-missing", instead=({},))
     weight_format = export.get("weight_format")
     if weight_format not in (None, STORED):
         reader.wrong(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.edits.changes import Edit, Path
 from ckptkit.formats import config_block
+from ckptkit.formats.base import ConfigFault
 
 
 def block_path(context: Context) -> Path:
@@ -32,3 +33,8 @@ def kinds_of_layers(context: Context) -> str:
     if context.blocked_kinds:
         return "-blocks"
     return "-static" if any(module.scheme.has_static_input for module in context.modules) else ""
+
+
+def is_said_otherwise(context: Context, what: str) -> bool:
+    """Whether a format finds this wrong with the config, by the word that it has for it."""
+    return any(isinstance(fault, ConfigFault) and fault.what == what for fault in context.reading_faults)

@@ -48,4 +48,3 @@ def _variant(context: Context, fault: Fault) -> str | None:
     if isinstance(fault, ConfigFault) and fault.what:
         return fault.what + kinds_of_layers(context)
     return "no-object" if context.located is None and fault.file == CONFIG_FILE else None
-

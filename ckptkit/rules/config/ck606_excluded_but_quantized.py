@@ -18,7 +18,6 @@ from ckptkit.model.census import is_small
 from ckptkit.rules.config.block import block_path
 from ckptkit.rules.config.skip_entries import skip_keys
 
-
 _FIRST_EXPERT = ".experts.0."
 
 

@@ -13,7 +13,6 @@ from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.rules.shapes.grids import is_one_block, mismatches, same_values, shape_fault
 
-
 #: One value for a weight, and for every weight.
 ONE, THROUGHOUT = "one-value", "one-value-throughout"
 

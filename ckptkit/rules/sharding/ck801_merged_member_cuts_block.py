@@ -9,8 +9,9 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.parallel import merged_obstacles
 from ckptkit.errors import Fault, plural
-from ckptkit.formats.base import UNSAID_BLOCKS, ConfigFault
+from ckptkit.formats.base import UNSAID_BLOCKS
 from ckptkit.model import names
+from ckptkit.rules.config.block import is_said_otherwise
 
 
 @rule(
@@ -35,8 +36,7 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
     Fix: quantize these modules per channel, or leave them in BF16.
     """
     # Engines that are not told of blocks look for no whole number of them.
-    unsaid = any(isinstance(fault, ConfigFault) and fault.what == UNSAID_BLOCKS for fault in context.faults("fp8-fields"))
-    variant = UNSAID_BLOCKS if unsaid else None
+    variant = UNSAID_BLOCKS if is_said_otherwise(context, UNSAID_BLOCKS) else None
     kinds: dict[tuple[str, int, int], list[str]] = {}
     for cut in merged_obstacles(context.checkpoint) if context.checkpoint else ():
         key = (names.generalise(cut.module.name), cut.rows, cut.block.rows)

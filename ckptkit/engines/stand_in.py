@@ -1,0 +1,18 @@
+"""The class by which an engine serves models that it has no class of its own for."""
+
+from __future__ import annotations
+
+from ckptkit.record import record
+
+
+@record
+class StandIn:
+    """The class by which an engine serves those that it has none of its own for.
+
+    ``classes`` are those of which that was seen; ``below`` says before which beginnings it leaves entries of lists and
+    patterns as they are: it puts the first in front of all others. It fuses nothing.
+    """
+
+    name: str
+    classes: frozenset[str]
+    below: tuple[str, ...]
