@@ -287,8 +287,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
         **dict.fromkeys(
-            ("CK618/type-missing-blocks", "CK618/type-missing-experts"),
-            (Known(_ERROR, "no INT8 scheme for blocks or experts"),),
+            (f"CK618/type-missing-{where}" for where in ("blocks", "experts", "static")),
+            (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs"),),
         ),
         "CK620/sparse-in-pairs": (Known(_ERROR, "CompressedTensors24 is not supported now"),),
         **dict.fromkeys(
