@@ -42,15 +42,16 @@ class Dimensions:
         architectures = config.get("architectures")
         named = isinstance(architectures, list) and architectures and isinstance(architectures[0], str)
         heads = _size(text, "num_attention_heads")
+        unsaid = _unsaid(text)
         return cls(
             architecture=architectures[0] if named and isinstance(architectures, list) else None,
-            hidden=_size(text, "hidden_size"),
-            intermediate=_size(text, "intermediate_size"),
+            hidden=_size(text, "hidden_size") or unsaid.get("hidden_size"),
+            intermediate=_size(text, "intermediate_size") or unsaid.get("intermediate_size"),
             moe_intermediate=_size(text, "moe_intermediate_size"),
             heads=heads,
             kv_heads=_size(text, "num_key_value_heads") or _unsaid_kv_heads(text) or heads,
             head_dim=_size(text, "head_dim"),
-            vocabulary=_size(text, "vocab_size"),
+            vocabulary=_size(text, "vocab_size") or unsaid.get("vocab_size"),
             layers=_size(text, "num_hidden_layers"),
             mtp_layers=_size(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
             experts=_agreed(text, "num_experts", "num_local_experts", "n_routed_experts"),
@@ -71,6 +72,30 @@ _KV_HEADS: Mapping[str, int] = MappingProxyType(
         "helium": 20,
     }
 )
+
+
+#: Model type -> other sizes that stand for keys that are missing, likewise.
+_SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {
+        "llama": (4096, 11008, 32000),
+        **dict.fromkeys(("mistral", "mixtral"), (4096, 14336, 32000)),
+        **dict.fromkeys(("qwen2", "qwen3"), (4096, 22016, 151936)),
+        "qwen3_moe": (2048, 6144, 151936),
+        "phi3": (3072, 8192, 32064),
+    }
+)
+
+
+def _unsaid(text: Mapping[str, Any]) -> Mapping[str, int]:
+    """The size that a config means by saying nothing of it; where more are missing nothing is concluded.
+
+    >>> dict(_unsaid({"model_type": "llama", "hidden_size": 64, "vocab_size": 32}))
+    {'intermediate_size': 11008}
+    """
+    sizes = _SIZES.get(str(text.get("model_type")), ())
+    found = dict(zip(("hidden_size", "intermediate_size", "vocab_size"), sizes, strict=False))
+    absent = {key: size for key, size in found.items() if key not in text}
+    return absent if len(absent) == 1 else {}
 
 
 def _unsaid_kv_heads(text: Mapping[str, Any]) -> int | None:

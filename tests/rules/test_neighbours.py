@@ -103,6 +103,27 @@ def _sparse(**keys: Any) -> Damage:
     return set_block(sparsity_config={**usual, **keys})
 
 
+def _plain_layers(pattern: str) -> Damage:
+    """Layers whose own spec has no weights."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        spec = {**checkpoint.block["global_quant_config"], "weight": None, "input_tensors": None}
+        checkpoint.block["layer_quant_config"] = {pattern: spec}
+
+    return change
+
+
+def _flat_side(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config.pop("quantization_config")
+    section = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
+    checkpoint.files[SIDE] = json.dumps(section).encode()
+
+
+def _broken_side(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.config.pop("quantization_config")
+    checkpoint.files[SIDE] = b"{"
+
+
 _IN_PAIRS = {"format": "sparse-24-bitmask", "sparsity_structure": "2:4"}
 
 CONFIGS: Rows = {
@@ -145,6 +166,46 @@ CONFIGS: Rows = {
     ),
     "no export": (QUARK_MOE, without("export"), REFUSES, REFUSES, REFUSES),
     "another word for codes": (QUARK, lambda c: c.block["export"].update(weight_format="other"), LOADS, LOADS, LOADS),
+    "a layer left plain by its spec": (
+        QWEN2_QUARK,
+        steps(alone(r"model\.layers\..*down_proj"), _plain_layers("*down_proj")),
+        *(REFUSES, REFUSES, LOADS),
+    ),
+    "a layer left plain by the list": (
+        QWEN2_QUARK,
+        steps(alone(r"model\.layers\..*down_proj"), listed("exclude", "re:.*down_proj", "*down_proj")),
+        *(LOADS, LOADS, LOADS),
+    ),
+    "a spec in a list": (
+        QWEN2_QUARK,
+        lambda c: c.block["global_quant_config"].update(weight=[c.block["global_quant_config"]["weight"]]),
+        *(LOADS, REFUSES, WARNS),
+    ),
+    "no spec of weights": (
+        QWEN2_QUARK,
+        lambda c: c.block["global_quant_config"].update(weight=None),
+        REFUSES,
+        REFUSES,
+        ANY,
+    ),
+    "another granularity": (QWEN2_QUARK, _spec("weight", qscheme="per_row"), REFUSES, REFUSES, REFUSES),
+    "another spelling of a type": (QWEN2_QUARK, _spec("weight", dtype="FP8_E4M3"), REFUSES, REFUSES, REFUSES),
+    "a spec of biases": (
+        QWEN2_QUARK,
+        lambda c: c.block["global_quant_config"].update(bias=c.block["global_quant_config"]["weight"]),
+        *(REFUSES, REFUSES, REFUSES),
+    ),
+    "no groups": (QWEN3, without("config_groups"), REFUSES, REFUSES, REFUSES),
+    "no weights in a group": (QWEN3, _group(weights=None), REFUSES, REFUSES, REFUSES),
+    "dynamic that is null": (QWEN3, inputs(dynamic=None), REFUSES, REFUSES, REFUSES),
+    "an order of columns without groups": (QWEN3, weights(actorder="group"), REFUSES, REFUSES, REFUSES),
+    "an order of columns that needs none": (QWEN3, weights(actorder="static"), LOADS, LOADS, ANY),
+    "three sizes of a block": (BLOCK, weights(block_structure=[128, 128, 1]), REFUSES, REFUSES, REFUSES),
+    "groups in tensors": (QWEN3, weights(strategy="tensor_group", group_size=16), REFUSES, REFUSES, ANY),
+    "another word for a cache": (CUSTOM_KV, set_block(kv_cache_scheme="fp8"), LOADS, LOADS, ANY),
+    "a flat side file": (MODELOPT, _flat_side, LOADS, LOADS, ANY),
+    "a side file that is no JSON": (MODELOPT, _broken_side, REFUSES, REFUSES, ANY),
+    "null for a config": (QWEN3, lambda c: c.config.update(quantization_config=None), REFUSES, REFUSES, ANY),
     "no block size": (PLAIN_BLOCK, without("weight_block_size"), REFUSES, REFUSES, ANY),
     "one value for each row of one": (
         CT,
@@ -235,11 +296,17 @@ CLASSES: Rows = {
         SILENT,
     ),
     "heads of keys unsaid": (QWEN3, lambda c: c.config.pop("num_key_value_heads"), REFUSES, REFUSES, SILENT),
+    "the hidden size unsaid": (QWEN2, lambda c: c.config.pop("hidden_size"), REFUSES, REFUSES, LOADS),
+    "the intermediate size unsaid": (QWEN2, lambda c: c.config.pop("intermediate_size"), REFUSES, SILENT, LOADS),
+    "the vocabulary unsaid": (QWEN2, lambda c: c.config.pop("vocab_size"), REFUSES, REFUSES, LOADS),
+    "other keys unsaid": (QWEN2, lambda c: c.config.pop("rms_norm_eps"), LOADS, LOADS, LOADS),
     "targets of numbered experts": (
         MIXTRAL,
         steps(_NUMBERED, lambda c: c.group.update(targets=["re:.*(q|k|v|o)_proj$", "re:.*w[123]$"])),
         *(LOADS, REFUSES, ANY),
     ),
+    "no prefix in a class that knows it": (QWEN3, _BARE, REFUSES, LOADS, LOADS),
+    "no prefix": (CT, _BARE, REFUSES, SILENT, LOADS),
     "no architecture": (CT, lambda c: c.config.pop("architectures"), LOADS, REFUSES, LOADS),
 }
 

@@ -52,6 +52,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "no such file"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+        "CK116/beside": (),
         "CK118": (Known(_ERROR, _UNMAPPED),),
         "CK201": (Known(_SILENT, _VALUES),),
         "CK202": (Known(_SILENT, "the weight is multiplied with it"),),

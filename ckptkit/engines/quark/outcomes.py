@@ -14,6 +14,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+        "CK116/beside": (),
         "CK207/fused": (Known(_ERROR, "misses the keys of single experts"),),
         "CK207/fused-codes": (Known(_ERROR, "misses the keys of single experts"),),
         "CK207/fused-misplaced": (Known(_ERROR, "misses the keys of single experts"),),

@@ -37,6 +37,9 @@ OTHER_ATTENTION = (
     *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA"),
 )
 
+#: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
+KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
+
 #: Classes that load no scales of keys and values, whatever their names: what is wrong with these does nothing.
 NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 

@@ -11,7 +11,7 @@ from ckptkit.engines.sglang.classes import STAND_IN
 MODULES = MappingProxyType(
     {
         **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"), DENSE.skipping()),
-        "Qwen3ForCausalLM": DENSE_WITH_HEAD_NORMS.skipping(),
+        "Qwen3ForCausalLM": replace(DENSE_WITH_HEAD_NORMS.skipping(), bare=True),
         "Qwen3MoeForCausalLM": experts("mlp.experts", "mlp.gate", norms=True).skipping(
             *((f"mlp.experts.0.{part}",) for part in ("gate_proj", "up_proj", "down_proj"))
         ),

@@ -8,6 +8,7 @@ from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.sglang.classes import (
     EXPERTS_ONE_BY_ONE,
+    KNOWS_BARE,
     KNOWS_QKV,
     LLAMAS,
     NO_KV_SCALES,
@@ -16,20 +17,19 @@ from ckptkit.engines.sglang.classes import (
     STAND_IN,
     STRICT,
 )
+from ckptkit.engines.sglang.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
+_DROPPED = "weights of unknown names are dropped"
 _SHAPE = "the parameter's loader stops at the shape"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
-_WHERE = ("", "-blocks", "-experts", "-static")
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
@@ -91,7 +91,8 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_SILENT, "weights of unknown names are dropped"),),
+        "CK206": (Known(_SILENT, _DROPPED),),
+        "CK206/bare": (Known(_SILENT, _DROPPED), Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE)),
         "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE, leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
@@ -165,54 +166,11 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
-        "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
-        **dict.fromkeys(
-            (f"CK600/weight-four-bits{where}" for where in _WHERE),
-            (Known(_ERROR, "floats of four bits are known in one layout only", formats=_CT),),
+        **VALUES,
+        "CK601": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, STAND_IN)),
         ),
-        "CK600/weight-integers": (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
-        **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
-            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            (f"CK600/weight-four-bits-alone{where}" for where in ("", "-static")),
-            (Known(Outcome.OK, "the number of bits is not looked at without inputs", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts", "CK600/weight-integers-static"),
-            (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            (f"CK600/weight-asymmetric{where}" for where in ("", "-experts", "-static")),
-            (
-                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
-                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
-            ),
-        ),
-        "CK600/weight-asymmetric-blocks": (Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),),
-        **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in ("", "-experts", "-static")),
-            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-e5m2", "input-e5m2", "default-missing") for where in _WHERE),
-            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
-            (Known(_ERROR, "no scheme is found", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            (f"CK600/weight-format{where}" for where in _WHERE),
-            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
-        ),
-        "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
-        "CK601": (Known(_SILENT, "codes are taken for values"), _NO_NAME),
         "CK601/scales": (_NO_NAME,),
         "CK601/kv-scales": (_NO_NAME,),
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
@@ -259,6 +217,12 @@ OUTCOMES: Outcomes = MappingProxyType(
                 layers=(Layer.EXPERT,),
                 when_built=True,
             ),
+        ),
+        "CK606/unspecified": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(_ERROR, "no scheme is found for a layer without weights", formats=_QUARK, layers=_LINEAR),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            _NO_NAME,
         ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
@@ -314,6 +278,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK624/block-size": (),
         "CK624/experts": (),
         "CK627/empty-list": (),
+        "CK627/plain-layer": (
+            Known(Outcome.OK, "the layer is built plain"),
+            Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
+        ),
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
         "CK627/default-outputs": (),
         "CK627/missing-list": (),

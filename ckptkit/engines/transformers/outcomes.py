@@ -16,7 +16,7 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
 _WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
@@ -42,6 +42,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "file not found", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+        "CK116/beside": (),
         "CK118": (Known(_WARNING, "the layers are left out and listed as unexpected"),),
         "CK118/stray": (),
         "CK201": (Known(_WARNING, "missing keys are listed; the scale is made up"),),
@@ -168,8 +169,12 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/default-missing{where}" for where in _WHERE),
-            (Known(_ERROR, "TypeError: 'NoneType' object is not subscriptable", formats=_QUARK),),
+            (
+                f"CK600/{what}{where}"
+                for what in ("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias")
+                for where in _WHERE
+            ),
+            (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
         ),
         **dict.fromkeys(
             (f"CK600/stored-dense{where}" for where in ("", "-experts", "-static")),
@@ -252,7 +257,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK627/other-null-key": (),
         "CK627/kv-no-layers": (Known(_WARNING, "no output is quantized; scales are listed as unexpected"),),
         "CK627/null-key": (Known(_WARNING, "nothing is excluded; missing scales are listed and made up"),),
-        "CK627/kv-group": (),
+        **dict.fromkeys(("CK627/kv-group", "CK627/plain-layer"), ()),
+        "CK627/spec-list": (Known(_WARNING, "scales are looked for by another name, and made up"),),
         "CK629/status": (Known(_SILENT, "codes are taken for values"),),
         "CK629/compressed-tensors": (Known(_ERROR, "refuses the config"),),
         "CK629/compressed-tensors-kv-cache": (Known(_ERROR, "refuses the config"),),

@@ -15,10 +15,16 @@ _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
 #: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
 _WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word")
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+#: What Quark's configs say where no scheme is found for a layer.
+_NO_SCHEME = (
+    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
+    *("default-missing", "bias"),
+)
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
@@ -169,16 +175,24 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-e5m2", "input-e5m2", "default-missing") for where in _WHERE),
+            (f"CK600/{what}{where}" for what in _NO_SCHEME for where in _WHERE),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("stored-dense", "stored-otherwise") for where in _WHERE),
+            (
+                f"CK600/{what}{where}"
+                for what in ("stored-dense", "stored-otherwise", "other-groups")
+                for where in _WHERE
+            ),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
             (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            (f"CK600/no-groups{where}" for where in _WHERE),
+            (Known(_ERROR, _UNKNOWN_NAME, formats=_CT),),
         ),
         **dict.fromkeys(
             (f"CK600/{what}{where}" for what in ("layers-missing", "no-list") for where in _WHERE),
@@ -256,7 +270,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME),
             Known(_SILENT, "scales of the other method are skipped", layers=(Layer.EXPERT,)),
         ),
-        "CK627/empty-list": (),
+        **dict.fromkeys(("CK627/empty-list", "CK627/spec-list"), ()),
+        "CK627/plain-layer": (
+            Known(Outcome.OK, "the layer is built plain"),
+            Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
+        ),
         "CK627": (Known(_ERROR, "null keys and missing entries fail"),),
         "CK628": (Known(_SLOW, "no fusion of shared experts on ROCm"),),
         "CK629": (Known(_ERROR, "refuses the config"),),
@@ -339,7 +357,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK909": (Known(_SILENT, "written with one scale and read with the other", architectures=LATENT),),
         "CK910": (Known(_WARNING, "1.0 is used"),),
         "CK910/query": (),
-        "CK912": (Known(_ERROR, "refused"),),
+        "CK912": (
+            Known(_ERROR, "refused"),
+            Known(Outcome.OK, "the cache stays as the engine was told", formats=("fp8", "fp8-block", "quark-fp8")),
+        ),
         "CK912/dynamic": (),
     }
 )

@@ -23,7 +23,9 @@ _OLDEST_ARGS = frozenset(
 #: What arguments are of, as engines' tables call it.
 _ROLES = {"weights": "weight", "input_activations": "input"}
 #: A strategy that the library knows, and that FP8 weights do not have.
-_OTHER_STRATEGIES = ("tensor_group",)
+_OTHER_STRATEGY = "tensor_group"
+#: Orders of columns that only groups have.
+_GROUP_ORDERS = ("group", "dynamic", True)
 LATER_ARGS = frozenset({"scale_dtype", "zp_dtype"})
 _KNOWN_ARGS = _OLDEST_ARGS | LATER_ARGS
 
@@ -93,10 +95,15 @@ class ArgsReader:
                 what=f"{role}-asymmetric",
                 instead=(True,),
             )
+        if "dynamic" in args and args["dynamic"] is None:
+            reader.wrong(f"{path}.dynamic", "true or false", None, what="word")
+            return None
         dynamic = reader.truth(args.get("dynamic", False), f"{path}.dynamic")
         if dynamic is None:
             return None
         granularity = granularity_of(reader, args, path)
+        if lower(args.get("actorder")) in _GROUP_ORDERS and not isinstance(granularity, PerGroup):
+            reader.wrong(f"{path}.actorder", "null without groups", args.get("actorder"), what="word")
         return None if granularity is None else Quantization(granularity, dynamic=dynamic)
 
 
@@ -126,8 +133,9 @@ def granularity_of(reader: ConfigReader, args: Mapping[str, Any], path: str) -> 
             size = [int(part) for part in size.split("x")]
         if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
             return PerBlock(size[0], size[1])
-        reader.wrong(f"{path}.block_structure", "[rows, columns]", size, what="" if size else "blocks-without-size")
+        what = "blocks-without-size" if size is None else "word"
+        reader.wrong(f"{path}.block_structure", "[rows, columns]", args.get("block_structure"), what=what)
         return None
-    what = "groups-without-size" if strategy == "group" else "" if strategy in _OTHER_STRATEGIES else "word"
+    what = "groups-without-size" if strategy == "group" else "other-groups" if strategy == _OTHER_STRATEGY else "word"
     reader.wrong(f"{path}.strategy", "tensor, channel, token, group, block or attn_head", strategy, what=what)
     return None

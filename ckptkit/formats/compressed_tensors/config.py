@@ -124,7 +124,7 @@ def parse(block: Mapping[str, Any], label: str, way: Path = ()) -> CompressedTen
     reader = ConfigReader()
     args = ArgsReader(reader, way)
     _refuse_transforms(reader, block)
-    values = reader.mapping(block.get(_GROUPS), _GROUPS, required=True)
+    values = reader.mapping(block.get(_GROUPS), _GROUPS, required=True, missing="no-groups")
     _refuse_other_storages(block, values, label)
     groups = [group for name, value in values.items() if (group := _parse_group(args, block, name, value)) is not None]
     kv_value = block.get("kv_cache_scheme")
@@ -230,7 +230,8 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     args.faults += unknown_keys(body, _KNOWN_GROUP_KEYS, place, args.way)
     weights = body.get("weights")
     if weights is None:
-        reader.wrong(f"{path}.weights", "an object", None, "a group without weight quantization is not FP8 storage")
+        help_text = "a group without weight quantization is not FP8 storage"
+        reader.wrong(f"{path}.weights", "an object", None, help_text, what="no-weights")
         return None
     roles = {}
     args.weights_alone = body.get("input_activations") is None

@@ -10,7 +10,7 @@ from ckptkit.errors import Fault, excerpt
 from ckptkit.formats import config_block
 from ckptkit.formats.dialect import Dialect, texts
 from ckptkit.formats.modelopt.facts import MIXED, SIDE_FILE
-from ckptkit.formats.modelopt.sections import algorithm, own_section, side_document, side_section
+from ckptkit.formats.modelopt.sections import algorithm, own_section, side_document, side_faults, side_section
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerTensor
@@ -35,6 +35,8 @@ def config_faults(container: Container, dialect: Dialect | None, checkpoint: Che
     if own is not None and algorithm(own) == "FP8_PB_WO":
         yield from _flat_grids(container)
     located = config_block.locate(container.config)
+    if located is None:
+        yield from side_faults(container)
     if located is not None and located.block and side_document(container) is not None:
         yield from _disagreements(located.block, own, side or {}, dialect, checkpoint)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.modelopt.facts import METHODS, SIDE_FILE
 from ckptkit.storage.container import Container
@@ -32,16 +32,27 @@ def section_of(block: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def side_document(container: Container) -> Mapping[str, Any] | None:
     """The file beside config.json, when a sound one lies in the folder."""
-    try:
-        data = container.side_file(SIDE_FILE)
-    except CkptkitError:
-        return None
+    data = _side_bytes(container)
     return None if data is None else parse_json_object(SIDE_FILE, data)[0]
 
 
+def side_faults(container: Container) -> list[Fault]:
+    """What is wrong with that file as JSON."""
+    data = _side_bytes(container)
+    return [] if data is None else parse_json_object(SIDE_FILE, data)[1]
+
+
+def _side_bytes(container: Container) -> bytes | None:
+    try:
+        return container.side_file(SIDE_FILE)
+    except CkptkitError:
+        return None
+
+
 def side_section(container: Container) -> Mapping[str, Any] | None:
-    """The part of that file that names the algorithm."""
-    section = (side_document(container) or {}).get("quantization")
+    """The part of that file that names the algorithm: what is nested in it, or all of a flat one."""
+    document = side_document(container) or {}
+    section = document.get("quantization", document if "quant_algo" in document else None)
     return section if isinstance(section, Mapping) else None
 
 

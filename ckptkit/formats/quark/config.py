@@ -10,7 +10,7 @@ from ckptkit.edits.changes import Path
 from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.fp8_fields import SKIP_LIST, field_faults
-from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, required_keys
+from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, SPEC_LIST, required_keys
 from ckptkit.formats.quark.other import is_mxfp4, other_scheme
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -20,6 +20,8 @@ from ckptkit.record import record
 
 #: Where a config says how weights are stored, and the word for codes.
 STORED_AS, STORED = "export.weight_format", "real_quantized"
+#: Quark's types of what is not quantized.
+_PLAIN_DTYPES = ("bfloat16", "float16", "float32")
 #: The key of ``layer_type_quant_config`` for linear modules.
 LINEAR = "Linear"
 #: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
@@ -180,7 +182,7 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
     ignored = reader.skip_list(block, SKIP_LIST.keys)
     kv_name = block.get("kv_cache_scheme")
     if kv_name not in (None, "static", "dynamic"):
-        reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name)
+        reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name, instead=(None,))
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
     basis = _basis(reader, block)
     faults = tuple(field_faults(block))
@@ -223,7 +225,7 @@ def _parse_layer(
     if not _is_attention_output(pattern):
         output = _parse_tensor(reader, faults, spec.get("output_tensors"), f"{path}.output_tensors")
     if spec.get("bias") is not None:
-        reader.wrong(f"{path}.bias", "null", spec["bias"], "no engine reads quantized biases")
+        reader.wrong(f"{path}.bias", "null", spec["bias"], "no engine reads quantized biases", what="bias")
     return None if weight is None else Scheme(weight, inputs, output)
 
 
@@ -237,12 +239,17 @@ def _parse_tensor(
     if isinstance(value, list):
         if len(value) > 1:
             reader.wrong(path, "one spec", value, "two-level scales are not FP8 storage that ckptkit handles")
+        elif value:
+            message = "a list of one spec, which some engines take for the spec itself"
+            faults.append(Fault(SPEC_LIST, message, "config.json", expected=f"{path} as an object", found="a list"))
         value = value[0] if value else None
     if value is None:
         return None
     spec, role = reader.mapping(value, path), "input" if is_input else path.rpartition(".")[2]
     if spec.get("dtype") != "fp8_e4m3":
-        what = f"{role}-e5m2" if spec.get("dtype") == "fp8_e5m2" else ""
+        dtype = spec.get("dtype")
+        kind = "e5m2" if dtype == "fp8_e5m2" else "dtype" if dtype not in _PLAIN_DTYPES else ""
+        what = f"{role}-{kind}" if kind and role in ("weight", "input") else ""
         help_text = "ckptkit handles FP8 E4M3 checkpoints only"
         reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), help_text, what=what)
         return None
@@ -286,7 +293,8 @@ def _granularity(reader: ConfigReader, spec: Mapping[str, Any], path: str, *, is
             return PerBlock(size[0], size[1])
         reader.wrong(f"{path}.block_size", "[rows, columns]", size)
         return None
-    reader.wrong(f"{path}.qscheme", "per_tensor, per_channel, per_group or per_block", qscheme)
+    what = "" if is_input else "weight-granularity"
+    reader.wrong(f"{path}.qscheme", "per_tensor, per_channel, per_group or per_block", qscheme, what=what)
     return None
 
 

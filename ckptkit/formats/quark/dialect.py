@@ -168,7 +168,11 @@ class Quark(Format):
         checkpoint = assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
         if dialect is CUSTOM:
             return checkpoint
-        found = faults.read_faults(checkpoint, located.block, located.way)
+        declared = config.declares(located.block)
+        found = (
+            *faults.read_faults(checkpoint, located.block, located.way),
+            *faults.left_plain(checkpoint, lambda name: parsed.is_excluded(name) or declared(name)),
+        )
         return replace(checkpoint, faults=(*checkpoint.faults, *found))
 
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ckptkit.edits.changes import ConfigEdit, Path, RenameKey, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault
+from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.select import glob_or_exact
 
 NULL_KEY, OLD_KEY, KV_GROUP = "quark-null-key", "quark-old-key", "quark-kv-group"
+SPEC_LIST = "quark-spec-list"
 
 _OLD_SPELLINGS = {"dynamic": "is_dynamic", "axis": "ch_axis"}
 
@@ -87,6 +89,22 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
             message = "quantized outputs of linear layers: vLLM finds no scheme for them"
             found = str(scheme.output)
             yield ConfigFault("quark-outputs", message, "config.json", members[0], "output_tensors = null", found)
+
+
+def left_plain(checkpoint: Checkpoint, declared: Callable[[str], bool]) -> Iterator[Fault]:
+    """Linear modules that a spec leaves plain, and not the skip list, the first of each kind.
+
+    ``declared`` says which the config quantizes or lists.
+    """
+    seen: set[str] = set()
+    for module in checkpoint.unquantized:
+        kind = names.generalise(module)
+        if kind not in seen and not names.is_head(module):
+            seen.add(kind)
+            if not declared(module):
+                message = "a spec without weights leaves this layer plain: engines want a scheme for what is not listed"
+                name = names.join(module, "weight")
+                yield Fault("quark-plain-layer", message, "config.json", name, "an entry of exclude", "weight = null")
 
 
 def group_without_entries(block: Mapping[str, Any]) -> bool:

@@ -41,10 +41,10 @@ def config_not_understood(context: Context) -> Iterator[Fault]:
 
 
 def _variant(context: Context, fault: Fault) -> str | None:
-    """What engines tell apart: weights that are no codes, the word that the format has for a value and for which layers
-    it is, and a config that is no object."""
+    """What engines tell apart: weights that are no codes, the word that the format has for a value beside codes and for
+    which layers it is, and a config that is no object."""
     if "fake" in (fault.found or "") and not context.fp8_weights:
         return "fake"
-    if isinstance(fault, ConfigFault) and fault.what:
+    if isinstance(fault, ConfigFault) and fault.what and context.fp8_weights:
         return fault.what + kinds_of_layers(context)
     return "no-object" if context.located is None and fault.file == CONFIG_FILE else None

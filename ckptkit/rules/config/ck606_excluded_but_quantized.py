@@ -34,8 +34,10 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     """
     matchers = matchers_of(context).values()
 
+    undeclared = "untargeted" if targets_by_group(context.block) else "unspecified"
+
     def listed(module: str) -> bool:
-        return not targets_by_group(context.block) or any(matches(module) for matches in matchers)
+        return any(matches(module) for matches in matchers)
 
     modules = context.checkpoint.modules if context.checkpoint else {}
 
@@ -46,7 +48,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     def variant(module: str) -> str | None:
         """What engines tell apart: what no target means, and a part of the expert that they ask for all."""
         if not listed(module):
-            return "untargeted"
+            return undeclared
         return "part-of-expert" if _FIRST_EXPERT in module and is_begun(names.parent(module)) else None
 
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():

@@ -28,7 +28,8 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
     """A Quark config is written in a way that vLLM cannot read although the tensors are right.
 
     Why it hurts: null where a list is iterated, ``dynamic`` for ``is_dynamic``, per-type specs that nothing applies,
-    quantized outputs of linear layers, weights called dynamic, a ``kv_cache_group`` without entries of
+    quantized outputs of linear layers, weights called dynamic, specs in lists, layers left plain by a spec without
+    weights and not by the skip list, a ``kv_cache_group`` without entries of
     ``layer_quant_config`` that match it, or a default spec without ``output_tensors``, whose keys then differ from
     those of the KV entries.
 
@@ -41,6 +42,8 @@ def quark_config_incomplete(context: Context) -> Iterator[Fault]:
         *context.faults("quark-default-outputs", "quark-outputs", "quark-empty-list", "quark-dynamic-weights"),
     )
     yield from (Observation.of(fault, variant=_variant(fault, context)) for fault in faults)
+    for fault in context.faults("quark-spec-list", "quark-plain-layer"):
+        yield Observation.of(fault, variant=_variant(fault, context), severity=Severity.WARNING)
 
 
 def _variant(fault: Fault, context: Context) -> str:
