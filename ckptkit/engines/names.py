@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import chain
 
 from ckptkit.model import names
 from ckptkit.record import record
@@ -120,9 +121,15 @@ class ModuleNames:
         needed: list[tuple[str, ...]] = [embedding, ("model.norm",)]
         if self.head and not self.maps and not (tied and self.head == "lm_head"):
             needed.append((self.head,))
-        for layer in range(layers or 0):
-            needed += [tuple(f"model.layers.{layer}.{name}" for name in names) for names in self._needed]
-        return next((names[0] for names in needed if not any(self._filled(name, modules) for name in names)), None)
+        parts = self._needed
+        # A config may promise more layers than any list holds: no further one is looked at than the first that lacks.
+        layered = (
+            tuple(f"model.layers.{layer}.{name}" for name in names)
+            for layer in range(layers if layers and parts else 0)
+            for names in parts
+        )
+        every = chain(needed, layered)
+        return next((names[0] for names in every if not any(self._filled(name, modules) for name in names)), None)
 
     def _filled(self, name: str, modules: Collection[str]) -> bool:
         """Whether something is stored for a module; who lists what is missing, or maps names, looks without the prefix

@@ -33,6 +33,16 @@ def test_real_exports_have_what_their_class_has(fixture: str) -> None:
         assert known.absent(modules, context.dimensions.layers, tied=tied) is None
 
 
+@pytest.mark.parametrize("layers", [3, 10**13])
+def test_the_first_layer_that_is_absent_is_found_however_many_are_promised(layers: int) -> None:
+    context = context_of(load(CT))
+    known = MODULES[context.dimensions.architecture or ""]
+    modules = dict.fromkeys(tensor.module for tensor in context.container.tensors.values())
+    absent = known.absent(modules, layers, tied=False)
+    assert absent is not None
+    assert absent.startswith(f"model.layers.{context.dimensions.layers}.")
+
+
 def test_a_module_that_the_class_lacks_stops_vllm() -> None:
     tower = put("visual.blocks.0.attn.proj.weight", "BF16", (64, 64), bytes(8192))
     verdict, parts = _vllm(CT, tower)
