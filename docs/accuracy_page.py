@@ -82,9 +82,9 @@ other exports, other prefixes and names, scales cast, turned and dropped, heads 
 Verdicts on 404 were committed before any load. vLLM then loaded ten of them and the models in BF16, by which configs
 were seen to lack keys that public ones of their classes have, or heads to be untied that are not; the set was cut to
 these {count} for time, and after all loads 64 of them lacked further keys. What had changed was judged again by the
-same code, which nothing had been mended in, and loaded once more. What a checkpoint means was put right for eight, as was
-what counts as not tried and which scales of a cache need not be stored in SGLang's latent attention. llama.cpp was not
-asked.
+same code, which nothing had been mended in, and loaded once more. What a checkpoint means was put right for eight, and
+so was what counts as not tried, and which scales of a cache need not be stored in SGLang's latent attention. llama.cpp
+was not asked.
 """,
 }
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
