@@ -103,6 +103,8 @@ class Finding(Shown):
     engines: tuple[Effect, ...] = ()
     #: What the rule says that it is about, if it says so.
     stated: Subject | None = field(default=None, compare=False, repr=False)
+    #: Engines of which nobody knows whether they read the format, where what their tables say is of formats they read.
+    strangers: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def _look(self) -> Look:
         where = ": ".join(part for part in (self.file, self.tensor) if part)
@@ -125,13 +127,14 @@ class Finding(Shown):
 
     def hits(self, engines: frozenset[str]) -> bool:
         """Whether one of these engines suffers, or may: of which nothing is known while it is an error, or is not known
-        to hurt anybody. An engine whose table speaks of the code, and not of this variant of it, is spared."""
+        to hurt anybody. An engine whose table speaks of the code, and not of this variant of it, is spared, if what the
+        table says is of this format."""
         if any(effect.engine in engines and effect.outcome.harmful for effect in self.engines):
             return True
         if self.engines and self.severity is not Severity.ERROR:
             return False
         known, told = registry.engines(), {effect.engine for effect in self.engines}
-        return any(self.code not in known[engine].codes for engine in engines - told)
+        return any(engine in self.strangers or self.code not in known[engine].codes for engine in engines - told)
 
     def to_fault(self) -> Fault:
         """The finding as an error carries it, its code in front."""
@@ -146,5 +149,5 @@ class Finding(Shown):
         return {key: value for key, value in document.items() if value is not None}
 
 
-#: The fields that a report holds; what a fix has to know is no part of it.
-_STATED = tuple(field.name for field in fields(Finding) if field.name != "stated")
+#: The fields that a report holds; what a fix or a choice of engines has to know is no part of it.
+_STATED = tuple(field.name for field in fields(Finding) if field.compare)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, TypeAlias
 
 from ckptkit.checks.context import Context
@@ -16,6 +16,7 @@ from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
+from ckptkit.engines.registry import engines as known_engines
 from ckptkit.errors import Fault, plural
 from ckptkit.formats.reading import BrokenConfig
 from ckptkit.model.scale_table import Run
@@ -25,9 +26,8 @@ from ckptkit.storage.container import Container, paused_gc
 from ckptkit.storage.payload import ByteRange
 from ckptkit.storage.traffic import Traffic
 
-#: Code, variant, the engines that can suffer, the kind of layer, and whether those count that are not known to read the
-#: format -> what the defect does.
-_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None, bool], tuple[Effect, ...]]
+#: Code, variant, the engines that can suffer, and the kind of layer -> what the defect does.
+_Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None], tuple[Effect, ...]]
 
 
 #: What is said of a checkpoint in place of a format where it has none that is read.
@@ -151,12 +151,15 @@ def run(
             code, variant, dialect=dialect, architecture=architecture, only=those, layer=layer, of_readers=of_readers
         )
 
+    strangers = frozenset(name for name in told if known_engines()[name].reader_of(context.dialect_key) is None)
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
             if rule.level <= level:
                 # A damaged file stops whoever opens it; all else is for those who read the format.
                 of_readers = context.dialect is not None and rule.family != FAMILIES["CK1"]
-                findings += [_finding(rule, fault, consequences, of_readers) for fault in rule.check(context)]
+                known = partial(consequences, of_readers=of_readers)
+                apart = strangers if of_readers else frozenset[str]()
+                findings += [_finding(rule, fault, known, apart) for fault in rule.check(context)]
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
@@ -206,11 +209,11 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
     return replace(report, findings=tuple(kept), hidden=hidden)
 
 
-def _finding(rule: Rule, fault: Fault, consequences: _Consequences, of_readers: bool) -> Finding:
+def _finding(rule: Rule, fault: Fault, consequences: _Consequences, strangers: frozenset[str]) -> Finding:
     variant, only, severity, subject = None, None, rule.severity, None
     if type(fault) is not Fault and isinstance(fault, Observation):
         variant, only, severity, subject = fault.variant, fault.only, fault.severity or severity, fault.subject
-    effects = consequences(rule.code, variant, only, _layer(rule.code, fault), of_readers)
+    effects = consequences(rule.code, variant, only, _layer(rule.code, fault))
     if severity is Severity.INFO and any(e.of_some and e.current and e.outcome.harmful for e in effects):
         severity = Severity.WARNING  # a note is of what harms no release that was examined
     return Finding(
@@ -225,6 +228,7 @@ def _finding(rule: Rule, fault: Fault, consequences: _Consequences, of_readers: 
         fault.help,
         effects,
         subject,
+        strangers,
     )
 
 

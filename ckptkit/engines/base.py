@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.remarks import Remark
+    from ckptkit.engines.seen import Reproduced
     from ckptkit.engines.skip_lists import Reading
     from ckptkit.engines.stand_in import StandIn
     from ckptkit.engines.support import Judgement, Support
@@ -207,22 +208,6 @@ Outcomes = Mapping[str, tuple[Known, ...]]
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
 
-
-@record
-class Seen:
-    """What an engine was seen to do with a rule's damage: one word for each of the rule's cases, in their order.
-
-    A word is ``error: TEXT`` (it raises, and says so), ``unset`` (it loads, and scales keep the value that they were
-    allocated with), ``silent`` (it loads without a word), ``missing`` or ``unexpected`` (it lists such keys), ``nan``
-    (its answer holds NaN), or None where it has nothing to say. ``exports`` are exporters' own work that shows it.
-    """
-
-    cases: tuple[str | None, ...] = ()
-    exports: Mapping[str, str] = field(default_factory=dict)
-
-
-#: Rule code -> what was seen.
-Reproduced = Mapping[str, Seen]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 

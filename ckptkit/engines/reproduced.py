@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from types import MappingProxyType
 
-from ckptkit.engines.base import Seen
 from ckptkit.engines.registry import engines
+from ckptkit.engines.seen import Seen
 
 _ERROR = "error: "
 _CLASS = re.compile(r"[A-Z]\w*(Error|Warning)")
@@ -52,7 +52,7 @@ def _said(seen: Seen) -> Iterator[str]:
 
 
 def in_words(word: str) -> str:
-    """One word of :class:`~ckptkit.engines.base.Seen`, for people.
+    """One word of :class:`~ckptkit.engines.seen.Seen`, for people.
 
     >>> in_words("error: IndexError"), in_words("error: no file named"), in_words("unset")
     ('stops with an IndexError', 'stops: "no file named"', 'loads, scales are left unset')

@@ -103,6 +103,8 @@ class WriteOptions:
 
 #: The kind of the fault for a value that is not what a format allows.
 NOT_VALID = "config-value"
+#: It, and the kinds that tell apart of what such a value is.
+KINDS_NOT_VALID = (NOT_VALID, "kv-value", "kv-elements", "sparsity-value")
 #: What is wrong with a config that gives no size of the blocks that are stored.
 UNSAID_BLOCKS = "unsaid-blocks"
 
@@ -129,7 +131,7 @@ def read_instead(block: Mapping[str, Any], faults: Iterable[Fault]) -> Mapping[s
     {'a': {'b': 2}}
     """
     for fault in faults:
-        if fault.kind == NOT_VALID:
+        if fault.kind in KINDS_NOT_VALID:
             told = isinstance(fault, ConfigFault) and fault.instead
             changed = _with(block, fault.path, fault.instead[0]) if told and isinstance(fault, ConfigFault) else None
             if changed is None:

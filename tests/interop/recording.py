@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import ckptkit
-from ckptkit.engines.base import Seen
+from ckptkit.engines.seen import Seen
 
 ENGINES = Path(ckptkit.__file__).parent / "engines"
 _HEAD = '''"""What {label} was seen to do where rules fire. Written by ``make reproduced``; not by hand."""
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Reproduced, Seen
+from ckptkit.engines.seen import Reproduced, Seen
 
 REPRODUCED: Reproduced = MappingProxyType(
     {{

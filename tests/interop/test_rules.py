@@ -1,7 +1,7 @@
 """The rules against the real loaders: where a rule fires, vLLM or transformers stops, warns, or is silently wrong.
 
 The damage is that of ``tests/rules/cases``; what each engine is expected to do is what its folder says that it was
-seen to do (:class:`ckptkit.engines.base.Seen`). With ``--record`` it is written down anew instead. The near miss of
+seen to do (:class:`ckptkit.engines.seen.Seen`). With ``--record`` it is written down anew instead. The near miss of
 each case is loaded too, and must load: a rule that fires where nothing breaks would be a false alarm.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ckptkit.engines.base import Reproduced, Seen
 from ckptkit.engines.registry import engines
+from ckptkit.engines.seen import Reproduced, Seen
 from tests.damage import REAL, Damage, load
 from tests.rules.case import Case, codes
 from tests.rules.cases import CASES

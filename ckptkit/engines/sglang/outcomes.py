@@ -95,7 +95,11 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_SILENT, _DROPPED), Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN)),
-        "CK206/bare": (Known(_SILENT, _DROPPED), Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE)),
+        "CK206/bare": (
+            Known(_SILENT, _DROPPED),
+            Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
+        ),
         "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE, leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),

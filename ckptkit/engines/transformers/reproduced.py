@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Reproduced, Seen
+from ckptkit.engines.seen import Reproduced, Seen
 
 REPRODUCED: Reproduced = MappingProxyType(
     {

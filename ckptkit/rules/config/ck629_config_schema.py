@@ -11,14 +11,15 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
 from ckptkit.errors import CkptkitError, Fault
-from ckptkit.formats.base import where_of
+from ckptkit.formats.base import KINDS_NOT_VALID, where_of
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.keys import changed_at
 from ckptkit.storage.index import parse_json_object
 
 #: What our own readers have said already, in other words.
 _TOLD = (
-    *("config-value", "kv-value", "kv-elements", "sparsity-value", "pattern-invalid"),
+    *KINDS_NOT_VALID,
+    "pattern-invalid",
     *("quark-null-key", "quark-old-key", "ct-preset-group", "ct-type-missing"),
     "fp8-fields",
 )

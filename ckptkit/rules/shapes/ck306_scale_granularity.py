@@ -13,7 +13,7 @@ from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.rules.shapes.grids import is_one_block, mismatches, same_values, shape_fault
 
-#: One value for a weight, and for every weight.
+#: One value for a weight, where others have the scales that are declared, and where none has.
 ONE, THROUGHOUT = "one-value", "one-value-throughout"
 
 
@@ -40,7 +40,9 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
     @cache
     def throughout() -> bool:
         """Whether no module has the granularity that is declared: then the declaration may be what is wrong."""
-        return all(m.weight_scale is not None and math.prod(m.weight_scale.shape) == 1 for m in context.modules)
+        kinds = context.checkpoint.alike if context.checkpoint is not None else ()
+        stored = sum(len(kind.modules) for kind in kinds if kind.first.weight_scale is not None)
+        return len(mismatches(context)) == stored
 
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
