@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ckptkit.errors import Fault, OutputError
-from ckptkit.storage.copy import shares_blocks, write_error
+from ckptkit.storage.copy import write_error
+from ckptkit.storage.destination import DestinationTraits
 from ckptkit.storage.file_names import hidden_name
 
 _MARK = ".ckptkit-staging-"
@@ -65,12 +66,12 @@ def _holds(outer: Path, inner: Path) -> bool:
 
 
 def _check_room(target: Path, needed: int, shareable: int, sample: Path | None) -> None:
-    room = os.statvfs(target.parent)
-    free = room.f_bavail * room.f_frsize
-    if free < needed and sample is not None and shares_blocks(sample, target.parent):
+    traits = DestinationTraits(target.parent, sample)
+    if traits.free < needed and traits.shares_blocks:
         needed -= shareable
-    if free < needed:
-        fault = Fault("disk-full", "too little disk space", expected=f"{needed:,} bytes", found=f"{free:,} bytes free")
+    if traits.free < needed:
+        found = f"{traits.free:,} bytes free"
+        fault = Fault("disk-full", "too little disk space", expected=f"{needed:,} bytes", found=found)
         raise OutputError(f"{target} has too little room", faults=[fault])
 
 

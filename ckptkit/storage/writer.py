@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ckptkit.errors import ContainerError, OutputError
 from ckptkit.record import record
-from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, shares_blocks, write_all, write_error
+from ckptkit.storage.copy import Cancelled, Copier, Method, Transfer, write_all, write_error
+from ckptkit.storage.destination import DestinationTraits
 from ckptkit.storage.file_state import FileState, source_changed
 from ckptkit.storage.index import is_inside
 from ckptkit.storage.kernel import allocate, keep_freed_memory
@@ -80,9 +81,8 @@ def write_container(
         keep_freed_memory()
     ordered = sorted(container.jobs, key=lambda job: -job.size)
     sample = max(before, key=lambda path: before[path].size, default=None)
-    sharing = sample is not None and shares_blocks(sample, folder)
-    methods = tuple(method for method in Method if sharing or method is not Method.REFLINK)
-    settings = Settings(methods, sharing, fsync)
+    traits = DestinationTraits(folder, sample)
+    settings = Settings(traits.methods, traits.shares_blocks, fsync)
     root = source.root
     if root is not None:
         with suppress(OSError):  # some mounts have one mode for all; every file is made with its own

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from ckptkit.errors import OutputError
+from ckptkit.storage import destination
 from ckptkit.storage import staging as module
+from ckptkit.storage.copy import Method
 from ckptkit.storage.staging import check_destination, remove_stale, staging
 from tests.faults.snapshot import snapshot
 
@@ -121,7 +123,7 @@ def test_shared_blocks_need_no_room(tmp_path: Path, source: Path, monkeypatch: p
     sample = source / "original" / "params.json"
     with pytest.raises(OutputError, match="too little room"):
         check_destination(tmp_path / "out", source, HUGE, shareable=HUGE - 10, sample=sample)
-    monkeypatch.setattr(module, "shares_blocks", lambda sample, folder: folder == tmp_path)
+    monkeypatch.setattr(destination, "shares_blocks", lambda sample, folder: folder == tmp_path)
     check_destination(tmp_path / "out", source, HUGE, shareable=HUGE - 10, sample=sample)
     with pytest.raises(OutputError, match="too little room"):
         check_destination(tmp_path / "out", source, 2 * HUGE, shareable=HUGE, sample=sample)
@@ -288,3 +290,19 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="cannot be written: Permission denied"), staging(tmp_path / "out"):
         pass
+
+
+def test_the_traits_of_a_destination(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, Path]] = []
+
+    def shares(sample: Path, folder: Path) -> bool:
+        asked.append((sample, folder))
+        return True
+
+    monkeypatch.setattr(destination, "shares_blocks", shares)
+    alone = destination.DestinationTraits(tmp_path)
+    assert abs(alone.free - shutil.disk_usage(tmp_path).free) < 1 << 30
+    assert not alone.shares_blocks and alone.methods == tuple(Method)[1:] and asked == []
+    beside = destination.DestinationTraits(tmp_path, source / "original")
+    assert beside.methods == tuple(Method) and beside.shares_blocks
+    assert asked == [(source / "original", tmp_path)], "found out once"
