@@ -148,7 +148,7 @@ def decode(dtype: str, bits: int) -> float:
 def first_value(dtype: str, data: bytes) -> float | None:
     """The first number of a scale; None when the dtype is not one that holds scales, or there is none.
 
-    >>> first_value("BF16", bytes.fromhex("80bf")), first_value("I8", b"\0")
+    >>> first_value("BF16", bytes.fromhex("80bf")), first_value("I8", bytes(1))
     (-1.0, None)
     """
     raw = _integers(dtype, data)
