@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import label_of
 from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
@@ -58,15 +59,16 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     def asked(module: str) -> Mapping[str, Matcher]:
         return heads if names.is_head(module) else matchers
 
-    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    grouped: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
     undeclared = ((weight.module, (weight.module,)) for weight in undeclared_weights(context))
     for name, members in (*meant_alike(context, entries), *undeclared):
         skips = tuple(engine for engine, matches in asked(name).items() if matches(name))
         if skips and len(skips) != len(asked(name)):
-            grouped.setdefault((names.generalise(name), skips), []).extend(members)
+            of_draft = is_mtp(context.dimensions, name)
+            grouped.setdefault((names.generalise(name), skips, of_draft), []).extend(members)
     if not grouped:
         yield from context.faults("ct-ignore-class")
-    for (kind, skips), members in grouped.items():
+    for (kind, skips, _), members in grouped.items():
         stored = members[0] not in checkpoint.unquantized
         others = [engine for engine in asked(members[0]) if engine not in skips]
         wrong = skips if stored else others
