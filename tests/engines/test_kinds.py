@@ -41,12 +41,18 @@ def _cut(checkpoint: MutableCheckpoint) -> None:
     checkpoint.change(_SCALES, lambda t: t._replace(data=b"\x03\x00" * (len(t.data) // 2)))
 
 
+def _one_value(names: str) -> Damage:
+    """The first of the scales of a weight's rows, for all of them."""
+    return lambda checkpoint: checkpoint.change(names, lambda t: t._replace(shape=(1,), data=t.data[:2]))
+
+
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
 _BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
+_DRAFTED = channels((*HEAD, *each("mlp.gate", layers=(1, 2)), "re:.*eh_proj", "re:.*shared_head.*"))
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
 _KV_OUTPUT = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.output_scale")
 
@@ -108,11 +114,29 @@ KINDS = (
         "drawn/glm4_moe",
         steps(
             with_prediction,
-            channels((*HEAD, *each("mlp.gate", layers=(1, 2)), "re:.*eh_proj", "re:.*shared_head.*")),
+            _DRAFTED,
             alone(_MTP),
         ),
         {"vllm": "loads", "sglang": "loads"},
     ),
+    Kind(
+        "draft-without-scale",
+        "drawn/glm4_moe",
+        steps(with_prediction, _DRAFTED, drop(r"model\.layers\.2\.self_attn\.o_proj\.weight_scale")),
+        {"vllm": "loads", "sglang": "loads", "transformers": "loads"},
+    ),
+    Kind(
+        "layer-without-scale",
+        "drawn/glm4_moe",
+        steps(with_prediction, _DRAFTED, drop(r"model\.layers\.1\.self_attn\.o_proj\.weight_scale")),
+        {"vllm": "silently wrong", "sglang": "silently wrong", "transformers": "warns"},
+    ),
+    # One value for all rows of a weight, in all weights of a layer or in one.
+    Kind("layer-of-one-value", CT, _one_value(r"model\.layers\.1\..*\.weight_scale"), {"transformers": "unknown"}),
+    Kind("weight-of-one-value", CT, _one_value(r".*1\.mlp\.up_proj\.weight_scale"), {"transformers": "silently wrong"}),
+    # A cache that is declared, and all of its scales or some.
+    Kind("kv-without-scales", CT_KV, drop(r".*\.[kv]_scale"), {"vllm": "unknown"}),
+    Kind("kv-without-some", CT_KV, drop(r".*\.1\..*\.[kv]_scale"), {"vllm": "silently wrong"}),
     Kind(
         "layer-not-listed",
         "drawn/glm4",

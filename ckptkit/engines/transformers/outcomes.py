@@ -95,7 +95,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
         "CK306/one-value-throughout": (
             Known(_SILENT, "broadcast"),
-            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=("compressed-tensors",)),
+            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=(*_CT, *_QUARK)),
         ),
         **dict.fromkeys(
             ("CK306/by-row", "CK306/by-column"),

@@ -315,7 +315,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK803": (Known(_SLOW, "no CUTLASS block kernel"),),
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
-            Known(_SILENT, "1.0 is used without a word", formats=("compressed-tensors",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=_CT),
             Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(_WARNING, "1.0 is used, with one line in the log", option="--kv-cache-dtype fp8"),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -13,7 +14,8 @@ from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.rules.shapes.grids import is_one_block, mismatches, same_values, shape_fault
 
-#: One value for a weight, and for every weight.
+_LAYER = re.compile(r".*?\blayers\.\d+\.")
+#: One value for a weight, and for every weight of its layer.
 ONE, THROUGHOUT = "one-value", "one-value-throughout"
 
 
@@ -38,9 +40,10 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
     """
 
     @cache
-    def throughout() -> bool:
-        """Whether no module has the granularity that is declared: then the declaration may be what is wrong."""
-        return all(m.weight_scale is not None and math.prod(m.weight_scale.shape) == 1 for m in context.modules)
+    def otherwise() -> frozenset[str]:
+        """The layers of which some module has not one value: only where all have may the declaration be wrong."""
+        several = (m for m in context.modules if m.weight_scale is None or math.prod(m.weight_scale.shape) != 1)
+        return frozenset(_layer(module.name) for module in several)
 
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
@@ -51,7 +54,15 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
         if wrong:
             fault = shape_fault("scale-granularity", module, scale, wanted)
             variant = _broadcast(scale.shape, module.weight.shape)
-            yield Observation.of(fault, variant=THROUGHOUT if variant == ONE and throughout() else variant)
+            yield Observation.of(
+                fault, variant=THROUGHOUT if variant == ONE and _layer(module.name) not in otherwise() else variant
+            )
+
+
+def _layer(module: str) -> str:
+    """The decoder layer that a module is of; nothing for one beside all layers."""
+    found = _LAYER.match(module)
+    return found[0] if found else ""
 
 
 def _broadcast(scale: tuple[int, ...], weight: tuple[int, ...]) -> str | None:
