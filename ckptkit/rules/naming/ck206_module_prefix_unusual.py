@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.architectures import RELEASED_PREFIXES
+from ckptkit.engines.architectures import EXPERT_PARTS, RELEASED_PREFIXES
+from ckptkit.engines.layer_parts import LAYER_PARTS, part_of
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
 
 _LAYER = re.compile(r"^(.*?)(?:^|\.)layers\.\d+\.")
@@ -27,15 +29,21 @@ _LAYER = re.compile(r"^(.*?)(?:^|\.)layers\.\d+\.")
     ),
 )
 def module_prefix_unusual(context: Context) -> Iterator[Fault]:
-    """The modules' prefix is not the one under which the architecture is released.
+    """Modules have another prefix, or are in other parts of a layer, than the architecture is released with.
 
     Why it hurts: engines map released names. Under another prefix some drop most weights and start all the same;
     skip lists that were written for one prefix stop matching under the other.
 
-    Example: ``language_model.model.layers.0...`` in a checkpoint of ``Qwen3ForCausalLM``.
+    Example: ``language_model.model.layers.0...`` in a checkpoint of ``Qwen3ForCausalLM``, or ``mlp.shared_expert`` in
+    one of ``DeepseekV3ForCausalLM``, whose layers have ``mlp.shared_experts``.
 
-    Fix: rename the prefix in tensors, index and skip list together.
+    Fix: rename modules in tensors, index and skip list together.
     """
+    yield from _prefix(context)
+    yield from _parts(context)
+
+
+def _prefix(context: Context) -> Iterator[Fault]:
     released = RELEASED_PREFIXES.get(context.dimensions.architecture or "")
     if released is None:
         return
@@ -56,3 +64,27 @@ def module_prefix_unusual(context: Context) -> Iterator[Fault]:
             found=f"{worst}.layers" if worst else "layers",
             variant=None if worst else "bare",
         )
+
+
+def _parts(context: Context) -> Iterator[Fault]:
+    """Parts of layers that the class has none of: one fault for each. Experts have a rule of their own."""
+    architecture = context.dimensions.architecture or ""
+    known, checkpoint = LAYER_PARTS.get(architecture), context.checkpoint
+    if known is None or checkpoint is None:
+        return
+    found: dict[str, str] = {}
+    for kind in checkpoint.alike:
+        part = part_of(kind.name)
+        if part is not None and part not in known and not is_mtp(context.dimensions, kind.first.name):
+            found.setdefault(part, kind.first.name)
+    for part, module in found.items():
+        if not (part.endswith(".experts") and architecture in EXPERT_PARTS):
+            yield Observation(
+                "module-prefix",
+                f"layers of {architecture} have no {part}",
+                None,
+                module,
+                expected=", ".join(sorted(known)),
+                found=part,
+                variant="part",
+            )
