@@ -55,6 +55,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "dtypes do not fit; at the first request", architectures=("Qwen3MoeFor",)),
         ),
         "CK204": (Known(Outcome.OK, "names of quantizers are known"),),
+        "CK204/bare": (Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_ERROR, _MADE_UP),),

@@ -78,6 +78,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK204": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK206/language-model-first": (
+            Known(_ERROR, _UNKNOWN_NAME),
+            Known(
+                Outcome.OK,
+                "the names in memory",
+                architectures=("Qwen3VLFor", "Qwen3VLMoeFor"),
+                how=Evidence.SOURCE,
+            ),
+        ),
         "CK207/fused": (Known(_SILENT, "FP8 experts are built, and filled by value"),),
         "CK207/fused-codes": (
             Known(_SILENT, "FP8 experts are built, and scales are not mapped"),

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.architectures import EXPERT_PARTS, RELEASED_PREFIXES
+from ckptkit.engines.architectures import COMPOSITE_PREFIXES, EXPERT_PARTS, RELEASED_PREFIXES
 from ckptkit.engines.layer_parts import LAYER_PARTS, part_of
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
 
+#: Other prefixes of models with towers, and the variant of each.
+_OTHERS = {"model": "no-language-model", "language_model.model": "language-model-first"}
 _LAYER = re.compile(r"^(.*?)(?:^|\.)layers\.\d+\.")
 
 
@@ -44,7 +46,8 @@ def module_prefix_unusual(context: Context) -> Iterator[Fault]:
 
 
 def _prefix(context: Context) -> Iterator[Fault]:
-    released = RELEASED_PREFIXES.get(context.dimensions.architecture or "")
+    architecture = context.dimensions.architecture or ""
+    released = RELEASED_PREFIXES.get(architecture, COMPOSITE_PREFIXES.get(architecture))
     if released is None:
         return
     found: Counter[str] = Counter()
@@ -62,7 +65,7 @@ def _prefix(context: Context) -> Iterator[Fault]:
             "config.json",
             expected=" or ".join(f"{prefix}.layers" if prefix else "layers" for prefix in sorted(released)),
             found=f"{worst}.layers" if worst else "layers",
-            variant=None if worst else "bare",
+            variant=_OTHERS.get(worst) if architecture in COMPOSITE_PREFIXES else None if worst else "bare",
         )
 
 
