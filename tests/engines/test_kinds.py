@@ -52,6 +52,7 @@ _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
 _BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
+_VISION = ("re:.*lm_head", "re:visual.*", "re:model.visual.*")
 _DRAFTED = channels((*HEAD, *each("mlp.gate", layers=(1, 2)), "re:.*eh_proj", "re:.*shared_head.*"))
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
 _KV_OUTPUT = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.output_scale")
@@ -163,6 +164,51 @@ KINDS = (
         "drawn/starcoder2",
         steps(autofp8(HEAD), rename(r"(.*)\.input_scale", r"\1.act_scale")),
         {"sglang": "refuses"},
+    ),
+    # Parts of a layer, experts and prefixes that a class has none of, beside those of another.
+    Kind(
+        "attention-for-self_attn",
+        "drawn/glm4",
+        steps(_OLMO, rename(r"(.*)\.self_attn\.(.*)", r"\1.attention.\2")),
+        {"vllm": "refuses", "sglang": "silently wrong", "transformers": "refuses"},
+    ),
+    Kind(
+        "shared_expert-for-shared_experts",
+        "drawn/deepseek_v3",
+        steps(channels(HEAD), rename(r"(.*)\.shared_experts\.(.*)", r"\1.shared_expert.\2")),
+        {"vllm": "refuses", "sglang": "refuses", "transformers": "refuses"},
+    ),
+    Kind("shared_expert-of-its-own", "drawn/qwen2_moe", channels((*HEAD, *_SHARED)), {"vllm": "loads"}),
+    Kind(
+        "mlp-for-block_sparse_moe",
+        "drawn/minimax_m2",
+        steps(channels((*HEAD, "re:.*gate$")), rename(r"(.*)\.block_sparse_moe\.(.*)", r"\1.mlp.\2")),
+        {"vllm": "refuses", "sglang": "silently wrong", "transformers": "unknown"},
+    ),
+    Kind(
+        "block_sparse_moe-for-mlp",
+        "drawn/olmoe",
+        steps(channels((*HEAD, "re:.*gate$")), rename(r"(.*)\.mlp\.(.*)", r"\1.block_sparse_moe.\2")),
+        {"vllm": "refuses", "sglang": "refuses"},
+    ),
+    Kind(
+        "language-model-first",
+        "drawn/qwen3_vl",
+        steps(channels(_VISION), rename(r"model\.language_model\.(.*)", r"language_model.model.\1")),
+        {"vllm": "loads", "sglang": "silently wrong", "transformers": "refuses"},
+    ),
+    Kind(
+        "no-language-model",
+        "drawn/qwen3_vl",
+        steps(channels(_VISION), rename(r"model\.language_model\.(.*)", r"model.\1")),
+        {"vllm": "refuses", "sglang": "loads", "transformers": "refuses"},
+    ),
+    Kind("released-prefix", "drawn/qwen3_vl", channels(_VISION), {"vllm": "loads", "transformers": "loads"}),
+    Kind(
+        "bare-scales",
+        "drawn/minimax_m2",
+        steps(mistral(("lm_head", "gate")), rename(r"(.*)\.weight_scale_inv", r"\1.scale")),
+        {"vllm": "refuses", "sglang": "warns"},
     ),
     # What transformers has for experts and composite classes.
     Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),
