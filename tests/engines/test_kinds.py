@@ -46,6 +46,13 @@ def _one_value(names: str) -> Damage:
     return lambda checkpoint: checkpoint.change(names, lambda t: t._replace(shape=(1,), data=t.data[:2]))
 
 
+def _with_shared_expert(checkpoint: MutableCheckpoint) -> None:
+    """A shared expert in a class that has none: the numbers of a projection of attention."""
+    for name in checkpoint.names(r"model\.layers\.0\.self_attn\.o_proj\..*"):
+        other = name.replace("self_attn.o_proj", "mlp.shared_expert.up_proj")
+        next(iter(checkpoint.shards.values()))[other] = checkpoint.get(name)
+
+
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
@@ -178,6 +185,12 @@ KINDS = (
         steps(channels(HEAD), rename(r"(.*)\.shared_experts\.(.*)", r"\1.shared_expert.\2")),
         {"vllm": "refuses", "sglang": "refuses", "transformers": "refuses"},
     ),
+    Kind(
+        "more-than-a-class-has",
+        "qwen3_moe/llmcompressor-dynamic",
+        _with_shared_expert,
+        {"vllm": "refuses", "sglang": "loads", "transformers": "loads"},
+    ),
     Kind("shared_expert-of-its-own", "drawn/qwen2_moe", channels((*HEAD, *_SHARED)), {"vllm": "loads"}),
     Kind(
         "mlp-for-block_sparse_moe",
@@ -209,6 +222,22 @@ KINDS = (
         "drawn/minimax_m2",
         steps(mistral(("lm_head", "gate")), rename(r"(.*)\.weight_scale_inv", r"\1.scale")),
         {"vllm": "refuses", "sglang": "warns"},
+    ),
+    # A head that transformers gives another name.
+    Kind("head-listed-as-stored", "drawn/gpt_neox", channels(("embed_out",)), {"transformers": "silently wrong"}),
+    Kind("head-listed-as-in-memory", "drawn/gpt_neox", channels(HEAD), {"vllm": "loads", "transformers": "loads"}),
+    # Scales of experts under a name that transformers does not know, and those of a dense layer.
+    Kind(
+        "inverse-in-experts",
+        "drawn/glm4_moe",
+        steps(channels((*HEAD, "re:.*gate$")), rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")),
+        {"transformers": "refuses"},
+    ),
+    Kind(
+        "inverse-in-a-dense-model",
+        "drawn/glm4",
+        steps(_OLMO, rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")),
+        {"transformers": "warns"},
     ),
     # What transformers has for experts and composite classes.
     Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),

@@ -52,7 +52,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK202/beside-declared": (Known(_WARNING, "values are taken for codes"),),
         "CK203": (
             Known(_WARNING, "listed as missing and unexpected; the scale is made up"),
-            Known(_ERROR, "dtypes do not fit; at the first request", architectures=("Qwen3MoeFor",)),
+            Known(
+                _ERROR,
+                "dtypes do not fit; at the first request",
+                formats=("compressed-tensors",),
+                layers=(Layer.EXPERT,),
+            ),
         ),
         "CK204": (Known(Outcome.OK, "names of quantizers are known"),),
         "CK204/bare": (Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),),

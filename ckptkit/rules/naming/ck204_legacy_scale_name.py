@@ -47,13 +47,14 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
         return
     architecture = context.dimensions.architecture
     bare = () if architecture is None or architecture.startswith(BARE_SCALES) else (_BARE,)
-    if not (bare or dialect.weight_scale.older or dialect.input_scale.older):
+    older = bool(dialect.weight_scale.older or dialect.input_scale.older)
+    if not (bare or older):
         return
     for module in context.modules:
         for tensor, known in _scales(module, dialect):
             wanted = known.written
             name = tensor.name.removeprefix(module.name).removeprefix(".") if tensor is not None else ""
-            if tensor is not None and (name in bare or name not in known.loaded):
+            if tensor is not None and (name in bare or (older and name not in known.loaded)):
                 yield Observation(
                     "legacy-scale-name",
                     "engines know this scale under another name",

@@ -70,7 +70,9 @@ def _prefix(context: Context) -> Iterator[Fault]:
 
 
 def _parts(context: Context) -> Iterator[Fault]:
-    """Parts of layers that the class has none of: one fault for each. Experts have a rule of their own."""
+    """Parts of layers that the class has none of, in place of its own: one fault for each. Experts have a rule of
+    their own, and what is stored beside all that a layer has leaves nothing unset.
+    """
     architecture = context.dimensions.architecture or ""
     known, checkpoint = LAYER_PARTS.get(architecture), context.checkpoint
     if known is None or checkpoint is None:
@@ -81,7 +83,8 @@ def _parts(context: Context) -> Iterator[Fault]:
         if part is not None and part not in known and not is_mtp(context.dimensions, kind.first.name):
             found.setdefault(part, kind.first.name)
     for part, module in found.items():
-        if not (part.endswith(".experts") and architecture in EXPERT_PARTS):
+        judged = part.endswith(".experts") and architecture in EXPERT_PARTS
+        if not judged and _lacks_own(context, known, module, part):
             yield Observation(
                 "module-prefix",
                 f"layers of {architecture} have no {part}",
@@ -91,3 +94,9 @@ def _parts(context: Context) -> Iterator[Fault]:
                 found=part,
                 variant="part",
             )
+
+
+def _lacks_own(context: Context, known: frozenset[str], module: str, part: str) -> bool:
+    """Whether the layer of a module in a strange part lacks a part of its class, which may be what was meant."""
+    layer = module[: module.index(f".{part}.") + 1]
+    return any(not any(name.startswith(f"{layer}{own}.") for name in context.module_names) for own in known)
