@@ -14,7 +14,9 @@ from ckptkit.checks.level import Level
 from ckptkit.checks.registry import FAMILIES, Rule, all_rules
 from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
+from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.layers import Layer, layer_of
+from ckptkit.engines.prediction import Drafts, is_mtp
 from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
 from ckptkit.engines.registry import engines as known_engines
 from ckptkit.errors import Fault, plural
@@ -166,6 +168,8 @@ def run(
     thrown_away = drops_of(context.dialect_key, told)
     if thrown_away:
         findings = [_of_what_is_kept(finding, thrown_away) for finding in findings]
+    drafts = {name: engine.drafts for name, engine in asked_about(told).items()}
+    findings = [_of_the_draft(finding, context.dimensions, drafts) for finding in findings]
     left_out = {e.engine: e.leaves_out for f in findings for e in f.engines if e.leaves_out and e.current}
     if left_out:
         findings = [_of_what_is_loaded(finding, left_out) for finding in findings]
@@ -239,6 +243,17 @@ def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...
     layer = layer_of(finding.tensor.rpartition(".")[0])
     kept = tuple(e for e in finding.engines if e.when_built or layer not in left_out.get(e.engine, ()))
     return finding if kept == finding.engines else replace(finding, engines=kept)
+
+
+def _of_the_draft(finding: Finding, dimensions: Dimensions, drafts: Mapping[str, Drafts | None]) -> Finding:
+    """A finding about a layer that predicts: where such layers are a model of their own a load shows nothing of it, and
+    where they are left out it does nothing. What is wrong with a file stops whoever opens it."""
+    about = finding.stated.name if isinstance(finding.stated, Module) else finding.tensor
+    if about is None or finding.code.startswith("CK1") or not is_mtp(dimensions, about):
+        return finding
+    kept = (e for e in finding.engines if drafts[e.engine] is not Drafts.LEFT_OUT)
+    told = tuple(replace(e, at_request=True) if drafts[e.engine] is Drafts.APART else e for e in kept)
+    return finding if told == finding.engines else replace(finding, engines=told)
 
 
 def _of_what_is_kept(finding: Finding, thrown_away: Mapping[str, tuple[str, ...]]) -> Finding:

@@ -47,6 +47,13 @@ _TEXT_ONLY = (
 #: Architecture -> what may stand before ``layers.N`` of the language model.
 RELEASED_PREFIXES: Mapping[str, frozenset[str]] = MappingProxyType({name: frozenset({"model"}) for name in _TEXT_ONLY})
 
+#: The same of models with towers beside the language model, which other releases of exporters stored otherwise.
+COMPOSITE_PREFIXES: Mapping[str, frozenset[str]] = MappingProxyType(
+    dict.fromkeys(
+        ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"), frozenset({"model.language_model"})
+    )
+)
+
 #: Architecture -> where its routed experts sit. Qwen2-MoE, Qwen3-MoE and DeepSeek use the common names.
 EXPERT_PARTS: Mapping[str, ExpertNames] = MappingProxyType(
     {
@@ -64,6 +71,9 @@ EXPERT_PARTS: Mapping[str, ExpertNames] = MappingProxyType(
 INPUTS_FIRST = ("GptOss", "Llama4", "OpenAIPrivacyFilter")
 #: Architectures whose stacks have the rows of gate and up in turn, and not one after the other.
 IN_TURN = ("GptOss",)
+
+#: Architectures whose released files call a scale ``scale`` alone, and which alone are mapped from that.
+BARE_SCALES = ("DeepseekV4",)
 
 #: Architectures with layers of transformers' Conv1D, whose weights are [inputs, outputs], and what these are called.
 _CONV1D = ("GPT2", "ImageGPT", "OpenAIGPT")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ckptkit.engines.kernels import Kernel
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
+    from ckptkit.engines.prediction import Drafts
     from ckptkit.engines.remarks import Remark
     from ckptkit.engines.seen import Reproduced
     from ckptkit.engines.skip_lists import Reading
@@ -284,6 +285,7 @@ class Engine:
     object's name, and what it has to hold where it is there.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
+    ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known.
     One that ``loads_every_file`` takes weight files that no index names.
     One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module: the function
     says what it makes of a container in a release, told whether its config was understood. Nobody else then judges its
@@ -315,6 +317,7 @@ class Engine:
     stand_in: StandIn | None = None
     wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
+    drafts: Drafts | None = None
     loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from ckptkit.engines.dimensions import Dimensions
+
+
+class Drafts(Enum):
+    """What becomes of layers that predict where a model is loaded."""
+
+    APART = "built as a model of their own, once somebody asks for it"
+    LEFT_OUT = "never built"
+
 
 #: Parts of names of multi-token prediction layers.
 MTP_NAMES = re.compile(r"(^|\.)(mtp\w*|nextn\w*)(\.|$)")

@@ -25,8 +25,10 @@ LINEAR_CLASSES = frozenset({"Linear", "LinearBase"})
 LM_HEAD = "lm_head"
 _SHARED_HEAD = "shared_head.head"
 _HEADS = (LM_HEAD, _SHARED_HEAD)
-#: What DeepSeek's own files call the output head.
-_OWN_HEAD = "head"
+#: What DeepSeek's own files, and GPT-NeoX's, call the output head.
+_OWN_HEADS = ("head", "embed_out")
+#: A stored module that transformers gives another name whatever the model.
+_RENAMED = MappingProxyType({"embed_out": LM_HEAD})
 
 _EMBEDDING = re.compile(
     r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared|relative_attention_bias)$"
@@ -146,7 +148,7 @@ def is_head(module: str) -> bool:
     >>> is_head("model.layers.61.shared_head.head"), is_head("head"), is_head("model.layers.0.head")
     (True, True, False)
     """
-    if module == _OWN_HEAD:
+    if module in _OWN_HEADS:
         return True
     return module.endswith(_HEADS) and (last_part(module) == LM_HEAD or module.endswith(_SHARED_HEAD))
 
@@ -205,7 +207,8 @@ def other_tower(module: str) -> str | None:
 
 
 def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
-    """Stored names of modules of a multimodal model -> what transformers calls them, where that differs.
+    """Stored names of modules -> what transformers calls them, where that differs: heads, and what multimodal models
+    hold.
 
     ``config`` is the model's. Nothing for a model that is stored under such names already, that has one tower only, or
     that brings its own code (``auto_map``).
@@ -219,9 +222,12 @@ def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, st
     """
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    stored = tuple(modules)
+    renamed = {name: other for name, other in _RENAMED.items() if name in stored}
+    if renamed and "auto_map" not in config:
+        return renamed
     if not architecture.endswith("ForConditionalGeneration") or architecture.startswith(_TOWERS_STAY):
         return {}
-    stored = tuple(modules)
     stems = {module.partition(".layers.")[0] for module in stored}
     apart = any(stem.startswith("language_model") or other_tower(stem) for stem in stems)
     if not apart or "auto_map" in config:

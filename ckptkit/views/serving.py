@@ -231,7 +231,8 @@ def _notes(context: Context, engine: Engine, row: MatrixRow) -> Iterator[str]:
     if cache is not None and cache.scheme is not None and context.dialect_key in engine.follows_kv_cache:
         yield f"the checkpoint switches an FP8 KV cache on by itself: {engine.label} follows its declaration"
     if row.verdict == "unknown":
-        words = "; ".join((row.note, *row.parts.get("unknown", ()))) if row.note else "; ".join(row.parts["unknown"])
+        found = (", ".join(row.codes.get("unknown", ())), row.note, *row.parts.get("unknown", ()))
+        words = "; ".join(filter(None, found))
         yield f"nobody has seen whether {engine.label} serves this right: {words}"
     for outcome, what in (("warning", "goes on with a warning"), ("slow", "takes a slow path")):
         if outcome in row.codes:

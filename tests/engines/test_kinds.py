@@ -41,12 +41,26 @@ def _cut(checkpoint: MutableCheckpoint) -> None:
     checkpoint.change(_SCALES, lambda t: t._replace(data=b"\x03\x00" * (len(t.data) // 2)))
 
 
+def _one_value(names: str) -> Damage:
+    """The first of the scales of a weight's rows, for all of them."""
+    return lambda checkpoint: checkpoint.change(names, lambda t: t._replace(shape=(1,), data=t.data[:2]))
+
+
+def _with_shared_expert(checkpoint: MutableCheckpoint) -> None:
+    """A shared expert in a class that has none: the numbers of a projection of attention."""
+    for name in checkpoint.names(r"model\.layers\.0\.self_attn\.o_proj\..*"):
+        other = name.replace("self_attn.o_proj", "mlp.shared_expert.up_proj")
+        next(iter(checkpoint.shards.values()))[other] = checkpoint.get(name)
+
+
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
 _BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
+_VISION = ("re:.*lm_head", "re:visual.*", "re:model.visual.*")
+_DRAFTED = channels((*HEAD, *each("mlp.gate", layers=(1, 2)), "re:.*eh_proj", "re:.*shared_head.*"))
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
 _KV_OUTPUT = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.output_scale")
 
@@ -108,11 +122,29 @@ KINDS = (
         "drawn/glm4_moe",
         steps(
             with_prediction,
-            channels((*HEAD, *each("mlp.gate", layers=(1, 2)), "re:.*eh_proj", "re:.*shared_head.*")),
+            _DRAFTED,
             alone(_MTP),
         ),
         {"vllm": "loads", "sglang": "loads"},
     ),
+    Kind(
+        "draft-without-scale",
+        "drawn/glm4_moe",
+        steps(with_prediction, _DRAFTED, drop(r"model\.layers\.2\.self_attn\.o_proj\.weight_scale")),
+        {"vllm": "loads", "sglang": "loads", "transformers": "loads"},
+    ),
+    Kind(
+        "layer-without-scale",
+        "drawn/glm4_moe",
+        steps(with_prediction, _DRAFTED, drop(r"model\.layers\.1\.self_attn\.o_proj\.weight_scale")),
+        {"vllm": "silently wrong", "sglang": "silently wrong", "transformers": "warns"},
+    ),
+    # One value for all rows of a weight, in all weights of a layer or in one.
+    Kind("layer-of-one-value", CT, _one_value(r"model\.layers\.1\..*\.weight_scale"), {"transformers": "unknown"}),
+    Kind("weight-of-one-value", CT, _one_value(r".*1\.mlp\.up_proj\.weight_scale"), {"transformers": "silently wrong"}),
+    # A cache that is declared, and all of its scales or some.
+    Kind("kv-without-scales", CT_KV, drop(r".*\.[kv]_scale"), {"vllm": "unknown"}),
+    Kind("kv-without-some", CT_KV, drop(r".*\.1\..*\.[kv]_scale"), {"vllm": "silently wrong"}),
     Kind(
         "layer-not-listed",
         "drawn/glm4",
@@ -139,6 +171,73 @@ KINDS = (
         "drawn/starcoder2",
         steps(autofp8(HEAD), rename(r"(.*)\.input_scale", r"\1.act_scale")),
         {"sglang": "refuses"},
+    ),
+    # Parts of a layer, experts and prefixes that a class has none of, beside those of another.
+    Kind(
+        "attention-for-self_attn",
+        "drawn/glm4",
+        steps(_OLMO, rename(r"(.*)\.self_attn\.(.*)", r"\1.attention.\2")),
+        {"vllm": "refuses", "sglang": "silently wrong", "transformers": "refuses"},
+    ),
+    Kind(
+        "shared_expert-for-shared_experts",
+        "drawn/deepseek_v3",
+        steps(channels(HEAD), rename(r"(.*)\.shared_experts\.(.*)", r"\1.shared_expert.\2")),
+        {"vllm": "refuses", "sglang": "refuses", "transformers": "refuses"},
+    ),
+    Kind(
+        "more-than-a-class-has",
+        "qwen3_moe/llmcompressor-dynamic",
+        _with_shared_expert,
+        {"vllm": "refuses", "sglang": "loads", "transformers": "loads"},
+    ),
+    Kind("shared_expert-of-its-own", "drawn/qwen2_moe", channels((*HEAD, *_SHARED)), {"vllm": "loads"}),
+    Kind(
+        "mlp-for-block_sparse_moe",
+        "drawn/minimax_m2",
+        steps(channels((*HEAD, "re:.*gate$")), rename(r"(.*)\.block_sparse_moe\.(.*)", r"\1.mlp.\2")),
+        {"vllm": "refuses", "sglang": "silently wrong", "transformers": "unknown"},
+    ),
+    Kind(
+        "block_sparse_moe-for-mlp",
+        "drawn/olmoe",
+        steps(channels((*HEAD, "re:.*gate$")), rename(r"(.*)\.mlp\.(.*)", r"\1.block_sparse_moe.\2")),
+        {"vllm": "refuses", "sglang": "refuses"},
+    ),
+    Kind(
+        "language-model-first",
+        "drawn/qwen3_vl",
+        steps(channels(_VISION), rename(r"model\.language_model\.(.*)", r"language_model.model.\1")),
+        {"vllm": "loads", "sglang": "silently wrong", "transformers": "refuses"},
+    ),
+    Kind(
+        "no-language-model",
+        "drawn/qwen3_vl",
+        steps(channels(_VISION), rename(r"model\.language_model\.(.*)", r"model.\1")),
+        {"vllm": "refuses", "sglang": "loads", "transformers": "refuses"},
+    ),
+    Kind("released-prefix", "drawn/qwen3_vl", channels(_VISION), {"vllm": "loads", "transformers": "loads"}),
+    Kind(
+        "bare-scales",
+        "drawn/minimax_m2",
+        steps(mistral(("lm_head", "gate")), rename(r"(.*)\.weight_scale_inv", r"\1.scale")),
+        {"vllm": "refuses", "sglang": "warns"},
+    ),
+    # A head that transformers gives another name.
+    Kind("head-listed-as-stored", "drawn/gpt_neox", channels(("embed_out",)), {"transformers": "silently wrong"}),
+    Kind("head-listed-as-in-memory", "drawn/gpt_neox", channels(HEAD), {"vllm": "loads", "transformers": "loads"}),
+    # Scales of experts under a name that transformers does not know, and those of a dense layer.
+    Kind(
+        "inverse-in-experts",
+        "drawn/glm4_moe",
+        steps(channels((*HEAD, "re:.*gate$")), rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")),
+        {"transformers": "refuses"},
+    ),
+    Kind(
+        "inverse-in-a-dense-model",
+        "drawn/glm4",
+        steps(_OLMO, rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")),
+        {"transformers": "warns"},
     ),
     # What transformers has for experts and composite classes.
     Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
 from ckptkit.engines.launch import Launch
+from ckptkit.engines.prediction import Drafts
 from ckptkit.engines.sglang.classes import BELOW, STAND_IN, STOOD_IN_FOR
 from ckptkit.engines.stand_in import StandIn
 
@@ -38,5 +39,6 @@ ENGINE = Engine(
     eager=lazily("ckptkit.engines.sglang.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
+    drafts=Drafts.APART,
     stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW),
 )

@@ -21,6 +21,9 @@ STOP_AT_UNKNOWN = (
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
 
+#: Of these one that stops with a KeyError at experts in another part of a layer.
+STOP_AT_EXPERTS = ("OlmoeFor",)
+
 #: Classes that declare which stored parts qkv_proj, and gate_up_proj, are fused of (``packed_modules_mapping``).
 KNOWS_QKV = (
     *("BeamFor", "Cohere2MoeFor", "Cohere2VisionFor", "DeciLMFor", "DiffusionGemma", "EmbeddingGemmaModel"),

@@ -16,6 +16,7 @@ from ckptkit.engines.sglang.classes import (
     PLAIN_TOWERS,
     QUANTIZED_TOWERS,
     STAND_IN,
+    STOP_AT_EXPERTS,
     STOP_AT_UNKNOWN,
     STRICT,
 )
@@ -27,6 +28,7 @@ _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _DROPPED = "weights of unknown names are dropped"
+_SKIP_EXPERTS = tuple(name for name in EXPERTS_ONE_BY_ONE if name not in STOP_AT_EXPERTS)
 _SHAPE = "the parameter's loader stops at the shape"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
@@ -100,7 +102,15 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
         ),
+        "CK206/no-language-model": (
+            Known(_SILENT, _DROPPED),
+            Known(Outcome.OK, "names without the part are known", architectures=("Qwen3VLFor", "Qwen3VLMoeFor")),
+        ),
         "CK207": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE, leaves_out=(Layer.EXPERT,)),),
+        "CK207/misplaced": (
+            Known(_SILENT, _LEFT_OUT, architectures=_SKIP_EXPERTS, leaves_out=(Layer.EXPERT,)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_EXPERTS),
+        ),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ByModelType, Engine, Evidence, Release, lazily
+from ckptkit.engines.prediction import Drafts
 
 ENGINE = Engine(
     name="transformers",
@@ -51,5 +52,6 @@ ENGINE = Engine(
     ),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
+    drafts=Drafts.LEFT_OUT,
     reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),
 )

@@ -52,12 +52,24 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK202/beside-declared": (Known(_WARNING, "values are taken for codes"),),
         "CK203": (
             Known(_WARNING, "listed as missing and unexpected; the scale is made up"),
-            Known(_ERROR, "dtypes do not fit; at the first request", architectures=("Qwen3MoeFor",)),
+            Known(
+                _ERROR,
+                "dtypes do not fit; at the first request",
+                formats=("compressed-tensors",),
+                layers=(Layer.EXPERT,),
+            ),
         ),
         "CK204": (Known(Outcome.OK, "names of quantizers are known"),),
+        "CK204/bare": (Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_ERROR, _MADE_UP),),
+        "CK206/part": (
+            Known(_ERROR, _MADE_UP),
+            Known(
+                Outcome.UNKNOWN, "its names in memory may be mapped too", architectures=("MiniMaxM2For", "MixtralFor")
+            ),
+        ),
         "CK206/bare": (Known(Outcome.OK, "names without the prefix are known"),),
         "CK207/unmapped": (Known(_ERROR, "single experts cannot be put together"),),
         "CK207": (Known(_WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT,)),),
@@ -95,7 +107,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
         "CK306/one-value-throughout": (
             Known(_SILENT, "broadcast"),
-            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=("compressed-tensors",)),
+            Known(Outcome.UNKNOWN, "broadcast, which may be what was meant", formats=(*_CT, *_QUARK)),
         ),
         **dict.fromkeys(
             ("CK306/by-row", "CK306/by-column"),

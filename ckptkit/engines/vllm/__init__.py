@@ -8,6 +8,7 @@ from ckptkit.engines.base import ByModelType, Engine, Evidence, Release, Splitti
 from ckptkit.engines.finer_blocks import FinerBlocks
 from ckptkit.engines.gpus import CPU, WITHOUT_FP8
 from ckptkit.engines.launch import Launch
+from ckptkit.engines.prediction import Drafts
 
 ENGINE = Engine(
     name="vllm",
@@ -61,5 +62,6 @@ ENGINE = Engine(
         )
     ),
     modules=lazily("ckptkit.engines.vllm.modules", "MODULES"),
+    drafts=Drafts.APART,
     reproduced=lazily("ckptkit.engines.vllm.reproduced", "REPRODUCED"),
 )

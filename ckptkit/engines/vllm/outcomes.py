@@ -78,6 +78,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK204": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK206/language-model-first": (
+            Known(_ERROR, _UNKNOWN_NAME),
+            Known(
+                Outcome.OK,
+                "the names in memory",
+                architectures=("Qwen3VLFor", "Qwen3VLMoeFor"),
+                how=Evidence.SOURCE,
+            ),
+        ),
         "CK207/fused": (Known(_SILENT, "FP8 experts are built, and filled by value"),),
         "CK207/fused-codes": (
             Known(_SILENT, "FP8 experts are built, and scales are not mapped"),
@@ -315,7 +324,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK803": (Known(_SLOW, "no CUTLASS block kernel"),),
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
-            Known(_SILENT, "1.0 is used without a word", formats=("compressed-tensors",)),
+            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=_CT),
             Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(_WARNING, "1.0 is used, with one line in the log", option="--kv-cache-dtype fp8"),
         ),

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import label_of
 from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
@@ -52,24 +53,29 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         return
     matchers = matchers_of(context)
     # Some leave the head alone whatever is listed, and some have no scheme for it.
-    building = {engine for engine, reading in readings_of(context).items() if reading.builds_heads}
+    readings = readings_of(context)
+    building = {engine for engine, reading in readings.items() if reading.builds_heads}
+    by_memory = {engine for engine, reading in readings.items() if reading.names_in_memory}
     heads = {engine: matches for engine, matches in matchers.items() if engine in building}
 
     def asked(module: str) -> Mapping[str, Matcher]:
-        return heads if names.is_head(module) else matchers
+        return heads if names.is_head(module) and module not in context.names_in_memory else matchers
 
-    grouped: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    grouped: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
     undeclared = ((weight.module, (weight.module,)) for weight in undeclared_weights(context))
     for name, members in (*meant_alike(context, entries), *undeclared):
         skips = tuple(engine for engine, matches in asked(name).items() if matches(name))
         if skips and len(skips) != len(asked(name)):
-            grouped.setdefault((names.generalise(name), skips), []).extend(members)
+            of_draft = is_mtp(context.dimensions, name)
+            grouped.setdefault((names.generalise(name), skips, of_draft), []).extend(members)
     if not grouped:
         yield from context.faults("ct-ignore-class")
-    for (kind, skips), members in grouped.items():
+    for (kind, skips, _), members in grouped.items():
         stored = members[0] not in checkpoint.unquantized
         others = [engine for engine in asked(members[0]) if engine not in skips]
-        wrong = skips if stored else others
+        wrong = frozenset(skips if stored else others)
+        if names.is_head(members[0]):
+            wrong &= building | by_memory
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
         other = None if stored else context.names_in_memory.get(members[0])
         count = f"{len(members)} modules like this" if len(members) > 1 else "this module"
@@ -81,7 +87,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             expected=f"{other} as well" if other else "exact module names",
             found=found,
             variant="left-alone" if stored else "built",
-            only=frozenset(wrong),
+            only=wrong,
             subject=Module(members[0]),
         )
 

@@ -8,11 +8,15 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit, Rename
+from ckptkit.engines.architectures import BARE_SCALES
 from ckptkit.errors import Fault
 from ckptkit.formats.dialect import Dialect, ScaleNames
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
 from ckptkit.storage.payload import TensorRef
+
+#: What the files of few architectures call every scale.
+_BARE = "scale"
 
 
 @rule(
@@ -39,12 +43,18 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
     Fix: rename it; a conversion does.
     """
     dialect = context.dialect
-    if dialect is None or not (dialect.weight_scale.older or dialect.input_scale.older):
+    if dialect is None:
+        return
+    architecture = context.dimensions.architecture
+    bare = () if architecture is None or architecture.startswith(BARE_SCALES) else (_BARE,)
+    older = bool(dialect.weight_scale.older or dialect.input_scale.older)
+    if not (bare or older):
         return
     for module in context.modules:
         for tensor, known in _scales(module, dialect):
             wanted = known.written
-            if tensor is not None and tensor.name.removeprefix(module.name).removeprefix(".") not in known.loaded:
+            name = tensor.name.removeprefix(module.name).removeprefix(".") if tensor is not None else ""
+            if tensor is not None and (name in bare or (older and name not in known.loaded)):
                 yield Observation(
                     "legacy-scale-name",
                     "engines know this scale under another name",
@@ -53,7 +63,7 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
                     expected=names.join(module.name, wanted),
                     found=tensor.name,
                     help="convert the checkpoint to rename it",
-                    variant="inverse" if tensor.name.endswith("_inv") else None,
+                    variant="inverse" if name.endswith("_inv") else "bare" if name == _BARE else None,
                 )
 
 

@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.architectures import RELEASED_PREFIXES
+from ckptkit.engines.architectures import COMPOSITE_PREFIXES, EXPERT_PARTS, RELEASED_PREFIXES
+from ckptkit.engines.layer_parts import LAYER_PARTS, part_of
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
 
+#: Other prefixes of models with towers, and the variant of each.
+_OTHERS = {"model": "no-language-model", "language_model.model": "language-model-first"}
 _LAYER = re.compile(r"^(.*?)(?:^|\.)layers\.\d+\.")
 
 
@@ -27,16 +31,23 @@ _LAYER = re.compile(r"^(.*?)(?:^|\.)layers\.\d+\.")
     ),
 )
 def module_prefix_unusual(context: Context) -> Iterator[Fault]:
-    """The modules' prefix is not the one under which the architecture is released.
+    """Modules have another prefix, or are in other parts of a layer, than the architecture is released with.
 
     Why it hurts: engines map released names. Under another prefix some drop most weights and start all the same;
     skip lists that were written for one prefix stop matching under the other.
 
-    Example: ``language_model.model.layers.0...`` in a checkpoint of ``Qwen3ForCausalLM``.
+    Example: ``language_model.model.layers.0...`` in a checkpoint of ``Qwen3ForCausalLM``, or ``mlp.shared_expert`` in
+    one of ``DeepseekV3ForCausalLM``, whose layers have ``mlp.shared_experts``.
 
-    Fix: rename the prefix in tensors, index and skip list together.
+    Fix: rename modules in tensors, index and skip list together.
     """
-    released = RELEASED_PREFIXES.get(context.dimensions.architecture or "")
+    yield from _prefix(context)
+    yield from _parts(context)
+
+
+def _prefix(context: Context) -> Iterator[Fault]:
+    architecture = context.dimensions.architecture or ""
+    released = RELEASED_PREFIXES.get(architecture, COMPOSITE_PREFIXES.get(architecture))
     if released is None:
         return
     found: Counter[str] = Counter()
@@ -54,5 +65,38 @@ def module_prefix_unusual(context: Context) -> Iterator[Fault]:
             "config.json",
             expected=" or ".join(f"{prefix}.layers" if prefix else "layers" for prefix in sorted(released)),
             found=f"{worst}.layers" if worst else "layers",
-            variant=None if worst else "bare",
+            variant=_OTHERS.get(worst) if architecture in COMPOSITE_PREFIXES else None if worst else "bare",
         )
+
+
+def _parts(context: Context) -> Iterator[Fault]:
+    """Parts of layers that the class has none of, in place of its own: one fault for each. Experts have a rule of
+    their own, and what is stored beside all that a layer has leaves nothing unset.
+    """
+    architecture = context.dimensions.architecture or ""
+    known, checkpoint = LAYER_PARTS.get(architecture), context.checkpoint
+    if known is None or checkpoint is None:
+        return
+    found: dict[str, str] = {}
+    for kind in checkpoint.alike:
+        part = part_of(kind.name)
+        if part is not None and part not in known and not is_mtp(context.dimensions, kind.first.name):
+            found.setdefault(part, kind.first.name)
+    for part, module in found.items():
+        judged = part.endswith(".experts") and architecture in EXPERT_PARTS
+        if not judged and _lacks_own(context, known, module, part):
+            yield Observation(
+                "module-prefix",
+                f"layers of {architecture} have no {part}",
+                None,
+                module,
+                expected=", ".join(sorted(known)),
+                found=part,
+                variant="part",
+            )
+
+
+def _lacks_own(context: Context, known: frozenset[str], module: str, part: str) -> bool:
+    """Whether the layer of a module in a strange part lacks a part of its class, which may be what was meant."""
+    layer = module[: module.index(f".{part}.") + 1]
+    return any(not any(name.startswith(f"{layer}{own}.") for name in context.module_names) for own in known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -13,7 +14,8 @@ from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
 from ckptkit.rules.shapes.grids import is_one_block, mismatches, same_values, shape_fault
 
-#: One value for a weight, where others have the scales that are declared, and where none has.
+_LAYER = re.compile(r".*?\blayers\.\d+\.")
+#: One value for a weight where others have what is declared, and where none has, or none of its layer.
 ONE, THROUGHOUT = "one-value", "one-value-throughout"
 
 
@@ -38,11 +40,17 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
     """
 
     @cache
-    def throughout() -> bool:
+    def undeclared() -> bool:
         """Whether no module has the granularity that is declared: then the declaration may be what is wrong."""
         kinds = context.checkpoint.alike if context.checkpoint is not None else ()
         stored = sum(len(kind.modules) for kind in kinds if kind.first.weight_scale is not None)
         return len(mismatches(context)) == stored
+
+    @cache
+    def otherwise() -> frozenset[str]:
+        """The layers of which some module has not one value: where all have, the declaration may be wrong of these."""
+        several = (m for m in context.modules if m.weight_scale is None or math.prod(m.weight_scale.shape) != 1)
+        return frozenset(_layer(module.name) for module in several)
 
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
@@ -53,7 +61,15 @@ def scale_granularity(context: Context) -> Iterator[Fault]:
         if wrong:
             fault = shape_fault("scale-granularity", module, scale, wanted)
             variant = _broadcast(scale.shape, module.weight.shape)
-            yield Observation.of(fault, variant=THROUGHOUT if variant == ONE and throughout() else variant)
+            if variant == ONE and (undeclared() or _layer(module.name) not in otherwise()):
+                variant = THROUGHOUT
+            yield Observation.of(fault, variant=variant)
+
+
+def _layer(module: str) -> str:
+    """The decoder layer that a module is of; nothing for one beside all layers."""
+    found = _LAYER.match(module)
+    return found[0] if found else ""
 
 
 def _broadcast(scale: tuple[int, ...], weight: tuple[int, ...]) -> str | None:

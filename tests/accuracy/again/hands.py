@@ -214,7 +214,9 @@ def _names() -> Iterator[Held]:
         ("input_scale", "activation_scale", "input-to-activation", "starcoder2/autofp8"),
     ):
         change = rename(rf"(.*)\.{old}", rf"\1.{new}")
-        yield Held(f"names/{name}/{base.replace('/', '-')}", f"{_BY_HAND}{base}", change)
+        # What transformers makes of ModelOpt's exports is no measure: it reads none.
+        own = OWN if base.endswith("modelopt") else None
+        yield Held(f"names/{name}/{base.replace('/', '-')}", f"{_BY_HAND}{base}", change, own)
 
 
 def _block_to_mlp(checkpoint: MutableCheckpoint) -> None:

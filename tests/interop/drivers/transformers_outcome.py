@@ -20,7 +20,7 @@ from .transformers_logits import _Warnings
 
 SHOWN = 4
 #: Names of scales of weights.
-_SCALE = re.compile(r"(?<=\.)(weight_scale(_inv)?|weight_quantizer\.scale)$")
+_SCALE = re.compile(r"(?<=\.)(weight_scale(_inv)?|weight_quantizer\.scale|scale_weight)$")
 #: Names of scales of activations and of the KV cache.
 _STATIC = re.compile(r"\.((input|output|activation|[kvq])_scale|(input|output)_quantizer\.scale)$")
 
