@@ -45,6 +45,7 @@ _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
 _BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+_TOWER_LISTED = ("re:.*lm_head", "re:vision_tower.*", "re:multi_modal_projector.*")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
@@ -174,6 +175,12 @@ KINDS = (
         channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*")),
         {"sglang": "loads", "transformers": "loads"},
     ),
+    # Classes that are left to transformers.
+    Kind("class-of-transformers", "drawn/gpt_neox", channels(("embed_out",)), {"sglang": "refuses"}),
+    Kind("class-of-transformers-in-plain-FP8", "drawn/gpt_neox", autofp8(("embed_out",)), {"sglang": "unknown"}),
+    Kind("class-whose-attention-is-its-own", "drawn/bamba", autofp8((*HEAD, "mamba")), {"sglang": "refuses"}),
+    Kind("tower-of-transformers", "drawn/llava", channels(_TOWER_LISTED), {"sglang": "refuses"}),
+    Kind("tower-of-its-own", "drawn/mistral3", channels(_TOWER_LISTED), {"sglang": "loads"}),
     # The section that transformers looks into as well.
     Kind(
         "block-in-the-text-section",

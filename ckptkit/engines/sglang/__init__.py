@@ -38,5 +38,5 @@ ENGINE = Engine(
     eager=lazily("ckptkit.engines.sglang.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
-    stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW),
+    stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW, refused=lazily("ckptkit.engines.sglang.architectures", "REFUSED")),
 )
