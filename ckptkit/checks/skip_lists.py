@@ -92,8 +92,14 @@ def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
 def _skipped_by(context: Context, reading: Reading) -> Matcher:
     """Whether an engine finds a module on the skip list, under the names that it looks for.
 
-    Some match names in memory. Others map the entries as they map the stored names, so that either will do.
+    Some match names in memory. Others map the entries as they map the stored names, so that either will do. What a
+    model class builds plain whatever is listed counts as listed.
     """
+    plain, listed = reading.plain(context.dimensions.architecture), _listed_by(context, reading)
+    return listed if plain is None else lambda name: plain(name) or listed(name)
+
+
+def _listed_by(context: Context, reading: Reading) -> Matcher:
     entries, others = reading.entries(context.block), context.names_in_memory
     listed, asked = reading.matcher(entries), _asked(context, reading)
 
@@ -101,8 +107,9 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
         return listed(asked(name))
 
     def or_whole(name: str) -> bool:
-        whole = reading.whole(name)
-        return listed(asked(name)) or (whole is not None and listed(whole))
+        own = asked(name)
+        whole = reading.whole(name) if own else None
+        return listed(own) or (whole is not None and listed(whole))
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.
     matches = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked

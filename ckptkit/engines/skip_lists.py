@@ -68,6 +68,8 @@ class Reading:
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name.
+    ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
+    ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops. The first of ``below`` is put in front of entries, whatever
     their form, that begin with none of these.
@@ -89,6 +91,8 @@ class Reading:
     whole_too: bool = False
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    nameless: tuple[str, ...] = ()
+    plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
     below: tuple[str, ...] = ()
 
@@ -107,6 +111,8 @@ class Reading:
         >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
         'a.qkv_proj'
         """
+        if self.nameless and (architecture or "").startswith(self.nameless):
+            return lambda module: module if module.endswith(_HEADS) else ""
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
@@ -121,6 +127,18 @@ class Reading:
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
         return name_of if whole or renamed else _itself
+
+    def plain(self, architecture: str | None) -> Matcher | None:
+        """Which modules a model class builds plain whatever is listed; None where there are none.
+
+        >>> plain = Reading(Style.EXACT, (), plain_of={"StableLm": (".self_attn.",)}).plain("StableLmForCausalLM")
+        >>> plain("model.layers.0.self_attn.q_proj"), plain("model.layers.0.mlp.up_proj")
+        (True, False)
+        """
+        found = tuple(
+            p for start, parts in self.plain_of.items() if (architecture or "").startswith(start) for p in parts
+        )
+        return (lambda module: any(part in module for part in found)) if found else None
 
     def whole(self, module: str) -> str | None:
         """The fused layer whose name on the list counts for a stored module; None where it does not, as for experts,

@@ -175,6 +175,30 @@ KINDS = (
         channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*")),
         {"sglang": "loads", "transformers": "loads"},
     ),
+    # A class that builds its layers without names, and one that builds some plain.
+    Kind(
+        "listed-without-a-name",
+        "drawn/phi",
+        channels((*HEAD, r"re:.*fc2$"), but=r".*fc2"),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "listed-and-stored-in-FP8",
+        "drawn/phi",
+        channels((*HEAD, r"re:.*\.qkv_proj$", "model.layers.0.mlp.fc1")),
+        {"sglang": "loads"},
+    ),
+    Kind(
+        "listed-by-name", "drawn/starcoder2", channels((*HEAD, r"re:.*c_proj$"), but=r".*c_proj"), {"sglang": "loads"}
+    ),
+    Kind("attention-without-a-config", "drawn/stablelm", channels(()), {"sglang": "refuses"}),
+    Kind(
+        "mlp-with-a-config",
+        "drawn/stablelm",
+        channels((*HEAD, "re:.*self_attn.*"), but=".*self_attn.*"),
+        {"sglang": "loads"},
+    ),
+    Kind("attention-plain-anyway", "drawn/stablelm", channels(HEAD, but=".*self_attn.*"), {"sglang": "loads"}),
     # Classes that are left to transformers.
     Kind("class-of-transformers", "drawn/gpt_neox", channels(("embed_out",)), {"sglang": "refuses"}),
     Kind("class-of-transformers-in-plain-FP8", "drawn/gpt_neox", autofp8(("embed_out",)), {"sglang": "unknown"}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 #: The classes that load as Llama does: names of scales are brought to one spelling, unknown names are skipped, and a
 #: head is not loaded where the config ties it to the embedding.
 LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
@@ -42,6 +44,12 @@ OTHER_ATTENTION = (
     *("Qwen3Next", "Qwen3_5", "Qwen4Exp", "Deepseek", "Kimi", "Glm4MoeLite", "GlmMoeDsa", "Longcat", "MiniCPM3"),
     *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA"),
 )
+
+#: Classes that build linear layers without a name, so that lists and targets by name mean none of them.
+NAMELESS = ("PhiForCausalLM", "PersimmonFor")
+
+#: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
+PLAIN = MappingProxyType({"StableLmFor": (".self_attn.",)})
 
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")

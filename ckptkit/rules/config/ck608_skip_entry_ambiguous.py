@@ -47,8 +47,9 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     if checkpoint is None:
         return
     yield from _asked_whole(context)
-    entries = [entry for reading in readings_of(context).values() for entry in reading.entries(context.block)]
-    if not entries:
+    readings, architecture = readings_of(context).values(), context.dimensions.architecture
+    entries = [entry for reading in readings for entry in reading.entries(context.block)]
+    if not entries and all(reading.plain(architecture) is None for reading in readings):
         return
     matchers = matchers_of(context)
     # Some leave the head alone whatever is listed, and some have no scheme for it.
