@@ -11,6 +11,7 @@ from tests.accuracy.again.hub import (
     HEAD,
     autofp8,
     channels,
+    deepseek,
     each,
     mistral,
     modelopt,
@@ -174,6 +175,26 @@ KINDS = (
         "drawn/mistral3",
         channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*")),
         {"sglang": "loads", "transformers": "loads"},
+    ),
+    # Layers that are filled with a cast, and those that are not.
+    Kind("queries-split-alone", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_b_proj")), {"sglang": "refuses"}),
+    Kind("outputs-merged", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_a_proj")), {"sglang": "silently wrong"}),
+    Kind("inputs-split", "drawn/deepseek_v3", steps(deepseek(), alone(r".*o_proj")), {"sglang": "silently wrong"}),
+    Kind("doubles-split-alone", "drawn/deepseek_v3", deepseek(dtype="F64"), {"sglang": "refuses"}),
+    Kind("doubles-merged", "drawn/glm4", channels(HEAD, dtype="F64"), {"sglang": "loads"}),
+    Kind("doubles-for-tensors", "drawn/phi", steps(autofp8(HEAD), stored_as(_SCALES, "F64")), {"sglang": "loads"}),
+    Kind("tower-cast", "drawn/mistral3", channels(HEAD), {"sglang": "silently wrong"}),
+    Kind(
+        "latent-keys-listed",
+        "drawn/deepseek_v3",
+        deepseek((*HEAD, "model.layers.0.self_attn.kv_b_proj")),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "mlp-listed",
+        "drawn/deepseek_v3",
+        deepseek((*HEAD, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj")),
+        {"sglang": "refuses"},
     ),
     # A class that builds its layers without names, and one that builds some plain.
     Kind(

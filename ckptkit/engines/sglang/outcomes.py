@@ -7,10 +7,12 @@ from types import MappingProxyType
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.sglang.classes import (
+    DEEPSEEKS,
     EXPERTS_ONE_BY_ONE,
     KNOWS_BARE,
     KNOWS_QKV,
     LLAMAS,
+    MERGED_TOWERS,
     NO_KV_SCALES,
     OTHER_ATTENTION,
     PLAIN_TOWERS,
@@ -26,6 +28,7 @@ _PLAIN_TOWER = "the tower is built plain whatever the config says"
 _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
+_DOWN = "downcasting is refused"
 _DROPPED = "weights of unknown names are dropped"
 _SHAPE = "the parameter's loader stops at the shape"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
@@ -42,6 +45,11 @@ _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", archi
 
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
 _NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
+#: DeepSeek's stops at names below projections that are merged alone, and skips others with a warning.
+_NO_NAMES = (
+    _NO_NAME,
+    Known(_ERROR, _UNKNOWN_NAME, architectures=DEEPSEEKS, layers=(Layer.FUSED,)),
+)
 _NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -67,21 +75,21 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
-        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), _NO_NAME),
-        "CK118/stray": (_NO_NAME,),
+        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), *_NO_NAMES),
+        "CK118/stray": _NO_NAMES,
         "CK201": (Known(_SILENT, _UNSET),),
-        "CK202": (_NO_NAME,),
+        "CK202": _NO_NAMES,
         "CK202/beside-declared": (Known(_SILENT, "the scale is loaded beside a weight that was cast by value"),),
         "CK202/weight-lost": (Known(_SILENT, "the weight keeps what it was allocated with"),),
         "CK203": (
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
-            _NO_NAME,
+            *_NO_NAMES,
             Known(
                 Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
             ),
         ),
-        "CK204": (Known(_WARNING, _SKIPPED), _NO_NAME),
+        "CK204": (Known(_WARNING, _SKIPPED), *_NO_NAMES),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, formats=_QUARK, architectures=(STAND_IN,)),
@@ -100,8 +108,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), _NO_NAME),
-        "CK208/only-scale": (Known(_SILENT, _SKIPPED), _NO_NAME),
+        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), *_NO_NAMES),
+        "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
         "CK301": (Known(_ERROR, "wants [N, 1]"),),
@@ -162,6 +170,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
         "CK410/double": (Known(Outcome.OK, "converted by value"),),
+        "CK410/double/split-alone": (Known(_ERROR, _DOWN),),
         "CK411": (),
         "CK501": (Known(_SILENT, "rows of zeros"),),
         "CK502": (Known(_SILENT, "garbage", ALWAYS),),
@@ -174,8 +183,8 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, STAND_IN)),
         ),
-        "CK601/scales": (_NO_NAME,),
-        "CK601/kv-scales": (_NO_NAME,),
+        "CK601/scales": _NO_NAMES,
+        "CK601/kv-scales": _NO_NAMES,
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
@@ -183,23 +192,27 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK604/side-alone": (Known(_SILENT, "no quantization is found: codes are taken for values"),),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
-            Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
+            Known(_ERROR, _DOWN, layers=(Layer.TOWER,)),
             Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
+            Known(_SILENT, "the tower is cast by value", layers=(Layer.TOWER,), architectures=MERGED_TOWERS),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
         ),
+        "CK605/split-alone": (Known(_ERROR, _DOWN),),
         "CK605/tied-head": (),
         "CK606": (
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
-            _NO_NAME,
+            *_NO_NAMES,
         ),
         "CK607": (),
         "CK608/built": (
             Known(_SILENT, "builds the module quantized"),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
-            Known(_ERROR, "downcasting is refused", formats=("compressed-tensors",), layers=(Layer.TOWER,)),
+            Known(_ERROR, _DOWN, formats=("compressed-tensors",), layers=(Layer.TOWER,)),
             Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
+            Known(_SILENT, "the tower is cast by value", layers=(Layer.TOWER,), architectures=MERGED_TOWERS),
         ),
+        "CK608/built/split-alone": (Known(_ERROR, _DOWN),),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
             Known(
@@ -210,7 +223,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 when_built=True,
             ),
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
-            _NO_NAME,
+            *_NO_NAMES,
         ),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
@@ -227,7 +240,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, "no scheme is found for a layer without weights", formats=_QUARK, layers=_LINEAR),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
-            _NO_NAME,
+            *_NO_NAMES,
         ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
@@ -240,7 +253,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK608/another-scheme": (Known(_ERROR, "the parts do not fit the scheme of the fused layer"),),
         "CK610": (Known(_SILENT, "fused names are not recognised", Range(until="2026-06")),),
-        "CK611": (Known(_SILENT, "the head's scale is dropped"), _NO_NAME),
+        "CK611": (Known(_SILENT, "the head's scale is dropped"), *_NO_NAMES),
         "CK612": (
             Known(_SILENT, "the tower runs without scales"),
             Known(Outcome.OK, "the tower is built from the config", architectures=QUANTIZED_TOWERS),
@@ -269,7 +282,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "the scale keeps the value it was allocated with"),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
-        "CK622": (_NO_NAME,),
+        "CK622": _NO_NAMES,
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK623/case": (
             Known(_SILENT, "the method is not recognised: codes are taken for values"),

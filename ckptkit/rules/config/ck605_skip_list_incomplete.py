@@ -11,6 +11,7 @@ from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, engines_that_skip, readings_of
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.dimensions import text_level
+from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
@@ -56,7 +57,12 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
         harmless = not hit or leaves_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
-        yield replace(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
+        yield replace(
+            fault,
+            only=frozenset() if harmless else frozenset(hit),
+            severity=severity,
+            variant="split-alone" if context.checkpoint and is_split_alone(context.checkpoint, name) else None,
+        )
 
 
 def _tied_head(context: Context) -> Iterator[Observation]:

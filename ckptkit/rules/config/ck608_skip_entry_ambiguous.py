@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
 from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.registry import label_of
 from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
@@ -81,7 +82,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             members[0] if len(members) == 1 else kind,
             expected=f"{other} as well" if other else "exact module names",
             found=found,
-            variant="left-alone" if stored else "built",
+            variant="left-alone" if stored else f"built{'/split-alone' * is_split_alone(checkpoint, members[0])}",
             only=frozenset(wrong),
             subject=Module(members[0]),
         )
