@@ -67,7 +67,8 @@ class Reading:
     ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
-    names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name.
+    names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
+    ``begins_of`` beginnings of stored names likewise.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
@@ -91,6 +92,7 @@ class Reading:
     whole_too: bool = False
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     nameless: tuple[str, ...] = ()
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
@@ -119,14 +121,24 @@ class Reading:
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
+        begins = tuple(
+            pair
+            for start, found in self.begins_of.items()
+            if (architecture or "").startswith(start)
+            for pair in found.items()
+        )
+
         def name_of(module: str) -> str:
+            begin = next((begin for begin in begins if module.startswith(begin[0])), None)
+            if begin is not None:
+                module = begin[1] + module.removeprefix(begin[0])
             owner, _, last = module.rpartition(".")
             if last in whole and _EXPERTS_DOT not in module:
                 return names.join(owner, whole[last])
             ending = next((end for end in renamed if module.endswith(end[0])), None)
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
-        return name_of if whole or renamed else _itself
+        return name_of if whole or renamed or begins else _itself
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.

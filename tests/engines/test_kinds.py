@@ -47,6 +47,11 @@ _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
 _BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 _TOWER_LISTED = ("re:.*lm_head", "re:vision_tower.*", "re:multi_modal_projector.*")
+_NEWER = steps(
+    rename(r"(vision_tower|multi_modal_projector)\.(.*)", r"model.\1.\2"),
+    rename(r"language_model\.model\.(.*)", r"model.language_model.\1"),
+    rename(r"language_model\.lm_head\.(.*)", r"lm_head.\1"),
+)
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
@@ -226,6 +231,14 @@ KINDS = (
     Kind("class-whose-attention-is-its-own", "drawn/bamba", autofp8((*HEAD, "mamba")), {"sglang": "refuses"}),
     Kind("tower-of-transformers", "drawn/llava", channels(_TOWER_LISTED), {"sglang": "refuses"}),
     Kind("tower-of-its-own", "drawn/mistral3", channels(_TOWER_LISTED), {"sglang": "loads"}),
+    # A tower is asked for by the name that its class has for it, whatever is stored.
+    Kind("tower-listed-by-its-own-name", "drawn/mistral3", steps(channels(_TOWER_LISTED), _NEWER), {"sglang": "loads"}),
+    Kind(
+        "tower-listed-by-its-stored-name",
+        "drawn/mistral3",
+        steps(channels(tuple(e.replace("re:", "re:model.") for e in _TOWER_LISTED[1:])), _NEWER),
+        {"sglang": "silently wrong"},
+    ),
     # The section that transformers looks into as well.
     Kind(
         "block-in-the-text-section",

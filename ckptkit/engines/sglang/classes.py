@@ -51,6 +51,19 @@ OTHER_ATTENTION = (
 #: Classes that build linear layers without a name, so that lists and targets by name mean none of them.
 NAMELESS = ("PhiForCausalLM", "PersimmonFor")
 
+#: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored.
+BEGINS = MappingProxyType(
+    {
+        "Mistral3For": MappingProxyType(
+            {
+                "model.vision_tower.": "vision_tower.",
+                "model.multi_modal_projector.": "multi_modal_projector.",
+                "model.language_model.": "language_model.model.",
+            }
+        )
+    }
+)
+
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
 PLAIN = MappingProxyType({"StableLmFor": (".self_attn.",)})
 

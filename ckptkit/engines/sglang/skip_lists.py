@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.sglang.classes import KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, PLAIN
+from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, PLAIN
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import in_vllm_group, quark_scheme, vllm_entry
 
@@ -22,6 +22,7 @@ _FP8 = Reading(
     head_left_alone=True,
     nameless=NAMELESS,
     plain_of=PLAIN,
+    begins_of=BEGINS,
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
 
@@ -41,6 +42,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             renames_of=MappingProxyType(dict.fromkeys(("Mixtral", "PhiMoE", "MiniMaxM2"), _EXPERTS)),
             nameless=NAMELESS,
             plain_of=PLAIN,
+            begins_of=BEGINS,
             scheme_of=vllm_entry,
         ),
         "quark": Reading(
@@ -53,6 +55,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             whole_too=True,
             nameless=NAMELESS,
             plain_of=PLAIN,
+            begins_of=BEGINS,
             scheme_of=quark_scheme,
         ),
         "quark-fp8": _FP8,
@@ -67,6 +70,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             whole_too=True,
             nameless=NAMELESS,
             plain_of=PLAIN,
+            begins_of=BEGINS,
         ),
         "mxfp8": _FP8,
     }
