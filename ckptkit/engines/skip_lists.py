@@ -72,8 +72,10 @@ class Reading:
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
-    for no scheme at all, at which such an engine stops. The first of ``below`` is put in front of entries, whatever
-    their form, that begin with none of these.
+    for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
+    linear layer. ``sizes_blocks`` tells whether a config says the sizes of blocks where an engine looks for those of
+    merged layers, if that is one place for all. The first of ``below`` is put in front of entries, whatever their form,
+    that begin with none of these.
     """
 
     style: Style
@@ -96,6 +98,8 @@ class Reading:
     nameless: tuple[str, ...] = ()
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
+    wants_targets: bool = False
+    sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:

@@ -19,6 +19,7 @@ from tests.accuracy.again.hub import (
     static,
     with_prediction,
 )
+from tests.accuracy.again.rest import mixed
 from tests.accuracy.held.common import MODELOPT, VL, alone, listed, no_side_file, stored_as
 from tests.accuracy.verdicts import rows
 from tests.damage import CT, CT_KV, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
@@ -52,6 +53,8 @@ _NEWER = steps(
     rename(r"language_model\.model\.(.*)", r"model.language_model.\1"),
     rename(r"language_model\.lm_head\.(.*)", r"lm_head.\1"),
 )
+_ROWS = ("row", "channel", "token", r".*self_attn\..*")
+_TILES = ("block", "block", "group", r".*mlp\.\w+_proj")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
@@ -231,6 +234,21 @@ KINDS = (
     Kind("class-whose-attention-is-its-own", "drawn/bamba", autofp8((*HEAD, "mamba")), {"sglang": "refuses"}),
     Kind("tower-of-transformers", "drawn/llava", channels(_TOWER_LISTED), {"sglang": "refuses"}),
     Kind("tower-of-its-own", "drawn/mistral3", channels(_TOWER_LISTED), {"sglang": "loads"}),
+    # Groups that do not target every layer, and blocks in a group that does not target the class.
+    Kind("attention-targeted-alone", "drawn/glm4_moe", mixed("", _ROWS), {"vllm": "loads", "sglang": "refuses"}),
+    Kind(
+        "attention-targeted-alone-and-the-rest-listed",
+        "drawn/glm4_moe",
+        steps(mixed("", _ROWS), listed("ignore", "re:.*mlp.*")),
+        {"sglang": "loads"},
+    ),
+    Kind("blocks-targeted-by-name", "drawn/olmo2", mixed("", _ROWS, _TILES), {"vllm": "loads", "sglang": "refuses"}),
+    Kind(
+        "blocks-targeted-by-class",
+        "drawn/olmo2",
+        steps(mixed("", _ROWS, _TILES), lambda c: c.block["config_groups"]["group_1"].update(targets=["Linear"])),
+        {"sglang": "loads"},
+    ),
     # A tower is asked for by the name that its class has for it, whatever is stored.
     Kind("tower-listed-by-its-own-name", "drawn/mistral3", steps(channels(_TOWER_LISTED), _NEWER), {"sglang": "loads"}),
     Kind(

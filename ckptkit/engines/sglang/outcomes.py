@@ -225,6 +225,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
             *_NO_NAMES,
         ),
+        "CK608/no-target": (Known(_ERROR, "no target is found for the layer", when_built=True),),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
             Known(_SILENT, "codes are taken for values"),
@@ -261,6 +262,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK613": (Known(_SILENT, "routers are built plain: codes are taken for values"),),
         "CK614": (Known(_SILENT, "no drafted token is accepted", at_request=True),),
+        "CK616/blocks-by-name": (Known(_ERROR, "TypeError: 'NoneType' object is not subscriptable"),),
         "CK618/format": (Known(_ERROR, "no scheme is found without format"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/preset-group": (Known(_ERROR, "preset names fail with an AttributeError"),),

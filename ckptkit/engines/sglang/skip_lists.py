@@ -13,7 +13,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import SkipLists
 from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, PLAIN
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.targets import in_vllm_group, quark_scheme, vllm_entry
+from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
 _FP8 = Reading(
     Style.COMPONENTS,
@@ -44,6 +44,8 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             plain_of=PLAIN,
             begins_of=BEGINS,
             scheme_of=vllm_entry,
+            wants_targets=True,
+            sizes_blocks=class_has_blocks,
         ),
         "quark": Reading(
             Style.EXACT_OR_REGEX,

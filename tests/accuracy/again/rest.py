@@ -274,7 +274,7 @@ def _group(targets: list[str], block: dict[str, Any]) -> dict[str, Any]:
     return {**block["config_groups"]["group_0"], "targets": targets}
 
 
-def _mixed(model_but: str, *groups: tuple[str, str, str | None, str]) -> Damage:
+def mixed(model_but: str, *groups: tuple[str, str, str | None, str]) -> Damage:
     """Several groups: grain, strategy of weights and of inputs, and the pattern of their modules."""
     changes = [in_fp8(grain, only=pattern, but=model_but) for grain, _, _, pattern in groups]
     made = compressed("channel", "token", ["lm_head", "re:.*gate$"], "0.13.0")
@@ -289,20 +289,20 @@ def _groups() -> Iterator[Held]:
     """Mixed groups, and other quantizations beside FP8."""
     attention, mlp, experts = r".*self_attn\..*", r".*mlp\.\w+_proj", r".*experts\..*"
     rows, tiles = ("row", "channel", "token"), ("block", "block", "group")
-    yield Held("groups/rows-and-blocks/olmo2", "drawn/olmo2", _mixed("", (*rows, attention), (*tiles, mlp)), OWN)
-    yield Held("groups/blocks-in-experts/olmoe", "drawn/olmoe", _mixed("", (*rows, attention), (*tiles, experts)), OWN)
+    yield Held("groups/rows-and-blocks/olmo2", "drawn/olmo2", mixed("", (*rows, attention), (*tiles, mlp)), OWN)
+    yield Held("groups/blocks-in-experts/olmoe", "drawn/olmoe", mixed("", (*rows, attention), (*tiles, experts)), OWN)
     yield Held(
         "groups/weights-alone-in-mlp/gemma2",
         "drawn/gemma2",
-        _mixed("", (*rows, attention), ("row", "channel", None, mlp)),
+        mixed("", (*rows, attention), ("row", "channel", None, mlp)),
         OWN,
     )
-    yield Held("groups/attention-alone/qwen2-moe", "drawn/qwen2_moe", _mixed("", (*rows, attention)), OWN)
-    yield Held("groups/experts-alone/deepseek-v3", "drawn/deepseek_v3", _mixed("", (*rows, experts)), OWN)
+    yield Held("groups/attention-alone/qwen2-moe", "drawn/qwen2_moe", mixed("", (*rows, attention)), OWN)
+    yield Held("groups/experts-alone/deepseek-v3", "drawn/deepseek_v3", mixed("", (*rows, experts)), OWN)
     yield Held(
         "groups/fused-in-parts/olmo2",
         "drawn/olmo2",
-        _mixed("", (*rows, r".*\.[qk]_proj"), ("one", "tensor", "token", r".*\.v_proj")),
+        mixed("", (*rows, r".*\.[qk]_proj"), ("one", "tensor", "token", r".*\.v_proj")),
         OWN,
     )
     yield Held(
