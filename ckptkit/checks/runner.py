@@ -15,6 +15,7 @@ from ckptkit.checks.registry import FAMILIES, Rule, all_rules
 from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.layers import Layer, layer_of
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
 from ckptkit.errors import Fault, plural
 from ckptkit.formats.reading import BrokenConfig
@@ -160,6 +161,8 @@ def run(
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
+    drafting = frozenset(name for name in told if asked_about([name])[name].by_storage is None)
+    findings = [_of_the_draft(finding, context, drafting) for finding in findings]
     thrown_away = drops_of(context.dialect_key, told)
     if thrown_away:
         findings = [_of_what_is_kept(finding, thrown_away) for finding in findings]
@@ -235,6 +238,14 @@ def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...
     layer = layer_of(finding.tensor.rpartition(".")[0])
     kept = tuple(e for e in finding.engines if e.when_built or layer not in left_out.get(e.engine, ()))
     return finding if kept == finding.engines else replace(finding, engines=kept)
+
+
+def _of_the_draft(finding: Finding, context: Context, drafting: frozenset[str]) -> Finding:
+    """A finding about a layer that predicts: engines build it apart from the model, whose load shows nothing of it."""
+    if finding.tensor is None or not is_mtp(context.dimensions, finding.tensor):
+        return finding
+    effects = (replace(e, at_request=True) if e.engine in drafting else e for e in finding.engines)
+    return replace(finding, engines=tuple(effects))
 
 
 def _of_what_is_kept(finding: Finding, thrown_away: Mapping[str, tuple[str, ...]]) -> Finding:

@@ -54,11 +54,10 @@ def without_target(context: Context, reading: Reading) -> Iterator[str]:
     """Linear modules in high precision for which a reader that wants a target for every linear layer finds none."""
     if reading.scheme_of is None or not reading.wants_targets or context.checkpoint is None:
         return
-    scheme_of, skipped, asked = (
-        reading.scheme_of(context.block),
-        _skipped_by(context, reading),
-        _asked(context, reading),
-    )
+    scheme_of = reading.scheme_of(context.block)
+    if scheme_of("") is not None:
+        return  # a target that is a class means all
+    skipped, asked = _skipped_by(context, reading), _asked(context, reading)
     for name in context.checkpoint.unquantized:
         built = layer_of(name) in _BUILT and not is_mtp(context.dimensions, name)
         if built and scheme_of(asked(name)) is None and not skipped(name):

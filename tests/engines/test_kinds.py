@@ -124,6 +124,18 @@ KINDS = (
         {"vllm": "loads", "sglang": "loads"},
     ),
     Kind(
+        "draft-without-scales",
+        "drawn/glm4_moe",
+        steps(with_prediction, deepseek((*HEAD, "re:.*gate$")), drop(r"model\.layers\.2\..*weight_scale_inv")),
+        {"vllm": "loads", "sglang": "loads"},
+    ),
+    Kind(
+        "layer-without-scales",
+        "drawn/glm4_moe",
+        steps(with_prediction, deepseek((*HEAD, "re:.*gate$")), drop(r"model\.layers\.1\.mlp.*weight_scale_inv")),
+        {"vllm": "silently wrong", "sglang": "silently wrong"},
+    ),
+    Kind(
         "layer-not-listed",
         "drawn/glm4",
         steps(channels(HEAD), alone(r"model\.layers\.1\.mlp\.down_proj")),
