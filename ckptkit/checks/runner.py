@@ -161,7 +161,7 @@ def run(
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
-    drafting = frozenset(name for name in told if asked_about([name])[name].by_storage is None)
+    drafting = frozenset(name for name, engine in asked_about(told).items() if engine.by_storage is None)
     findings = [_of_the_draft(finding, context, drafting) for finding in findings]
     thrown_away = drops_of(context.dialect_key, told)
     if thrown_away:

@@ -19,10 +19,11 @@ from tests.accuracy.again.hub import (
     static,
     with_prediction,
 )
-from tests.accuracy.again.rest import mixed
-from tests.accuracy.held.common import MODELOPT, VL, alone, listed, no_side_file, stored_as
+from tests.accuracy.again.rest import NVFP4, mixed
+from tests.accuracy.held.common import MODELOPT, VL, alone, copied, listed, no_side_file, stored_as
+from tests.accuracy.reports import quantize
 from tests.accuracy.verdicts import rows
-from tests.damage import CT, CT_KV, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
+from tests.damage import CT, CT_KV, TIED, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
 
 _SCALES = r".*\.weight_scale"
 _SHARED = ("re:.*mlp.gate$", "re:.*shared_expert_gate$")
@@ -55,6 +56,7 @@ _NEWER = steps(
 )
 _ROWS = ("row", "channel", "token", r".*self_attn\..*")
 _TILES = ("block", "block", "group", r".*mlp\.\w+_proj")
+_HEAD_TOO = copied(r"model\.embed_tokens\.weight", lambda name: "lm_head.weight")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _KV_RENAMED = rename(r"(.*)\.([kv])_scale", r"\1.\2_proj.\2_scale")
@@ -91,6 +93,41 @@ KINDS = (
         {"vllm": "silently wrong"},
     ),
     Kind("one-other-scale", CT_KV, rename(r"(.*)\.k_scale", r"\1.cache_scale"), {"vllm": "refuses"}),
+    Kind(
+        "no-kv-scale",
+        CT_KV,
+        drop(r".*\.[kv]_scale"),
+        {"sglang": "unknown"},
+    ),
+    Kind(
+        "one-kv-scale-for-both",
+        CT_KV,
+        steps(drop(r".*\.v_scale"), rename(r"(.*)\.k_scale", r"\1.kv_scale")),
+        {"sglang": "silently wrong"},
+    ),
+    # A head in FP8 that is dropped, and one in high precision that is another.
+    Kind("tied-head-in-FP8", TIED, steps(_HEAD_TOO, quantize("lm_head")), {"sglang": "unknown"}),
+    Kind("tied-head-stored", TIED, _HEAD_TOO, {"sglang": "loads"}),
+    Kind(
+        "tied-head-of-its-own",
+        TIED,
+        steps(_HEAD_TOO, lambda c: c.change(r"lm_head\.weight", lambda t: t._replace(data=t.data[::-1]))),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "untied-head-in-FP8",
+        TIED,
+        steps(_HEAD_TOO, quantize("lm_head"), set_config(tie_word_embeddings=False)),
+        {"sglang": "silently wrong"},
+    ),
+    # Packed codes where FP8 is declared.
+    Kind("packed-as-FP8", NVFP4, steps(no_side_file, set_block(quant_algo="FP8")), {"sglang": "refuses"}),
+    Kind(
+        "integers-as-FP8",
+        MODELOPT,
+        lambda c: c.change(r".*layers\.0\.self_attn\.o_proj\.weight", lambda t: t._replace(dtype="I8")),
+        {"sglang": "silently wrong"},
+    ),
     # Towers that are plain whatever a list says.
     Kind("tower-not-listed", "drawn/qwen3_vl", channels(HEAD), {"vllm": "silently wrong", "sglang": "loads"}),
     Kind("tower-of-another-class-not-listed", VL, set_block(ignore=["lm_head"]), {"sglang": "refuses"}),

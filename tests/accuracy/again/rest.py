@@ -61,7 +61,7 @@ from tests.damage import (
 )
 
 _BY_HAND = "again/hub/"
-_NVFP4, _MXFP8 = "llama-block-aligned/modelopt-nvfp4", "llama-block-aligned/modelopt-mxfp8"
+NVFP4, _MXFP8 = "llama-block-aligned/modelopt-nvfp4", "llama-block-aligned/modelopt-mxfp8"
 
 
 def _heads() -> Iterator[Held]:
@@ -308,7 +308,7 @@ def _groups() -> Iterator[Held]:
     yield Held(
         "groups/first-linear/ct", GROUPS, lambda c: c.block["config_groups"]["group_0"].update(targets=["Linear"])
     )
-    for name, base in (("nvfp4", _NVFP4), ("mxfp8", _MXFP8)):
+    for name, base in (("nvfp4", NVFP4), ("mxfp8", _MXFP8)):
         yield Held(f"other/{name}/config-alone", base, no_side_file)
         yield Held(f"other/{name}/side-file-alone", base, lambda c: c.config.pop("quantization_config"))
         yield Held(f"other/{name}/says-fp8", base, steps(no_side_file, set_block(quant_algo="FP8")))
