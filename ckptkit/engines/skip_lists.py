@@ -73,9 +73,9 @@ class Reading:
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
-    linear layer. ``sizes_blocks`` tells whether a config says the sizes of blocks where an engine looks for those of
-    merged layers, if that is one place for all. The first of ``below`` is put in front of entries, whatever their form,
-    that begin with none of these.
+    linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
+    config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
+    first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
     """
 
     style: Style
@@ -99,6 +99,7 @@ class Reading:
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
     wants_targets: bool = False
+    optional: str = ""
     sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
 
@@ -181,6 +182,9 @@ class Reading:
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""
+        if self.optional:
+            bare = [entry.removeprefix(self.optional) for entry in entries]
+            entries = [*bare, *(f"{self.optional}{entry}" for entry in bare)]
         matches = self._without_head(_MATCHERS[self.style](entries))
         if not (self.experts_as_one or self.experts_by_owner):
             return matches

@@ -203,7 +203,8 @@ KINDS = (
     Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),
     Kind("experts-by-row", "drawn/minimax_m2", channels((*HEAD, "re:.*gate$")), {"transformers": "loads"}),
     Kind("experts-by-tensor", "drawn/minimax_m2", static((*HEAD, "re:.*gate$")), {"transformers": "unknown"}),
-    Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads"}),
+    Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads", "sglang": "loads"}),
+    Kind("composite-fp8-tower-not-listed", "drawn/mistral3", mistral(_BESIDE[1:]), {"sglang": "silently wrong"}),
     Kind("text-fp8", "drawn/glm4", mistral(HEAD), {"transformers": "refuses"}),
     # A class that passes on another prefix than the stored one.
     Kind(
@@ -235,7 +236,13 @@ KINDS = (
     ),
     # Layers that are filled with a cast, and those that are not.
     Kind("queries-split-alone", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_b_proj")), {"sglang": "refuses"}),
-    Kind("outputs-merged", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_a_proj")), {"sglang": "silently wrong"}),
+    Kind("one-of-two-merged", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_a_proj")), {"sglang": "refuses"}),
+    Kind(
+        "both-merged",
+        "drawn/deepseek_v3",
+        steps(deepseek(), alone(r".*(q_a_proj|kv_a_proj_with_mqa)")),
+        {"sglang": "silently wrong"},
+    ),
     Kind("inputs-split", "drawn/deepseek_v3", steps(deepseek(), alone(r".*o_proj")), {"sglang": "silently wrong"}),
     Kind("doubles-split-alone", "drawn/deepseek_v3", deepseek(dtype="F64"), {"sglang": "refuses"}),
     Kind("doubles-merged", "drawn/glm4", channels(HEAD, dtype="F64"), {"sglang": "loads"}),

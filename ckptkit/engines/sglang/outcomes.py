@@ -339,7 +339,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
-        "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
+        "CK703": (
+            Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),
+            Known(_ERROR, "FP8 is not put together with another type", architectures=DEEPSEEKS),
+        ),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
         "CK801/unsaid-blocks": (),
         "CK901": (

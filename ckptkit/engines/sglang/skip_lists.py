@@ -20,6 +20,7 @@ _FP8 = Reading(
     ("ignored_layers", "modules_to_not_convert"),
     fuses=True,
     head_left_alone=True,
+    optional="model.",
     nameless=NAMELESS,
     plain_of=PLAIN,
     begins_of=BEGINS,
