@@ -242,7 +242,8 @@ def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...
 
 def _of_the_draft(finding: Finding, context: Context, drafting: frozenset[str]) -> Finding:
     """A finding about a layer that predicts: engines build it apart from the model, whose load shows nothing of it."""
-    if finding.tensor is None or not is_mtp(context.dimensions, finding.tensor):
+    name = finding.subject.name if isinstance(finding.subject, Module) else finding.tensor
+    if name is None or not is_mtp(context.dimensions, name):
         return finding
     effects = (replace(e, at_request=True) if e.engine in drafting else e for e in finding.engines)
     return replace(finding, engines=tuple(effects))

@@ -161,6 +161,14 @@ KINDS = (
         {"vllm": "loads", "sglang": "loads"},
     ),
     Kind(
+        "draft-listed-in-some-readings",
+        "drawn/deepseek_v3",
+        steps(
+            with_prediction, deepseek(("lm_head", "model.layers.2")), alone(r"model\.layers\.2\.(self_attn|mlp).*_proj")
+        ),
+        {"vllm": "loads", "sglang": "loads"},
+    ),
+    Kind(
         "draft-without-scales",
         "drawn/glm4_moe",
         steps(with_prediction, deepseek((*HEAD, "re:.*gate$")), drop(r"model\.layers\.2\..*weight_scale_inv")),

@@ -17,6 +17,7 @@ from ckptkit.checks.skip_lists import (
 )
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.engines.parallel import is_split_alone
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import label_of
 from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
@@ -83,6 +84,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         wrong = skips if stored else others
         found = f"left alone by {_labels(skips)}; quantized by {_labels(others)}"
         other = None if stored else context.names_in_memory.get(members[0])
+        told = next((name for name in members if not is_mtp(context.dimensions, name)), members[0])
         count = f"{len(members)} modules like this" if len(members) > 1 else "this module"
         yield Observation(
             "skip-ambiguous",
@@ -93,7 +95,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             found=found,
             variant="left-alone" if stored else f"built{'/split-alone' * is_split_alone(checkpoint, members[0])}",
             only=frozenset(wrong),
-            subject=Module(members[0]),
+            subject=Module(told),
         )
 
 
