@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.checks.config_keys import keys_of, layers_of
 from ckptkit.checks.context import Context
+from ckptkit.engines.layers import Layer, layer_of
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
 from ckptkit.engines.targets import READERS, in_vllm_group, targets_by_group
@@ -14,6 +16,8 @@ from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
 
+#: Kinds of layers that all model classes build from the config.
+_BUILT = frozenset({Layer.LINEAR, Layer.FUSED, Layer.EXPERT})
 #: What an exact name does not have.
 _PATTERN = re.compile(r"^re:|[*?\[]")
 
@@ -44,6 +48,20 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
         whole = asked(name)
         if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
             yield from ((member, asked(member), scheme_of(whole)) for member in members)
+
+
+def without_target(context: Context, reading: Reading) -> Iterator[str]:
+    """Linear modules in high precision for which a reader that wants a target for every linear layer finds none."""
+    if reading.scheme_of is None or not reading.wants_targets or context.checkpoint is None:
+        return
+    scheme_of = reading.scheme_of(context.block)
+    if scheme_of("") is not None:
+        return  # a target that is a class means all
+    skipped, asked = _skipped_by(context, reading), _asked(context, reading)
+    for name in context.checkpoint.unquantized:
+        built = layer_of(name) in _BUILT and not is_mtp(context.dimensions, name)
+        if built and scheme_of(asked(name)) is None and not skipped(name):
+            yield name
 
 
 def meant_alike(context: Context, entries: Iterable[str]) -> Iterable[tuple[str, Sequence[str]]]:
@@ -92,8 +110,14 @@ def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
 def _skipped_by(context: Context, reading: Reading) -> Matcher:
     """Whether an engine finds a module on the skip list, under the names that it looks for.
 
-    Some match names in memory. Others map the entries as they map the stored names, so that either will do.
+    Some match names in memory. Others map the entries as they map the stored names, so that either will do. What a
+    model class builds plain whatever is listed counts as listed.
     """
+    plain, listed = reading.plain(context.dimensions.architecture), _listed_by(context, reading)
+    return listed if plain is None else lambda name: plain(name) or listed(name)
+
+
+def _listed_by(context: Context, reading: Reading) -> Matcher:
     entries, others = reading.entries(context.block), context.names_in_memory
     listed, asked = reading.matcher(entries), _asked(context, reading)
 
@@ -101,8 +125,9 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
         return listed(asked(name))
 
     def or_whole(name: str) -> bool:
-        whole = reading.whole(name)
-        return listed(asked(name)) or (whole is not None and listed(whole))
+        own = asked(name)
+        whole = reading.whole(name) if own else None
+        return listed(own) or (whole is not None and listed(whole))
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.
     matches = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked

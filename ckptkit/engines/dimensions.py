@@ -120,6 +120,15 @@ def text_level(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
+def ties_head(config: Mapping[str, Any]) -> bool:
+    """Whether a config says that the output head is the embedding.
+
+    >>> ties_head({"num_hidden_layers": 2, "tie_word_embeddings": True})
+    True
+    """
+    return text_level(config).get("tie_word_embeddings", config.get("tie_word_embeddings")) is True
+
+
 def _agreed(config: Mapping[str, Any], *keys: str) -> int | None:
     """The number under any of some keys; None where they differ: which one counts is the class's business."""
     sizes = {size for key in keys if (size := _size(config, key)) is not None}

@@ -4,9 +4,10 @@ listed by an engine are judged, each by all of its names."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 from ckptkit.model import names
 from ckptkit.record import record
@@ -27,7 +28,8 @@ class ModuleNames:
     merged ones stand for no parts. ``head`` is what comes last, ``parameters`` are names beside those of weights that
     nothing else fills. A class with ``bare`` knows names without the prefix too, and one that is ``strict`` has no
     parameters for scales of attention. With a file called ``unless`` in the folder the class
-    is built as another one, of which nothing is known.
+    is built as another one, of which nothing is known. ``towers`` are the types of vision towers that it has, empty
+    for any.
     """
 
     linear: frozenset[str]
@@ -45,6 +47,7 @@ class ModuleNames:
     bare: bool = False
     strict: bool = False
     unless: str = ""
+    towers: tuple[str, ...] = ()
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -64,6 +67,16 @@ class ModuleNames:
         if not self.maps:
             return dict.fromkeys(stored)
         return dict.fromkeys(name.replace(self.strips, "") for name in stored if names.other_tower(name) is None)
+
+    def strange_tower(self, config: Mapping[str, Any]) -> str | None:
+        """The type of the vision tower that a config asks for, if the class has none of that type.
+
+        >>> replace(DENSE, towers=("pixtral",)).strange_tower({"vision_config": {"model_type": "clip_vision_model"}})
+        'clip_vision_model'
+        """
+        section = config.get("vision_config")
+        kind = section.get("model_type") if isinstance(section, Mapping) else None
+        return kind if self.towers and isinstance(kind, str) and kind not in self.towers else None
 
     def leaves_out(self, module: str) -> bool:
         """Whether the class skips a module that it does not have.

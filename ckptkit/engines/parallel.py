@@ -24,8 +24,19 @@ ROW_PARALLEL = frozenset({"o_proj", "down_proj", "w2", "out_proj", "dense_4h_to_
 REPLICATED = frozenset(
     {"q_a_proj", "kv_a_proj_with_mqa", "wq_a", "wkv", "eh_proj", "gate", "router", "shared_expert_gate"}
 )
+#: Modules whose outputs are split, and that nobody merges with others.
+SPLIT_ALONE = frozenset(
+    {"c_fc", "dense_h_to_4h", "f_b_proj", "fc1", "fc_in", "g_b_proj", "kv_b_proj", "q_b_proj", "wq_b"}
+)
+_LATENT_KEYS = "kv_a_proj_with_mqa"
 #: The stored members of layers that engines merge, in the order in which they are stacked.
 MERGED = names.FUSED_GROUPS
+
+
+def is_split_alone(checkpoint: Checkpoint, module: str) -> bool:
+    """Whether a module's outputs are split over devices and merged with no other's; queries beside latent keys are."""
+    owner, _, last = module.rpartition(".")
+    return last in SPLIT_ALONE or (last == "q_proj" and checkpoint.has_module(names.join(owner, _LATENT_KEYS)))
 
 
 @record

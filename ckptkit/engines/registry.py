@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Effect, Engine, Known, Release
+from ckptkit.engines.base import ALWAYS, Effect, Engine, Known, Outcomes, Release
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError, did_you_mean
@@ -90,7 +90,8 @@ def effects_of(
 ) -> tuple[Effect, ...]:
     """What a rule's defect, or one variant of it, does in each engine; ``only`` names those that can suffer.
 
-    Without a dialect only what holds for every one is given. With ``of_readers`` an engine of which nobody knows
+    Without a dialect only what holds for every one is given. A variant of a variant has its name behind a slash, and
+    is like that one where a table does not list it. With ``of_readers`` an engine of which nobody knows
     whether it reads the dialect has only what its table says of that dialect: the rest is known of others.
 
     >>> str(effects_of("CK302")[0].outcome.value)
@@ -100,11 +101,19 @@ def effects_of(
     for name, engine in engines().items():
         if only is None or name in only:
             table, release = engine.outcomes(), engine.release_for("outcomes")
-            rows = table.get(f"{code}/{variant}", table.get(code, ())) if variant else table.get(code, ())
+            rows = _rows(table, code, variant)
             if of_readers and engine.reader_of(dialect) is None:
                 rows = tuple(row for row in rows if dialect in row.formats)
             found += _effects(name, release, rows, dialect, engine.served_as(architecture) or "", layer)
     return tuple(found)
+
+
+def _rows(table: Outcomes, code: str, variant: str | None) -> tuple[Known, ...]:
+    """What a table says of a variant, or else of what it is a variant of."""
+    key = f"{code}/{variant}" if variant else code
+    while key not in table and "/" in key:
+        key = key.rpartition("/")[0]
+    return table.get(key, ())
 
 
 def _effects(

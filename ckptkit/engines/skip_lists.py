@@ -67,10 +67,15 @@ class Reading:
     ``knows_parts`` holds, by fused layer, the beginnings of the classes that know its stored parts: all others ask for
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
-    names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name.
+    names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
+    ``begins_of`` beginnings of stored names likewise.
+    ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
+    ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
-    for no scheme at all, at which such an engine stops. The first of ``below`` is put in front of entries, whatever
-    their form, that begin with none of these.
+    for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
+    linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
+    config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
+    first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
     """
 
     style: Style
@@ -89,7 +94,13 @@ class Reading:
     whole_too: bool = False
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    nameless: tuple[str, ...] = ()
+    plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
+    wants_targets: bool = False
+    optional: str = ""
+    sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
@@ -107,20 +118,44 @@ class Reading:
         >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
         'a.qkv_proj'
         """
+        if self.nameless and (architecture or "").startswith(self.nameless):
+            return lambda module: module if module.endswith(_HEADS) else ""
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
+        begins = tuple(
+            pair
+            for start, found in self.begins_of.items()
+            if (architecture or "").startswith(start)
+            for pair in found.items()
+        )
+
         def name_of(module: str) -> str:
+            begin = next((begin for begin in begins if module.startswith(begin[0])), None)
+            if begin is not None:
+                module = begin[1] + module.removeprefix(begin[0])
             owner, _, last = module.rpartition(".")
             if last in whole and _EXPERTS_DOT not in module:
                 return names.join(owner, whole[last])
             ending = next((end for end in renamed if module.endswith(end[0])), None)
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
-        return name_of if whole or renamed else _itself
+        return name_of if whole or renamed or begins else _itself
+
+    def plain(self, architecture: str | None) -> Matcher | None:
+        """Which modules a model class builds plain whatever is listed; None where there are none.
+
+        >>> plain = Reading(Style.EXACT, (), plain_of={"StableLm": (".self_attn.",)}).plain("StableLmForCausalLM")
+        >>> plain("model.layers.0.self_attn.q_proj"), plain("model.layers.0.mlp.up_proj")
+        (True, False)
+        """
+        found = tuple(
+            p for start, parts in self.plain_of.items() if (architecture or "").startswith(start) for p in parts
+        )
+        return (lambda module: any(part in module for part in found)) if found else None
 
     def whole(self, module: str) -> str | None:
         """The fused layer whose name on the list counts for a stored module; None where it does not, as for experts,
@@ -147,6 +182,9 @@ class Reading:
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""
+        if self.optional:
+            bare = [entry.removeprefix(self.optional) for entry in entries]
+            entries = [*bare, *(f"{self.optional}{entry}" for entry in bare)]
         matches = self._without_head(_MATCHERS[self.style](entries))
         if not (self.experts_as_one or self.experts_by_owner):
             return matches

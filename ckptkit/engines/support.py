@@ -70,6 +70,10 @@ class Support:
             and (not self.architectures or architecture.startswith(self.architectures))
         )
 
+    def stops(self, part: Part, dialect: str, architecture: str) -> bool:
+        """Whether the row says of this very class that it stops at a part."""
+        return self.answer is Answer.REFUSED and bool(self.architectures) and self.fits(part, dialect, architecture)
+
     def _reads(self, dialect: str) -> bool:
         return not self.formats or dialect in self.formats
 
@@ -200,7 +204,10 @@ def judge_class(
         architecture = class_of(container.config.get("model_type"), classes) or architecture
     architecture = engine.served_as(architecture)
     known = engine.modules().get(architecture or "")
-    if classes is not None and architecture not in classes and known is None:
+    if engine.stand_in is not None and architecture in engine.stand_in.refused():
+        words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
+        yield Judgement(None, Answer.REFUSED, words)
+    elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
     text = text_level(container.config)
@@ -215,6 +222,9 @@ def judge_class(
         modules = known.looked_up(tensor.module for tensor in container.tensors.values())
         dimensions = Dimensions.of(container.config)
         stranger = known.stranger(modules, dimensions.layers)
+        tower = known.strange_tower(container.config)
+        if tower is not None:
+            yield Judgement(None, Answer.REFUSED, f"{architecture} has no vision tower of the type {tower}")
         odd = known.odd_parameter(known.looked_up(container.tensors)) if stranger is None else None
         if stranger is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
@@ -284,8 +294,13 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     goes_by_storage = engine.by_storage is not None
     answers = [] if goes_by_storage else list(judge_class(engine, container, architecture, quantized=True))
     served = engine.served_as(architecture) or ""
+    # What stops the class that may stand in stops whatever the engine has no class for.
+    classes, stand_in = engine.architectures(), engine.stand_in
+    rest = stand_in is not None and classes is not None and architecture is not None and served not in classes
+    last = stand_in.name if stand_in is not None and rest else ""
     for part in parts_of(checkpoint):
-        row = next((row for row in rows if row.fits(part, dialect, served)), None)
+        row = next((row for row in rows if last and row.stops(part, dialect, last)), None)
+        row = row or next((row for row in rows if row.fits(part, dialect, served)), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)
         # What is declared does not stop one that goes by storage.
         if not (goes_by_storage and said.answer is Answer.REFUSED):

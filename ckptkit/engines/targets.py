@@ -22,6 +22,7 @@ GroupOf = Callable[[str], str | None]
 
 _REGEX_PREFIX = "re:"
 _HEAD = "lm_head"
+_LINEAR = "Linear"
 _SHAPED = re.compile(r"[*?\[]")
 
 
@@ -131,6 +132,17 @@ def in_library_group(block: Mapping[str, Any]) -> Matcher:
 def vllm_entry(block: Mapping[str, Any]) -> GroupOf:
     """The group that a module falls into, as vLLM looks for it; None for none."""
     return vllm_group(targets_by_group(block))
+
+
+def class_has_blocks(block: Mapping[str, Any]) -> bool:
+    """Whether the group that targets linear layers by their class says a size of blocks."""
+    groups = block.get("config_groups")
+    weights = [
+        group.get("weights")
+        for group in (groups.values() if isinstance(groups, Mapping) else ())
+        if isinstance(group, Mapping) and _LINEAR in (group.get("targets") or ())
+    ]
+    return bool(weights) and isinstance(weights[-1], Mapping) and bool(weights[-1].get("block_structure"))
 
 
 def quark_scheme(block: Mapping[str, Any]) -> GroupOf:

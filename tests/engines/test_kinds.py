@@ -11,6 +11,7 @@ from tests.accuracy.again.hub import (
     HEAD,
     autofp8,
     channels,
+    deepseek,
     each,
     mistral,
     modelopt,
@@ -18,9 +19,11 @@ from tests.accuracy.again.hub import (
     static,
     with_prediction,
 )
-from tests.accuracy.held.common import MODELOPT, VL, alone, listed, no_side_file, stored_as
+from tests.accuracy.again.rest import NVFP4, mixed
+from tests.accuracy.held.common import MODELOPT, VL, alone, copied, listed, no_side_file, stored_as
+from tests.accuracy.reports import quantize
 from tests.accuracy.verdicts import rows
-from tests.damage import CT, CT_KV, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
+from tests.damage import CT, CT_KV, TIED, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
 
 _SCALES = r".*\.weight_scale"
 _SHARED = ("re:.*mlp.gate$", "re:.*shared_expert_gate$")
@@ -57,6 +60,15 @@ _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
 _BESIDE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+_TOWER_LISTED = ("re:.*lm_head", "re:vision_tower.*", "re:multi_modal_projector.*")
+_NEWER = steps(
+    rename(r"(vision_tower|multi_modal_projector)\.(.*)", r"model.\1.\2"),
+    rename(r"language_model\.model\.(.*)", r"model.language_model.\1"),
+    rename(r"language_model\.lm_head\.(.*)", r"lm_head.\1"),
+)
+_ROWS = ("row", "channel", "token", r".*self_attn\..*")
+_TILES = ("block", "block", "group", r".*mlp\.\w+_proj")
+_HEAD_TOO = copied(r"model\.embed_tokens\.weight", lambda name: "lm_head.weight")
 _MAMBA = r".*mamba\.(in|out)_proj"
 _OLMO = channels(HEAD)
 _VISION = ("re:.*lm_head", "re:visual.*", "re:model.visual.*")
@@ -95,6 +107,41 @@ KINDS = (
         {"vllm": "silently wrong"},
     ),
     Kind("one-other-scale", CT_KV, rename(r"(.*)\.k_scale", r"\1.cache_scale"), {"vllm": "refuses"}),
+    Kind(
+        "no-kv-scale",
+        CT_KV,
+        drop(r".*\.[kv]_scale"),
+        {"sglang": "unknown"},
+    ),
+    Kind(
+        "one-kv-scale-for-both",
+        CT_KV,
+        steps(drop(r".*\.v_scale"), rename(r"(.*)\.k_scale", r"\1.kv_scale")),
+        {"sglang": "silently wrong"},
+    ),
+    # A head in FP8 that is dropped, and one in high precision that is another.
+    Kind("tied-head-in-FP8", TIED, steps(_HEAD_TOO, quantize("lm_head")), {"sglang": "unknown"}),
+    Kind("tied-head-stored", TIED, _HEAD_TOO, {"sglang": "loads"}),
+    Kind(
+        "tied-head-of-its-own",
+        TIED,
+        steps(_HEAD_TOO, lambda c: c.change(r"lm_head\.weight", lambda t: t._replace(data=t.data[::-1]))),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "untied-head-in-FP8",
+        TIED,
+        steps(_HEAD_TOO, quantize("lm_head"), set_config(tie_word_embeddings=False)),
+        {"sglang": "silently wrong"},
+    ),
+    # Packed codes where FP8 is declared.
+    Kind("packed-as-FP8", NVFP4, steps(no_side_file, set_block(quant_algo="FP8")), {"sglang": "refuses"}),
+    Kind(
+        "integers-as-FP8",
+        MODELOPT,
+        lambda c: c.change(r".*layers\.0\.self_attn\.o_proj\.weight", lambda t: t._replace(dtype="I8")),
+        {"sglang": "silently wrong"},
+    ),
     # Towers that are plain whatever a list says.
     Kind("tower-not-listed", "drawn/qwen3_vl", channels(HEAD), {"vllm": "silently wrong", "sglang": "loads"}),
     Kind("tower-of-another-class-not-listed", VL, set_block(ignore=["lm_head"]), {"sglang": "refuses"}),
@@ -145,6 +192,26 @@ KINDS = (
     # A cache that is declared, and all of its scales or some.
     Kind("kv-without-scales", CT_KV, drop(r".*\.[kv]_scale"), {"vllm": "unknown"}),
     Kind("kv-without-some", CT_KV, drop(r".*\.1\..*\.[kv]_scale"), {"vllm": "silently wrong"}),
+    Kind(
+        "draft-listed-in-some-readings",
+        "drawn/deepseek_v3",
+        steps(
+            with_prediction, deepseek(("lm_head", "model.layers.2")), alone(r"model\.layers\.2\.(self_attn|mlp).*_proj")
+        ),
+        {"vllm": "loads", "sglang": "loads"},
+    ),
+    Kind(
+        "draft-without-scales",
+        "drawn/glm4_moe",
+        steps(with_prediction, deepseek((*HEAD, "re:.*gate$")), drop(r"model\.layers\.2\..*weight_scale_inv")),
+        {"vllm": "loads", "sglang": "loads"},
+    ),
+    Kind(
+        "layer-without-scales",
+        "drawn/glm4_moe",
+        steps(with_prediction, deepseek((*HEAD, "re:.*gate$")), drop(r"model\.layers\.1\.mlp.*weight_scale_inv")),
+        {"vllm": "silently wrong", "sglang": "silently wrong"},
+    ),
     Kind(
         "layer-not-listed",
         "drawn/glm4",
@@ -243,7 +310,8 @@ KINDS = (
     Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),
     Kind("experts-by-row", "drawn/minimax_m2", channels((*HEAD, "re:.*gate$")), {"transformers": "loads"}),
     Kind("experts-by-tensor", "drawn/minimax_m2", static((*HEAD, "re:.*gate$")), {"transformers": "unknown"}),
-    Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads"}),
+    Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads", "sglang": "loads"}),
+    Kind("composite-fp8-tower-not-listed", "drawn/mistral3", mistral(_BESIDE[1:]), {"sglang": "silently wrong"}),
     Kind("text-fp8", "drawn/glm4", mistral(HEAD), {"transformers": "refuses"}),
     # A class that passes on another prefix than the stored one.
     Kind(
@@ -272,6 +340,85 @@ KINDS = (
         "drawn/mistral3",
         channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*")),
         {"sglang": "loads", "transformers": "loads"},
+    ),
+    # Layers that are filled with a cast, and those that are not.
+    Kind("queries-split-alone", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_b_proj")), {"sglang": "refuses"}),
+    Kind("one-of-two-merged", "drawn/deepseek_v3", steps(deepseek(), alone(r".*q_a_proj")), {"sglang": "refuses"}),
+    Kind(
+        "both-merged",
+        "drawn/deepseek_v3",
+        steps(deepseek(), alone(r".*(q_a_proj|kv_a_proj_with_mqa)")),
+        {"sglang": "silently wrong"},
+    ),
+    Kind("inputs-split", "drawn/deepseek_v3", steps(deepseek(), alone(r".*o_proj")), {"sglang": "silently wrong"}),
+    Kind("doubles-split-alone", "drawn/deepseek_v3", deepseek(dtype="F64"), {"sglang": "refuses"}),
+    Kind("doubles-merged", "drawn/glm4", channels(HEAD, dtype="F64"), {"sglang": "loads"}),
+    Kind("doubles-for-tensors", "drawn/phi", steps(autofp8(HEAD), stored_as(_SCALES, "F64")), {"sglang": "loads"}),
+    Kind("tower-cast", "drawn/mistral3", channels(HEAD), {"sglang": "silently wrong"}),
+    Kind(
+        "latent-keys-listed",
+        "drawn/deepseek_v3",
+        deepseek((*HEAD, "model.layers.0.self_attn.kv_b_proj")),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "mlp-listed",
+        "drawn/deepseek_v3",
+        deepseek((*HEAD, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj")),
+        {"sglang": "refuses"},
+    ),
+    # A class that builds its layers without names, and one that builds some plain.
+    Kind(
+        "listed-without-a-name",
+        "drawn/phi",
+        channels((*HEAD, r"re:.*fc2$"), but=r".*fc2"),
+        {"sglang": "silently wrong"},
+    ),
+    Kind(
+        "listed-and-stored-in-FP8",
+        "drawn/phi",
+        channels((*HEAD, r"re:.*\.qkv_proj$", "model.layers.0.mlp.fc1")),
+        {"sglang": "loads"},
+    ),
+    Kind(
+        "listed-by-name", "drawn/starcoder2", channels((*HEAD, r"re:.*c_proj$"), but=r".*c_proj"), {"sglang": "loads"}
+    ),
+    Kind("attention-without-a-config", "drawn/stablelm", channels(()), {"sglang": "refuses"}),
+    Kind(
+        "mlp-with-a-config",
+        "drawn/stablelm",
+        channels((*HEAD, "re:.*self_attn.*"), but=".*self_attn.*"),
+        {"sglang": "loads"},
+    ),
+    Kind("attention-plain-anyway", "drawn/stablelm", channels(HEAD, but=".*self_attn.*"), {"sglang": "loads"}),
+    # Classes that are left to transformers.
+    Kind("class-of-transformers", "drawn/gpt_neox", channels(("embed_out",)), {"sglang": "refuses"}),
+    Kind("class-of-transformers-in-plain-FP8", "drawn/gpt_neox", autofp8(("embed_out",)), {"sglang": "unknown"}),
+    Kind("class-whose-attention-is-its-own", "drawn/bamba", autofp8((*HEAD, "mamba")), {"sglang": "refuses"}),
+    Kind("tower-of-transformers", "drawn/llava", channels(_TOWER_LISTED), {"sglang": "refuses"}),
+    Kind("tower-of-its-own", "drawn/mistral3", channels(_TOWER_LISTED), {"sglang": "loads"}),
+    # Groups that do not target every layer, and blocks in a group that does not target the class.
+    Kind("attention-targeted-alone", "drawn/glm4_moe", mixed("", _ROWS), {"vllm": "loads", "sglang": "refuses"}),
+    Kind(
+        "attention-targeted-alone-and-the-rest-listed",
+        "drawn/glm4_moe",
+        steps(mixed("", _ROWS), listed("ignore", "re:.*mlp.*")),
+        {"sglang": "loads"},
+    ),
+    Kind("blocks-targeted-by-name", "drawn/olmo2", mixed("", _ROWS, _TILES), {"vllm": "loads", "sglang": "refuses"}),
+    Kind(
+        "blocks-targeted-by-class",
+        "drawn/olmo2",
+        steps(mixed("", _ROWS, _TILES), lambda c: c.block["config_groups"]["group_1"].update(targets=["Linear"])),
+        {"sglang": "loads"},
+    ),
+    # A tower is asked for by the name that its class has for it, whatever is stored.
+    Kind("tower-listed-by-its-own-name", "drawn/mistral3", steps(channels(_TOWER_LISTED), _NEWER), {"sglang": "loads"}),
+    Kind(
+        "tower-listed-by-its-stored-name",
+        "drawn/mistral3",
+        steps(channels(tuple(e.replace("re:", "re:model.") for e in _TOWER_LISTED[1:])), _NEWER),
+        {"sglang": "silently wrong"},
     ),
     # The section that transformers looks into as well.
     Kind(

@@ -40,5 +40,5 @@ ENGINE = Engine(
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
     drafts=Drafts.APART,
-    stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW),
+    stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW, refused=lazily("ckptkit.engines.sglang.architectures", "REFUSED")),
 )

@@ -1,4 +1,4 @@
-"""The model classes that SGLang's modules declare, by the names that config.json gives them."""
+"""The model classes that SGLang's modules declare, and those that it stops at, as config.json names them."""
 
 from __future__ import annotations
 
@@ -74,3 +74,30 @@ XllmForCausalLM XverseForCausalLM XverseMoeForCausalLM YiVLForCausalLM ZayaForCa
 """
 
 ARCHITECTURES = frozenset(_NAMES.split())
+
+#: Classes of transformers that SGLang has none for, and whose attention that library's 5.19.0 lets nobody take over
+#: (``_supports_attention_backend``): SGLang stops at them.
+_REFUSED = """
+BambaForCausalLM BartForCausalLM BartForConditionalGeneration BigBirdForCausalLM BigBirdPegasusForCausalLM
+BigBirdPegasusForConditionalGeneration BioGptForCausalLM BlenderbotForCausalLM BlenderbotForConditionalGeneration
+BlenderbotSmallForCausalLM BlenderbotSmallForConditionalGeneration BlipForConditionalGeneration BloomForCausalLM
+BltForCausalLM CanaryForConditionalGeneration ClvpModelForConditionalGeneration CodeGenForCausalLM
+CohereAsrForConditionalGeneration CpmAntForCausalLM DeepseekVLForConditionalGeneration
+DeepseekVLHybridForConditionalGeneration DiaForConditionalGeneration FSMTForConditionalGeneration FalconForCausalLM
+FlaubertWithLMHeadModel Florence2ForConditionalGeneration GPTNeoForCausalLM GPTNeoXJapaneseForCausalLM GitForCausalLM
+InklingForCausalLM JambaForCausalLM JanusForConditionalGeneration LEDForConditionalGeneration
+LongT5ForConditionalGeneration M2M100ForConditionalGeneration MBartForCausalLM MBartForConditionalGeneration
+MT5ForConditionalGeneration MarianForCausalLM MegatronBertForCausalLM MoonshineForConditionalGeneration
+MoonshineStreamingForConditionalGeneration MptForCausalLM MusicgenForCausalLM MusicgenForConditionalGeneration
+MusicgenMelodyForCausalLM MusicgenMelodyForConditionalGeneration MvpForCausalLM MvpForConditionalGeneration
+NllbMoeForConditionalGeneration OlmoHybridForCausalLM OpenAIGPTLMHeadModel PLBartForCausalLM
+PLBartForConditionalGeneration PPFormulaNetForConditionalGeneration PegasusForCausalLM PegasusForConditionalGeneration
+PegasusXForConditionalGeneration Pix2StructForConditionalGeneration Pop2PianoForConditionalGeneration
+ProphetNetForCausalLM ProphetNetForConditionalGeneration Qwen4ExpForCausalLM RemBertForCausalLM RoFormerForCausalLM
+RwkvForCausalLM Speech2TextForConditionalGeneration SwitchTransformersForConditionalGeneration
+T5ForConditionalGeneration TrOCRForCausalLM UMT5ForConditionalGeneration UdopForConditionalGeneration
+WhisperForCausalLM XGLMForCausalLM XLMWithLMHeadModel XLNetLMHeadModel Zamba2ForCausalLM ZambaForCausalLM
+xLSTMForCausalLM
+"""
+
+REFUSED = frozenset(_REFUSED.split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 #: The classes that load as Llama does: names of scales are brought to one spelling, unknown names are skipped, and a
 #: head is not loaded where the config ties it to the embedding.
 LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
@@ -14,9 +16,12 @@ STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen
 
 #: Classes that stop with a KeyError at any name that no parameter has.
 STOP_AT_UNKNOWN = (
-    *("CohereFor", "Cohere2ForCausalLM", "DeepseekV2For", "DeepseekV3For", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
+    *("CohereFor", "Cohere2ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
     *("Olmo2For", "StableLmFor", "Starcoder2For"),
 )
+
+#: Classes with latent attention that stop so below gate_up_proj alone, and skip other names with a warning.
+DEEPSEEKS = ("DeepseekV2For", "DeepseekV3For")
 
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
@@ -46,6 +51,25 @@ OTHER_ATTENTION = (
     *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA"),
 )
 
+#: Classes that build linear layers without a name, so that lists and targets by name mean none of them.
+NAMELESS = ("PhiForCausalLM", "PersimmonFor")
+
+#: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored.
+BEGINS = MappingProxyType(
+    {
+        "Mistral3For": MappingProxyType(
+            {
+                "model.vision_tower.": "vision_tower.",
+                "model.multi_modal_projector.": "multi_modal_projector.",
+                "model.language_model.": "language_model.model.",
+            }
+        )
+    }
+)
+
+#: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
+PLAIN = MappingProxyType({"StableLmFor": (".self_attn.",)})
+
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
 
@@ -55,6 +79,8 @@ NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 #: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")
 PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor")
+#: Classes whose tower has layers that are merged, or split by inputs, alone: these are filled by a cast.
+MERGED_TOWERS = ("Mistral3For",)
 
 #: What serves classes that only transformers has, and those of them that are plain decoders, as they were run: others
 #: may have no attention that it can take over, or plans of parallel layers that it does not know. Its loader stops at

@@ -18,6 +18,8 @@ MODULES = MappingProxyType(
         "MixtralForCausalLM": experts("block_sparse_moe.experts", "block_sparse_moe.gate", ("w1", "w2", "w3")).skipping(
             *((f"block_sparse_moe.experts.0.{part}",) for part in ("w1", "w2", "w3"))
         ),
+        # Towers that it has no class for are left to transformers, and stop it: they embed no words.
+        "LlavaForConditionalGeneration": ModuleNames(frozenset(), frozenset(), open=True, towers=("pixtral",)),
         "Gemma3ForConditionalGeneration": NO_HEAD_NO_PATCHES,
         STAND_IN: replace(DENSE, bare=True, strict=True, apart=True),
         "Qwen3Model": replace(DENSE_WITH_HEAD_NORMS.skipping(), bare=True, head=""),

@@ -7,14 +7,17 @@ from types import MappingProxyType
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.sglang.classes import (
+    DEEPSEEKS,
     EXPERTS_ONE_BY_ONE,
     KNOWS_BARE,
     KNOWS_QKV,
     LLAMAS,
+    MERGED_TOWERS,
     NO_KV_SCALES,
     OTHER_ATTENTION,
     PLAIN_TOWERS,
     QUANTIZED_TOWERS,
+    SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_EXPERTS,
     STOP_AT_UNKNOWN,
@@ -27,6 +30,7 @@ _PLAIN_TOWER = "the tower is built plain whatever the config says"
 _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
+_DOWN = "downcasting is refused"
 _DROPPED = "weights of unknown names are dropped"
 _SKIP_EXPERTS = tuple(name for name in EXPERTS_ONE_BY_ONE if name not in STOP_AT_EXPERTS)
 _SHAPE = "the parameter's loader stops at the shape"
@@ -44,6 +48,11 @@ _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", archi
 
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
 _NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
+#: DeepSeek's stops at names below projections that are merged alone, and skips others with a warning.
+_NO_NAMES = (
+    _NO_NAME,
+    Known(_ERROR, _UNKNOWN_NAME, architectures=DEEPSEEKS, layers=(Layer.FUSED,)),
+)
 _NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -65,25 +74,28 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
         "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
         "CK113/head-same": (),
+        "CK113/head-stored/quantized": (
+            Known(Outcome.UNKNOWN, "a stored head is dropped, and whether it is the embedding is not known"),
+        ),
         "CK114/prediction": (),
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
-        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), _NO_NAME),
-        "CK118/stray": (_NO_NAME,),
+        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), *_NO_NAMES),
+        "CK118/stray": _NO_NAMES,
         "CK201": (Known(_SILENT, _UNSET),),
-        "CK202": (_NO_NAME,),
+        "CK202": _NO_NAMES,
         "CK202/beside-declared": (Known(_SILENT, "the scale is loaded beside a weight that was cast by value"),),
         "CK202/weight-lost": (Known(_SILENT, "the weight keeps what it was allocated with"),),
         "CK203": (
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
-            _NO_NAME,
+            *_NO_NAMES,
             Known(
                 Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
             ),
         ),
-        "CK204": (Known(_WARNING, _SKIPPED), _NO_NAME),
+        "CK204": (Known(_WARNING, _SKIPPED), *_NO_NAMES),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, formats=_QUARK, architectures=(STAND_IN,)),
@@ -114,8 +126,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), _NO_NAME),
-        "CK208/only-scale": (Known(_SILENT, _SKIPPED), _NO_NAME),
+        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), *_NO_NAMES),
+        "CK208/kv-both": (Known(_SILENT, "it is skipped, and 1.0 is used"), *_NO_NAMES, _NO_KV),
+        "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
         "CK301": (Known(_ERROR, "wants [N, 1]"),),
@@ -172,10 +185,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK404": (Known(_SILENT, "the mantissa is dropped on Blackwell"),),
         "CK405": (Known(_SILENT, "cast by value"),),
         "CK406": (Known(_SILENT, "cast by value"),),
+        "CK407": (Known(_SILENT, "cast by value"),),
+        "CK407/packed": (Known(_ERROR, _ASSERTION),),
         "CK408/float8": (Known(_ERROR, "TypeError: couldn't find storage object Float8_e4m3fnStorage"),),
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
         "CK410/double": (Known(Outcome.OK, "converted by value"),),
+        "CK410/double/split-alone": (Known(_ERROR, _DOWN),),
         "CK411": (),
         "CK501": (Known(_SILENT, "rows of zeros"),),
         "CK502": (Known(_SILENT, "garbage", ALWAYS),),
@@ -188,8 +204,8 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, STAND_IN)),
         ),
-        "CK601/scales": (_NO_NAME,),
-        "CK601/kv-scales": (_NO_NAME,),
+        "CK601/scales": _NO_NAMES,
+        "CK601/kv-scales": _NO_NAMES,
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
@@ -197,23 +213,32 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK604/side-alone": (Known(_SILENT, "no quantization is found: codes are taken for values"),),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
-            Known(_ERROR, "downcasting is refused", layers=(Layer.TOWER,)),
+            Known(_ERROR, _DOWN, layers=(Layer.TOWER,)),
             Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
+            Known(_SILENT, "the tower is cast by value", layers=(Layer.TOWER,), architectures=MERGED_TOWERS),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
         ),
+        "CK605/split-alone": (Known(_ERROR, _DOWN),),
         "CK605/tied-head": (),
         "CK606": (
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
-            _NO_NAME,
+            *_NO_NAMES,
+        ),
+        "CK606/tied-head": (
+            Known(_SILENT, "codes are taken for values"),
+            Known(Outcome.OK, "the head is dropped, and its scale", architectures=SKIP_WITH_A_WARNING),
+            *_NO_NAMES,
         ),
         "CK607": (),
         "CK608/built": (
             Known(_SILENT, "builds the module quantized"),
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
-            Known(_ERROR, "downcasting is refused", formats=("compressed-tensors",), layers=(Layer.TOWER,)),
+            Known(_ERROR, _DOWN, formats=("compressed-tensors",), layers=(Layer.TOWER,)),
             Known(Outcome.OK, _PLAIN_TOWER, layers=(Layer.TOWER,), architectures=PLAIN_TOWERS),
+            Known(_SILENT, "the tower is cast by value", layers=(Layer.TOWER,), architectures=MERGED_TOWERS),
         ),
+        "CK608/built/split-alone": (Known(_ERROR, _DOWN),),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
             Known(
@@ -224,8 +249,9 @@ OUTCOMES: Outcomes = MappingProxyType(
                 when_built=True,
             ),
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
-            _NO_NAME,
+            *_NO_NAMES,
         ),
+        "CK608/no-target": (Known(_ERROR, "no target is found for the layer", when_built=True),),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
             Known(_SILENT, "codes are taken for values"),
@@ -241,7 +267,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, "no scheme is found for a layer without weights", formats=_QUARK, layers=_LINEAR),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
-            _NO_NAME,
+            *_NO_NAMES,
         ),
         "CK606/untargeted": (
             Known(_SILENT, "codes are taken for values"),
@@ -254,7 +280,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK608/another-scheme": (Known(_ERROR, "the parts do not fit the scheme of the fused layer"),),
         "CK610": (Known(_SILENT, "fused names are not recognised", Range(until="2026-06")),),
-        "CK611": (Known(_SILENT, "the head's scale is dropped"), _NO_NAME),
+        "CK611": (Known(_SILENT, "the head's scale is dropped"), *_NO_NAMES),
         "CK612": (
             Known(_SILENT, "the tower runs without scales"),
             Known(Outcome.OK, "the tower is built from the config", architectures=QUANTIZED_TOWERS),
@@ -262,6 +288,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK613": (Known(_SILENT, "routers are built plain: codes are taken for values"),),
         "CK614": (Known(_SILENT, "no drafted token is accepted", at_request=True),),
+        "CK616/blocks-by-name": (Known(_ERROR, "TypeError: 'NoneType' object is not subscriptable"),),
         "CK618/format": (Known(_ERROR, "no scheme is found without format"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
         "CK618/preset-group": (Known(_ERROR, "preset names fail with an AttributeError"),),
@@ -283,7 +310,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "the scale keeps the value it was allocated with"),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
-        "CK622": (_NO_NAME,),
+        "CK622": _NO_NAMES,
         "CK623": (Known(_ERROR, "unknown method"),),
         "CK623/case": (
             Known(_SILENT, "the method is not recognised: codes are taken for values"),
@@ -326,11 +353,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
-        "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),),
+        "CK703": (
+            Known(_SILENT, "BF16 values land in an FP8 parameter", architectures=OTHER_ATTENTION),
+            Known(_ERROR, "FP8 is not put together with another type", architectures=DEEPSEEKS),
+        ),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
         "CK801/unsaid-blocks": (),
         "CK901": (
             Known(_WARNING, "1.0 is used"),
+            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=_CT),
             Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
             _NO_KV,

@@ -11,15 +11,19 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.sglang.classes import KNOWS_GATE_UP, KNOWS_QKV
+from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, PLAIN
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.targets import in_vllm_group, quark_scheme, vllm_entry
+from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
 _FP8 = Reading(
     Style.COMPONENTS,
     ("ignored_layers", "modules_to_not_convert"),
     fuses=True,
     head_left_alone=True,
+    optional="model.",
+    nameless=NAMELESS,
+    plain_of=PLAIN,
+    begins_of=BEGINS,
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
 
@@ -37,7 +41,12 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
             renames_of=MappingProxyType(dict.fromkeys(("Mixtral", "PhiMoE", "MiniMaxM2"), _EXPERTS)),
+            nameless=NAMELESS,
+            plain_of=PLAIN,
+            begins_of=BEGINS,
             scheme_of=vllm_entry,
+            wants_targets=True,
+            sizes_blocks=class_has_blocks,
         ),
         "quark": Reading(
             Style.EXACT_OR_REGEX,
@@ -47,13 +56,25 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             head_left_alone=True,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),
             whole_too=True,
+            nameless=NAMELESS,
+            plain_of=PLAIN,
+            begins_of=BEGINS,
             scheme_of=quark_scheme,
         ),
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "modelopt": Reading(Style.COMPONENTS_OR_GLOB, ("ignore",), fuses=True, experts_by_owner=True, whole_too=True),
+        "modelopt": Reading(
+            Style.COMPONENTS_OR_GLOB,
+            ("ignore",),
+            fuses=True,
+            experts_by_owner=True,
+            whole_too=True,
+            nameless=NAMELESS,
+            plain_of=PLAIN,
+            begins_of=BEGINS,
+        ),
         "mxfp8": _FP8,
     }
 )

@@ -10,7 +10,8 @@ from ckptkit.checks.finding import Module, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, engines_that_skip, readings_of
 from ckptkit.engines.architectures import leaves_alone
-from ckptkit.engines.dimensions import text_level
+from ckptkit.engines.dimensions import ties_head
+from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
@@ -56,13 +57,22 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
         harmless = not hit or leaves_alone(context.dimensions.architecture, name)
         severity = Severity.INFO if harmless else None
-        yield replace(fault, only=frozenset() if harmless else frozenset(hit), severity=severity)
+        yield replace(
+            fault,
+            only=frozenset() if harmless else frozenset(hit),
+            severity=severity,
+            variant="split-alone" if context.checkpoint and is_split_alone(context.checkpoint, name) else None,
+        )
 
 
 def _tied_head(context: Context) -> Iterator[Observation]:
     """A head that is the embedding, and that the config calls quantized: nothing is stored that could be."""
-    tied = text_level(context.config).get("tie_word_embeddings", context.config.get("tie_word_embeddings")) is True
-    if not tied or context.checkpoint is None or not context.checkpoint.modules or _HEAD in context.module_names:
+    if (
+        not ties_head(context.config)
+        or context.checkpoint is None
+        or not context.checkpoint.modules
+        or _HEAD in context.module_names
+    ):
         return
     readings = readings_of(context)
     hit = {engine for engine, reading in readings.items() if builds_quantized(context, reading)(_HEAD)}

@@ -11,6 +11,7 @@ from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import engines_that_build, matchers_of
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
+from ckptkit.engines.dimensions import ties_head
 from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -39,6 +40,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     def listed(module: str) -> bool:
         return any(matches(module) for matches in matchers)
 
+    tied = ties_head(context.config)
     modules = context.checkpoint.modules if context.checkpoint else {}
 
     @cache
@@ -46,7 +48,10 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
         return any(names.parent(module) == expert for module in modules)
 
     def variant(module: str) -> str | None:
-        """What engines tell apart: what no target means, and a part of the expert that they ask for all."""
+        """What engines tell apart: a head that the config ties to the embedding, what no target means, and a part of
+        the expert that they ask for all."""
+        if tied and names.is_head(module):
+            return "tied-head"
         if not listed(module):
             return undeclared
         return "part-of-expert" if _FIRST_EXPERT in module and is_begun(names.parent(module)) else None

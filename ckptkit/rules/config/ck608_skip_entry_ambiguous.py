@@ -7,8 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import another_scheme, matchers_of, meant_alike, readings_of, undeclared_weights
+from ckptkit.checks.skip_lists import (
+    another_scheme,
+    matchers_of,
+    meant_alike,
+    readings_of,
+    undeclared_weights,
+    without_target,
+)
 from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import label_of
 from ckptkit.engines.skip_lists import Matcher
@@ -36,7 +44,8 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     Why it hurts: entries are exact names to one reader, regular expressions or shell patterns to the next. Where they
     disagree, one of them builds a layer quantized that another leaves alone, and the stored bytes suit only one. Some
     model classes of SGLang ask for ``qkv_proj`` and never for its parts: these on a list, or in a group of their own,
-    say nothing there.
+    say nothing there. SGLang stops at a linear layer that neither a group of compressed-tensors targets nor the list
+    names, where others leave it alone.
 
     Example: ``*mlp.gate`` in Quark's ``exclude``: a pattern for Quark, a name that nothing has for vLLM, which casts
     the gates to FP8. Or ``visual.blocks.0.attn.qkv`` as llm-compressor stores and lists it: transformers
@@ -48,12 +57,13 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     if checkpoint is None:
         return
     yield from _asked_whole(context)
-    entries = [entry for reading in readings_of(context).values() for entry in reading.entries(context.block)]
-    if not entries:
+    yield from _untargeted(context)
+    readings, architecture = readings_of(context), context.dimensions.architecture
+    entries = [entry for reading in readings.values() for entry in reading.entries(context.block)]
+    if not entries and all(reading.plain(architecture) is None for reading in readings.values()):
         return
     matchers = matchers_of(context)
     # Some leave the head alone whatever is listed, and some have no scheme for it.
-    readings = readings_of(context)
     building = {engine for engine, reading in readings.items() if reading.builds_heads}
     by_memory = {engine for engine, reading in readings.items() if reading.names_in_memory}
     heads = {engine: matches for engine, matches in matchers.items() if engine in building}
@@ -86,7 +96,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             members[0] if len(members) == 1 else kind,
             expected=f"{other} as well" if other else "exact module names",
             found=found,
-            variant="left-alone" if stored else "built",
+            variant="left-alone" if stored else f"built{'/split-alone' * is_split_alone(checkpoint, members[0])}",
             only=wrong,
             subject=Module(members[0]),
         )
@@ -109,6 +119,26 @@ def _asked_whole(context: Context) -> Iterator[Fault]:
                 found="nothing" if scheme is None else "another scheme",
                 variant="no-scheme" if scheme is None else "another-scheme",
                 only=frozenset({engine}),
+            )
+
+
+def _untargeted(context: Context) -> Iterator[Fault]:
+    """Layers in high precision that neither a target nor the list names, where an engine wants one of both."""
+    for engine, reading in readings_of(context).items():
+        grouped: dict[str, list[str]] = {}
+        for name in without_target(context, reading):
+            grouped.setdefault(names.generalise(name), []).append(name)
+        for kind, members in grouped.items():
+            yield Observation(
+                "skip-ambiguous",
+                f"{label_of(engine)} wants a target or an entry for every linear layer, and this one has neither",
+                "config.json",
+                members[0] if len(members) == 1 else kind,
+                expected=f"{members[0]} in {skip_keys(context)[0]}",
+                found="no target",
+                variant="no-target",
+                only=frozenset({engine}),
+                subject=Module(members[0]),
             )
 
 

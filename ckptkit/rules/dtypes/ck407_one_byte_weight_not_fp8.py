@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.errors import Fault
 from ckptkit.rules.dtypes.stored_types import ONE_BYTE
+from ckptkit.storage.payload import TensorRef
 
 
 @rule(
@@ -36,4 +37,11 @@ def one_byte_weight_not_fp8(context: Context) -> Iterator[Fault]:
         weight = checkpoint.unquantized[name] if checkpoint is not None else None
         if weight is not None and weight.dtype in ONE_BYTE:
             message = "the config declares FP8, and another one-byte type is stored"
-            yield Fault("one-byte-weight", message, weight.shard, weight.name, FP8_WEIGHT, weight.dtype)
+            fault = Fault("one-byte-weight", message, weight.shard, weight.name, FP8_WEIGHT, weight.dtype)
+            yield Observation.of(fault, variant="packed" if _is_packed(context, name, weight) else None)
+
+
+def _is_packed(context: Context, module: str, weight: TensorRef) -> bool:
+    """Whether a weight holds two codes in a byte, as those of NVFP4 do: their scales are codes of FP8."""
+    scale = context.container.tensors.get(f"{module}.weight_scale")
+    return weight.dtype == "U8" and scale is not None and scale.dtype == FP8_WEIGHT

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.dtypes import SCALE_DTYPES
+from ckptkit.engines.parallel import is_split_alone
 from ckptkit.errors import Fault
 from ckptkit.rules.shapes.grids import PACKED_DTYPES
 
@@ -25,6 +27,10 @@ def scale_dtype(context: Context) -> Iterator[Fault]:
     """
     known = {*SCALE_DTYPES, *PACKED_DTYPES, "U8"}
     wanted = ", ".join(sorted(SCALE_DTYPES))
-    for tensor in context.checkpoint.scales_in(lambda dtype: dtype not in known) if context.checkpoint else ():
+    checkpoint = context.checkpoint
+    for tensor in checkpoint.scales_in(lambda dtype: dtype not in known) if checkpoint else ():
         fault = Fault("scale-dtype", "not a scale's dtype", tensor.shard, tensor.name, wanted, tensor.dtype)
-        yield Observation.of(fault, variant="double" if tensor.dtype == "F64" else None)
+        variant = "double" if tensor.dtype == "F64" else None
+        if variant and checkpoint and prod(tensor.shape) > 1 and is_split_alone(checkpoint, tensor.module):
+            variant += "/split-alone"
+        yield Observation.of(fault, variant=variant)

@@ -8,6 +8,7 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
+from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -58,7 +59,8 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
         expected = f"{path} = false, or no head"
         tables = [other for name, other in tensors.items() if name.endswith("embed_tokens.weight")]
         same = len(tables) == 1 and alike(context.container, tensor, tables[0])
-        variant = "head-same" if same else "head-stored"
+        quantized = "/quantized" * (tensor.dtype == FP8_WEIGHT and all(t.dtype != FP8_WEIGHT for t in tables))
+        variant = "head-same" if same else f"head-stored{quantized}"
         yield Observation("tie-head-stored", message, tensor.shard, tensor.name, expected, "both", variant=variant)
     causal = (context.dimensions.architecture or "").endswith("ForCausalLM")
     embedded = any(name.endswith("embed_tokens.weight") for name in tensors)

@@ -61,7 +61,7 @@ from tests.damage import (
 )
 
 _BY_HAND = "again/hub/"
-_NVFP4, _MXFP8 = "llama-block-aligned/modelopt-nvfp4", "llama-block-aligned/modelopt-mxfp8"
+NVFP4, _MXFP8 = "llama-block-aligned/modelopt-nvfp4", "llama-block-aligned/modelopt-mxfp8"
 
 
 def _heads() -> Iterator[Held]:
@@ -276,7 +276,7 @@ def _group(targets: list[str], block: dict[str, Any]) -> dict[str, Any]:
     return {**block["config_groups"]["group_0"], "targets": targets}
 
 
-def _mixed(model_but: str, *groups: tuple[str, str, str | None, str]) -> Damage:
+def mixed(model_but: str, *groups: tuple[str, str, str | None, str]) -> Damage:
     """Several groups: grain, strategy of weights and of inputs, and the pattern of their modules."""
     changes = [in_fp8(grain, only=pattern, but=model_but) for grain, _, _, pattern in groups]
     made = compressed("channel", "token", ["lm_head", "re:.*gate$"], "0.13.0")
@@ -291,26 +291,26 @@ def _groups() -> Iterator[Held]:
     """Mixed groups, and other quantizations beside FP8."""
     attention, mlp, experts = r".*self_attn\..*", r".*mlp\.\w+_proj", r".*experts\..*"
     rows, tiles = ("row", "channel", "token"), ("block", "block", "group")
-    yield Held("groups/rows-and-blocks/olmo2", "drawn/olmo2", _mixed("", (*rows, attention), (*tiles, mlp)), OWN)
-    yield Held("groups/blocks-in-experts/olmoe", "drawn/olmoe", _mixed("", (*rows, attention), (*tiles, experts)), OWN)
+    yield Held("groups/rows-and-blocks/olmo2", "drawn/olmo2", mixed("", (*rows, attention), (*tiles, mlp)), OWN)
+    yield Held("groups/blocks-in-experts/olmoe", "drawn/olmoe", mixed("", (*rows, attention), (*tiles, experts)), OWN)
     yield Held(
         "groups/weights-alone-in-mlp/gemma2",
         "drawn/gemma2",
-        _mixed("", (*rows, attention), ("row", "channel", None, mlp)),
+        mixed("", (*rows, attention), ("row", "channel", None, mlp)),
         OWN,
     )
-    yield Held("groups/attention-alone/qwen2-moe", "drawn/qwen2_moe", _mixed("", (*rows, attention)), OWN)
-    yield Held("groups/experts-alone/deepseek-v3", "drawn/deepseek_v3", _mixed("", (*rows, experts)), OWN)
+    yield Held("groups/attention-alone/qwen2-moe", "drawn/qwen2_moe", mixed("", (*rows, attention)), OWN)
+    yield Held("groups/experts-alone/deepseek-v3", "drawn/deepseek_v3", mixed("", (*rows, experts)), OWN)
     yield Held(
         "groups/fused-in-parts/olmo2",
         "drawn/olmo2",
-        _mixed("", (*rows, r".*\.[qk]_proj"), ("one", "tensor", "token", r".*\.v_proj")),
+        mixed("", (*rows, r".*\.[qk]_proj"), ("one", "tensor", "token", r".*\.v_proj")),
         OWN,
     )
     yield Held(
         "groups/first-linear/ct", GROUPS, lambda c: c.block["config_groups"]["group_0"].update(targets=["Linear"])
     )
-    for name, base in (("nvfp4", _NVFP4), ("mxfp8", _MXFP8)):
+    for name, base in (("nvfp4", NVFP4), ("mxfp8", _MXFP8)):
         yield Held(f"other/{name}/config-alone", base, no_side_file)
         yield Held(f"other/{name}/side-file-alone", base, lambda c: c.config.pop("quantization_config"))
         yield Held(f"other/{name}/says-fp8", base, steps(no_side_file, set_block(quant_algo="FP8")))
