@@ -105,7 +105,7 @@ class Reading:
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""
-        return replace(self, fuses=False, whole_too=False, knows_parts={}, renames={}, below=below)
+        return replace(self, fuses=False, whole_too=False, knows_parts={}, renames={}, optional="", below=below)
 
     @property
     def builds_heads(self) -> bool:

@@ -49,6 +49,8 @@ _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", archi
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
 _NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
 #: DeepSeek's stops at names below projections that are merged alone, and skips others with a warning.
+#: Classes that stop at a name in a part of a model that they have none of: every such part has what they fuse.
+_STOP_AT_PARTS = (*STOP_AT_UNKNOWN, *DEEPSEEKS)
 _NO_NAMES = (
     _NO_NAME,
     Known(_ERROR, _UNKNOWN_NAME, architectures=DEEPSEEKS, layers=(Layer.FUSED,)),
@@ -108,11 +110,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
         ),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_SILENT, _DROPPED), Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN)),
+        "CK206": (Known(_SILENT, _DROPPED), Known(_ERROR, _UNKNOWN_NAME, architectures=_STOP_AT_PARTS)),
         "CK206/bare": (
             Known(_SILENT, _DROPPED),
             Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=_STOP_AT_PARTS),
+        ),
+        "CK206/part": (
+            Known(_SILENT, _DROPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=DEEPSEEKS, layers=(Layer.FUSED,)),
         ),
         "CK206/no-language-model": (
             Known(_SILENT, _DROPPED),

@@ -13,6 +13,7 @@ from ckptkit.engines.architectures import COMPOSITE_PREFIXES, EXPERT_PARTS, RELE
 from ckptkit.engines.layer_parts import LAYER_PARTS, part_of
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
+from ckptkit.model import names
 
 #: Other prefixes of models with towers, and the variant of each.
 _OTHERS = {"model": "no-language-model", "language_model.model": "language-model-first"}
@@ -81,7 +82,9 @@ def _parts(context: Context) -> Iterator[Fault]:
     for kind in checkpoint.alike:
         part = part_of(kind.name)
         if part is not None and part not in known and not is_mtp(context.dimensions, kind.first.name):
-            found.setdefault(part, kind.first.name)
+            name = kind.first.name
+            if part not in found or (names.fused_layer(name) and not names.fused_layer(found[part])):
+                found[part] = name  # one that engines fuse, if there is any: they stop at these first
     for part, module in found.items():
         judged = part.endswith(".experts") and architecture in EXPERT_PARTS
         if not judged and _lacks_own(context, known, module, part):
