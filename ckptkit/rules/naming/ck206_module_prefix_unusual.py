@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Observation, Severity
+from ckptkit.checks.finding import Module, Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines.architectures import COMPOSITE_PREFIXES, EXPERT_PARTS, RELEASED_PREFIXES
 from ckptkit.engines.layer_parts import LAYER_PARTS, part_of
@@ -96,6 +96,7 @@ def _parts(context: Context) -> Iterator[Fault]:
                 expected=", ".join(sorted(known)),
                 found=part,
                 variant="part",
+                subject=Module(module),
             )
 
 
