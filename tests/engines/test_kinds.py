@@ -290,6 +290,19 @@ KINDS = (
         steps(mistral(("lm_head", "gate")), rename(r"(.*)\.weight_scale_inv", r"\1.scale")),
         {"vllm": "refuses", "sglang": "warns"},
     ),
+    # A pattern that tells the layers in place of their number.
+    Kind(
+        "layers-by-a-pattern",
+        "drawn/nemotron_h",
+        steps(modelopt(HEAD), rename(r"backbone\.(.*)", r"model.\1")),
+        {"vllm": "loads"},
+    ),
+    Kind(
+        "layers-not-told",
+        "drawn/nemotron_h",
+        steps(modelopt(HEAD), rename(r"backbone\.(.*)", r"model.\1"), set_config(hybrid_override_pattern=None)),
+        {"vllm": "silently wrong"},
+    ),
     # A head that transformers gives another name.
     Kind("head-listed-as-stored", "drawn/gpt_neox", channels(("embed_out",)), {"transformers": "silently wrong"}),
     Kind("head-listed-as-in-memory", "drawn/gpt_neox", channels(HEAD), {"vllm": "loads", "transformers": "loads"}),

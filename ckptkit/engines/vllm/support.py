@@ -195,7 +195,18 @@ _BY_CLASS = (
     ),
 )
 
+#: A class that vLLM has not, and leaves to transformers, whose layers with state spaces it cannot take over.
+_STATE_SPACES = Support(
+    _REFUSED,
+    _LINEAR,
+    (),
+    architectures=("BambaFor",),
+    how=_RUN,
+    words="ValueError: Layer 0 (linear_attention) does not dispatch through the Transformers attention interface",
+)
+
 SUPPORT: tuple[Support, ...] = (
+    _STATE_SPACES,
     *_COMPRESSED_TENSORS,
     *_QUARK_ROWS,
     *_PLAIN_FP8,

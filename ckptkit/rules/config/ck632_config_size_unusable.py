@@ -21,6 +21,8 @@ _SIZES = (
 #: Sizes that are never zero in a model with attention.
 _POSITIVE = frozenset({"hidden_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size"})
 
+#: A word that says of every layer what it is, and so how many there are.
+_PATTERN = "hybrid_override_pattern"
 #: What some architectures call the number of layers.
 _LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers", "decoder_layers")
 
@@ -71,7 +73,7 @@ def config_size_unusable(context: Context) -> Iterator[Fault]:
         )
         yield Observation.of(counted, variant="layer-types")
     keys = _LAYER_KEYS[:1] if is_judged(context.dimensions) else _LAYER_KEYS
-    untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in keys)
+    untold = not prefix and "hidden_size" in text and all(text.get(key) is None for key in (*keys, _PATTERN))
     if untold and any("model" in stack for stack in stored_layers(context)):
         missing = _unusable("num_hidden_layers", "is missing, and layers are stored", "the number of layers", "nothing")
         yield Observation.of(missing, variant="missing")
