@@ -68,6 +68,16 @@ _AMPERE = (
 _FP8_LINEARS = (
     Kernel(_HAS, _LINEARS, _CT, _PLAIN, _NONE, gpus=_WITH_FP8, name="Marlin", how=_RUN),
     Kernel(_HAS, _LINEARS, (), _TENSOR, _STATIC, gpus=("sm_100", "sm_120"), name="FlashInfer", how=_RUN),
+    Kernel(
+        _HAS,
+        _LINEARS,
+        ("quark",),
+        _TENSOR,
+        ("dynamic per-tensor",),
+        gpus=("sm_100", "sm_120"),
+        name="FlashInfer",
+        how=_RUN,
+    ),
     Kernel(_HAS, _LINEARS, (), _PLAIN, gpus=_WITH_FP8, name="CUTLASS", how=_RUN),
     Kernel(_SLOW, _LINEARS, (), _BLOCK, blocks=_128, gpus=("sm_89",), name=_MARLIN, words=_NO_BLOCKS, how=_RUN),
     Kernel(_HAS, _LINEARS, (), _BLOCK, blocks=_128, gpus=_WITH_FP8, name="DeepGEMM", how=_RUN),
