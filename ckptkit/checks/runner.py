@@ -161,7 +161,7 @@ def run(
                 of_readers = context.dialect is not None and rule.family != FAMILIES["CK1"]
                 known = partial(consequences, of_readers=of_readers)
                 apart = strangers if of_readers else frozenset[str]()
-                findings += [_finding(rule, fault, known, apart) for fault in rule.check(context)]
+                findings += [_finding(rule, fault, known, apart, told) for fault in rule.check(context)]
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
@@ -213,11 +213,13 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
     return replace(report, findings=tuple(kept), hidden=hidden)
 
 
-def _finding(rule: Rule, fault: Fault, consequences: _Consequences, strangers: frozenset[str]) -> Finding:
+def _finding(
+    rule: Rule, fault: Fault, consequences: _Consequences, strangers: frozenset[str], told: frozenset[str]
+) -> Finding:
     variant, only, severity, subject = None, None, rule.severity, None
     if type(fault) is not Fault and isinstance(fault, Observation):
         variant, only, severity, subject = fault.variant, fault.only, fault.severity or severity, fault.subject
-    effects = consequences(rule.code, variant, only, _layer(rule.code, fault))
+    effects = consequences(rule.code, variant, only, _layer(rule.code, fault, told))
     if severity is Severity.INFO and any(e.of_some and e.current and e.outcome.harmful for e in effects):
         severity = Severity.WARNING  # a note is of what harms no release that was examined
     return Finding(
@@ -273,9 +275,9 @@ def _seen_by(finding: Finding, otherwise: Mapping[str, frozenset[str]]) -> Findi
     return replace(finding, engines=tuple(e for e in finding.engines if e.engine not in blind)) if blind else finding
 
 
-def _layer(code: str, fault: Fault) -> Layer | None:
-    """The kind of layer that a fault is about, if it names a tensor and engines ask."""
-    if fault.tensor is None or code not in codes_by_layer():
+def _layer(code: str, fault: Fault, told: frozenset[str]) -> Layer | None:
+    """The kind of layer that a fault is about, if it names a tensor and engines that are told of ask."""
+    if fault.tensor is None or code not in codes_by_layer(told):
         return None
     subject = fault.subject if isinstance(fault, Observation) else None
     if isinstance(subject, Module):

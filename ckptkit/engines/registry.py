@@ -156,11 +156,11 @@ def _special(row: Known) -> tuple[bool, int]:
 
 
 @cache
-def codes_by_layer() -> frozenset[str]:
-    """The codes whose defects do something else in another kind of layer."""
+def codes_by_layer(names: frozenset[str]) -> frozenset[str]:
+    """The codes whose defects do something else in another kind of layer, in some engine of these names."""
     return frozenset(
         key.partition("/")[0]
-        for engine in engines().values()
+        for engine in asked_about(names).values()
         for key, rows in engine.outcomes().items()
         if any(row.layers for row in rows)
     )
