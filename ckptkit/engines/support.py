@@ -199,6 +199,7 @@ def judge_class(
     does not have."""
     classes = engine.architectures()
     unnamed = architecture is None and engine.by_model_type is not ByModelType.NEVER
+    is_base = (architecture or "").endswith("Model") and engine.by_model_type is ByModelType.ALWAYS
     strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
     if classes is not None and (unnamed or strange):
         architecture = class_of(container.config.get("model_type"), classes) or architecture
@@ -210,6 +211,8 @@ def judge_class(
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
+    elif is_base and known is None and _lacks_head(container):
+        yield Judgement(None, Answer.UNKNOWN, "whether a head is asked for, which nothing would fill")
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
     holder = text.get(owner)
@@ -238,6 +241,13 @@ def judge_class(
         elif absent is not None:
             fate = "it is listed and made up" if known.lists else "and nobody looks"
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
+
+
+def _lacks_head(container: Container) -> bool:
+    """Whether no head is stored, and the config does not say that it is the embedding."""
+    levels = (container.config, text_level(container.config))
+    tied = any(level.get("tie_word_embeddings") is True for level in levels)
+    return not tied and not any(names.is_head(tensor.module) for tensor in container.tensors.values())
 
 
 def judge_demands(

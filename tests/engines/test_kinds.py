@@ -444,6 +444,18 @@ KINDS = (
         {"transformers": "loads"},
     ),
     Kind(
+        "base-model-without-a-head",
+        "drawn/qwen3_vl",
+        steps(channels(_VISION), set_config(architectures=["Qwen3VLModel"]), drop(r".*lm_head.*")),
+        {"transformers": "unknown"},
+    ),
+    Kind(
+        "base-model-with-a-head",
+        "drawn/qwen3_vl",
+        steps(channels(_VISION), set_config(architectures=["Qwen3VLModel"])),
+        {"transformers": "loads"},
+    ),
+    Kind(
         "no-block",
         "drawn/qwen3_vl",
         steps(channels(HEAD), set_config(quantization_config=None)),
