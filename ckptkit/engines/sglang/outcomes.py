@@ -55,6 +55,13 @@ _NO_NAMES = (
     _NO_NAME,
     Known(_ERROR, _UNKNOWN_NAME, architectures=DEEPSEEKS, layers=(Layer.FUSED,)),
 )
+_ONE_SCHEME = Known(
+    _ERROR,
+    "all projections of experts need one scheme",
+    formats=("compressed-tensors",),
+    layers=(Layer.EXPERT,),
+    when_built=True,
+)
 _NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
 OUTCOMES: Outcomes = MappingProxyType(
@@ -248,13 +255,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/built/split-alone": (Known(_ERROR, _DOWN),),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
-            Known(
-                _ERROR,
-                "all projections of experts need one scheme",
-                formats=("compressed-tensors",),
-                layers=(Layer.EXPERT,),
-                when_built=True,
-            ),
+            _ONE_SCHEME,
             Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
             *_NO_NAMES,
         ),
@@ -262,13 +263,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
             Known(_SILENT, "codes are taken for values"),
-            Known(
-                _ERROR,
-                "all projections of experts need one scheme",
-                formats=("compressed-tensors",),
-                layers=(Layer.EXPERT,),
-                when_built=True,
-            ),
+            _ONE_SCHEME,
         ),
         "CK606/unspecified": (
             Known(_SILENT, "codes are taken for values"),

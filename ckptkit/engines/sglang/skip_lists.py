@@ -8,6 +8,7 @@ made flat first, and ``exclude_modules`` is no key of a flat config.
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
@@ -15,15 +16,15 @@ from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAM
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
-_FP8 = Reading(
+#: How its classes build layers, whatever the format.
+_reading = partial(Reading, nameless=NAMELESS, plain_of=PLAIN, begins_of=BEGINS)
+
+_FP8 = _reading(
     Style.COMPONENTS,
     ("ignored_layers", "modules_to_not_convert"),
     fuses=True,
     head_left_alone=True,
     optional="model.",
-    nameless=NAMELESS,
-    plain_of=PLAIN,
-    begins_of=BEGINS,
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
 
@@ -32,7 +33,7 @@ _EXPERTS = MappingProxyType({".w1": ".gate_proj", ".w2": ".down_proj", ".w3": ".
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
-        "compressed-tensors": Reading(
+        "compressed-tensors": _reading(
             Style.ENDING_OR_REGEX,
             ("ignore",),
             fuses=True,
@@ -41,14 +42,11 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
             renames_of=MappingProxyType(dict.fromkeys(("Mixtral", "PhiMoE", "MiniMaxM2"), _EXPERTS)),
-            nameless=NAMELESS,
-            plain_of=PLAIN,
-            begins_of=BEGINS,
             scheme_of=vllm_entry,
             wants_targets=True,
             sizes_blocks=class_has_blocks,
         ),
-        "quark": Reading(
+        "quark": _reading(
             Style.EXACT_OR_REGEX,
             ("exclude",),
             fuses=True,
@@ -56,24 +54,18 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             head_left_alone=True,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),
             whole_too=True,
-            nameless=NAMELESS,
-            plain_of=PLAIN,
-            begins_of=BEGINS,
             scheme_of=quark_scheme,
         ),
         "quark-fp8": _FP8,
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "modelopt": Reading(
+        "modelopt": _reading(
             Style.COMPONENTS_OR_GLOB,
             ("ignore",),
             fuses=True,
             experts_by_owner=True,
             whole_too=True,
-            nameless=NAMELESS,
-            plain_of=PLAIN,
-            begins_of=BEGINS,
         ),
         "mxfp8": _FP8,
     }

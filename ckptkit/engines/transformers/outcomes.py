@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
@@ -13,8 +14,6 @@ _GUESSES = Range(until="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
-_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
@@ -155,20 +154,16 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
         **dict.fromkeys(
-            (
-                f"CK600/{what}{where}"
-                for what in ("weight-four-bits", "weight-four-bits-alone", "weight-bits")
-                for where in _WHERE
-            ),
+            about("weight-four-bits", "weight-four-bits-alone", "weight-bits"),
             (Known(_ERROR, "only num_bits in (8) are supported", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/weight-integers{where}" for where in ("", "-blocks", "-static")),
+            about("weight-integers", layers=("", "-blocks", "-static")),
             (Known(_SILENT, "codes are taken for integers", formats=_CT),),
         ),
         "CK600/weight-integers-experts": (Known(_ERROR, "the weights cannot be converted", formats=_CT),),
         **dict.fromkeys(
-            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
+            about("weight-asymmetric"),
             (
                 Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
                 Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
@@ -178,31 +173,27 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
         ),
         **dict.fromkeys(
-            (f"CK600/weight-axis{where}" for where in ("", "-experts", "-static")),
+            about("weight-axis", layers=("", "-experts", "-static")),
             (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (
-                f"CK600/{what}{where}"
-                for what in ("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias")
-                for where in _WHERE
-            ),
+            about("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias"),
             (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/stored-dense{where}" for where in ("", "-experts", "-static")),
+            about("stored-dense", layers=("", "-experts", "-static")),
             (Known(_SILENT, "codes are taken for values", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            about(*_REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/export-missing{where}" for where in _WHERE),
+            about("export-missing"),
             (Known(Outcome.OK, "the usual way of an export is taken", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/weight-format{where}" for where in _WHERE),
+            about("weight-format"),
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 
@@ -16,8 +17,6 @@ _SHAPE = "the parameter's loader stops at the shape"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
 _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
-#: The layers that values of a config are about: any, those in blocks, experts, or those with scales of inputs.
-_WHERE = ("", "-blocks", "-experts", "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
 #: What Quark's configs say where no scheme is found for a layer.
@@ -158,11 +157,11 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
         **dict.fromkeys(
-            (f"CK600/weight-four-bits{alone}{where}" for alone in ("", "-alone") for where in _WHERE),
+            about("weight-four-bits", "weight-four-bits-alone"),
             (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("input-integers", "input-asymmetric") for where in ("", "-static")),
+            about("input-integers", "input-asymmetric", layers=("", "-static")),
             (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
         ),
         **dict.fromkeys(
@@ -174,42 +173,38 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/weight-asymmetric{where}" for where in _WHERE),
+            about("weight-asymmetric"),
             (
                 Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
                 Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
             ),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("weight-axis", "input-axis") for where in _WHERE),
+            about("weight-axis", "input-axis"),
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in _NO_SCHEME for where in _WHERE),
+            about(*_NO_SCHEME),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            (
-                f"CK600/{what}{where}"
-                for what in ("stored-dense", "stored-otherwise", "other-groups")
-                for where in _WHERE
-            ),
+            about("stored-dense", "stored-otherwise", "other-groups"),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in _REFUSED_BY_LIBRARY for where in _WHERE),
+            about(*_REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/no-groups{where}" for where in _WHERE),
+            about("no-groups"),
             (Known(_ERROR, _UNKNOWN_NAME, formats=_CT),),
         ),
         **dict.fromkeys(
-            (f"CK600/{what}{where}" for what in ("layers-missing", "no-list") for where in _WHERE),
+            about("layers-missing", "no-list"),
             (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
         ),
         **dict.fromkeys(
-            (f"CK600/weight-format{where}" for where in _WHERE),
+            about("weight-format"),
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
