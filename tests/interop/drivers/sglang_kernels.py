@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from . import sglang_stand_ins
+from . import scheme_configs, sglang_stand_ins
 from .common import Answer, main
 
 ROWS, COLUMNS, TOKENS = 512, 256, 4
@@ -143,59 +143,19 @@ def _quantized(scheme: Mapping[str, Any]) -> Any:
 def _compressed_tensors(scheme: Mapping[str, Any]) -> Any:
     from sglang.srt.layers.quantization.compressed_tensors.compressed_tensors import CompressedTensorsConfig
 
-    strategy = scheme["weights"].removeprefix("per-")
-    weights = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": strategy, "dynamic": False}
-    if strategy == "block":
-        weights["block_structure"] = [128, 128]
-    inputs = None
-    if scheme["inputs"] != "none":
-        how, _, kind = scheme["inputs"].partition(" per-")
-        inputs = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": kind, "dynamic": how == "dynamic"}
-        if kind == "group":
-            inputs["group_size"] = 128
-    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs, "output_activations": None}
-    return CompressedTensorsConfig.from_config(
-        {
-            "quant_method": "compressed-tensors",
-            "format": "float-quantized",
-            "config_groups": {"group_0": group},
-            "ignore": [],
-        }
-    )
+    return CompressedTensorsConfig.from_config(scheme_configs.compressed_tensors(scheme))
 
 
 def _fp8(scheme: Mapping[str, Any]) -> Any:
     from sglang.srt.layers.quantization.fp8 import Fp8Config
 
-    static = scheme["inputs"].startswith("static")
-    block = {"weight_block_size": [128, 128]} if scheme["weights"] == "per-block" else {}
-    return Fp8Config.from_config(
-        {"quant_method": "fp8", "activation_scheme": "static" if static else "dynamic", **block}
-    )
+    return Fp8Config.from_config(scheme_configs.fp8(scheme))
 
 
 def _quark(scheme: Mapping[str, Any]) -> Any:
     from sglang.srt.layers.quantization.quark.quark import QuarkConfig
 
-    def spec(kind: str, dynamic: bool) -> dict[str, Any]:
-        found = {"dtype": "fp8_e4m3", "qscheme": f"per_{kind}", "ch_axis": 0 if kind == "channel" else None}
-        return {**found, "is_dynamic": dynamic, "symmetric": True, "observer_cls": "PerTensorMinMaxObserver"}
-
-    how, _, kind = scheme["inputs"].partition(" per-")
-    inputs = spec("channel" if kind == "token" else kind, how == "dynamic")
-    weights = spec(scheme["weights"].removeprefix("per-"), False)
-    every = {"weight": weights, "input_tensors": inputs, "output_tensors": None, "bias": None}
-    return QuarkConfig.from_config(
-        {
-            "quant_method": "quark",
-            "packed_modules_mapping": {},
-            "global_quant_config": every,
-            "layer_quant_config": {},
-            "layer_type_quant_config": {},
-            "exclude": [],
-            "export": {"kv_cache_group": [], "pack_method": "reorder"},
-        }
-    )
+    return QuarkConfig.from_config({"packed_modules_mapping": {}, **scheme_configs.quark(scheme)})
 
 
 def _modelopt(scheme: Mapping[str, Any]) -> Any:
