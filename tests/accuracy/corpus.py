@@ -2,8 +2,8 @@
 
 ``real/...`` are exports of real tools, ``defect/...`` and ``near/...`` what rules are tested with, ``damage/...`` one
 tensor changed, ``scheme/...`` fixtures brought into other schemes, ``report/...`` kinds of public reports,
-``variant/...`` one kind of fault in many formats and architectures, ``held/...`` and ``again/...`` what was judged
-before any engine had loaded it, and ``converted/...`` what ckptkit makes of fixtures.
+``variant/...`` one kind of fault in many formats and architectures, ``held/...``, ``again/...`` and ``reported/...``
+what was judged before any engine had loaded it, and ``converted/...`` what ckptkit makes of fixtures.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ckptkit.storage.virtual import VirtualSource
 from tests.accuracy.again import AGAIN
 from tests.accuracy.again.drawn import model_of
 from tests.accuracy.held import HELD, OWN, Held
+from tests.accuracy.reported import REPORTED
 from tests.accuracy.reports import REPORTS
 from tests.accuracy.variants import VARIANTS
 from tests.damage import REAL, Damage, MutableCheckpoint, load, opened
@@ -78,9 +79,9 @@ MEANT = {"CK902-1": "real/llama/llmcompressor-fp8", "CK911-1": "real/llama/llmco
 #: Formats that conversions are made into.
 TARGETS = ("compressed-tensors", "quark", "fp8", "modelopt", "bf16")
 #: Sets that were judged before any engine had loaded one of theirs, by the first part of their ids.
-HELD_OUT: dict[str, tuple[Held, ...]] = {"held": HELD, "again": AGAIN}
+HELD_OUT: dict[str, tuple[Held, ...]] = {"held": HELD, "again": AGAIN, "reported": REPORTED}
 #: First parts of what a checkpoint of such a set may be based on beside fixtures.
-_BASES = ("converted", "again")
+_BASES = ("converted", "again", "reported")
 
 
 @dataclass(frozen=True)

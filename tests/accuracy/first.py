@@ -20,6 +20,7 @@ from tests.accuracy.verdicts import rows, said
 ASKED = {
     "held": ("sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0"),
     "again": ("sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0"),
+    "reported": ("llamacpp-b11312", "sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0"),
 }
 
 

@@ -50,6 +50,7 @@ ORDER = (
     "near",
     "held",
     "again",
+    "reported",
 )
 
 
