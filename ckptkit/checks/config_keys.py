@@ -8,17 +8,15 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.formats.keys import ConfigKeys
 
-_NONE = ConfigKeys()
-
 
 def keys_of(context: Context) -> ConfigKeys:
-    """The keys of the dialect; none where there is no dialect."""
-    return context.dialect.keys if context.dialect is not None else _NONE
+    """The keys that count in the config, by its dialect and its place; none where there is no dialect."""
+    return context.section.keys
 
 
 def said(context: Context, key: str | None) -> Any:
     """What the config says under one of these keys; None where it says nothing, or the dialect has no such key."""
-    return None if key is None else context.block.get(key)
+    return None if key is None else context.section.block.get(key)
 
 
 def layers_of(context: Context) -> Mapping[str, Any]:

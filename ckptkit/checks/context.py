@@ -17,7 +17,7 @@ from ckptkit.engines.decoder_shapes import kind_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.methods import KNOWN_METHODS
 from ckptkit.errors import Fault
-from ckptkit.formats import config_block
+from ckptkit.formats import config_block, registry
 from ckptkit.formats.base import Format
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.reading import (
@@ -187,8 +187,35 @@ class Context:
 
     @cached_property
     def located(self) -> config_block.Located | None:
-        """The quantization config and where it sits."""
+        """The quantization config and where it sits: in config.json, or in a file that its format has beside it."""
+        if isinstance(self.reading, (Readable, BrokenConfig)) and self.reading.format is not None:
+            return self.reading.format.located(self.container)
         return config_block.locate(self.config)
+
+    @cached_property
+    def sections(self) -> tuple[config_block.Section, ...]:
+        """Every place where readers of the format look for what the config says, the one that counts first; where no
+        format is known, the config itself."""
+        if isinstance(self.reading, (Readable, BrokenConfig)) and self.reading.format is not None and self.dialect:
+            return self.reading.format.sections(self.container, self.dialect)
+        return (self._unread_section(),) if self.located is not None else ()
+
+    @property
+    def section(self) -> config_block.Section:
+        """The first of these places, or where it would be."""
+        return self.sections[0] if self.sections else self._unread_section()
+
+    def _unread_section(self) -> config_block.Section:
+        keys = self.dialect.keys if self.dialect is not None else config_block.NO_KEYS
+        # Where nothing is known of the format, there is still a key to speak of.
+        lists = self.dialect.skip_list.present(self.block) if self.dialect is not None else registry.skip_keys()[:1]
+        way = self.located.way if self.located is not None else (config_block.KEY,)
+        return config_block.Section(self.block, way, self.config_file, keys, lists)
+
+    @property
+    def config_file(self) -> str:
+        """The file that holds the quantization config; config.json where there is none."""
+        return self.located.file if self.located is not None else CONFIG_FILE
 
     @property
     def block(self) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from ckptkit.errors import json_path
 from ckptkit.record import record
+from ckptkit.storage.container import CONFIG_FILE
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -113,56 +114,62 @@ class SetMetadata:
 
 @record
 class SetKey:
-    """A value of config.json; objects on the way are made where they are missing."""
+    """A value of config.json, or of another JSON file; objects on the way are made where they are missing."""
 
     path: Path
     value: Any
+    file: str = CONFIG_FILE
 
     def __str__(self) -> str:
-        return f"config.json: {json_path(self.path)} = {_brief(self.value)}"
+        return f"{self.file}: {json_path(self.path)} = {_brief(self.value)}"
 
 
 @record
 class RemoveKey:
-    """A key of config.json goes."""
+    """A key of config.json, or of another JSON file, goes."""
 
     path: Path
+    file: str = CONFIG_FILE
 
     def __str__(self) -> str:
-        return f"config.json: remove {json_path(self.path)}"
+        return f"{self.file}: remove {json_path(self.path)}"
 
 
 @record
 class RenameKey:
-    """A key of config.json gets another name, in its place."""
+    """A key of config.json, or of another JSON file, gets another name, in its place."""
 
     path: Path
     to: str
+    file: str = CONFIG_FILE
 
     def __str__(self) -> str:
-        return f"config.json: {json_path(self.path)} becomes {json_path((*self.path[:-1], self.to))}"
+        return f"{self.file}: {json_path(self.path)} becomes {json_path((*self.path[:-1], self.to))}"
 
 
 @record
 class AddItem:
-    """A list in config.json gets an entry that it does not have yet; the list is made where it is missing."""
+    """A list in config.json, or in another JSON file, gets an entry that it does not have yet; the list is made where
+    it is missing."""
 
     path: Path
     item: str
+    file: str = CONFIG_FILE
 
     def __str__(self) -> str:
-        return f"config.json: {json_path(self.path)} += {_brief(self.item)}"
+        return f"{self.file}: {json_path(self.path)} += {_brief(self.item)}"
 
 
 @record
 class RemoveItem:
-    """An entry of a list in config.json goes."""
+    """An entry of a list in config.json, or in another JSON file, goes."""
 
     path: Path
     item: str
+    file: str = CONFIG_FILE
 
     def __str__(self) -> str:
-        return f"config.json: {json_path(self.path)} -= {_brief(self.item)}"
+        return f"{self.file}: {json_path(self.path)} -= {_brief(self.item)}"
 
 
 @record
@@ -180,6 +187,8 @@ ConfigEdit: TypeAlias = SetKey | RemoveKey | RenameKey | AddItem | RemoveItem
 Edit: TypeAlias = TensorEdit | ConfigEdit | SetMetadata | RebuildIndex
 
 
+#: For isinstance: the edits of a JSON file.
+CONFIG_EDITS = (SetKey, RemoveKey, RenameKey, AddItem, RemoveItem)
 #: For isinstance: the edits of one stored tensor.
 TENSOR_EDITS = (Rename, Duplicate, Reshape, Drop, Move, TakeValue, Compute)
 #: The edits after which bytes are nowhere any more: a tensor that goes, a value that is overwritten or made anew.

@@ -10,7 +10,6 @@ from ckptkit.edits.changes import ConfigEdit, Edit, TensorEdit
 from ckptkit.errors import json_path
 from ckptkit.operations import outputs
 from ckptkit.operations.operation import OperationError
-from ckptkit.storage.container import CONFIG_FILE
 from ckptkit.storage.index import INDEX_FILE
 from ckptkit.storage.output import AS_STORED, OutputTensor
 
@@ -21,7 +20,8 @@ class EditConflictError(Exception):
 
 @dataclass
 class Editor:
-    """A workspace under change: ``sound`` shards may be rewritten, ``complete`` is False if a shard is missing.
+    """A workspace under change: ``sound`` shards may be rewritten, ``complete`` is False if a shard is missing, and
+    ``documents`` are config.json and the JSON files beside it that formats have.
 
     Everything here is a copy that the caller gives away; an edit that cannot be made raises EditConflictError.
     """
@@ -30,7 +30,7 @@ class Editor:
     complete: bool
     shards: dict[str, dict[str, OutputTensor]]
     metadata: dict[str, dict[str, str] | None]
-    config: dict[str, Any]
+    documents: dict[str, dict[str, Any]]
     weight_map: dict[str, str] | None
     changed: set[str]
 
@@ -46,8 +46,13 @@ class Editor:
         elif isinstance(change, changes.RebuildIndex):
             self._rebuild_index(change)
         else:
-            change_config(self.config, change)
-            self.changed.add(CONFIG_FILE)
+            self._change_document(change)
+
+    def _change_document(self, change: ConfigEdit) -> None:
+        if change.file not in self.documents:
+            raise EditConflictError(f"{change.file} is not there or holds no JSON object")
+        change_config(self.documents[change.file], change)
+        self.changed.add(change.file)
 
     def _change_tensor(self, change: TensorEdit) -> None:
         self._require_sound(change.shard)
@@ -129,7 +134,7 @@ def _duplicate(tensor: OutputTensor) -> str:
 def change_config(config: dict[str, Any], change: ConfigEdit) -> None:
     """Make one edit in a config, which is changed in place: the caller owns the copy. Raises EditConflictError."""
     *way, last = change.path
-    missing = EditConflictError(f"config.json has no {json_path(change.path)}")
+    missing = EditConflictError(f"{change.file} has no {json_path(change.path)}")
     parent: Any = config
     for part in way:
         if (
@@ -150,7 +155,7 @@ def change_config(config: dict[str, Any], change: ConfigEdit) -> None:
     if isinstance(change, (changes.AddItem, changes.RemoveItem)) and not isinstance(
         parent.get(last), (list, type(None))
     ):
-        raise EditConflictError(f"config.json has no list at {json_path(change.path)}")
+        raise EditConflictError(f"{change.file} has no list at {json_path(change.path)}")
     if isinstance(change, changes.SetKey):
         parent[last] = change.value
     elif isinstance(change, changes.AddItem):
@@ -162,7 +167,7 @@ def change_config(config: dict[str, Any], change: ConfigEdit) -> None:
     elif isinstance(change, changes.RemoveItem):
         parent[last] = [item for item in parent[last] or [] if item != change.item]
     elif change.to in parent:
-        raise EditConflictError(f"config.json has {change.to} already")
+        raise EditConflictError(f"{change.file} has {change.to} already")
     else:
         pairs = [(change.to if key == last else key, value) for key, value in parent.items()]
         parent.clear()

@@ -16,6 +16,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from ckptkit.engines.dialects import fact_of, is_among
 from ckptkit.engines.launch import Launch
 from ckptkit.record import record
 
@@ -349,15 +350,16 @@ class Engine:
     def demands_of(self, dialect: str) -> Demands | None:
         """What the newest release wants of a dialect; None where that is not known."""
         release = self.release_for("support")
-        return next((found for found in self.demands().get(dialect, ()) if found.versions.holds(release)), None)
+        return next((found for found in fact_of(dialect, self.demands()) or () if found.versions.holds(release)), None)
 
     def reader_of(self, dialect: str) -> bool | str | None:
         """Whether the engine reads a dialect: True, the reason why not, or None when that is not known."""
-        return self.unread.get(dialect, True if dialect in self.reads else None)
+        why_not = fact_of(dialect, self.unread)
+        return why_not if why_not is not None else True if is_among(dialect, self.reads) else None
 
     def skip_list(self, dialect: str) -> Reading | None:
         """How the engine reads the skip list of a dialect; None when it does not, or that is not known."""
-        return self.skip_lists().get(dialect) if self.reader_of(dialect) is True else None
+        return fact_of(dialect, self.skip_lists()) if self.reader_of(dialect) is True else None
 
 
 def lazily(module: str, name: str) -> Callable[[], Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ckptkit.engines.base import Engine, Splitting
+from ckptkit.engines.dialects import is_among
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.finer_blocks import FinerBlocks
 from ckptkit.model import names
@@ -166,7 +167,7 @@ def obstacles(
     found = list(head_obstacles(dimensions, size))
     if engine.splitting is Splitting.BLOCKS:
         finer = engine.finer_blocks
-        if finer is not None and (dialect not in finer.formats or gpu in finer.without):
+        if finer is not None and (not is_among(dialect, finer.formats) or gpu in finer.without):
             finer = None
         kinds = blocked_kinds(checkpoint.alike)
         found += block_obstacles(kinds, dimensions, size, finer)

@@ -8,6 +8,7 @@ from functools import cache
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Effect, Engine, Known, Outcomes, Release
+from ckptkit.engines.dialects import closeness, is_among
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError, did_you_mean
@@ -103,7 +104,7 @@ def effects_of(
             table, release = engine.outcomes(), engine.release_for("outcomes")
             rows = _rows(table, code, variant)
             if of_readers and engine.reader_of(dialect) is None:
-                rows = tuple(row for row in rows if dialect in row.formats)
+                rows = tuple(row for row in rows if is_among(dialect, row.formats))
             found += _effects(name, release, rows, dialect, engine.served_as(architecture) or "", layer)
     return tuple(found)
 
@@ -123,13 +124,13 @@ def _effects(
     fitting = [
         row
         for row in rows
-        if (not row.formats or dialect in row.formats)
+        if (not row.formats or is_among(dialect, row.formats))
         and (not row.architectures or architecture.startswith(row.architectures))
         and (not row.layers or layer in row.layers)
     ]
-    most = max(map(_special, fitting), default=(False, 0))
+    most = max((_special(row, dialect) for row in fitting), default=(False, 0))
     for row in fitting:
-        if _special(row) < most:
+        if _special(row, dialect) < most:
             continue
         known = str(release) if row.versions is None else str(row.versions)
         usual = not row.option and (row.versions is None or row.versions.holds(release))
@@ -150,9 +151,9 @@ def _effects(
         )
 
 
-def _special(row: Known) -> tuple[bool, int]:
+def _special(row: Known, dialect: str) -> tuple[bool, int]:
     """Whether a row asks for a class, and how many of format, class and kind of layer it asks for."""
-    return bool(row.architectures), bool(row.formats) + bool(row.architectures) + bool(row.layers)
+    return bool(row.architectures), closeness(dialect, row.formats) + bool(row.architectures) + bool(row.layers)
 
 
 @cache

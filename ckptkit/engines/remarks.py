@@ -7,6 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from ckptkit.engines.base import Evidence, Range
+from ckptkit.engines.dialects import is_among
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.registry import asked_about
 from ckptkit.model import names
@@ -50,7 +51,9 @@ def remarks_on(checkpoint: Checkpoint, dialect: str) -> Iterator[str]:
     for engine in asked_about().values():
         release = engine.release_for("remarks")
         for row in engine.remarks():
-            fits = dialect in (row.formats or (dialect,)) and architecture.startswith(row.architectures or "")
+            fits = (not row.formats or is_among(dialect, row.formats)) and architecture.startswith(
+                row.architectures or ""
+            )
             if fits and (row.trait is None or _HAS[row.trait](checkpoint)):
                 yield f"{engine.label} {row.versions or release} {row.words}"
 

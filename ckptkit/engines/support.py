@@ -7,6 +7,7 @@ from enum import Enum
 from functools import cache
 
 from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
+from ckptkit.engines.dialects import is_among
 from ckptkit.engines.dimensions import Dimensions, text_level
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.model import names
@@ -75,7 +76,7 @@ class Support:
         return self.answer is Answer.REFUSED and bool(self.architectures) and self.fits(part, dialect, architecture)
 
     def _reads(self, dialect: str) -> bool:
-        return not self.formats or dialect in self.formats
+        return not self.formats or is_among(dialect, self.formats)
 
     @property
     def since(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ckptkit.edits.changes import ConfigEdit, Path
 from ckptkit.errors import Fault, FormatError, UsageError, did_you_mean
+from ckptkit.formats import config_block
 from ckptkit.formats.dialect import Capabilities, Dialect
 from ckptkit.formats.preset import Preset
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -228,6 +229,19 @@ class Format(Family, Protocol):
 
     def scale_shapes(self, granularity: Granularity, weight_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """The stored shapes of a scale that loaders accept, the one that exporters write first."""
+
+    def located(self, container: Container) -> config_block.Located | None:
+        """The quantization config of a container of ours: that of config.json, or a file beside it where the format
+        has one and config.json says nothing."""
+        return config_block.locate(container.config)
+
+    def sections(self, container: Container, dialect: Dialect) -> tuple[config_block.Section, ...]:
+        """Every place where readers of ours look for a config, the one that counts first; an edit changes all."""
+        located = self.located(container)
+        if located is None:
+            return ()
+        keys = dialect.skip_list.present(located.block)
+        return (config_block.Section(located.block, located.way, located.file, dialect.keys, keys),)
 
     def declares(self, checkpoint: Checkpoint) -> Callable[[str], bool]:
         """Whether the config means a module of this name to be quantized, the skip list aside."""

@@ -5,23 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ckptkit.edits.changes import Path
 from ckptkit.errors import FormatError
+from ckptkit.formats.keys import ConfigKeys
 from ckptkit.model import names
+from ckptkit.storage.container import CONFIG_FILE
 
 KEY = "quantization_config"
 LEGACY_KEY = "compression_config"
+NO_KEYS = ConfigKeys()
 
 
 class Located(NamedTuple):
-    """A quantization config and the JSON path at which it was found."""
+    """A quantization config, the JSON path at which it was found, empty for a whole file, and the file."""
 
-    block: dict[str, Any]
+    block: Mapping[str, Any]
     path: str
+    file: str = CONFIG_FILE
 
     @property
     def way(self) -> tuple[str, ...]:
         """The path as edits spell it."""
-        return tuple(self.path.split("."))
+        return tuple(self.path.split(".")) if self.path else ()
+
+
+class Section(NamedTuple):
+    """A place where readers look for a quantization config, with the keys that count there.
+
+    ``block`` holds ``keys``; ``way`` leads to it in ``file``. ``skip_keys`` are those of the skip list, the one to
+    speak of first.
+    """
+
+    block: Mapping[str, Any]
+    way: Path
+    file: str
+    keys: ConfigKeys
+    skip_keys: tuple[str, ...]
 
 
 def locate(config: Mapping[str, Any]) -> Located | None:

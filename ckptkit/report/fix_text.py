@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from difflib import unified_diff
 from typing import TYPE_CHECKING
 
+from ckptkit.edits.changes import CONFIG_EDITS
 from ckptkit.errors import plural
 from ckptkit.model import names
 from ckptkit.report.layout import print_line
@@ -52,30 +53,30 @@ def show_reverted(fixes: Fixes, *, out: Console | None = None) -> None:
 
 
 def show_diff(fixes: Fixes, label: str, *, out: Console | None = None) -> None:
-    """config.json as a unified diff, then every edit of tensors and index in a line of its own."""
+    """JSON files as unified diffs, then every edit of tensors and index in a line of its own."""
     out = out or console()
-    for line in config_diff(fixes, label):
+    for line in (line for name in fixes.workspace.changed_documents for line in config_diff(fixes, label, name)):
         print_line(out, (line, {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")))
     for fix in fixes.applied:
-        for line in (str(edit) for edit in fix.edits):
-            if not line.startswith(f"{CONFIG_FILE}: "):
-                print_line(out, (fix.code, "bold"), f" {line}")
+        for edit in fix.edits:
+            if not isinstance(edit, CONFIG_EDITS):
+                print_line(out, (fix.code, "bold"), f" {edit}")
     show_reverted(fixes, out=out)
     count = sum(fix.findings for fix in fixes.applied)
     would = f"would fix {plural(count, 'finding')} of {plural(len(fixes.applied), 'rule')}"
     print_line(out, would if count else "nothing to fix")
 
 
-def config_diff(fixes: Fixes, label: str) -> list[str]:
-    """The lines of a unified diff of config.json; none if it stays as it is.
+def config_diff(fixes: Fixes, label: str, name: str = CONFIG_FILE) -> list[str]:
+    """The lines of a unified diff of config.json, or of another JSON file; none if it stays as it is.
 
     Where a changed line is too long to compare, the file is indented first, and the headers of the diff say so.
     """
     workspace = fixes.workspace
-    if CONFIG_FILE not in workspace.changed:
+    if name not in workspace.changed:
         return []
-    before, after = workspace.original_config_text, workspace.config_text
-    path = f"{label}/{CONFIG_FILE}"
+    before, after = workspace.original_text_of(name), workspace.text_of(name)
+    path = f"{label}/{name}"
     lines = _diff(before, after, path)
     if any(len(line) > _LONGEST_LINE and line[0] in "+-" for line in lines):
         return _diff(_indented(before), _indented(after), f"{path} (reformatted)") or lines

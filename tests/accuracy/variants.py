@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ from tests.damage import (
 
 PHI3, VL, VL_KV = "phi3/llmcompressor-dynamic", "qwen2_5_vl/llmcompressor-dynamic", "qwen2_5_vl/llmcompressor-fp8-kv"
 MODELOPT, PLAIN_BLOCK = "llama/modelopt-fp8", "llama-block-aligned/transformers-block"
-_LAST = "model.layers.0.mlp.down_proj"
+_LAST, _SIDE = "model.layers.0.mlp.down_proj", "hf_quant_config.json"
+_BLOCKS = "llama-block-aligned/modelopt-block"
 
 
 class Variant(NamedTuple):
@@ -74,7 +76,7 @@ def _lists(change: Callable[[list[str]], list[str]]) -> Damage:
 
 
 def _side_file_gone(checkpoint: MutableCheckpoint) -> None:
-    checkpoint.files.pop("hf_quant_config.json")
+    checkpoint.files.pop(_SIDE)
 
 
 def _config_keys() -> Iterator[Variant]:
@@ -143,4 +145,71 @@ def _skip_lists() -> Iterator[Variant]:
         yield Variant(f"{name}/modelopt", MODELOPT, steps(_side_file_gone, plain, skip(entry)), own=True)
 
 
-VARIANTS = (*_config_keys(), *_scale_names(), *_left_over(), *_skip_lists())
+def in_config(checkpoint: MutableCheckpoint) -> None:
+    """ModelOpt's own layout in config.json, and no file beside it."""
+    side = json.loads(checkpoint.files.pop(_SIDE))
+    checkpoint.config["quantization_config"] = {"quant_method": "modelopt", **side}
+
+
+def in_config_twice(checkpoint: MutableCheckpoint) -> None:
+    """The same with its list where a flat config has it, too."""
+    in_config(checkpoint)
+    checkpoint.block["ignore"] = checkpoint.block["quantization"]["exclude_modules"]
+
+
+def in_file(checkpoint: MutableCheckpoint) -> None:
+    """ModelOpt's own layout in its own file, and nothing in config.json."""
+    del checkpoint.config["quantization_config"]
+
+
+def flat_in_file(checkpoint: MutableCheckpoint) -> None:
+    """The layout of config.json in the file beside it, and nothing in config.json."""
+    checkpoint.files[_SIDE] = json.dumps(checkpoint.config.pop("quantization_config")).encode()
+
+
+def _listed_in_own_layout(*entries: str) -> Damage:
+    """The list of ModelOpt's own layout, in its own file."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        side = json.loads(checkpoint.files[_SIDE])
+        side["quantization"]["exclude_modules"] = list(entries)
+        checkpoint.files[_SIDE] = json.dumps(side).encode()
+
+    return change
+
+
+def _places() -> Iterator[Variant]:
+    """CK605, CK607, CK608: one config in the places that ModelOpt's has, with lists that readers take otherwise."""
+    places = {
+        "in-config": in_config,
+        "in-config-twice": in_config_twice,
+        "in-file": in_file,
+        "flat-in-file": flat_in_file,
+    }
+    lists = {
+        "as-exported": None,
+        "head-misspelt": ("lm_hea",),
+        "head-only": ("lm_head",),
+        "none": (),
+        "glob": ("lm_head", "*.mlp.down_proj"),
+        "part": ("lm_head", "mlp.down_proj"),
+        "fused": ("lm_head", "model.layers.*.self_attn.qkv_proj"),
+    }
+    plain = {
+        "glob": high_precision(r"model\.layers\.\d+\.mlp\.down_proj"),
+        "part": high_precision(r"model\.layers\.\d+\.mlp\.down_proj"),
+        "fused": high_precision(r"model\.layers\.\d+\.self_attn\.[qkv]_proj"),
+    }
+    for place, move in places.items():
+        for name, entries in lists.items():
+            listed = [] if entries is None else [_listed_in_own_layout(*entries)]
+            if place == "flat-in-file" and entries is not None:
+                listed = [set_block(ignore=list(entries))]
+            change = steps(*([plain[name]] if name in plain else []), *listed, move)
+            yield Variant(f"{place}/{name}/{MODELOPT}", MODELOPT, change, own=name in plain)
+        for fixture in ("llama/modelopt-fp8-kv", "llama/modelopt-channel", "qwen3_moe/modelopt-fp8"):
+            yield Variant(f"{place}/as-exported/{fixture}", fixture, move)
+        yield Variant(f"{place}/as-exported/{_BLOCKS}", _BLOCKS, move)
+
+
+VARIANTS = (*_config_keys(), *_scale_names(), *_left_over(), *_skip_lists(), *_places())

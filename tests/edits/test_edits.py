@@ -118,7 +118,7 @@ def editor(weight_map: dict[str, str] | None = None, *, complete: bool = True) -
         "bad": {"d": kept("d", "bad", 8)},
     }
     metadata = {"one": None, "two": {"format": "pt"}, "bad": None}
-    return Editor(frozenset({"one", "two"}), complete, shards, metadata, {"n": 1}, weight_map, set())
+    return Editor(frozenset({"one", "two"}), complete, shards, metadata, {"config.json": {"n": 1}}, weight_map, set())
 
 
 @pytest.mark.parametrize(

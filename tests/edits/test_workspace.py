@@ -29,6 +29,7 @@ def workspace(without: str = "", **files: Any) -> Workspace:
         CONFIG_FILE: json.dumps(CONFIG).encode(),
         INDEX_FILE: json.dumps(files.get("index", INDEX)).encode(),
         "tokenizer.json": b"{}",
+        **{name: data for name, data in files.items() if name.endswith(".json")},
     }
     return Workspace.of(open_container(MemorySource({k: v for k, v in contents.items() if k != without})))
 
@@ -40,10 +41,11 @@ def test_an_unchanged_workspace_is_the_original() -> None:
         TWO: ["b"],
     }
     assert found.metadata == {ONE: {"format": "pt"}, TWO: None}
-    assert (found.config, found.weight_map, found.changed) == (CONFIG, INDEX["weight_map"], frozenset())
-    assert found.config_text == found.original_config_text == json.dumps(CONFIG)
+    assert (found.documents, found.weight_map) == ({CONFIG_FILE: CONFIG}, INDEX["weight_map"])
+    assert found.changed == frozenset() and found.changed_documents == ()
+    assert found.text_of(CONFIG_FILE) == found.original_text_of(CONFIG_FILE) == json.dumps(CONFIG)
     assert workspace(INDEX_FILE).weight_map is None
-    assert workspace(CONFIG_FILE).original_config_text == ""
+    assert workspace(CONFIG_FILE).original_text_of(CONFIG_FILE) == ""
     assert found.virtual(changed_only=True).jobs == ()
     assert {job.file for job in found.virtual().jobs} == {ONE, TWO, CONFIG_FILE, INDEX_FILE, "tokenizer.json"}
 
@@ -52,11 +54,11 @@ def test_edits_make_another_workspace() -> None:
     before = workspace()
     first = before.apply([changes.AddItem(("list",), "y"), changes.SetMetadata(TWO, "format", "pt")])
     second = first.apply([changes.Rename(ONE, "a", "c")])
-    assert (before.config, before.metadata[TWO], before.changed) == (CONFIG, None, frozenset())
-    assert (first.config["list"], first.metadata[TWO]) == (["x", "y"], {"format": "pt"})
+    assert (before.documents[CONFIG_FILE], before.metadata[TWO], before.changed) == (CONFIG, None, frozenset())
+    assert (first.documents[CONFIG_FILE]["list"], first.metadata[TWO]) == (["x", "y"], {"format": "pt"})
     assert first.changed == {CONFIG_FILE, TWO} and second.changed == {CONFIG_FILE, TWO, ONE, INDEX_FILE}
     assert first.weight_map == INDEX["weight_map"] and second.weight_map == {"b": TWO, "c": ONE}
-    assert second.config == first.config and second.metadata == first.metadata
+    assert second.documents == first.documents and second.metadata == first.metadata
     assert [second.origin(name) for name in ("c", "b", "z")] == ["a", "b", "z"]
 
 
@@ -74,6 +76,21 @@ def test_the_files_that_are_written() -> None:
         OutputFile(TWO, ByteRange(TWO, 0, len(shard_bytes({"b": B})))),
         OutputFile("tokenizer.json", ByteRange("tokenizer.json", 0, 2)),
     ]
+
+
+def test_json_files_beside_config_json_are_edited_where_they_are() -> None:
+    before = workspace(**{"side.json": b'{\n    "inner": {"list": ["x"]},\n    "n": 1\n}', "text.json": b"[1]"})
+    after = before.apply([changes.AddItem(("inner", "list"), "y", "side.json"), changes.SetKey(("n",), 2)])
+    assert (after.changed_documents, before.documents.keys()) == ((CONFIG_FILE, "side.json"), {CONFIG_FILE})
+    found = {job.file: job.payload for job in after.virtual(changed_only=True).files}
+    assert list(found) == [CONFIG_FILE, "side.json"] and isinstance(found["side.json"], Inline)
+    assert json.loads(found["side.json"].data) == {"inner": {"list": ["x", "y"]}, "n": 1}
+    assert found["side.json"].data.startswith(b'{\n    "inner"')
+    again = after.apply([changes.RemoveKey(("n",), "side.json")])
+    assert again.documents["side.json"] == {"inner": {"list": ["x", "y"]}}
+    for name in ("text.json", "none.json", ONE):
+        with pytest.raises(EditConflictError, match=f"{name} is not there or holds no JSON object"):
+            after.apply([changes.SetKey(("n",), 2, name)])
 
 
 def test_what_a_stranger_would_find() -> None:

@@ -7,9 +7,11 @@ import pytest
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.engines.base import Engine, Release
+from ckptkit.engines.dialects import is_among
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import by_name, engines
 from ckptkit.engines.support import Answer, Part, Support, judge, parts_of
+from ckptkit.formats import registry
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization
 from ckptkit.views.matrix import Matrix, build_matrix
@@ -80,12 +82,14 @@ def test_rows_speak_of_what_exists() -> None:
         "dynamic per-tensor",
         "dynamic per-group",
     }
+    known = {dialect.key for dialect in registry.dialects()}
     lent = engines()["transformers"].architectures() or frozenset()  # what others leave to transformers
     for engine in engines().values():
         for row in engine.support():
             assert isinstance(row, Support)
             assert weights.issuperset(row.weights) and inputs.issuperset(row.inputs), (engine.name, row)
-            assert engine.reads.issuperset(row.formats), (engine.name, row)
+            assert known.issuperset(row.formats), (engine.name, row)
+            assert all(is_among(key, engine.reads) for key in row.formats), (engine.name, row)
             assert row.how.value == "run" or row.where, (engine.name, row)
             classes = engine.architectures()
             for beginning in row.architectures:

@@ -22,7 +22,7 @@ ENGINE = Engine(
         {"compressed-tensors", "quark", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt", "mxfp8"}
     ),
     unread=MappingProxyType({"fbgemm": "SGLang has no fbgemm_fp8: ValueError: Unknown quantization method"}),
-    follows_kv_cache=frozenset({"modelopt"}),
+    follows_kv_cache=frozenset({"modelopt", "modelopt/file-alone"}),
     splitting=Splitting.BLOCKS,
     launch=Launch(
         command=("sglang", "serve", "--model-path"),

@@ -2,8 +2,8 @@
 
 compressed-tensors and Quark ask for a fused layer by its stored parts only where the model class declares these; in all
 other classes, Llama among them, ``q_proj`` on a list says nothing. ``quark`` itself declares gate and up for every
-class, and the readers of plain FP8 and of ModelOpt know the usual parts without a class. ModelOpt's nested section is
-made flat first, and ``exclude_modules`` is no key of a flat config.
+class, and the readers of plain FP8 and of ModelOpt know the usual parts without a class. ModelOpt's own layout is read
+in a file of its own; in config.json it is made flat first, and ``exclude_modules`` is no key of a flat config.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _FP8 = _reading(
     optional="model.",
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
+
+_modelopt = partial(_reading, Style.COMPONENTS_OR_GLOB, fuses=True, experts_by_owner=True, whole_too=True)
 
 #: Experts are asked for by one set of names, whatever their class calls projections.
 _EXPERTS = MappingProxyType({".w1": ".gate_proj", ".w2": ".down_proj", ".w3": ".up_proj"})
@@ -60,13 +62,8 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "modelopt": _reading(
-            Style.COMPONENTS_OR_GLOB,
-            ("ignore",),
-            fuses=True,
-            experts_by_owner=True,
-            whole_too=True,
-        ),
+        "modelopt": _modelopt(("ignore",)),
+        "modelopt/file-alone": _modelopt(("ignore", "quantization.exclude_modules")),
         "mxfp8": _FP8,
     }
 )

@@ -40,6 +40,15 @@ _BLOCK_HEAD = (
 
 SUPPORT: tuple[Support, ...] = (
     Support(
+        _SILENT,
+        (*_LINEAR, Layer.EXPERT, Layer.HEAD),
+        ("modelopt/file-alone",),
+        ("per-channel", "per-block"),
+        how=_RUN,
+        where="srt/configs/model_config.py (_parse_modelopt_quant_config)",
+        words="in a file alone no algorithm but FP8, FP4 and MXFP8 is known: codes are taken for values",
+    ),
+    Support(
         _REFUSED,
         (*_LINEAR, Layer.HEAD),
         _CT,

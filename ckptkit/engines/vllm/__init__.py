@@ -28,7 +28,7 @@ ENGINE = Engine(
             *("modelopt", "mxfp8"),
         }
     ),
-    follows_kv_cache=frozenset({"compressed-tensors", "modelopt"}),
+    follows_kv_cache=frozenset({"compressed-tensors", "modelopt", "modelopt/own-layout", "modelopt/file-alone"}),
     by_model_type=ByModelType.UNNAMED,
     splitting=Splitting.BLOCKS,
     finer_blocks=FinerBlocks(

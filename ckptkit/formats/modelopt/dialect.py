@@ -12,8 +12,16 @@ from ckptkit.formats.assemble import Declaration, assemble
 from ckptkit.formats.base import Draft, Format, WriteOptions
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
-from ckptkit.formats.modelopt.facts import DIALECT, FP8, NAME, PARTS, ROLES, SIDE_FILE
-from ckptkit.formats.modelopt.sections import algorithm, own_section, section_of, side_section
+from ckptkit.formats.modelopt.facts import DIALECT, FILE_ALONE, FP8, NAME, OWN_LAYOUT, PARTS, ROLES, SIDE_FILE
+from ckptkit.formats.modelopt.sections import (
+    algorithm,
+    dialect_in,
+    own_section,
+    places,
+    section_of,
+    side_document,
+    side_section,
+)
 from ckptkit.model.census import take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
 from ckptkit.model.granularity import Granularity, PerBlock, PerTensor
@@ -28,7 +36,7 @@ class ModelOpt(Format):
 
     name = NAME
     aliases = ("mo",)
-    dialects = (DIALECT,)
+    dialects = (DIALECT, OWN_LAYOUT, FILE_ALONE)
 
     @property
     def presets(self) -> tuple[Preset, ...]:
@@ -39,9 +47,7 @@ class ModelOpt(Format):
 
     def dialect_of(self, container: Container) -> Dialect | None:
         """The dialect of a container; None when it is not ours."""
-        located = config_block.locate(container.config)
-        ours = own_section(container) is not None if located else side_section(container) is not None
-        return DIALECT if ours else None
+        return dialect_in(container)
 
     def describe(self, container: Container) -> str:
         """What a container of ours holds, in a few words."""
@@ -61,7 +67,7 @@ class ModelOpt(Format):
         parsed = config.parse(section, file, container.label)
         declaration = Declaration(
             format=NAME,
-            dialect=DIALECT.name,
+            dialect=(dialect_in(container) or DIALECT).name,
             scheme_of=parsed.scheme_of,
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
@@ -70,6 +76,16 @@ class ModelOpt(Format):
             has_others=parsed.has_others,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
+
+    def located(self, container: Container) -> config_block.Located | None:
+        """The config of config.json or, where that says nothing, all of the file beside it."""
+        located = config_block.locate(container.config)
+        side = side_document(container) if located is None else None
+        return located if side is None else config_block.Located(side, "", SIDE_FILE)
+
+    def sections(self, container: Container, dialect: Dialect) -> tuple[config_block.Section, ...]:
+        """That of config.json and that of the file beside it, each under the keys of its layout."""
+        return tuple(places(container))
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""
@@ -102,10 +118,9 @@ class ModelOpt(Format):
         return faults.config_faults(container, dialect, checkpoint)
 
     def declare_kv_cache(self, checkpoint: Checkpoint, cache: KVCache | None) -> Iterable[ConfigEdit]:
-        """As an object in the flat layout, a word in the nested one; nothing where config.json holds no config."""
-        located = config_block.locate(checkpoint.config)
-        if located is None:
-            return ()
-        if isinstance(located.block.get("quantization"), dict):
-            return (SetKey((*located.way, "quantization", "kv_cache_quant_algo"), "FP8" if cache else None),)
-        return (SetKey((*located.way, "kv_cache_scheme"), FP8 if cache else None),)
+        """As an object in the flat layout, a word in the exporter's own; in every file that says something."""
+        for place in places(checkpoint.container):
+            key = place.keys.kv_cache
+            if key is not None:
+                value = FP8 if key == DIALECT.keys.kv_cache else "FP8"
+                yield SetKey((*place.way, key), value if cache else None, place.file)

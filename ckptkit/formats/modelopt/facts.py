@@ -6,6 +6,7 @@ Source: real exports, and vLLM (``quantization/modelopt.py``) at the release tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.formats import layouts
@@ -21,6 +22,8 @@ NAME = "modelopt"
 #: What readers take for it in a config.
 METHODS = frozenset({NAME, "modelopt-fp8"})
 SIDE_FILE = "hf_quant_config.json"
+#: The section of a config in the exporter's own layout.
+NESTED = "quantization"
 #: The algorithm of a checkpoint whose modules have algorithms of their own.
 MIXED = "MIXED_PRECISION"
 
@@ -105,7 +108,7 @@ DIALECT = Dialect(
     keys=ConfigKeys(
         kv_cache="kv_cache_scheme",
         algorithm="quant_algo",
-        nested="quantization",
+        nested=NESTED,
         any_case=(
             ("quant_method",),
             *(("config_groups", EACH, EACH, word) for word in ("type", "strategy")),
@@ -118,3 +121,17 @@ DIALECT = Dialect(
     tool="NVIDIA ModelOpt",
     tag=NAME,
 )
+#: The exporter's own layout, a section of config.json.
+OWN_LAYOUT = replace(
+    DIALECT,
+    name="ModelOpt, in its own layout",
+    key=f"{NAME}/own-layout",
+    mode=None,
+    capabilities=None,
+    skip_list=SkipList(("exclude_modules", "ignore"), ("exclude_modules",), DIALECT.skip_list.patterns),
+    keys=replace(DIALECT.keys, kv_cache="kv_cache_quant_algo"),
+)
+#: What counts around that section: a list.
+LIST_AROUND = replace(DIALECT, keys=ConfigKeys())
+#: The same where config.json says nothing, and the exporter's own file all.
+FILE_ALONE = replace(OWN_LAYOUT, name=f"ModelOpt, in {SIDE_FILE} alone", key=f"{NAME}/file-alone")

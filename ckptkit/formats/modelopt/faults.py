@@ -80,7 +80,7 @@ def _disagreements(
         yield _disagreement("quantization.kv_cache_quant_algo", where, str(side.get("kv_cache_quant_algo")))
     theirs = side.get("exclude_modules")
     if isinstance(theirs, list) and dialect is not None:
-        ours = {entry for key in dialect.skip_list.keys for entry in texts(block.get(key))}
+        ours = {entry for key in dialect.skip_list.keys for entry in texts((block if own is None else own).get(key))}
         difference = sorted(ours ^ set(texts(theirs)))
         if difference:
             differ = f"differ in {difference[0]!r}"

@@ -8,6 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.formats import config_block
 from ckptkit.storage.container import CONFIG_FILE
 
 
@@ -31,7 +32,7 @@ def modelopt_quantized_nothing(context: Context) -> Iterator[Fault]:
     Fix: export again with patterns that match.
     """
     known = () if context.dialect is None else (CONFIG_FILE, *context.dialect.side_files)
-    alone = context.located is None
+    alone = config_block.locate(context.config) is None
     for fault in context.faults("modelopt-nothing"):
         beside = "side-alone" if alone else None
         yield Observation.of(fault, variant="beside-another" if known and fault.file not in known else beside)

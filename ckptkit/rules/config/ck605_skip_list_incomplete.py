@@ -82,7 +82,7 @@ def _tied_head(context: Context) -> Iterator[Observation]:
         yield Observation(
             "skip-list-incomplete",
             message,
-            "config.json",
+            context.section.file,
             _HEAD,
             expected=f"{_HEAD} in {key}",
             help=f"add {_HEAD!r} to {key}",

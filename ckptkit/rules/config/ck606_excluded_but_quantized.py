@@ -16,8 +16,7 @@ from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_small
-from ckptkit.rules.config.block import block_path
-from ckptkit.rules.config.skip_entries import skip_keys
+from ckptkit.rules.config.skip_entries import skip_lists
 
 _FIRST_EXPERT = ".experts.0."
 
@@ -81,6 +80,6 @@ def unlist_module(context: Context, finding: Finding) -> Iterator[Edit]:
     if not isinstance(subject, StoredTensor):
         return
     module = subject.name.removesuffix(".weight")
-    for key in skip_keys(context):
-        if module in (context.block.get(key) or ()):
-            yield RemoveItem((*block_path(context), key), module)
+    for listed in skip_lists(context):
+        if module in listed.entries:
+            yield RemoveItem(listed.way, module, listed.file)

@@ -11,8 +11,7 @@ from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.errors import Fault, excerpt
 from ckptkit.model import names
 from ckptkit.model.select import Exact
-from ckptkit.rules.config.block import block_path
-from ckptkit.rules.config.skip_entries import entries, skip_key, skip_keys
+from ckptkit.rules.config.skip_entries import entries, skip_key, skip_lists
 
 #: Entries that begin or end differently than the modules they mean, in releases and in re-saved checkpoints.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
@@ -70,7 +69,7 @@ def skip_entry_matches_nothing(context: Context) -> Iterator[Fault]:
         yield Observation(
             "skip-entry-dead",
             message,
-            "config.json",
+            context.section.file,
             expected="a module's name",
             found=found,
             help=help_text,
@@ -102,7 +101,6 @@ def _meant(entry: str, modules: Sequence[str]) -> str | None:
 @fix("safe", "CK607")
 def drop_dead_entry(context: Context, finding: Finding) -> Iterator[Edit]:
     """Drop an entry of the skip list that matches no module."""
-    for key in skip_keys(context):
-        for entry in context.block.get(key) or ():
-            if isinstance(finding.subject, ListEntry) and entry == finding.subject.value:
-                yield RemoveItem((*block_path(context), key), entry)
+    for listed in skip_lists(context):
+        if isinstance(finding.subject, ListEntry) and finding.subject.value in listed.entries:
+            yield RemoveItem(listed.way, finding.subject.value, listed.file)

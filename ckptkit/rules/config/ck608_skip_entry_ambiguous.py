@@ -23,8 +23,7 @@ from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import Exact
-from ckptkit.rules.config.block import block_path
-from ckptkit.rules.config.skip_entries import skip_keys
+from ckptkit.rules.config.skip_entries import skip_key, skip_lists
 
 
 @rule(
@@ -92,7 +91,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         yield Observation(
             "skip-ambiguous",
             f"engines disagree whether the skip list means {count}",
-            "config.json",
+            context.section.file,
             members[0] if len(members) == 1 else kind,
             expected=f"{other} as well" if other else "exact module names",
             found=found,
@@ -113,7 +112,7 @@ def _asked_whole(context: Context) -> Iterator[Fault]:
             yield Observation(
                 "skip-ambiguous",
                 f"{label_of(engine)} asks for a fused layer by its own name, which the config gives another scheme",
-                "config.json",
+                context.section.file,
                 whole if len({fused for _, fused in members}) == 1 else kind,
                 expected=f"an entry for {whole} beside that for {names.last_part(name)}",
                 found="nothing" if scheme is None else "another scheme",
@@ -132,9 +131,9 @@ def _untargeted(context: Context) -> Iterator[Fault]:
             yield Observation(
                 "skip-ambiguous",
                 f"{label_of(engine)} wants a target or an entry for every linear layer, and this one has neither",
-                "config.json",
+                context.section.file,
                 members[0] if len(members) == 1 else kind,
-                expected=f"{members[0]} in {skip_keys(context)[0]}",
+                expected=f"{members[0]} in {skip_key(context)}",
                 found="no target",
                 variant="no-target",
                 only=frozenset({engine}),
@@ -159,8 +158,8 @@ def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
     if checkpoint is None or context.dialect is None:
         return
     parse = context.dialect.skip_list.patterns.parse
-    for key in skip_keys(context):
-        listed = [entry for entry in context.block.get(key) or () if isinstance(entry, str)]
+    for written in skip_lists(context):
+        listed = [entry for entry in written.entries if isinstance(entry, str)]
         patterns = {entry: parse(entry) for entry in listed}
         plain = [
             entry
@@ -170,4 +169,4 @@ def list_exact_names(context: Context, finding: Finding) -> Iterator[Edit]:
         wanted = left_alone(checkpoint.unquantized, context.linear_names, context.names_in_memory)
         exact = [name for name in sorted(wanted, key=names.natural) if name not in plain]
         if plain + exact != listed:
-            yield SetKey((*block_path(context), key), plain + exact)
+            yield SetKey(written.way, plain + exact, written.file)

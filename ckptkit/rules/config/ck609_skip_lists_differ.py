@@ -12,7 +12,6 @@ from ckptkit.edits.changes import Edit, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts
-from ckptkit.rules.config.block import block_path
 
 
 @rule(
@@ -34,14 +33,15 @@ def skip_lists_differ(context: Context) -> Iterator[Fault]:
 
     Fix: write one list under every key that some engine reads.
     """
+    block = context.section.block
     keys = registry.skip_keys(context.dialect)
-    lists = {key: frozenset(texts(context.block[key])) for key in keys if isinstance(context.block.get(key), list)}
+    lists = {key: frozenset(texts(block[key])) for key in keys if isinstance(block.get(key), list)}
     if len(set(lists.values())) > 1:
         found = "; ".join(f"{key}: {len(words)}" for key, words in lists.items())
         yield Observation(
             "skip-lists-differ",
             "skip lists under different keys differ",
-            "config.json",
+            context.section.file,
             None,
             "one list",
             f"entries of {found}",
@@ -52,6 +52,7 @@ def skip_lists_differ(context: Context) -> Iterator[Fault]:
 @fix("unsafe", "CK609")
 def join_lists(context: Context, finding: Finding) -> Iterator[Edit]:
     """Write the union of the lists under each of their keys. Which list was meant is a guess."""
-    keys = [key for key in registry.skip_keys(context.dialect) if isinstance(context.block.get(key), list)]
-    union = dict.fromkeys(entry for key in keys for entry in context.block[key])
-    yield from (SetKey((*block_path(context), key), list(union)) for key in keys)
+    section = context.section
+    keys = [key for key in registry.skip_keys(context.dialect) if isinstance(section.block.get(key), list)]
+    union = dict.fromkeys(entry for key in keys for entry in section.block[key])
+    yield from (SetKey((*section.way, key), list(union), section.file) for key in keys)

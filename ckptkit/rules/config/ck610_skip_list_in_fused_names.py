@@ -9,9 +9,9 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import AddItem, Edit
 from ckptkit.errors import Fault
+from ckptkit.formats.dialect import texts
 from ckptkit.model import names
-from ckptkit.rules.config.block import block_path
-from ckptkit.rules.config.skip_entries import entries, skip_key, skip_keys
+from ckptkit.rules.config.skip_entries import entries, skip_key, skip_lists
 
 
 @rule(
@@ -46,14 +46,14 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
             message = "the entry names a fused layer, and its parts are stored"
             found = f"{skip_key(context)}: {entry!r}"
             expected = ", ".join(map(names.last_part, stored))
-            yield Fault("skip-fused", message, "config.json", entry, expected, found)
+            yield Fault("skip-fused", message, context.section.file, entry, expected, found)
     containers = {entry[: entry.find(".experts.") + len(".experts")] for entry in leaves}
     unlisted = containers.difference(entries(context))
     if leaves and unlisted:
         yield Observation(
             "skip-expert-leaves",
             f"{len(leaves)} entries name parts of single experts; engines that see one layer of experts miss them",
-            "config.json",
+            context.section.file,
             expected=f"{min(unlisted)} as well",
             found=leaves[0],
             severity=Severity.INFO,
@@ -63,10 +63,10 @@ def skip_list_in_fused_names(context: Context) -> Iterator[Fault]:
 @fix("safe", "CK610")
 def list_stored_names(context: Context, finding: Finding) -> Iterator[Edit]:
     """Name the parts of a fused layer beside the layer, and beside single experts their container."""
-    path, modules = block_path(context), set(context.checkpoint.linear_modules if context.checkpoint else ())
-    for key in skip_keys(context):
-        for entry in context.block.get(key) or ():
-            if entry not in modules:
-                yield from (AddItem((*path, key), part) for part in names.stored_parts(entry, modules))
+    modules = set(context.checkpoint.linear_modules if context.checkpoint else ())
+    for listed in skip_lists(context):
+        for entry in texts(list(listed.entries)):
+            wanted = [] if entry in modules else list(names.stored_parts(entry, modules))
             if (leaf := names.EXPERT.search(entry)) is not None:
-                yield AddItem((*path, key), entry[: leaf.start()] + ".experts")
+                wanted.append(entry[: leaf.start()] + ".experts")
+            yield from (AddItem(listed.way, name, listed.file) for name in wanted)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.checks.config_keys import keys_of, said
+from ckptkit.checks.config_keys import said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines.methods import ALGORITHMS, HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault, excerpt
+from ckptkit.storage.container import CONFIG_FILE
 
 
 @rule(
@@ -36,22 +37,23 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     """
     if context.located is None:
         return
+    section, file = context.section, context.section.file
     path = context.located.path
     written = context.block.get("quant_method")
-    # A format with a reader knows its own; an exporter's nested layout names its producer instead.
-    keys = keys_of(context)
-    unnamed = written is None and not isinstance(said(context, keys.nested), dict)
+    # A format with a reader knows its own; an exporter's own layout, in a section or a file, names its producer.
+    unnamed = written is None and section.way == context.located.way and file == CONFIG_FILE
     unnamed = unnamed and (context.has_reader or not context.is_known_method)
     if unnamed or not (context.has_reader or context.is_known_method):
         missing = "no quant_method" if written is None else "no engine that was examined knows this quant_method"
-        fault = Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
+        fault = Fault("method-unknown", missing, CONFIG_FILE, None, f"a known {path}.quant_method", excerpt(written))
         yield Observation.of(fault, variant=None if written else "missing")
     elif context.method == HYPHENATED != written:
         case = isinstance(written, str) and written.lower() == HYPHENATED
         yield _spelled(f"{path}.quant_method", HYPHENATED, written, "case" if case else "spelling")
     elif isinstance(written, str) and written != written.lower():
         yield _spelled(f"{path}.quant_method", written.lower(), written, "case")
-    key, algorithm = keys.algorithm, said(context, keys.algorithm)
+    key, place = section.keys.algorithm, ".".join(map(str, section.way))
+    algorithm = said(context, key)
     word = algorithm.upper() if isinstance(algorithm, str) else None
     strange = [label_of(engine) for engine, taken in ALGORITHMS.items() if word is not None and word not in taken]
     if strange:
@@ -61,23 +63,23 @@ def method_unknown(context: Context) -> Iterator[Fault]:
             f"{' and '.join(strange)} does not know this {key}"
             if known
             else f"no engine that was examined knows this {key}",
-            "config.json",
-            expected=f"a {path}.{key} such as FP8",
+            file,
+            expected=f"a {place}.{key} such as FP8",
             found=excerpt(algorithm),
             variant="algorithm",
             severity=Severity.WARNING if known else Severity.ERROR,
         )
     elif word is not None and algorithm not in {word, *LOWER_CASE}:
-        yield _spelled(f"{path}.{key}", word, algorithm, "algorithm-spelling")
+        yield _spelled(f"{place}.{key}", word, algorithm, "algorithm-spelling", file)
 
 
-def _spelled(key: str, wanted: str, written: object, variant: str) -> Observation:
+def _spelled(key: str, wanted: str, written: object, variant: str, file: str = CONFIG_FILE) -> Observation:
     message = "the name is spelled otherwise than engines spell it"
     found = excerpt(written)
     return Observation(
         "method-spelling",
         message,
-        "config.json",
+        file,
         expected=f"{key} = {wanted}",
         found=found,
         variant=variant,

@@ -10,11 +10,12 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.schema import UNKNOWN_KEY, config_faults
-from ckptkit.errors import CkptkitError, Fault
+from ckptkit.engines.dialects import keys_of
+from ckptkit.errors import Fault
 from ckptkit.formats.base import KINDS_NOT_VALID, where_of
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.keys import changed_at
-from ckptkit.storage.index import parse_json_object
+from ckptkit.storage.container import CONFIG_FILE
 
 #: What our own readers have said already, in other words.
 _TOLD = (
@@ -48,16 +49,17 @@ def config_schema(context: Context) -> Iterator[Fault]:
     dialect = context.dialect
     if dialect is None or dialect.schema is None:
         return
+    key = keys_of(dialect.key)[-1]
     told = {where_of(fault) for fault in context.faults(*_TOLD)}
     knows_keys = any(True for _ in context.faults(*_KEYS))
     for fault in _departures(context, dialect, dialect.schema):
         path = where_of(fault)
         unknown = knows_keys and fault.kind == UNKNOWN_KEY
-        within = path.partition(".")[2] if context.located is None else path  # readers begin at what a file holds
+        within = path if context.config_file == CONFIG_FILE else path.partition(".")[2]  # of a file: without its name
         if told.isdisjoint((path, within)) and not unknown:
             missing_list = path in dialect.skip_list.keys and path not in context.block
             section = "missing-list" if missing_list else _section(path, context.block, dialect.keys.sections)
-            yield Observation.of(fault, variant=f"{dialect.key}-{section}" if section else dialect.key)
+            yield Observation.of(fault, variant=f"{key}-{section}" if section else key)
 
 
 def _section(path: str, block: Mapping[str, Any], sections: Mapping[str, tuple[str, str]]) -> str:
@@ -68,23 +70,11 @@ def _section(path: str, block: Mapping[str, Any], sections: Mapping[str, tuple[s
 
 def _departures(context: Context, dialect: Dialect, schema: str | Mapping[str, Any]) -> Iterator[Fault]:
     """Where the config departs from its schema: that of config.json or, where there is none, of the file beside it."""
-    if context.located is not None:
-        read = reduce(lambda block, way: changed_at(block, way, _in_lower_case), dialect.keys.any_case, context.block)
-        yield from config_faults(read, schema)
+    if context.located is None:
         return
-    for name in dialect.side_files:
-        data = _side_file(context, name)
-        document = None if data is None else parse_json_object(name, data)[0]
-        if document is not None:
-            yield from config_faults(document, schema, name)
-
-
-def _side_file(context: Context, name: str) -> bytes | None:
-    """A file beside config.json; None where there is none that can be read."""
-    try:
-        return context.container.side_file(name)
-    except CkptkitError:
-        return None
+    read = reduce(lambda block, way: changed_at(block, way, _in_lower_case), dialect.keys.any_case, context.block)
+    place = () if context.config_file == CONFIG_FILE else (context.config_file,)
+    yield from config_faults(read, schema, *place)
 
 
 def _in_lower_case(word: Any) -> Any:

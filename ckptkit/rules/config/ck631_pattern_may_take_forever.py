@@ -36,7 +36,7 @@ def pattern_may_take_forever(context: Context) -> Iterator[Fault]:
 
     Fix: write the pattern without repeats inside repeats, such as ``re:[a-z_.0-9]+!``, or list exact names.
     """
-    listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.block.get(key))]
+    listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.section.block.get(key))]
     words = [word for target in targets.targets_by_group(context.block).values() for word in target]
     patterns = dict.fromkeys(word.removeprefix("re:") for word in (*listed, *words) if word.startswith("re:"))
     if context.dialect is not None and any(r.style in _BARE for r in readings_for(context.dialect.key).values()):

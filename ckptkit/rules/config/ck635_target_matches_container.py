@@ -42,7 +42,7 @@ def target_matches_container(context: Context) -> Iterator[Fault]:
     checkpoint, groups = context.checkpoint, targets_by_group(context.block)
     if checkpoint is None or context.dialect is None or context.dialect.keys.groups is None:
         return
-    listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.block.get(key))]
+    listed = [entry for key in registry.skip_keys(context.dialect) for entry in texts(context.section.block.get(key))]
     skipped = Selector.of(_sound(listed))
     modules = [name for name in _around(context) if not skipped.matches(name)]
     for group, targets in groups.items():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation
-from ckptkit.edits.changes import AddItem, Edit
+from ckptkit.edits.changes import AddItem, Edit, Path
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.rules.config.block import block_path
 from ckptkit.rules.dtypes.stored_types import ONE_BYTE
 
 
@@ -21,15 +21,31 @@ def nothing_is_quantized(context: Context) -> bool:
     return checkpoint is not None and not (checkpoint.modules or checkpoint.opaque or checkpoint.stored_only)
 
 
+class SkipList(NamedTuple):
+    """A skip list as written: its file, the way to it, and its entries, none where the key has no list yet."""
+
+    file: str
+    way: Path
+    entries: tuple[Any, ...]
+
+
+def skip_lists(context: Context) -> Iterator[SkipList]:
+    """Every list that an edit of the skip list has to change, the one that counts first."""
+    for section in context.sections:
+        for key in section.skip_keys:
+            written = section.block.get(key)
+            yield SkipList(section.file, (*section.way, key), tuple(written) if isinstance(written, list) else ())
+
+
 def skip_key(context: Context) -> str:
     """The key of the config that holds the skip list, or would hold one."""
-    return skip_keys(context)[0]
+    return context.section.skip_keys[0]
 
 
 def entries(context: Context) -> tuple[str, ...]:
     """The skip list as written, under the first key that has one, be it another format's."""
     keys = (skip_key(context), *registry.skip_keys(context.dialect))
-    return next((found for key in keys if (found := texts(context.block.get(key)))), ())
+    return next((found for key in keys if (found := texts(context.section.block.get(key)))), ())
 
 
 def declared_high_precision(context: Context) -> Sequence[str]:
@@ -65,7 +81,7 @@ def list_module(context: Context, finding: Finding) -> Iterator[Edit]:
         if other is not None:
             found += [other, *(names.join(names.parent(other), names.last_part(whole)) for whole in found[1:])]
         for entry in found:
-            yield from (AddItem((*block_path(context), key), entry) for key in skip_keys(context))
+            yield from (AddItem(listed.way, entry, listed.file) for listed in skip_lists(context))
 
 
 def _wholes(module: str, checkpoint: Checkpoint) -> Iterator[str]:
@@ -74,10 +90,3 @@ def _wholes(module: str, checkpoint: Checkpoint) -> Iterator[str]:
     siblings = (names.join(names.parent(module), part) for part in parts)
     stored = {name for name in siblings if checkpoint.has_module(name)}
     yield from names.whole_layers({name for name in stored if name in checkpoint.unquantized}, stored)
-
-
-def skip_keys(context: Context) -> tuple[str, ...]:
-    """The keys of the block that list modules left alone: the one to write first, then others that are in use."""
-    if context.dialect is not None:
-        return context.dialect.skip_list.present(context.block)
-    return registry.skip_keys()[:1]  # nothing is known of the format: a key to speak of

@@ -39,7 +39,7 @@ def kv_scales_missing(context: Context) -> Iterator[Fault]:
             yield Observation(
                 "kv-scales-missing",
                 "an FP8 KV cache is declared, but no k and v scales are stored",
-                "config.json",
+                context.config_file,
                 attention.module,
                 expected="k and v scales",
                 found="nothing",

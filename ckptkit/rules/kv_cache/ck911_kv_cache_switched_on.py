@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
@@ -31,14 +32,14 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
 
     Fix: nothing if it is meant; else remove the declaration and the scales.
     """
-    checkpoint, dialect = context.checkpoint, context.dialect
-    if dialect is None or dialect.keys.kv_cache is None:
+    checkpoint, dialect, key = context.checkpoint, context.dialect, keys_of(context).kv_cache
+    if dialect is None or key is None:
         return
     followers = [engine.label for engine in asked_about().values() if dialect.key in engine.follows_kv_cache]
-    declared = bool(context.block.get(dialect.keys.kv_cache))
+    declared = bool(said(context, key))
     if checkpoint is not None:
         declared = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
     if declared and followers:
         named = f"{followers[0]} serves" if len(followers) == 1 else f"{' and '.join(followers)} serve"
         message = f"{named} this checkpoint with an FP8 KV cache unless told otherwise"
-        yield Fault("kv-switched-on", message, "config.json", None, None, f"{context.method}: {dialect.keys.kv_cache}")
+        yield Fault("kv-switched-on", message, context.config_file, None, None, f"{dialect.format}: {key}")

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.checks.skip_lists import declared, matchers_of
 from ckptkit.engines.architectures import EXPERT_PARTS, ExpertNames
+from ckptkit.engines.dialects import fact_of
 from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
@@ -124,7 +125,7 @@ def _experts_left_out(context: Context) -> Iterator[Fault]:
     """Single experts of a class that some engine holds in one tensor, without a mapping between the two."""
     architecture = context.dimensions.architecture
     dialect = context.dialect.key if context.dialect is not None else ""
-    takers = [e.label for e in asked_about().values() if architecture in e.experts_left_out.get(dialect, ())]
+    takers = [e.label for e in asked_about().values() if architecture in (fact_of(dialect, e.experts_left_out) or ())]
     if not takers:
         return
     single = [name for name in context.linear_names if names.experts_owner(name) is not None]
