@@ -19,7 +19,12 @@ from tests.interop import environments
 from tests.interop.runner import Answer, DriverError, Drivers
 
 #: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
-NO_KERNEL = ("Unsupported FP8 MoE backend", "No FP8 MoE backend supports", "is not supported on CPU")
+NO_KERNEL = (
+    "Unsupported FP8 MoE backend",
+    "No FP8 MoE backend supports",
+    "is not supported on CPU",
+    "weight_pack: support only",
+)
 #: What says that this environment lacks something, and nothing about the checkpoint.
 NOT_HERE = (
     *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),

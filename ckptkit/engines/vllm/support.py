@@ -206,6 +206,16 @@ _STATE_SPACES = Support(
 )
 
 SUPPORT: tuple[Support, ...] = (
+    Support(
+        Answer.SILENT,
+        _LINEAR,
+        (),
+        architectures=("SeedOss",),
+        versions=Range(until="0.32"),
+        how=_RUN,
+        where="models/seed_oss.py, served by transformers since 0.32",
+        words="q, k and v have biases whatever the config says",
+    ),
     _STATE_SPACES,
     *_COMPRESSED_TENSORS,
     *_QUARK_ROWS,

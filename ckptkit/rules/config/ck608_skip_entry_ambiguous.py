@@ -118,6 +118,7 @@ def _asked_whole(context: Context) -> Iterator[Fault]:
                 found="nothing" if scheme is None else "another scheme",
                 variant="no-scheme" if scheme is None else "another-scheme",
                 only=frozenset({engine}),
+                subject=Module(name),
             )
 
 
