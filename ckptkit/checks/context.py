@@ -28,7 +28,9 @@ from ckptkit.formats.reading import (
     ReadOutcome,
     Unquantized,
     config_faults,
+    located_in,
     read,
+    sections_in,
 )
 from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
@@ -188,34 +190,17 @@ class Context:
     @cached_property
     def located(self) -> config_block.Located | None:
         """The quantization config and where it sits: in config.json, or in a file that its format has beside it."""
-        if isinstance(self.reading, (Readable, BrokenConfig)) and self.reading.format is not None:
-            return self.reading.format.located(self.container)
-        return config_block.locate(self.config)
+        return located_in(self.reading, self.container)
 
     @cached_property
     def sections(self) -> tuple[config_block.Section, ...]:
-        """Every place where readers of the format look for what the config says, the one that counts first; where no
-        format is known, the config itself."""
-        if isinstance(self.reading, (Readable, BrokenConfig)) and self.reading.format is not None and self.dialect:
-            return self.reading.format.sections(self.container, self.dialect)
-        return (self._unread_section(),) if self.located is not None else ()
+        """Every place where readers of the format look for what the config says, the one that counts first."""
+        return sections_in(self.reading, self.container)
 
     @property
     def section(self) -> config_block.Section:
         """The first of these places, or where it would be."""
-        return self.sections[0] if self.sections else self._unread_section()
-
-    def _unread_section(self) -> config_block.Section:
-        keys = self.dialect.keys if self.dialect is not None else config_block.NO_KEYS
-        # Where nothing is known of the format, there is still a key to speak of.
-        lists = self.dialect.skip_list.present(self.block) if self.dialect is not None else registry.skip_keys()[:1]
-        way = self.located.way if self.located is not None else (config_block.KEY,)
-        return config_block.Section(self.block, way, self.config_file, keys, lists)
-
-    @property
-    def config_file(self) -> str:
-        """The file that holds the quantization config; config.json where there is none."""
-        return self.located.file if self.located is not None else CONFIG_FILE
+        return self.sections[0] if self.sections else config_block.nowhere(registry.skip_keys()[:1])
 
     @property
     def block(self) -> Mapping[str, Any]:

@@ -43,6 +43,11 @@ class Section(NamedTuple):
     skip_keys: tuple[str, ...]
 
 
+def nowhere(skip_keys: tuple[str, ...]) -> Section:
+    """The place where a config would be, in a checkpoint that has none."""
+    return Section({}, (KEY,), CONFIG_FILE, NO_KEYS, skip_keys)
+
+
 def locate(config: Mapping[str, Any]) -> Located | None:
     """Find the quantization config: top level first, then the legacy key, then sub-configs."""
     for key in (KEY, LEGACY_KEY):

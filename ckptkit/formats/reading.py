@@ -216,3 +216,24 @@ def _unquantized(container: Container, found: Recognised) -> Unquantized:
     article = "an" if what[0].lower() in "aeiou" else "a"
     help_text = f"this looks like {article} {what}: there is nothing for ckptkit to convert or check"
     return Unquantized(message, (), help_text, found)
+
+
+def located_in(outcome: ReadOutcome, container: Container) -> config_block.Located | None:
+    """The quantization config of a container: that of config.json, or of a file that its format has beside it."""
+    family = outcome.format if isinstance(outcome, (Readable, BrokenConfig)) else None
+    return family.located(container) if family is not None else config_block.locate(container.config)
+
+
+def sections_in(outcome: ReadOutcome, container: Container) -> tuple[config_block.Section, ...]:
+    """Every place where readers of a container's format look for what its config says, the one that counts first; where
+    no format is known, the config itself."""
+    dialect = None if isinstance(outcome, (Unquantized, FilesUnknown)) else outcome.dialect
+    if isinstance(outcome, (Readable, BrokenConfig)) and outcome.format is not None and dialect is not None:
+        return outcome.format.sections(container, dialect)
+    located = config_block.locate(container.config)
+    if located is None:
+        return ()
+    # Where nothing is known of the format, there is still a key to speak of.
+    lists = registry.skip_keys()[:1] if dialect is None else dialect.skip_list.present(located.block)
+    keys = config_block.NO_KEYS if dialect is None else dialect.keys
+    return (config_block.Section(located.block, located.way, located.file, keys, lists),)

@@ -14,6 +14,7 @@ from ckptkit import api
 from ckptkit.checks import registry
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level, all_fixers
+from ckptkit.storage.container import CONFIG_FILE
 from ckptkit.validation import write_fixes
 from tests.damage import MutableCheckpoint, load, plain_fp8, tensors_of
 from tests.raw import RawTensor
@@ -313,7 +314,9 @@ def test_a_fix_clears_its_finding_and_nothing_else(case: Case, tmp_path: Path) -
     if case.restores:
         assert fixed == whole
     if case.config:
-        wanted = find_fixes(api.open_files(undamaged), Level.SCALES, unsafe=case.unsafe).workspace.config
+        wanted = find_fixes(api.open_files(undamaged), Level.SCALES, unsafe=case.unsafe).workspace.documents[
+            CONFIG_FILE
+        ]
         assert json.loads((target / "config.json").read_text()) == wanted
 
 

@@ -19,6 +19,7 @@ from ckptkit.edits.changes import AddItem, Drop, Edit, Rename, RenameKey, Reshap
 from ckptkit.edits.editor import EditConflictError, change_config
 from ckptkit.edits.workspace import Workspace
 from ckptkit.errors import OutputError
+from ckptkit.storage.container import CONFIG_FILE
 from ckptkit.validation import write_fixes
 from tests.damage import REAL, load, off_boundary, tensors_of
 from tests.raw import RawTensor
@@ -158,8 +159,8 @@ def test_impossible_edits_are_conflicts(edit: Edit) -> None:
 def test_an_edit_leaves_the_workspace_before_it_as_it_was() -> None:
     workspace = Workspace.of(api.open_files(REAL / CT))
     after = workspace.apply([AddItem(("quantization_config", "ignore"), "new")])
-    assert "new" in after.config["quantization_config"]["ignore"]
-    assert "new" not in workspace.config["quantization_config"]["ignore"] and not workspace.changed
+    assert "new" in after.documents[CONFIG_FILE]["quantization_config"]["ignore"]
+    assert "new" not in workspace.documents[CONFIG_FILE]["quantization_config"]["ignore"] and not workspace.changed
 
 
 def test_config_edits_keep_the_order_of_keys() -> None:
@@ -177,8 +178,8 @@ def test_the_config_keeps_its_layout(tmp_path: Path, indent: int | str | None) -
     text = json.dumps(config, indent=indent)
     (folder / "config.json").write_text(text, encoding="utf-8")
     workspace = Workspace.of(api.open_files(folder))
-    assert workspace.config_text == text
-    changed = workspace.apply([SetKey(("new",), 1)]).config_text
+    assert workspace.text_of(CONFIG_FILE) == text
+    changed = workspace.apply([SetKey(("new",), 1)]).text_of(CONFIG_FILE)
     assert changed == json.dumps({**config, "new": 1}, indent=indent)
 
 

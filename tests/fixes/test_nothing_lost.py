@@ -13,6 +13,7 @@ from ckptkit.checks import registry
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
 from ckptkit.edits.changes import LOSING_EDITS
+from ckptkit.storage.container import CONFIG_FILE
 from ckptkit.validation import write_fixes
 from tests.damage import load, tensors_of
 from tests.fixes.test_each import CASES, SHARDED, Case
@@ -69,7 +70,7 @@ def test_a_block_does_not_overwrite_what_stands_in_its_place(value: object, tmp_
     checkpoint.config["quantization_config"] = value
     rules = registry.select(["CK620"])
     result = find_fixes(api.open_files(checkpoint.write(tmp_path / "checkpoint")), Level.SCALES, rules=rules)
-    assert result.workspace.config == checkpoint.config
+    assert result.workspace.documents[CONFIG_FILE] == checkpoint.config
 
 
 def test_a_block_takes_the_place_of_null(tmp_path: Path) -> None:
@@ -78,5 +79,5 @@ def test_a_block_takes_the_place_of_null(tmp_path: Path) -> None:
     checkpoint.config["quantization_config"] = None
     rules = registry.select(["CK620"])
     result = find_fixes(api.open_files(checkpoint.write(tmp_path / "checkpoint")), Level.SCALES, rules=rules)
-    assert result.workspace.config["quantization_config"] == block
-    assert "compression_config" not in result.workspace.config
+    assert result.workspace.documents[CONFIG_FILE]["quantization_config"] == block
+    assert "compression_config" not in result.workspace.documents[CONFIG_FILE]

@@ -10,6 +10,7 @@ import pytest
 
 from ckptkit.checks.config_keys import keys_of, layers_of, said
 from ckptkit.formats.base import ConfigFault, ConfigReader
+from ckptkit.formats.config_block import Section
 from ckptkit.formats.keys import EACH, ConfigKeys, changed_at, values_at
 from ckptkit.formats.quark.dialect import NATIVE
 from ckptkit.rules.dtypes.stored_types import declares_e8m0
@@ -53,10 +54,12 @@ def test_rules_ask_the_dialect_for_its_keys() -> None:
     """Powers of two and layers, where another format would say so."""
     keys = ConfigKeys(layers="parts", exponents=(("parts", EACH, "kind"),))
     dialect = replace(NATIVE, keys=keys)
-    context: Any = SimpleNamespace(dialect=dialect, block={"parts": {"x": {"kind": "UE8M0"}}, "layer_quant_config": {}})
+    block = {"parts": {"x": {"kind": "UE8M0"}}, "layer_quant_config": {}}
+    place = Section(block, ("quantization_config",), "config.json", keys, ())
+    context: Any = SimpleNamespace(dialect=dialect, block=block, section=place)
     assert declares_e8m0(context) and layers_of(context) == context.block["parts"]
     assert said(context, keys_of(context).blocks) is None
-    context.dialect = None
+    context.dialect, context.section = None, place._replace(keys=ConfigKeys())
     assert not declares_e8m0(context) and layers_of(context) == {} and keys_of(context) == ConfigKeys()
 
 

@@ -232,7 +232,7 @@ def declared(form: ModelOpt | PlainFp8, config: dict[str, Any], cache: KVCache |
         ),
         (
             ModelOpt(),
-            {"text_config": {"quantization_config": {"quantization": {}}}},
+            {"text_config": {"quantization_config": {"quantization": {"quant_algo": "FP8"}}}},
             "text_config.quantization_config.quantization.kv_cache_quant_algo",
             '"FP8"',
             "null",

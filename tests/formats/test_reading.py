@@ -70,8 +70,8 @@ def test_a_checkpoint_that_is_understood() -> None:
     ("damage", "words", "dialect"),
     [
         (method(quant_method="modelopt", quant_algo="FP9"), "NVIDIA ModelOpt, algorithm 'FP9'", "modelopt"),
-        (method(quantization={"quant_algo": "int2"}), "NVIDIA ModelOpt, algorithm 'INT2'", "modelopt"),
-        (side_file(quant_algo="FP9"), "NVIDIA ModelOpt, algorithm 'FP9'", "modelopt"),
+        (method(quantization={"quant_algo": "int2"}), "NVIDIA ModelOpt, algorithm 'INT2'", "modelopt/own-layout"),
+        (side_file(quant_algo="FP9"), "NVIDIA ModelOpt, algorithm 'FP9'", "modelopt/file-alone"),
         (method(quant_method="gptq"), "GPTQ, which is not FP8", None),
         (method(quant_method="something"), "'something'", None),
         (method(anything=1), "without quant_method", None),

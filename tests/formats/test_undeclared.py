@@ -202,5 +202,5 @@ def test_without_a_config_file_nothing_is_written(tmp_path: Path) -> None:
 def test_inputs_without_scales_are_quantized_while_running(tmp_path: Path) -> None:
     source = stripped("llama/llmcompressor-weight-only").write(tmp_path / "source")
     fixes = find_fixes(open_files(source), Level.SCALES, unsafe=True)
-    after = json.loads(fixes.workspace.config_text)["quantization_config"]
+    after = json.loads(fixes.workspace.text_of("config.json"))["quantization_config"]
     assert after["config_groups"]["group_0"]["input_activations"]["dynamic"] is True

@@ -10,7 +10,7 @@ from ckptkit.engines.layers import Layer
 from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
-_UNTIL_32 = Range(until="0.32")
+_UNTIL_32, _SINCE_32 = Range(until="0.32"), Range(since="0.32")
 _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
@@ -240,9 +240,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK608/no-scheme": (
             Known(_ERROR, "the layer is built plain, and its scales find no place"),
-            Known(
-                Outcome.OK, "experts are not asked for by their class's own names", _UNTIL_32, layers=(Layer.EXPERT,)
-            ),
+            Known(_ERROR, "experts are built plain, and their scales find no place", _SINCE_32, layers=(Layer.EXPERT,)),
+            Known(Outcome.OK, "experts are asked for by other names", _UNTIL_32, layers=(Layer.EXPERT,)),
         ),
         "CK608/left-alone": (Known(_ERROR, "leaves the module alone"),),
         "CK609": (Known(_SILENT, "reads ignored_layers first"),),

@@ -48,7 +48,7 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             "the weights were saved uncompressed beside their scales"
             if scales
             else "the config declares FP8 weights and the shards hold none",
-            context.config_file,
+            context.section.file,
             expected="at least one F8_E4M3 weight",
             found=f"{modules}, {scales} scales beside them" if scales else modules,
             help="export again with compressed weights (save_compressed=True)" if scales else None,

@@ -55,7 +55,7 @@ def config_schema(context: Context) -> Iterator[Fault]:
     for fault in _departures(context, dialect, dialect.schema):
         path = where_of(fault)
         unknown = knows_keys and fault.kind == UNKNOWN_KEY
-        within = path if context.config_file == CONFIG_FILE else path.partition(".")[2]  # of a file: without its name
+        within = path if context.section.file == CONFIG_FILE else path.partition(".")[2]  # of a file: without its name
         if told.isdisjoint((path, within)) and not unknown:
             missing_list = path in dialect.skip_list.keys and path not in context.block
             section = "missing-list" if missing_list else _section(path, context.block, dialect.keys.sections)
@@ -73,7 +73,7 @@ def _departures(context: Context, dialect: Dialect, schema: str | Mapping[str, A
     if context.located is None:
         return
     read = reduce(lambda block, way: changed_at(block, way, _in_lower_case), dialect.keys.any_case, context.block)
-    place = () if context.config_file == CONFIG_FILE else (context.config_file,)
+    place = () if context.section.file == CONFIG_FILE else (context.section.file,)
     yield from config_faults(read, schema, *place)
 
 

@@ -39,7 +39,7 @@ def kv_scales_missing(context: Context) -> Iterator[Fault]:
             yield Observation(
                 "kv-scales-missing",
                 "an FP8 KV cache is declared, but no k and v scales are stored",
-                context.config_file,
+                context.section.file,
                 attention.module,
                 expected="k and v scales",
                 found="nothing",

@@ -40,7 +40,7 @@ def kv_scheme_missing(context: Context) -> Iterator[Fault]:
         yield Fault(
             "kv-scheme-missing",
             "k and v scales are stored, but the config declares no FP8 KV cache",
-            context.config_file,
+            context.section.file,
             stored.name if stored else None,
             expected="a KV-cache scheme",
             found="none",

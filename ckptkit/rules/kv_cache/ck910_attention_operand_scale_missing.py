@@ -40,7 +40,7 @@ def attention_operand_scale_missing(context: Context) -> Iterator[Fault]:
     queries = promised or any(attention.q is not None for attention in operands)
     if said(context, key) and operands and not probabilities:
         message = f"{key} is set, but no scale of the probabilities is stored"
-        yield Fault("prob-scale-missing", message, context.config_file, None, "self_attn.prob_output_scale", "nothing")
+        yield Fault("prob-scale-missing", message, context.section.file, None, "self_attn.prob_output_scale", "nothing")
     for attention in operands:
         missing = [
             role

@@ -42,4 +42,4 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     if declared and followers:
         named = f"{followers[0]} serves" if len(followers) == 1 else f"{' and '.join(followers)} serve"
         message = f"{named} this checkpoint with an FP8 KV cache unless told otherwise"
-        yield Fault("kv-switched-on", message, context.config_file, None, None, f"{dialect.format}: {key}")
+        yield Fault("kv-switched-on", message, context.section.file, None, None, f"{dialect.format}: {key}")

@@ -45,4 +45,4 @@ def block_size_unusual(context: Context) -> Iterator[Fault]:
     for (rows, columns), name in sizes.items():
         if (rows, columns) != _KERNEL_BLOCK:
             message = "few kernels know this block size"
-            yield Fault("block-size", message, context.config_file, name, "128 x 128", f"{rows} x {columns}")
+            yield Fault("block-size", message, context.section.file, name, "128 x 128", f"{rows} x {columns}")
