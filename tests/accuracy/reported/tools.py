@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from tests.accuracy.again.drawn import in_fp8
 from tests.accuracy.again.hub import blocks, channels, kv_scales, ordered, quark
 from tests.accuracy.held.common import (
-    MIXTRAL,
     MODELOPT,
     MODELOPT_KV,
     OWN,
     PLAIN_BLOCK,
+    QWEN2,
     QWEN3,
     VL,
     Held,
@@ -22,7 +22,6 @@ from tests.accuracy.held.common import (
 from tests.accuracy.reported.merged import HUB, MERGED, in_bf16, short
 from tests.damage import (
     CT_KV,
-    MOE,
     QUARK,
     QUARK_FP8,
     QUARK_KV,
@@ -110,7 +109,7 @@ def _native(checkpoint: MutableCheckpoint) -> None:
 
 def _kv() -> Iterator[Held]:
     """Scales of the cache that are not 1, under three names (sglang#39942, vllm#25047, llm-compressor#2176)."""
-    for name, base in (("qwen3-moe", MOE), ("mixtral", MIXTRAL), ("glm4-moe", f"{HUB}glm4-moe/ct")):
+    for name, base in (("qwen2", QWEN2), ("qwen3", QWEN3), ("glm4", f"{HUB}glm4/ct")):
         made = steps(
             set_block(kv_cache_scheme=_KV_SCHEME),
             kv_scales,

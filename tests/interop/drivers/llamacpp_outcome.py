@@ -125,15 +125,20 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         return otherwise if field is None else field.contents()
 
     shapes = {name: values.shape for name, values in found.items()}
-    return found, [*odd, *_absent_blocks(shapes, said("block_count", 0)), *_misfits(shapes, said)]
+    return found, [*odd, *_absent_blocks(shapes, said), *_misfits(shapes, said)]
 
 
-def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], blocks: int) -> list[str]:
-    """What some block has and another has not: llama.cpp looks for it in all of them."""
+def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> list[str]:
+    """What some block has and another has not: llama.cpp looks for it in all of them, and for experts in those alone
+    that come after the leading dense ones."""
     inside = [name.split(".", 2) for name in shapes if name.startswith("blk.") and name.endswith(".weight")]
-    kinds = {last for _, _, last in inside}
     held = {(int(number), last) for _, number, last in inside}
-    return sorted(f"blk.{n}.{last}" for n in range(blocks) for last in kinds if (n, last) not in held)
+    dense, blocks = said("leading_dense_block_count", 0), said("block_count", 0)
+    found = []
+    for part in (range(dense), range(dense, blocks)):
+        kinds = {last for number, last in held if number in part}
+        found += [f"blk.{n}.{last}" for n in part for last in kinds if (n, last) not in held]
+    return sorted(found)
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> list[str]:
@@ -168,6 +173,8 @@ def _prepare() -> None:
         def found(*given: Any, **named: Any) -> Any:
             kind = find(*given, **named)
             kind.set_vocab = lambda self: None
+            if hasattr(kind, "_experts_cache"):  # of the model before, where that lacks experts
+                kind._experts_cache = {}
             return kind
 
         return found
