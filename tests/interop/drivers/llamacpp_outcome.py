@@ -147,11 +147,12 @@ def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) ->
     size = said("attention.key_length", hidden // heads)
     queries = heads * size
     keys = said("attention.head_count_kv", heads) * size
+    values = heads * said("attention.value_length_mla", size)
     middle, experts = said("feed_forward_length", 0), said("expert_count", 0)
     inner = said("expert_feed_forward_length", middle)
     meant = {
         "token_embd.weight": (said("vocab_size", *shapes.get("token_embd.weight", ())[:1]), hidden),
-        **{"attn_q.weight": (queries, hidden), "attn_output.weight": (hidden, queries)},
+        **{"attn_q.weight": (queries, hidden), "attn_output.weight": (hidden, values)},
         **{"attn_k.weight": (keys, hidden), "attn_v.weight": (keys, hidden)},
         **{"ffn_gate.weight": (middle, hidden), "ffn_up.weight": (middle, hidden), "ffn_down.weight": (hidden, middle)},
         **{"ffn_gate_exps.weight": (experts, inner, hidden), "ffn_up_exps.weight": (experts, inner, hidden)},
@@ -172,7 +173,8 @@ def _prepare() -> None:
     def without_vocabulary(find: Any) -> Any:
         def found(*given: Any, **named: Any) -> Any:
             kind = find(*given, **named)
-            kind.set_vocab = lambda self: None
+            for part in (kind, *(inner for inner in vars(kind).values() if isinstance(inner, type))):
+                part.set_vocab = lambda self: None
             if hasattr(kind, "_experts_cache"):  # of the model before, where that lacks experts
                 kind._experts_cache = {}
             return kind
