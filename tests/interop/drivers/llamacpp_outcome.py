@@ -137,6 +137,8 @@ def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., An
     found = []
     for part in (range(dense), range(dense, blocks)):
         kinds = {last for number, last in held if number in part}
+        if "ffn_gate_inp.weight" in kinds:
+            kinds.add("ffn_down_exps.weight")  # a router without any experts
         found += [f"blk.{n}.{last}" for n in part for last in kinds if (n, last) not in held]
     return sorted(found)
 
@@ -156,7 +158,8 @@ def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) ->
         **{"attn_k.weight": (keys, hidden), "attn_v.weight": (keys, hidden)},
         **{"ffn_gate.weight": (middle, hidden), "ffn_up.weight": (middle, hidden), "ffn_down.weight": (hidden, middle)},
         **{"ffn_gate_exps.weight": (experts, inner, hidden), "ffn_up_exps.weight": (experts, inner, hidden)},
-        "ffn_down_exps.weight": (experts, hidden, inner),
+        **{"ffn_down_exps.weight": (experts, hidden, inner), "ffn_gate_inp.weight": (experts, hidden)},
+        "exp_probs_b.bias": (experts,),
     }
     if any(name.endswith("ffn_up.weight") for name in shapes) and "blk.0.ffn_gate.weight" not in shapes:
         meant["ffn_up.weight"] = (2 * middle, hidden)  # gate and up are stored merged
