@@ -30,7 +30,7 @@ NOT_HERE = (
     *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),
     *("Forced NVFP4 kernel", "Marlin FP4 not available", "Please install the latest version of Quark"),
     *("requires accelerate", "requires a GPU", "No accelerator (CUDA", "requires platform support", "Can't load image"),
-    "but got torch_native",
+    *("but got torch_native", "/tokenizer.json'"),
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.

@@ -125,15 +125,22 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         return otherwise if field is None else field.contents()
 
     shapes = {name: values.shape for name, values in found.items()}
-    return found, [*odd, *_absent_blocks(shapes, said("block_count", 0)), *_misfits(shapes, said)]
+    return found, [*odd, *_absent_blocks(shapes, said), *_misfits(shapes, said)]
 
 
-def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], blocks: int) -> list[str]:
-    """What some block has and another has not: llama.cpp looks for it in all of them."""
+def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> list[str]:
+    """What some block has and another has not: llama.cpp looks for it in all of them, and for experts in those alone
+    that come after the leading dense ones."""
     inside = [name.split(".", 2) for name in shapes if name.startswith("blk.") and name.endswith(".weight")]
-    kinds = {last for _, _, last in inside}
     held = {(int(number), last) for _, number, last in inside}
-    return sorted(f"blk.{n}.{last}" for n in range(blocks) for last in kinds if (n, last) not in held)
+    dense, blocks = said("leading_dense_block_count", 0), said("block_count", 0)
+    found = []
+    for part in (range(dense), range(dense, blocks)):
+        kinds = {last for number, last in held if number in part}
+        if "ffn_gate_inp.weight" in kinds:
+            kinds.add("ffn_down_exps.weight")  # a router without any experts
+        found += [f"blk.{n}.{last}" for n in part for last in kinds if (n, last) not in held]
+    return sorted(found)
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> list[str]:
@@ -142,15 +149,17 @@ def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) ->
     size = said("attention.key_length", hidden // heads)
     queries = heads * size
     keys = said("attention.head_count_kv", heads) * size
+    values = heads * said("attention.value_length_mla", size)
     middle, experts = said("feed_forward_length", 0), said("expert_count", 0)
     inner = said("expert_feed_forward_length", middle)
     meant = {
         "token_embd.weight": (said("vocab_size", *shapes.get("token_embd.weight", ())[:1]), hidden),
-        **{"attn_q.weight": (queries, hidden), "attn_output.weight": (hidden, queries)},
+        **{"attn_q.weight": (queries, hidden), "attn_output.weight": (hidden, values)},
         **{"attn_k.weight": (keys, hidden), "attn_v.weight": (keys, hidden)},
         **{"ffn_gate.weight": (middle, hidden), "ffn_up.weight": (middle, hidden), "ffn_down.weight": (hidden, middle)},
         **{"ffn_gate_exps.weight": (experts, inner, hidden), "ffn_up_exps.weight": (experts, inner, hidden)},
-        "ffn_down_exps.weight": (experts, hidden, inner),
+        **{"ffn_down_exps.weight": (experts, hidden, inner), "ffn_gate_inp.weight": (experts, hidden)},
+        "exp_probs_b.bias": (experts,),
     }
     if any(name.endswith("ffn_up.weight") for name in shapes) and "blk.0.ffn_gate.weight" not in shapes:
         meant["ffn_up.weight"] = (2 * middle, hidden)  # gate and up are stored merged
@@ -167,7 +176,10 @@ def _prepare() -> None:
     def without_vocabulary(find: Any) -> Any:
         def found(*given: Any, **named: Any) -> Any:
             kind = find(*given, **named)
-            kind.set_vocab = lambda self: None
+            for part in (kind, *(inner for inner in vars(kind).values() if isinstance(inner, type))):
+                part.set_vocab = lambda self: None
+            if hasattr(kind, "_experts_cache"):  # of the model before, where that lacks experts
+                kind._experts_cache = {}
             return kind
 
         return found
