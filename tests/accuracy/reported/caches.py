@@ -63,7 +63,7 @@ def _cache() -> Iterator[Held]:
     for name in ("exaone4/fp8", "olmoe/autofp8"):
         yield Held(f"served-cache/one-for-both/{name.replace('/', '-')}", f"{_HUB}{name}", one, OWN)
     infinite = mapped(r".*\.k_scale", lambda values: np.full_like(values, math.inf))
-    yield Held("served-cache/infinite/modelopt", MODELOPT_KV, infinite, OWN)
+    yield Held("served-cache/infinite/modelopt", MODELOPT_KV, infinite)
     query = steps(*(scales(name, 0.5, "F32", (1,), "k") for name in ("q_scale", "prob_output_scale")))
     yield Held("served-cache/query-too/modelopt", MODELOPT_KV, query)
     by_token = set_block(kv_cache_scheme={**SCHEME, "strategy": "token", "dynamic": True})

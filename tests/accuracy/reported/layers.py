@@ -162,10 +162,8 @@ def _inputs() -> Iterator[Held]:
         change = drop(r"model\.layers\.1\.mlp\.experts\.3\.\w+\.input_scale")
         yield Held(f"served-inputs/gone/{name.replace('/', '-')}", f"{_HUB}{name}", change, OWN)
     one = r"model\.layers\.1\.mlp\.experts\.3\.down_proj\.input_scale"
-    for tail, value in (("infinite", math.inf),):
-        yield Held(
-            f"served-inputs/{tail}/glm4-moe-modelopt", f"{_HUB}glm4-moe/modelopt", mapped(one, first_value(value)), OWN
-        )
+    infinite = mapped(one, first_value(math.inf))
+    yield Held("served-inputs/infinite/glm4-moe-modelopt", f"{_HUB}glm4-moe/modelopt", infinite)
     other = mapped(r"model\.layers\.0\.mlp\.experts\.2\.gate_proj\.input_scale", first_value(0.5))
     yield Held("served-inputs/unequal/qwen2-moe-autofp8", f"{_HUB}qwen2-moe/autofp8", other, OWN)
 
