@@ -67,7 +67,7 @@ def _cache() -> Iterator[Held]:
     query = steps(*(scales(name, 0.5, "F32", (1,), "k") for name in ("q_scale", "prob_output_scale")))
     yield Held("served-cache/query-too/modelopt", MODELOPT_KV, query)
     by_token = set_block(kv_cache_scheme={**SCHEME, "strategy": "token", "dynamic": True})
-    yield Held("served-cache/scheme-of-tokens/ct", f"{_HUB}glm4/ct", by_token)
+    yield Held("served-cache/scheme-of-tokens/ct", f"{_HUB}glm4/ct", by_token, OWN)
 
 
 def _says_cache(checkpoint: MutableCheckpoint) -> None:
