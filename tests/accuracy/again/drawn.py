@@ -1,8 +1,8 @@
 """Small models of architectures that no fixture has: shapes as transformers stores them, numbers drawn here.
 
-``models.json`` holds, for each ``model_type``, the config and the names and shapes that ``save_pretrained`` of
-transformers 5.16.1 gave a model of two small layers. Numbers come from a counter and the names alone, so that they are
-the same everywhere; codes of FP8 are exact where a scale is a power of two.
+``models.json``, here and in the room of the third set, holds, for each ``model_type``, the config and the names and
+shapes that ``save_pretrained`` of transformers 5.16.1 gave a model of two small layers. Numbers come from a counter and
+the names alone, so that they are the same everywhere; codes of FP8 are exact where a scale is a power of two.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from tests.accuracy.plain import FP8_VALUES, Numbers, bf16_of, to_bf16
 from tests.damage import CONFIG, SHARD, Damage, MutableCheckpoint, opened
 from tests.raw import RawTensor, shard_bytes
 
-_MODELS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
+_MODELS: dict[str, dict[str, Any]] = {
+    name: found
+    for path in sorted(Path(__file__).parents[1].glob("*/models.json"))
+    for name, found in json.loads(path.read_text(encoding="utf-8")).items()
+}
 #: What exporters leave in high precision whatever the recipe: no matrices of plain linear layers, or small ones.
 _SMALL = re.compile(
     r".*(embed_tokens|embeddings|embed_in|embed_out|lm_head|norm|\.gate|router|shared_expert_gate|conv1d|conv\.conv"
