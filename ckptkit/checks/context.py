@@ -37,6 +37,7 @@ from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.scale_table import Run, ScaleTable
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
+from ckptkit.storage.index import parse_json_object
 from ckptkit.storage.payload import ByteRange, TensorRef
 
 if TYPE_CHECKING:
@@ -194,6 +195,17 @@ class Context:
     def block(self) -> Mapping[str, Any]:
         """The quantization config as written; empty when there is none."""
         return self.located.block if self.located is not None else {}
+
+    @cached_property
+    def told(self) -> Mapping[str, Any]:
+        """The quantization config as engines are given it: that of config.json, or else a file beside it."""
+        if self.located is not None or self.dialect is None:
+            return self.block
+        for name in self.dialect.side_files:
+            data = self.container.side_file(name)
+            if data is not None:
+                return parse_json_object(name, data)[0] or {}
+        return {}
 
     @cached_property
     def method(self) -> str:

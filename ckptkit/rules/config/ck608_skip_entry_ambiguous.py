@@ -59,7 +59,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     yield from _asked_whole(context)
     yield from _untargeted(context)
     readings, architecture = readings_of(context), context.dimensions.architecture
-    entries = [entry for reading in readings.values() for entry in reading.entries(context.block)]
+    entries = [entry for reading in readings.values() for entry in reading.entries(context.told)]
     if not entries and all(reading.plain(architecture) is None for reading in readings.values()):
         return
     matchers = matchers_of(context)

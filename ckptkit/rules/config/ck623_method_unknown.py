@@ -8,9 +8,17 @@ from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import ALGORITHMS, HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS
+from ckptkit.engines.methods import (
+    ALGORITHMS,
+    HYPHENATED,
+    LOWER_CASE,
+    NESTED_ALGORITHMS,
+    OTHER_ALGORITHMS,
+    PRODUCERS,
+)
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault, excerpt
+from ckptkit.storage.container import CONFIG_FILE
 
 
 @rule(
@@ -34,6 +42,7 @@ def method_unknown(context: Context) -> Iterator[Fault]:
 
     Fix: write the name that the layout has elsewhere.
     """
+    yield from _nested(context)
     if context.located is None:
         return
     path = context.located.path
@@ -69,6 +78,33 @@ def method_unknown(context: Context) -> Iterator[Fault]:
         )
     elif word is not None and algorithm not in {word, *LOWER_CASE}:
         yield _spelled(f"{path}.{key}", word, algorithm, "algorithm-spelling")
+
+
+def _nested(context: Context) -> Iterator[Observation]:
+    """What engines do not take of a config in the exporter's own layout, in config.json or a file of its own."""
+    keys, told = keys_of(context), context.told
+    section = told.get(keys.nested) if keys.nested is not None else None
+    if not isinstance(section, dict) or keys.algorithm is None:
+        return
+    maker = told.get(keys.producer) if keys.producer is not None else None
+    name = maker.get("name") if isinstance(maker, dict) else None
+    algorithm = section.get(keys.algorithm)
+    side = context.dialect.side_files if context.dialect is not None and context.located is None else ()
+    for engine, taken in NESTED_ALGORITHMS.items():
+        wanted = PRODUCERS[engine]
+        unknown = name == wanted and isinstance(algorithm, str) and algorithm.upper() not in taken
+        if unknown or (name != wanted and told.get("quant_method") is None):
+            message = f"does not know this {keys.algorithm} in a {keys.nested} section"
+            yield Observation(
+                "algorithm-unknown",
+                f"{label_of(engine)} {message if unknown else 'sees no quantization in a section of another producer'}",
+                next(iter(side), CONFIG_FILE),
+                expected=f"one of {', '.join(sorted(taken))}" if unknown else f"{keys.producer}.name = {wanted}",
+                found=excerpt(algorithm if unknown else name),
+                variant="nested-algorithm" if unknown else "nested-producer",
+                severity=Severity.WARNING,
+                only=frozenset({engine}),
+            )
 
 
 def _spelled(key: str, wanted: str, written: object, variant: str) -> Observation:

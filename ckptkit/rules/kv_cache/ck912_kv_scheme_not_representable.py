@@ -24,7 +24,7 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     """
     for fault in context.faults("kv-value", "kv-elements"):
         yield Observation.of(fault, variant="elements" if fault.kind == "kv-elements" else None)
-    yield from context.faults("kv-strategy", "kv-type", "kv-symmetric")
+    yield from context.faults("kv-strategy", "kv-type", "kv-unsaid", "kv-symmetric")
     for fault in context.faults("kv-dynamic"):
         yield Observation.of(fault, variant="dynamic", severity=Severity.WARNING)
 
