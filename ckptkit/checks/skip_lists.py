@@ -44,7 +44,7 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
     scheme_of, skipped = reading.scheme_of(_block(context, reading)), _skipped_by(context, reading)
     asked, mapped = _asked(context, reading), reading.own_map or str
     targets = [target for group in targets_by_group(context.block).values() for target in group]
-    told = (*reading.entries(context.told), *targets, *layers_of(context))
+    told = (*entries_of(context, reading), *targets, *layers_of(context))
     for name, members in meant_alike(context, told):
         whole = asked(name)
         own = mapped(name)
@@ -105,6 +105,11 @@ def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
     return {name: theirs for name in context.linear_names if differs(name)}
 
 
+def entries_of(context: Context, reading: Reading) -> tuple[str, ...]:
+    """The entries of a skip list that an engine sees, in config.json or a file beside it."""
+    return reading.entries(context.told, beside=context.located is None)
+
+
 def _block(context: Context, reading: Reading) -> Mapping[str, Any]:
     """The config with targets as a model class maps them."""
     return context.block if reading.own_map is None else with_targets(context.block, reading.own_map.of_entry)
@@ -125,7 +130,7 @@ def _skipped_by(context: Context, reading: Reading) -> Matcher:
 
 
 def _listed_by(context: Context, reading: Reading) -> Matcher:
-    entries, others = reading.entries(context.told), context.names_in_memory
+    entries, others = entries_of(context, reading), context.names_in_memory
     listed, asked = reading.matcher(entries), _asked(context, reading)
 
     def as_asked(name: str) -> bool:

@@ -55,7 +55,8 @@ class Style(str, Enum):
 class Reading:
     """One engine's way with one format: the keys it reads (the first that is not empty counts) and their meaning.
 
-    A key with dots is one inside an object. ``merges`` ones read all keys together; ``one_group`` ones read a config
+    ``keys_beside`` are those in a file beside config.json, where these are others. A key with dots is one inside an
+    object. ``merges`` ones read all keys together; ``one_group`` ones read a config
     with several groups in another way, which is not this one.
     ``fuses`` engines stack q/k/v and gate/up and insist that the parts agree; ``experts_as_one`` ones leave all
     experts of a layer alone as soon as one is listed, ``experts_by_owner`` ones ask for them by the name of what holds
@@ -104,6 +105,7 @@ class Reading:
     own_map: NameMap | None = None
     patterns_on_whole: bool = False
     splits_stars: bool = False
+    keys_beside: tuple[str, ...] = ()
     nameless: tuple[str, ...] = ()
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
@@ -185,9 +187,9 @@ class Reading:
         """
         return names.fused_layer(module) if self.whole_too and _EXPERTS_DOT not in module else None
 
-    def entries(self, block: Mapping[str, Any]) -> tuple[str, ...]:
-        """The entries that this reader sees in a quantization config."""
-        values = [_inside(block, key) for key in self.keys]
+    def entries(self, block: Mapping[str, Any], *, beside: bool = False) -> tuple[str, ...]:
+        """The entries that this reader sees in a quantization config, or in one in a file beside config.json."""
+        values = [_inside(block, key) for key in (self.keys_beside if beside and self.keys_beside else self.keys)]
         lists = [value for value in values if isinstance(value, list) and value]
         if lists:
             read = lists if self.merges else lists[:1]

@@ -3,7 +3,8 @@
 compressed-tensors and Quark ask for a fused layer by its stored parts only where the model class declares these; in all
 other classes, Llama among them, ``q_proj`` on a list says nothing. ``quark`` itself declares gate and up for every
 class, and the readers of plain FP8 and of ModelOpt know the usual parts without a class. ModelOpt's nested section is
-made flat first, and ``exclude_modules`` is no key of a flat config.
+made flat first, and ``exclude_modules`` is no key of a flat config; in the file beside config.json it is one of the
+section.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "modelopt": _reading(
             Style.COMPONENTS_OR_GLOB,
             ("ignore",),
+            keys_beside=("ignore", "quantization.exclude_modules"),
             fuses=True,
             experts_by_owner=True,
             whole_too=True,

@@ -387,8 +387,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK910/query": (),
         "CK912": (
             Known(_ERROR, "refused"),
-            Known(Outcome.OK, "the cache stays as the engine was told", formats=("fp8", "fp8-block", "quark-fp8")),
+            Known(
+                Outcome.OK,
+                "the cache stays as the engine was told",
+                formats=("fp8", "fp8-block", "quark-fp8", "modelopt"),
+            ),
         ),
+        "CK912/no-text": (Known(_ERROR, "kv_cache_quant_algo must be a string"),),
         "CK912/dynamic": (),
     }
 )

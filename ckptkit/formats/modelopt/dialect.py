@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.base import Draft, Format, WriteOptions, read_instead, where_of
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, FP8, NAME, PARTS, ROLES, SIDE_FILE
@@ -70,6 +70,18 @@ class ModelOpt(Format):
             has_others=parsed.has_others,
         )
         return assemble(container, take_census(container.tensors, ROLES), declaration, PARTS)
+
+    def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
+        """The config without a KV cache that is at fault, since weights do not hang on it."""
+        located, own = config_block.locate(container.config), own_section(container)
+        section = own if own is not None else side_section(container)
+        if section is None:
+            return None
+        keys = config.KV_KEYS
+        others = [fault for fault in faults if not where_of(fault).startswith(keys)]
+        rest = read_instead({**section, **dict.fromkeys(keys)}, others)
+        nested = located is not None and section is not located.block
+        return {**located.block, DIALECT.keys.nested or "": rest} if rest and nested and located else rest
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import (
     another_scheme,
+    entries_of,
     matchers_of,
     meant_alike,
     readings_of,
@@ -59,7 +60,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
     yield from _asked_whole(context)
     yield from _untargeted(context)
     readings, architecture = readings_of(context), context.dimensions.architecture
-    entries = [entry for reading in readings.values() for entry in reading.entries(context.told)]
+    entries = [entry for reading in readings.values() for entry in entries_of(context, reading)]
     if not entries and all(reading.plain(architecture) is None for reading in readings.values()):
         return
     matchers = matchers_of(context)

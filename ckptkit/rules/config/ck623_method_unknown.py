@@ -49,9 +49,9 @@ def method_unknown(context: Context) -> Iterator[Fault]:
     written = context.block.get("quant_method")
     # A format with a reader knows its own; an exporter's nested layout names its producer instead.
     keys = keys_of(context)
-    unnamed = written is None and not isinstance(said(context, keys.nested), dict)
-    unnamed = unnamed and (context.has_reader or not context.is_known_method)
-    if unnamed or not (context.has_reader or context.is_known_method):
+    nested = isinstance(said(context, keys.nested), dict)
+    unnamed = written is None and (context.has_reader or not context.is_known_method)
+    if not nested and (unnamed or not (context.has_reader or context.is_known_method)):
         missing = "no quant_method" if written is None else "no engine that was examined knows this quant_method"
         fault = Fault("method-unknown", missing, "config.json", None, f"a known {path}.quant_method", excerpt(written))
         yield Observation.of(fault, variant=None if written else "missing")
