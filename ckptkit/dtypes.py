@@ -65,6 +65,27 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
     }
 )
 
+#: Every name by which torch knows one of these types, or one that safetensors does not have.
+TORCH_NAMES = frozenset(
+    {
+        *(dtype.torch_name for dtype in DTYPES.values() if dtype.torch_name is not None),
+        *(
+            "half",
+            "float",
+            "double",
+            "short",
+            "int",
+            "long",
+            "bfloat16",
+            "cfloat",
+            "cdouble",
+            "complex32",
+            "complex128",
+        ),
+        *("qint8", "quint8", "qint32"),
+    }
+)
+
 #: code -> bits, for inner loops.
 BITS: Mapping[str, int] = MappingProxyType({code: dtype.bits for code, dtype in DTYPES.items()})
 

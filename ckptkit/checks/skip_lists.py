@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ckptkit.checks.config_keys import keys_of, layers_of
 from ckptkit.checks.context import Context
@@ -11,7 +12,7 @@ from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
-from ckptkit.engines.targets import READERS, in_vllm_group, targets_by_group
+from ckptkit.engines.targets import READERS, in_vllm_group, targets_by_group, with_targets
 from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
@@ -40,13 +41,14 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
     name, and what was found, None for nothing."""
     if reading.scheme_of is None:
         return
-    scheme_of, skipped = reading.scheme_of(context.block), _skipped_by(context, reading)
-    asked = _asked(context, reading)
+    scheme_of, skipped = reading.scheme_of(_block(context, reading)), _skipped_by(context, reading)
+    asked, mapped = _asked(context, reading), reading.own_map or str
     targets = [target for group in targets_by_group(context.block).values() for target in group]
     told = (*reading.entries(context.block), *targets, *layers_of(context))
     for name, members in meant_alike(context, told):
         whole = asked(name)
-        if whole != name and not skipped(name) and scheme_of(whole) != scheme_of(name):
+        own = mapped(name)
+        if whole != own and not skipped(name) and scheme_of(whole) != scheme_of(own):
             yield from ((member, asked(member), scheme_of(whole)) for member in members)
 
 
@@ -103,6 +105,11 @@ def read_otherwise(context: Context) -> Mapping[str, frozenset[str]]:
     return {name: theirs for name in context.linear_names if differs(name)}
 
 
+def _block(context: Context, reading: Reading) -> Mapping[str, Any]:
+    """The config with targets as a model class maps them."""
+    return context.block if reading.own_map is None else with_targets(context.block, reading.own_map.of_entry)
+
+
 def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
     return reading.asked(context.dimensions.architecture)
 
@@ -130,8 +137,10 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
         return listed(own) or (whole is not None and listed(whole))
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.
-    matches = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked
-    if not others:
+    matches: Matcher = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked
+    if reading.patterns_on_whole:
+        matches = _on_whole(context, asked, listed, frozenset(entries))
+    if not others or reading.own_map is not None:
         return matches
     if reading.names_in_memory:
         return lambda name: matches(others.get(name, name))
@@ -139,6 +148,18 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
         plain = reading.matcher([entry for entry in entries if not _PATTERN.search(entry)])
         return lambda name: matches(name) or (name in others and plain(asked(others[name])))
     return lambda name: matches(name) or (name in others and matches(others[name]))
+
+
+def _on_whole(context: Context, asked: Callable[[str], str], listed: Matcher, entries: frozenset[str]) -> Matcher:
+    """Whether a module is listed by its own whole name, or the layer that it is fused into in any way."""
+    groups = [group for group in context.fused_groups if ".experts." not in group.owner]
+    whole = {member: names.join(group.owner, group.fused) for group in groups for member in group.members}
+
+    def matches(name: str) -> bool:
+        fused = whole.get(name)
+        return listed(asked(name)) if fused is None else asked(name) in entries or listed(asked(fused))
+
+    return matches
 
 
 def _may_be_whole(entry: str) -> bool:
@@ -176,7 +197,9 @@ def _declares(context: Context, reading: Reading | None) -> Matcher:
     if context.checkpoint is None or context.format is None:
         return lambda name: True
     own = reading.declares if reading is not None else None
-    return context.format.declares(context.checkpoint) if own is None else own(context.block)
+    if own is None or reading is None:
+        return context.format.declares(context.checkpoint)
+    return own(_block(context, reading))
 
 
 def engines_that_build(context: Context, module: str, *, quantized: bool) -> frozenset[str] | None:

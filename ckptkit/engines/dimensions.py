@@ -41,7 +41,7 @@ class Dimensions:
         text = text_level(config)
         architectures = config.get("architectures")
         named = isinstance(architectures, list) and architectures and isinstance(architectures[0], str)
-        heads = _size(text, "num_attention_heads")
+        heads = _size(text, "num_attention_heads") or _unsaid_size(_HEADS, text, "num_attention_heads")
         unsaid = _unsaid(text)
         return cls(
             architecture=architectures[0] if named and isinstance(architectures, list) else None,
@@ -49,7 +49,9 @@ class Dimensions:
             intermediate=_size(text, "intermediate_size") or unsaid.get("intermediate_size"),
             moe_intermediate=_size(text, "moe_intermediate_size"),
             heads=heads,
-            kv_heads=_size(text, "num_key_value_heads") or _unsaid_kv_heads(text) or heads,
+            kv_heads=_size(text, "num_key_value_heads")
+            or _unsaid_size(_KV_HEADS, text, "num_key_value_heads")
+            or heads,
             head_dim=_size(text, "head_dim"),
             vocabulary=_size(text, "vocab_size") or unsaid.get("vocab_size"),
             layers=_size(text, "num_hidden_layers"),
@@ -70,6 +72,24 @@ _KV_HEADS: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(("qwen3_moe", "gemma2", "gemma3_text", "smollm3", "ernie4_5_moe", "qwen3_5_text"), 4),
         **dict.fromkeys(("qwen3_next", "glm", "glm4", "starcoder2", "ernie4_5", "qwen3_5_moe_text"), 2),
         "helium": 20,
+    }
+)
+
+
+#: The same for the heads of queries; nothing is known of types that are not listed.
+_HEADS: Mapping[str, int] = MappingProxyType(
+    {
+        **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "mixtral", "qwen2", "qwen3", "qwen3_moe"), 32),
+        **dict.fromkeys(("phi3", "phimoe", "phi", "glm", "glm4", "lfm2", "exaone4", "stablelm", "olmo2", "olmo3"), 32),
+        **dict.fromkeys(("deepseek_v2", "granite", "granitemoe", "qwen3_vl_text", "hunyuan_v1_dense", "dots1"), 32),
+        **dict.fromkeys(("nemotron_h", "falcon_h1", "arcee", "apertus", "jamba", "bamba"), 32),
+        **dict.fromkeys(("qwen2_moe", "gemma", "smollm3", "ernie4_5", "qwen3_5_text", "qwen3_5_moe_text"), 16),
+        **dict.fromkeys(("qwen3_next", "olmoe", "qwen3_vl_moe_text"), 16),
+        **dict.fromkeys(("gemma2", "gemma3_text"), 8),
+        **dict.fromkeys(("gpt_oss", "cohere", "cohere2", "qwen2_vl_text", "qwen2_5_vl_text", "solar_open"), 64),
+        **dict.fromkeys(("minimax_m2", "cwm", "laguna", "nemotron"), 48),
+        **dict.fromkeys(("ernie4_5_moe", "helium", "bitnet", "glm4_moe_lite"), 20),
+        **{"glm4_moe": 96, "seed_oss": 80, "starcoder2": 24, "deepseek_v3": 128, "llama4_text": 40},
     }
 )
 
@@ -98,15 +118,14 @@ def _unsaid(text: Mapping[str, Any]) -> Mapping[str, int]:
     return absent if len(absent) == 1 else {}
 
 
-def _unsaid_kv_heads(text: Mapping[str, Any]) -> int | None:
-    """The heads of keys that a config means by saying nothing of them.
+def _unsaid_size(sizes: Mapping[str, int], text: Mapping[str, Any], key: str) -> int | None:
+    """What a config means by saying nothing under a key.
 
-    >>> _unsaid_kv_heads({"model_type": "mixtral"}), _unsaid_kv_heads({"model_type": "llama"})
-    (8, None)
+    >>> [_unsaid_size(_KV_HEADS, {"model_type": name}, "num_key_value_heads") for name in ("mixtral", "llama")]
+    [8, None]
     """
     model_type = text.get("model_type")
-    unsaid = "num_key_value_heads" not in text and isinstance(model_type, str)
-    return _KV_HEADS.get(str(model_type)) if unsaid else None
+    return sizes.get(str(model_type)) if key not in text and isinstance(model_type, str) else None
 
 
 def text_level(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -31,6 +31,13 @@ ALGORITHMS: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
     }
 )
+#: Engine -> the same for the exporter's own nested layout, where these are others: vLLM's are those of 0.32, in
+#: ``transformers_utils/model_arch_config_convertor.py``.
+NESTED_ALGORITHMS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"vllm": frozenset({"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4"})}
+)
+#: Engine -> who has to have made a nested config that names no method: of any other it reads no quantization.
+PRODUCERS: Mapping[str, str] = MappingProxyType({"vllm": "modelopt"})
 #: Those that only others know.
 OTHER_ALGORITHMS = frozenset(
     {"FP8_BLOCK_SCALES", "W4A8_AWQ", "W4A16_AWQ", "W8A16", "W8A8_SQ_PER_CHANNEL", "INT8", "W4AFP8", "NVFP4_AWQ"}

@@ -69,7 +69,7 @@ def readings_for(dialect: str, architecture: str | None = None) -> dict[str, Rea
         if reading is not None and engine.stand_in is not None and engine.stands_in_for(architecture):
             reading = reading.of_parts(engine.stand_in.below)
         if reading is not None:
-            found[name] = reading
+            found[name] = reading.of_class(architecture)
     return found
 
 

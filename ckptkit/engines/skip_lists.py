@@ -15,6 +15,7 @@ from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
+from ckptkit.engines.name_maps import NameMap
 from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.record import record
@@ -69,6 +70,10 @@ class Reading:
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
     ``begins_of`` beginnings of stored names likewise.
+    ``maps_of`` holds, by the same, the names that a class maps stored ones to, and entries and targets like these; with
+    ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
+    ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole names in
+    those of its parts too; ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
@@ -95,6 +100,10 @@ class Reading:
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    maps_of: Mapping[str, NameMap] = field(default_factory=dict)
+    own_map: NameMap | None = None
+    patterns_on_whole: bool = False
+    splits_stars: bool = False
     nameless: tuple[str, ...] = ()
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
@@ -106,6 +115,12 @@ class Reading:
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""
         return replace(self, fuses=False, whole_too=False, knows_parts={}, renames={}, optional="", below=below)
+
+    def of_class(self, architecture: str | None) -> Reading:
+        """The same for a model class, which may map entries."""
+        found = (own for start, own in self.maps_of.items() if (architecture or "").startswith(start))
+        own_map = next(found, None)
+        return self if own_map is None else replace(self, own_map=own_map)
 
     @property
     def builds_heads(self) -> bool:
@@ -143,6 +158,9 @@ class Reading:
             ending = next((end for end in renamed if module.endswith(end[0])), None)
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
+        if self.own_map is not None:
+            own_map = self.own_map
+            return lambda module: name_of(own_map(module))
         return name_of if whole or renamed or begins else _itself
 
     def plain(self, architecture: str | None) -> Matcher | None:
@@ -174,10 +192,12 @@ class Reading:
         if lists:
             read = lists if self.merges else lists[:1]
             texts = (entry for value in read for entry in value if isinstance(entry, str))
-            return tuple(dict.fromkeys(map(self._placed, texts)))
+            return tuple(dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts)))
         return () if any(value is not None for value in values) else self.unsaid
 
     def _placed(self, entry: str) -> str:
+        if self.own_map is not None:
+            entry = self.own_map.of_entry(entry) if self.maps_names_only else self.own_map(entry)
         return entry if not self.below or entry.startswith(self.below) else f"{self.below[0]}{entry}"
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
@@ -217,6 +237,20 @@ def tells_experts_apart(entry: str) -> bool:
     if _DOTTED.fullmatch(entry):
         return _EXPERTS.endswith(entry.partition(".")[0])
     return _LETTERS.fullmatch(entry) is None
+
+
+def _in_two(entries: Iterable[str]) -> Iterator[str]:
+    """Entries, of which one that ends in ``*`` is two.
+
+    >>> list(_in_two(["model.visual*", "lm_head", "model.visual.*"]))
+    ['model.visual', 'model.visual.*', 'lm_head', 'model.visual.*']
+    """
+    for entry in entries:
+        if len(entry) > 1 and entry.endswith("*") and not entry.endswith(".*"):
+            yield entry[:-1]
+            yield f"{entry[:-1]}.*"
+        else:
+            yield entry
 
 
 def _inside(block: Mapping[str, Any], key: str) -> Any:
@@ -283,7 +317,7 @@ def _components(entries: Sequence[str]) -> Matcher:
 
 
 def _substring_or_glob(entries: Sequence[str]) -> Matcher:
-    parts = _any_of(re.escape(entry) for entry in entries if entry)
+    parts = _any_of(re.escape(entry) for entry in entries)
     if parts is None:
         return lambda name: False
     search, glob = parts.search, _glob(entries)

@@ -39,6 +39,22 @@ def targets_by_group(block: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def with_targets(block: Mapping[str, Any], name_of: Callable[[str], str]) -> Mapping[str, Any]:
+    """The same config with other targets."""
+    groups = block.get("config_groups")
+    if not isinstance(groups, Mapping):
+        return block
+    return {
+        **block,
+        "config_groups": {
+            name: {**group, "targets": [name_of(t) if isinstance(t, str) else t for t in group["targets"]]}
+            if isinstance(group, Mapping) and isinstance(group.get("targets"), list)
+            else group
+            for name, group in groups.items()
+        },
+    }
+
+
 def schemes_by_group(block: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
     """Group name -> what it says of the modules that it applies to, of the groups under this key; null is nothing."""
     groups = block.get(key)

@@ -21,7 +21,8 @@ class ConfigKeys:
     * ``kv_cache``: declares an FP8 KV cache; ``probabilities``: quantizes those of attention;
     * ``algorithm``: names an algorithm instead of spelling out a scheme; ``inputs``: says in a word how inputs are
       quantized; ``blocks``: the size of blocks;
-    * ``nested``: the section that holds all of this in the exporter's own layout;
+    * ``nested``: the section that holds all of this in the exporter's own layout; ``producer``: the object that names
+      the exporter beside it;
     * ``exponents``: where a text with "e8m0" says that weight scales are powers of two;
     * ``any_case``: words that readers take written large or small;
     * ``sections``: key -> the words by which engines' outcomes tell faults in it apart, of a value and of null.
@@ -35,6 +36,7 @@ class ConfigKeys:
     inputs: str | None = None
     blocks: str | None = None
     nested: str | None = None
+    producer: str | None = None
     exponents: tuple[Way, ...] = ()
     any_case: tuple[Way, ...] = (("quant_method",),)
     sections: Mapping[str, tuple[str, str]] = field(default_factory=dict)

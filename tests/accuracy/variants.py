@@ -6,15 +6,18 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from tests.accuracy.again.hub import autofp8, channels, modelopt, ordered, quark
 from tests.accuracy.plain import dequantized, tensors_in
 from tests.damage import (
     BLOCK,
     CT,
     CT_FP8,
+    CT_KV,
     MOE,
     QUARK,
     QUARK_CUSTOM,
     QUARK_FP8,
+    QUARK_KV,
     Damage,
     MutableCheckpoint,
     exactly,
@@ -36,7 +39,8 @@ _BLOCKS = "llama-block-aligned/modelopt-block"
 
 
 class Variant(NamedTuple):
-    """A fixture after a change. ``own``: what it means is told by its own files, and not by the fixture's."""
+    """A fixture, or a small model in BF16 ("drawn/..."), after a change. ``own``: what it means is told by its own
+    files, and not by the fixture's."""
 
     name: str
     fixture: str
@@ -212,4 +216,124 @@ def _places() -> Iterator[Variant]:
         yield Variant(f"{place}/as-exported/{_BLOCKS}", _BLOCKS, move)
 
 
-VARIANTS = (*_config_keys(), *_scale_names(), *_left_over(), *_skip_lists(), *_places())
+def _names_of_classes() -> Iterator[Variant]:
+    """CK605, CK608: entries under stored names, under the engine's own, and patterns that are mapped to neither."""
+    for base, stored, own, parts in (
+        ("nemotron_h", "backbone.layers.0.mixer", "model.layers.0.mixer", r".*layers\.0\.mixer\..*"),
+        ("lfm2", "model.layers.0.conv", "model.layers.0.short_conv", r".*\.conv\.\w+"),
+    ):
+        for kind, module in (("stored", stored), ("own", own)):
+            names = ("lm_head", f"{module}.in_proj", f"{module}.out_proj")
+            regex = ("lm_head", f"re:{module}\\..*")
+            glob = ("lm_head", f"{module}*")
+            changes = {
+                "ct": channels(names, but=parts),
+                "ct-pattern": channels(regex, but=parts),
+                "quark": quark(names, but=parts),
+                "fp8": autofp8(names, but=parts),
+                "modelopt": modelopt(glob, but=parts, where="config"),
+            }
+            for name, change in changes.items():
+                yield Variant(f"listed-by-{kind}-name/{base}-{name}", f"drawn/{base}", steps(change, ordered), own=True)
+    inner = modelopt(("lm_head", "*backbone.layers.0.mixer*"), but=r".*layers\.0\.mixer\..*", where="config")
+    yield Variant("listed-in-the-middle/nemotron_h", "drawn/nemotron_h", steps(inner, ordered), own=True)
+
+
+def _modelopt_lists() -> Iterator[Variant]:
+    """CK605, CK606, CK608: what parts of names and patterns mean of fused layers, and entries that mean everything."""
+    attention, mlp = r"model\.layers\.\d\.self_attn\.[qkv]_proj", r"model\.layers\.\d\.mlp\.(gate|up)_proj"
+    for name, plain, entries in (
+        ("parts-of-names", attention, ("q_proj", "k_proj", "v_proj")),
+        ("last-part-alone", attention, ("v_proj",)),
+        ("patterns-with-dots", attention, ("*.q_proj", "*.k_proj", "*.v_proj")),
+        ("patterns", mlp, ("*gate_proj", "*up_proj")),
+        ("patterns-with-dots-in-mlp", mlp, ("*.gate_proj", "*.up_proj")),
+        ("fused-name", attention, ("self_attn.qkv_proj",)),
+        ("last-star", r"model\.layers\.1\.mlp\.\w+_proj", ("layers.1.mlp*",)),
+    ):
+        change = steps(_side_file_gone, high_precision(plain), skip("lm_head", *entries))
+        yield Variant(f"modelopt-list/{name}", MODELOPT, change, own=True)
+    for name, entry in (("empty-text", ""), ("star", "*"), ("blank", " ")):
+        yield Variant(f"modelopt-list/{name}", MODELOPT, steps(_side_file_gone, skip("lm_head", entry)))
+        side = _in_side_file(exclude_modules=["lm_head", entry])
+        yield Variant(f"modelopt-list-in-side-file/{name}", MODELOPT, side)
+    side = steps(high_precision(r".*\.down_proj"), _in_side_file(exclude_modules=["lm_head", "*mlp.down_proj"]))
+    yield Variant("modelopt-list-in-side-file/pattern", MODELOPT, side, own=True)
+
+
+def _in_side_file(producer: str = "modelopt", **section: Any) -> Damage:
+    """No config but ModelOpt's second file, with other values."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        document = json.loads(checkpoint.files[_SIDE])
+        document["quantization"].update(section)
+        document["producer"]["name"] = producer
+        checkpoint.files[_SIDE] = json.dumps(document).encode()
+        checkpoint.config.pop("quantization_config", None)
+
+    return change
+
+
+def _nested(producer: str = "modelopt", method: str | None = None, **section: Any) -> Damage:
+    """The second file's config in config.json."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        _in_side_file(producer, **section)(checkpoint)
+        document = json.loads(checkpoint.files.pop(_SIDE))
+        checkpoint.config["quantization_config"] = {**document, **({"quant_method": method} if method else {})}
+
+    return change
+
+
+def _producers() -> Iterator[Variant]:
+    """CK623: whose nested config, and with which algorithm."""
+    mxfp8 = "llama-block-aligned/modelopt-mxfp8"
+    for place, change in (("side-file", _in_side_file), ("nested", _nested)):
+        yield Variant(f"modelopt-{place}/another-producer", MODELOPT, change("somebody"))
+        yield Variant(f"modelopt-{place}/weight-only-nvfp4", MODELOPT, change(quant_algo="W4A16_NVFP4"))
+        yield Variant(f"modelopt-{place}/mxfp8", mxfp8, change(), own=True)
+    yield Variant("modelopt-nested/another-producer-and-a-method", MODELOPT, _nested("somebody", "modelopt"))
+
+
+def _kv_declared() -> Iterator[Variant]:
+    """CK600, CK627, CK912: groups that are no lists, and schemes that say less than engines want."""
+    for name, value in (
+        ("text-with-star", "*k_proj"),
+        ("text", "k_proj"),
+        ("star", "*"),
+        ("object", {"*k_proj": 1, "*v_proj": 1}),
+        ("one-entry-too-many", ["*k_proj", "*v_proj", "*nothing"]),
+    ):
+        yield Variant(f"kv-group/{name}", QUARK_KV, lambda c, v=value: c.block["export"].update(kv_cache_group=v))  # type: ignore[misc]
+    yield Variant("kv-group/text-without-layers", QUARK_FP8, lambda c: c.block["export"].update(kv_cache_group="*k"))
+    for key in ("num_bits", "type", "dynamic"):
+        yield Variant(f"kv-scheme-without/{key}", CT_KV, lambda c, k=key: c.block["kv_cache_scheme"].pop(k))  # type: ignore[misc]
+
+
+def _other_values() -> Iterator[Variant]:
+    """CK312, CK408, CK600, CK624: keys of config.json that are gone, and words that nothing has."""
+    for fixture in (CT, "qwen3/llmcompressor-dynamic", "mixtral/llmcompressor-dynamic", PHI3, MOE):
+        yield Variant(f"heads-gone/{fixture}", fixture, lambda c: c.config.pop("num_attention_heads"))
+    for name, value in (("word", "fp8"), ("prefix", "torch.bfloat16"), ("auto", "auto")):
+        yield Variant(f"dtype/{name}", CT, set_config(dtype=value))
+    yield Variant("scale_dtype/word", CT, lambda c: c.group["weights"].update(scale_dtype="fp32"))
+    yield Variant("scale_dtype/name", CT, lambda c: c.group["weights"].update(scale_dtype="torch.float32"))
+    yield Variant("input-bits/16", CT, lambda c: c.group["input_activations"].update(num_bits=16))
+    for name, scheme in (("gone", None), ("upper-case", "DYNAMIC"), ("null", "")):
+        for fixture in (PLAIN_BLOCK, QUARK_CUSTOM):
+            value = _without("activation_scheme") if scheme is None else set_block(activation_scheme=scheme or None)
+            yield Variant(f"activation-scheme-{name}/{fixture}", fixture, value)
+
+
+VARIANTS = (
+    *_config_keys(),
+    *_scale_names(),
+    *_left_over(),
+    *_skip_lists(),
+    *_names_of_classes(),
+    *_modelopt_lists(),
+    *_producers(),
+    *_kv_declared(),
+    *_other_values(),
+    *_places(),
+)

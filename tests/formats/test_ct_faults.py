@@ -222,7 +222,10 @@ from tests.formats.told import told
             ],
         ),
         (
-            group(input_activations={**args("token"), "zp_dtype": None}, weights={**args("channel"), "zp_dtype": "x"}),
+            group(
+                input_activations={**args("token"), "zp_dtype": None},
+                weights={**args("channel"), "zp_dtype": "torch.int8"},
+            ),
             [
                 "ct-key-recent: older releases of compressed-tensors refuse these keys, even when they are null",
                 "  expected no such keys",

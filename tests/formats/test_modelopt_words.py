@@ -51,7 +51,15 @@ KNOWN = f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}"
         ),
         (
             {"quant_algo": "FP8", "kv_cache_quant_algo": 8},
-            ["config-value: FILE: kv_cache_quant_algo is not valid", "  expected a string", "  found 8"],
+            ["kv-value: FILE: kv_cache_quant_algo is not valid", "  expected a string", "  found 8"],
+        ),
+        (
+            {"quant_algo": "FP8", "kv_cache_quant_algo": "INT8"},
+            ["kv-value: FILE: kv_cache_quant_algo is not valid", "  expected FP8", "  found 'INT8'"],
+        ),
+        (
+            {"quant_algo": "FP8", "kv_cache_scheme": {"type": "int", "num_bits": 8}},
+            ["kv-elements: FILE: kv_cache_scheme.type is not valid", "  expected float", "  found 'int'"],
         ),
         (
             {"quant_algo": "FP8", "kv_cache_scheme": "FP8"},
@@ -79,12 +87,7 @@ def test_modelopt_refuses(section: dict[str, Any], lines: list[str]) -> None:
         ),
         (
             {"quant_algo": "FP8", "kv_cache_scheme": {"type": "float", "num_bits": 4}},
-            "a KV cache of float with 4 bits is not supported",
-            "ckptkit knows FP8 KV caches",
-        ),
-        (
-            {"quant_algo": "FP8", "kv_cache_scheme": {"type": "int", "num_bits": 8}},
-            "a KV cache of int with 8 bits is not supported",
+            "a KV cache in NVFP4 is not supported",
             "ckptkit knows FP8 KV caches",
         ),
     ],

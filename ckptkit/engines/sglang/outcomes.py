@@ -205,6 +205,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK407": (Known(_SILENT, "cast by value"),),
         "CK407/packed": (Known(_ERROR, _ASSERTION),),
         "CK408/float8": (Known(_ERROR, "TypeError: couldn't find storage object Float8_e4m3fnStorage"),),
+        "CK408/strange": (Known(_ERROR, "AttributeError: module 'torch' has no attribute"),),
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
         "CK410/double": (Known(Outcome.OK, "converted by value"),),

@@ -140,6 +140,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK406": (Known(_SILENT, "garbage or NaN"),),
         "CK407": (Known(_SILENT, "cast by value"),),
         "CK408": (Known(_ERROR, "a composite model is built in float8", Range(until="5.16"), how=Evidence.REPORT),),
+        "CK408/strange": (Known(_ERROR, "AttributeError: module 'torch' has no attribute", how=Evidence.SOURCE),),
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
         "CK410/double": (

@@ -145,6 +145,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK405": (Known(_WARNING, "cast by value; no word on fused layers"),),
         "CK406": (Known(_WARNING, "cast by value; no word on fused layers"),),
         "CK407": (Known(_SILENT, "cast by value"),),
+        "CK408/strange": (Known(_ERROR, "AttributeError: module 'torch' has no attribute"),),
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
         "CK410/double": (Known(Outcome.OK, "converted by value"),),
@@ -203,6 +204,18 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             about("layers-missing", "no-list"),
             (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
+        ),
+        **dict.fromkeys(
+            about("kv-group"),
+            (Known(Outcome.OK, "a text is read letter by letter, and an object by its keys", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("kv-group-of-none"),
+            (Known(_ERROR, "kv_cache_group without entries of layer_quant_config", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("input-bits", layers=("", "-static", "-experts")),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
             about("weight-format"),
@@ -276,16 +289,19 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK622": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK623": (Known(_ERROR, "unknown method"),),
         **dict.fromkeys(("CK623/spelling", "CK623/case", "CK623/algorithm-spelling"), ()),
-        "CK623/algorithm": (Known(_ERROR, "refused when the config is read"),),
+        **dict.fromkeys(
+            ("CK623/algorithm", "CK623/nested-algorithm"), (Known(_ERROR, "refused when the config is read"),)
+        ),
+        "CK623/nested-producer": (Known(_ERROR, "weights are built plain, and scales find no place"),),
         "CK624": (Known(_ERROR, "refused when the config is read"),),
         "CK624/block-size": (),
         "CK624/experts": (Known(_ERROR, "experts of the other layout are built", how=Evidence.SOURCE),),
-        "CK625": (Known(_WARNING, "found for known multimodal classes only"),),
+        "CK625": (Known(Outcome.OK, "the section text_config is read where the top says nothing", how=Evidence.RUN),),
         "CK626": (
             Known(_ERROR, _UNKNOWN_NAME),
             Known(_SILENT, "scales of the other method are skipped", layers=(Layer.EXPERT,)),
         ),
-        **dict.fromkeys(("CK627/empty-list", "CK627/spec-list"), ()),
+        **dict.fromkeys(("CK627/empty-list", "CK627/spec-list", "CK627/kv-group/in-part"), ()),
         "CK627/plain-layer": (
             Known(Outcome.OK, "the layer is built plain"),
             Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
@@ -376,8 +392,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK910/query": (),
         "CK912": (
             Known(_ERROR, "refused"),
-            Known(Outcome.OK, "the cache stays as the engine was told", formats=("fp8", "fp8-block", "quark-fp8")),
+            Known(
+                Outcome.OK,
+                "the cache stays as the engine was told",
+                formats=("fp8", "fp8-block", "quark-fp8", "modelopt"),
+            ),
         ),
+        "CK912/no-text": (Known(_ERROR, "kv_cache_quant_algo must be a string"),),
         "CK912/dynamic": (),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
+from ckptkit.dtypes import TORCH_NAMES
 from ckptkit.edits.changes import Path, RemoveKey, SetKey
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault, ConfigReader
@@ -108,6 +109,10 @@ class ArgsReader:
                 what=f"{role}-asymmetric",
                 instead=(True,),
             )
+        for key in sorted(LATER_ARGS):
+            name = args.get(key)
+            if isinstance(name, str) and name.removeprefix("torch.") not in TORCH_NAMES:
+                reader.wrong(f"{path}.{key}", "a type such as torch.float32", name, what="word")
         if "dynamic" in args and args["dynamic"] is None:
             reader.wrong(f"{path}.dynamic", "true or false", None, what="word")
             return None

@@ -175,6 +175,10 @@ def _kv_cache(block: Mapping[str, Any]) -> Iterator[Fault]:
     if isinstance(kind, str) and kind != "float" and kind.lower() == "float":
         message = "the library takes any case, other readers this one only"
         yield _kv_fault("kv-type", message, 'kv_cache_scheme.type = "float"', repr(kind), "type")
+    for key, said in (("num_bits", "8"), ("type", '"float"')):
+        if scheme.get(key) is None:
+            message = "the library has a default, and other readers take its absence for another value"
+            yield _kv_fault("kv-unsaid", message, f"kv_cache_scheme.{key} = {said}", "nothing", key)
     if scheme.get("symmetric") is None:
         message = "without the library's defaults its absence is taken for asymmetric"
         yield _kv_fault("kv-symmetric", message, "kv_cache_scheme.symmetric = true", "nothing", "symmetric")

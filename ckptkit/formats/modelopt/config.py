@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.errors import UnsupportedFormat
-from ckptkit.formats.base import ConfigReader
+from ckptkit.formats.base import KV_KINDS, ConfigReader
 from ckptkit.formats.modelopt.facts import MIXED, OTHERS, SCHEMES
 from ckptkit.formats.modelopt.sections import algorithm
 from ckptkit.model import names
@@ -20,7 +21,10 @@ from ckptkit.record import record
 
 #: A second name for blocks, which TensorRT-LLM uses.
 _ALIASES = {"FP8_BLOCK_SCALES": "FP8_PB_WO"}
-_KV_FP8 = "FP8"
+_KV_FP8, _KV_NVFP4 = "FP8", "NVFP4"
+_KV_WORD = "kv_cache_quant_algo"
+#: What declares the KV cache, in either layout.
+KV_KEYS = (_KV_WORD, "kv_cache_scheme")
 #: Keys that speak of a whole checkpoint, and not of how a module is quantized.
 _WHOLE = frozenset(
     {
@@ -91,7 +95,7 @@ def parse(section: Mapping[str, Any], file: str, label: str) -> ModelOptConfig:
 
     Raises UnsupportedFormat for an algorithm that is not known, and FormatError when the config cannot be understood.
     """
-    reader = ConfigReader(file)
+    reader = ConfigReader(file, kinds=MappingProxyType({**KV_KINDS, _KV_WORD: "kv-value"}))
     name = algorithm(section)
     if not name:
         reader.wrong("quant_algo", "an algorithm", section.get("quant_algo"))
@@ -137,13 +141,19 @@ def _scheme(declared: Mapping[str, Any], label: str) -> Declared:
 
 def _kv_cache(reader: ConfigReader, section: Mapping[str, Any], label: str) -> KVCacheScheme | None:
     """The FP8 KV cache: a word in the older layout, an object in the flat one."""
-    word, spelt = section.get("kv_cache_quant_algo"), section.get("kv_cache_scheme")
+    word, spelt = section.get(_KV_WORD), section.get("kv_cache_scheme")
     if word is not None and not isinstance(word, str):
-        reader.wrong("kv_cache_quant_algo", "a string", word)
-    elif word and word.upper() != _KV_FP8:
+        reader.wrong(_KV_WORD, "a string", word, what="no-text")
+    elif word and word.upper() == _KV_NVFP4:
         raise UnsupportedFormat(f"{label}: a KV cache in {word} is not supported", help="ckptkit knows FP8 KV caches")
+    elif word and word.upper() != _KV_FP8:
+        reader.wrong(_KV_WORD, "FP8", word)
     body = reader.mapping(spelt, "kv_cache_scheme")
+    if body and (body.get("type"), body.get("num_bits")) == ("float", 4):
+        raise UnsupportedFormat(
+            f"{label}: a KV cache in {_KV_NVFP4} is not supported", help="ckptkit knows FP8 KV caches"
+        )
     if body and (body.get("type"), body.get("num_bits")) != ("float", 8):
-        found = f"{body.get('type')} with {body.get('num_bits')} bits"
-        raise UnsupportedFormat(f"{label}: a KV cache of {found} is not supported", help="ckptkit knows FP8 KV caches")
+        key, wanted = ("type", "float") if body.get("type") != "float" else ("num_bits", "8")
+        reader.wrong(f"kv_cache_scheme.{key}", wanted, body.get(key))
     return KVCacheScheme(Quantization(PerTensor())) if word or body else None

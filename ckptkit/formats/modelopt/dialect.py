@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.edits.changes import ConfigEdit, SetKey
 from ckptkit.errors import Fault, FormatError
 from ckptkit.formats import config_block
 from ckptkit.formats.assemble import Declaration, assemble
-from ckptkit.formats.base import Draft, Format, WriteOptions
+from ckptkit.formats.base import Draft, Format, WriteOptions, read_instead, where_of
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt import config, faults
 from ckptkit.formats.modelopt.facts import DIALECT, FILE_ALONE, FP8, NAME, OWN_LAYOUT, PARTS, ROLES, SIDE_FILE
@@ -86,6 +86,18 @@ class ModelOpt(Format):
     def sections(self, container: Container, dialect: Dialect) -> tuple[config_block.Section, ...]:
         """That of config.json and that of the file beside it, each under the keys of its layout."""
         return tuple(places(container))
+
+    def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
+        """The config without a KV cache that is at fault, since weights do not hang on it."""
+        located, own = config_block.locate(container.config), own_section(container)
+        section = own if own is not None else side_section(container)
+        if section is None:
+            return None
+        keys = config.KV_KEYS
+        others = [fault for fault in faults if not where_of(fault).startswith(keys)]
+        rest = read_instead({**section, **dict.fromkeys(keys)}, others)
+        nested = located is not None and section is not located.block
+        return {**located.block, DIALECT.keys.nested or "": rest} if rest and nested and located else rest
 
     def write(self, checkpoint: Checkpoint, options: WriteOptions) -> Draft:
         """What each tensor becomes."""

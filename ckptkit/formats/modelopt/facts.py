@@ -109,6 +109,7 @@ DIALECT = Dialect(
         kv_cache="kv_cache_scheme",
         algorithm="quant_algo",
         nested=NESTED,
+        producer="producer",
         any_case=(
             ("quant_method",),
             *(("config_groups", EACH, EACH, word) for word in ("type", "strategy")),

@@ -88,7 +88,7 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkC
     )
     type_specs = reader.mapping(block.get("layer_type_quant_config"), "layer_type_quant_config")
     kv_specs = reader.mapping(block.get("kv_cache_quant_config"), "kv_cache_quant_config")
-    kv_group = reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
+    kv_group = _group(reader, export.get("kv_cache_group"), layer_specs)
     exclude = reader.strings(block.get("exclude"), "exclude")
     layers = tuple(
         (glob_or_exact(pattern), _parse_layer(reader, faults, spec, f"layer_quant_config.{pattern}", pattern))
@@ -115,6 +115,17 @@ def parse_native(block: Mapping[str, Any], label: str, way: Path = ()) -> QuarkC
         "version": block.get("version"),
     }
     return QuarkConfig("native", default, layers, tuple(exclude), kv_cache, understood, tuple(faults), provenance)
+
+
+def _group(reader: ConfigReader, value: Any, layers: Mapping[str, Any]) -> list[str]:
+    """The layers with a quantized cache; a text or an object is no list, but means one to who iterates it."""
+    if not isinstance(value, (str, dict)) or not value:
+        return reader.strings(value, "export.kv_cache_group")
+    meant = ["*"] if isinstance(value, str) and "*" in value else list(value)
+    matched = any(entry == key or glob_or_exact(entry).matches(key) for entry in meant for key in layers)
+    what = "kv-group" if matched else "kv-group-of-none"
+    reader.wrong("export.kv_cache_group", "a list of strings", value, what=what, instead=(meant if matched else [],))
+    return meant if matched else []
 
 
 def _refuse_other_storage(

@@ -47,7 +47,8 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
     """Faults that show once it is known which modules the config means."""
     group = checkpoint.understood.get("kv_cache_group") or []
     layers = block.get("layer_quant_config") or {}
-    for entry in _without_entries(group, layers):
+    without = list(_without_entries(group, layers))
+    for entry in without:
         yield ConfigFault(
             KV_GROUP,
             "kv_cache_group names layers for which layer_quant_config has no entry",
@@ -55,6 +56,7 @@ def read_faults(checkpoint: Checkpoint, block: Mapping[str, Any], way: Path) -> 
             expected=f"layer_quant_config[{entry!r}] with output_tensors",
             found=f"keys {list(layers)!r}"[:80],
             path=("layer_quant_config",),
+            what="in-part" if len(without) < len(group) else "",
         )
     default = block.get("global_quant_config")
     absent = [key for key in ("output_tensors", "bias") if isinstance(default, Mapping) and key not in default]

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckptkit.checks.config_keys import said
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.engines.methods import ALGORITHMS, HYPHENATED, LOWER_CASE, OTHER_ALGORITHMS
+from ckptkit.engines.methods import (
+    ALGORITHMS,
+    HYPHENATED,
+    LOWER_CASE,
+    NESTED_ALGORITHMS,
+    OTHER_ALGORITHMS,
+    PRODUCERS,
+)
 from ckptkit.engines.registry import label_of
 from ckptkit.errors import Fault, excerpt
 from ckptkit.storage.container import CONFIG_FILE
@@ -35,6 +42,7 @@ def method_unknown(context: Context) -> Iterator[Fault]:
 
     Fix: write the name that the layout has elsewhere.
     """
+    yield from _nested(context)
     if context.located is None:
         return
     section, file = context.section, context.section.file
@@ -71,6 +79,32 @@ def method_unknown(context: Context) -> Iterator[Fault]:
         )
     elif word is not None and algorithm not in {word, *LOWER_CASE}:
         yield _spelled(f"{place}.{key}", word, algorithm, "algorithm-spelling", file)
+
+
+def _nested(context: Context) -> Iterator[Observation]:
+    """What engines do not take of a config in the exporter's own layout, in config.json or a file of its own."""
+    keys, block = keys_of(context), context.block
+    section = block.get(keys.nested) if keys.nested is not None else None
+    if not isinstance(section, dict) or keys.algorithm is None:
+        return
+    maker = block.get(keys.producer) if keys.producer is not None else None
+    name = maker.get("name") if isinstance(maker, dict) else None
+    algorithm = section.get(keys.algorithm)
+    for engine, taken in NESTED_ALGORITHMS.items():
+        wanted = PRODUCERS[engine]
+        unknown = name == wanted and isinstance(algorithm, str) and algorithm.upper() not in taken
+        if unknown or (name != wanted and block.get("quant_method") is None):
+            message = f"does not know this {keys.algorithm} in a {keys.nested} section"
+            yield Observation(
+                "algorithm-unknown",
+                f"{label_of(engine)} {message if unknown else 'sees no quantization in a section of another producer'}",
+                context.section.file,
+                expected=f"one of {', '.join(sorted(taken))}" if unknown else f"{keys.producer}.name = {wanted}",
+                found=excerpt(algorithm if unknown else name),
+                variant="nested-algorithm" if unknown else "nested-producer",
+                severity=Severity.WARNING,
+                only=frozenset({engine}),
+            )
 
 
 def _spelled(key: str, wanted: str, written: object, variant: str, file: str = CONFIG_FILE) -> Observation:

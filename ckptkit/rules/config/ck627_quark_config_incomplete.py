@@ -54,6 +54,8 @@ def _variant(fault: Fault, context: Context) -> str:
         (key, *_), dialect = fault.path, context.dialect
         is_list = dialect is not None and key in dialect.skip_list.keys
         return "other-null-key" if not is_list else kind if key in context.block else "missing-list"
+    if kind == "kv-group" and isinstance(fault, ConfigFault) and fault.what:
+        return f"{kind}/{fault.what}"
     if kind != "kv-group" or context.checkpoint is None or layers_of(context):
         return kind
     stored = (tensor for _, attention in declared_attention(context) for tensor in attention.stored().values())

@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
-from ckptkit.dtypes import DTYPES
+from ckptkit.dtypes import DTYPES, TORCH_NAMES
 from ckptkit.edits.changes import Edit, Path, SetKey
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -28,10 +28,11 @@ _HIGH_PRECISION = ("BF16", "F16", "F32")
     ),
 )
 def config_dtype_missing(context: Context) -> Iterator[Fault]:
-    """config.json names no dtype for the tensors that are not quantized, or names an 8-bit float.
+    """config.json names no dtype for the tensors that are not quantized, an 8-bit float, or none that torch has.
 
     Why it hurts: ``dtype="auto"`` then takes the type from the first weight it sees, which may be FP8: transformers
     before 5.16 stopped, or built norms and embeddings in eight bits. Text models load today; composite ones may not.
+    At a name that torch does not have its reader of config.json stops, and so does every engine that uses that one.
 
     Example: neither ``dtype`` nor ``torch_dtype`` on any level of the config.
 
@@ -57,6 +58,18 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
             variant="float8",
             severity=Severity.WARNING,
         )
+    elif strange := [value for value in map(_counts, levels) if _is_unknown(value)]:
+        message = "the dtype that is named is none that torch has"
+        yield Observation(
+            "config-dtype",
+            message,
+            "config.json",
+            None,
+            expected,
+            str(strange[0]),
+            variant="strange",
+            severity=Severity.ERROR,
+        )
 
 
 @fix("safe", "CK408")
@@ -77,6 +90,17 @@ def declare_dtype(context: Context, finding: Finding) -> Iterator[Edit]:
         (*way, key)
         for way, level in levels
         for key in DTYPE_KEYS
-        if isinstance(level, Mapping) and "float8" in str(level.get(key))
+        if isinstance(level, Mapping) and (_is_unknown(level.get(key)) or "float8" in str(level.get(key)))
     ]
     yield from (SetKey(way, wanted) for way in named or [("dtype",)])
+
+
+def _counts(level: Any) -> object:
+    """The dtype that counts of those on a level: the older key is read where the newer one says nothing."""
+    said = [level.get(key) for key in ("dtype", "torch_dtype")] if isinstance(level, Mapping) else []
+    return next((value for value in said if value is not None), None)
+
+
+def _is_unknown(named: object) -> bool:
+    """Whether torch has no type of this name, which readers take as it is written."""
+    return isinstance(named, str) and named not in TORCH_NAMES

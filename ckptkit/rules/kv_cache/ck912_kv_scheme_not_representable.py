@@ -8,6 +8,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.kv_cache.declaration import correct_declaration
 
 
@@ -23,8 +24,9 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     Fix: declare 8-bit float, symmetric, static, strategy ``tensor`` or ``attn_head``, or remove the scheme.
     """
     for fault in context.faults("kv-value", "kv-elements"):
-        yield Observation.of(fault, variant="elements" if fault.kind == "kv-elements" else None)
-    yield from context.faults("kv-strategy", "kv-type", "kv-symmetric")
+        said = fault.what if isinstance(fault, ConfigFault) else ""
+        yield Observation.of(fault, variant="elements" if fault.kind == "kv-elements" else said or None)
+    yield from context.faults("kv-strategy", "kv-type", "kv-unsaid", "kv-symmetric")
     for fault in context.faults("kv-dynamic"):
         yield Observation.of(fault, variant="dynamic", severity=Severity.WARNING)
 
