@@ -41,7 +41,7 @@ class Dimensions:
         text = text_level(config)
         architectures = config.get("architectures")
         named = isinstance(architectures, list) and architectures and isinstance(architectures[0], str)
-        heads = _size(text, "num_attention_heads")
+        heads = _size(text, "num_attention_heads") or _unsaid_heads(text)
         unsaid = _unsaid(text)
         return cls(
             architecture=architectures[0] if named and isinstance(architectures, list) else None,
@@ -74,6 +74,22 @@ _KV_HEADS: Mapping[str, int] = MappingProxyType(
 )
 
 
+#: Model type -> the heads of queries where that key is missing, likewise.
+_HEADS: Mapping[str, int] = MappingProxyType(
+    {
+        **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "mixtral", "phi3", "phimoe", "granite"), 32),
+        **dict.fromkeys(("qwen2", "qwen3", "qwen3_vl_text", "qwen3_moe", "glm", "glm4", "exaone4", "olmo2"), 32),
+        **dict.fromkeys(("hunyuan_v1_dense", "lfm2"), 32),
+        **dict.fromkeys(("olmoe", "qwen2_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), 16),
+        **dict.fromkeys(("gemma", "smollm3", "qwen3_vl_moe_text"), 16),
+        **dict.fromkeys(("gemma2", "gemma3_text"), 8),
+        **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "gpt_oss"), 64),
+        **dict.fromkeys(("minimax_m2", "cwm", "laguna"), 48),
+        **dict.fromkeys(("ernie4_5_moe", "helium"), 20),
+        **{"glm4_moe": 96, "seed_oss": 80},
+    }
+)
+
 #: Model type -> other sizes that stand for keys that are missing, likewise.
 _SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {
@@ -96,6 +112,16 @@ def _unsaid(text: Mapping[str, Any]) -> Mapping[str, int]:
     found = dict(zip(("hidden_size", "intermediate_size", "vocab_size"), sizes, strict=False))
     absent = {key: size for key, size in found.items() if key not in text}
     return absent if len(absent) == 1 else {}
+
+
+def _unsaid_heads(text: Mapping[str, Any]) -> int | None:
+    """The heads of queries that a config means by saying nothing of them; without any other size it means nothing.
+
+    >>> _unsaid_heads({"model_type": "llama", "hidden_size": 64}), _unsaid_heads({"model_type": "llama"})
+    (32, None)
+    """
+    unsaid = "num_attention_heads" not in text and "hidden_size" in text
+    return _HEADS.get(str(text.get("model_type"))) if unsaid else None
 
 
 def _unsaid_kv_heads(text: Mapping[str, Any]) -> int | None:

@@ -35,7 +35,8 @@ class Support:
     ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
-    quantizations other than FP8, which no row without it speaks of. ``words`` are the engine's own where it refuses;
+    quantizations other than FP8, which no row without it speaks of. One that is of what is ``stored`` leaves a KV cache
+    alone whose scales the config promises only. ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
 
@@ -48,6 +49,7 @@ class Support:
     architectures: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
+    stored: bool = False
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -68,6 +70,7 @@ class Support:
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
             and (not self.groups or (isinstance(group, PerGroup) and group.size in self.groups))
             and (not self.architectures or architecture.startswith(self.architectures))
+            and (part.stored or not self.stored)
         )
 
     def stops(self, part: Part, dialect: str, architecture: str) -> bool:
@@ -87,7 +90,8 @@ class Support:
 class Part:
     """A scheme in a kind of layer, as a checkpoint has it, and the first module that has it.
 
-    ``other`` is set for a quantization other than FP8: what is known of it stands there.
+    ``other`` is set for a quantization other than FP8: what is known of it stands there. ``stored`` says whether a KV
+    cache's scales are, and not only promised.
     """
 
     layer: Layer
@@ -95,6 +99,7 @@ class Part:
     input: Quantization | None
     example: str
     other: OtherScheme | None = None
+    stored: bool = True
 
     @property
     def inputs(self) -> str:
@@ -156,7 +161,8 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     cache = checkpoint.kv_cache
     if cache is not None and cache.scheme is not None:
         example = cache.attention[0].module if cache.attention else "the config"
-        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example))
+        stored = any(attention.stored() for attention in cache.attention)
+        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored))
     return tuple(parts)
 
 

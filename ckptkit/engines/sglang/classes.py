@@ -11,17 +11,80 @@ LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3Fo
 #: Classes that skip a name which no parameter has, with a warning, wherever they do not fuse.
 SKIP_WITH_A_WARNING = (*LLAMAS, "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2MoeFor", "Qwen3MoeFor", "MixtralFor")
 
-#: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
-STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
+# What a class does at a name that no parameter has was asked of the ``load_weights`` of each class of 0.5.23, by such
+# names (tests/interop/drivers/sglang_names.py); most classes skip them all.
 
-#: Classes that stop with a KeyError at any name that no parameter has.
-STOP_AT_UNKNOWN = (
-    *("CohereFor", "Cohere2ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
-    *("Olmo2For", "StableLmFor", "Starcoder2For"),
+#: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
+STRICT = (
+    *("Mixtral", "Qwen3ForCausalLM", "Qwen3Model", "Qwen2_5_VLFor", "SDARForCausalLM", "OPTFor", "Phi4MMFor"),
+    *("Starcoder2For", "GraniteMoeForCausalLM", "GraniteMoeSharedFor", "GraniteMoeSWAFor", "MiMoV2ForCausalLM"),
+    "MiMoV2FlashFor",
 )
 
-#: Classes with latent attention that stop so below gate_up_proj alone, and skip other names with a warning.
-DEEPSEEKS = ("DeepseekV2For", "DeepseekV3For")
+#: Classes that stop so at any name that no parameter has.
+STOP_AT_UNKNOWN = (
+    *("BaichuanFor", "BertModel", "CLIPModel", "ChatGLM", "CohereFor", "Cohere2ForCausalLM", "Contriever", "DbrxFor"),
+    *("DeepseekForCausalLM", "DeepseekOCRFor", "DeepseekVL2For", "EmbeddingGemmaModel", "Ernie4_5_ForCausalLM"),
+    *("Ernie4_5_MoeFor", "ExaoneForCausalLM", "FalconH1For", "GPT2LMHead", "GPTBigCodeFor", "GPTJFor", "Gemma2For"),
+    *(
+        "Gemma3ForCausalLM",
+        "Gemma3ForConditionalGeneration",
+        "Gemma3nForConditionalGeneration",
+        "GemmaFor",
+        "GlmAsrFor",
+        "GraniteForCausalLM",
+        "GraniteSWAFor",
+    ),
+    *("GraniteMoeHybridFor", "HunYuanDenseV1For", "HunYuanMoEV1For", "IQuestQ1", "InternLM2For"),
+    *("InternS1ForConditionalGeneration", "JetNemotronFor", "JetVLMFor", "KimiLinearFor"),
+    *("KimiVLFor", "Llama4ForConditionalGeneration", "LlamaEmbeddingModel", "MiMoForCausalLM", "MiMoV2ASRFor"),
+    *("MiniCPMO", "MistralModel", "MllamaFor", "MultiModalityCausalLM", "NVILA", "NemotronH_Omni", "Olmo2For"),
+    *("OlmoFor", "OlmoeFor", "POINTSV15", "PaddleOCRVLFor", "Phi3SmallFor", "PhiMoEFor", "Qwen2AudioFor"),
+    *(
+        "Qwen2VLFor",
+        "Qwen3NextForCausalLM",
+        "StableLmFor",
+        "Step3VLFor",
+        "UnlimitedOCRFor",
+        "XverseFor",
+        "XverseMoeFor",
+    ),
+)
+
+#: Classes, most of them with latent attention, that stop so below gate_up_proj alone; other names they skip.
+DEEPSEEKS = (
+    "DeepseekV2For",
+    "DeepseekV3For",
+    "DeepseekV32For",
+    "GigaChat35For",
+    "GlmMoeDsaFor",
+    "HYV4For",
+    "LongcatFlash",
+)
+
+#: Classes that stop so below experts, beside those that stop at any name.
+STOP_BELOW_EXPERTS = (
+    *("Qwen2MoeFor", "Qwen3VLMoeFor", "Qwen3_5MoeForConditionalGeneration", "Qwen4ExpFor", "InternS1ProFor"),
+    *("InternS2PreviewFor", "Mixtral", "GraniteMoeForCausalLM", "GraniteMoeSharedFor", "GraniteMoeSWAFor"),
+    *("LongcatFlash", "MiMoV2ForCausalLM", "MiMoV2FlashFor"),
+)
+
+#: Classes that stop somewhere, wherever that is.
+STOP_SOMEWHERE = (*STRICT, *STOP_AT_UNKNOWN, *DEEPSEEKS)
+
+#: Of these those that know scales of keys and values below attention, and below the projections.
+_KNOW_KV = (
+    *("CohereFor", "Cohere2ForCausalLM", "DbrxFor", "GPTJFor", "Gemma2For", "Gemma3ForCausalLM"),
+    *("Gemma3ForConditionalGeneration", "Gemma3nForConditionalGeneration", "HunYuanDenseV1For", "HunYuanMoEV1For"),
+    *("KimiLinearFor", "Llama4ForConditionalGeneration", "PhiMoEFor"),
+)
+_KNOW_KV_OF_PROJECTIONS = (
+    *("DbrxFor", "Gemma3ForCausalLM", "Llama4ForConditionalGeneration", "Qwen3ForCausalLM", "Qwen3Model"),
+    *("Qwen3NextForCausalLM", "SDARForCausalLM"),
+)
+#: Classes that stop at such scales, by where these are stored.
+STOP_AT_KV = tuple(name for name in STOP_AT_UNKNOWN if name not in _KNOW_KV)
+STOP_AT_KV_OF_PROJECTIONS = tuple(name for name in (*STRICT, *STOP_AT_UNKNOWN) if name not in _KNOW_KV_OF_PROJECTIONS)
 
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
