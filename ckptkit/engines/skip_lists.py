@@ -69,7 +69,8 @@ class Reading:
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
     ``begins_of`` beginnings of stored names likewise.
-    ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
+    ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
+    ``nameless_heads`` those that ask so for the output head;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
@@ -96,6 +97,7 @@ class Reading:
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     nameless: tuple[str, ...] = ()
+    nameless_heads: tuple[str, ...] = ()
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
     wants_targets: bool = False
@@ -118,8 +120,9 @@ class Reading:
         >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
         'a.qkv_proj'
         """
+        headless = (architecture or "").startswith(self.nameless_heads)
         if self.nameless and (architecture or "").startswith(self.nameless):
-            return lambda module: module if module.endswith(_HEADS) else ""
+            return lambda module: module if module.endswith(_HEADS) and not headless else ""
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
@@ -134,6 +137,8 @@ class Reading:
         )
 
         def name_of(module: str) -> str:
+            if headless and module.endswith(_HEADS):
+                return ""
             begin = next((begin for begin in begins if module.startswith(begin[0])), None)
             if begin is not None:
                 module = begin[1] + module.removeprefix(begin[0])
@@ -143,7 +148,7 @@ class Reading:
             ending = next((end for end in renamed if module.endswith(end[0])), None)
             return module if ending is None else module.removesuffix(ending[0]) + ending[1]
 
-        return name_of if whole or renamed or begins else _itself
+        return name_of if whole or renamed or begins or headless else _itself
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.

@@ -214,6 +214,9 @@ def judge_class(
     if engine.stand_in is not None and architecture in engine.stand_in.refused():
         words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
         yield Judgement(None, Answer.REFUSED, words)
+    elif architecture is None and classes and engine.by_model_type is ByModelType.NEVER:
+        words = f"{engine.label} goes by the architecture alone, and config.json names none"
+        yield Judgement(None, Answer.REFUSED, words)
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
@@ -221,10 +224,11 @@ def judge_class(
         yield Judgement(None, Answer.UNKNOWN, "whether a head is asked for, which nothing would fill")
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
-    holder = text.get(owner)
+    holder = text.get(owner) if owner else text
     unsaid = next((key for key in keys if holder.get(key) is None), None) if isinstance(holder, Mapping) else None
     if unsaid is not None:
-        yield Judgement(None, Answer.REFUSED, f"the first request stops without {owner}.{unsaid} in config.json")
+        what = f"the first request stops without {owner}.{unsaid}" if owner else f"it stops without {unsaid}"
+        yield Judgement(None, Answer.REFUSED, f"{what} in config.json")
     if known is not None and any(entry.name == known.unless for entry in container.side_files):
         yield Judgement(None, Answer.UNKNOWN, f"{known.unless} makes another model of {architecture}")
     elif known is not None:

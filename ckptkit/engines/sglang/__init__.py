@@ -39,6 +39,10 @@ ENGINE = Engine(
     eager=lazily("ckptkit.engines.sglang.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
+    # srt/models/qwen3_next.py and qwen3_5.py; the classes of transformers have no default for it.
+    wanted_keys=MappingProxyType(
+        dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), ("", ("full_attention_interval",)))
+    ),
     drafts=Drafts.APART,
     stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW, refused=lazily("ckptkit.engines.sglang.architectures", "REFUSED")),
 )

@@ -117,6 +117,9 @@ OTHER_ATTENTION = (
 #: Classes that build linear layers without a name, so that lists and targets by name mean none of them.
 NAMELESS = ("PhiForCausalLM", "PersimmonFor")
 
+#: Classes that build the output head without one (``ParallelLMHead`` without a prefix).
+NAMELESS_HEADS = ("BailingMoeV2_5", "BailingMoeV3", "GPTJFor", "HunYuan", "PersimmonFor", "PhiForCausalLM", "SolarFor")
+
 #: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored.
 BEGINS = MappingProxyType(
     {
@@ -131,7 +134,9 @@ BEGINS = MappingProxyType(
 )
 
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
-PLAIN = MappingProxyType({"StableLmFor": (".self_attn.",)})
+PLAIN = MappingProxyType(
+    {"StableLmFor": (".self_attn.",), "FalconH1For": (".mamba.",), "OlmoForCausalLM": (".self_attn.",)}
+)
 
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
@@ -141,7 +146,7 @@ NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 
 #: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")
-PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor")
+PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditional")
 #: Classes whose tower has layers that are merged, or split by inputs, alone: these are filled by a cast.
 MERGED_TOWERS = ("Mistral3For",)
 

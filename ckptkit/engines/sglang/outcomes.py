@@ -177,6 +177,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK306": (Known(_ERROR, _SHAPE),),
         "CK307": (Known(_ERROR, _SHAPE),),
         "CK308": (Known(_SILENT, "integers are converted by value where the shape fits"),),
+        "CK309/linear-attention": (Known(_ERROR, "the loader of the parts stops at one scale"),),
         "CK310": (Known(_ERROR, "no kernel; at the first request", at_request=True),),
         "CK311": (Known(_ERROR, _ASSERTION),),
         "CK312": (Known(_ERROR, _SHAPE),),

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, PLAIN
+from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, NAMELESS_HEADS, PLAIN
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
@@ -66,6 +66,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             fuses=True,
             experts_by_owner=True,
             whole_too=True,
+            nameless_heads=NAMELESS_HEADS,
         ),
         "mxfp8": _FP8,
     }
