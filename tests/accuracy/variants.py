@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from tests.accuracy.neighbours import NEIGHBOURS
 from tests.accuracy.plain import dequantized, tensors_in
 from tests.damage import (
     BLOCK,
@@ -34,7 +35,7 @@ _LAST = "model.layers.0.mlp.down_proj"
 
 
 class Variant(NamedTuple):
-    """A fixture after a change. ``own``: what it means is told by its own files, and not by the fixture's."""
+    """A fixture, or a small model, after a change. ``own``: its own files say what it means, and not the fixture's."""
 
     name: str
     fixture: str
@@ -143,4 +144,10 @@ def _skip_lists() -> Iterator[Variant]:
         yield Variant(f"{name}/modelopt", MODELOPT, steps(_side_file_gone, plain, skip(entry)), own=True)
 
 
-VARIANTS = (*_config_keys(), *_scale_names(), *_left_over(), *_skip_lists())
+VARIANTS = (
+    *_config_keys(),
+    *_scale_names(),
+    *_left_over(),
+    *_skip_lists(),
+    *(Variant(*neighbour) for neighbour in NEIGHBOURS),
+)
