@@ -38,12 +38,12 @@ from tests.damage import (
 )
 from tests.formats.test_mixed import FP4, INT4, store, w4a16
 
-#: A checkpoint as it is changed: its name, what it is based on, the change, and whether its own files say what is meant.
+#: A name, what is changed and how, and whether the files say themselves what is meant.
 Neighbour = tuple[str, str, Damage, bool]
 
 _Q, _O = "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"
 _HEAD = ["lm_head", "re:.*mlp.gate$", "re:.*in_proj_ba$"]
-_GLOBS = ["lm_head", "*mlp.gate", "*in_proj_ba"]
+_GLOBS = ["lm_head", "*mlp.gate", "*in_proj_ba", "*in_proj_b", "*in_proj_a"]
 _KV = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
 
 

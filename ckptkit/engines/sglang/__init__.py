@@ -44,7 +44,7 @@ ENGINE = Engine(
     wanted_keys=MappingProxyType(
         dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), ("", ("full_attention_interval",)))
     ),
-    # srt/configs/nemotron_h.py counts groups of states under both names, srt/models/exaone4.py the letters of a pattern.
+    # srt/configs/nemotron_h.py (groups of states), srt/models/exaone4.py (letters of a pattern).
     key_demands=MappingProxyType(
         {
             "nemotron_h": KeyDemand("n_groups", like="mamba_n_groups", unsaid=8),

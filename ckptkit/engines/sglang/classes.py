@@ -23,6 +23,7 @@ STRICT = (
 
 #: Classes that stop so at any name that no parameter has.
 STOP_AT_UNKNOWN = (
+    *("BeamFor", "InternS2MobiusFor", "MiniCPMForCausalLM", "MiniCPM3For", "MiniCPMSALAFor"),
     *("BaichuanFor", "BertModel", "CLIPModel", "ChatGLM", "CohereFor", "Cohere2ForCausalLM", "Contriever", "DbrxFor"),
     *("DeepseekForCausalLM", "DeepseekOCRFor", "DeepseekVL2For", "EmbeddingGemmaModel", "Ernie4_5_ForCausalLM"),
     *("Ernie4_5_MoeFor", "ExaoneForCausalLM", "FalconH1For", "GPT2LMHead", "GPTBigCodeFor", "GPTJFor", "Gemma2For"),
@@ -53,13 +54,8 @@ STOP_AT_UNKNOWN = (
 
 #: Classes, most of them with latent attention, that stop so below gate_up_proj alone; other names they skip.
 DEEPSEEKS = (
-    "DeepseekV2For",
-    "DeepseekV3For",
-    "DeepseekV32For",
-    "GigaChat35For",
-    "GlmMoeDsaFor",
-    "HYV4For",
-    "LongcatFlash",
+    *("DeepseekV2For", "DeepseekV3For", "DeepseekV32For", "DeepseekV4For", "GigaChat35For", "GlmMoeDsaFor", "HYV4For"),
+    *("KimiK3LinearFor", "LongcatFlash"),
 )
 
 #: Classes that stop so below experts, beside those that stop at any name.
@@ -76,11 +72,11 @@ STOP_SOMEWHERE = (*STRICT, *STOP_AT_UNKNOWN, *DEEPSEEKS)
 _KNOW_KV = (
     *("CohereFor", "Cohere2ForCausalLM", "DbrxFor", "GPTJFor", "Gemma2For", "Gemma3ForCausalLM"),
     *("Gemma3ForConditionalGeneration", "Gemma3nForConditionalGeneration", "HunYuanDenseV1For", "HunYuanMoEV1For"),
-    *("KimiLinearFor", "Llama4ForConditionalGeneration", "PhiMoEFor"),
+    *("InternS2MobiusFor", "KimiLinearFor", "Llama4ForConditionalGeneration", "PhiMoEFor"),
 )
 _KNOW_KV_OF_PROJECTIONS = (
-    *("DbrxFor", "Gemma3ForCausalLM", "Llama4ForConditionalGeneration", "Qwen3ForCausalLM", "Qwen3Model"),
-    *("Qwen3NextForCausalLM", "SDARForCausalLM"),
+    *("DbrxFor", "Gemma3ForCausalLM", "InternS2MobiusFor", "Llama4ForConditionalGeneration", "Qwen3ForCausalLM"),
+    *("Qwen3Model", "Qwen3NextForCausalLM", "SDARForCausalLM"),
 )
 #: Classes that stop at such scales, by where these are stored.
 STOP_AT_KV = tuple(name for name in STOP_AT_UNKNOWN if name not in _KNOW_KV)
