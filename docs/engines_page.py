@@ -69,7 +69,7 @@ def _releases() -> Iterator[str]:
 
 
 def _release(release: Release) -> str:
-    commit = f"`{release.commit[:12]}`" if release.commit else ""
+    commit = f"`{release.commit[:12]}`" if release.commit else "" if release.version else "unknown"
     return f"{release.version or 'main'} | {release.date} | {commit} | {release.basis}"
 
 

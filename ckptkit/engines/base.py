@@ -23,6 +23,7 @@ from ckptkit.record import record
 if TYPE_CHECKING:
     from ckptkit.engines.finer_blocks import FinerBlocks
     from ckptkit.engines.kernels import Kernel
+    from ckptkit.engines.key_demands import KeyDemand
     from ckptkit.engines.layers import Layer
     from ckptkit.engines.names import ModuleNames
     from ckptkit.engines.prediction import Drafts
@@ -223,7 +224,8 @@ class Splitting(Enum):
 
 
 class ByModelType(Enum):
-    """When an engine chooses the model class by ``model_type``: never, where no architecture is named, or always."""
+    """When an engine chooses the model class by ``model_type``: never, so that it stops where no architecture is named;
+    where none is named; or always."""
 
     NEVER = "never"
     UNNAMED = "where no architecture is named"
@@ -283,7 +285,8 @@ class Engine:
     ``newer`` from which release on it has a model class, for those that the first release examined had not.
     ``stand_in`` is what serves classes that it has not.
     ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
-    object's name, and what it has to hold where it is there.
+    object's name, and what it has to hold where it is there; an empty name stands for the language model's own keys,
+    without which the load stops. ``key_demands`` are what else it wants of such keys, likewise by type.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
     ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known.
@@ -317,6 +320,7 @@ class Engine:
     newer: Mapping[str, str] = field(default_factory=dict)
     stand_in: StandIn | None = None
     wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    key_demands: Mapping[str, KeyDemand] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     drafts: Drafts | None = None
     loads_every_file: bool = False

@@ -30,6 +30,8 @@ _PLAIN = frozenset(
         *("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"),
         *("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GraniteForCausalLM"),
         *("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeForCausalLM", "Qwen3NextForCausalLM"),
+        *("Ernie4_5_MoeForCausalLM", "Exaone4ForCausalLM", "Glm4ForCausalLM", "HunYuanDenseV1ForCausalLM"),
+        *("Lfm2ForCausalLM", "MiniMaxM2ForCausalLM", "Olmo2ForCausalLM"),
         *("Gemma3ForConditionalGeneration", "LlavaForConditionalGeneration", "Mistral3ForConditionalGeneration"),
         *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
         *("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
@@ -40,12 +42,13 @@ _DERIVES_HEADS = frozenset(
     {
         *("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "Phi3ForCausalLM"),
         *("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteForCausalLM"),
+        *("Ernie4_5_MoeForCausalLM", "Lfm2ForCausalLM", "Olmo2ForCausalLM"),
     }
 )
 #: Architectures whose queries carry an output gate: q_proj is twice as wide.
 _GATED_QUERIES = frozenset({"Qwen3NextForCausalLM"})
 #: Architectures whose experts have ``intermediate_size``, as others' dense layers do.
-_EXPERTS_LIKE_MLP = frozenset({"MixtralForCausalLM", "OlmoeForCausalLM"})
+_EXPERTS_LIKE_MLP = frozenset({"MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM"})
 #: Prefixes of the language model's layers, embedding and last norm.
 STACKS = ("model.language_model.", "language_model.model.", "model.")
 _STACK_PARTS = tuple(f"{stack}{part}" for stack in STACKS for part in ("layers.", "embed_tokens", "norm"))

@@ -41,7 +41,8 @@ class Dimensions:
         text = text_level(config)
         architectures = config.get("architectures")
         named = isinstance(architectures, list) and architectures and isinstance(architectures[0], str)
-        heads = _size(text, "num_attention_heads") or _unsaid_size(_HEADS, text, "num_attention_heads")
+        unsaid_heads = _unsaid_size(_HEADS, text, "num_attention_heads") if "hidden_size" in text else None
+        heads = _size(text, "num_attention_heads") or unsaid_heads
         unsaid = _unsaid(text)
         return cls(
             architecture=architectures[0] if named and isinstance(architectures, list) else None,

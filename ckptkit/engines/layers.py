@@ -25,8 +25,6 @@ class Layer(str, Enum):
 
 _ROUTER = re.compile(r"(^|\.)(router(\.\w+)?|(mlp|block_sparse_moe|feed_forward|moe|mixer)\.gate)$")
 _GATE = re.compile(r"(^|\.)shared_expert_gate$")
-#: What exporters put below a layer.
-_QUANTIZER = re.compile(r"\.\w+_quantizer$")
 _FUSED_PARTS = frozenset(
     {*names.FUSED_GROUPS, *names.FUSED_QKV, *(part for parts in names.FUSED_GROUPS.values() for part in parts)}
 )
@@ -40,7 +38,7 @@ def layer_of(module: str) -> Layer:
     >>> layer_of("model.layers.0.mlp.shared_expert_gate").name
     'GATE'
     """
-    module = _QUANTIZER.sub("", module)
+    module = names.layer_above(module)
     if names.experts_owner(module) is not None:
         return Layer.EXPERT
     if names.other_tower(module) is not None:

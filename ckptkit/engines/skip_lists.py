@@ -74,7 +74,8 @@ class Reading:
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole names in
     those of its parts too; ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
-    ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them;
+    ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
+    ``nameless_heads`` those that ask so for the output head;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
@@ -105,6 +106,7 @@ class Reading:
     patterns_on_whole: bool = False
     splits_stars: bool = False
     nameless: tuple[str, ...] = ()
+    nameless_heads: tuple[str, ...] = ()
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
     wants_targets: bool = False
@@ -133,8 +135,9 @@ class Reading:
         >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
         'a.qkv_proj'
         """
+        headless = (architecture or "").startswith(self.nameless_heads)
         if self.nameless and (architecture or "").startswith(self.nameless):
-            return lambda module: module if module.endswith(_HEADS) else ""
+            return lambda module: module if module.endswith(_HEADS) and not headless else ""
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
@@ -149,6 +152,8 @@ class Reading:
         )
 
         def name_of(module: str) -> str:
+            if headless and module.endswith(_HEADS):
+                return ""
             begin = next((begin for begin in begins if module.startswith(begin[0])), None)
             if begin is not None:
                 module = begin[1] + module.removeprefix(begin[0])
@@ -161,7 +166,7 @@ class Reading:
         if self.own_map is not None:
             own_map = self.own_map
             return lambda module: name_of(own_map(module))
-        return name_of if whole or renamed or begins else _itself
+        return name_of if whole or renamed or begins or headless else _itself
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.

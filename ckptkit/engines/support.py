@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cache
 
@@ -36,7 +36,9 @@ class Support:
     ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
-    quantizations other than FP8, which no row without it speaks of. ``words`` are the engine's own where it refuses;
+    quantizations other than FP8, which no row without it speaks of. One that is of what is ``stored`` leaves a KV cache
+    alone whose scales the config promises only; one for a ``cut`` speaks of quantizations other than FP8 whose groups
+    end beyond the inputs of a layer. ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
 
@@ -49,6 +51,8 @@ class Support:
     architectures: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
+    stored: bool = False
+    cut: bool = False
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -59,7 +63,8 @@ class Support:
         if part.other is not None or self.others:
             known = part.other is not None and part.other.name in self.others
             own = not self.architectures or architecture.startswith(self.architectures)
-            return known and part.layer in self.layers and self._reads(dialect) and own
+            fitting = part.cut or not self.cut
+            return known and part.layer in self.layers and self._reads(dialect) and own and fitting
         weight, group = part.weight.granularity, part.input.granularity if part.input is not None else None
         return (
             part.layer in self.layers
@@ -69,6 +74,7 @@ class Support:
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
             and (not self.groups or (isinstance(group, PerGroup) and group.size in self.groups))
             and (not self.architectures or architecture.startswith(self.architectures))
+            and (part.stored or not self.stored)
         )
 
     def stops(self, part: Part, dialect: str, architecture: str) -> bool:
@@ -88,7 +94,9 @@ class Support:
 class Part:
     """A scheme in a kind of layer, as a checkpoint has it, and the first module that has it.
 
-    ``other`` is set for a quantization other than FP8: what is known of it stands there.
+    ``other`` is set for a quantization other than FP8: what is known of it stands there. ``stored`` says whether a KV
+    cache's scales are, and not only promised; ``cut`` whether the inputs of some layer are no whole number of groups of
+    another quantization.
     """
 
     layer: Layer
@@ -96,6 +104,8 @@ class Part:
     input: Quantization | None
     example: str
     other: OtherScheme | None = None
+    stored: bool = True
+    cut: bool = False
 
     @property
     def inputs(self) -> str:
@@ -151,14 +161,39 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         for layer, name in _layers(modules, checkpoint).items():
             if layer is not Layer.EXPERT or not first or any(_FIRST_EXPERT in module for module in modules):
                 parts.append(Part(layer, scheme.weight, scheme.input, name))
-    for other, modules in checkpoint.other_schemes.items():
-        for layer, name in _layers(modules, checkpoint).items():
-            parts.append(Part(layer, _UNSAID, None, name, other))
+    for other, members in _declared_others(checkpoint).items():
+        cut = any(_is_cut(other, name, checkpoint) for name in members)
+        for layer, name in _layers(members, checkpoint).items():
+            parts.append(Part(layer, _UNSAID, None, name, other, cut=cut))
     cache = checkpoint.kv_cache
     if cache is not None and cache.scheme is not None:
         example = cache.attention[0].module if cache.attention else "the config"
-        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example))
+        stored = any(attention.stored() for attention in cache.attention)
+        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored))
     return tuple(parts)
+
+
+def _declared_others(checkpoint: Checkpoint) -> Mapping[OtherScheme, Sequence[str]]:
+    """Scheme other than FP8 -> its modules, and those that the config means to have it although they are in FP8."""
+    meant = [(name, scheme) for name, scheme in checkpoint.contradicted.items() if name not in checkpoint.unquantized]
+    if not meant:
+        return checkpoint.other_schemes
+    found = {scheme: list(names) for scheme, names in checkpoint.other_schemes.items()}
+    for name, scheme in meant:
+        if isinstance(scheme, OtherScheme):
+            found.setdefault(scheme, []).append(name)
+    return found
+
+
+def _is_cut(other: OtherScheme, name: str, checkpoint: Checkpoint) -> bool:
+    """Whether the inputs of a linear module are no whole number of its scheme's groups."""
+    grain = other.weight.granularity if other.weight is not None else None
+    module = checkpoint.opaque.get(name)
+    weight = module.weight if module is not None else checkpoint.container.tensors.get(f"{name}.weight")
+    if not isinstance(grain, PerGroup) or weight is None or len(weight.shape) != 2:
+        return False
+    elements = module.elements if module is not None else weight.shape[0] * weight.shape[1]
+    return bool(elements and elements // weight.shape[0] % grain.size)
 
 
 def _layers(modules: Iterable[str], checkpoint: Checkpoint) -> dict[Layer, str]:
@@ -209,6 +244,9 @@ def judge_class(
     if engine.stand_in is not None and architecture in engine.stand_in.refused():
         words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
         yield Judgement(None, Answer.REFUSED, words)
+    elif architecture is None and classes and engine.by_model_type is ByModelType.NEVER:
+        words = f"{engine.label} goes by the architecture alone, and config.json names none"
+        yield Judgement(None, Answer.REFUSED, words)
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
@@ -216,10 +254,15 @@ def judge_class(
         yield Judgement(None, Answer.UNKNOWN, "whether a head is asked for, which nothing would fill")
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
-    holder = text.get(owner)
+    holder = text.get(owner) if owner else text
     unsaid = next((key for key in keys if holder.get(key) is None), None) if isinstance(holder, Mapping) else None
     if unsaid is not None:
-        yield Judgement(None, Answer.REFUSED, f"the first request stops without {owner}.{unsaid} in config.json")
+        what = f"the first request stops without {owner}.{unsaid}" if owner else f"it stops without {unsaid}"
+        yield Judgement(None, Answer.REFUSED, f"{what} in config.json")
+    demand = engine.key_demands.get(str(text.get("model_type")))
+    broken = demand.broken_by(text) if demand is not None else None
+    if broken is not None:
+        yield Judgement(None, Answer.REFUSED, f"it stops at {broken} in config.json")
     if known is not None and any(entry.name == known.unless for entry in container.side_files):
         yield Judgement(None, Answer.UNKNOWN, f"{known.unless} makes another model of {architecture}")
     elif known is not None:

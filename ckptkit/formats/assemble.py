@@ -61,6 +61,7 @@ def assemble(
     modules: dict[str, QuantizedModule] = {}
     unquantized: dict[str, TensorRef] = {}
     declared_only: list[str] = []
+    contradicted: dict[str, Declared] = {}
     stored_only: list[TensorRef] = []
     plain = list(census.plain)
     weight_scales = dict(census.roles[Role.WEIGHT_SCALE])
@@ -78,11 +79,14 @@ def assemble(
             modules[name] = quantized_module((name, scheme, weight, *scales))
         elif quantized:
             stored_only.append(weight)
+            if scheme is not None:
+                contradicted[name] = scheme
         else:
             unquantized[name] = weight
             plain.append(weight)
             if scheme is not None:
                 declared_only.append(name)
+                contradicted[name] = scheme
     for weight in census.fp8_elsewhere:
         name = stack_name(weight)
         scale = weight_scales.get(name) if is_stack(weight) else None
@@ -114,6 +118,7 @@ def assemble(
         unquantized=unquantized,
         fused_experts=_fused_experts(plain),
         declared_only=tuple(declared_only),
+        contradicted=contradicted,
         stored_only=tuple(stored_only),
         orphans=tuple(orphans),
         foreign=tuple(census.foreign),

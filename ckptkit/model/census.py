@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ckptkit.dtypes import DTYPES
+from ckptkit.model.names import is_adapter
 from ckptkit.storage.payload import TensorRef
 
 
@@ -45,7 +46,7 @@ _FP8_CODES = frozenset(code for code, dtype in DTYPES.items() if dtype.is_fp8)
 
 @dataclass
 class Census:
-    """Tensors sorted by role; ``weights`` holds each 2-D ``.weight`` under its module's name."""
+    """Tensors sorted by role; ``weights`` holds each 2-D ``.weight`` of a layer under its module's name."""
 
     weights: dict[str, TensorRef] = field(default_factory=dict)
     roles: dict[Role, dict[str, TensorRef]] = field(default_factory=lambda: {role: {} for role in Role})
@@ -91,7 +92,7 @@ def take_census(
     for name, tensor in tensors.items():
         module, _, last = name.rpartition(".")
         if last == "weight":
-            if len(tensor.shape) == 2:
+            if len(tensor.shape) == 2 and not is_adapter(module):
                 weights[module] = tensor
             elif is_fp8(tensor.dtype):
                 census.fp8_elsewhere.append(tensor)

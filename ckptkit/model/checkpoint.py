@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ckptkit.errors import Fault, plural
 from ckptkit.model import names
-from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Scheme
+from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Scheme
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.container import Container
@@ -142,11 +142,13 @@ class Checkpoint(Shown):
     * ``opaque``: linear modules in another quantization that the config declares, by name;
     * ``unquantized``: linear modules stored in high precision, by name;
     * ``declared_only``: those of ``unquantized`` that the config calls quantized all the same;
-    * ``stored_only``: FP8 weights that the config does not call quantized;
+    * ``stored_only``: FP8 weights that the config does not call quantized, or not so;
     * ``fused_experts``: modules whose experts are 3-D tensors in high precision;
     * ``orphans``: scales that belong to no quantized module; ``foreign``: quantizer tensors that the format
       has no role for;
     * ``plain``: every other tensor, carried through as it is;
+    * ``contradicted``: the schemes that the config has for weights of linear modules that are stored otherwise, in
+      high precision or in FP8;
     * ``raw``: the quantization config as written; ``understood``: as understood, with defaults and older
       spellings made explicit; ``provenance``: entries of it that say how the checkpoint was made and not what it
       means, and that no other config has a place for.
@@ -169,6 +171,7 @@ class Checkpoint(Shown):
     provenance: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     opaque: Mapping[str, OpaqueModule] = field(default_factory=dict)
+    contradicted: Mapping[str, Declared] = field(default_factory=dict)
 
     def _look(self) -> Look:
         facts = [f"{self.format} ({self.dialect})", plural(len(self.modules), "quantized module")]

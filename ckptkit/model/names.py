@@ -40,6 +40,9 @@ _ROUTER_ENDS = ("gate", "router", "proj", "linear", "classifier")
 #: The number of an expert in a name, and where it stands.
 EXPERT = re.compile(r"\.experts\.\d+\.")
 _EXPERT = re.compile(r"(.+\.experts)\.\d+\.")
+#: How names below a layer begin in an adapter, and what tools put there.
+_ADAPTER = ".lora_"
+_BELOW_A_LAYER = re.compile(r"\.(lora_\w+(\.\w+)?|base_layer|\w+_quantizer)$")
 
 #: Parts of names that belong to another tower of a multimodal model than the language model.
 _OTHER_TOWER = re.compile(
@@ -129,6 +132,24 @@ def parent(module: str) -> str:
 def join(module: str, part: str) -> str:
     """The name of a child; the root module has the empty name."""
     return f"{module}.{part}" if module else part
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a tensor or module belongs to an adapter beside a layer, and is no layer of the model.
+
+    >>> is_adapter("model.layers.0.self_attn.q_proj.lora_A"), is_adapter("model.layers.0.self_attn.q_lora_proj")
+    (True, False)
+    """
+    return _ADAPTER in name
+
+
+def layer_above(module: str) -> str:
+    """The layer that a quantizer or an adapter below it belongs to; any other module itself.
+
+    >>> layer_above("model.layers.0.self_attn.q_proj.lora_A.default"), layer_above("lm_head")
+    ('model.layers.0.self_attn.q_proj', 'lm_head')
+    """
+    return _BELOW_A_LAYER.sub("", module)
 
 
 def is_embedding(module: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tests.accuracy.again.hub import autofp8, channels, modelopt, ordered, quark
+from tests.accuracy.neighbours import NEIGHBOURS
 from tests.accuracy.plain import dequantized, tensors_in
 from tests.damage import (
     BLOCK,
@@ -336,4 +337,5 @@ VARIANTS = (
     *_kv_declared(),
     *_other_values(),
     *_places(),
+    *(Variant(*neighbour) for neighbour in NEIGHBOURS),
 )

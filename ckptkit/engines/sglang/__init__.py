@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.key_demands import KeyDemand
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.prediction import Drafts
 from ckptkit.engines.sglang.classes import BELOW, STAND_IN, STOOD_IN_FOR
@@ -39,6 +40,17 @@ ENGINE = Engine(
     eager=lazily("ckptkit.engines.sglang.eager", "EAGER"),
     architectures=lazily("ckptkit.engines.sglang.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.sglang.modules", "MODULES"),
+    # srt/models/qwen3_next.py and qwen3_5.py; the classes of transformers have no default for it.
+    wanted_keys=MappingProxyType(
+        dict.fromkeys(("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"), ("", ("full_attention_interval",)))
+    ),
+    # srt/configs/nemotron_h.py (groups of states), srt/models/exaone4.py (letters of a pattern).
+    key_demands=MappingProxyType(
+        {
+            "nemotron_h": KeyDemand("n_groups", like="mamba_n_groups", unsaid=8),
+            "exaone4": KeyDemand("sliding_window_pattern", text=True),
+        }
+    ),
     drafts=Drafts.APART,
     stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW, refused=lazily("ckptkit.engines.sglang.architectures", "REFUSED")),
 )

@@ -11,17 +11,76 @@ LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3Fo
 #: Classes that skip a name which no parameter has, with a warning, wherever they do not fuse.
 SKIP_WITH_A_WARNING = (*LLAMAS, "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2MoeFor", "Qwen3MoeFor", "MixtralFor")
 
-#: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
-STRICT = ("Mixtral", "Qwen3ForCausalLM", "Gemma3ForConditionalGeneration", "Qwen2_5_VLFor")
+# What a class does at a name that no parameter has was asked of the ``load_weights`` of each class of 0.5.23, by such
+# names (tests/interop/drivers/sglang_names.py); most classes skip them all.
 
-#: Classes that stop with a KeyError at any name that no parameter has.
-STOP_AT_UNKNOWN = (
-    *("CohereFor", "Cohere2ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
-    *("Olmo2For", "StableLmFor", "Starcoder2For"),
+#: Classes that stop with a KeyError at an unknown name below a projection that they fuse; other names they skip.
+STRICT = (
+    *("Mixtral", "Qwen3ForCausalLM", "Qwen3Model", "Qwen2_5_VLFor", "SDARForCausalLM", "OPTFor", "Phi4MMFor"),
+    *("Starcoder2For", "GraniteMoeForCausalLM", "GraniteMoeSharedFor", "GraniteMoeSWAFor", "MiMoV2ForCausalLM"),
+    "MiMoV2FlashFor",
 )
 
-#: Classes with latent attention that stop so below gate_up_proj alone, and skip other names with a warning.
-DEEPSEEKS = ("DeepseekV2For", "DeepseekV3For")
+#: Classes that stop so at any name that no parameter has.
+STOP_AT_UNKNOWN = (
+    *("BeamFor", "InternS2MobiusFor", "MiniCPMForCausalLM", "MiniCPM3For", "MiniCPMSALAFor"),
+    *("BaichuanFor", "BertModel", "CLIPModel", "ChatGLM", "CohereFor", "Cohere2ForCausalLM", "Contriever", "DbrxFor"),
+    *("DeepseekForCausalLM", "DeepseekOCRFor", "DeepseekVL2For", "EmbeddingGemmaModel", "Ernie4_5_ForCausalLM"),
+    *("Ernie4_5_MoeFor", "ExaoneForCausalLM", "FalconH1For", "GPT2LMHead", "GPTBigCodeFor", "GPTJFor", "Gemma2For"),
+    *(
+        "Gemma3ForCausalLM",
+        "Gemma3ForConditionalGeneration",
+        "Gemma3nForConditionalGeneration",
+        "GemmaFor",
+        "GlmAsrFor",
+        "GraniteForCausalLM",
+        "GraniteSWAFor",
+    ),
+    *("GraniteMoeHybridFor", "HunYuanDenseV1For", "HunYuanMoEV1For", "IQuestQ1", "InternLM2For"),
+    *("InternS1ForConditionalGeneration", "JetNemotronFor", "JetVLMFor", "KimiLinearFor"),
+    *("KimiVLFor", "Llama4ForConditionalGeneration", "LlamaEmbeddingModel", "MiMoForCausalLM", "MiMoV2ASRFor"),
+    *("MiniCPMO", "MistralModel", "MllamaFor", "MultiModalityCausalLM", "NVILA", "NemotronH_Omni", "Olmo2For"),
+    *("OlmoFor", "OlmoeFor", "POINTSV15", "PaddleOCRVLFor", "Phi3SmallFor", "PhiMoEFor", "Qwen2AudioFor"),
+    *(
+        "Qwen2VLFor",
+        "Qwen3NextForCausalLM",
+        "StableLmFor",
+        "Step3VLFor",
+        "UnlimitedOCRFor",
+        "XverseFor",
+        "XverseMoeFor",
+    ),
+)
+
+#: Classes, most of them with latent attention, that stop so below gate_up_proj alone; other names they skip.
+DEEPSEEKS = (
+    *("DeepseekV2For", "DeepseekV3For", "DeepseekV32For", "DeepseekV4For", "GigaChat35For", "GlmMoeDsaFor", "HYV4For"),
+    *("KimiK3LinearFor", "LongcatFlash"),
+)
+
+#: Classes that stop so below experts, beside those that stop at any name.
+STOP_BELOW_EXPERTS = (
+    *("Qwen2MoeFor", "Qwen3VLMoeFor", "Qwen3_5MoeForConditionalGeneration", "Qwen4ExpFor", "InternS1ProFor"),
+    *("InternS2PreviewFor", "Mixtral", "GraniteMoeForCausalLM", "GraniteMoeSharedFor", "GraniteMoeSWAFor"),
+    *("LongcatFlash", "MiMoV2ForCausalLM", "MiMoV2FlashFor"),
+)
+
+#: Classes that stop somewhere, wherever that is.
+STOP_SOMEWHERE = (*STRICT, *STOP_AT_UNKNOWN, *DEEPSEEKS)
+
+#: Of these those that know scales of keys and values below attention, and below the projections.
+_KNOW_KV = (
+    *("CohereFor", "Cohere2ForCausalLM", "DbrxFor", "GPTJFor", "Gemma2For", "Gemma3ForCausalLM"),
+    *("Gemma3ForConditionalGeneration", "Gemma3nForConditionalGeneration", "HunYuanDenseV1For", "HunYuanMoEV1For"),
+    *("InternS2MobiusFor", "KimiLinearFor", "Llama4ForConditionalGeneration", "PhiMoEFor"),
+)
+_KNOW_KV_OF_PROJECTIONS = (
+    *("DbrxFor", "Gemma3ForCausalLM", "InternS2MobiusFor", "Llama4ForConditionalGeneration", "Qwen3ForCausalLM"),
+    *("Qwen3Model", "Qwen3NextForCausalLM", "SDARForCausalLM"),
+)
+#: Classes that stop at such scales, by where these are stored.
+STOP_AT_KV = tuple(name for name in STOP_AT_UNKNOWN if name not in _KNOW_KV)
+STOP_AT_KV_OF_PROJECTIONS = tuple(name for name in (*STRICT, *STOP_AT_UNKNOWN) if name not in _KNOW_KV_OF_PROJECTIONS)
 
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
@@ -54,6 +113,9 @@ OTHER_ATTENTION = (
 #: Classes that build linear layers without a name, so that lists and targets by name mean none of them.
 NAMELESS = ("PhiForCausalLM", "PersimmonFor")
 
+#: Classes that build the output head without one (``ParallelLMHead`` without a prefix).
+NAMELESS_HEADS = ("BailingMoeV2_5", "BailingMoeV3", "GPTJFor", "HunYuan", "PersimmonFor", "PhiForCausalLM", "SolarFor")
+
 #: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored.
 BEGINS = MappingProxyType(
     {
@@ -68,7 +130,9 @@ BEGINS = MappingProxyType(
 )
 
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
-PLAIN = MappingProxyType({"StableLmFor": (".self_attn.",)})
+PLAIN = MappingProxyType(
+    {"StableLmFor": (".self_attn.",), "FalconH1For": (".mamba.",), "OlmoForCausalLM": (".self_attn.",)}
+)
 
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
@@ -78,7 +142,7 @@ NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
 
 #: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")
-PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor")
+PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditional")
 #: Classes whose tower has layers that are merged, or split by inputs, alone: these are filled by a cast.
 MERGED_TOWERS = ("Mistral3For",)
 

@@ -20,7 +20,10 @@ from ckptkit.engines.sglang.classes import (
     SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_EXPERTS,
+    STOP_AT_KV_OF_PROJECTIONS,
     STOP_AT_UNKNOWN,
+    STOP_BELOW_EXPERTS,
+    STOP_SOMEWHERE,
     STRICT,
 )
 from ckptkit.engines.sglang.values import VALUES
@@ -48,12 +51,13 @@ _NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", archi
 
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
 _NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
-#: DeepSeek's stops at names below projections that are merged alone, and skips others with a warning.
 #: Classes that stop at a name in a part of a model that they have none of: every such part has what they fuse.
 _STOP_AT_PARTS = (*STOP_AT_UNKNOWN, *DEEPSEEKS)
+#: The others skip what they do not know, some with a warning, but where they merge projections or look for experts.
 _NO_NAMES = (
     _NO_NAME,
-    Known(_ERROR, _UNKNOWN_NAME, architectures=DEEPSEEKS, layers=(Layer.FUSED,)),
+    Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *DEEPSEEKS), layers=(Layer.FUSED,)),
+    Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_BELOW_EXPERTS, layers=(Layer.EXPERT,)),
 )
 _ONE_SCHEME = Known(
     _ERROR,
@@ -90,7 +94,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
-        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), *_NO_NAMES),
+        "CK118": (Known(_SILENT, "layers beyond the last are skipped"), _NO_NAME),
         "CK118/stray": _NO_NAMES,
         "CK201": (Known(_SILENT, _UNSET),),
         "CK202": _NO_NAMES,
@@ -98,7 +102,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK202/weight-lost": (Known(_SILENT, "the weight keeps what it was allocated with"),),
         "CK203": (
             Known(_SILENT, _SKIPPED),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
             *_NO_NAMES,
             Known(
                 Outcome.OK, "brought to one spelling", formats=("compressed-tensors", "modelopt"), architectures=LLAMAS
@@ -140,7 +143,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK208": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)), *_NO_NAMES),
+        "CK208": _NO_NAMES,
         "CK208/kv-both": (Known(_SILENT, "it is skipped, and 1.0 is used"), *_NO_NAMES, _NO_KV),
         "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
@@ -177,6 +180,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK306": (Known(_ERROR, _SHAPE),),
         "CK307": (Known(_ERROR, _SHAPE),),
         "CK308": (Known(_SILENT, "integers are converted by value where the shape fits"),),
+        "CK309/linear-attention": (Known(_ERROR, "the loader of the parts stops at one scale"),),
         "CK310": (Known(_ERROR, "no kernel; at the first request", at_request=True),),
         "CK311": (Known(_ERROR, _ASSERTION),),
         "CK312": (Known(_ERROR, _SHAPE),),
@@ -220,7 +224,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         **VALUES,
         "CK601": (
             Known(_SILENT, "codes are taken for values"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, STAND_IN)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STOP_SOMEWHERE, STAND_IN)),
         ),
         "CK601/scales": _NO_NAMES,
         "CK601/kv-scales": _NO_NAMES,
@@ -240,8 +244,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK605/tied-head": (),
         "CK606": (
             Known(_SILENT, "codes are taken for values"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER,)),
             *_NO_NAMES,
+        ),
+        "CK606/another-quantization": (
+            Known(_ERROR, "scales do not fit the parameters of the scheme that is declared"),
+        ),
+        "CK606/another-quantization/by-row": (
+            Known(_ERROR, "scales do not fit the parameters of the scheme that is declared"),
+            Known(_SILENT, "the weight keeps what it was allocated with", formats=_CT, layers=(Layer.LINEAR,)),
         ),
         "CK606/tied-head": (
             Known(_SILENT, "codes are taken for values"),
@@ -260,7 +271,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
             _ONE_SCHEME,
-            Known(_ERROR, "leaves the module alone", architectures=STRICT, layers=(Layer.FUSED,)),
             *_NO_NAMES,
         ),
         "CK608/no-target": (Known(_ERROR, "no target is found for the layer", when_built=True),),
@@ -272,7 +282,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK606/unspecified": (
             Known(_SILENT, "codes are taken for values"),
             Known(_ERROR, "no scheme is found for a layer without weights", formats=_QUARK, layers=_LINEAR),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER, Layer.FUSED)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER,)),
             *_NO_NAMES,
         ),
         "CK606/untargeted": (
@@ -325,7 +335,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK624": (Known(_ERROR, "refused"),),
         "CK624/unsaid-blocks": (
             Known(_SILENT, _SKIPPED),
-            Known(_ERROR, "grids are loaded into scales of whole tensors", architectures=(*LLAMAS, *STRICT)),
+            Known(_ERROR, "grids are loaded into scales of whole tensors", architectures=(*LLAMAS, *STOP_SOMEWHERE)),
         ),
         "CK624/block-size": (),
         "CK624/experts": (),
@@ -373,12 +383,15 @@ OUTCOMES: Outcomes = MappingProxyType(
             _NO_KV,
         ),
         "CK902": (),
-        "CK903": (Known(_SILENT, "1.0 is used", architectures=STRICT),),
+        "CK903": (
+            Known(_SILENT, "1.0 is used", architectures=STRICT),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),
+        ),
         "CK903/query": (
             Known(Outcome.OK, "the scale is skipped"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN)),
         ),
-        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT),),
+        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),),
         "CK903/below-attention": (Known(_SILENT, "1.0 is used"),),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, PLAIN
+from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, NAMELESS_HEADS, PLAIN
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
@@ -28,7 +28,14 @@ _FP8 = _reading(
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
 
-_modelopt = partial(_reading, Style.COMPONENTS_OR_GLOB, fuses=True, experts_by_owner=True, whole_too=True)
+_modelopt = partial(
+    _reading,
+    Style.COMPONENTS_OR_GLOB,
+    fuses=True,
+    experts_by_owner=True,
+    whole_too=True,
+    nameless_heads=NAMELESS_HEADS,
+)
 
 #: Experts are asked for by one set of names, whatever their class calls projections.
 _EXPERTS = MappingProxyType({".w1": ".gate_proj", ".w2": ".down_proj", ".w3": ".up_proj"})

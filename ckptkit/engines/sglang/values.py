@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.config_values import about
-from ckptkit.engines.sglang.classes import STAND_IN, STRICT
+from ckptkit.engines.sglang.classes import STAND_IN, STOP_SOMEWHERE
 
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
@@ -65,7 +65,7 @@ VALUES: Outcomes = MappingProxyType(
             about("no-groups"),
             (
                 Known(_SILENT, "no quantization is found: codes are taken for values", formats=_CT),
-                Known(_ERROR, _UNKNOWN_NAME, formats=_CT, architectures=(*STRICT, STAND_IN)),
+                Known(_ERROR, _UNKNOWN_NAME, formats=_CT, architectures=(*STOP_SOMEWHERE, STAND_IN)),
             ),
         ),
         **dict.fromkeys(

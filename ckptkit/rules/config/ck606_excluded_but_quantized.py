@@ -23,10 +23,10 @@ _FIRST_EXPERT = ".experts.0."
 
 @rule("CK606", "excluded-but-quantized", Severity.ERROR, reports=("vllm-project/compressed-tensors#712",))
 def excluded_but_quantized(context: Context) -> Iterator[Fault]:
-    """A weight is stored in FP8, but the config does not declare it quantized.
+    """A weight is stored in FP8, but the config does not declare it quantized, or declares another quantization.
 
     Why it hurts: engines create no scale parameter for it: they stop at the scale's name, or load raw codes as
-    values.
+    values. Where the config declares another quantization they stop at the shapes of its scales.
 
     Example: ``model.layers.0.mlp.up_proj`` in the skip list, F8_E4M3 in the file.
 
@@ -41,6 +41,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
 
     tied = ties_head(context.config)
     modules = context.checkpoint.modules if context.checkpoint else {}
+    others = context.checkpoint.contradicted if context.checkpoint else {}
 
     @cache
     def is_begun(expert: str) -> bool:
@@ -56,7 +57,19 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
         return "part-of-expert" if _FIRST_EXPERT in module and is_begun(names.parent(module)) else None
 
     for tensor in context.checkpoint.stored_only if context.checkpoint else ():
-        if tensor.dtype == FP8_WEIGHT and not is_small(tensor):
+        scheme = others.get(tensor.module)
+        if scheme is not None:
+            yield Observation(
+                "excluded-but-quantized",
+                "stored in FP8, but the config declares another quantization",
+                tensor.shard,
+                tensor.name,
+                expected=str(scheme),
+                found=f"{tensor.dtype} {list(tensor.shape)}",
+                help="declare what is stored",
+                variant=_in_another(context, tensor.module),
+            )
+        elif tensor.dtype == FP8_WEIGHT and not is_small(tensor):
             yield Observation(
                 "excluded-but-quantized",
                 "stored in FP8, but the config does not call it quantized",
@@ -68,6 +81,14 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 only=engines_that_build(context, tensor.module, quantized=False),
                 variant=variant(tensor.module),
             )
+
+
+def _in_another(context: Context, module: str) -> str:
+    """The variant of a weight that the config declares in another quantization: a scale for each row has as many
+    dimensions as those of groups, and any other has not."""
+    scale = context.container.tensors.get(names.join(module, "weight_scale"))
+    by_row = scale is not None and len(scale.shape) == 2
+    return "another-quantization/by-row" if by_row else "another-quantization"
 
 
 @fix("unsafe", "CK606")

@@ -41,7 +41,10 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
     if nothing_is_quantized(context):
         return
     stored = {weight.module for weight in undeclared_weights(context)}
+    others = context.checkpoint.contradicted if context.checkpoint else {}
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
+        if tensor.module in others and tensor.module in stored:
+            continue  # its weight is a finding of CK606
         declared = context.checkpoint is not None and tensor.module in context.checkpoint.declared_only
         yield Observation(
             "orphan-scale",

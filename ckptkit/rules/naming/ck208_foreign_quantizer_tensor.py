@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
@@ -26,6 +26,9 @@ _LEGACY_ENDINGS = frozenset(
         "output_quantizer.scale",
     }
 )
+
+#: How keys of config.json end that describe adapters which a model has of its own, as Phi-4 for speech and vision.
+_OWN_ADAPTERS = "_lora"
 
 #: Spellings of other formats and raw dumps -> what every format here calls that scale.
 _SPELLINGS = {
@@ -76,8 +79,8 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
             help="rename it if it is a scale" if legacy else "export the checkpoint again without it",
             variant=_variant(context, tensor.name),
         )
-    for tensor in context.checkpoint.plain:
-        if ".base_layer." in tensor.name or ".lora_" in tensor.name:
+    for tensor in () if _has_adapters(context) else context.checkpoint.plain:
+        if ".base_layer." in tensor.name or names.is_adapter(tensor.name):
             yield Fault(
                 "foreign-quantizer-tensor",
                 "an adapter's name: engines know no such module",
@@ -87,6 +90,11 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
                 found="base_layer or lora",
                 help="merge the adapter before exporting",
             )
+
+
+def _has_adapters(context: Context) -> bool:
+    """Whether the model has adapters of its own, which config.json describes."""
+    return any(key.endswith(_OWN_ADAPTERS) and isinstance(said, Mapping) for key, said in context.config.items())
 
 
 def _variant(context: Context, name: str) -> str | None:

@@ -23,18 +23,16 @@ ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TORCHDYNAMO_DISABLE": "1", "SGLANG_DISABL
 def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     keep, against = options.get("keep", {}).get(str(folder)), options.get("against", {}).get(str(folder), {})
     from sglang.srt.configs.load_config import LoadConfig
-    from sglang.srt.configs.model_config import ModelConfig
     from sglang.srt.model_loader import loader
     from sglang.srt.model_loader.utils import set_default_torch_dtype
-    from sglang.srt.runtime_context import SpawnRanks, publish
-    from sglang.srt.server_args import ServerArgs
 
     with stage("config"):
-        arguments = ServerArgs(
-            model_path=str(folder), device="cpu", attention_backend="torch_native", skip_tokenizer_init=True
-        )
-        publish(arguments, role="scheduler", ranks=SpawnRanks(0))
-        config = ModelConfig.from_server_args(arguments)
+        try:
+            arguments, config = _configured(folder, "torch_native")
+        except AssertionError as error:
+            if _OTHER_BACKENDS not in str(error):
+                raise
+            arguments, config = _configured(folder, "triton")
     _one_process(arguments)
     load = LoadConfig()
     answer: Answer = {"quantization": config.quantization}
@@ -46,7 +44,8 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         first = vllm_outcome._fill(model)
         with stage("load"):
             model.load_weights(loader.DefaultModelLoader(load)._get_all_weights(config, model))
-        answer["unset"] = vllm_outcome._unset(model, first)
+        unused = _UNUSED.get(type(model).__name__, ())
+        answer["unset"] = [name for name in vllm_outcome._unset(model, first) if not name.endswith(unused)]
         weights, others = vllm_outcome._numbers(model)
     if keep is not None:
         distance.keep(keep, {**weights, **others})
@@ -59,6 +58,33 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     return answer
 
 
+#: What a class says that has attention of its own; which one computes it says nothing of the weights.
+_OTHER_BACKENDS = "One of the attention backends"
+
+
+def _configured(folder: Path, backend: str) -> tuple[Any, Any]:
+    """The arguments of a server and the model's config, as far as these are read without a device.
+
+    States of linear attention are kept without what needs one to be copied.
+    """
+    from sglang.srt.configs.model_config import ModelConfig
+    from sglang.srt.runtime_context import SpawnRanks, publish
+    from sglang.srt.server_args import ServerArgs
+
+    arguments = ServerArgs(
+        model_path=str(folder),
+        device="cpu",
+        attention_backend=backend,
+        skip_tokenizer_init=True,
+        mamba_radix_cache_strategy="no_buffer",
+        disable_overlap_schedule=True,
+    )
+    publish(arguments, role="scheduler", ranks=SpawnRanks(0))
+    return arguments, ModelConfig.from_server_args(arguments)
+
+
+#: Parameters that a class makes and that its own code never looks at: nothing fills them.
+_UNUSED = {"FalconH1ForCausalLM": (".q_norm.weight", ".k_norm.weight")}
 _started: list[str] = []
 
 
