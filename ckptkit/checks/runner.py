@@ -168,7 +168,11 @@ def run(
     thrown_away = drops_of(context.dialect_key, told)
     if thrown_away:
         findings = [_of_what_is_kept(finding, thrown_away) for finding in findings]
-    drafts = {name: engine.drafts for name, engine in asked_about(told).items()}
+    architecture = context.dimensions.architecture
+    drafts = {
+        name: Drafts.LEFT_OUT if architecture in engine.drafts_left_out else engine.drafts
+        for name, engine in asked_about(told).items()
+    }
     findings = [_of_the_draft(finding, context.dimensions, drafts) for finding in findings]
     left_out = {e.engine: e.leaves_out for f in findings for e in f.engines if e.leaves_out and e.current}
     if left_out:

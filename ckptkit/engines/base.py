@@ -285,7 +285,8 @@ class Engine:
     object's name, and what it has to hold where it is there.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
-    ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known.
+    ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known;
+    ``drafts_left_out`` are classes that never build them, whatever others do.
     One that ``loads_every_file`` takes weight files that no index names.
     One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module: the function
     says what it makes of a container in a release, told whether its config was understood. Nobody else then judges its
@@ -318,6 +319,7 @@ class Engine:
     wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     drafts: Drafts | None = None
+    drafts_left_out: frozenset[str] = frozenset()
     loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING

@@ -211,8 +211,6 @@ def judge_class(
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
-    elif is_base and known is None and _lacks_head(container):
-        yield Judgement(None, Answer.UNKNOWN, "whether a head is asked for, which nothing would fill")
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
     holder = text.get(owner)
@@ -233,7 +231,8 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         if odd is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
-        tied = container.config.get("tie_word_embeddings") is True
+        # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
+        tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
         absent = known.absent(modules, dimensions.layers, tied=tied)
         absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
         if absent is not None and known.stops_at(absent, quantized=quantized):

@@ -23,7 +23,20 @@ from tests.accuracy.again.rest import NVFP4, mixed
 from tests.accuracy.held.common import MODELOPT, VL, alone, copied, listed, no_side_file, stored_as
 from tests.accuracy.reports import quantize
 from tests.accuracy.verdicts import rows
-from tests.damage import CT, CT_KV, TIED, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
+from tests.damage import (
+    CT,
+    CT_KV,
+    TIED,
+    Damage,
+    MutableCheckpoint,
+    drop,
+    load,
+    put,
+    rename,
+    set_block,
+    set_config,
+    steps,
+)
 
 _SCALES = r".*\.weight_scale"
 _SHARED = ("re:.*mlp.gate$", "re:.*shared_expert_gate$")
@@ -56,6 +69,31 @@ def _with_shared_expert(checkpoint: MutableCheckpoint) -> None:
         next(iter(checkpoint.shards.values()))[other] = checkpoint.get(name)
 
 
+def _same(checkpoint: MutableCheckpoint) -> None:
+    """Nothing."""
+
+
+def _pop(key: str) -> Damage:
+    return lambda checkpoint: checkpoint.config.pop(key, None)
+
+
+def _of_meta(checkpoint: MutableCheckpoint) -> None:
+    """The names that Meta gives modules, behind the usual prefix."""
+    for part in "qkvo":
+        rename(rf"(model\.layers\.\d+)\.self_attn\.{part}_proj\.(weight.*)", rf"\1.attention.w{part}.\2")(checkpoint)
+    for part, other in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3")):
+        rename(rf"(model\.layers\.\d+)\.mlp\.{part}\.(weight.*)", rf"\1.feed_forward.{other}.\2")(checkpoint)
+    rename(r"(model\.layers\.\d+)\.input_layernorm\.weight", r"\1.attention_norm.weight")(checkpoint)
+    rename(r"(model\.layers\.\d+)\.post_attention_layernorm\.weight", r"\1.ffn_norm.weight")(checkpoint)
+
+
+def _beyond(checkpoint: MutableCheckpoint) -> None:
+    """The second layer's norm once more, as a third layer's."""
+    name = "model.layers.1.input_layernorm.weight"
+    next(iter(checkpoint.shards.values()))[name.replace("1", "2")] = checkpoint.get(name)
+
+
+_PREDICTS = "mtp.layers.0.input_layernorm.weight"
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
@@ -447,13 +485,75 @@ KINDS = (
         "base-model-without-a-head",
         "drawn/qwen3_vl",
         steps(channels(_VISION), set_config(architectures=["Qwen3VLModel"]), drop(r".*lm_head.*")),
-        {"transformers": "unknown"},
+        {"transformers": "loads"},
+    ),
+    Kind(
+        "base-model-of-text-without-a-head",
+        "llama/llmcompressor-dynamic",
+        steps(set_config(architectures=["LlamaModel"]), drop(r".*lm_head.*")),
+        {"transformers": "loads"},
+    ),
+    Kind(
+        "model-for-text-without-a-head",
+        "llama/llmcompressor-dynamic",
+        drop(r".*lm_head.*"),
+        {"transformers": "silently wrong"},
     ),
     Kind(
         "base-model-with-a-head",
         "drawn/qwen3_vl",
         steps(channels(_VISION), set_config(architectures=["Qwen3VLModel"])),
         {"transformers": "loads"},
+    ),
+    # A tower of which nothing is stored, which the list means under stored names only, or under those in memory too.
+    Kind(
+        "tower-dropped-and-built",
+        "drawn/llava",
+        steps(channels(_TOWER_LISTED), drop(r"vision_tower\..*")),
+        {"transformers": "refuses", "llamacpp": "loads"},
+    ),
+    Kind(
+        "tower-dropped-and-left-alone",
+        "drawn/llava",
+        steps(channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*projector.*")), drop(r"vision_tower\..*")),
+        {"transformers": "warns", "llamacpp": "loads"},
+    ),
+    # Layers beyond those that the config counts.
+    Kind("layer-beyond", "drawn/dots1", _beyond, {"llamacpp": "refuses"}),
+    Kind("layer-beyond-left-out", "drawn/deepseek_v3", _beyond, {"llamacpp": "loads"}),
+    Kind("predicts-nothing", "drawn/qwen3_next", _same, {"llamacpp": "refuses"}),
+    Kind("predicts", "drawn/qwen3_next", put(_PREDICTS, "BF16", (64,), bytes(128)), {"llamacpp": "loads"}),
+    Kind(
+        "predicts-by-config-alone",
+        "drawn/qwen3_next",
+        set_config(mtp_num_hidden_layers=1),
+        {"llamacpp": "silently wrong"},
+    ),
+    Kind("layers-not-counted", "drawn/nemotron_h", _same, {"llamacpp": "refuses"}),
+    # Names that the map has for some classes, or behind a prefix only.
+    Kind(
+        "experts-elsewhere", "drawn/olmoe", rename(r"(.*)\.mlp\.(experts\..*)", r"\1.moe.\2"), {"llamacpp": "refuses"}
+    ),
+    Kind("experts-in-place", "drawn/olmoe", _same, {"llamacpp": "loads"}),
+    Kind("no-prefix", "drawn/glm4", rename(r"model\.(.*)", r"\1"), {"llamacpp": "refuses"}),
+    Kind("names-of-meta", CT, _of_meta, {"llamacpp": "unknown"}),
+    Kind("names-of-meta-not-permuted", "qwen2/llmcompressor-dynamic", _of_meta, {"llamacpp": "loads"}),
+    Kind("names-of-nobody", CT, rename(r"(.*)\.q_proj\.(.*)", r"\1.wquery.\2"), {"llamacpp": "refuses"}),
+    Kind(
+        "default-of-a-type",
+        "phi3/llmcompressor-dynamic",
+        _pop("original_max_position_embeddings"),
+        {"llamacpp": "loads"},
+    ),
+    Kind(
+        "default-of-no-type",
+        "phi3/llmcompressor-dynamic",
+        steps(_pop("original_max_position_embeddings"), _pop("model_type")),
+        {"llamacpp": "refuses"},
+    ),
+    # On a GPU codes whose scales it does not look for are taken for values.
+    Kind(
+        "plain-fp8-in-a-composite-class", "drawn/mistral3", autofp8(HEAD, "dynamic"), {"transformers": "silently wrong"}
     ),
     Kind(
         "no-block",
