@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import cache
+from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
 from ckptkit.engines.dimensions import Dimensions, text_level
@@ -35,7 +36,8 @@ class Support:
     ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
-    quantizations other than FP8, which no row without it speaks of. ``words`` are the engine's own where it refuses;
+    quantizations other than FP8, which no row without it speaks of. ``recast`` asks for scales of a cache that have
+    another type than the model. ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
 
@@ -48,6 +50,7 @@ class Support:
     architectures: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
+    recast: bool = False
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -63,6 +66,7 @@ class Support:
         return (
             part.layer in self.layers
             and self._reads(dialect)
+            and (not self.recast or part.recast)
             and (not self.weights or weight.kind in self.weights)
             and (not self.inputs or part.inputs in self.inputs)
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
@@ -87,7 +91,8 @@ class Support:
 class Part:
     """A scheme in a kind of layer, as a checkpoint has it, and the first module that has it.
 
-    ``other`` is set for a quantization other than FP8: what is known of it stands there.
+    ``other`` is set for a quantization other than FP8: what is known of it stands there. ``recast`` says that scales of
+    the cache are stored in another type than the model's own.
     """
 
     layer: Layer
@@ -95,6 +100,7 @@ class Part:
     input: Quantization | None
     example: str
     other: OtherScheme | None = None
+    recast: bool = False
 
     @property
     def inputs(self) -> str:
@@ -139,6 +145,16 @@ _FIRST_EXPERT = ".experts.0."
 _UNSAID = Quantization(PerTensor())
 
 
+#: Types of models as config.json and safetensors spell them.
+_TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+def _model_type(config: Mapping[str, Any]) -> object:
+    """The type that a model has in memory, by its config."""
+    levels = (text_level(config), config)
+    return next((level[key] for level in levels for key in ("dtype", "torch_dtype") if level.get(key)), None)
+
+
 def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     """Every scheme in every kind of layer that a checkpoint has, each once.
 
@@ -156,7 +172,10 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     cache = checkpoint.kv_cache
     if cache is not None and cache.scheme is not None:
         example = cache.attention[0].module if cache.attention else "the config"
-        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example))
+        own = _TYPES.get(str(_model_type(checkpoint.container.config)))
+        scales = (scale for attention in cache.attention for scale in (attention.k, attention.v) if scale is not None)
+        recast = own is not None and any(scale.dtype != own for scale in scales)
+        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, recast=recast))
     return tuple(parts)
 
 
@@ -260,6 +279,8 @@ def judge_demands(
         absent = [key for key in demands.keys if isinstance(block, Mapping) and key not in block]
         if absent:
             yield Judgement(None, Answer.REFUSED, f"it wants {' and '.join(absent)} in the quantization config")
+        if demands.some and isinstance(block, Mapping) and not any(block.get(key) for key in demands.some):
+            yield Judgement(None, Answer.REFUSED, f"it wants something in {' or '.join(demands.some)}")
         strange = next((t for t in tensors.values() if t.dtype in demands.dtypes), None) if demands.dtypes else None
         if strange is not None:
             yield Judgement(None, Answer.REFUSED, f"it does not know the type of {strange.name}, {strange.dtype}")
@@ -267,7 +288,7 @@ def judge_demands(
         stored = (name for name in own if is_quantizer_name(name) or _beside_weight(name, tensors))
         taken = (*demands.takes, *demands.drops)
         odd = next((name for name in stored if not name.endswith(taken) and names.other_tower(name) is None), None)
-        if odd is not None:
+        if odd is not None and demands.words:
             yield Judgement(None, Answer.REFUSED, f"{demands.words} {odd}")
 
 

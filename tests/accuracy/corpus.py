@@ -194,7 +194,7 @@ def _reports() -> Iterator[Entry]:
 def _variants() -> Iterator[Entry]:
     for variant in VARIANTS:
         name = f"variant/{variant.name}"
-        make = _changed(lambda variant=variant: load(variant.fixture), variant.change)  # type: ignore[misc]
+        make = _changed(lambda variant=variant: _based_on(variant.fixture), variant.change)  # type: ignore[misc]
         yield Entry(name, make, name if variant.own else f"real/{variant.fixture}")
 
 

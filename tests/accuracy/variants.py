@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from tests.accuracy.again.hub import channels
+from tests.accuracy.held.common import stored_as
 from tests.accuracy.plain import dequantized, tensors_in
 from tests.damage import (
     BLOCK,
     CT,
     CT_FP8,
+    CT_KV,
     MOE,
     QUARK,
     QUARK_CUSTOM,
     QUARK_FP8,
     Damage,
     MutableCheckpoint,
+    drop,
     exactly,
     f32,
     high_precision,
@@ -34,7 +38,7 @@ _LAST = "model.layers.0.mlp.down_proj"
 
 
 class Variant(NamedTuple):
-    """A fixture after a change. ``own``: what it means is told by its own files, and not by the fixture's."""
+    """A fixture, or a small model ("drawn/..."), after a change. ``own``: what it means is told by its own files, and not by the fixture's."""
 
     name: str
     fixture: str
@@ -143,4 +147,56 @@ def _skip_lists() -> Iterator[Variant]:
         yield Variant(f"{name}/modelopt", MODELOPT, steps(_side_file_gone, plain, skip(entry)), own=True)
 
 
-VARIANTS = (*_config_keys(), *_scale_names(), *_left_over(), *_skip_lists())
+def of_meta(checkpoint: MutableCheckpoint) -> None:
+    """The names that Meta gives modules, behind the usual prefix."""
+    layer = r"(model\.layers\.\d+)"
+    for part in "qkvo":
+        rename(rf"{layer}\.self_attn\.{part}_proj\.(.*)", rf"\1.attention.w{part}.\2")(checkpoint)
+    for part, other in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3")):
+        rename(rf"{layer}\.mlp\.{part}\.(.*)", rf"\1.feed_forward.{other}.\2")(checkpoint)
+    rename(rf"{layer}\.input_layernorm\.weight", r"\1.attention_norm.weight")(checkpoint)
+    rename(rf"{layer}\.post_attention_layernorm\.weight", r"\1.ffn_norm.weight")(checkpoint)
+
+
+def layer_beyond(checkpoint: MutableCheckpoint) -> None:
+    """The second layer's norm once more, as a third layer's."""
+    name = "model.layers.1.input_layernorm.weight"
+    next(iter(checkpoint.shards.values()))[name.replace("1", "2")] = checkpoint.get(name)
+
+
+def gone(*keys: str) -> Damage:
+    """Keys of config.json go."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        for key in keys:
+            checkpoint.config.pop(key, None)
+
+    return change
+
+
+def _by_class() -> Iterator[Variant]:
+    """What hangs on the model class: layers that are counted, names, types of scales of a cache, adapters."""
+    adapter = put("model.layers.0.self_attn.q_proj.lora_A.weight", "BF16", (4, 64), bytes(512))
+    for fixture in (CT, MOE, QUARK):
+        yield Variant(f"adapter-left-over/{fixture}", fixture, adapter)
+    for fixture in (CT, MOE, BLOCK, VL):
+        yield Variant(f"groups-empty/{fixture}", fixture, lambda c: c.block.update(config_groups={}))
+    for fixture in (VL_KV, CT_KV):
+        for code in ("F32", "F16"):
+            yield Variant(f"cache-in-{code}/{fixture}", fixture, stored_as(r".*\.[kv]_scale", code))
+    for fixture in (CT, "qwen2/llmcompressor-dynamic"):
+        yield Variant(f"names-of-meta/{fixture}", fixture, of_meta)
+    for name, keys in (("model-type-gone", ("model_type",)), ("length-gone", ("original_max_position_embeddings",))):
+        yield Variant(f"{name}/{PHI3}", PHI3, gone(*keys))
+    yield Variant(f"both-gone/{PHI3}", PHI3, gone("original_max_position_embeddings", "model_type"))
+    yield Variant(f"base-model/{CT}", CT, steps(set_config(architectures=["LlamaModel"]), drop("lm_head.weight")), True)
+    for model in ("dots1", "deepseek_v3"):
+        yield Variant(f"layer-beyond/{model}", f"drawn/{model}", steps(channels(("lm_head",)), layer_beyond), True)
+    prediction = put("mtp.layers.0.input_layernorm.weight", "BF16", (64,), bytes(128))
+    for name, change in (("none", gone()), ("stored", prediction), ("said", set_config(mtp_num_hidden_layers=1))):
+        yield Variant(f"prediction-{name}/qwen3_next", "drawn/qwen3_next", steps(channels(("lm_head",)), change), True)
+    elsewhere = rename(r"(.*)\.mlp\.(experts\..*)", r"\1.moe.\2")
+    yield Variant("experts-elsewhere/olmoe", "drawn/olmoe", steps(channels(("lm_head",)), elsewhere), True)
+
+
+VARIANTS = (*_config_keys(), *_scale_names(), *_left_over(), *_skip_lists(), *_by_class())

@@ -22,6 +22,7 @@ from tests.accuracy.again.hub import (
 from tests.accuracy.again.rest import NVFP4, mixed
 from tests.accuracy.held.common import MODELOPT, VL, alone, copied, listed, no_side_file, stored_as
 from tests.accuracy.reports import quantize
+from tests.accuracy.variants import gone, layer_beyond, of_meta
 from tests.accuracy.verdicts import rows
 from tests.damage import (
     CT,
@@ -73,26 +74,8 @@ def _same(checkpoint: MutableCheckpoint) -> None:
     """Nothing."""
 
 
-def _pop(key: str) -> Damage:
-    return lambda checkpoint: checkpoint.config.pop(key, None)
-
-
-def _of_meta(checkpoint: MutableCheckpoint) -> None:
-    """The names that Meta gives modules, behind the usual prefix."""
-    for part in "qkvo":
-        rename(rf"(model\.layers\.\d+)\.self_attn\.{part}_proj\.(weight.*)", rf"\1.attention.w{part}.\2")(checkpoint)
-    for part, other in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3")):
-        rename(rf"(model\.layers\.\d+)\.mlp\.{part}\.(weight.*)", rf"\1.feed_forward.{other}.\2")(checkpoint)
-    rename(r"(model\.layers\.\d+)\.input_layernorm\.weight", r"\1.attention_norm.weight")(checkpoint)
-    rename(r"(model\.layers\.\d+)\.post_attention_layernorm\.weight", r"\1.ffn_norm.weight")(checkpoint)
-
-
-def _beyond(checkpoint: MutableCheckpoint) -> None:
-    """The second layer's norm once more, as a third layer's."""
-    name = "model.layers.1.input_layernorm.weight"
-    next(iter(checkpoint.shards.values()))[name.replace("1", "2")] = checkpoint.get(name)
-
-
+VL_KV, _CACHE = "qwen2_5_vl/llmcompressor-fp8-kv", r".*\.[kv]_scale"
+_ADAPTER = "model.layers.0.self_attn.q_proj.lora_A.weight"
 _PREDICTS = "mtp.layers.0.input_layernorm.weight"
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
@@ -518,9 +501,29 @@ KINDS = (
         steps(channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*projector.*")), drop(r"vision_tower\..*")),
         {"transformers": "warns", "llamacpp": "loads"},
     ),
+    # Scales of a cache in another type than the model, by what attention makes of keys and values then.
+    Kind("cache-recast", VL_KV, stored_as(_CACHE, "F32"), {"transformers": "refuses"}),
+    Kind("cache-in-the-model's-type", VL_KV, stored_as(_CACHE, "BF16"), {"transformers": "silently wrong"}),
+    Kind("cache-recast-and-cast", "llama/llmcompressor-fp8-kv", stored_as(_CACHE, "F32"), {"transformers": "loads"}),
+    # A config of which the library makes none.
+    Kind("groups-empty", CT, lambda c: c.block.update(config_groups={}), {"transformers": "refuses"}),
+    Kind("groups-null", CT, lambda c: c.block.update(config_groups=None), {"transformers": "refuses"}),
+    # Parts of an adapter below a linear layer, which has none.
+    Kind("adapter-left-over", CT, put(_ADAPTER, "BF16", (4, 64), bytes(512)), {"transformers": "loads"}),
+    Kind("linear-left-plain", CT, high_precision(rf"{_Q_AND_V}"), {"transformers": "warns"}),
+    # A scale that is left over beside a weight in high precision: what it holds decides where it is multiplied with.
+    Kind(
+        "left-over-of-ones", CT, put("lm_head.weight_scale", "BF16", (32, 1), b"\x80\x3f" * 32), {"llamacpp": "loads"}
+    ),
+    Kind(
+        "left-over-of-twos",
+        CT,
+        put("lm_head.weight_scale", "BF16", (32, 1), b"\x80\x3f" * 31 + b"\x00\x40"),
+        {"llamacpp": "silently wrong"},
+    ),
     # Layers beyond those that the config counts.
-    Kind("layer-beyond", "drawn/dots1", _beyond, {"llamacpp": "refuses"}),
-    Kind("layer-beyond-left-out", "drawn/deepseek_v3", _beyond, {"llamacpp": "loads"}),
+    Kind("layer-beyond", "drawn/dots1", layer_beyond, {"llamacpp": "refuses"}),
+    Kind("layer-beyond-left-out", "drawn/deepseek_v3", layer_beyond, {"llamacpp": "loads"}),
     Kind("predicts-nothing", "drawn/qwen3_next", _same, {"llamacpp": "refuses"}),
     Kind("predicts", "drawn/qwen3_next", put(_PREDICTS, "BF16", (64,), bytes(128)), {"llamacpp": "loads"}),
     Kind(
@@ -536,19 +539,19 @@ KINDS = (
     ),
     Kind("experts-in-place", "drawn/olmoe", _same, {"llamacpp": "loads"}),
     Kind("no-prefix", "drawn/glm4", rename(r"model\.(.*)", r"\1"), {"llamacpp": "refuses"}),
-    Kind("names-of-meta", CT, _of_meta, {"llamacpp": "unknown"}),
-    Kind("names-of-meta-not-permuted", "qwen2/llmcompressor-dynamic", _of_meta, {"llamacpp": "loads"}),
+    Kind("names-of-meta", CT, of_meta, {"llamacpp": "unknown"}),
+    Kind("names-of-meta-not-permuted", "qwen2/llmcompressor-dynamic", of_meta, {"llamacpp": "loads"}),
     Kind("names-of-nobody", CT, rename(r"(.*)\.q_proj\.(.*)", r"\1.wquery.\2"), {"llamacpp": "refuses"}),
     Kind(
         "default-of-a-type",
         "phi3/llmcompressor-dynamic",
-        _pop("original_max_position_embeddings"),
+        gone("original_max_position_embeddings"),
         {"llamacpp": "loads"},
     ),
     Kind(
         "default-of-no-type",
         "phi3/llmcompressor-dynamic",
-        steps(_pop("original_max_position_embeddings"), _pop("model_type")),
+        steps(gone("original_max_position_embeddings"), gone("model_type")),
         {"llamacpp": "refuses"},
     ),
     # On a GPU codes whose scales it does not look for are taken for values.

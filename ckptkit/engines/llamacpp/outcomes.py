@@ -60,6 +60,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK201": (Known(_SILENT, _VALUES),),
         "CK202": (Known(_SILENT, "the weight is multiplied with it"),),
+        "CK202/of-ones": (Known(Outcome.OK, "the weight is multiplied with ones"),),
         "CK202/weight-lost": (
             Known(_ERROR, _LOST, formats=_MULTIPLIED),
             Known(_ERROR, _LOST, Range(until=_LOST_UNTIL), formats=("modelopt",)),

@@ -43,6 +43,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
     stored = {weight.module for weight in undeclared_weights(context)}
     for tensor in context.checkpoint.orphans if context.checkpoint else ():
         declared = context.checkpoint is not None and tensor.module in context.checkpoint.declared_only
+        variant = "beside-declared" if declared else _lonely(context, tensor)
         yield Observation(
             "orphan-scale",
             "the scale belongs to no quantized module",
@@ -51,8 +52,9 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
             expected="an FP8 weight beside it",
             found="none that the config declares quantized",
             help="drop the scale, or correct the config if the weight is meant to be quantized",
-            variant="beside-declared" if declared else _lonely(context, tensor),
+            variant=variant,
             only=engines_that_build(context, tensor.module, quantized=False) if tensor.module in stored else None,
+            if_ones="of-ones" if variant is None else None,
         )
 
 
