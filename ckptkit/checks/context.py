@@ -6,7 +6,7 @@ hundred rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -374,7 +374,14 @@ class Context:
     @cached_property
     def scale_values(self) -> ScaleTable:
         """Every scale's values by tensor name, read once, neighbours in one read."""
-        wanted = self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors()
+        return self._table(self.raw_scales.values() if self.checkpoint is None else self.checkpoint.scale_tensors())
+
+    @cached_property
+    def orphan_values(self) -> ScaleTable:
+        """The same of scales that belong to no quantized module."""
+        return self._table(() if self.checkpoint is None else self.checkpoint.orphans)
+
+    def _table(self, wanted: Iterable[TensorRef]) -> ScaleTable:
         # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
         sizes = {header.shard: header.file_size for header in self.container.headers if header.faults}
         if sizes or self.unread:

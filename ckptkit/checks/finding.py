@@ -65,13 +65,15 @@ class Observation(Fault):
 
     ``variant`` is a word under which engines' tables may tell other consequences; ``only`` names the engines that can
     suffer, where the rule has asked them; ``severity`` replaces the rule's. ``subject`` is what a fix has to know if
-    it is more than the tensor or the file.
+    it is more than the tensor or the file. ``if_ones`` is the variant where the tensor, a scale that belongs to no
+    module, holds nothing but ones: whoever reads scales finds out.
     """
 
     variant: str | None = None
     only: frozenset[str] | None = None
     severity: Severity | None = None
     subject: Subject | None = None
+    if_ones: str | None = None
 
     @classmethod
     def of(

@@ -161,14 +161,20 @@ def run(
                 of_readers = context.dialect is not None and rule.family != FAMILIES["CK1"]
                 known = partial(consequences, of_readers=of_readers)
                 apart = strangers if of_readers else frozenset[str]()
-                findings += [_finding(rule, fault, known, apart, told) for fault in rule.check(context)]
+                faults = rule.check(context)
+                faults = faults if level is Level.HEADERS else (_told_by_values(context, fault) for fault in faults)
+                findings += [_finding(rule, fault, known, apart, told) for fault in faults]
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
     thrown_away = drops_of(context.dialect_key, told)
     if thrown_away:
         findings = [_of_what_is_kept(finding, thrown_away) for finding in findings]
-    drafts = {name: engine.drafts for name, engine in asked_about(told).items()}
+    architecture = context.dimensions.architecture
+    drafts = {
+        name: Drafts.LEFT_OUT if architecture in engine.drafts_left_out else engine.drafts
+        for name, engine in asked_about(told).items()
+    }
     findings = [_of_the_draft(finding, context.dimensions, drafts) for finding in findings]
     left_out = {e.engine: e.leaves_out for f in findings for e in f.engines if e.leaves_out and e.current}
     if left_out:
@@ -236,6 +242,17 @@ def _finding(
         subject,
         strangers,
     )
+
+
+def _told_by_values(context: Context, fault: Fault) -> Fault:
+    """A fault as it is once the scale that it is about was read."""
+    if not isinstance(fault, Observation) or fault.if_ones is None or fault.tensor is None:
+        return fault
+    read = context.orphan_values.get(fault.tensor)
+    if read is None:
+        return fault
+    values = read[1]
+    return replace(fault, variant=fault.if_ones) if values.minimum == values.maximum == 1.0 else fault
 
 
 def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...]]) -> Finding:

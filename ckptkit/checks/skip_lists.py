@@ -219,10 +219,16 @@ def engines_that_build(context: Context, module: str, *, quantized: bool) -> fro
 
 
 def engines_that_skip(context: Context, module: str) -> frozenset[str]:
-    """The engines whose class for the checkpoint has no such module, and leaves it out."""
+    """The engines whose class for the checkpoint has no such module, and leaves it out: no linear layer has parts, such
+    as those of an adapter."""
     architecture = context.dimensions.architecture
     known = {name: engine.modules().get(engine.served_as(architecture) or "") for name, engine in engines().items()}
-    return frozenset(name for name, modules in known.items() if modules is not None and modules.leaves_out(module))
+    inside = names.join(module.rpartition(".")[0], "weight") in context.container.tensors
+    return frozenset(
+        name
+        for name, modules in known.items()
+        if (inside and engines()[name].lists_unexpected) or (modules is not None and modules.leaves_out(module))
+    )
 
 
 def engines_that_contradict(context: Context) -> frozenset[str] | None:

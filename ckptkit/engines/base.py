@@ -257,7 +257,8 @@ class Demands:
     ``takes`` are the ends of names of what a quantizer stores beside weights that it has a use for, ``drops`` those of
     what it throws away: no defect there matters to it, and at any other it stops; what belongs to a quantization other
     than FP8 is not among these. ``keys`` are those of the quantization config without which it stops, ``dtypes`` codes
-    of types that it does not know. ``words`` are its own at a tensor that it has no use for, before its name.
+    of types that it does not know. ``some`` are keys of which one has to hold something, if a config is there.
+    ``words`` are its own at a tensor that it has no use for, before its name; without them it leaves such tensors out.
     """
 
     takes: tuple[str, ...] = ()
@@ -265,6 +266,7 @@ class Demands:
     keys: tuple[str, ...] = ()
     words: str = ""
     dtypes: tuple[str, ...] = ()
+    some: tuple[str, ...] = ()
     versions: Range = ALWAYS
 
 
@@ -289,7 +291,9 @@ class Engine:
     without which the load stops. ``key_demands`` are what else it wants of such keys, likewise by type.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
-    ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known.
+    ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known;
+    ``drafts_left_out`` are classes that never build them, whatever others do. One that ``lists_unexpected`` tensors
+    leaves out what its class has no place for.
     One that ``loads_every_file`` takes weight files that no index names.
     One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module: the function
     says what it makes of a container in a release, told whether its config was understood. Nobody else then judges its
@@ -323,6 +327,8 @@ class Engine:
     key_demands: Mapping[str, KeyDemand] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING
     drafts: Drafts | None = None
+    drafts_left_out: frozenset[str] = frozenset()
+    lists_unexpected: bool = False
     loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING

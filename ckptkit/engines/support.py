@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cache
+from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
 from ckptkit.engines.dialects import is_among
@@ -38,7 +39,8 @@ class Support:
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
     quantizations other than FP8, which no row without it speaks of. One that is of what is ``stored`` leaves a KV cache
     alone whose scales the config promises only; one for a ``cut`` speaks of quantizations other than FP8 whose groups
-    end beyond the inputs of a layer. ``words`` are the engine's own where it refuses;
+    end beyond the inputs of a layer. ``recast`` asks for scales of a cache that have another type than the model.
+    ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
 
@@ -53,6 +55,7 @@ class Support:
     groups: tuple[int, ...] = ()
     stored: bool = False
     cut: bool = False
+    recast: bool = False
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -69,6 +72,7 @@ class Support:
         return (
             part.layer in self.layers
             and self._reads(dialect)
+            and (not self.recast or part.recast)
             and (not self.weights or weight.kind in self.weights)
             and (not self.inputs or part.inputs in self.inputs)
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
@@ -96,7 +100,7 @@ class Part:
 
     ``other`` is set for a quantization other than FP8: what is known of it stands there. ``stored`` says whether a KV
     cache's scales are, and not only promised; ``cut`` whether the inputs of some layer are no whole number of groups of
-    another quantization.
+    another quantization; ``recast`` that scales of the cache are stored in another type than the model's own.
     """
 
     layer: Layer
@@ -106,6 +110,7 @@ class Part:
     other: OtherScheme | None = None
     stored: bool = True
     cut: bool = False
+    recast: bool = False
 
     @property
     def inputs(self) -> str:
@@ -150,6 +155,16 @@ _FIRST_EXPERT = ".experts.0."
 _UNSAID = Quantization(PerTensor())
 
 
+#: Types of models as config.json and safetensors spell them.
+_TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+def _model_type(config: Mapping[str, Any]) -> object:
+    """The type that a model has in memory, by its config."""
+    levels = (text_level(config), config)
+    return next((level[key] for level in levels for key in ("dtype", "torch_dtype") if level.get(key)), None)
+
+
 def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     """Every scheme in every kind of layer that a checkpoint has, each once.
 
@@ -169,7 +184,10 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     if cache is not None and cache.scheme is not None:
         example = cache.attention[0].module if cache.attention else "the config"
         stored = any(attention.stored() for attention in cache.attention)
-        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored))
+        own = _TYPES.get(str(_model_type(checkpoint.container.config)))
+        scales = (scale for attention in cache.attention for scale in (attention.k, attention.v) if scale is not None)
+        recast = own is not None and any(scale.dtype != own for scale in scales)
+        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored, recast=recast))
     return tuple(parts)
 
 
@@ -250,8 +268,6 @@ def judge_class(
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
-    elif is_base and known is None and _lacks_head(container):
-        yield Judgement(None, Answer.UNKNOWN, "whether a head is asked for, which nothing would fill")
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
     holder = text.get(owner) if owner else text
@@ -277,7 +293,8 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         if odd is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
-        tied = container.config.get("tie_word_embeddings") is True
+        # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
+        tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
         absent = known.absent(modules, dimensions.layers, tied=tied)
         absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
         if absent is not None and known.stops_at(absent, quantized=quantized):
@@ -305,6 +322,8 @@ def judge_demands(
         absent = [key for key in demands.keys if isinstance(block, Mapping) and key not in block]
         if absent:
             yield Judgement(None, Answer.REFUSED, f"it wants {' and '.join(absent)} in the quantization config")
+        if demands.some and isinstance(block, Mapping) and not any(block.get(key) for key in demands.some):
+            yield Judgement(None, Answer.REFUSED, f"it wants something in {' or '.join(demands.some)}")
         strange = next((t for t in tensors.values() if t.dtype in demands.dtypes), None) if demands.dtypes else None
         if strange is not None:
             yield Judgement(None, Answer.REFUSED, f"it does not know the type of {strange.name}, {strange.dtype}")
@@ -312,7 +331,7 @@ def judge_demands(
         stored = (name for name in own if is_quantizer_name(name) or _beside_weight(name, tensors))
         taken = (*demands.takes, *demands.drops)
         odd = next((name for name in stored if not name.endswith(taken) and names.other_tower(name) is None), None)
-        if odd is not None:
+        if odd is not None and demands.words:
             yield Judgement(None, Answer.REFUSED, f"{demands.words} {odd}")
 
 

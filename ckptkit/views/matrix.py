@@ -16,6 +16,7 @@ from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Effect, Engine, Outcome, Splitting
 from ckptkit.engines.gpus import Gpu
 from ckptkit.engines.kernels import on_gpu
+from ckptkit.engines.layers import Layer
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import asked_about, judged_codes
 from ckptkit.engines.support import Answer, Judgement, judge, judge_stored, judge_unquantized
@@ -212,7 +213,9 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
         dialect = context.dialect or checkpoint.format
         verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {dialect}"
     else:
-        judgements, lost = _judged(context, engine, checkpoint, asked.gpu)
+        found, lost = _judged(context, engine, checkpoint, asked.gpu)
+        left_out = _left_out(report, engine.name)
+        judgements = tuple(j for j in found if j.part is None or j.part.layer not in left_out)
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
     if unheard and verdict in _ORDER:
         verdict = _worst(verdict, "unknown")
@@ -288,6 +291,12 @@ def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str
                 if effect.engine == engine and asked.counts(effect):
                     codes.setdefault(effect.outcome, {})[finding.code] = None
     return codes
+
+
+def _left_out(report: Report, engine: str) -> frozenset[Layer]:
+    """The kinds of layers that an engine loads nothing of, for what was found: it makes nothing of their schemes."""
+    effects = (e for finding in report.findings for e in finding.engines if e.engine == engine and e.current)
+    return frozenset(layer for effect in effects for layer in effect.leaves_out)
 
 
 def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:

@@ -35,6 +35,9 @@ NOT_HERE = (
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
 SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
+#: A number is rounded to e4m3 by so much of itself at most: a layer that is further from the plain one, on the same
+#: inputs, does not only round them.
+ROUNDED = 2**-4
 #: Libraries that engines leave a part of the reading to.
 LIBRARIES = ("compressed-tensors", "transformers")
 #: Their plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
@@ -126,9 +129,12 @@ def of_transformers(answer: Answer) -> tuple[str, str]:
     """What a load in transformers means.
 
     A parameter that nothing filled is wrong whatever the prompt makes of it, and so are codes without their scale.
-    Where neither the checkpoint that was meant nor its plain model gives logits, nothing tells right from wrong; and
-    where a checkpoint stands for itself and brings scales of activations, its distance from the plain model may be
-    what these scales say: it then counts as right where it is near, and as not tried where every key was found.
+    Without logits of the checkpoint that was meant, and without scales of activations, each layer is held against the
+    plain one on the inputs that it gets: further than rounding explains is wrong, and where rounding explains all of
+    it, logits may be as far apart as it takes to add up over layers. Where nothing gives logits to compare with,
+    nothing tells right from wrong; and where a checkpoint stands for itself and brings scales of activations, its
+    distance from the plain model may be what these scales say: it then counts as right where it is near, and as not
+    tried where every key was found.
     """
     if answer["error"] is not None:
         return REFUSED, _refusal(answer["error"])
@@ -140,8 +146,12 @@ def of_transformers(answer: Answer) -> tuple[str, str]:
         return UNTRIED, words
     if answer["missing"] or answer["mismatched"] or answer["bare"]:
         return WRONG, words
-    limit = SIMILAR if meant is None else ANOTHER
+    layers = answer["layers"] if meant is None and not answer["static"] else None
+    explained = layers is not None and layers <= ROUNDED
+    limit = SIMILAR if meant is None and not explained else ANOTHER
     wrong = (meant is not None and meant > SAME) or (plain is not None and plain > limit)
+    if layers is not None and layers > ROUNDED:
+        wrong, words = True, f"{words}; layers by {min(round(layers, 4), 1e9)}"
     if wrong and meant is None and not listed and answer["static"]:
         return UNTRIED, words
     return (WRONG if wrong else RIGHT), words

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tests.accuracy.again.hub import autofp8, channels, modelopt, ordered, quark
+from tests.accuracy.held.common import stored_as
 from tests.accuracy.neighbours import NEIGHBOURS
 from tests.accuracy.plain import dequantized, tensors_in
 from tests.damage import (
@@ -21,6 +22,7 @@ from tests.damage import (
     QUARK_KV,
     Damage,
     MutableCheckpoint,
+    drop,
     exactly,
     f32,
     high_precision,
@@ -148,6 +150,58 @@ def _skip_lists() -> Iterator[Variant]:
     yield Variant("without-model", CT, steps(high_precision(exactly(_LAST)), skip("layers.0.mlp.down_proj")), own=True)
     for name, entry in (("glob", "*mlp.down_proj"), ("part", "mlp.down_proj")):
         yield Variant(f"{name}/modelopt", MODELOPT, steps(_side_file_gone, plain, skip(entry)), own=True)
+
+
+def of_meta(checkpoint: MutableCheckpoint) -> None:
+    """The names that Meta gives modules, behind the usual prefix."""
+    layer = r"(model\.layers\.\d+)"
+    for part in "qkvo":
+        rename(rf"{layer}\.self_attn\.{part}_proj\.(.*)", rf"\1.attention.w{part}.\2")(checkpoint)
+    for part, other in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3")):
+        rename(rf"{layer}\.mlp\.{part}\.(.*)", rf"\1.feed_forward.{other}.\2")(checkpoint)
+    rename(rf"{layer}\.input_layernorm\.weight", r"\1.attention_norm.weight")(checkpoint)
+    rename(rf"{layer}\.post_attention_layernorm\.weight", r"\1.ffn_norm.weight")(checkpoint)
+
+
+def layer_beyond(checkpoint: MutableCheckpoint) -> None:
+    """The second layer's norm once more, as a third layer's."""
+    name = "model.layers.1.input_layernorm.weight"
+    next(iter(checkpoint.shards.values()))[name.replace("1", "2")] = checkpoint.get(name)
+
+
+def gone(*keys: str) -> Damage:
+    """Keys of config.json go."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        for key in keys:
+            checkpoint.config.pop(key, None)
+
+    return change
+
+
+def _by_class() -> Iterator[Variant]:
+    """What hangs on the model class: layers that are counted, names, types of scales of a cache, adapters."""
+    adapter = put("model.layers.0.self_attn.q_proj.lora_A.weight", "BF16", (4, 64), bytes(512))
+    for fixture in (CT, MOE, QUARK):
+        yield Variant(f"adapter-left-over/{fixture}", fixture, adapter)
+    for fixture in (CT, MOE, BLOCK, VL):
+        yield Variant(f"groups-empty/{fixture}", fixture, lambda c: c.block.update(config_groups={}))
+    for fixture in (VL_KV, CT_KV):
+        for code in ("F32", "F16"):
+            yield Variant(f"cache-in-{code}/{fixture}", fixture, stored_as(r".*\.[kv]_scale", code))
+    for fixture in (CT, "qwen2/llmcompressor-dynamic"):
+        yield Variant(f"names-of-meta/{fixture}", fixture, of_meta)
+    for name, keys in (("model-type-gone", ("model_type",)), ("length-gone", ("original_max_position_embeddings",))):
+        yield Variant(f"{name}/{PHI3}", PHI3, gone(*keys))
+    yield Variant(f"both-gone/{PHI3}", PHI3, gone("original_max_position_embeddings", "model_type"))
+    yield Variant(f"base-model/{CT}", CT, steps(set_config(architectures=["LlamaModel"]), drop("lm_head.weight")), True)
+    for model in ("dots1", "deepseek_v3"):
+        yield Variant(f"layer-beyond/{model}", f"drawn/{model}", steps(channels(("lm_head",)), layer_beyond), True)
+    prediction = put("mtp.layers.0.input_layernorm.weight", "BF16", (64,), bytes(128))
+    for name, change in (("none", gone()), ("stored", prediction), ("said", set_config(mtp_num_hidden_layers=1))):
+        yield Variant(f"prediction-{name}/qwen3_next", "drawn/qwen3_next", steps(channels(("lm_head",)), change), True)
+    elsewhere = rename(r"(.*)\.mlp\.(experts\..*)", r"\1.moe.\2")
+    yield Variant("experts-elsewhere/olmoe", "drawn/olmoe", steps(channels(("lm_head",)), elsewhere), True)
 
 
 def in_config(checkpoint: MutableCheckpoint) -> None:
@@ -337,5 +391,6 @@ VARIANTS = (
     *_kv_declared(),
     *_other_values(),
     *_places(),
+    *_by_class(),
     *(Variant(*neighbour) for neighbour in NEIGHBOURS),
 )

@@ -22,8 +22,23 @@ from tests.accuracy.again.hub import (
 from tests.accuracy.again.rest import NVFP4, mixed
 from tests.accuracy.held.common import MODELOPT, VL, alone, copied, listed, no_side_file, stored_as
 from tests.accuracy.reports import quantize
+from tests.accuracy.variants import gone, layer_beyond, of_meta
 from tests.accuracy.verdicts import rows
-from tests.damage import CT, CT_KV, TIED, Damage, MutableCheckpoint, drop, load, rename, set_block, set_config, steps
+from tests.damage import (
+    CT,
+    CT_KV,
+    TIED,
+    Damage,
+    MutableCheckpoint,
+    drop,
+    high_precision,
+    load,
+    put,
+    rename,
+    set_block,
+    set_config,
+    steps,
+)
 
 _SCALES = r".*\.weight_scale"
 _SHARED = ("re:.*mlp.gate$", "re:.*shared_expert_gate$")
@@ -56,6 +71,13 @@ def _with_shared_expert(checkpoint: MutableCheckpoint) -> None:
         next(iter(checkpoint.shards.values()))[other] = checkpoint.get(name)
 
 
+def _same(checkpoint: MutableCheckpoint) -> None:
+    """Nothing."""
+
+
+VL_KV, _CACHE = "qwen2_5_vl/llmcompressor-fp8-kv", r".*\.[kv]_scale"
+_ADAPTER = "model.layers.0.self_attn.q_proj.lora_A.weight"
+_PREDICTS = "mtp.layers.0.input_layernorm.weight"
 _Q_AND_V = r"model\.layers\.0\.self_attn\.[qv]_proj"
 _PARTS = [f"model.layers.0.self_attn.{part}_proj" for part in "qv"]
 _MTP = r"model\.layers\.2\.(self_attn|mlp).*_proj"
@@ -447,13 +469,95 @@ KINDS = (
         "base-model-without-a-head",
         "drawn/qwen3_vl",
         steps(channels(_VISION), set_config(architectures=["Qwen3VLModel"]), drop(r".*lm_head.*")),
-        {"transformers": "unknown"},
+        {"transformers": "loads"},
+    ),
+    Kind(
+        "base-model-of-text-without-a-head",
+        "llama/llmcompressor-dynamic",
+        steps(set_config(architectures=["LlamaModel"]), drop(r".*lm_head.*")),
+        {"transformers": "loads"},
+    ),
+    Kind(
+        "model-for-text-without-a-head",
+        "llama/llmcompressor-dynamic",
+        drop(r".*lm_head.*"),
+        {"transformers": "silently wrong"},
     ),
     Kind(
         "base-model-with-a-head",
         "drawn/qwen3_vl",
         steps(channels(_VISION), set_config(architectures=["Qwen3VLModel"])),
         {"transformers": "loads"},
+    ),
+    # A tower of which nothing is stored, which the list means under stored names only, or under those in memory too.
+    Kind(
+        "tower-dropped-and-built",
+        "drawn/llava",
+        steps(channels(_TOWER_LISTED), drop(r"vision_tower\..*")),
+        {"transformers": "refuses", "llamacpp": "loads"},
+    ),
+    Kind(
+        "tower-dropped-and-left-alone",
+        "drawn/llava",
+        steps(channels(("re:.*lm_head", "re:.*vision_tower.*", "re:.*projector.*")), drop(r"vision_tower\..*")),
+        {"transformers": "warns", "llamacpp": "loads"},
+    ),
+    # Scales of a cache in another type than the model, by what attention makes of keys and values then.
+    Kind("cache-recast", VL_KV, stored_as(_CACHE, "F32"), {"transformers": "refuses"}),
+    Kind("cache-in-the-model's-type", VL_KV, stored_as(_CACHE, "BF16"), {"transformers": "silently wrong"}),
+    Kind("cache-recast-and-cast", "llama/llmcompressor-fp8-kv", stored_as(_CACHE, "F32"), {"transformers": "loads"}),
+    # A config of which the library makes none.
+    Kind("groups-empty", CT, lambda c: c.block.update(config_groups={}), {"transformers": "refuses"}),
+    Kind("groups-null", CT, lambda c: c.block.update(config_groups=None), {"transformers": "refuses"}),
+    # Parts of an adapter below a linear layer, which has none.
+    Kind("adapter-left-over", CT, put(_ADAPTER, "BF16", (4, 64), bytes(512)), {"transformers": "loads"}),
+    Kind("linear-left-plain", CT, high_precision(rf"{_Q_AND_V}"), {"transformers": "warns"}),
+    # A scale that is left over beside a weight in high precision: what it holds decides where it is multiplied with.
+    Kind(
+        "left-over-of-ones", CT, put("lm_head.weight_scale", "BF16", (32, 1), b"\x80\x3f" * 32), {"llamacpp": "loads"}
+    ),
+    Kind(
+        "left-over-of-twos",
+        CT,
+        put("lm_head.weight_scale", "BF16", (32, 1), b"\x80\x3f" * 31 + b"\x00\x40"),
+        {"llamacpp": "silently wrong"},
+    ),
+    # Layers beyond those that the config counts.
+    Kind("layer-beyond", "drawn/dots1", layer_beyond, {"llamacpp": "refuses"}),
+    Kind("layer-beyond-left-out", "drawn/deepseek_v3", layer_beyond, {"llamacpp": "loads"}),
+    Kind("predicts-nothing", "drawn/qwen3_next", _same, {"llamacpp": "refuses"}),
+    Kind("predicts", "drawn/qwen3_next", put(_PREDICTS, "BF16", (64,), bytes(128)), {"llamacpp": "loads"}),
+    Kind(
+        "predicts-by-config-alone",
+        "drawn/qwen3_next",
+        set_config(mtp_num_hidden_layers=1),
+        {"llamacpp": "silently wrong"},
+    ),
+    Kind("layers-not-counted", "drawn/nemotron_h", _same, {"llamacpp": "refuses"}),
+    # Names that the map has for some classes, or behind a prefix only.
+    Kind(
+        "experts-elsewhere", "drawn/olmoe", rename(r"(.*)\.mlp\.(experts\..*)", r"\1.moe.\2"), {"llamacpp": "refuses"}
+    ),
+    Kind("experts-in-place", "drawn/olmoe", _same, {"llamacpp": "loads"}),
+    Kind("no-prefix", "drawn/glm4", rename(r"model\.(.*)", r"\1"), {"llamacpp": "refuses"}),
+    Kind("names-of-meta", CT, of_meta, {"llamacpp": "unknown"}),
+    Kind("names-of-meta-not-permuted", "qwen2/llmcompressor-dynamic", of_meta, {"llamacpp": "loads"}),
+    Kind("names-of-nobody", CT, rename(r"(.*)\.q_proj\.(.*)", r"\1.wquery.\2"), {"llamacpp": "refuses"}),
+    Kind(
+        "default-of-a-type",
+        "phi3/llmcompressor-dynamic",
+        gone("original_max_position_embeddings"),
+        {"llamacpp": "loads"},
+    ),
+    Kind(
+        "default-of-no-type",
+        "phi3/llmcompressor-dynamic",
+        steps(gone("original_max_position_embeddings"), gone("model_type")),
+        {"llamacpp": "refuses"},
+    ),
+    # On a GPU codes whose scales it does not look for are taken for values.
+    Kind(
+        "plain-fp8-in-a-composite-class", "drawn/mistral3", autofp8(HEAD, "dynamic"), {"transformers": "silently wrong"}
     ),
     Kind(
         "no-block",

@@ -50,5 +50,7 @@ ENGINE = Engine(
         then=("llama-server", "-m"),
     ),
     on_request=True,
+    # ``modify_tensors`` drops layers beyond the config's count (b8643: ``skip_mtp``).
+    drafts_left_out=frozenset({"DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM"}),
     by_storage=lazily("ckptkit.engines.llamacpp.stored", "judge_stored"),
 )

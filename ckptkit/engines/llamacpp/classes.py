@@ -21,9 +21,19 @@ from ckptkit.record import record
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.*)")
 _OUTSIDE = frozenset({"lm_head", "model.lm_head", "model.embed_tokens", "model.norm"})
 #: What is known without its prefix too. Of experts, routers and merged layers it is not.
-_BARE = re.compile(
+BARE = re.compile(
     r"(embed_tokens|norm|layers\.\d+\.(\w*layernorm|self_attn\.[qkvo]_(proj|norm)|mlp\.(gate|up|down)_proj))\.\w+"
 )
+#: How Meta calls modules, and what others call them; InternLM2 has these names behind "model.".
+_META = MappingProxyType(
+    {
+        **{f"attention.w{part}": f"self_attn.{part}_proj" for part in "qkvo"},
+        **{f"feed_forward.w{n}": f"mlp.{part}_proj" for n, part in ((1, "gate"), (2, "down"), (3, "up"))},
+        **{"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"},
+    }
+)
+_OF_META = re.compile(rf"(?:model\.)?(layers\.\d+)\.({'|'.join(map(re.escape, _META))})\.(\w+)")
+_META_OUTSIDE = re.compile(r"(?:(?:model\.)?(tok_embeddings)|(output))\.(\w+)")
 #: Merged projections: not yet in b8643, and in b11312.
 _NEWER = Range(since="b8644")
 _GATED, _NUMBERED = ("gate_proj", "up_proj", "down_proj"), ("w1", "w2", "w3")
@@ -37,7 +47,8 @@ class ModelClass:
     name, ``strips`` what it takes out. ``container`` is where it collects single experts of a layer, ``parts`` what
     their projections are called, and ``stacks`` those that it takes for all experts at once. ``told`` is what it writes
     of sizes, ``yarn`` whether it asserts that kind of rotary embedding, and ``older_merged`` whether b8643, too, has a
-    name for q, k and v in one.
+    name for q, k and v in one. It ``permutes`` queries and keys of the usual names; ``wanted`` are keys of the config
+    without which it stops where transformers reads none.
     """
 
     names: ModuleNames
@@ -50,6 +61,8 @@ class ModelClass:
     told: Told = Told()
     yarn: bool = False
     older_merged: bool = False
+    permutes: bool = False
+    wanted: tuple[str, ...] = ()
 
     def asked(self, name: str) -> str:
         """The name by which a stored tensor is looked up, with the prefix that the map knows it without, too.
@@ -59,8 +72,14 @@ class ModelClass:
         """
         for part in self.strips:
             name = name.replace(part, "")
-        name = self.adds + name
-        return f"model.{name}" if _BARE.fullmatch(name) else name
+        name = _of_others(self.adds + name)
+        return f"model.{name}" if BARE.fullmatch(name) else name
+
+    @staticmethod
+    def is_of_meta(name: str) -> bool:
+        """Whether queries or keys have the name that Meta gives them."""
+        found = _OF_META.fullmatch(name)
+        return found is not None and found[2] in ("attention.wq", "attention.wk")
 
     def maps(self, module: str, layers: int | None, release: Release) -> bool:
         """Whether a module has a name in the GGUF of a model of so many layers."""
@@ -88,12 +107,32 @@ class ModelClass:
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises StopError where the class asserts something of the config that is not so."""
+        rope = config.get("rope_parameters", config.get("rope_scaling")) or {}
+        unread = not isinstance(config.get("model_type"), str)
+        absent = next((key for key in self.wanted if key not in config and key not in rope), None)
+        if unread and absent is not None:
+            # transformers, which reads configs of types that it knows, has a default for it.
+            raise StopError(f"KeyError: {absent!r}")
         if not self.yarn or config.get("model_type") != "ministral3":
             return
-        rope = config.get("rope_parameters", config.get("rope_scaling")) or {}
         kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, Mapping) else None
         if kind != "yarn":
             raise StopError("AssertionError: ministral3 rope_type must be 'yarn'")
+
+
+def _of_others(name: str) -> str:
+    """A name of Meta's as others have it, any other as it is.
+
+    >>> _of_others("layers.3.feed_forward.w2.weight"), _of_others("output.weight")
+    ('model.layers.3.mlp.down_proj.weight', 'lm_head.weight')
+    """
+    inside = _OF_META.fullmatch(name)
+    if inside is not None:
+        return f"model.{inside[1]}.{_META[inside[2]]}.{inside[3]}"
+    outside = _META_OUTSIDE.fullmatch(name)
+    if outside is None:
+        return name
+    return f"{'model.embed_tokens' if outside[1] else 'lm_head'}.{outside[3]}"
 
 
 def _class(known: ModuleNames, **more: Any) -> ModelClass:
@@ -103,11 +142,19 @@ def _class(known: ModuleNames, **more: Any) -> ModelClass:
 _LLAMA_TOLD = Told(vocabulary=True, experts="intermediate_size")
 _DENSE = _class(DENSE)
 _LIKE_LLAMA = _class(
-    DENSE, told=_LLAMA_TOLD, strips=("text_model.",), container="block_sparse_moe.experts", parts=_NUMBERED
+    DENSE,
+    told=_LLAMA_TOLD,
+    strips=("text_model.",),
+    container="block_sparse_moe.experts",
+    parts=_NUMBERED,
+    permutes=True,
 )
 _HEAD_NORMS = _class(DENSE_WITH_HEAD_NORMS)
 _PHI3 = ModelClass(
-    replace(DENSE, linear=DENSE.linear - {"mlp.gate_proj"}, maps=True), told=Told(head_dim=False), older_merged=True
+    replace(DENSE, linear=DENSE.linear - {"mlp.gate_proj"}, maps=True),
+    told=Told(head_dim=False),
+    older_merged=True,
+    wanted=("original_max_position_embeddings",),
 )
 _FEED_FORWARD_NORMS = frozenset({"pre_feedforward_layernorm", "post_feedforward_layernorm"})
 _GEMMA3 = _class(replace(DENSE_WITH_HEAD_NORMS, others=DENSE_WITH_HEAD_NORMS.others | _FEED_FORWARD_NORMS))

@@ -254,7 +254,7 @@ def _fits(weight: Shape, scale: Shape, block: object) -> bool:
         if len(sizes) > len(scale) or len(scale) < len(weight):
             raise StopError("IndexError: Dimension out of range")
         first = len(scale) - len(sizes)
-        own = not any(_is_by_element(*pair) for pair in zip(scale[first:], weight[-len(sizes) :], sizes, strict=False))
+        own = not any(_is_finer(*pair) for pair in zip(scale[first:], weight[-len(sizes) :], sizes, strict=False))
         grid = [extent * (sizes[axis - first] if axis >= first else 1) for axis, extent in enumerate(scale)]
         cut = [min(pair) for pair in zip(grid, weight, strict=False)]
         scale = (*cut, *grid[len(weight) :])
@@ -265,9 +265,9 @@ def _fits(weight: Shape, scale: Shape, block: object) -> bool:
     return own and len(scale) <= len(weight) and all(other <= mine for mine, other in pairs)
 
 
-def _is_by_element(extent: int, length: int, size: int) -> bool:
-    """Whether an axis has a scale for each element, and not one for each block: each is repeated then all the same."""
-    return extent == length and extent > -(-length // size)
+def _is_finer(extent: int, length: int, size: int) -> bool:
+    """Whether an axis has more scales than blocks: each is repeated all the same, and those at the end are cut off."""
+    return extent > -(-length // size)
 
 
 def _sizes(block: object) -> list[int]:

@@ -119,3 +119,23 @@ def _read() -> dict[str, frozenset[str]]:
 
 #: Class -> modules of a layer without its number, and of those outside layers.
 LACKING: Mapping[str, frozenset[str]] = MappingProxyType(_read())
+
+_LINES_OF_EXPERTS = """
+mlp.experts: AfmoeForCausalLM BailingMoeForCausalLM BailingMoeV2ForCausalLM DeepseekForCausalLM DeepseekV2ForCausalLM
+  DeepseekV32ForCausalLM DeepseekV3ForCausalLM Dots1ForCausalLM Ernie4_5_MoeForCausalLM ExaoneMoEForCausalLM
+  ExaoneMoeForCausalLM Glm4MoeForCausalLM Glm4MoeLiteForCausalLM Glm4vMoeForConditionalGeneration
+  GlmMoeDsaForCausalLM HunYuanMoEV1ForCausalLM OlmoeForCausalLM Qwen2MoeForCausalLM Qwen3NextForCausalLM
+  Qwen3VLMoeForConditionalGeneration SolarOpenForCausalLM
+block_sparse_moe.experts: ArcticForCausalLM MiniMaxM1ForCausalLM MiniMaxM2ForCausalLM MiniMaxText01ForCausalLM
+  PhiMoEForCausalLM
+"""
+#: Class -> what single experts of a layer are in, by the name that its ``modify_tensors`` looks for at both commits;
+#: under any other it stops, with ``KeyError`` or for want of a name.
+EXPERTS: Mapping[str, str] = MappingProxyType(
+    {
+        name: container
+        for line in _LINES_OF_EXPERTS.replace("\n  ", " ").strip().splitlines()
+        for container, _, classes in [line.partition(": ")]
+        for name in classes.split()
+    }
+)

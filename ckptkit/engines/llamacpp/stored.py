@@ -15,9 +15,10 @@ from typing import Any
 
 from ckptkit.engines.base import Release
 from ckptkit.engines.llamacpp.architectures import architectures_of
-from ckptkit.engines.llamacpp.classes import CLASSES, ModelClass
+from ckptkit.engines.llamacpp.classes import BARE, CLASSES, ModelClass
 from ckptkit.engines.llamacpp.dequantizing import Dequantized, StopError, dequantize
-from ckptkit.engines.llamacpp.lacking import LACKING
+from ckptkit.engines.llamacpp.further import LAYERS, judge_layers
+from ckptkit.engines.llamacpp.lacking import EXPERTS, LACKING
 from ckptkit.engines.llamacpp.sizes import misfit
 from ckptkit.engines.llamacpp.towers import left_out, renamed
 from ckptkit.engines.support import Answer, Judgement
@@ -37,11 +38,14 @@ _WHOLE = frozenset(
     }
 )
 _IN_LAYER = re.compile(r"model\.layers\.\d+\.(.*)\.(?:weight|bias)$")
+_SINGLE = re.compile(r"\.experts\.\d+\.")
+#: Without the prefix few names of a layer are known; classes of other kinds have names of their own.
+_UNPREFIXED = re.compile(r"layers\.\d+\.(self_attn|mlp)\.")
+_GENERATES = ("ForCausalLM", "ForConditionalGeneration")
 _SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 _DTYPES = frozenset({"F64", "F32", "BF16", "F16", "I64", "I32", "I16", "U8", "I8", "BOOL", "F8_E4M3", "F8_E5M2"})
 #: Not yet on 2026-06-20, and by 2026-07-11.
 _EXPONENTS, _EXPONENTS_SINCE = "F8_E8M0", "2026-07"
-_LAYERS = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
 _TABLES = ("model.embed_tokens", "lm_head", "model.lm_head")
 _EXPERTS = ("num_local_experts", "num_experts")
 
@@ -75,6 +79,9 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
         yield from _judge_names(known, config, found, shapes, release)
     else:
         _check_left(found.shapes, tensors, LACKING.get(architecture, frozenset()))
+        _check_prefix(found.shapes, architecture)
+        _check_experts(found.shapes, architecture)
+        yield from judge_layers(architecture, config, found.shapes, release)
     if found.odd:
         yield Judgement(None, Answer.SILENT, f"elements of {found.odd} are multiplied with scales of others")
     if not understood:
@@ -154,6 +161,22 @@ def _check_left(left: Iterable[str], tensors: Mapping[str, TensorRef], lacking: 
             raise StopError(f"{_UNMAPPED} {name!r}")
 
 
+def _check_prefix(left: Iterable[str], architecture: str) -> None:
+    """Raises StopError for the name of a layer's part that is not known without its prefix."""
+    bare = (name for name in left if _UNPREFIXED.match(name) and not BARE.fullmatch(name))
+    odd = next(bare, None) if architecture.endswith(_GENERATES) else None
+    if odd is not None:
+        raise StopError(f"{_UNMAPPED} {odd!r}")
+
+
+def _check_experts(left: Iterable[str], architecture: str) -> None:
+    """Raises StopError for single experts of which a class looks for others."""
+    container = EXPERTS.get(architecture)
+    odd = next((n for n in left if container and _SINGLE.search(n) and f".{container}." not in n), None)
+    if odd is not None:
+        raise StopError(f"{_UNMAPPED} {odd!r}, or KeyError")
+
+
 def _judge_names(
     known: ModelClass,
     config: Mapping[str, Any],
@@ -163,11 +186,11 @@ def _judge_names(
 ) -> Iterator[Judgement]:
     """What a class whose names are known makes of what is left; raises StopError at what has none in the GGUF."""
     known.check(config)
-    layers = next((config[key] for key in _LAYERS if config.get(key) is not None), None)
+    layers = next((config[key] for key in LAYERS if config.get(key) is not None), None)
     if type(layers) is not int:
         # transformers has a default for it, unless a list for each layer contradicts that: then it reads no config.
         if isinstance(config.get("layer_types"), list):
-            raise StopError(f'KeyError: "could not find any of: {list(_LAYERS)}"')
+            raise StopError(f'KeyError: "could not find any of: {list(LAYERS)}"')
         yield Judgement(None, Answer.SILENT, "config.json does not say how many layers there are")
         return
     experts = next((config[key] for key in _EXPERTS if config.get(key) is not None), None)
@@ -197,6 +220,9 @@ def _judge_names(
         if len({(name.split(".")[-2], shape) for name, shape in parts.items()}) > len(known.parts):
             raise StopError("RuntimeError: stack expects each tensor to be equal size")
         modules |= {name.removesuffix(".weight"): shape for name, shape in parts.items()}
+    if known.permutes and any(known.is_of_meta(name) for name in found.shapes):
+        words = "whether queries and keys are in the order of Meta, as their names say: it leaves them as they are"
+        yield Judgement(None, Answer.UNKNOWN, words)
     absent = known.names.absent(modules, layers, tied=True)
     if absent is not None:
         yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, and nobody looks")

@@ -53,5 +53,7 @@ ENGINE = Engine(
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
     drafts=Drafts.LEFT_OUT,
+    lists_unexpected=True,
+    demands=lazily("ckptkit.engines.transformers.support", "DEMANDS"),
     reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),
 )

@@ -23,6 +23,7 @@ _KV = "compressed_tensors/modeling/kvcache.py (QuantizedKVCache)"
 _GPUS = (*NVIDIA, *AMD)
 _DECOMPRESSED = "weights are decompressed, and products taken in the model's own type"
 _DEQUANTIZED = "We will default to dequantizing the model to bf16"
+_NOT_DEQUANTIZED = "RuntimeError: self and mat2 must have the same dtype; scales by this name are not multiplied with"
 _FROM_THE_HUB = "Triton (kernels-community/finegrained-fp8)"
 _OR_DEEPGEMM = f"DeepGEMM, or {_FROM_THE_HUB}"
 
@@ -43,6 +44,7 @@ KERNELS: tuple[Kernel, ...] = (
         _HAS, (Layer.KV_CACHE,), ("compressed-tensors",), gpus=_GPUS, name="torch, in the model's own type", where=_KV
     ),
     Kernel(_HAS, (Layer.KV_CACHE,), _FP8, gpus=_GPUS, name="none: scales are left out", where=_FINE),
+    Kernel(Answer.REFUSED, _ALL, ("fp8",), gpus=(*WITHOUT_FP8, CPU), how=Evidence.RUN, words=_NOT_DEQUANTIZED),
     Kernel(_SLOW, _ALL, _FP8, gpus=(*WITHOUT_FP8, CPU), name="torch", words=_DEQUANTIZED, where=_FINE),
     Kernel(_HAS, _ALL, _FP8, gpus=("sm_89", "sm_120"), name=_FROM_THE_HUB, where=_FINE),
     Kernel(_HAS, _ALL, _FP8, gpus=("sm_90", "sm_100"), name=_OR_DEEPGEMM, where=_FINE),

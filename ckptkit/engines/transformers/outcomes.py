@@ -39,6 +39,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK114": (Known(_ERROR, _MADE_UP),),
         "CK114/prediction": (),
         "CK114/tower": (Known(_WARNING, "the tower is made up at random, and listed as missing"),),
+        "CK114/tower-built": (Known(_ERROR, _MADE_UP),),
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "file not found", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),

@@ -5,7 +5,10 @@ All rows of the first two formats were run on a CPU.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence, Range
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ckptkit.engines.base import Demands, Evidence, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
 
@@ -23,6 +26,8 @@ _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; fixed in 5.17"
 #: Classes whose config has its parallel plan in a part, where 5.16 does not look for it.
 _COMPOSITE = ("Gemma3ForConditionalGeneration", "Mistral3For", "Qwen2_5_VLFor")
+#: Classes whose attention takes keys and values in the type that the scales of the cache give them.
+_RECAST = ("LlavaFor", "Mistral3For", "Qwen2_5_VLFor")
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
 
 SUPPORT: tuple[Support, ...] = (
@@ -50,6 +55,15 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words="ValueError: Cannot determine num_attention_heads from config",
     ),
+    Support(
+        _REFUSED,
+        (Layer.KV_CACHE,),
+        _CT,
+        architectures=_RECAST,
+        recast=True,
+        how=_RUN,
+        words="RuntimeError: Expected query, key, and value to have the same dtype; at the first request",
+    ),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4", "NVFP4A16", "W8A8 INT8", "MXFP8"), how=_RUN),
     Support(
@@ -66,23 +80,22 @@ SUPPORT: tuple[Support, ...] = (
         _REFUSED,
         (Layer.EXPERT,),
         _QUARK,
-        architectures=("Qwen3MoeFor", "Qwen2MoeFor", "DeepseekV3For"),
+        architectures=("Qwen3MoeFor", "Qwen2MoeFor", "DeepseekV3For", "MixtralFor"),
         how=_RUN,
         words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
     ),
     Support(_HAS, (Layer.KV_CACHE,), _QUARK, ("per-tensor",), how=_RUN),
     Support(_HAS, _LINEAR, ("fp8-block", "fp8-transformers"), architectures=_COMPOSITE, how=_RUN),
-    Support(
-        Answer.UNKNOWN,
-        _LINEAR,
-        ("fp8",),
-        architectures=_COMPOSITE,
-        where="quantizers/quantizer_finegrained_fp8.py",
-        words="what a GPU makes of it: on a CPU weights are dequantized first",
-    ),
+    Support(_SILENT, _LINEAR, ("fp8",), architectures=_COMPOSITE, how=_RUN, words=_AS_VALUES),
     Support(_HAS, (Layer.KV_CACHE,), _FP8, architectures=_COMPOSITE, how=_RUN, words="scales are left out"),
     Support(_REFUSED, tuple(Layer), _FP8, versions=Range(until="5.17"), how=_RUN, words=_NO_PLAN),
     Support(_HAS, _LINEAR, ("fp8-block",), ("per-block",), how=_RUN),
     Support(_HAS, _LINEAR, ("fp8-transformers",), ("per-tensor",), how=_RUN),
     Support(_SILENT, _LINEAR, ("fp8",), how=_RUN, words=_AS_VALUES),
+)
+
+#: ``CompressedTensorsConfig`` makes no config of the library where both are empty, and asks for one all the same:
+#: ``'NoneType' object has no attribute 'config_groups'`` (utils/quantization_config.py, run with 5.16.1).
+DEMANDS: Mapping[str, tuple[Demands, ...]] = MappingProxyType(
+    {"compressed-tensors": (Demands(some=("config_groups", "kv_cache_scheme")),)}
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
+from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import RELEASED_PREFIXES
 from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.errors import Fault
@@ -17,6 +18,8 @@ from ckptkit.rules.files.layer_counts import stored_layers
 
 #: What stands between a tower and the language model.
 _PROJECTOR = re.compile(r"(^|\.)\w*(projector|connector)\w*\.")
+#: A linear layer of a tower beside such a projector.
+_IN_A_TOWER = "vision_tower.encoder.layers.0.self_attn.q_proj"
 
 
 @rule(
@@ -82,9 +85,22 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             None,
             "vision tensors",
             "a projector alone" if beside else "none",
-            variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else "tower" if beside else None,
+            variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else _tower(context, beside),
             severity=Severity.WARNING,
         )
+
+
+def _tower(context: Context, beside: Sequence[str]) -> str | None:
+    """The variant of a tower that is absent beside its projector: who matches the skip list by names in memory may
+    find that the tower, of which none is stored, is not on it."""
+    if not beside:
+        return None
+    found = _PROJECTOR.search(beside[0])
+    stem = beside[0] if found is None else found[0].strip(".")
+    prefix = context.names_in_memory.get(beside[0], beside[0]).partition(stem)[0]
+    readers = [reading for reading in readings_of(context).values() if reading.names_in_memory]
+    built = any(builds_quantized(context, reading)(f"{prefix}{_IN_A_TOWER}") for reading in readers)
+    return "tower-built" if built else "tower"
 
 
 def _few(promised: int, stored: set[int]) -> str:

@@ -46,6 +46,7 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
         if tensor.module in others and tensor.module in stored:
             continue  # its weight is a finding of CK606
         declared = context.checkpoint is not None and tensor.module in context.checkpoint.declared_only
+        variant = "beside-declared" if declared else _lonely(context, tensor)
         yield Observation(
             "orphan-scale",
             "the scale belongs to no quantized module",
@@ -54,8 +55,9 @@ def orphan_scale(context: Context) -> Iterator[Fault]:
             expected="an FP8 weight beside it",
             found="none that the config declares quantized",
             help="drop the scale, or correct the config if the weight is meant to be quantized",
-            variant="beside-declared" if declared else _lonely(context, tensor),
+            variant=variant,
             only=engines_that_build(context, tensor.module, quantized=False) if tensor.module in stored else None,
+            if_ones="of-ones" if variant is None else None,
         )
 
 

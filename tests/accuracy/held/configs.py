@@ -310,6 +310,10 @@ def _modelopt() -> Iterator[Held]:
     )
 
 
+#: What declares other inputs than the fixture's: rounded as it says, they are what is meant.
+_OTHER_INPUTS = ("inputs-e5m2", "inputs-by-channel")
+
+
 def _quark() -> Iterator[Held]:
     def spec(role: str, **keys: Any) -> Damage:
         return lambda checkpoint: checkpoint.block["global_quant_config"][role].update(keys)
@@ -338,7 +342,7 @@ def _quark() -> Iterator[Held]:
         "by-layer-name": lambda c: c.block.update(layer_quant_config={"*mlp*": c.block["global_quant_config"]}),
     }
     for name, change in changes.items():
-        yield Held(f"config/{name}/qwen2-quark", QWEN2_QUARK, change)
+        yield Held(f"config/{name}/qwen2-quark", QWEN2_QUARK, change, OWN if name in _OTHER_INPUTS else None)
     yield Held("config/says-channel/quark", QUARK_FP8, spec("weight", qscheme="per_channel", ch_axis=0))
     yield Held("config/inputs-dynamic-with-scales/quark", QUARK_FP8, spec("input_tensors", is_dynamic=True), OWN)
     yield Held("config/kv-group-gone/quark", QUARK_KV, lambda c: c.block["export"].update(kv_cache_group=None))

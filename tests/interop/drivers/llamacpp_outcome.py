@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import json
 import logging
 import os
 import sys
@@ -46,7 +47,8 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     keep, against = options.get("keep", {}).get(str(folder)), options.get("against", {}).get(str(folder), {})
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "model.gguf"
-        _convert(folder, out)
+        with _vocabulary(folder):
+            _convert(folder, out)
         found, unset = _read(out)
     if keep is not None:
         distance.keep(keep, found)
@@ -88,6 +90,17 @@ def _convert(folder: Path, out: Path) -> None:
             raise AssertedError(traceback.extract_tb(error.__traceback__)[-1].line) from error
 
 
+def _forget(kind: type) -> None:
+    """Some classes collect experts in themselves: what a conversion that ended early left there is not the next one's.
+
+    Each conversion has a process of its own otherwise.
+    """
+    for owner in kind.__mro__:
+        for name, held in vars(owner).items():
+            if name.startswith("_experts") and isinstance(held, dict):
+                held.clear()
+
+
 @contextlib.contextmanager
 def _errors() -> Iterator[list[str]]:
     """What is logged as an error meanwhile."""
@@ -125,46 +138,101 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
         return otherwise if field is None else field.contents()
 
     shapes = {name: values.shape for name, values in found.items()}
-    return found, [*odd, *_absent_blocks(shapes, said), *_misfits(shapes, said)]
+    lists = [field.contents() for field in reader.fields.values() if len(field.types) > 1]
+    return found, [*odd, *_absent_blocks(shapes, said, lists), *_misfits(shapes, said)]
 
 
-def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> list[str]:
-    """What some block has and another has not: llama.cpp looks for it in all of them, and for experts in those alone
-    that come after the leading dense ones."""
+def _absent_blocks(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any], lists: list[Any]) -> list[str]:
+    """What some block has and another of its kind has not: llama.cpp looks for it in all of them.
+
+    Kinds are told by the metadata: dense blocks before those of experts, blocks that predict, and whatever has a value
+    for each block, such as how many heads of keys there are, none in one that holds a state.
+    """
+    blocks = said("block_count", 0)
+    dense, predicting = said("leading_dense_block_count", 0), said("nextn_predict_layers", 0)
+    steps = [said(key, 0) for key in ("full_attention_interval", "interleave_moe_layer_step")]
+    by_block = [values for values in lists if isinstance(values, list) and len(values) == blocks]
+
+    def kind(number: int) -> tuple[Any, ...]:
+        turns = (bool(step) and (number + 1) % step == 0 for step in steps)
+        each = (values[number] for values in by_block)
+        return (number < dense, number >= blocks - predicting, *turns, *each)
+
     inside = [name.split(".", 2) for name in shapes if name.startswith("blk.") and name.endswith(".weight")]
     held = {(int(number), last) for _, number, last in inside}
-    dense, blocks = said("leading_dense_block_count", 0), said("block_count", 0)
-    found = []
-    for part in (range(dense), range(dense, blocks)):
-        kinds = {last for number, last in held if number in part}
-        if "ffn_gate_inp.weight" in kinds:
-            kinds.add("ffn_down_exps.weight")  # a router without any experts
-        found += [f"blk.{n}.{last}" for n in part for last in kinds if (n, last) not in held]
-    return sorted(found)
+    kinds = {(kind(number), last) for number, last in held if number < blocks}
+    # A router without any experts.
+    kinds |= {(of, "ffn_down_exps.weight") for of, last in kinds if last == "ffn_gate_inp.weight"}
+    empty = [f"blk.{number}" for number in range(blocks) if not any(number == mine for mine, _ in held)]
+    return empty + sorted(
+        f"blk.{n}.{last}" for n in range(blocks) for of, last in kinds if of == kind(n) and (n, last) not in held
+    )
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> list[str]:
     """The tensors that are not of the size that the metadata gives."""
-    hidden, heads = said("embedding_length", 0), said("attention.head_count", 1)
-    size = said("attention.key_length", hidden // heads)
-    queries = heads * size
-    keys = said("attention.head_count_kv", heads) * size
-    values = heads * said("attention.value_length_mla", size)
-    middle, experts = said("feed_forward_length", 0), said("expert_count", 0)
-    inner = said("expert_feed_forward_length", middle)
+    return sorted(name for name, shape in shapes.items() if not _fits(name, shape, shapes, said))
+
+
+def _fits(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], said: Callable[..., Any]) -> bool:
+    """Whether a tensor is of the size that the metadata gives, which may give one for each block."""
+    number, last = (int(name.split(".", 2)[1]), name.split(".", 2)[2]) if name.startswith("blk.") else (0, name)
+
+    def own(key: str, otherwise: Any = 0) -> Any:
+        value = said(key, otherwise)
+        return value[min(number, len(value) - 1)] if isinstance(value, list) else value
+
+    hidden, heads = own("embedding_length"), own("attention.head_count", 1)
+    size = own("attention.key_length_mla") or own("attention.key_length", hidden // max(heads, 1))
+    other = own("attention.value_length_mla") or own("attention.value_length", size)
+    queries, keys = heads * size, own("attention.head_count_kv", heads) * size
+    middle, experts = own("feed_forward_length"), own("expert_count")
+    inner = own("expert_feed_forward_length", middle)
     meant = {
-        "token_embd.weight": (said("vocab_size", *shapes.get("token_embd.weight", ())[:1]), hidden),
-        **{"attn_q.weight": (queries, hidden), "attn_output.weight": (hidden, values)},
-        **{"attn_k.weight": (keys, hidden), "attn_v.weight": (keys, hidden)},
+        "token_embd.weight": (own("vocab_size", shape[0]), hidden),
+        **{"attn_q.weight": (queries, hidden), "attn_k.weight": (keys, hidden)},
+        "attn_v.weight": (own("attention.head_count_kv", heads) * other, hidden),
+        "attn_output.weight": (hidden, heads * other),
         **{"ffn_gate.weight": (middle, hidden), "ffn_up.weight": (middle, hidden), "ffn_down.weight": (hidden, middle)},
         **{"ffn_gate_exps.weight": (experts, inner, hidden), "ffn_up_exps.weight": (experts, inner, hidden)},
         **{"ffn_down_exps.weight": (experts, hidden, inner), "ffn_gate_inp.weight": (experts, hidden)},
         "exp_probs_b.bias": (experts,),
     }
-    if any(name.endswith("ffn_up.weight") for name in shapes) and "blk.0.ffn_gate.weight" not in shapes:
-        meant["ffn_up.weight"] = (2 * middle, hidden)  # gate and up are stored merged
-    of_block = {name: name.split(".", 2)[2] if name.startswith("blk.") else name for name in shapes}
-    return sorted(n for n, last in of_block.items() if last in meant and shapes[n] != meant[last])
+    # Some classes have a gate merged with what it is for: of up projections, and of queries beside linear attention.
+    merged = last == "ffn_up.weight" and f"blk.{number}.ffn_gate.weight" not in shapes
+    gated = last == "attn_q.weight" and own("ssm.inner_size") > 0
+    rows, *columns = meant.get(last, shape)
+    return shape in ((rows, *columns), (2 * rows if merged or gated else rows, *columns))
+
+
+@contextlib.contextmanager
+def _vocabulary(folder: Path) -> Iterator[None]:
+    """A tokenizer of as many words as the embedding has rows, where a checkpoint comes without one.
+
+    Some classes count its words, and take so many rows.
+    """
+    path = folder / "tokenizer.json"
+    if path.exists() or (folder / "tokenizer.model").exists():
+        yield
+        return
+    words = {str(number): number for number in range(_rows(folder))}
+    path.write_text(json.dumps({"model": {"vocab": words}, "added_tokens": []}), encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def _rows(folder: Path) -> int:
+    """How many rows the embedding has."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in folder.glob("*.safetensors"):
+        with contextlib.suppress(SafetensorError), safe_open(path, "np") as shard:
+            for name in shard.keys():  # noqa: SIM118
+                if name.endswith("embed_tokens.weight"):
+                    return int(shard.get_slice(name).get_shape()[0])
+    return 0
 
 
 def _prepare() -> None:
@@ -178,8 +246,7 @@ def _prepare() -> None:
             kind = find(*given, **named)
             for part in (kind, *(inner for inner in vars(kind).values() if isinstance(inner, type))):
                 part.set_vocab = lambda self: None
-            if hasattr(kind, "_experts_cache"):  # of the model before, where that lacks experts
-                kind._experts_cache = {}
+            _forget(kind)
             return kind
 
         return found

@@ -1,7 +1,8 @@
 """transformers: what becomes of a checkpoint: refused, or loaded with which keys missing and how far its answer is off.
 
-Options: ``keep`` (folder -> file for the logits), ``against`` (folder -> the files of the plain model and of the
-quantized one that was meant).
+Its own FP8 quantizer goes the way of a GPU (:mod:`.transformers_stand_ins`). Options: ``keep`` (folder -> file for the
+logits and parameters), ``against`` (folder -> the files of the plain model and of the quantized one that was meant).
+Beside logits each layer is compared with the plain model's, on the inputs that it gets: there rounding does not add up.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import distance
-from .common import Answer, main, model_class, prompt_ids, stage
+from . import distance, transformers_stand_ins
+from .common import Answer, main, model_class, prompt_ids, read_config, stage
 from .patience import patient
 from .transformers_logits import _Warnings
 
@@ -33,17 +34,21 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     logging.getLogger("transformers").addHandler(warnings)
     try:
         with stage("load"):
-            model, loading = model_class(folder).from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
+            model, loading = _class(folder).from_pretrained(folder, dtype=torch.bfloat16, output_loading_info=True)
     finally:
         logging.getLogger("transformers").removeHandler(warnings)
     model.eval()
-    with stage("forward"), torch.no_grad():
+    plain = distance.kept(against.get("plain"))
+    layers = _Layers(model, plain)
+    with stage("forward"), torch.no_grad(), layers:
         # No tokenizer gives an id that has no row, whatever the config says.
         vocabulary = min(model.config.get_text_config().vocab_size, model.get_input_embeddings().weight.shape[0])
-        logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0].float().numpy()
+        answer = model(torch.tensor([prompt_ids(vocabulary)]))
+        # Of a class without a head it is what goes into one.
+        logits = (answer.logits if hasattr(answer, "logits") else answer.last_hidden_state)[0].float().numpy()
     stored = _stored(folder)
     if keep is not None:
-        distance.keep(keep, {"logits": logits})
+        distance.keep(keep, {"logits": logits, **_parameters(model)})
     return {
         "missing": sorted(loading["missing_keys"])[:SHOWN],
         "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
@@ -52,7 +57,75 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "static": any(_STATIC.search(name) for name in stored),
         "bare": sorted(_bare(loading["unexpected_keys"], stored))[:SHOWN],
         "apart": {name: _apart(logits, distance.kept(path)) for name, path in against.items()},
+        "layers": max([*layers.apart.values(), *_changed(model, plain).values()], default=None) if plain else None,
+        "furthest": sorted({**layers.apart, **_changed(model, plain)}.items(), key=lambda pair: -pair[1])[:SHOWN],
     }
+
+
+class _Layers:
+    """How far the outputs of layers are from those of the plain model's linear layers on the same inputs."""
+
+    def __init__(self, model: Any, plain: Mapping[str, Any]) -> None:
+        self.apart: dict[str, float] = {}
+        self._model, self._plain = model, plain
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> None:
+        for name, module in self._model.named_modules():
+            weight = self._plain.get(f"{name}.weight")
+            if weight is not None and weight.ndim == 2 and "Linear" in type(module).__name__:
+                self._hooks.append(module.register_forward_hook(self._hook(name)))
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _hook(self, name: str) -> Any:
+        import torch
+
+        weight = torch.from_numpy(self._plain[f"{name}.weight"])
+        bias = self._plain.get(f"{name}.bias")
+
+        def compare(_: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            meant = inputs[0].float() @ weight.T + (0 if bias is None else torch.from_numpy(bias))
+            off = float((output.float() - meant).norm() / meant.norm().clamp(min=1e-12))
+            self.apart[name] = max(self.apart.get(name, 0.0), off if off == off else 1e9)
+
+        return compare
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """All parameters that are numbers, under the names that they have in memory."""
+    return {
+        name: value.detach().float().numpy()
+        for name, value in model.named_parameters()
+        if value.is_floating_point() and value.element_size() > 1
+    }
+
+
+def _changed(model: Any, plain: Mapping[str, Any]) -> dict[str, float]:
+    """How far parameters are from the plain model's that are no layer's which was compared."""
+    own = _parameters(model)
+    linear = {f"{name}.weight" for name, module in model.named_modules() if "Linear" in type(module).__name__}
+    same = (name for name in own if name in plain and name not in linear and own[name].shape == plain[name].shape)
+    return {name: distance.furthest(own[name], plain[name]) for name in same}
+
+
+def _class(folder: Path) -> Any:
+    """The class that a folder is loaded with; one without a head where the config names such a class, and no head is
+    stored."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    config = read_config(folder)
+    bodies = {name for names in MODEL_MAPPING_NAMES.values() for name in ([names] if isinstance(names, str) else names)}
+    named = config.get("architectures")
+    headless = isinstance(named, list) and named[:1] and named[0] in bodies
+    levels = (config, config.get("text_config") or {})
+    tied = any(level.get("tie_word_embeddings") is True for level in levels)
+    if headless and not tied and not any("lm_head" in name for name in _stored(folder)):
+        return transformers.AutoModel
+    return model_class(folder)
 
 
 def _stored(folder: Path) -> dict[str, str]:
@@ -92,6 +165,7 @@ def _prepare() -> None:
     import torch  # noqa: F401
     import transformers
 
+    transformers_stand_ins.install()
     for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText"):
         getattr(transformers, name)
     with contextlib.suppress(ImportError):
