@@ -35,7 +35,8 @@ class Support:
     ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
-    quantizations other than FP8, which no row without it speaks of. ``words`` are the engine's own where it refuses;
+    quantizations other than FP8, which no row without it speaks of; of these ``groups`` are those of weights.
+    ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
 
@@ -58,7 +59,8 @@ class Support:
         if part.other is not None or self.others:
             known = part.other is not None and part.other.name in self.others
             own = not self.architectures or architecture.startswith(self.architectures)
-            return known and part.layer in self.layers and self._reads(dialect) and own
+            sized = not self.groups or (part.other is not None and part.other.group_size in self.groups)
+            return known and part.layer in self.layers and self._reads(dialect) and own and sized
         weight, group = part.weight.granularity, part.input.granularity if part.input is not None else None
         return (
             part.layer in self.layers
