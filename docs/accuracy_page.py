@@ -21,24 +21,31 @@ MEANS = {
     "refuses": ("refuses",),
     "does not read": ("refuses", "wrong"),
 }
-_LABELS = {"vllm": "vLLM", "sglang": "SGLang", "transformers": "transformers", "llamacpp": "llama.cpp"}
+_LABELS = {
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "transformers": "transformers",
+    "llamacpp": "llama.cpp",
+    "quark": "Quark",
+}
 _INTRODUCTION = """\
 # How often verdicts are right
 
 Made by `make docs` from `tests/accuracy/recorded`. Each checkpoint of a corpus was given to the engines themselves, and
 what they did is compared with the verdict of `ckptkit validate --matrix` at level full:
 
-- **refuses**: the engine raises while it reads the config, builds the model, loads weights or, for transformers,
-  answers.
-- **wrong**: it loads, and some parameter is not what the checkpoint means: never filled, filled with codes that nobody
-  multiplies, or more than 2 % away from the dequantized weights of the sound checkpoint. In transformers logits are
-  compared: those of the sound checkpoint in the same scheme are met within 0.1 %. In llama.cpp it is the numbers of the
-  GGUF, and whether they have the sizes that its metadata gives.
+- **refuses**: the engine raises while it reads the config, builds the model, loads weights or, for transformers and
+  Quark, answers.
+- **wrong**: it loads, and some parameter is not what the checkpoint means: never filled, filled with codes that
+  nobody multiplies, or more than 2 % away from the dequantized weights of the sound checkpoint. In transformers and
+  in Quark logits are compared: those of the sound checkpoint in the same scheme are met within 0.1 %. In llama.cpp it
+  is the numbers of the GGUF, and whether they have the sizes that its metadata gives.
 - **right**: neither.
 
 "Silently wrong" and "warns" both say wrong, "slow" says right. vLLM is its CPU wheel and stops before kernels; SGLang's
 own classes run with stand-ins for its GPU packages; both load every weight. llama.cpp is its converter, which writes a
-GGUF without a vocabulary; b8643 is the older of two builds. What needs a GPU to show (kernels, hardware
+GGUF without a vocabulary; b8643 is the older of two builds. Quark is its own importer, which was given the checkpoints
+of its two dialects. What needs a GPU to show (kernels, hardware
 formats) is not measured. The corpus is `tests/accuracy/corpus.py`: real exports, the damages and near misses that rules
 are tested with, one tensor changed, other schemes, kinds of public reports, one fault in many formats and
 architectures, what was held out at first (see below), and ckptkit's own conversions. Different ids with the same files

@@ -47,6 +47,8 @@ CPU = "cpu"
 NVIDIA = tuple(gpu.capability for gpu in GPUS if gpu.capability.startswith("sm_"))
 AMD = tuple(gpu.capability for gpu in GPUS if gpu.capability.startswith("gfx"))
 WITHOUT_FP8 = ("sm_80", "sm_86")
+#: Blackwell in data centres: most engines ask for the major number alone.
+SM_10X = ("sm_100", "sm_103")
 #: Every name that :func:`by_name` is asked to complete.
 NAMES = tuple(word for gpu in GPUS for word in (*gpu.products, gpu.capability))
 _BY_WORD = {_SEPARATORS.sub("", word): gpu for gpu in GPUS for word in (*gpu.products, *gpu.others, gpu.capability)}

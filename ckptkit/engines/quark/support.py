@@ -10,7 +10,9 @@ _KINDS = ("per-tensor", "per-channel", "per-block")
 
 SUPPORT: tuple[Support, ...] = (
     Support(Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED, Layer.EXPERT), ("quark",), _KINDS, how=Evidence.RUN),
-    Support(Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED), ("quark-fp8",), ("per-tensor",), how=Evidence.RUN),
+    Support(
+        Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED, Layer.EXPERT), ("quark-fp8",), ("per-tensor",), how=Evidence.RUN
+    ),
     Support(Answer.SUPPORTED, (Layer.HEAD, Layer.TOWER), ("quark",), _KINDS, how=Evidence.RUN),
     Support(
         Answer.REFUSED,

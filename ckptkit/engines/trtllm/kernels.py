@@ -8,7 +8,7 @@ dispatch was read of.
 
 from __future__ import annotations
 
-from ckptkit.engines.gpus import AMD, CPU, WITHOUT_FP8
+from ckptkit.engines.gpus import AMD, CPU, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
@@ -19,8 +19,8 @@ _LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Lay
 _EXPERTS = (Layer.EXPERT, Layer.STACK)
 _ALL = (*_LINEARS, *_EXPERTS)
 _TENSOR, _CHANNEL, _BLOCK = ("per-tensor",), ("per-channel",), ("per-block",)
-_DATACENTER, _GEFORCE = ("sm_100", "sm_103"), ("sm_120",)
-_BLACKWELL = (*_DATACENTER, *_GEFORCE)
+_GEFORCE = ("sm_120",)
+_BLACKWELL = (*SM_10X, *_GEFORCE)
 _FP8 = ("sm_89", "sm_90", *_BLACKWELL)
 _ROWS = ("sm_89", "sm_90", *_GEFORCE)
 _TRTLLM_GEN = "trtllm-gen (weights requantized to scales that are powers of two)"
@@ -43,7 +43,7 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(_HAS, _LINEARS, (), _CHANNEL, gpus=_ROWS, name="FP8 rowwise", where=str(ROWWISE_GEMM)),
     Kernel(_REFUSED, _LINEARS, (), _CHANNEL, gpus=WITHOUT_FP8, words=_NO_ROWS, where=str(ROWWISE_GEMM)),
     Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=("sm_89", "sm_90"), name="FP8 block scaling", where=str(BLOCK_GEMM)),
-    Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=_DATACENTER, name=_TRTLLM_GEN, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
+    Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=SM_10X, name=_TRTLLM_GEN, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
     Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=_GEFORCE, name=_GEFORCE_BLOCKS, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
     Kernel(_REFUSED, _LINEARS, (), _BLOCK, gpus=WITHOUT_FP8, words=_NO_BLOCKS, where=str(BLOCK_GEMM)),
     Kernel(_HAS, _EXPERTS, (), _BLOCK, gpus=("sm_90",), name="DeepGEMM", where=EXPERTS_TABLE),
@@ -53,7 +53,7 @@ KERNELS: tuple[Kernel, ...] = (
         _EXPERTS,
         (),
         _BLOCK,
-        gpus=_DATACENTER,
+        gpus=SM_10X,
         name="trtllm-gen",
         where=MODEL_CONFIG.at("resolve_moe_backend"),
     ),
@@ -68,7 +68,7 @@ KERNELS: tuple[Kernel, ...] = (
         name="W4A16_MXFP4",
         where=f"{EXPERTS_TABLE}, {MODEL_CONFIG.at('get_mxfp4_quant_algo')}",
     ),
-    Kernel(_HAS, _EXPERTS, (), others=("MXFP8",), gpus=_DATACENTER, name="CUTLASS", where=EXPERTS_TABLE),
+    Kernel(_HAS, _EXPERTS, (), others=("MXFP8",), gpus=SM_10X, name="CUTLASS", where=EXPERTS_TABLE),
     Kernel(
         _HAS,
         (Layer.KV_CACHE,),
