@@ -21,9 +21,8 @@ ENGINE = Engine(
     reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt", "mxfp8"}),
     unread=MappingProxyType(
         {
-            **dict.fromkeys(
-                ("quark", "fbgemm"), "TensorRT-LLM stops: NotImplementedError: Unsupported quantization_config"
-            ),
+            "quark": "TensorRT-LLM has no Quark reader",
+            "fbgemm": "TensorRT-LLM stops at fbgemm_fp8: NotImplementedError: Unsupported quantization_config",
         }
     ),
     splitting=Splitting.HEADS,
