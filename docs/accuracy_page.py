@@ -21,27 +21,34 @@ MEANS = {
     "refuses": ("refuses",),
     "does not read": ("refuses", "wrong"),
 }
-_LABELS = {"vllm": "vLLM", "sglang": "SGLang", "transformers": "transformers", "llamacpp": "llama.cpp"}
+_LABELS = {
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "transformers": "transformers",
+    "llamacpp": "llama.cpp",
+    "quark": "Quark",
+}
 _INTRODUCTION = """\
 # How often verdicts are right
 
 Made by `make docs` from `tests/accuracy/recorded`. Each checkpoint of a corpus was given to the engines themselves, and
 what they did is compared with the verdict of `ckptkit validate --matrix` at level full:
 
-- **refuses**: the engine raises while it reads the config, builds the model, loads weights or, for transformers,
-  answers.
+- **refuses**: the engine raises while it reads the config, builds the model, loads weights or, for transformers and
+  Quark, answers.
 - **wrong**: it loads, and some parameter is not what the checkpoint means: never filled, filled with codes that nobody
-  multiplies, or more than 2 % away from the dequantized weights of the sound checkpoint. In transformers logits are
-  compared: those of the sound checkpoint in the same scheme are met within 0.1 %; where there is none, each layer gives
-  what the plain one gives for the same inputs, but for what rounding these to FP8 does. In llama.cpp it is the numbers
-  of the GGUF, and whether they have the sizes that its metadata gives.
+  multiplies, or more than 2 % away from the dequantized weights of the sound checkpoint. In transformers and in Quark
+  logits are compared: those of the sound checkpoint in the same scheme are met within 0.1 %; where there is none, each
+  layer gives what the plain one gives for the same inputs, but for what rounding these to FP8 does. In llama.cpp it is
+  the numbers of the GGUF, and whether they have the sizes that its metadata gives.
 - **right**: neither.
 
 "Silently wrong" and "warns" both say wrong, "slow" says right. vLLM is its CPU wheel and stops before kernels; SGLang's
 own classes run with stand-ins for its GPU packages; both load every weight. transformers' own FP8 quantizer goes the
 way that it goes on a GPU, with its kernels' products taken in plain torch; a config that names a class without a head
 is loaded with that class. llama.cpp is its converter, which writes a GGUF without a vocabulary; b8643 is the older of
-two builds. What needs a GPU to show (kernels, hardware formats) is not measured.
+two builds. Quark is its own importer, which was given the checkpoints of its two dialects. What needs a GPU to show
+(kernels, hardware formats) is not measured.
 The corpus is `tests/accuracy/corpus.py`: real exports, the damages and near misses that rules
 are tested with, one tensor changed, other schemes, kinds of public reports, one fault in many formats and
 architectures, what was held out at first (see below), and ckptkit's own conversions. Different ids with the same files
@@ -91,7 +98,30 @@ was asked later, and is in no row here.
 """,
 }
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
+_MIXTRAL = "its Mixtral: answers are 47 % away from the plain model's, and nobody knows why"
 PLANS: tuple[tuple[str, str, str], ...] = (
+    ("quark", "*/mixtral*", _MIXTRAL),
+    ("quark", "*/*mixtral-quark", _MIXTRAL),
+    ("quark", "held/list/experts-glob/quark", _MIXTRAL),
+    (
+        "quark",
+        "converted/qwen3_moe/quark-ptpc/quark",
+        "a rule for stacks of experts that its importer looks for one by one",
+    ),
+    ("quark", "*/CK60[05]-*", "a reader for what it exports in other ways than packed FP8"),
+    ("quark", "defect/CK624-2", "the measure: stored scales that a dynamic config leaves out move answers a little"),
+    ("quark", "held/model/*", "its classes: base models are refused"),
+    ("quark", "held/prefix/*", "the names by which its importer looks for what is stored"),
+    ("quark", "held/tied/*", "its classes: a head that is neither stored nor said to be tied"),
+    ("quark", "again/tied/*", "its classes: a head that is neither stored nor said to be tied"),
+    ("quark", "held/files/last-shard-missing/*", "nothing: what is no checkpoint is not judged"),
+    ("quark", "held/kv/one-by-one/*", "a rule for KV scales of two dimensions"),
+    ("quark", "held/type/embedding-F16", "a rule for layers of other types than the model's"),
+    ("quark", "near/CK201-2", "the names of modules of its classes: it wants every one"),
+    ("quark", "near/CK204-2", "nothing: a name that two rules speak of"),
+    ("quark", "near/CK801-2", "the names that a group of its config has in the model"),
+    ("quark", "variant/one-layer-uncompressed/*", "a variant of CK605 for what lies beside a scale"),
+    ("quark", "real/llama/quark-fp8-fake", "a reader for what it exports in other ways than packed FP8"),
     ("*", "*/CK633-*", "know the class that each model_type stands for"),
     ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
     ("*", "*/int8-quark", "a reader for other storages than FP8: nothing is judged by its scheme alone"),

@@ -12,7 +12,14 @@ from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines, readings_for
 from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
-from ckptkit.engines.targets import READERS, in_vllm_group, targets_by_group, with_targets
+from ckptkit.engines.targets import (
+    READERS,
+    in_library_group,
+    in_vllm_group,
+    targets_by_group,
+    whatever_targets_say,
+    with_targets,
+)
 from ckptkit.model import names
 from ckptkit.model.census import is_small
 from ckptkit.storage.payload import TensorRef
@@ -63,6 +70,18 @@ def without_target(context: Context, reading: Reading) -> Iterator[str]:
     for name in context.checkpoint.unquantized:
         built = layer_of(name) in _BUILT and not is_mtp(context.dimensions, name)
         if built and scheme_of(asked(name)) is None and not skipped(name):
+            yield name
+
+
+def built_untargeted(context: Context, reading: Reading) -> Iterator[str]:
+    """Linear modules in high precision that no target means, and that a reader who looks at no targets quantizes."""
+    checkpoint = context.checkpoint
+    if reading.declares is not whatever_targets_say or checkpoint is None:
+        return
+    meant, skipped = in_library_group(context.block), _skipped_by(context, reading)
+    for name in checkpoint.unquantized:
+        built = layer_of(name) in _BUILT and not is_mtp(context.dimensions, name)
+        if built and not meant(name) and not skipped(name):
             yield name
 
 
@@ -177,9 +196,7 @@ def readings_of(context: Context) -> Mapping[str, Reading]:
     """Engine -> how it reads the checkpoint's skip list, as far as that is known."""
     if context.checkpoint is None:
         return {}
-    several = len(targets_by_group(context.block)) > 1
-    found = readings_for(context.dialect_key, context.dimensions.architecture)
-    return {engine: reading for engine, reading in found.items() if not (several and reading.one_group)}
+    return readings_for(context.dialect_key, context.dimensions.architecture)
 
 
 def matchers_of(context: Context) -> dict[str, Matcher]:

@@ -187,7 +187,7 @@ class Known:
     then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
     ``gpus`` the kinds of hardware. ``at_request`` says that a load shows nothing of it, but the first request, or the
     first token that is drafted; ``when_built`` that it happens before any tensor is looked at, whatever is left out
-    then. ``how`` overrides how the release was examined.
+    then. ``how`` overrides how the release was examined, ``where`` is the place in its source, or a report.
     """
 
     outcome: Outcome
@@ -202,6 +202,7 @@ class Known:
     how: Evidence | None = None
     leaves_out: tuple[Layer, ...] = ()
     when_built: bool = False
+    where: str = ""
 
 
 #: Rule code, or ``code/variant`` -> what its defect does. Of rows that fit, those for a class go first, and of these

@@ -36,6 +36,7 @@ GPUS = (
     Gpu("sm_89", ("l4", "l40s", "rtx4090"), ("l20", "l40", "rtx4080", "rtx-4000-ada", "rtx-5000-ada", "rtx-6000-ada")),
     Gpu("sm_90", ("h100", "h200"), ("h20", "h800", "gh200")),
     Gpu("sm_100", ("b200",), ("b100", "gb200")),
+    Gpu("sm_103", ("b300",), ("gb300",)),
     Gpu("sm_120", ("rtx5090", "rtx-pro-6000"), ("rtx5080", "rtx5070", "rtx-pro-5000", "rtx-pro-4500", "rtx-pro-4000")),
     Gpu("gfx942", ("mi300x", "mi325x"), ("mi300a", "mi308x")),
     Gpu("gfx950", ("mi355x",), ("mi350x",)),
@@ -46,6 +47,8 @@ CPU = "cpu"
 NVIDIA = tuple(gpu.capability for gpu in GPUS if gpu.capability.startswith("sm_"))
 AMD = tuple(gpu.capability for gpu in GPUS if gpu.capability.startswith("gfx"))
 WITHOUT_FP8 = ("sm_80", "sm_86")
+#: Blackwell in data centres: most engines ask for the major number alone.
+SM_10X = ("sm_100", "sm_103")
 #: Every name that :func:`by_name` is asked to complete.
 NAMES = tuple(word for gpu in GPUS for word in (*gpu.products, gpu.capability))
 _BY_WORD = {_SEPARATORS.sub("", word): gpu for gpu in GPUS for word in (*gpu.products, *gpu.others, gpu.capability)}

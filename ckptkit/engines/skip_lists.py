@@ -55,8 +55,7 @@ class Style(str, Enum):
 class Reading:
     """One engine's way with one format: the keys it reads (the first that is not empty counts) and their meaning.
 
-    A key with dots is one inside an object. ``merges`` ones read all keys together; ``one_group`` ones read a config
-    with several groups in another way, which is not this one.
+    A key with dots is one inside an object. ``merges`` ones read all keys together.
     ``fuses`` engines stack q/k/v and gate/up and insist that the parts agree; ``experts_as_one`` ones leave all
     experts of a layer alone as soon as one is listed, ``experts_by_owner`` ones ask for them by the name of what holds
     them; ``head_left_alone`` ones never quantize the output head.
@@ -87,7 +86,6 @@ class Reading:
     style: Style
     keys: tuple[str, ...]
     merges: bool = False
-    one_group: bool = False
     fuses: bool = False
     experts_as_one: bool = False
     experts_by_owner: bool = False

@@ -37,9 +37,10 @@ class Support:
     ``formats`` holds keys of dialects. ``weights`` holds kinds of granularity ("per-channel"), of the KV cache's
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
-    quantizations other than FP8, which no row without it speaks of. One that is of what is ``stored`` leaves a KV cache
-    alone whose scales the config promises only; one for a ``cut`` speaks of quantizations other than FP8 whose groups
-    end beyond the inputs of a layer. ``recast`` asks for scales of a cache that have another type than the model.
+    quantizations other than FP8, which no row without it speaks of; of these ``groups`` are those of weights. One that is
+    of what is ``stored`` leaves a KV cache alone whose scales the config promises only; one for a ``cut`` speaks of
+    quantizations other than FP8 whose groups end beyond the inputs of a layer. ``recast`` asks for scales of a cache
+    that have another type than the model.
     ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """
@@ -66,7 +67,8 @@ class Support:
         if part.other is not None or self.others:
             known = part.other is not None and part.other.name in self.others
             own = not self.architectures or architecture.startswith(self.architectures)
-            fitting = part.cut or not self.cut
+            sized = not self.groups or (part.other is not None and part.other.group_size in self.groups)
+            fitting = sized and (part.cut or not self.cut)
             return known and part.layer in self.layers and self._reads(dialect) and own and fitting
         weight, group = part.weight.granularity, part.input.granularity if part.input is not None else None
         return (

@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import TypeAlias
 
 from ckptkit.dtypes import FP8_WEIGHT
-from ckptkit.model.granularity import Granularity
+from ckptkit.model.granularity import Granularity, PerGroup
 from ckptkit.record import record
 
 
@@ -138,6 +138,12 @@ class OtherScheme:
     input: Quantization | None = None
     entry: str | None = None
     targets: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def group_size(self) -> int | None:
+        """How many weights of a row share a scale; None where they are not scaled so, or that is not known."""
+        granularity = None if self.weight is None else self.weight.granularity
+        return granularity.size if isinstance(granularity, PerGroup) else None
 
     def __str__(self) -> str:
         bits = "" if self.bits is None else f", {self.bits}-bit weights"

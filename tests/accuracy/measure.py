@@ -12,11 +12,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ckptkit.checks import runner
+from ckptkit.storage.container import open_container
 from tests.accuracy.corpus import Entry, Files, corpus, files_of, write
 from tests.accuracy.plain import dequantized
 from tests.accuracy.records import REFUSED, RIGHT, UNTRIED, WRONG, Record, Seen, digest, read
 from tests.interop import environments
 from tests.interop.runner import Answer, DriverError, Drivers
+from tests.raw import MemorySource
 
 #: On a CPU vLLM has no kernel for FP8 experts; by then everything is loaded and compared.
 NO_KERNEL = (
@@ -30,7 +33,7 @@ NOT_HERE = (
     *("failed to be inspected", "requires the Torchvision library", "No module named", "Failed to find a kernel"),
     *("Forced NVFP4 kernel", "Marlin FP4 not available", "Please install the latest version of Quark"),
     *("requires accelerate", "requires a GPU", "No accelerator (CUDA", "requires platform support", "Can't load image"),
-    *("but got torch_native", "/tokenizer.json'"),
+    *("but got torch_native", "/tokenizer.json'", "Torch not compiled with CUDA enabled", "CppCompileError"),
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
@@ -68,6 +71,7 @@ class Judge:
 
     ``by_answer`` says that its logits are compared, which another scheme of the same weights changes. ``literal`` are
     patterns of ids of which it takes what is stored for what is meant: other engines take it for something else.
+    ``dialects`` are those of the checkpoints that it is asked about, empty for all.
     ``instead`` gives, for checkpoints without a plain model, others with the same weights to be compared with.
     """
 
@@ -79,6 +83,7 @@ class Judge:
     how: str
     by_answer: bool = False
     literal: tuple[str, ...] = ()
+    dialects: tuple[str, ...] = ()
     instead: Mapping[str, str] = field(default_factory=dict)
 
     def is_literal(self, entry: Entry) -> bool:
@@ -157,6 +162,11 @@ def of_transformers(answer: Answer) -> tuple[str, str]:
     return (WRONG if wrong else RIGHT), words
 
 
+def dialect_of(files: Files) -> str:
+    """The dialect that a checkpoint's config is understood as; empty where it is not."""
+    return runner.read_context(open_container(MemorySource(files))).dialect_key or ""
+
+
 JUDGES = {
     judge.engine + "-" + judge.version: judge
     for judge in (
@@ -173,6 +183,16 @@ JUDGES = {
             of_transformers,
             "CPU, one forward pass",
             True,
+        ),
+        Judge(
+            "quark",
+            "0.13",
+            "quark",
+            "quark_outcome",
+            of_transformers,
+            "CPU, its own importer, one forward pass",
+            by_answer=True,
+            dialects=("quark", "quark-fp8"),
         ),
         Judge("sglang", "0.5.23", "sglang", "sglang_outcome", of_vllm, "no GPU packages, weights loaded, no kernels"),
         *(
@@ -198,8 +218,9 @@ def measure(judge: Judge, wanted: Iterable[Entry], *, again: bool = False) -> Re
     record = read(judge.path) if judge.path.exists() else Record(judge.engine, judge.version, how=judge.how)
     record.bundles = judge.bundles
     ids = {entry.id for entry in wanted}
-    once = [(entry, code) for entry, _, code in distinct(corpus().values()) if entry.id in ids]
-    todo = [entry for entry, code in once if again or not _known(record, entry, code)]
+    once = [(entry, files, code) for entry, files, code in distinct(corpus().values()) if entry.id in ids]
+    once = [given for given in once if not judge.dialects or dialect_of(given[1]) in judge.dialects]
+    todo = [entry for entry, _, code in once if again or not _known(record, entry, code)]
     print(f"{judge.engine} {judge.version}: {len(todo)} loads")
     for number in range(0, len(todo), PART):
         for entry, seen in outcomes(judge, todo[number : number + PART]):

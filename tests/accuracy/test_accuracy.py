@@ -64,7 +64,7 @@ def test_what_is_recorded_is_of_the_corpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "least"), [("vllm", 400), ("transformers", 200), ("sglang", 200), ("llamacpp", 200)]
+    ("engine", "least"), [("vllm", 400), ("transformers", 200), ("sglang", 200), ("llamacpp", 200), ("quark", 200)]
 )
 def test_enough_was_tried(engine: str, least: int) -> None:
     newest = [record for record in RECORDS if record.engine == engine][-1]

@@ -185,7 +185,7 @@ SCHEMES = (
         compressed_tensors("tensor", None),
         {"vllm": REFUSES, "sglang": REFUSES, "trtllm": REFUSES, "transformers": LOADS},
     ),
-    Scheme("experts by channel", MOE, lambda checkpoint: None, {"vllm": LOADS, "sglang": LOADS, "trtllm": UNKNOWN}),
+    Scheme("experts by channel", MOE, lambda checkpoint: None, {"vllm": LOADS, "sglang": LOADS, "trtllm": REFUSES}),
     Scheme(
         "by channel, static inputs",
         CT,

@@ -1,12 +1,14 @@
 """TensorRT-LLM's decisions against configs whose answers its public tests and threads give.
 
-It runs on a GPU alone, so that nothing here was loaded: ``test_quant_config_utils.py`` and the tests of
-``load_hf_quant_config`` (2026) say what comes of each config. The configs are ours, the answers theirs. Threads are
-named where they are asked about.
+It runs on a GPU alone, so that nothing here was loaded: ``test_quant_config_utils.py``, ``test_modelopt_config.py``
+and the tests of ``load_hf_quant_config`` (2026) say what comes of each config, its table of experts' algorithms and
+what its operators dispatch to what runs where. The configs are ours, the answers theirs. Threads are named where they
+are asked about.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -17,11 +19,12 @@ from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines import gpus
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import by_name, effects_of
-from ckptkit.engines.support import Answer, Part, judge
+from ckptkit.engines.support import Answer, Part, Support, judge
+from ckptkit.engines.trtllm.sources import CONFIGS, SAFETENSORS, SOURCES
 from ckptkit.formats.compressed_tensors.other import other_scheme
-from ckptkit.formats.modelopt.facts import OTHERS
+from ckptkit.formats.modelopt import config as modelopt
 from ckptkit.model.granularity import PerTensor
-from ckptkit.model.scheme import Quantization
+from ckptkit.model.scheme import OtherScheme, Quantization
 from ckptkit.views.matrix import build_matrix
 from tests.accuracy.reports import quantize
 from tests.damage import (
@@ -37,6 +40,7 @@ from tests.damage import (
     put,
     set_block,
 )
+from tests.engines.hardware import Question
 from tests.engines.test_support import matrix_of
 from tests.formats.fp8_files import groups_of_32
 from tests.rules.case import context_of
@@ -88,7 +92,7 @@ def test_one_group_of_fp8(weights: Any, inputs: Any, answer: Answer, words: str)
     ("storage", "weights", "inputs", "layer", "answer", "words"),
     [
         ("nvfp4-pack-quantized", _TENSOR_GROUP, _TENSOR_GROUP, Layer.FUSED, Answer.SUPPORTED, ""),
-        ("nvfp4-pack-quantized", _TENSOR_GROUP, None, Layer.LINEAR, Answer.REFUSED, "'NoneType'"),
+        ("nvfp4-pack-quantized", _TENSOR_GROUP, None, Layer.LINEAR, Answer.UNKNOWN, "a reader of it was merged"),
         ("pack-quantized", {"num_bits": 4, "type": "int"}, None, Layer.LINEAR, Answer.REFUSED, "'NoneType'"),
         ("mxfp4-pack-quantized", {"num_bits": 4, "type": "float"}, None, Layer.EXPERT, Answer.SUPPORTED, ""),
         (
@@ -119,11 +123,42 @@ def test_a_group_may_have_any_name() -> None:
     assert set(answers(checkpoint)) == {Answer.SUPPORTED}
 
 
-def test_several_groups_are_judged_each() -> None:
-    """Since 2026-08: before, the first counted for every module (CK616)."""
-    found = answers(load(GROUPS))
-    assert set(found) == {Answer.SUPPORTED, Answer.REFUSED}, "attention is by channel, the MLP by tensor"
-    assert all("Unsupported weights_quant_strategy" in words for words in found[Answer.REFUSED])
+def _without_first(checkpoint: MutableCheckpoint) -> None:
+    groups = checkpoint.block["config_groups"]
+    groups["attention"] = groups.pop("group_0")
+
+
+def _says(code: str, *changes: Damage) -> set[tuple[str, str]]:
+    checkpoint = load(GROUPS)
+    for change in changes:
+        change(checkpoint)
+    found = runner.run(context_of(checkpoint), Level.SCALES).findings
+    effects = [effect for finding in found if finding.code == code for effect in finding.engines]
+    return {(e.outcome.value, e.note) for e in effects if e.engine == "trtllm" and e.current}
+
+
+def test_of_several_groups_the_first_by_name_counts() -> None:
+    """test_update_quant_config_from_compressed_tensors_rejects_ambiguous_groups, and pull request 15415."""
+    assert _says("CK616") == {("silent", "applies group_0 to every module")}
+    ((outcome, words),) = _says("CK616", _without_first)
+    assert outcome == "error" and "exactly one config group" in words
+    assert _verdict(GROUPS) != "loads" and _verdict(GROUPS, _without_first) == "refuses"
+
+
+def test_targets_are_not_looked_at() -> None:
+    """What no list names is built quantized, whatever a target says."""
+    checkpoint = load(CT)
+    checkpoint.group["targets"] = [r"re:.*mlp\..*"]
+    high_precision(r"model\.layers\.\d+\.self_attn\.\w+_proj")(checkpoint)
+    rows = {row.engine: row for row in matrix_of(checkpoint).rows}
+    assert (rows["vllm"].verdict, rows["trtllm"].verdict) == ("loads", "silently wrong")
+    assert rows["trtllm"].codes == {"silent": ("CK608",)}
+
+
+def test_blocks_of_other_sizes_do_not_fit_its_grid() -> None:
+    """Its reader looks at the groups of inputs alone; the parameter for scales is one for 128x128."""
+    found = group({"strategy": "block", "block_structure": [64, 64]}, {"strategy": "group", "group_size": 128})
+    assert set(found) == {Answer.REFUSED} and all("other blocks" in words for words in found[Answer.REFUSED])
 
 
 @pytest.mark.parametrize(
@@ -203,10 +238,6 @@ def test_skip_lists_of_one_group(listed: dict[str, list[str]], expected: set[str
     assert left_alone({"modules_to_not_convert": [], "ignore": [], **listed}) == expected
 
 
-def test_several_groups_have_another_reader_of_skip_lists() -> None:
-    assert "trtllm" not in readings_of(context_of(load(GROUPS)))
-
-
 def _verdict(base: str, *changes: Damage) -> str:
     checkpoint = load(base)
     for change in changes:
@@ -222,12 +253,22 @@ def test_plain_fp8_by_tensor() -> None:
     assert _verdict(QUARK_CUSTOM, plain, set_block(activation_scheme="dynamic")) == "loads"
 
 
-def test_lists_of_plain_fp8_count_together() -> None:
-    """Since August 2026 what is under ignored_layers is left alone beside modules_to_not_convert."""
+def test_of_plain_fp8_one_list_counts() -> None:
+    """Pull request 17551 (2026-08) would have had ``ignored_layers`` read too, and was closed."""
     down = high_precision(r"model\.layers\.0\.mlp\.down_proj")
-    other = set_block(modules_to_not_convert=["model.layers.0.mlp.down_proj"])
-    assert _verdict(QUARK_CUSTOM, down, other) == "loads"
-    assert _verdict(QUARK_CUSTOM, down, set_block(ignored_layers=["lm_head", "model.layers.0.mlp"])) == "loads"
+    assert _verdict(QUARK_CUSTOM, down, set_block(modules_to_not_convert=["model.layers.0.mlp.down_proj"])) == "loads"
+    listed = set_block(ignored_layers=["lm_head", "model.layers.0.mlp.down_proj"])
+    assert _verdict(QUARK_CUSTOM, down, listed) == "silently wrong"
+
+
+@pytest.mark.parametrize("key", ["ignore", "exclude_modules"])
+def test_both_layouts_of_modelopt_are_read(key: str) -> None:
+    """test_parse_legacy_and_flat_produce_equal_structs."""
+    reading = by_name("trtllm").skip_list("modelopt")
+    assert reading is not None
+    listed = ["lm_head", "model.embed_tokens"]
+    block = {"ignore": listed} if key == "ignore" else {"quantization": {"exclude_modules": listed}}
+    assert list(reading.entries(block)) == listed
 
 
 def test_what_is_built_plain_whatever_the_config_says() -> None:
@@ -262,14 +303,65 @@ def test_lists_of_groups_of_32_are_those_of_plain_fp8() -> None:
     assert [quantized(f"model.layers.{number}.mlp.down_proj") for number in (0, 1)] == [False, True]
 
 
+def _modelopt_rows(entry: dict[str, Any], layer: Layer = Layer.LINEAR) -> list[Support]:
+    """The rows for what a module is declared to be, those of later releases left out."""
+    section = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": {"x": entry}}
+    config = modelopt.parse(section, "config.json", "config.json")
+    (declared,) = config.layers.values()
+    assert isinstance(declared, OtherScheme)
+    part, engine = Part(layer, Quantization(PerTensor()), None, "x", declared), by_name("trtllm")
+    rows = [row for row in engine.support() if row.fits(part, "modelopt", "LlamaForCausalLM")]
+    return [row for row in rows if row.versions is None or row.versions.holds(engine.release)]
+
+
 @pytest.mark.parametrize(
-    ("algorithm", "answer"), [("NVFP4", Answer.SUPPORTED), ("W4A16_NVFP4", Answer.SUPPORTED), ("W8A16", Answer.UNKNOWN)]
+    ("algorithm", "size", "answer"),
+    [
+        ("NVFP4", None, Answer.SUPPORTED),
+        ("NVFP4", 16, Answer.SUPPORTED),
+        ("NVFP4", 32, Answer.REFUSED),
+        ("W4A16_NVFP4", None, Answer.SUPPORTED),
+        ("W4A16_NVFP4", 16, Answer.SUPPORTED),
+        ("W4A16_NVFP4", 32, Answer.REFUSED),
+        ("W4A16_NVFP4", 64, Answer.REFUSED),
+        ("W4A16_NVFP4", 128, Answer.REFUSED),
+        ("W4A8_NVFP4_FP8", None, Answer.SUPPORTED),
+        ("W4A8_NVFP4_FP8", 32, Answer.SUPPORTED),
+        ("W4A8_NVFP4_FP8", 128, Answer.SUPPORTED),
+        ("W8A16", None, Answer.UNKNOWN),
+    ],
 )
-def test_modelopt_in_four_bits(algorithm: str, answer: Answer) -> None:
-    """test_modelopt_quant_config_accepts_supported_nvfp4_group_sizes; W4A16 is of pull request 16511."""
-    part = Part(Layer.LINEAR, Quantization(PerTensor()), None, "x", OTHERS[algorithm])
-    rows = [row for row in by_name("trtllm").support() if row.fits(part, "modelopt", "LlamaForCausalLM")]
+def test_modelopt_in_four_bits(algorithm: str, size: int | None, answer: Answer) -> None:
+    """test_modelopt_quant_config_accepts_supported_nvfp4_group_sizes, ..._rejects_unsupported_nvfp4_group_size and
+    ..._preserves_w4a8_nvfp4_fp8_group_size; W4A16 is of pull request 16511, groups of 32 of 19091 (2026-09)."""
+    rows = _modelopt_rows({"quant_algo": algorithm} | ({"group_size": size} if size else {}))
     assert (rows[0].answer if rows else Answer.UNKNOWN) is answer
+
+
+def test_groups_of_32_come_with_a_later_release() -> None:
+    later = [row for row in by_name("trtllm").support() if row.groups == (32,)]
+    assert [(row.answer, row.since) for row in later] == [(Answer.SUPPORTED, ("2026-09",))]
+
+
+@pytest.mark.parametrize(("size", "answer"), [(16, Answer.UNKNOWN), (32, Answer.REFUSED)])
+def test_experts_have_no_weight_only_groups_of_32(size: int, answer: Answer) -> None:
+    """test_modelopt_rejects_32_element_nvfp4_experts_before_backend_selection."""
+    rows = _modelopt_rows({"quant_algo": "W4A16_NVFP4", "group_size": size}, Layer.EXPERT)
+    assert (rows[0].answer if rows else Answer.UNKNOWN) is answer
+
+
+@pytest.mark.parametrize("word", ["fp8_pb_wo", "FP8_BLOCK_SCALES"])
+def test_blocks_have_two_names(word: str) -> None:
+    checkpoint = load("llama-block-aligned/modelopt-block")
+    checkpoint.files.pop("hf_quant_config.json", None)
+    set_block(quant_algo=word)(checkpoint)
+    assert set(answers(checkpoint)) == {Answer.SUPPORTED}
+
+
+@pytest.mark.parametrize(("fixture", "answer"), [("modelopt-channel", "refuses"), ("modelopt-fp8", "loads")])
+def test_experts_by_channel_have_no_method(fixture: str, answer: str) -> None:
+    """Its experts know tensors, blocks, NVFP4, MXFP4, MXFP8 and integers: ValueError: unsupported quantization mode."""
+    assert _verdict(f"qwen3_moe/{fixture}") == answer
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_bits", 4), ("type", "int")])
@@ -283,16 +375,52 @@ def test_a_cache_of_other_numbers_is_refused(key: str, value: Any) -> None:
     assert _verdict(DYNAMIC_KV, other) == "refuses"
 
 
-@pytest.mark.parametrize(
-    ("base", "gpu", "thread"),
-    [
-        (BLOCK, "rtx-pro-6000", "issue 5581: Unsupported SM version for FP8 block scaling GEMM"),
-        (CT, "rtx4090", "issue 2229: Arch unsupported for CUTLASS gated GEMM"),
-        (CT, "b200", "issue 3554: the row-wise format is not supported"),
-    ],
-)
-def test_hardware_that_threads_tell_of_is_never_said_to_load(base: str, gpu: str, thread: str) -> None:
+def _on(base: str, gpu: str) -> str:
     context = context_of(load(base))
     report = runner.run(context, Level.SCALES)
-    rows = build_matrix(context, report, gpu=gpus.by_name(gpu), engines=("trtllm",)).rows
-    assert [row.verdict for row in rows] == ["unknown"], thread
+    (row,) = build_matrix(context, report, gpu=gpus.by_name(gpu), engines=("trtllm",)).rows
+    return row.verdict
+
+
+def test_hardware_that_threads_tell_of_is_never_said_to_load() -> None:
+    """Issue 3554: the row-wise format is not supported on Blackwell; a kernel came since, of which too little is known.
+
+    Issues 5581 (blocks on sm_120, 2025) and 2229 (by channel on sm_89, of another backend) were answered by operators
+    that dispatch to these.
+    """
+    assert _on(CT, "b200") == "unknown"
+    assert _on(BLOCK, "rtx-pro-6000") == _on(CT, "rtx4090") == "loads"
+
+
+@pytest.mark.parametrize(
+    ("question", "has", "refused"),
+    [
+        (Question(Layer.LINEAR, "modelopt", "per-tensor", "static per-tensor"), {89, 90, 100, 103, 120}, set()),
+        (Question(Layer.LINEAR, "modelopt", "per-channel", "dynamic per-token"), {89, 90, 120}, {80, 86}),
+        (Question(Layer.LINEAR, "fp8-block", "per-block", "dynamic per-group"), {89, 90, 100, 103, 120}, {80, 86}),
+        (Question(Layer.EXPERT, "modelopt", "per-tensor", "static per-tensor"), {89, 90, 100, 103, 120}, set()),
+        (Question(Layer.EXPERT, "fp8-block", "per-block", "dynamic per-group"), {90, 100, 103, 120}, set()),
+        (Question(Layer.EXPERT, "modelopt", other="NVFP4"), {100, 103, 120}, set()),
+        (Question(Layer.EXPERT, "compressed-tensors", other="MXFP4"), {90, 100, 103, 120}, set()),
+        (Question(Layer.EXPERT, "mxfp8", other="MXFP8"), {100, 103}, set()),
+    ],
+    ids=str,
+)
+def test_what_its_operators_dispatch_to(question: Question, has: set[int], refused: set[int]) -> None:
+    """fp8_block_scaling_gemm and CutlassFp8RowwiseGemmRunner name the kinds of hardware, and so do experts' tables."""
+    found: dict[Answer, set[int]] = {}
+    for gpu in gpus.GPUS:
+        if gpu.capability in gpus.NVIDIA:
+            answer = question.judged(by_name("trtllm"), gpu).answer
+            found.setdefault(answer, set()).add(int(gpu.capability.removeprefix("sm_")))
+    assert found.get(Answer.SUPPORTED, set()) == has and found.get(Answer.REFUSED, set()) == refused
+
+
+def test_every_fact_has_a_place_and_a_date() -> None:
+    """A commit that is known, a pull request with its month, or the year of a text."""
+    engine = by_name("trtllm")
+    known = [row for rows in engine.outcomes().values() for row in rows]
+    places = {row.where for row in (*known, *engine.support(), *engine.kernels())}
+    known_places = (SAFETENSORS, CONFIGS, *(f"at {source.commit} ({source.date})" for source in SOURCES))
+    dated = re.compile("|".join((*map(re.escape, known_places), r"pull request \d+ \(20\d\d(-\d\d)?\)", "of 2026")))
+    assert {place for place in places if not dated.search(place)} == set()

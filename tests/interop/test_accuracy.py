@@ -12,7 +12,9 @@ from tests.accuracy.records import read
 EVERY = 40
 
 
-@pytest.mark.parametrize("name", ["vllm-0.32.0", "sglang-0.5.23", "transformers-5.16.1", "llamacpp-b11312"])
+@pytest.mark.parametrize(
+    "name", ["vllm-0.32.0", "sglang-0.5.23", "transformers-5.16.1", "llamacpp-b11312", "quark-0.13"]
+)
 def test_engines_do_what_was_recorded(name: str) -> None:
     judge = JUDGES[name]
     record = read(judge.path)

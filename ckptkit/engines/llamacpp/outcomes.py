@@ -127,7 +127,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK612": (Known(_ERROR, "with --mmproj: the tower's scales are left over", option="--mmproj"),),
         **dict.fromkeys(("CK613", "CK614", "CK615", "CK616"), ()),
         "CK616/several": (Known(_ERROR, _GROUPS, _COMPRESSED_TENSORS),),
-        "CK616/several-by-class": (Known(_ERROR, _GROUPS, _COMPRESSED_TENSORS),),
         "CK617": (Known(_ERROR, _GROUPS),),
         "CK618": (),
         "CK618/format": (Known(_ERROR, "KeyError: 'format'"),),

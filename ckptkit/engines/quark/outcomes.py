@@ -1,37 +1,102 @@
-"""What each defect does in Quark, by the code of the rule that finds it."""
+"""What each defect does in Quark, by the code of the rule that finds it, as run on a CPU.
+
+Its importer wants every key of the state that it builds, and every one in its size; what is left over it drops without
+a word. Scales under older names are renamed before.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes
+from ckptkit.engines.layers import Layer
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
+_MISSES = "ValueError: The loaded checkpoint misses the keys"
+_SIZE = "RuntimeError: size mismatch, for a parameter that it builds"
+_TYPES = "RuntimeError: expected m1 and m2 to have the same dtype"
+_PLAIN_ROUTERS = Known(Outcome.OK, "routers are left plain", layers=(Layer.ROUTER, Layer.GATE))
+_DROPPED = Known(Outcome.OK, "what nothing is built for is left out")
 
+_ROWS: Outcomes = {
+    "CK101": (Known(_ERROR, "header too large", ALWAYS),),
+    "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
+    "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
+    **dict.fromkeys(("CK105", "CK107"), ()),
+    "CK109": (Known(_ERROR, "FileNotFoundError: neither model.safetensors nor an index of it"),),
+    "CK113": (Known(_ERROR, "ValueError: The loaded checkpoint misses the weight keys of the head"),),
+    **dict.fromkeys(("CK113/head-stored", "CK113/head-same"), ()),
+    "CK113/head-stored/quantized": (Known(_ERROR, _TYPES),),
+    "CK114": (Known(_ERROR, _MISSES),),
+    "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
+    "CK116/beside": (),
+    "CK201": (Known(_ERROR, _MISSES),),
+    "CK202/beside-declared": (Known(_SILENT, "what is stored is cast by value, and multiplied by the scale"),),
+    "CK202/weight-lost": (Known(_ERROR, _MISSES),),
+    "CK204": (),
+    "CK204/inverse": (Known(_ERROR, "ValueError: invalid literal for int() with base 10: 'inv'"),),
+    "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
+    "CK206": (Known(_ERROR, _MISSES),),
+    **dict.fromkeys(("CK207", "CK210"), (Known(_ERROR, _MISSES),)),
+    "CK207/misplaced": (Known(Outcome.UNKNOWN, "its answers are far from those of the plain model, nobody knows why"),),
+    **dict.fromkeys(
+        ("CK207/fused", "CK207/fused-codes", "CK207/fused-misplaced"),
+        (Known(_ERROR, "misses the keys of single experts"),),
+    ),
+    "CK208": (_DROPPED,),
+    **dict.fromkeys(("CK301", "CK302", "CK303", "CK304", "CK306", "CK312"), (Known(_ERROR, _SIZE),)),
+    "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
+    "CK405": (Known(_SILENT, "the numbers are off by a factor of two"),),
+    "CK406": (Known(_SILENT, "garbage or NaN"),),
+    "CK407": (Known(_SILENT, "cast by value"),),
+    "CK409": (Known(_ERROR, "RuntimeError: Promotion for Float8 Types is not supported"),),
+    "CK410/double": (),
+    "CK501": (Known(_SILENT, "rows of zeros, or NaN"),),
+    "CK502": (Known(_SILENT, "garbage", ALWAYS),),
+    "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
+    "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
+    "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+    "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
+    "CK602": (Known(_SILENT, "weights are cast by value, and multiplied by their scales"),),
+    "CK605": (Known(_ERROR, f"{_MISSES} of scales"), _PLAIN_ROUTERS),
+    "CK606/tied-head": (Known(_ERROR, _TYPES),),
+    "CK608/built": (Known(_ERROR, f"builds the module quantized: {_MISSES}"), _PLAIN_ROUTERS),
+    "CK608/left-alone": (Known(_ERROR, "leaves the module alone"),),
+    "CK621": (Known(_ERROR, "misses the keys of the input quantizers"),),
+    "CK620/key": (Known(_SILENT, "no config is found, and codes are taken for values"),),
+    "CK622": (_DROPPED,),
+    "CK623/case": (Known(_ERROR, "ValueError: Unsupported quantization method"),),
+    "CK624": (),
+    **dict.fromkeys(("CK627/null-key", "CK627/missing-list", "CK627/kv-group", "CK627/spec-list"), ()),
+    "CK627/kv-no-layers": (Known(_SILENT, "scales of the KV cache are left out"),),
+    "CK627/dynamic-weights": (Known(_ERROR, "AssertionError: Dynamic quantization is not supported for weights"),),
+    "CK627/outputs": (Known(_ERROR, "AssertionError: QParamsLinear with the output static quantized"),),
+    "CK627/empty-list": (
+        Known(_ERROR, "AssertionError: SequentialRealQuantizer must contain at least one tensor quantizer"),
+    ),
+    "CK629/quark-export": (Known(_ERROR, "refuses the config"),),
+    "CK629/quark": (Known(_ERROR, "refuses the config"),),
+    "CK629/quark-fp8": (Known(_ERROR, "refuses the config"),),
+    "CK701": (),
+    "CK805": (Known(_ERROR, "refuses partial blocks; at the first request"),),
+    "CK901": (Known(_ERROR, f"{_MISSES} of output quantizers", formats=("quark",)),),
+    "CK903": (),
+    **dict.fromkeys(
+        ("CK903/not-own", "CK903/below-attention", "CK905"), (Known(_ERROR, f"{_MISSES} of output quantizers"),)
+    ),
+    "CK904": (Known(_ERROR, f"{_MISSES} of output quantizers", formats=("quark",)),),
+    "CK904/k": (Known(_ERROR, "KeyError: v_scale"),),
+    "CK906": (Known(_SILENT, "used as it is"),),
+    "CK907": (Known(_ERROR, _SIZE),),
+    "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+}
+
+#: Its dialects: what becomes of others, which it does not read, is nothing to it.
+_OWN = ("quark", "quark-fp8")
 OUTCOMES: Outcomes = MappingProxyType(
     {
-        "CK101": (Known(_ERROR, "header too large", ALWAYS),),
-        "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
-        "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
-        "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
-        "CK116/beside": (),
-        "CK207/fused": (Known(_ERROR, "misses the keys of single experts"),),
-        "CK207/fused-codes": (Known(_ERROR, "misses the keys of single experts"),),
-        "CK207/fused-misplaced": (Known(_ERROR, "misses the keys of single experts"),),
-        "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
-        "CK502": (Known(_SILENT, "garbage", ALWAYS),),
-        "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
-        "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
-        "CK505": (Known(_SILENT, "garbage", ALWAYS),),
-        "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
-        "CK608/built": (Known(_SILENT, "builds the module quantized"),),
-        "CK608/left-alone": (Known(_ERROR, "leaves the module alone"),),
-        "CK621": (Known(_ERROR, "misses the keys of the input quantizers"),),
-        "CK629/quark-export": (Known(_ERROR, "refuses the config"),),
-        "CK629/quark": (Known(_ERROR, "refuses the config"),),
-        "CK629/quark-fp8": (Known(_ERROR, "refuses the config"),),
-        "CK805": (Known(_ERROR, "refuses partial blocks; at the first request"),),
-        "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        code: tuple(row if row.formats or row.versions is ALWAYS else replace(row, formats=_OWN) for row in rows)
+        for code, rows in _ROWS.items()
     }
 )

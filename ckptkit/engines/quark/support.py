@@ -8,9 +8,29 @@ from ckptkit.engines.support import Answer, Support
 
 _KINDS = ("per-tensor", "per-channel", "per-block")
 
+_MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
+
 SUPPORT: tuple[Support, ...] = (
+    Support(
+        Answer.REFUSED,
+        _MODULES,
+        ("quark", "quark-fp8"),
+        architectures=("Qwen2_5_VLFor",),
+        how=Evidence.RUN,
+        words="ValueError: The loaded checkpoint misses the keys: stored names are not those in memory",
+    ),
+    Support(
+        Answer.REFUSED,
+        _MODULES,
+        ("quark", "quark-fp8"),
+        architectures=("Ministral3For",),
+        how=Evidence.RUN,
+        words="TypeError: unsupported operand type(s) for /: 'Tensor' and 'dict'; at the first request",
+    ),
     Support(Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED, Layer.EXPERT), ("quark",), _KINDS, how=Evidence.RUN),
-    Support(Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED), ("quark-fp8",), ("per-tensor",), how=Evidence.RUN),
+    Support(
+        Answer.SUPPORTED, (Layer.LINEAR, Layer.FUSED, Layer.EXPERT), ("quark-fp8",), ("per-tensor",), how=Evidence.RUN
+    ),
     Support(Answer.SUPPORTED, (Layer.HEAD, Layer.TOWER), ("quark",), _KINDS, how=Evidence.RUN),
     Support(
         Answer.REFUSED,

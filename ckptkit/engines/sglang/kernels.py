@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.gpus import CPU, WITHOUT_FP8
+from ckptkit.engines.gpus import CPU, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
@@ -26,7 +26,7 @@ _PLAIN = ("per-tensor", "per-channel")
 _NONE, _STATIC, _TOKEN = ("none",), ("static per-tensor",), ("dynamic per-token",)
 _DYNAMIC = ("dynamic per-token", "dynamic per-tensor")
 _128 = ((128, 128),)
-_WITH_FP8 = ("sm_89", "sm_90", "sm_100", "sm_120")
+_WITH_FP8 = ("sm_89", "sm_90", *SM_10X, "sm_120")
 
 _MARLIN, _SCALED = "Marlin, weight-only", "torch._scaled_mm"
 _IN_BF16 = "this GPU multiplies no FP8 numbers: weights are dequantized in the kernel, and inputs stay in BF16"
@@ -62,7 +62,7 @@ _AMPERE = (
 
 _FALLBACK = _linears(_SLOW, (), _WITH_FP8, _SCALED, _ONE_PASS_MORE)
 _PER_TENSOR = (
-    replace(_linears(_HAS, _MODELOPT, ("sm_90", "sm_100", "sm_120"), "FlashInfer"), weights=_TENSOR),
+    replace(_linears(_HAS, _MODELOPT, ("sm_90", *SM_10X, "sm_120"), "FlashInfer"), weights=_TENSOR),
     replace(_linears(_HAS, (*_CT, *_QUARK), _WITH_FP8, _SCALED), weights=_TENSOR, inputs=_STATIC),
     replace(_FALLBACK, formats=(*_CT, *_QUARK), weights=_TENSOR, inputs=_DYNAMIC),
     replace(_linears(_HAS, _FP8, ("sm_120",), _SCALED), weights=_TENSOR, inputs=_STATIC),
@@ -74,7 +74,7 @@ _NVIDIA = (
     replace(_linears(_HAS, (), _WITH_FP8, "CUTLASS"), weights=_PLAIN),
     *(
         replace(_linears(_HAS, (), gpus, name), weights=_BLOCK, blocks=_128)
-        for gpus, name in ((("sm_89",), "Triton"), (("sm_90", "sm_100"), "DeepGEMM"), (("sm_120",), "CUTLASS"))
+        for gpus, name in ((("sm_89",), "Triton"), (("sm_90", *SM_10X), "DeepGEMM"), (("sm_120",), "CUTLASS"))
     ),
     Kernel(_HAS, _EXPERTS, (), (*_PLAIN, *_BLOCK), gpus=("sm_89", "sm_90"), name="Triton", where=_MOE),
 )
@@ -98,7 +98,7 @@ _CACHE = tuple(
     Kernel(_HAS, (Layer.KV_CACHE,), (), gpus=gpus, name=name, where=_CACHE_IN)
     for gpus, name in (
         (("sm_90",), "FlashAttention 3"),
-        (("sm_100",), "TensorRT-LLM's kernels, from FlashInfer"),
+        (SM_10X, "TensorRT-LLM's kernels, from FlashInfer"),
         ((*WITHOUT_FP8, "sm_89", "sm_120"), "FlashInfer, or Triton for MLA"),
         (("gfx942",), "AITER (e4m3fnuz, scales doubled)"),
         (("gfx950",), "AITER"),

@@ -8,7 +8,7 @@ elsewhere.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
-from ckptkit.engines.gpus import AMD, CPU, GPUS, NVIDIA, WITHOUT_FP8
+from ckptkit.engines.gpus import AMD, CPU, GPUS, NVIDIA, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
@@ -47,5 +47,5 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(Answer.REFUSED, _ALL, ("fp8",), gpus=(*WITHOUT_FP8, CPU), how=Evidence.RUN, words=_NOT_DEQUANTIZED),
     Kernel(_SLOW, _ALL, _FP8, gpus=(*WITHOUT_FP8, CPU), name="torch", words=_DEQUANTIZED, where=_FINE),
     Kernel(_HAS, _ALL, _FP8, gpus=("sm_89", "sm_120"), name=_FROM_THE_HUB, where=_FINE),
-    Kernel(_HAS, _ALL, _FP8, gpus=("sm_90", "sm_100"), name=_OR_DEEPGEMM, where=_FINE),
+    Kernel(_HAS, _ALL, _FP8, gpus=("sm_90", *SM_10X), name=_OR_DEEPGEMM, where=_FINE),
 )

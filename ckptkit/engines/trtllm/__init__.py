@@ -11,21 +11,18 @@ ENGINE = Engine(
     label="TensorRT-LLM",
     package="tensorrt_llm",
     releases=(
-        Release("", "2025", commit="09d4c79ba941a5c2c62c878c3572c0dcc8b85efa", covers=("kernels",)),
-        Release("", "2026-08", how=(Evidence.REPORT,), covers=("outcomes",)),
         Release(
             "",
             "2026-08",
-            commit="21156a7a57acd21e17feb5c2721c30f035e0f2af",
+            commit="008e0af8980fc560003631ba4ac37828836a91c8",
             how=(Evidence.SOURCE, Evidence.REPORT),
-            covers=("skip lists", "support"),
         ),
     ),
     reads=frozenset({"compressed-tensors", "quark-fp8", "fp8", "fp8-block", "fp8-transformers", "modelopt", "mxfp8"}),
     unread=MappingProxyType(
         {
             "quark": "TensorRT-LLM has no Quark reader",
-            "fbgemm": "TensorRT-LLM does not know fbgemm_fp8: it builds layers unquantized and takes codes for values",
+            "fbgemm": "TensorRT-LLM stops at fbgemm_fp8: NotImplementedError: Unsupported quantization_config",
         }
     ),
     splitting=Splitting.HEADS,

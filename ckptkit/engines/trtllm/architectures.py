@@ -1,19 +1,25 @@
-"""The model classes in TensorRT-LLM's table of supported models, by the names that config.json gives them."""
+"""The model classes that TensorRT-LLM's PyTorch backend has, by the names that config.json gives them.
+
+They are those of its two tables of supported models (``MODELS`` of ``sources.py``). Of classes that only its other
+backend, AutoDeploy, has (SmolLM3, Granite, Olmo 3 and others) nothing is known: it reads configs in its own way.
+"""
 
 from __future__ import annotations
 
 #: One name after another, with blanks between them.
 _NAMES = """
-AfmoeForCausalLM Cohere2ForCausalLM DeciLMForCausalLM DeepseekV32ForCausalLM DeepseekV3ForCausalLM
-DeepseekV4ForCausalLM Exaone4ForCausalLM ExaoneForCausalLM ExaoneMoEForCausalLM Gemma3ForCausalLM
-Gemma3nForConditionalGeneration Gemma4ForConditionalGeneration Gemma4UnifiedForConditionalGeneration
-Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmMoeDsaForCausalLM GptOssForCausalLM GraniteForCausalLM
-GraniteMoeHybridForCausalLM HunYuanDenseForCausalLM HunYuanMoEForCausalLM InternLM3ForCausalLM
-KimiK25ForConditionalGeneration LagunaForCausalLM Llama4ForConditionalGeneration LlamaForCausalLM MiniMaxM2ForCausalLM
-MistralForCausalLM MixtralForCausalLM MllamaForConditionalGeneration NemotronForCausalLM NemotronHForCausalLM
-NemotronNASForCausalLM Olmo3ForCausalLM OpenELMForCausalLM Phi3ForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM
-Qwen3MoeForCausalLM Qwen3NextForCausalLM Qwen3_5MoeForCausalLM SeedOssForCausalLM SkyworkR1V2ForConditionalGeneration
-SmolLM3ForCausalLM Step3p7ForConditionalGeneration
+AfmoeForCausalLM Cohere2ForCausalLM Cosmos3ForConditionalGeneration DeciLMForCausalLM DeepseekV32ForCausalLM
+DeepseekV3ForCausalLM DeepseekV4ForCausalLM Exaone4ForCausalLM Exaone4_5_ForConditionalGeneration ExaoneMoEForCausalLM
+Gemma3ForCausalLM Gemma3ForConditionalGeneration Gemma4ForConditionalGeneration Gemma4UnifiedForConditionalGeneration
+Glm4MoeForCausalLM GlmMoeDsaForCausalLM GptOssForCausalLM HCXVisionForCausalLM HunYuanDenseForCausalLM
+HunYuanMoEForCausalLM InklingForConditionalGeneration KimiK25ForConditionalGeneration LagunaForCausalLM
+Llama4ForConditionalGeneration LlamaForCausalLM LlavaNextForConditionalGeneration MiniCPMV4_6ForConditionalGeneration
+MiniMaxM2ForCausalLM MiniMaxM3SparseForConditionalGeneration Mistral3ForConditionalGeneration MistralForCausalLM
+MixtralForCausalLM MllamaForConditionalGeneration NemotronForCausalLM NemotronHForCausalLM NemotronH_Nano_VL_V2
+NemotronNASForCausalLM Phi3ForCausalLM Phi4MMForCausalLM Qwen2ForCausalLM Qwen2VLForConditionalGeneration
+Qwen2_5_VLForConditionalGeneration Qwen3ForCausalLM Qwen3MoeForCausalLM Qwen3NextForCausalLM
+Qwen3VLForConditionalGeneration Qwen3VLMoeForConditionalGeneration Qwen3_5ForConditionalGeneration
+Qwen3_5MoeForCausalLM Qwen3_5MoeForConditionalGeneration SeedOssForCausalLM Step3p7ForConditionalGeneration
 """
 
 ARCHITECTURES = frozenset(_NAMES.split())

@@ -1,23 +1,33 @@
-"""Which kernels TensorRT-LLM has on which hardware, by its own table of hardware.
+"""Which kernels TensorRT-LLM has on which hardware: of linear layers by what its operators dispatch to, of experts by
+its own table of algorithms, of the rest by its table of hardware.
 
-The table is in ``docs/source/features/quantization.md`` at 09d4c79ba941; what it leaves open for blocks is unknown,
-though ``cpp/tensorrt_llm/thop/fp8BlockScalingGemm.cpp`` at 1e9d2162b1f7 has a kernel for sm_89 and one for sm_120. On
-sm_100 weights in blocks are requantized to scales that are powers of two.
+Where weights in blocks are requantized while they are loaded, on Blackwell, their scales become powers of two
+(``LINEARS``, post_load_weights). What the sources leave open is unknown: by channel on sm_100 a template came that no
+dispatch was read of.
 """
 
 from __future__ import annotations
 
-from ckptkit.engines.gpus import AMD, CPU
+from ckptkit.engines.gpus import AMD, CPU, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
+from ckptkit.engines.trtllm.sources import BLOCK_GEMM, EXPERTS_TABLE, HARDWARE, LINEARS, MODEL_CONFIG, ROWWISE_GEMM
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
 _LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Layer.TOWER)
-_ALL = (*_LINEARS, Layer.EXPERT, Layer.STACK)
-_TABLE = "docs/source/features/quantization.md"
-_BLACKWELL = ("sm_100", "sm_120")
-_POWERS_OF_TWO = "trtllm-gen (weights requantized to scales that are powers of two)"
+_EXPERTS = (Layer.EXPERT, Layer.STACK)
+_ALL = (*_LINEARS, *_EXPERTS)
+_TENSOR, _CHANNEL, _BLOCK = ("per-tensor",), ("per-channel",), ("per-block",)
+_GEFORCE = ("sm_120",)
+_BLACKWELL = (*SM_10X, *_GEFORCE)
+_FP8 = ("sm_89", "sm_90", *_BLACKWELL)
+_ROWS = ("sm_89", "sm_90", *_GEFORCE)
+_TRTLLM_GEN = "trtllm-gen (weights requantized to scales that are powers of two)"
+_GEFORCE_BLOCKS = "FP8 block scaling (weights requantized to scales that are powers of two)"
+_REQUANTIZED = LINEARS.at("FP8BlockScalesLinearMethod.post_load_weights")
+_NO_BLOCKS = "Unsupported SM version for FP8 block scaling GEMM"
+_NO_ROWS = "Arch unsupported for CUTLASS Fp8 Rowwise GEMM"
 
 KERNELS: tuple[Kernel, ...] = (
     Kernel(
@@ -26,20 +36,45 @@ KERNELS: tuple[Kernel, ...] = (
         (),
         gpus=(*AMD, CPU),
         words="it runs on GPUs of NVIDIA only",
-        where="docs/source/supported-hardware.md",
+        where=str(HARDWARE),
     ),
-    Kernel(_HAS, _ALL, (), ("per-tensor",), gpus=("sm_89", "sm_90", *_BLACKWELL), name="FP8 per tensor", where=_TABLE),
-    Kernel(_HAS, _ALL, (), ("per-channel",), gpus=("sm_90",), name="FP8 rowwise", where=_TABLE),
-    Kernel(_HAS, _ALL, (), ("per-block",), gpus=("sm_90",), name="FP8 block scaling", where=_TABLE),
-    Kernel(_HAS, _ALL, (), ("per-block",), gpus=("sm_100",), name=_POWERS_OF_TWO, where=_TABLE),
-    Kernel(_HAS, _ALL, (), others=("NVFP4",), gpus=_BLACKWELL, name="NVFP4", where=_TABLE),
-    Kernel(_HAS, _ALL, (), others=("MXFP4",), gpus=_BLACKWELL, name="MXFP4", where=_TABLE),
+    Kernel(_HAS, _LINEARS, (), _TENSOR, gpus=_FP8, name="FP8 per tensor", where=str(HARDWARE)),
+    Kernel(_HAS, _EXPERTS, (), _TENSOR, gpus=_FP8, name="CUTLASS", where=EXPERTS_TABLE),
+    Kernel(_HAS, _LINEARS, (), _CHANNEL, gpus=_ROWS, name="FP8 rowwise", where=str(ROWWISE_GEMM)),
+    Kernel(_REFUSED, _LINEARS, (), _CHANNEL, gpus=WITHOUT_FP8, words=_NO_ROWS, where=str(ROWWISE_GEMM)),
+    Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=("sm_89", "sm_90"), name="FP8 block scaling", where=str(BLOCK_GEMM)),
+    Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=SM_10X, name=_TRTLLM_GEN, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
+    Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=_GEFORCE, name=_GEFORCE_BLOCKS, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
+    Kernel(_REFUSED, _LINEARS, (), _BLOCK, gpus=WITHOUT_FP8, words=_NO_BLOCKS, where=str(BLOCK_GEMM)),
+    Kernel(_HAS, _EXPERTS, (), _BLOCK, gpus=("sm_90",), name="DeepGEMM", where=EXPERTS_TABLE),
+    Kernel(_HAS, _EXPERTS, (), _BLOCK, gpus=_GEFORCE, name="Triton", where=EXPERTS_TABLE),
+    Kernel(
+        _HAS,
+        _EXPERTS,
+        (),
+        _BLOCK,
+        gpus=SM_10X,
+        name="trtllm-gen",
+        where=MODEL_CONFIG.at("resolve_moe_backend"),
+    ),
+    Kernel(_HAS, _ALL, (), others=("NVFP4",), gpus=_BLACKWELL, name="NVFP4", where=f"{HARDWARE}, {EXPERTS_TABLE}"),
+    Kernel(_HAS, _ALL, (), others=("MXFP4",), gpus=_BLACKWELL, name="MXFP4", where=str(HARDWARE)),
+    Kernel(
+        _HAS,
+        _EXPERTS,
+        (),
+        others=("MXFP4",),
+        gpus=("sm_90",),
+        name="W4A16_MXFP4",
+        where=f"{EXPERTS_TABLE}, {MODEL_CONFIG.at('get_mxfp4_quant_algo')}",
+    ),
+    Kernel(_HAS, _EXPERTS, (), others=("MXFP8",), gpus=SM_10X, name="CUTLASS", where=EXPERTS_TABLE),
     Kernel(
         _HAS,
         (Layer.KV_CACHE,),
         (),
         gpus=("sm_80", "sm_86", "sm_89", "sm_90", *_BLACKWELL),
         name="FP8 KV cache",
-        where=_TABLE,
+        where=str(HARDWARE),
     ),
 )

@@ -1,27 +1,22 @@
-"""How TensorRT-LLM reads skip lists: ``is_module_excluded_from_quantization``, in
-``tensorrt_llm/models/modeling_utils.py`` of 2026, is asked for a fused layer by its own name and by those of its parts.
+"""How TensorRT-LLM reads skip lists: ``is_module_excluded_from_quantization`` (``SKIPPING`` of ``sources.py``) is asked
+for a fused layer by its own name and by those of its parts.
 
-Of plain FP8 and of MXFP8 it reads ``modules_to_not_convert``, and since August 2026 ``ignored_layers`` and ``ignore``
-beside it (``_torch/model_config.py``, load_hf_quant_config, at 008e0af8980f; pull request 17551). Releases 1.0 and
-before knew shell patterns over the whole name only, so that no entry after ``re:`` matched. Of a compressed-tensors
-config with several groups another function reads the list (``quant_config_utils.py`` at 21156a7a57ac): by the whole
-name, or after ``re:`` by the start of one.
+Of plain FP8 it reads ``modules_to_not_convert`` alone, of MXFP8 ``ignored_layers`` beside it (``MODEL_CONFIG``,
+load_hf_quant_config); that pull request 17551 would have had it read ``ignored_layers`` and ``ignore`` of every format
+came to nothing. Releases 1.0 and before knew shell patterns over the whole name only, so that no entry after ``re:``
+matched. Targets of a compressed-tensors config it does not look at: whatever no list names is built quantized.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
 from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.targets import whatever_targets_say
 
-_FP8 = Reading(
-    Style.ABOVE,
-    ("modules_to_not_convert", "ignored_layers", "ignore"),
-    merges=True,
-    whole_too=True,
-    head_left_alone=True,
-)
+_FP8 = Reading(Style.ABOVE, ("modules_to_not_convert",), whole_too=True, head_left_alone=True)
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
@@ -29,10 +24,14 @@ SKIP_LISTS: SkipLists = MappingProxyType(
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
-        "mxfp8": _FP8,
+        "mxfp8": replace(_FP8, keys=("modules_to_not_convert", "ignored_layers"), merges=True),
         "modelopt": Reading(Style.ABOVE, ("ignore", "quantization.exclude_modules"), whole_too=True),
         "compressed-tensors": Reading(
-            Style.ABOVE, ("modules_to_not_convert", "ignore"), merges=True, one_group=True, whole_too=True
+            Style.ABOVE,
+            ("modules_to_not_convert", "ignore"),
+            merges=True,
+            whole_too=True,
+            declares=whatever_targets_say,
         ),
     }
 )

@@ -1,21 +1,39 @@
 """Which schemes TensorRT-LLM has: what its readers of configs accept, before any weight is loaded.
 
-A compressed-tensors config is refused as a whole, whatever kind of layer the scheme is for. The model classes are those
-of its table of supported models (``docs/source/models/supported-models.md`` at 00b6d5a25c30).
+A compressed-tensors config is refused as a whole, whatever kind of layer the scheme is for. Places are those of
+``sources.py``.
 """
 
 from __future__ import annotations
 
+from ckptkit.engines.base import Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
+from ckptkit.engines.trtllm.sources import (
+    EMBEDDING,
+    EXPERTS,
+    EXPERTS_TABLE,
+    GROUPS,
+    LINEARS,
+    MIXTRAL,
+    MODEL_CONFIG,
+    MODELOPT,
+    MXFP8,
+    NVFP4_SIZES,
+    NVFP4_WEIGHTS,
+    QWEN3_MOE,
+    STATIC_FP8,
+)
 
 _HAS, _REFUSED, _SILENT, _UNKNOWN = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT, Answer.UNKNOWN
 _CT = ("compressed-tensors",)
 _LINEAR = (Layer.LINEAR, Layer.FUSED)
+_EXPERTS = (Layer.EXPERT, Layer.STACK)
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
-_READER = "tensorrt_llm/models/quant_config_utils.py"
-_MODEL_CONFIG = "tensorrt_llm/_torch/model_config.py"
-_LINEARS = "tensorrt_llm/_torch/modules/linear.py (FP8BlockScalesLinearMethod)"
+_READER = str(GROUPS)
+_HF_CONFIG = MODEL_CONFIG.at("load_hf_quant_config")
+_MODELOPT_CONFIG = f"{MODELOPT}, {MODEL_CONFIG.at('_build_modelopt_quant_config')}"
+_BLOCKS = LINEARS.at("FP8BlockScalesLinearMethod")
 _PLAIN_FP8 = ("fp8", "quark-fp8", "fp8-block", "fp8-transformers")
 _NO_INPUTS = "TypeError: 'NoneType' object is not subscriptable, for input_activations"
 _WEIGHTS = "ValueError: Unsupported weights_quant_strategy. Supported strategies: 'channel', 'block'."
@@ -42,6 +60,15 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, _LINEAR, _CT, ("per-channel",), ("dynamic per-token",), where=_READER),
     Support(
         _REFUSED,
+        _EXPERTS,
+        (*_CT, "modelopt"),
+        ("per-channel",),
+        ("dynamic per-token",),
+        words="ValueError: unsupported quantization mode",
+        where=f"{EXPERTS.at('_check_configs')}, {EXPERTS_TABLE}",
+    ),
+    Support(
+        _REFUSED,
         _MODULES,
         _CT,
         ("per-channel",),
@@ -62,6 +89,15 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(
         _REFUSED,
+        _LINEAR,
+        _CT,
+        ("per-block",),
+        ("dynamic per-group",),
+        words="RuntimeError: The size of tensor a must match the size of tensor b, for scales of other blocks",
+        where=LINEARS.at("FP8BlockScalesLinearMethod, copy_weight"),
+    ),
+    Support(
+        _REFUSED,
         _MODULES,
         _CT,
         ("per-block",),
@@ -72,7 +108,15 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, _LINEAR, _CT, others=("NVFP4",), where=_READER),
     Support(_HAS, (Layer.EXPERT,), _CT, others=("MXFP4",), where=_READER),
     Support(_REFUSED, _MODULES, _CT, others=("MXFP8",), words=_WEIGHTS, where=_READER),
-    Support(_REFUSED, _MODULES, _CT, others=("NVFP4A16", "W4A16", "W8A16"), words=_NO_INPUTS, where=_READER),
+    Support(
+        _UNKNOWN,
+        _MODULES,
+        _CT,
+        others=("NVFP4A16",),
+        words="a reader of it was merged, and whether this release has it is not known",
+        where=NVFP4_WEIGHTS,
+    ),
+    Support(_REFUSED, _MODULES, _CT, others=("W4A16", "W8A16"), words=_NO_INPUTS, where=_READER),
     Support(
         _UNKNOWN,
         _MODULES,
@@ -81,14 +125,14 @@ SUPPORT: tuple[Support, ...] = (
         words="its reader takes 8 bits for FP8, whatever their type",
         where=_READER,
     ),
-    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
-    Support(Answer.UNKNOWN, _MODULES, ("fp8-block",), blocks=((128, 128),), where=_MODEL_CONFIG),
+    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), blocks=((128, 128),), where=_HF_CONFIG),
+    Support(Answer.UNKNOWN, _MODULES, ("fp8-block",), blocks=((128, 128),), where=_HF_CONFIG),
     Support(
         _REFUSED,
         _MODULES,
         ("fp8-block",),
         words="AssertionError: FP8_BLOCK_SCALES only supports block_size=(128,128)",
-        where=_MODEL_CONFIG,
+        where=_HF_CONFIG,
     ),
     Support(
         _HAS,
@@ -96,14 +140,14 @@ SUPPORT: tuple[Support, ...] = (
         ("fp8-block",),
         architectures=("DeepseekV4",),
         others=("MXFP4", "NVFP4"),
-        where=_MODEL_CONFIG,
+        where=_HF_CONFIG,
     ),
     Support(
         _HAS,
         (*_LINEAR, Layer.EXPERT),
         ("mxfp8",),
         others=("MXFP8",),
-        where=f"{_MODEL_CONFIG} (load_hf_quant_config) at 008e0af8980f; MXFP8LinearMethod, of pull request 14962",
+        where=f"{_HF_CONFIG}; {MXFP8}",
     ),
     Support(
         _REFUSED,
@@ -112,7 +156,7 @@ SUPPORT: tuple[Support, ...] = (
         ("per-tensor",),
         ("static per-tensor",),
         words="TypeError: 'NoneType' object is not iterable, for weight_block_size: null",
-        where=_MODEL_CONFIG,
+        where=_HF_CONFIG,
     ),
     Support(
         _SILENT,
@@ -121,7 +165,7 @@ SUPPORT: tuple[Support, ...] = (
         ("per-tensor",),
         ("dynamic per-token", "dynamic per-tensor"),
         words="no branch for it: layers are built unquantized, and codes are taken for values",
-        where=f"{_MODEL_CONFIG}, tensorrt_llm/_torch/modules/linear.py (copy_weight)",
+        where=f"{_HF_CONFIG}, {LINEARS.at('copy_weight')}",
     ),
     Support(
         _HAS,
@@ -129,14 +173,14 @@ SUPPORT: tuple[Support, ...] = (
         ("fp8", "quark-fp8"),
         ("per-tensor",),
         ("static per-tensor",),
-        where=f"{_MODEL_CONFIG} at 008e0af8980f, {_LINEARS} at 00bbf71e7964: one scale is taken for all blocks",
+        where=f"{_HF_CONFIG}, {STATIC_FP8}, {_BLOCKS}: one scale is taken for all blocks",
     ),
     Support(
         _SILENT,
         (Layer.EMBEDDING,),
         (*_CT, *_PLAIN_FP8, "modelopt"),
         words="embeddings are built plain: codes are taken for values",
-        where="tensorrt_llm/_torch/modules/embedding.py at fbbc05dd1445",
+        where=str(EMBEDDING),
     ),
     Support(
         _SILENT,
@@ -144,7 +188,7 @@ SUPPORT: tuple[Support, ...] = (
         (*_CT, *_PLAIN_FP8, "modelopt"),
         architectures=("Qwen3MoeFor", "MixtralFor"),
         words="routers are built plain: codes are taken for values",
-        where="tensorrt_llm/_torch/models/modeling_qwen3_moe.py at 03441af14b66, modeling_mixtral.py at 000a01de66f0",
+        where=f"{QWEN3_MOE}, {MIXTRAL}",
     ),
     Support(
         _HAS,
@@ -152,9 +196,9 @@ SUPPORT: tuple[Support, ...] = (
         _PLAIN_FP8,
         ("per-tensor",),
         words="the config's KV cache is not looked at: it stays as the engine was told, and scales are left out",
-        where=f"{_MODEL_CONFIG} (load_hf_quant_config) at 008e0af8980f",
+        where=_HF_CONFIG,
     ),
-    Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=_READER),
+    Support(_HAS, (Layer.KV_CACHE,), (*_CT, "modelopt"), ("per-tensor",), where=f"{_READER}, {MODELOPT}"),
     Support(
         _HAS,
         _LINEAR,
@@ -162,15 +206,63 @@ SUPPORT: tuple[Support, ...] = (
         ("per-block",),
         ("dynamic per-group",),
         ((128, 128),),
-        where=f"tensorrt_llm/quantization/modelopt_config.py at 2edf354d4b92, {_LINEARS} at 00bbf71e7964",
+        where=f"{_MODELOPT_CONFIG}, {_BLOCKS}",
     ),
-    Support(_HAS, (*_LINEAR, Layer.EXPERT), ("modelopt",), ("per-tensor",), ("static per-tensor",), where="ModelOpt"),
-    Support(_HAS, _LINEAR, ("modelopt",), ("per-channel",), ("dynamic per-token",), where="ModelOpt"),
+    Support(
+        _HAS,
+        (*_LINEAR, Layer.EXPERT),
+        ("modelopt",),
+        ("per-tensor",),
+        ("static per-tensor",),
+        where=f"{_MODELOPT_CONFIG}, {LINEARS.at('FP8QDQLinearMethod')}, {EXPERTS.at('_get_quant_method')}",
+    ),
     Support(
         _HAS,
         _LINEAR,
         ("modelopt",),
-        others=("NVFP4", "NVFP4A16", "W4A16 AWQ", "W4A8 AWQ", "W4A8 NVFP4"),
-        where="tensorrt_llm/_torch/modules/linear.py (get_quant_method)",
+        ("per-channel",),
+        ("dynamic per-token",),
+        where=f"{_MODELOPT_CONFIG}, {LINEARS.at('FP8RowwiseLinearMethod')}",
+    ),
+    Support(
+        _HAS,
+        (*_LINEAR, Layer.EXPERT),
+        ("modelopt",),
+        others=("NVFP4",),
+        groups=(16,),
+        where=f"{_MODELOPT_CONFIG}, {LINEARS.at('NVFP4LinearMethod')}, {EXPERTS.at('_get_quant_method')}",
+    ),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("modelopt",),
+        others=("NVFP4A16",),
+        groups=(16,),
+        where=NVFP4_WEIGHTS,
+    ),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("modelopt",),
+        others=("NVFP4A16",),
+        groups=(32,),
+        versions=Range(since="2026-09"),
+        where=NVFP4_SIZES,
+    ),
+    Support(
+        _REFUSED,
+        (*_LINEAR, *_EXPERTS),
+        ("modelopt",),
+        others=("NVFP4", "NVFP4A16"),
+        groups=(8, 32, 64, 128),
+        words="sizes do not match; since 2026-09 ValueError: unsupported group_size, for NVFP4 of other groups than 16",
+        where=NVFP4_SIZES,
+    ),
+    Support(
+        _HAS,
+        _LINEAR,
+        ("modelopt",),
+        others=("W4A16 AWQ", "W4A8 AWQ", "W4A8 NVFP4"),
+        where=f"{_MODELOPT_CONFIG}, {LINEARS.at('get_quant_method')}",
     ),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ckptkit.engines.base import Evidence, Range
-from ckptkit.engines.gpus import AMD, CPU, WITHOUT_FP8
+from ckptkit.engines.gpus import AMD, CPU, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
@@ -26,7 +26,7 @@ _TENSOR, _CHANNEL, _BLOCK = ("per-tensor",), ("per-channel",), ("per-block",)
 _PLAIN = ("per-tensor", "per-channel")
 _STATIC, _NONE, _DYNAMIC = ("static per-tensor",), ("none",), ("dynamic per-token", "dynamic per-tensor")
 _128 = ((128, 128),)
-_WITH_FP8 = ("sm_89", "sm_90", "sm_100", "sm_120")
+_WITH_FP8 = ("sm_89", "sm_90", *SM_10X, "sm_120")
 _NO_BLACKWELL = (*WITHOUT_FP8, "sm_89", "sm_90")
 #: The day of pull request 33280.
 _SINCE_W8A16_BLOCKS = Range(since="2026-01-28")
@@ -67,14 +67,14 @@ _AMPERE = (
 
 _FP8_LINEARS = (
     Kernel(_HAS, _LINEARS, _CT, _PLAIN, _NONE, gpus=_WITH_FP8, name="Marlin", how=_RUN),
-    Kernel(_HAS, _LINEARS, (), _TENSOR, _STATIC, gpus=("sm_100", "sm_120"), name="FlashInfer", how=_RUN),
+    Kernel(_HAS, _LINEARS, (), _TENSOR, _STATIC, gpus=(*SM_10X, "sm_120"), name="FlashInfer", how=_RUN),
     Kernel(
         _HAS,
         _LINEARS,
         ("quark",),
         _TENSOR,
         ("dynamic per-tensor",),
-        gpus=("sm_100", "sm_120"),
+        gpus=(*SM_10X, "sm_120"),
         name="FlashInfer",
         how=_RUN,
     ),
@@ -97,9 +97,9 @@ _FP8_EXPERTS = (
     ),
     Kernel(_HAS, _EXPERTS, (), gpus=("sm_89",), name="Triton", how=_RUN),
     Kernel(_HAS, _EXPERTS, (), _TENSOR, _STATIC, gpus=_WITH_FP8, name="FlashInfer", how=_RUN),
-    Kernel(_HAS, _EXPERTS, _CT, _CHANNEL, gpus=("sm_90", "sm_100"), name="CUTLASS", how=_RUN),
+    Kernel(_HAS, _EXPERTS, _CT, _CHANNEL, gpus=("sm_90", *SM_10X), name="CUTLASS", how=_RUN),
     Kernel(_UNKNOWN, _EXPERTS, _CT, _CHANNEL, gpus=("sm_120",), words=_NOT_COMPILED, how=_RUN),
-    Kernel(_HAS, _EXPERTS, (), _BLOCK, blocks=_128, gpus=("sm_100",), name="FlashInfer", how=_RUN),
+    Kernel(_HAS, _EXPERTS, (), _BLOCK, blocks=_128, gpus=SM_10X, name="FlashInfer", how=_RUN),
     Kernel(_HAS, _EXPERTS, (), _BLOCK, blocks=_128, gpus=("sm_120",), name="DeepGEMM", how=_RUN),
     Kernel(_HAS, _EXPERTS, (), (*_PLAIN, *_BLOCK), gpus=_WITH_FP8, name="Triton", how=_RUN),
 )
@@ -136,7 +136,7 @@ _OTHERS = (
         _LINEARS,
         (),
         others=("NVFP4", "NVFP4A16", "MXFP8"),
-        gpus=("sm_100", "sm_120"),
+        gpus=(*SM_10X, "sm_120"),
         name="FlashInfer",
         how=_RUN,
     ),
@@ -166,7 +166,7 @@ _CACHE = (
         _HAS,
         (Layer.KV_CACHE,),
         (),
-        gpus=(*WITHOUT_FP8, "sm_89", "sm_100", "sm_120"),
+        gpus=(*WITHOUT_FP8, "sm_89", *SM_10X, "sm_120"),
         name="FlashInfer",
         where="v1/attention/backends, platforms/cuda.py (_get_backend_priorities)",
     ),

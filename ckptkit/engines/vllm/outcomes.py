@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
 from ckptkit.engines.config_values import about
+from ckptkit.engines.gpus import SM_10X
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 
@@ -141,7 +142,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(Outcome.OK, "converted by value, which is right"),),
         "CK403": (Known(_SILENT, "bytes are used as numbers"),),
-        "CK404": (Known(_SILENT, "weights are requantized, or the mantissa is dropped", gpus=("sm_100", "sm_120")),),
+        "CK404": (Known(_SILENT, "weights are requantized, or the mantissa is dropped", gpus=(*SM_10X, "sm_120")),),
         "CK405": (Known(_WARNING, "cast by value; no word on fused layers"),),
         "CK406": (Known(_WARNING, "cast by value; no word on fused layers"),),
         "CK407": (Known(_SILENT, "cast by value"),),

@@ -14,7 +14,7 @@ from ckptkit.formats.base import KV_KINDS, ConfigReader
 from ckptkit.formats.modelopt.facts import MIXED, OTHERS, SCHEMES
 from ckptkit.formats.modelopt.sections import algorithm
 from ckptkit.model import names
-from ckptkit.model.granularity import PerTensor
+from ckptkit.model.granularity import PerGroup, PerTensor
 from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization
 from ckptkit.model.select import PatternKind, Selector
 from ckptkit.record import record
@@ -135,8 +135,18 @@ def _scheme(declared: Mapping[str, Any], label: str) -> Declared:
         message = f"{label}: NVIDIA ModelOpt, algorithm {name!r} is not supported"
         raise UnsupportedFormat(message, help=f"ckptkit knows {', '.join((*SCHEMES, *OTHERS))}")
     return replace(
-        other, entry=json.dumps({key: value for key, value in declared.items() if key not in _WHOLE}, sort_keys=True)
+        other,
+        weight=_in_groups(other.weight, declared.get("group_size")),
+        entry=json.dumps({key: value for key, value in declared.items() if key not in _WHOLE}, sort_keys=True),
     )
+
+
+def _in_groups(weight: Quantization | None, size: object) -> Quantization | None:
+    """The same in groups of a declared size, where weights are scaled in groups."""
+    grouped = weight is not None and isinstance(weight.granularity, PerGroup)
+    if weight is None or not grouped or not isinstance(size, int) or size < 1:
+        return weight
+    return replace(weight, granularity=PerGroup(size))
 
 
 def _kv_cache(reader: ConfigReader, section: Mapping[str, Any], label: str) -> KVCacheScheme | None:

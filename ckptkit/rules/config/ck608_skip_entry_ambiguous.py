@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import (
     another_scheme,
+    built_untargeted,
     matchers_of,
     meant_alike,
     readings_of,
@@ -123,8 +124,21 @@ def _asked_whole(context: Context) -> Iterator[Fault]:
 
 
 def _untargeted(context: Context) -> Iterator[Fault]:
-    """Layers in high precision that neither a target nor the list names, where an engine wants one of both."""
+    """Layers in high precision that neither a target nor the list names, where an engine wants one of both, or looks
+    at the list alone."""
     for engine, reading in readings_of(context).items():
+        untargeted = list(built_untargeted(context, reading))
+        if untargeted:
+            yield Observation(
+                "skip-ambiguous",
+                f"{label_of(engine)} looks at no targets: what they leave out has to be on the list",
+                "config.json",
+                untargeted[0],
+                expected=f"{untargeted[0]} in {skip_keys(context)[0]}",
+                found=f"{len(untargeted)} modules that neither a target nor the list names",
+                variant="built",
+                only=frozenset({engine}),
+            )
         grouped: dict[str, list[str]] = {}
         for name in without_target(context, reading):
             grouped.setdefault(names.generalise(name), []).append(name)

@@ -15,6 +15,9 @@ from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock
 from ckptkit.rules.config.block import put_right
 
+#: The group that is looked for by its name.
+_FIRST = "group_0"
+
 
 @rule(
     "CK616",
@@ -28,8 +31,9 @@ from ckptkit.rules.config.block import put_right
 def groups_beyond_the_first(context: Context) -> Iterator[Fault]:
     """The only config group is not called ``group_0``, or there are several.
 
-    Why it hurts: small consumers, TensorRT-LLM for long among them, look for ``group_0`` by name and stop without it;
-    they apply that group's scheme to every module and never read targets. SGLang looks for the sizes of blocks in the
+    Why it hurts: small consumers look for ``group_0`` by name and stop without it; they apply that group's scheme to
+    every module and never read targets. TensorRT-LLM takes the only group whatever it is called, and stops at several
+    of which none is ``group_0``. SGLang looks for the sizes of blocks in the
     group that targets ``Linear``, whichever applies, and stops at merged layers where it finds none.
 
     Example: ``config_groups: {"mlp": {...}}``. Several groups are legitimate and reported as a note.
@@ -38,7 +42,7 @@ def groups_beyond_the_first(context: Context) -> Iterator[Fault]:
     """
     yield from context.faults("group-name")
     for fault in context.faults("groups-several"):
-        variant = "several-by-class" if _by_class(context) else "several"
+        variant = "several" if _FIRST in targets_by_group(context.block) else "several/none-first"
         yield Observation.of(fault, variant=variant, severity=Severity.INFO)
 
     yield from _blocks_by_name(context)
@@ -60,13 +64,6 @@ def _blocks_by_name(context: Context) -> Iterator[Fault]:
                 only=frozenset(hit),
             )
             return
-
-
-def _by_class(context: Context) -> bool:
-    """Whether a target is neither a pattern nor a module: a class, which a reader of names finds nowhere."""
-    modules = frozenset(context.linear_names)
-    targets = [target for words in targets_by_group(context.block).values() for target in words]
-    return any(not target.startswith("re:") and target not in modules for target in targets)
 
 
 @fix("safe", "CK616")

@@ -24,7 +24,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     from quark.torch.utils.llm.model_preparation import create_model_skeleton
 
     model = create_model_skeleton(str(folder))
-    unused = _record_unused_tensors(model)
+    unused, _ = watched(model)
     model = import_model_from_safetensors(model, str(folder)).eval()
     with torch.no_grad():
         modules = {
@@ -35,18 +35,21 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     return {"modules": modules, "unused_tensors": unused, **run_prompt(model)}
 
 
-def _record_unused_tensors(model: Any) -> list[str]:
-    """Watch the importer's ``load_state_dict`` call, the only place where leftover tensors are known."""
+def watched(model: Any) -> tuple[list[str], list[str]]:
+    """Watch the importer's ``load_state_dict`` call, the only place where it is known which tensors are left over, and
+    which parameters: both lists are filled then."""
     unused: list[str] = []
+    unset: list[str] = []
     load = model.load_state_dict
 
     def load_state_dict(*args: Any, **kwargs: Any) -> Any:
         result = load(*args, **kwargs)
         unused.extend(sorted(result.unexpected_keys))
+        unset.extend(sorted(result.missing_keys))
         return result
 
     model.load_state_dict = load_state_dict
-    return unused
+    return unused, unset
 
 
 def _describe_linear(module: Any, dtype: Any) -> Answer:

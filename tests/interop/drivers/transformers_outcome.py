@@ -43,10 +43,15 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     with stage("forward"), torch.no_grad(), layers:
         # No tokenizer gives an id that has no row, whatever the config says.
         vocabulary = min(model.config.get_text_config().vocab_size, model.get_input_embeddings().weight.shape[0])
+<<<<<<< HEAD
         answer = model(torch.tensor([prompt_ids(vocabulary)]))
         # Of a class without a head it is what goes into one.
         logits = (answer.logits if hasattr(answer, "logits") else answer.last_hidden_state)[0].float().numpy()
     stored = _stored(folder)
+=======
+        logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0].float().numpy()
+    stored = stored_types(folder)
+>>>>>>> fix-trt
     if keep is not None:
         distance.keep(keep, {"logits": logits, **_parameters(model)})
     return {
@@ -54,6 +59,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
         "mismatched": sorted(str(key) for key in loading["mismatched_keys"])[:SHOWN],
         "warnings": [message[:160] for message in warnings.messages[:SHOWN]],
+<<<<<<< HEAD
         "static": any(_STATIC.search(name) for name in stored),
         "bare": sorted(_bare(loading["unexpected_keys"], stored))[:SHOWN],
         "apart": {name: _apart(logits, distance.kept(path)) for name, path in against.items()},
@@ -129,6 +135,15 @@ def _class(folder: Path) -> Any:
 
 
 def _stored(folder: Path) -> dict[str, str]:
+=======
+        "static": any(map(is_static, stored)),
+        "bare": sorted(bare(loading["unexpected_keys"], stored))[:SHOWN],
+        "apart": {name: apart(logits, distance.kept(path)) for name, path in against.items()},
+    }
+
+
+def stored_types(folder: Path) -> dict[str, str]:
+>>>>>>> fix-trt
     """The names of all tensors, with their types."""
     from safetensors import safe_open
 
@@ -139,7 +154,7 @@ def _stored(folder: Path) -> dict[str, str]:
     return types
 
 
-def _bare(unexpected: set[str], stored: Mapping[str, str]) -> set[str]:
+def bare(unexpected: set[str], stored: Mapping[str, str]) -> set[str]:
     """FP8 weights that were taken while their scales were left out; of names only what follows the prefix counts."""
     left_out = {_inner(name) for name in unexpected}
     codes = {_inner(name) for name, kind in stored.items() if kind.startswith("F8") and name.endswith(".weight")}
@@ -147,11 +162,16 @@ def _bare(unexpected: set[str], stored: Mapping[str, str]) -> set[str]:
     return (scaled & codes) - left_out
 
 
+def is_static(name: str) -> bool:
+    """Whether a tensor is a scale of activations or of the KV cache."""
+    return _STATIC.search(name) is not None
+
+
 def _inner(name: str) -> str:
     return name[max(name.find("layers."), name.find("blocks."), 0) :]
 
 
-def _apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
+def apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
     """The distance of all logits together; None where nothing is there to compare with."""
     import numpy
 
