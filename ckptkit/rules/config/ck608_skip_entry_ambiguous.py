@@ -132,9 +132,9 @@ def _untargeted(context: Context) -> Iterator[Fault]:
             yield Observation(
                 "skip-ambiguous",
                 f"{label_of(engine)} looks at no targets: what they leave out has to be on the list",
-                "config.json",
+                context.section.file,
                 untargeted[0],
-                expected=f"{untargeted[0]} in {skip_keys(context)[0]}",
+                expected=f"{untargeted[0]} in {skip_key(context)}",
                 found=f"{len(untargeted)} modules that neither a target nor the list names",
                 variant="built",
                 only=frozenset({engine}),

@@ -43,15 +43,10 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     with stage("forward"), torch.no_grad(), layers:
         # No tokenizer gives an id that has no row, whatever the config says.
         vocabulary = min(model.config.get_text_config().vocab_size, model.get_input_embeddings().weight.shape[0])
-<<<<<<< HEAD
         answer = model(torch.tensor([prompt_ids(vocabulary)]))
         # Of a class without a head it is what goes into one.
         logits = (answer.logits if hasattr(answer, "logits") else answer.last_hidden_state)[0].float().numpy()
-    stored = _stored(folder)
-=======
-        logits = model(torch.tensor([prompt_ids(vocabulary)])).logits[0].float().numpy()
     stored = stored_types(folder)
->>>>>>> fix-trt
     if keep is not None:
         distance.keep(keep, {"logits": logits, **_parameters(model)})
     return {
@@ -59,10 +54,9 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
         "mismatched": sorted(str(key) for key in loading["mismatched_keys"])[:SHOWN],
         "warnings": [message[:160] for message in warnings.messages[:SHOWN]],
-<<<<<<< HEAD
-        "static": any(_STATIC.search(name) for name in stored),
-        "bare": sorted(_bare(loading["unexpected_keys"], stored))[:SHOWN],
-        "apart": {name: _apart(logits, distance.kept(path)) for name, path in against.items()},
+        "static": any(map(is_static, stored)),
+        "bare": sorted(bare(loading["unexpected_keys"], stored))[:SHOWN],
+        "apart": {name: apart(logits, distance.kept(path)) for name, path in against.items()},
         "layers": max([*layers.apart.values(), *_changed(model, plain).values()], default=None) if plain else None,
         "furthest": sorted({**layers.apart, **_changed(model, plain)}.items(), key=lambda pair: -pair[1])[:SHOWN],
     }
@@ -129,21 +123,12 @@ def _class(folder: Path) -> Any:
     headless = isinstance(named, list) and named[:1] and named[0] in bodies
     levels = (config, config.get("text_config") or {})
     tied = any(level.get("tie_word_embeddings") is True for level in levels)
-    if headless and not tied and not any("lm_head" in name for name in _stored(folder)):
+    if headless and not tied and not any("lm_head" in name for name in stored_types(folder)):
         return transformers.AutoModel
     return model_class(folder)
 
 
-def _stored(folder: Path) -> dict[str, str]:
-=======
-        "static": any(map(is_static, stored)),
-        "bare": sorted(bare(loading["unexpected_keys"], stored))[:SHOWN],
-        "apart": {name: apart(logits, distance.kept(path)) for name, path in against.items()},
-    }
-
-
 def stored_types(folder: Path) -> dict[str, str]:
->>>>>>> fix-trt
     """The names of all tensors, with their types."""
     from safetensors import safe_open
 
