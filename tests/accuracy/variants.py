@@ -367,8 +367,6 @@ def _kv_declared() -> Iterator[Variant]:
 
 def _other_values() -> Iterator[Variant]:
     """CK312, CK408, CK600, CK624: keys of config.json that are gone, and words that nothing has."""
-    for fixture in (CT, "qwen3/llmcompressor-dynamic", "mixtral/llmcompressor-dynamic", PHI3, MOE):
-        yield Variant(f"heads-gone/{fixture}", fixture, lambda c: c.config.pop("num_attention_heads"))
     for name, value in (("word", "fp8"), ("prefix", "torch.bfloat16"), ("auto", "auto")):
         yield Variant(f"dtype/{name}", CT, set_config(dtype=value))
     yield Variant("scale_dtype/word", CT, lambda c: c.group["weights"].update(scale_dtype="fp32"))
