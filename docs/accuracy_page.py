@@ -145,10 +145,7 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("vllm", "*/CK901-1", "nothing: whether scales were lost, or 1.0 was meant, is not known"),
     ("vllm", "*/CK911-1", "nothing: whether scales were lost, or 1.0 was meant, is not known"),
     ("vllm", "report/kv-scheme-without-scales", "nothing: whether scales were lost, or 1.0 was meant, is not known"),
-    ("vllm", "again/*nemotron-h*", "names under which classes with state spaces ask for their layers"),
     ("*", "again/*bamba*", "nothing: whether a release serves a class by transformers is unknown"),
-    ("*", "again/*dots1*", "nothing: whether a release serves a class by transformers is unknown"),
-    ("*", "again/other/mxfp8/side-file-alone", "the methods that vLLM finds in a side file alone"),
     ("sglang", "again/tied/head-in-fp8/*", "nothing: the head that is dropped may be another than the embedding"),
     ("sglang", "defect/CK911-1", "nothing: whether scales were lost, or none were meant, is not known"),
     (

@@ -94,4 +94,8 @@ WhisperForConditionalGeneration XLMRobertaForSequenceClassification XLMRobertaFo
 Zamba2ForCausalLM
 """
 
-ARCHITECTURES = frozenset(_NAMES.split())
+#: Classes that its registry has no more, or never had, and that were seen to be served by transformers' own, with its
+#: layers in their place (``models/transformers``): of others nobody knows whether that can take them.
+_SERVED_BY_TRANSFORMERS = ("Dots1ForCausalLM",)
+
+ARCHITECTURES = frozenset({*_NAMES.split(), *_SERVED_BY_TRANSFORMERS})

@@ -112,7 +112,7 @@ class ArgsReader:
         for key in sorted(LATER_ARGS):
             name = args.get(key)
             if isinstance(name, str) and name.removeprefix("torch.") not in TORCH_NAMES:
-                reader.wrong(f"{path}.{key}", "a type such as torch.float32", name, what="word")
+                reader.wrong(f"{path}.{key}", "a type such as torch.float32", name, what="word", instead=(None,))
         if "dynamic" in args and args["dynamic"] is None:
             reader.wrong(f"{path}.dynamic", "true or false", None, what="word")
             return None

@@ -35,7 +35,9 @@ from ckptkit.storage.container import CONFIG_FILE
 def method_unknown(context: Context) -> Iterator[Fault]:
     """The name of the quantization method or algorithm is one that engines do not know.
 
-    Why it hurts: engines stop at the name although they support the layout, or build the layer unquantized.
+    Why it hurts: engines stop at the name although they support the layout, or build the layer unquantized. In the
+    nested layout of ModelOpt, or its second file alone, vLLM knows fewer algorithms, and sees no quantization where the
+    producer is another and no method is named.
 
     Example: ``quant_method: compressed-tensor``, ``compressed_tensors`` (which vLLM takes and SGLang refuses),
     or ``quant_algo: FP8_BLOCKWISE`` in a ModelOpt config.
