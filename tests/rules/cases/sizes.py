@@ -55,7 +55,12 @@ def _extra_layer(*parts: str) -> Damage:
 
 
 CASES = (
-    Case("CK312", CT, set_config(intermediate_size=96), set_config(head_dim=None, num_attention_heads=None)),
+    Case(
+        "CK312",
+        CT,
+        set_config(intermediate_size=96),
+        set_config(head_dim=None, num_attention_heads=None, num_key_value_heads=None, model_type="nobodys"),
+    ),
     Case("CK312", CT, set_config(hidden_size=128), set_config(architectures=["ZambaForCausalLM"], hidden_size=128)),
     Case("CK312", CT, set_config(vocab_size=40), set_config(vocab_size=31), near_also=_NOTE),
     Case("CK312", QUARK, set_config(num_attention_heads=2), _gated_queries),
