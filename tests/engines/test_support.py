@@ -112,6 +112,8 @@ def test_a_row_that_no_part_can_reach_is_dead() -> None:
                     and (not earlier.blocks or row.blocks == earlier.blocks)
                     and (not earlier.groups or row.groups == earlier.groups)
                     and (not earlier.architectures or row.architectures == earlier.architectures)
+                    and (row.stored or not earlier.stored)
+                    and (row.cut or not earlier.cut)
                     and earlier.versions is None
                 )
                 assert not hidden, (engine.name, row, earlier)

@@ -37,6 +37,7 @@ _DOWN = "downcasting is refused"
 _DROPPED = "weights of unknown names are dropped"
 _SKIP_EXPERTS = tuple(name for name in EXPERTS_ONE_BY_ONE if name not in STOP_AT_EXPERTS)
 _SHAPE = "the parameter's loader stops at the shape"
+_MISFIT = "scales do not fit the parameters of the scheme that is declared"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")
@@ -79,19 +80,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK105": (Known(_SILENT, "the parameter keeps its first value"),),
         **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
-        "CK106": (),
-        "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
-        "CK107/indexed-last": (),
-        "CK109": (),
+        **dict.fromkeys(("CK106", "CK107/same", "CK107/indexed-last", "CK109"), ()),
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
         "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
         "CK113/head-same": (),
         "CK113/head-stored/quantized": (
             Known(Outcome.UNKNOWN, "a stored head is dropped, and whether it is the embedding is not known"),
         ),
-        "CK114/prediction": (),
-        "CK114/tower-unknown": (),
+        **dict.fromkeys(("CK114/prediction", "CK114/tower-unknown"), ()),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
         "CK118": (Known(_SILENT, "layers beyond the last are skipped"), _NO_NAME),
@@ -398,11 +395,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK905": (Known(_WARNING, "1.0 is used"), _NO_KV),
         "CK906": (Known(_SILENT, "used as it is; a Quark reader takes 1.0 for what is not positive"), _NO_KV),
         "CK907": (Known(_ERROR, "expects a scalar"), _NO_KV),
-        "CK907/other-number": (),
-        "CK907/other-rank": (),
-        "CK907/single": (),
+        **dict.fromkeys(("CK907/other-number", "CK907/other-rank", "CK907/single"), ()),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
-        "CK912": (),
-        "CK912/dynamic": (),
+        **dict.fromkeys(("CK912", "CK912/dynamic"), ()),
     }
 )

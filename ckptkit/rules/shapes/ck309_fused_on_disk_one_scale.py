@@ -30,9 +30,8 @@ def fused_on_disk_one_scale(context: Context) -> Iterator[Fault]:
     """A weight that engines treat as several (qkv_proj, gate_up_proj) is stored as one, with one per-tensor scale.
 
     Why it hurts: loaders keep one slot for each part. vLLM takes the one scale today for all of them; older ones left
-    the other slots uninitialised, and TensorRT-LLM wants one for each.
-
-    SGLang stops at the one scale of a layer of linear attention (in_proj_qkvz, in_proj_ba).
+    the other slots uninitialised, and TensorRT-LLM wants one for each. SGLang stops at the one scale of a layer of
+    linear attention (in_proj_qkvz, in_proj_ba).
 
     Example: Phi-3's ``qkv_proj.weight`` with ``weight_scale`` [].
 

@@ -20,6 +20,7 @@ from ckptkit.rules.config.block import is_said_otherwise
 
 #: Two gates of linear attention of the same size, stored as one.
 _GATES = "in_proj_ba"
+_GATE_PARTS = frozenset({_GATES, "in_proj_b", "in_proj_a"})
 
 
 @rule(
@@ -72,7 +73,7 @@ def _built_in_blocks(context: Context, variant: str | None) -> Iterator[Observat
             kind,
             f"a multiple of {block} rows",
             f"{rows} rows",
-            variant=variant,
+            variant=variant or ("gates" if names.last_part(module) in _GATE_PARTS else None),
             only=engines_that_build(context, module, quantized=True),
         )
 
