@@ -38,7 +38,10 @@ _LAST = "model.layers.0.mlp.down_proj"
 
 
 class Variant(NamedTuple):
-    """A fixture, or a small model ("drawn/..."), after a change. ``own``: what it means is told by its own files, and not by the fixture's."""
+    """A fixture, or a small model ("drawn/..."), after a change.
+
+    ``own``: what it means is told by its own files, and not by the fixture's.
+    """
 
     name: str
     fixture: str
