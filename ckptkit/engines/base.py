@@ -238,8 +238,7 @@ class Eager:
     """Where an engine runs a model without CUDA graphs, by itself or because it has to be told to.
 
     ``versions`` are releases for which that is known, ``architectures`` beginnings of class names, ``gpus`` kinds of
-    hardware, ``others`` quantizations other than FP8; empty means any. ``where`` is the place in its source, or a
-    report.
+    hardware, ``others`` quantizations other than FP8; empty means any. ``where`` is in its source, or a report.
     """
 
     why: str
@@ -256,10 +255,9 @@ class Demands:
     """What a reader wants of a checkpoint, in releases of a range.
 
     ``takes`` are the ends of names of what a quantizer stores beside weights that it has a use for, ``drops`` those of
-    what it throws away: no defect there matters to it, and at any other it stops; what belongs to a quantization other
-    than FP8 is not among these. ``keys`` are those of the quantization config without which it stops, ``dtypes`` codes
-    of types that it does not know. ``some`` are keys of which one has to hold something, if a config is there.
-    ``words`` are its own at a tensor that it has no use for, before its name; without them it leaves such tensors out.
+    what it throws away: no defect there matters to it, and at any other it stops, in its ``words`` before the name, if
+    it has any; what belongs to a quantization other than FP8 is not among these. ``keys`` are those of the config
+    without which it stops, ``some`` those of which one has to hold something, ``dtypes`` types that it does not know.
     """
 
     takes: tuple[str, ...] = ()
@@ -292,9 +290,8 @@ class Engine:
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
     the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
     ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known;
-    ``drafts_left_out`` are classes that never build them, whatever others do. One that ``lists_unexpected`` tensors
-    leaves out what its class has no place for.
-    One that ``loads_every_file`` takes weight files that no index names.
+    ``drafts_left_out`` are classes that never build them. One that ``lists_unexpected`` tensors leaves out what its
+    class has no place for, and one that ``loads_every_file`` takes weight files that no index names.
     One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module: the function
     says what it makes of a container in a release, told whether its config was understood. Nobody else then judges its
     model classes and demands.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from ckptkit.storage.container import open_container
 from tests.accuracy.corpus import Entry, Files, corpus, files_of, write
 from tests.accuracy.plain import dequantized
 from tests.accuracy.records import REFUSED, RIGHT, UNTRIED, WRONG, Record, Seen, digest, read
+from tests.damage import CONFIG
 from tests.interop import environments
 from tests.interop.runner import Answer, DriverError, Drivers
 from tests.raw import MemorySource
@@ -34,6 +36,7 @@ NOT_HERE = (
     *("Forced NVFP4 kernel", "Marlin FP4 not available", "Please install the latest version of Quark"),
     *("requires accelerate", "requires a GPU", "No accelerator (CUDA", "requires platform support", "Can't load image"),
     *("but got torch_native", "/tokenizer.json'", "Torch not compiled with CUDA enabled", "CppCompileError"),
+    "no stand-in for",
 )
 #: Logits further than this from those of the checkpoint that was meant, in the same scheme, are others.
 #: Without one in the same scheme, further than this from the plain model; with one, so far that both are garbage.
@@ -41,6 +44,8 @@ SAME, SIMILAR, ANOTHER = 0.001, 0.2, 0.5
 #: A number is rounded to e4m3 by so much of itself at most: a layer that is further from the plain one, on the same
 #: inputs, does not only round them.
 ROUNDED = 2**-4
+#: The quantization method of transformers' own FP8 quantizer.
+_OWN = "fp8"
 #: Libraries that engines leave a part of the reading to.
 LIBRARIES = ("compressed-tensors", "transformers")
 #: Their plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
@@ -276,9 +281,9 @@ class _Keeper:
             str(folder.resolve()): {
                 key: path
                 for key, path in self._kept[meant[entry.id]].items()
-                if key == "plain" or entry.kind != "converted" or not self._judge.by_answer
+                if key == "plain" or not self._judge.by_answer or self._same_scheme(entry, files)
             }
-            for folder, (entry, _) in zip(folders, entries, strict=True)
+            for folder, (entry, files) in zip(folders, entries, strict=True)
         }
         literal = [path for path, (entry, _) in zip(against, entries, strict=True) if self._judge.is_literal(entry)]
         found = self._ask(folders, against=against, **({"literal": literal} if literal else {}))
@@ -286,6 +291,13 @@ class _Keeper:
             shutil.rmtree(folder)
         for (entry, files), answer in zip(entries, found, strict=True):
             yield entry, files, answer
+
+    def _same_scheme(self, entry: Entry, files: Files) -> bool:
+        """Whether an entry's inputs are rounded as those of what it stands for: not by an FP8 quantizer where that is
+        another's."""
+        if entry.kind == "converted":
+            return False
+        return _method(files) != _OWN or _method(files_of(corpus()[self._judge.meant(entry)]) or {}) == _OWN
 
     def _keep(self, names: list[str], others: set[str]) -> None:
         """Load what is meant by ``others``, and the same without quantization, for what will be compared with it."""
@@ -316,6 +328,14 @@ class _Keeper:
             if len(folders) == 1:
                 return [{"error": {"type": "Crash", "message": str(error).splitlines()[0], "stage": None}}]
             return [answer for folder in folders for answer in self._ask([folder], **options)]
+
+
+def _method(files: Files) -> object:
+    """The quantization method that a config names, as far as one can be found."""
+    try:
+        return json.loads(files[CONFIG])["quantization_config"]["quant_method"]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _or_none(files: Files) -> Files | None:

@@ -42,8 +42,10 @@ _BLOCKS = "llama-block-aligned/modelopt-block"
 
 
 class Variant(NamedTuple):
-    """A fixture, or a small model in BF16 ("drawn/..."), after a change. ``own``: what it means is told by its own
-    files, and not by the fixture's."""
+    """A fixture, or a small model ("drawn/..."), after a change.
+
+    ``own``: what it means is told by its own files, and not by the fixture's.
+    """
 
     name: str
     fixture: str

@@ -20,10 +20,11 @@ from tests.accuracy.again.hub import (
     with_prediction,
 )
 from tests.accuracy.again.rest import NVFP4, mixed
+from tests.accuracy.corpus import corpus, files_of
 from tests.accuracy.held.common import MODELOPT, VL, alone, copied, listed, no_side_file, stored_as
 from tests.accuracy.reports import quantize
 from tests.accuracy.variants import gone, layer_beyond, of_meta
-from tests.accuracy.verdicts import rows
+from tests.accuracy.verdicts import at_release, rows
 from tests.damage import (
     CT,
     CT_KV,
@@ -575,3 +576,24 @@ def test_verdicts_on_kinds(kind: Kind) -> None:
     kind.change(checkpoint)
     found = rows(checkpoint.to_files())
     assert {engine: found[engine].verdict for engine in kind.verdicts} == kind.verdicts
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("real/qwen3_moe/transformers-block", "loads"),
+        ("report/fp8-static-experts", "refuses"),
+        ("converted/qwen3_moe/bf16/fp8-transformers", "refuses"),
+        ("converted/llama/quark-fp8-kv/fp8-block", "loads"),
+        ("defect/CK404-1", "silently wrong"),
+        ("near/CK404-1", "loads"),
+        ("defect/CK624-1", "warns"),
+        ("near/CK624-1", "loads"),
+    ],
+)
+def test_plain_fp8_in_a_release_that_reads_it(name: str, verdict: str) -> None:
+    """5.17 reads configs that 5.16 refuses whatever they say."""
+    files = files_of(corpus()[name])
+    assert files is not None
+    with at_release("transformers", "5.17.0", {}):
+        assert rows(files)["transformers"].verdict == verdict

@@ -54,6 +54,10 @@ def _without_block(checkpoint: MutableCheckpoint) -> None:
     checkpoint.config.pop("quantization_config")
 
 
+def _vision(checkpoint: MutableCheckpoint) -> None:
+    put("visual.blocks.0.norm1.weight", "BF16", (8,), bytes(16))(checkpoint)
+
+
 def _file(name: str) -> Damage:
     return lambda checkpoint: checkpoint.shards.update({name: checkpoint.shards.pop("model.safetensors")})
 
@@ -178,6 +182,8 @@ def test_each_step(fixture: str, change: Damage, verdict: str, words: str) -> No
         ("phi3/llmcompressor-dynamic", put("vision_tower.a.weight", "BF16", (2,), bytes(4)), "loads", "loads"),
         (CT, rename(r"(.*)", r"language_model.\1"), "loads", "loads"),
         ("phi3/llmcompressor-dynamic", _model("LlamaForCausalLM"), "refuses", "silently wrong"),
+        # A tower under a name that the older class does not know it by, and one that both do.
+        ("qwen2/llmcompressor-dynamic", steps(_vision, _model("Qwen3VLForConditionalGeneration")), "refuses", "loads"),
         (
             MODELOPT,
             steps(_without_block, _side({"producer": {"name": "modelopt"}}), drop(r".*\.input_scale")),

@@ -266,8 +266,10 @@ def _fits(weight: Shape, scale: Shape, block: object) -> bool:
 
 
 def _is_finer(extent: int, length: int, size: int) -> bool:
-    """Whether an axis has more scales than blocks: each is repeated all the same, and those at the end are cut off."""
-    return extent > -(-length // size)
+    """Whether an axis has a scale for each element, or for blocks half as large or smaller: each is repeated all the
+    same, and those at the end are cut off. A few more than there are blocks may be there to fill up."""
+    blocks = -(-length // size)
+    return extent > blocks and (extent == length or extent >= 2 * blocks)
 
 
 def _sizes(block: object) -> list[int]:

@@ -20,7 +20,7 @@ from ckptkit.engines.llamacpp.dequantizing import Dequantized, StopError, dequan
 from ckptkit.engines.llamacpp.further import LAYERS, judge_layers
 from ckptkit.engines.llamacpp.lacking import EXPERTS, LACKING
 from ckptkit.engines.llamacpp.sizes import misfit
-from ckptkit.engines.llamacpp.towers import left_out, renamed
+from ckptkit.engines.llamacpp.towers import kept_in_vain, left_out, renamed
 from ckptkit.engines.support import Answer, Judgement
 from ckptkit.model.census import is_fp8, is_quantizer_name
 from ckptkit.storage.container import Container
@@ -80,6 +80,9 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
     else:
         _check_left(found.shapes, tensors, LACKING.get(architecture, frozenset()))
         _check_prefix(found.shapes, architecture)
+        odd = next((name for name in found.shapes if kept_in_vain(name, architecture, release)), None)
+        if odd is not None:
+            raise StopError(f"{_UNMAPPED} {odd!r}")
         _check_experts(found.shapes, architecture)
         yield from judge_layers(architecture, config, found.shapes, release)
     if found.odd:

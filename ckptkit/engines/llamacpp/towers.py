@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ckptkit.engines.base import Range, Release
+from ckptkit.model import names
 from ckptkit.record import record
 
 #: One list for all classes: not yet in b8643, and in b11312.
@@ -41,6 +42,17 @@ def left_out(name: str, architecture: str, release: Release) -> bool:
     return (_TOWERS if older is None else older.towers).match(name) is not None
 
 
+def kept_in_vain(name: str, architecture: str, release: Release) -> bool:
+    """Whether a tensor that is of a tower, or still says that it is of the language model, is looked up all the same:
+    nothing has such a name in the language model's GGUF. Of older classes that are not listed nothing is known.
+
+    >>> kept_in_vain("visual.norm.weight", "Qwen3VLForConditionalGeneration", Release("b8643", "2026-04-03"))
+    True
+    """
+    known = not _ONE_LIST.holds(release) and architecture in _OLDER_NAMES
+    return known and (names.other_tower(name) is not None or _LANGUAGE in name)
+
+
 _TOWERS = re.compile(
     r"mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|sound_projection\.|speech_embeddings\."
     r"|.*(visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
@@ -66,6 +78,9 @@ _LLAMA = _OlderNames(
     ),
     _FIRST,
 )
+_QWEN_MOE = _OlderNames(
+    re.compile(r"mlp|vision_model|model\.vision_tower|model\.multi_modal_projector|model\.visual"), _ANYWHERE
+)
 _OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
     {
         **dict.fromkeys(
@@ -79,6 +94,7 @@ _OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
                 ),
                 *("MixtralForCausalLM", "IQuestCoderForCausalLM", "SmolLM3ForCausalLM", "VLlama3ForCausalLM"),
                 "GraniteForCausalLM",
+                *("LlavaForConditionalGeneration", "VoxtralForConditionalGeneration"),
             ),
             _LLAMA,
         ),
@@ -90,10 +106,13 @@ _OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
         ),
         **dict.fromkeys(
             ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
-            _OlderNames(
-                re.compile(r"mlp|vision_model|model\.vision_tower|model\.multi_modal_projector|model\.visual"),
-                _ANYWHERE,
-            ),
+            _QWEN_MOE,
+        ),
+        "Qwen3VLForConditionalGeneration": _OlderNames(
+            re.compile(rf"model\.visual\.|{_QWEN}|.*model\.vision_"), _ANYWHERE
+        ),
+        **dict.fromkeys(
+            ("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration", "Qwen3_5ForCausalLM"), _QWEN_MOE
         ),
         **dict.fromkeys(
             ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),

@@ -65,8 +65,10 @@ def _dequantized(weight: Any, scale: Any, block_size: Any) -> Any:
     import torch
 
     values, scale = weight.float(), scale.float()
-    if block_size is None or scale.numel() == 1:
-        return values * scale.reshape(-1, 1) if scale.numel() in (1, len(values)) else values * scale
+    if block_size is None and scale.numel() != 1:
+        raise NotImplementedError(f"no stand-in for {list(scale.shape)} scales of a whole weight")
+    if scale.numel() == 1:
+        return values * scale.reshape(())
     spread = torch.repeat_interleave(torch.repeat_interleave(scale, block_size[0], 0), block_size[1], 1)
     return values * spread[: values.shape[0], : values.shape[1]]
 
