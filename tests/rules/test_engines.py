@@ -124,8 +124,8 @@ def test_an_incomplete_skip_list_harms_those_who_build_the_module_quantized() ->
     findings = [f for f in runner.run(context, Level.SCALES).findings if f.code == "CK605"]
     harmed = {f.tensor: {effect.engine for effect in f.engines} for f in findings}
     assert harmed == {
-        "lm_head.weight": {"transformers"},
-        "model.layers.0.mlp.down_proj.weight": {"vllm", "sglang", "transformers"},
+        "lm_head.weight": {"transformers", "quark"},
+        "model.layers.0.mlp.down_proj.weight": {"vllm", "sglang", "transformers", "quark"},
     }
     table = {row.module: row for row in skip_views(context).rows}
     for finding in findings:
