@@ -138,6 +138,7 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
     ("*", "*/int8-quark", "a reader for other storages than FP8: nothing is judged by its scheme alone"),
     ("llamacpp", "*-stored-merged", "nothing: the codes of this made-up scheme reach the largest on purpose (CK504)"),
+    ("llamacpp", "again/names/self-attention/glm4-ct", "the names that b8643 has for classes beside those of a table"),
     ("llamacpp", "variant/names-of-meta/*", "nothing: in whose order queries and keys are stored is told by no name"),
     ("llamacpp", "defect/CK113-2", _HEAD),
     ("llamacpp", "held/missing/head/*", _HEAD),

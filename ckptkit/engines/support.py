@@ -187,8 +187,8 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         example = cache.attention[0].module if cache.attention else "the config"
         stored = any(attention.stored() for attention in cache.attention)
         own = _TYPES.get(str(_model_type(checkpoint.container.config)))
-        scales = (scale for attention in cache.attention for scale in (attention.k, attention.v) if scale is not None)
-        recast = own is not None and any(scale.dtype != own for scale in scales)
+        scales = ((kv.module, scale) for kv in cache.attention for scale in (kv.k, kv.v) if scale is not None)
+        recast = own is not None and any(scale.dtype != own and scale.module == owner for owner, scale in scales)
         parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored, recast=recast))
     return tuple(parts)
 

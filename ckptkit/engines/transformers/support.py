@@ -21,11 +21,13 @@ _KINDS = ("per-tensor", "per-channel", "per-block")
 #: Classes for which single experts are put together while a compressed-tensors checkpoint is loaded.
 _EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
 #: Further ones, of which scales by row alone were tried.
-_EXPERTS_BY_ROW = ("Ernie4_5_MoeFor", "MiniMaxM2For", "Qwen3NextFor", "Qwen3_5MoeFor")
+_EXPERTS_BY_ROW = ("Ernie4_5_MoeFor", "MiniMaxM2For", "Qwen3NextFor", "Qwen3_5MoeFor", "Dots1For")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; fixed in 5.17"
 #: Classes whose config has its parallel plan in a part, where 5.16 does not look for it.
 _COMPOSITE = ("Gemma3ForConditionalGeneration", "Mistral3For", "Qwen2_5_VLFor")
+#: Those of which that was seen with plain FP8.
+_NO_PLAN_ASKED = (*_COMPOSITE, "LlavaFor")
 #: Classes whose attention takes keys and values in the type that the scales of the cache give them.
 _RECAST = ("LlavaFor", "Mistral3For", "Qwen2_5_VLFor")
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
@@ -85,9 +87,9 @@ SUPPORT: tuple[Support, ...] = (
         words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
     ),
     Support(_HAS, (Layer.KV_CACHE,), _QUARK, ("per-tensor",), how=_RUN),
-    Support(_HAS, _LINEAR, ("fp8-block", "fp8-transformers"), architectures=_COMPOSITE, how=_RUN),
-    Support(_SILENT, _LINEAR, ("fp8",), architectures=_COMPOSITE, how=_RUN, words=_AS_VALUES),
-    Support(_HAS, (Layer.KV_CACHE,), _FP8, architectures=_COMPOSITE, how=_RUN, words="scales are left out"),
+    Support(_HAS, _LINEAR, ("fp8-block", "fp8-transformers"), architectures=_NO_PLAN_ASKED, how=_RUN),
+    Support(_SILENT, _LINEAR, ("fp8",), architectures=_NO_PLAN_ASKED, how=_RUN, words=_AS_VALUES),
+    Support(_HAS, (Layer.KV_CACHE,), _FP8, architectures=_NO_PLAN_ASKED, how=_RUN, words="scales are left out"),
     Support(_REFUSED, tuple(Layer), _FP8, versions=Range(until="5.17"), how=_RUN, words=_NO_PLAN),
     # Run with 5.17.0, its kernels replaced.
     Support(_HAS, (Layer.KV_CACHE,), _FP8, how=_RUN, words="scales are left out"),

@@ -160,7 +160,8 @@ def apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
     """The distance of all logits together; None where nothing is there to compare with."""
     import numpy
 
-    if "logits" not in meant:
+    # A class without a head has nothing to be held against one with a head.
+    if "logits" not in meant or meant["logits"].shape != logits.shape:
         return None
     size = float(numpy.linalg.norm(logits - meant["logits"]) / numpy.linalg.norm(meant["logits"]))
     return min(round(size, 4), 1e9) if numpy.isfinite(size) else 1e9
