@@ -35,7 +35,7 @@ def test_paths_are_completed(arguments: list[str]) -> None:
         (["validate", "--for"], "S", ["sglang"]),
         (["validate", "--for"], "vllm,tr", ["vllm,trtllm", "vllm,transformers"]),
         (["validate", "--gpu"], "H", ["h100", "h200"]),
-        (["serve", "--gpu"], "sm_1", ["sm_100", "sm_120"]),
+        (["serve", "--gpu"], "sm_1", ["sm_100", "sm_103", "sm_120"]),
         (["validate", "--level"], "", ["headers", "scales", "full"]),
         (["validate", "--output-format"], "s", ["sarif"]),
         (["validate", "--ignore"], "CK301", ["CK301"]),

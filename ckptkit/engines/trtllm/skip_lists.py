@@ -31,6 +31,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             ("modules_to_not_convert", "ignore"),
             merges=True,
             whole_too=True,
+            head_left_alone=True,
             declares=whatever_targets_say,
         ),
     }
