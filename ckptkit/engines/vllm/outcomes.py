@@ -8,7 +8,7 @@ from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Out
 from ckptkit.engines.config_values import about
 from ckptkit.engines.gpus import SM_10X
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
+from ckptkit.engines.vllm.classes import KNOWN_PARTS, LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNTIL_32, _SINCE_32 = Range(until="0.32"), Range(since="0.32")
@@ -16,8 +16,11 @@ _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
+_CAST = "BF16 values land in an FP8 parameter"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: Formats whose lists are asked for the parts of a fused layer, each by its name.
+_BY_PARTS = (*_CT, *_QUARK, "quark-fp8", "fp8", "fp8-block")
 _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
@@ -333,7 +336,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"),),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all, and other scales stay unset"),),
-        "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter"),),
+        "CK703": (
+            Known(_SILENT, _CAST),
+            Known(Outcome.UNKNOWN, "whether the class names the parts", formats=_BY_PARTS, architectures=LATENT),
+            Known(_ERROR, "different schemes for the parts", formats=_BY_PARTS, architectures=KNOWN_PARTS),
+        ),
+        "CK703/cast": (Known(_SILENT, _CAST),),
         "CK704": (Known(_SLOW, "parts are requantized while loading"),),
         "CK705": (),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),

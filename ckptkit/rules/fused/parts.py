@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation
 from ckptkit.checks.fused import FusedGroup
+from ckptkit.checks.skip_lists import engines_that_build, readings_of
+from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
@@ -30,11 +32,23 @@ def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
         missing = ", ".join(names.last_part(name) for name in group.members if name not in quantized)
         found = f"quantized: {', '.join(names.last_part(name) for name in quantized)}; not: {missing}"
         message = f"{group.fused} is loaded as one layer, but only part of it is quantized"
-        # What the config calls quantized is built so, as one layer, whatever is stored.
-        declared = context.checkpoint.declared_only if context.checkpoint else ()
-        built = all(name in modules or name in declared for name in group.members)
-        variant = "cast" if built else None
-        yield Observation("fused-partly", message, None, group.owner, "all or none", found, variant=variant)
+        # What an engine calls quantized it builds so, as one layer, whatever is stored.
+        casting = _casting(context, [name for name in group.members if name not in modules])
+        for variant, only in (("cast", casting), (None, casting and frozenset(engines()) - casting)):
+            if only or (only is None and variant is None):
+                yield Observation(
+                    "fused-partly", message, None, group.owner, "all or none", found, variant=variant, only=only
+                )
+
+
+def _casting(context: Context, plain: list[str]) -> frozenset[str] | None:
+    """The engines that build all of these parts in high precision quantized; None for no engine. Of an engine whose
+    reading of the list is not known it is what the format's own library says."""
+    declared = context.checkpoint.declared_only if context.checkpoint else ()
+    known = readings_of(context).keys()
+    found = set() if any(name not in declared for name in plain) else engines().keys() - known
+    builders = [engines_that_build(context, name, quantized=True) or frozenset() for name in plain]
+    return frozenset(found.union(known & frozenset.intersection(*builders))) or None
 
 
 def differing(context: Context, group: FusedGroup) -> Iterator[Fault]:
