@@ -47,7 +47,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK107/indexed-last": (),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
         "CK108/adapter": (Known(_ERROR, _UNKNOWN_NAME, how=Evidence.SOURCE),),
-        "CK108/copies": (),
+        **dict.fromkeys(("CK108/copies", "CK108/prediction"), ()),
         "CK108/mistral": (
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),
         ),
@@ -138,7 +138,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             (f"CK312/{heads}cut{part}" for heads in _HEADS for part in ("", "-in-part")),
             (Known(_SILENT, "only the first rows or columns are taken"),),
         ),
-        **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, _SHAPE),)),
+        **dict.fromkeys(("CK312/router", "CK312/router-in-part", "CK312/router-bias"), (Known(_ERROR, _SHAPE),)),
         "CK312/dense-layer": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK313": (Known(_ERROR, _ASSERTION),),
         "CK314": (Known(_ERROR, _ASSERTION),),
@@ -290,6 +290,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK620/sparse-nowhere": (Known(Outcome.OK, "a sparsity without targets is not looked at"),),
         "CK620/key": (),
         "CK621": (Known(_SILENT, _UNSET),),
+        "CK621/in-part": (
+            Known(_SILENT, _UNSET),
+            Known(Outcome.OK, "one number serves gate and up of an expert", layers=(Layer.EXPERT,)),
+        ),
         "CK622": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK623": (Known(_ERROR, "unknown method"),),
         **dict.fromkeys(("CK623/spelling", "CK623/case", "CK623/algorithm-spelling"), ()),
@@ -333,6 +337,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the first expert's scheme is that of all, and other scales stay unset"),
             Known(_ERROR, "scales of some experts find no place", formats=("fp8", "fp8-block", "modelopt", "quark")),
+        ),
+        **dict.fromkeys(
+            ("CK701/experts/cast", "CK701/experts-but-the-first/cast"),
+            (Known(_SILENT, "all experts are built quantized, and what has no scale is cast by value"),),
         ),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"),),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all, and other scales stay unset"),),
