@@ -36,6 +36,16 @@ KINDS = {
     f"{_R}/experts-in-one/deepseek-v3-fp8": "refuses",
     f"{_R}/served-experts/stacked/granitemoehybrid": "loads",
     f"{_R}/served-experts/stacked/granitemoe": "refuses",
+    # A first part of a merged layer that is no whole number of blocks: some configs say where they are measured.
+    f"{_R}/served-narrow/low-rank/deepseek-v3-ct": "refuses",
+    f"{_R}/served-narrow/low-rank/deepseek-v3-fp8": "loads",
+    # An index that names scales of weights that were dequantized, and one that names a weight.
+    f"{_R}/cast-script/index-names-scales/deepseek-v3-fp8": "loads",
+    f"{_R}/cast-script/index-names-scales/olmo2-ct": "loads",
+    "defect/CK105-1": "silently wrong",
+    # Scales of keys and values at the layer that attention loads as one.
+    f"{_R}/kv/on-the-merged/glm4": "loads",
+    f"{_R}/kv/on-the-merged/llama-modelopt": "loads",
     # What quantizers and adapters left behind.
     f"{_R}/leaked/comfy-quant/fp8-blocks": "refuses",
     f"{_R}/leaked/observer/quark": "refuses",

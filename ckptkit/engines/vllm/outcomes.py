@@ -30,6 +30,9 @@ _NO_SCHEME = (
     *("default-missing", "bias"),
 )
 
+#: Where scales of the cache are looked for (``maybe_remap_kv_scale_name``).
+_MAPPED_KV = ("below-attention", "on-projection", "on-merged", "not-own")
+
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
 
@@ -40,7 +43,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_SILENT, "where no shard has it: quantized models are not checked for missing tensors"),),
-        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
+        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK106": (),
         "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
@@ -354,6 +357,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK705": (),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
         **dict.fromkeys(("CK801/unsaid-blocks", "CK801/gates"), ()),
+        # Sizes of merged layers are not looked at where the config has ``weight_block_size`` (``layers/linear.py``).
+        "CK801/other-attention": (Known(_ERROR, "output size not divisible by block_n", formats=_CT),),
         "CK803": (Known(_SLOW, "no CUTLASS block kernel"),),
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
@@ -367,9 +372,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "attribute error on the fused projection"),
             Known(Outcome.UNKNOWN, "queries have other projections", architectures=LATENT),
         ),
-        "CK903/below-attention": (),
-        "CK903/on-projection": (),
-        "CK903/not-own": (),
+        **dict.fromkeys((f"CK903/{place}" for place in _MAPPED_KV), ()),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),
             Known(_SILENT, "k is copied to v", formats=("modelopt",)),
