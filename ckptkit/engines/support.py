@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
+from ckptkit.engines.cache_places import Place, place_of
 from ckptkit.engines.dialects import is_among
 from ckptkit.engines.dimensions import Dimensions, text_level
 from ckptkit.engines.layers import Layer, layer_of
@@ -38,7 +39,8 @@ class Support:
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
     quantizations other than FP8, which no row without it speaks of; of these ``groups`` are those of weights. One that
-    is of what is ``stored`` leaves a KV cache alone whose scales the config promises only; one for a ``cut`` speaks of
+    is of what is ``stored`` leaves a KV cache alone whose scales the config promises only, and one with ``places`` speaks
+    of scales that are stored there; one for a ``cut`` speaks of
     quantizations other than FP8 whose groups end beyond the inputs of a layer. ``recast`` asks for scales of a cache
     that have another type than the model.
     ``words`` are the engine's own where it refuses;
@@ -55,6 +57,7 @@ class Support:
     others: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
     stored: bool = False
+    places: tuple[Place, ...] = ()
     cut: bool = False
     recast: bool = False
     words: str = ""
@@ -81,6 +84,7 @@ class Support:
             and (not self.groups or (isinstance(group, PerGroup) and group.size in self.groups))
             and (not self.architectures or architecture.startswith(self.architectures))
             and (part.stored or not self.stored)
+            and (not self.places or part.place in self.places)
         )
 
     def stops(self, part: Part, dialect: str, architecture: str) -> bool:
@@ -102,7 +106,8 @@ class Part:
 
     ``other`` is set for a quantization other than FP8: what is known of it stands there. ``stored`` says whether a KV
     cache's scales are, and not only promised; ``cut`` whether the inputs of some layer are no whole number of groups of
-    another quantization; ``recast`` that scales of the cache are stored in another type than the model's own.
+    another quantization; ``recast`` that scales of the cache are stored in another type than the model's own; ``place``
+    is where the first of these scales lies.
     """
 
     layer: Layer
@@ -113,6 +118,7 @@ class Part:
     stored: bool = True
     cut: bool = False
     recast: bool = False
+    place: Place | None = None
 
     @property
     def inputs(self) -> str:
@@ -187,9 +193,11 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         example = cache.attention[0].module if cache.attention else "the config"
         stored = any(attention.stored() for attention in cache.attention)
         own = _TYPES.get(str(_model_type(checkpoint.container.config)))
-        scales = ((kv.module, scale) for kv in cache.attention for scale in (kv.k, kv.v) if scale is not None)
+        scales = [(kv.module, scale) for kv in cache.attention for scale in (kv.k, kv.v) if scale is not None]
         recast = own is not None and any(scale.dtype != own and scale.module == owner for owner, scale in scales)
-        parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored, recast=recast))
+        place = place_of(scales[0][1].name) if scales else None
+        quantization = cache.scheme.quantization
+        parts.append(Part(Layer.KV_CACHE, quantization, None, example, stored=stored, recast=recast, place=place))
     return tuple(parts)
 
 

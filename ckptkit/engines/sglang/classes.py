@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from ckptkit.engines.name_maps import NameMap
+
 #: The classes that load as Llama does: names of scales are brought to one spelling, unknown names are skipped, and a
 #: head is not loaded where the config ties it to the embedding.
 LLAMAS = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3For", "Mistral3For", "Phi3ForCausalLM", "InternLM3For")
@@ -82,6 +84,11 @@ _KNOW_KV_OF_PROJECTIONS = (
 STOP_AT_KV = tuple(name for name in STOP_AT_UNKNOWN if name not in _KNOW_KV)
 STOP_AT_KV_OF_PROJECTIONS = tuple(name for name in (*STRICT, *STOP_AT_UNKNOWN) if name not in _KNOW_KV_OF_PROJECTIONS)
 
+#: Those that stop at one scale for keys and values: others know it, or leave out names that end so.
+STOP_AT_ONE_SCALE = tuple(
+    name for name in STOP_AT_KV if name not in ("GraniteForCausalLM", "GraniteSWAFor", "OlmoeFor")
+)
+
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
 
@@ -116,17 +123,39 @@ NAMELESS = ("PhiForCausalLM", "PersimmonFor")
 #: Classes that build the output head without one (``ParallelLMHead`` without a prefix).
 NAMELESS_HEADS = ("BailingMoeV2_5", "BailingMoeV3", "GPTJFor", "HunYuan", "PersimmonFor", "PhiForCausalLM", "SolarFor")
 
-#: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored.
+#: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored. Layers
+#: of ``llama.py`` and ``ministral3.py`` are called ``model.layers``, whatever class is around them; those of
+#: ``qwen3_vl.py`` have another name than entries of lists are mapped to.
+_AROUND_LLAMA = MappingProxyType(
+    {
+        "model.vision_tower.": "vision_tower.",
+        "model.multi_modal_projector.": "multi_modal_projector.",
+        "model.language_model.": "model.",
+        "language_model.model.": "model.",
+    }
+)
 BEGINS = MappingProxyType(
     {
-        "Mistral3For": MappingProxyType(
-            {
-                "model.vision_tower.": "vision_tower.",
-                "model.multi_modal_projector.": "multi_modal_projector.",
-                "model.language_model.": "language_model.model.",
-            }
-        )
+        **dict.fromkeys(("Mistral3For", "LlavaForConditionalGeneration"), _AROUND_LLAMA),
+        **dict.fromkeys(
+            ("Qwen3VLFor", "Qwen3VLMoeFor"), MappingProxyType({"language_model.model.": "model.language_model."})
+        ),
     }
+)
+
+#: Beginnings of classes -> how entries of lists and targets are mapped (``hf_to_sglang_mapper`` of ``qwen3_vl.py``).
+MAPS = MappingProxyType(
+    dict.fromkeys(
+        ("Qwen3VLFor", "Qwen3VLMoeFor"),
+        NameMap(
+            {"attn.qkv": "attn.qkv_proj"},
+            {
+                "model.language_model.": "language_model.model.",
+                "model.visual.": "visual.",
+                "model.": "language_model.model.",
+            },
+        ),
+    )
 )
 
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.

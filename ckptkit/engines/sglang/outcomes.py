@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+from ckptkit.engines.cache_places import Place
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.sglang.cache import DROPS, TAKES_BOTH
 from ckptkit.engines.sglang.classes import (
     DEEPSEEKS,
     EXPERTS_ONE_BY_ONE,
@@ -21,6 +23,7 @@ from ckptkit.engines.sglang.classes import (
     STAND_IN,
     STOP_AT_EXPERTS,
     STOP_AT_KV_OF_PROJECTIONS,
+    STOP_AT_ONE_SCALE,
     STOP_AT_UNKNOWN,
     STOP_BELOW_EXPERTS,
     STOP_SOMEWHERE,
@@ -141,7 +144,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK208": _NO_NAMES,
-        "CK208/kv-both": (Known(_SILENT, "it is skipped, and 1.0 is used"), *_NO_NAMES, _NO_KV),
+        "CK208/kv-both": (
+            Known(Outcome.UNKNOWN, "whether the class knows one scale for both is not known"),
+            Known(_SILENT, "it is skipped, and 1.0 is used", architectures=DROPS[Place.BOTH]),
+            Known(Outcome.OK, "keys and values share it", architectures=TAKES_BOTH),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_ONE_SCALE),
+        ),
         "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
@@ -389,7 +397,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN)),
         ),
         "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),),
-        "CK903/below-attention": (Known(_SILENT, "1.0 is used"),),
+        "CK903/below-attention": (),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),
         "CK905": (Known(_WARNING, "1.0 is used"), _NO_KV),

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, NAMELESS, NAMELESS_HEADS, PLAIN
+from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, MAPS, NAMELESS, NAMELESS_HEADS, PLAIN
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
@@ -34,6 +34,7 @@ _modelopt = partial(
     fuses=True,
     experts_by_owner=True,
     whole_too=True,
+    maps_of=MAPS,
     nameless_heads=NAMELESS_HEADS,
 )
 
@@ -47,6 +48,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             ("ignore",),
             fuses=True,
             maps_names_only=True,
+            maps_of=MAPS,
             declares=in_vllm_group,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
@@ -59,6 +61,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             Style.EXACT_OR_REGEX,
             ("exclude",),
             fuses=True,
+            maps_of=MAPS,
             experts_as_one=True,
             head_left_alone=True,
             knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),

@@ -6,7 +6,9 @@ Places are below ``sglang/srt/layers/quantization``.
 from __future__ import annotations
 
 from ckptkit.engines.base import Evidence
+from ckptkit.engines.cache_places import Place
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.sglang.cache import DROPS
 from ckptkit.engines.sglang.classes import (
     EXPERTS_ONE_BY_ONE,
     LLAMAS,
@@ -41,6 +43,20 @@ _BLOCK_HEAD = (
 )
 
 SUPPORT: tuple[Support, ...] = (
+    *(
+        Support(
+            _SILENT,
+            (Layer.KV_CACHE,),
+            (*_CT, *_FP8_KINDS, "modelopt", *_QUARK),
+            architectures=classes,
+            stored=True,
+            places=(place,),
+            how=_RUN,
+            where="srt/models (load_weights), srt/layers/radix_attention.py",
+            words=f"scales of keys and values below {place.value} are dropped: 1.0 is used",
+        )
+        for place, classes in DROPS.items()
+    ),
     Support(
         _SILENT,
         (*_LINEAR, Layer.EXPERT, Layer.HEAD),
@@ -81,6 +97,7 @@ SUPPORT: tuple[Support, ...] = (
         (*_CT, *_FP8),
         architectures=STOP_AT_KV,
         stored=True,
+        places=(Place.ATTENTION, Place.PROJECTION, Place.OUTPUT, Place.MERGED),
         how=_RUN,
         words="KeyError: '...self_attn.k_scale'",
     ),
@@ -219,6 +236,7 @@ SUPPORT: tuple[Support, ...] = (
         ("modelopt", *_QUARK),
         architectures=STOP_AT_KV_OF_PROJECTIONS,
         stored=True,
+        places=(Place.PROJECTION, Place.OUTPUT, Place.MERGED),
         how=_RUN,
         words="KeyError: '...self_attn.qkv_proj...'",
     ),

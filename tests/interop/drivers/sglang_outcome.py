@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import distance, sglang_stand_ins, vllm_outcome
+from . import distance, sglang_cache, sglang_stand_ins, vllm_outcome
 from .common import Answer, main, stage
 from .patience import patient
 
@@ -54,6 +54,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     answer["differs"] = {
         **vllm_outcome._apart(weights, plain),
         **vllm_outcome._apart(others, distance.kept(against.get("meant"))),
+        **sglang_cache.apart(model, folder),
     }
     return answer
 
