@@ -39,12 +39,11 @@ class Support:
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
     quantizations other than FP8, which no row without it speaks of; of these ``groups`` are those of weights. One that
-    is of what is ``stored`` leaves a KV cache alone whose scales the config promises only, and one with ``places`` speaks
-    of scales that are stored there; one for a ``cut`` speaks of
-    quantizations other than FP8 whose groups end beyond the inputs of a layer. ``recast`` asks for scales of a cache
-    that have another type than the model.
-    ``words`` are the engine's own where it refuses;
-    ``where`` is the place in its source.
+    is of what is ``stored`` leaves a KV cache alone whose scales the config promises only, and one with ``places``
+    speaks of scales that are stored there; one for a ``cut`` speaks of quantizations other than FP8 whose groups end
+    beyond the inputs of a layer. ``recast`` asks for scales of a cache that have another type than the model, ``split``
+    for weights of more than one block. ``words`` are the engine's own where it refuses; ``where`` is the place in its
+    source.
     """
 
     answer: Answer
@@ -60,6 +59,7 @@ class Support:
     places: tuple[Place, ...] = ()
     cut: bool = False
     recast: bool = False
+    split: bool = False
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -78,6 +78,7 @@ class Support:
             part.layer in self.layers
             and self._reads(dialect)
             and (not self.recast or part.recast)
+            and (not self.split or part.split)
             and (not self.weights or weight.kind in self.weights)
             and (not self.inputs or part.inputs in self.inputs)
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
@@ -107,7 +108,7 @@ class Part:
     ``other`` is set for a quantization other than FP8: what is known of it stands there. ``stored`` says whether a KV
     cache's scales are, and not only promised; ``cut`` whether the inputs of some layer are no whole number of groups of
     another quantization; ``recast`` that scales of the cache are stored in another type than the model's own; ``place``
-    is where the first of these scales lies.
+    is where the first of these scales lies; ``split`` says that some weight has more than one block.
     """
 
     layer: Layer
@@ -119,6 +120,7 @@ class Part:
     cut: bool = False
     recast: bool = False
     place: Place | None = None
+    split: bool = False
 
     @property
     def inputs(self) -> str:
@@ -183,7 +185,8 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     for scheme, modules in checkpoint.schemes.items():
         for layer, name in _layers(modules, checkpoint).items():
             if layer is not Layer.EXPERT or not first or any(_FIRST_EXPERT in module for module in modules):
-                parts.append(Part(layer, scheme.weight, scheme.input, name))
+                split = isinstance(scheme.weight.granularity, PerBlock) and _is_split(modules, layer, checkpoint)
+                parts.append(Part(layer, scheme.weight, scheme.input, name, split=split))
     for other, members in _declared_others(checkpoint).items():
         cut = any(_is_cut(other, name, checkpoint) for name in members)
         for layer, name in _layers(members, checkpoint).items():
@@ -199,6 +202,12 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         quantization = cache.scheme.quantization
         parts.append(Part(Layer.KV_CACHE, quantization, None, example, stored=stored, recast=recast, place=place))
     return tuple(parts)
+
+
+def _is_split(modules: Iterable[str], layer: Layer, checkpoint: Checkpoint) -> bool:
+    """Whether some module of a kind of layer is larger than one block: its scale has more than one value."""
+    scales = (checkpoint.modules[name].weight_scale for name in modules if layer_of(name) is layer)
+    return any(scale is not None and any(size != 1 for size in scale.shape) for scale in scales)
 
 
 def _declared_others(checkpoint: Checkpoint) -> Mapping[OtherScheme, Sequence[str]]:

@@ -345,7 +345,7 @@ KINDS = (
     # What transformers has for experts and composite classes.
     Kind("experts-of-Quark", "drawn/qwen2_moe", quark((*HEAD, "*gate")), {"transformers": "refuses"}),
     Kind("experts-by-row", "drawn/minimax_m2", channels((*HEAD, "re:.*gate$")), {"transformers": "loads"}),
-    Kind("experts-by-tensor", "drawn/minimax_m2", static((*HEAD, "re:.*gate$")), {"transformers": "unknown"}),
+    Kind("experts-by-tensor", "drawn/minimax_m2", static((*HEAD, "re:.*gate$")), {"transformers": "loads"}),
     Kind("composite-fp8", "drawn/mistral3", mistral(_BESIDE), {"transformers": "loads", "sglang": "loads"}),
     Kind("composite-fp8-tower-not-listed", "drawn/mistral3", mistral(_BESIDE[1:]), {"sglang": "silently wrong"}),
     Kind("text-fp8", "drawn/glm4", mistral(HEAD), {"transformers": "refuses"}),

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
 from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
@@ -18,6 +19,16 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
+
+
+def _unless_refused(outcome: Outcome, note: str, formats: tuple[str, ...] = ()) -> tuple[Known, ...]:
+    """What happens to plain FP8 in the classes of which 5.16 refuses every such config."""
+    refused = "every plain FP8 config of this class is refused"
+    return (
+        Known(_ERROR, refused, Range(until="5.17"), formats=formats, architectures=WITH_PLAN),
+        Known(outcome, note, Range(since="5.17"), formats=formats, architectures=WITH_PLAN),
+    )
+
 
 OUTCOMES: Outcomes = MappingProxyType(
     {
@@ -99,7 +110,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK303/four": (Known(_ERROR, "shapes do not fit; at the first request"),),
         "CK304": (
-            Known(_ERROR, "shapes do not fit; at the first request", formats=("compressed-tensors",)),
+            Known(_ERROR, "shapes do not fit; at the first request", formats=(*_CT, *_FP8)),
             Known(_SILENT, "broadcast where the sizes allow it", formats=("quark",)),
         ),
         "CK305": (Known(_ERROR, "shapes do not fit"),),
@@ -205,8 +216,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
         "CK602": (
             Known(_WARNING, "missing scales are listed and made up"),
-            Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17"), formats=_FP8),
-            Known(_WARNING, "missing scales are listed and made up", Range(since="5.17"), formats=_FP8),
+            *_unless_refused(_WARNING, "missing scales are listed and made up", formats=_FP8),
         ),
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
@@ -246,7 +256,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK613": (
             Known(_SILENT, "codes are taken for values"),
-            Known(_ERROR, "dtypes do not fit", architectures=("Mixtral",)),
+            Known(_ERROR, "dtypes do not fit; at the first request", architectures=KEPT_ROUTERS),
+            Known(Outcome.OK, "the gate of a shared expert is a linear layer", layers=(Layer.GATE,)),
         ),
         "CK620": (),
         "CK620/key": (Known(_WARNING, "compression_config is not found: codes are taken for values"),),
@@ -256,8 +267,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK623/algorithm-spelling": (),
         "CK623/missing": (Known(_ERROR, "the config has no quant_method attribute"),),
         "CK624": (
-            Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17")),
-            Known(_WARNING, "scales of inputs are listed as missing, and made up", Range(since="5.17")),
+            Known(_WARNING, "scales of inputs are listed as missing, and made up"),
+            *_unless_refused(_WARNING, "scales of inputs are listed as missing, and made up"),
         ),
         "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
         "CK624/experts": (),

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Demands, Evidence, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer, Support
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, KEPT_STACKS, MERGED_EXPERTS, WITH_PLAN
 
 _HAS, _REFUSED, _SILENT = Answer.SUPPORTED, Answer.REFUSED, Answer.SILENT
 _RUN = Evidence.RUN
@@ -18,34 +19,44 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: The gates of shared experts are linear layers as others are.
 _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.GATE)
 _KINDS = ("per-tensor", "per-channel", "per-block")
-#: Classes for which single experts are put together while a compressed-tensors checkpoint is loaded.
-_EXPERTS = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "DeepseekV2For", "DeepseekV3For", "OlmoeFor", "Glm4MoeFor")
-#: Further ones, of which scales by row alone were tried.
-_EXPERTS_BY_ROW = ("Ernie4_5_MoeFor", "MiniMaxM2For", "Qwen3NextFor", "Qwen3_5MoeFor", "Dots1For")
+#: Experts of compressed-tensors are multiplied with their scales, and then put together.
+_DECOMPRESSED = "integrations/compressed_tensors.py (DecompressExperts), conversion_mapping.py"
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _NO_PLAN = "AttributeError: 'NoneType' object has no attribute 'get', in update_tp_plan; fixed in 5.17"
-#: Classes whose config has its parallel plan in a part, where 5.16 does not look for it.
+#: Classes whose attention the library does not find the number of heads of.
 _COMPOSITE = ("Gemma3ForConditionalGeneration", "Mistral3For", "Qwen2_5_VLFor")
-#: Those of which that was seen with plain FP8.
-_NO_PLAN_ASKED = (*_COMPOSITE, "LlavaFor")
 #: Classes whose attention takes keys and values in the type that the scales of the cache give them.
 _RECAST = ("LlavaFor", "Mistral3For", "Qwen2_5_VLFor")
+#: What is stored under another name than in memory keeps its type, whatever module it belongs to.
+_LOADING = "core_model_loading.py (dtype casting)"
+_KEPT = "RuntimeError: expected m1 and m2 to have the same dtype; at the first request"
+_MAT_A = "RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request"
 _AS_VALUES = "codes are taken for values; the scale is listed as unexpected"
 
 SUPPORT: tuple[Support, ...] = (
     Support(_HAS, _LINEAR, _CT, _KINDS, how=_RUN),
-    Support(_HAS, (Layer.EXPERT,), _CT, ("per-tensor", "per-channel"), architectures=_EXPERTS, how=_RUN),
-    Support(_HAS, (Layer.EXPERT,), _CT, ("per-channel",), architectures=_EXPERTS_BY_ROW, how=_RUN),
     Support(
         _REFUSED,
         (Layer.EXPERT,),
         _CT,
         ("per-block",),
-        architectures=_EXPERTS,
+        architectures=MERGED_EXPERTS,
+        split=True,
         how=_RUN,
         words="RuntimeError: We encountered some issues during automatic conversion of the weights",
     ),
+    Support(_HAS, (Layer.EXPERT,), _CT, _KINDS, architectures=MERGED_EXPERTS, how=_RUN, where=_DECOMPRESSED),
+    # Its experts are made linear layers, one for each.
+    Support(
+        _HAS, (Layer.EXPERT,), _CT, _KINDS, architectures=("Llama4For",), how=_RUN, where="quantizers/base.py (patches)"
+    ),
     Support(_HAS, (Layer.HEAD,), _CT, _KINDS, how=_RUN),
+    Support(
+        _REFUSED, (Layer.ROUTER,), (*_CT, *_QUARK), architectures=KEPT_ROUTERS, how=_RUN, words=_KEPT, where=_LOADING
+    ),
+    Support(
+        _REFUSED, (Layer.STACK,), (*_CT, *_QUARK), architectures=KEPT_STACKS, how=_RUN, words=_MAT_A, where=_LOADING
+    ),
     Support(_SILENT, (Layer.EMBEDDING, Layer.ROUTER), (*_CT, *_QUARK), how=_RUN, words=_AS_VALUES),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _KINDS, how=_RUN),
     Support(
@@ -84,16 +95,15 @@ SUPPORT: tuple[Support, ...] = (
         _QUARK,
         architectures=("Qwen3MoeFor", "Qwen2MoeFor", "DeepseekV3For", "MixtralFor"),
         how=_RUN,
-        words="RuntimeError: Expected mat_a to be Float32, BFloat16 or Float16 matrix; at the first request",
+        words=_MAT_A,
     ),
     Support(_HAS, (Layer.KV_CACHE,), _QUARK, ("per-tensor",), how=_RUN),
-    Support(_HAS, _LINEAR, ("fp8-block", "fp8-transformers"), architectures=_NO_PLAN_ASKED, how=_RUN),
-    Support(_SILENT, _LINEAR, ("fp8",), architectures=_NO_PLAN_ASKED, how=_RUN, words=_AS_VALUES),
-    Support(_HAS, (Layer.KV_CACHE,), _FP8, architectures=_NO_PLAN_ASKED, how=_RUN, words="scales are left out"),
-    Support(_REFUSED, tuple(Layer), _FP8, versions=Range(until="5.17"), how=_RUN, words=_NO_PLAN),
-    # Run with 5.17.0, its kernels replaced.
+    Support(
+        _REFUSED, tuple(Layer), _FP8, architectures=WITH_PLAN, versions=Range(until="5.17"), how=_RUN, words=_NO_PLAN
+    ),
+    # Run with 5.17.0, and with 5.16.1 for classes without a plan, their kernels replaced.
     Support(_HAS, (Layer.KV_CACHE,), _FP8, how=_RUN, words="scales are left out"),
-    Support(_HAS, (Layer.EXPERT,), ("fp8-block",), ("per-block",), architectures=("Qwen3MoeFor",), how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), ("fp8-block",), ("per-block",), architectures=MERGED_EXPERTS, how=_RUN),
     Support(
         _REFUSED,
         (Layer.EXPERT,),

@@ -34,7 +34,7 @@ def apart(model: Any, folder: Path) -> dict[str, float]:
     for name, value in _tensors(folder):
         found = _NAME.search(name)
         if found is not None and not any(word in name for word in _TOWERS):
-            for part in (found["part"] or found["own"] or "kv"):
+            for part in found["part"] or found["own"] or "kv":
                 stored.setdefault((int(found["layer"]), part), []).append(value)
     used: dict[tuple[int, str], list[tuple[str, float]]] = {}
     for name, module in model.named_modules():
@@ -82,7 +82,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, float]]:
     files = {folder / name for name in index["weight_map"].values()} if index else set(folder.glob("*.safetensors"))
     for path in sorted(files):
         with safe_open(path, "pt") as tensors:
-            for name in tensors.keys():
+            for name in tensors.keys():  # noqa: SIM118
                 if name.endswith("_scale") and _NAME.search(name) is not None:
                     value = tensors.get_tensor(name)
                     if value.numel() == 1:
