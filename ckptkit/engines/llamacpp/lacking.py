@@ -120,22 +120,15 @@ def _read() -> dict[str, frozenset[str]]:
 #: Class -> modules of a layer without its number, and of those outside layers.
 LACKING: Mapping[str, frozenset[str]] = MappingProxyType(_read())
 
-_LINES_OF_EXPERTS = """
-mlp.experts: AfmoeForCausalLM BailingMoeForCausalLM BailingMoeV2ForCausalLM DeepseekForCausalLM DeepseekV2ForCausalLM
-  DeepseekV32ForCausalLM DeepseekV3ForCausalLM Dots1ForCausalLM Ernie4_5_MoeForCausalLM ExaoneMoEForCausalLM
-  ExaoneMoeForCausalLM Glm4MoeForCausalLM Glm4MoeLiteForCausalLM Glm4vMoeForConditionalGeneration
-  GlmMoeDsaForCausalLM HunYuanMoEV1ForCausalLM OlmoeForCausalLM Qwen2MoeForCausalLM Qwen3NextForCausalLM
-  Qwen3VLMoeForConditionalGeneration SolarOpenForCausalLM
-block_sparse_moe.experts: ArcticForCausalLM MiniMaxM1ForCausalLM MiniMaxM2ForCausalLM MiniMaxText01ForCausalLM
-  PhiMoEForCausalLM
-"""
-#: Class -> what single experts of a layer are in, by the name that its ``modify_tensors`` looks for at both commits;
-#: under any other it stops, with ``KeyError`` or for want of a name.
-EXPERTS: Mapping[str, str] = MappingProxyType(
+#: What only b11312 has a name for, of what attention and MLPs hold in a layer: each name that its map gained since
+#: f49e9178767d (b8643), whatever the class.
+GAINED = frozenset(
     {
-        name: container
-        for line in _LINES_OF_EXPERTS.replace("\n  ", " ").strip().splitlines()
-        for container, _, classes in [line.partition(": ")]
-        for name in classes.split()
+        *("self_attn.norm", "self_attn.learnable_sink_param", "self_attn.output_gate", "self_attn.linear_gate"),
+        *("self_attn.k_rope_only_layernorm", "attention.q_proj", "attention.dt_proj", "attention.o_norm"),
+        *("attention.q_conv1d", "attention.k_conv1d", "attention.v_conv1d", "attention.b_proj", "attention.q_a_proj"),
+        *("attention.q_b_proj", "attention.kv_a_proj_with_mqa", "attention.kv_b_proj", "attention.k_b_proj"),
+        *("attention.v_b_proj", "attention.q_a_layernorm", "attention.kv_a_layernorm", "block_sparse_moe.router"),
+        *(f"block_sparse_moe.routed_expert_{part}" for part in ("down_proj", "up_proj", "norm")),
     }
 )

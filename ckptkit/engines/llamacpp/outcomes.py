@@ -11,6 +11,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.llamacpp.classes import MODULES
+from ckptkit.engines.llamacpp.gathering import QUIET
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _UNMAPPED = "ValueError: Can not map tensor ..."
@@ -48,7 +49,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, _UNLOADABLE),
             Known(Outcome.OK, "what is missing is told by its name", architectures=tuple(MODULES)),
         ),
-        "CK114/experts": (Known(_ERROR, "ValueError: Unprocessed experts"),),
+        "CK114/experts": (
+            Known(_ERROR, "ValueError: Unprocessed experts"),
+            Known(_SILENT, _UNLOADABLE, architectures=QUIET),
+        ),
         "CK114/prediction": (),
         **dict.fromkeys(("CK114/tower", "CK114/tower-built", "CK114/tower-unknown"), ()),
         "CK115": (Known(_ERROR, "no such file"),),

@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ckptkit.engines.base import Release
+from ckptkit.engines.base import Range, Release
 from ckptkit.engines.llamacpp.architectures import architectures_of
 from ckptkit.engines.llamacpp.classes import BARE, CLASSES, ModelClass
 from ckptkit.engines.llamacpp.dequantizing import Dequantized, StopError, dequantize
 from ckptkit.engines.llamacpp.further import LAYERS, judge_layers
-from ckptkit.engines.llamacpp.lacking import EXPERTS, LACKING
+from ckptkit.engines.llamacpp.gathering import COUNTS, judge_counts, judge_experts
+from ckptkit.engines.llamacpp.lacking import GAINED, LACKING
 from ckptkit.engines.llamacpp.sizes import misfit
 from ckptkit.engines.llamacpp.towers import kept_in_vain, left_out, renamed
 from ckptkit.engines.support import Answer, Judgement
@@ -38,7 +39,6 @@ _WHOLE = frozenset(
     }
 )
 _IN_LAYER = re.compile(r"model\.layers\.\d+\.(.*)\.(?:weight|bias)$")
-_SINGLE = re.compile(r"\.experts\.\d+\.")
 #: Without the prefix few names of a layer are known; classes of other kinds have names of their own.
 _UNPREFIXED = re.compile(r"layers\.\d+\.(self_attn|mlp)\.")
 _GENERATES = ("ForCausalLM", "ForConditionalGeneration")
@@ -46,8 +46,9 @@ _SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 _DTYPES = frozenset({"F64", "F32", "BF16", "F16", "I64", "I32", "I16", "U8", "I8", "BOOL", "F8_E4M3", "F8_E5M2"})
 #: Not yet on 2026-06-20, and by 2026-07-11.
 _EXPONENTS, _EXPONENTS_SINCE = "F8_E8M0", "2026-07"
+#: The map of names as it is: not yet in b8643, and in b11312.
+_GAINS = Range(since="b8644")
 _TABLES = ("model.embed_tokens", "lm_head", "model.lm_head")
-_EXPERTS = ("num_local_experts", "num_experts")
 
 
 def judge_stored(container: Container, release: Release, understood: bool) -> Iterator[Judgement]:
@@ -78,13 +79,15 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
     if known is not None:
         yield from _judge_names(known, config, found, shapes, release)
     else:
-        _check_left(found.shapes, tensors, LACKING.get(architecture, frozenset()))
+        gained = frozenset() if _GAINS.holds(release) else GAINED
+        _check_left(found.shapes, tensors, LACKING.get(architecture, frozenset()) | gained)
         _check_prefix(found.shapes, architecture)
         odd = next((name for name in found.shapes if kept_in_vain(name, architecture, release)), None)
         if odd is not None:
             raise StopError(f"{_UNMAPPED} {odd!r}")
-        _check_experts(found.shapes, architecture)
+        yield from judge_experts(architecture, found.shapes)
         yield from judge_layers(architecture, config, found.shapes, release)
+    yield from judge_counts(config, found.shapes)
     if found.odd:
         yield Judgement(None, Answer.SILENT, f"elements of {found.odd} are multiplied with scales of others")
     if not understood:
@@ -172,14 +175,6 @@ def _check_prefix(left: Iterable[str], architecture: str) -> None:
         raise StopError(f"{_UNMAPPED} {odd!r}")
 
 
-def _check_experts(left: Iterable[str], architecture: str) -> None:
-    """Raises StopError for single experts of which a class looks for others."""
-    container = EXPERTS.get(architecture)
-    odd = next((n for n in left if container and _SINGLE.search(n) and f".{container}." not in n), None)
-    if odd is not None:
-        raise StopError(f"{_UNMAPPED} {odd!r}, or KeyError")
-
-
 def _judge_names(
     known: ModelClass,
     config: Mapping[str, Any],
@@ -196,7 +191,7 @@ def _judge_names(
             raise StopError(f'KeyError: "could not find any of: {list(LAYERS)}"')
         yield Judgement(None, Answer.SILENT, "config.json does not say how many layers there are")
         return
-    experts = next((config[key] for key in _EXPERTS if config.get(key) is not None), None)
+    experts = next((config[key] for key in COUNTS if config.get(key) is not None), None)
     modules: dict[str, tuple[int, ...]] = {}
     single: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in [*_unpacked(found, stored), *found.shapes.items()]:
@@ -207,10 +202,6 @@ def _judge_names(
         if known.is_expert(asked) and name not in found.packed:
             single.setdefault(module.partition(".experts.")[0], {})[asked] = shape
         elif known.is_stack(asked):
-            if shape[:1] != (experts,):
-                yield Judgement(
-                    None, Answer.SILENT, f"{asked} holds {shape[0]} experts, and the metadata says {experts}"
-                )
             modules[asked.removesuffix(".weight")] = shape[1:]
         elif mark and last in ("weight", "bias") and known.maps(module, layers, release):
             if last == "weight":

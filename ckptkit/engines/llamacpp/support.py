@@ -23,10 +23,9 @@ _READ = (*_CT, *_FP8, *_MODELOPT)
 #: Since ggml-org/llama.cpp#14810 (fp8, still open on 2025-10-23) and #17069 (compressed-tensors).
 _DEQUANTIZES = Range(since="2025-11")
 _BROADCAST = "RuntimeError: Attempting to broadcast a dimension ..."
+#: Towers are left out, and have a file of their own: with --mmproj the config is that of the tower alone, which
+#: declares no quantization, and a scale there ends the conversion (CK612).
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
-#: Layers of which models were converted and looked at. Towers are left out, and have a file of their own: with --mmproj
-#: the config is that of the tower alone, which declares no quantization, and a scale there ends the conversion (CK612).
-_LAYERS = tuple(layer for layer in _MODULES if layer is not Layer.STACK)
 
 #: So in b8643, and not in b11312.
 _UNPERMUTED = Range(until="b8644")
@@ -40,7 +39,7 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words='AssertionError: assert strategy == "channel" or strategy == "block"',
     ),
-    Support(_HAS, _LAYERS, _CT, ("per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
+    Support(_HAS, _MODULES, _CT, ("per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
     Support(_HAS, (Layer.LINEAR, Layer.FUSED), _CT, others=("NVFP4",), where="conversion/base.py (_repack_nvfp4)"),
     Support(
         _REFUSED,
@@ -51,7 +50,7 @@ SUPPORT: tuple[Support, ...] = (
         words="NotImplementedError: Quant format 'mxfp8-quantized' ... is not yet supported",
     ),
     Support(_HAS, _MODULES, _FP8, ("per-tensor", "per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
-    Support(_HAS, _LAYERS, _MODELOPT, ("per-tensor", "per-channel"), how=_RUN),
+    Support(_HAS, _MODULES, _MODELOPT, ("per-tensor", "per-channel"), how=_RUN),
     Support(
         _REFUSED,
         _MODULES,

@@ -38,6 +38,8 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "mismatched": [],
         "static": any(map(is_static, stored)),
         "bare": sorted(bare(set(unexpected), stored))[:SHOWN],
+        # Its layers are of its own classes: nothing holds them against plain ones on the same inputs.
+        "layers": None,
         "apart": {name: apart(logits, distance.kept(path)) for name, path in against.items()},
     }
 

@@ -1,0 +1,86 @@
+"""What llama.cpp's converter makes of experts under each name, of what routers hold for them, and of names that one
+build has and another not: kinds of a third held-out set, each beside a near miss."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.accuracy.again.drawn import model_of
+from tests.accuracy.again.hub import HEAD, channels, deepseek
+from tests.accuracy.corpus import corpus
+from tests.accuracy.reported.merged import _in_one
+from tests.accuracy.verdicts import at_release, rows
+from tests.damage import Damage, MutableCheckpoint, rename, set_config, steps
+
+_OLDER = "b8643"
+_CT = channels((*HEAD, "re:.*mlp.gate$", "re:.*block_sparse_moe.gate$", "re:.*shared_expert_gate$"))
+_STACKED = steps(_CT, _in_one)
+
+
+def _with_stacks_of_mixtral(checkpoint: MutableCheckpoint) -> None:
+    """The numbered projections of a layer in one tensor each, by the names that Mixtral gives them in memory."""
+    rename(r"(.*\.experts\.\d+)\.w1\.(.*)", r"\1.gate_proj.\2")(checkpoint)
+    rename(r"(.*\.experts\.\d+)\.w3\.(.*)", r"\1.up_proj.\2")(checkpoint)
+    rename(r"(.*\.experts\.\d+)\.w2\.(.*)", r"\1.down_proj.\2")(checkpoint)
+    _in_one(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "verdict", "words"),
+    [
+        # One tensor for all experts: taken for one of them, or split.
+        ("olmoe", _STACKED, "refuses", "Unprocessed experts"),
+        ("glm4_moe", _STACKED, "refuses", "Unprocessed experts"),
+        ("dots1", steps(deepseek((*HEAD, "mlp.gate")), _in_one), "loads", ""),
+        ("deepseek_v3", steps(deepseek((*HEAD, "mlp.gate")), _in_one), "refuses", "Unprocessed experts"),
+        (
+            "minimax_m2",
+            steps(deepseek(HEAD, but=r".*block_sparse_moe.gate.*"), _with_stacks_of_mixtral),
+            "silently wrong",
+            "the GGUF goes without it",
+        ),
+        ("granitemoe", steps(channels((*HEAD, "re:.*router.*"), but=r".*router.*")), "loads", ""),
+        # Single experts: gathered where the class looks for them, and nowhere else.
+        ("olmoe", _CT, "loads", ""),
+        (
+            "minimax_m2",
+            steps(_CT, rename(r"(.*)\.block_sparse_moe\.(experts.*)", r"\1.mlp.\2")),
+            "refuses",
+            "Can not map",
+        ),
+        # As many of everything as the metadata says.
+        ("minimax_m2", _CT, "loads", ""),
+        ("minimax_m2", steps(_CT, set_config(num_local_experts=2)), "silently wrong", "the metadata says 2"),
+        ("ernie4_5_moe", _CT, "loads", ""),
+    ],
+)
+def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
+    checkpoint = model_of(model)
+    change(checkpoint)
+    row = rows(checkpoint.to_files())["llamacpp"]
+    assert (row.verdict, words in " ".join(row.why)) == (verdict, True), row.why
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("reported/served-experts/apart/llama4-ct", "refuses"),
+        ("reported/served-experts/stacked/llama4-ct", "refuses"),
+        ("reported/served-experts/stacked-plain/llama4-ct", "loads"),
+        ("reported/pruned-experts/bias-whole/glm4-moe-fp8", "silently wrong"),
+        ("reported/pruned-experts/sound/glm4-moe-fp8", "loads"),
+        ("reported/pruned-experts/not-said/minimax-m2-fp8", "silently wrong"),
+        ("reported/pruned-experts/not-said/glm4-moe-fp8", "refuses"),
+    ],
+)
+def test_experts_that_do_not_add_up(name: str, verdict: str) -> None:
+    assert rows(corpus()[name].make())["llamacpp"].verdict == verdict
+
+
+def test_names_that_a_newer_build_has() -> None:
+    checkpoint = model_of("glm4")
+    steps(channels(HEAD), rename(r"(.*)\.self_attn\.(.*)", r"\1.attention.\2"))(checkpoint)
+    files = checkpoint.to_files()
+    assert rows(files)["llamacpp"].verdict == "loads"
+    with at_release("llamacpp", _OLDER, {}):
+        assert rows(files)["llamacpp"].verdict == "refuses"
