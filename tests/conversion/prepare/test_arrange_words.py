@@ -59,7 +59,7 @@ def source(folder: Path, tensors: Mapping[str, RawTensor], config: Mapping[str, 
             {"fused": "split"},
             [
                 "does not have the rows that config.json promises",
-                "  expected rows for 0 heads and 0 of keys and values",
+                "  expected rows for 32 heads and 32 of keys and values",
                 "  found 8",
             ],
         ),
