@@ -39,10 +39,9 @@ class Support:
     scales in its row; ``inputs`` likewise with their time ("dynamic per-token") or "none"; ``blocks`` sizes of blocks,
     ``groups`` those of groups of inputs; ``architectures`` beginnings of class names. Empty means any. ``others`` names
     quantizations other than FP8, which no row without it speaks of; of these ``groups`` are those of weights. One that
-    is of what is ``stored`` leaves a KV cache alone whose scales the config promises only, and one with ``places`` speaks
-    of scales that are stored there; one for a ``cut`` speaks of
-    quantizations other than FP8 whose groups end beyond the inputs of a layer. ``recast`` asks for scales of a cache
-    that have another type than the model.
+    is of what is ``stored`` leaves a KV cache alone whose scales the config promises only, one with ``places`` one with
+    scales elsewhere; one for a ``cut`` speaks of quantizations other than FP8 whose groups end beyond the
+    inputs of a layer. ``recast`` asks for scales of a cache that have another type than the model.
     ``words`` are the engine's own where it refuses;
     ``where`` is the place in its source.
     """

@@ -84,11 +84,6 @@ _KNOW_KV_OF_PROJECTIONS = (
 STOP_AT_KV = tuple(name for name in STOP_AT_UNKNOWN if name not in _KNOW_KV)
 STOP_AT_KV_OF_PROJECTIONS = tuple(name for name in (*STRICT, *STOP_AT_UNKNOWN) if name not in _KNOW_KV_OF_PROJECTIONS)
 
-#: Those that stop at one scale for keys and values: others know it, or leave out names that end so.
-STOP_AT_ONE_SCALE = tuple(
-    name for name in STOP_AT_KV if name not in ("GraniteForCausalLM", "GraniteSWAFor", "OlmoeFor")
-)
-
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
 

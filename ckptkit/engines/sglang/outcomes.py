@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
-from ckptkit.engines.cache_places import Place
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.sglang.cache import DROPS, TAKES_BOTH
+from ckptkit.engines.sglang.caches import CACHE
 from ckptkit.engines.sglang.classes import (
     DEEPSEEKS,
     EXPERTS_ONE_BY_ONE,
@@ -15,15 +14,12 @@ from ckptkit.engines.sglang.classes import (
     KNOWS_QKV,
     LLAMAS,
     MERGED_TOWERS,
-    NO_KV_SCALES,
     OTHER_ATTENTION,
     PLAIN_TOWERS,
     QUANTIZED_TOWERS,
     SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_EXPERTS,
-    STOP_AT_KV_OF_PROJECTIONS,
-    STOP_AT_ONE_SCALE,
     STOP_AT_UNKNOWN,
     STOP_BELOW_EXPERTS,
     STOP_SOMEWHERE,
@@ -50,8 +46,6 @@ _LEFT_OUT = "the tensors are skipped, and the experts keep what they were alloca
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
-
-_NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", architectures=NO_KV_SCALES)
 
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
 _NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
@@ -144,12 +138,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK208": _NO_NAMES,
-        "CK208/kv-both": (
-            Known(Outcome.UNKNOWN, "whether the class knows one scale for both is not known"),
-            Known(_SILENT, "it is skipped, and 1.0 is used", architectures=DROPS[Place.BOTH]),
-            Known(Outcome.OK, "keys and values share it", architectures=TAKES_BOTH),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_ONE_SCALE),
-        ),
         "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
@@ -380,31 +368,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
         "CK801/unsaid-blocks": (),
-        "CK901": (
-            Known(_WARNING, "1.0 is used"),
-            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=_CT),
-            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
-            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
-            _NO_KV,
-        ),
-        "CK902": (),
-        "CK903": (
-            Known(_SILENT, "1.0 is used", architectures=STRICT),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),
-        ),
-        "CK903/query": (
-            Known(Outcome.OK, "the scale is skipped"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN)),
-        ),
-        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),),
-        "CK903/below-attention": (),
-        "CK903/not-own": (),
-        "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),
-        "CK905": (Known(_WARNING, "1.0 is used"), _NO_KV),
-        "CK906": (Known(_SILENT, "used as it is; a Quark reader takes 1.0 for what is not positive"), _NO_KV),
-        "CK907": (Known(_ERROR, "expects a scalar"), _NO_KV),
-        **dict.fromkeys(("CK907/other-number", "CK907/other-rank", "CK907/single"), ()),
-        "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
-        **dict.fromkeys(("CK912", "CK912/dynamic"), ()),
+        **CACHE,
     }
 )
