@@ -76,7 +76,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "shard files that the index names are missing", Range(since="2026-08")),
         ),
         "CK105": (Known(_SILENT, "the parameter keeps its first value"),),
-        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
+        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         **dict.fromkeys(("CK106", "CK107/same", "CK107/indexed-last", "CK109"), ()),
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
@@ -367,7 +367,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "FP8 is not put together with another type", architectures=DEEPSEEKS),
         ),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
-        "CK801/unsaid-blocks": (),
+        **dict.fromkeys(("CK801/unsaid-blocks", "CK801/other-attention"), ()),
         **CACHE,
     }
 )
