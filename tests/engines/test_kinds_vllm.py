@@ -42,10 +42,19 @@ KINDS = {
     # An index that names scales of weights that were dequantized, and one that names a weight.
     f"{_R}/cast-script/index-names-scales/deepseek-v3-fp8": "loads",
     f"{_R}/cast-script/index-names-scales/olmo2-ct": "loads",
-    "defect/CK105-1": "silently wrong",
     # Scales of keys and values at the layer that attention loads as one.
     f"{_R}/kv/on-the-merged/glm4": "loads",
     f"{_R}/kv/on-the-merged/llama-modelopt": "loads",
+    # Codes that no config and no scale speaks of: of weights that were cast as they are, and of scaled ones.
+    f"{_R}/saved-as-fp8/all/olmo2": "loads",
+    f"{_R}/saved-as-fp8/linears/gemma2": "loads",
+    f"{_R}/cast-script/one-left/deepseek-v3-fp8": "silently wrong",
+    f"{_R}/merged16/config-gone/deepseek-v3-fp8": "refuses",
+    # The same in BF16: they are cast back where a config and scales are left, as dequantized weights are not.
+    f"{_R}/raw-cast/nothing-left/glm4-ct": "silently wrong",
+    f"{_R}/raw-cast/all-left/glm4-ct": "loads",
+    f"{_R}/raw-cast/all-left/deepseek-v3-fp8": "loads",
+    f"{_R}/cast-script/config-left/deepseek-v3-fp8": "silently wrong",
     # What quantizers and adapters left behind.
     f"{_R}/leaked/comfy-quant/fp8-blocks": "refuses",
     f"{_R}/leaked/observer/quark": "refuses",
