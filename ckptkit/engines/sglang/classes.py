@@ -118,6 +118,10 @@ NAMELESS = ("PhiForCausalLM", "PersimmonFor")
 #: Classes that build the output head without one (``ParallelLMHead`` without a prefix).
 NAMELESS_HEADS = ("BailingMoeV2_5", "BailingMoeV3", "GPTJFor", "HunYuan", "PersimmonFor", "PhiForCausalLM", "SolarFor")
 
+#: Classes around a Pixtral tower, which take everything else from the language model's section; their loaders stop at
+#: names that no parameter of the tower or the projector has (``llava.py``, ``pixtral.py``).
+PIXTRALS = ("Mistral3For", "LlavaForConditionalGeneration")
+
 #: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored. Layers
 #: of ``llama.py`` and ``ministral3.py`` are called ``model.layers``, whatever class is around them; those of
 #: ``qwen3_vl.py`` have another name than entries of lists are mapped to.
@@ -131,7 +135,7 @@ _AROUND_LLAMA = MappingProxyType(
 )
 BEGINS = MappingProxyType(
     {
-        **dict.fromkeys(("Mistral3For", "LlavaForConditionalGeneration"), _AROUND_LLAMA),
+        **dict.fromkeys(PIXTRALS, _AROUND_LLAMA),
         **dict.fromkeys(
             ("Qwen3VLFor", "Qwen3VLMoeFor"), MappingProxyType({"language_model.model.": "model.language_model."})
         ),
@@ -155,7 +159,12 @@ MAPS = MappingProxyType(
 
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
 PLAIN = MappingProxyType(
-    {"StableLmFor": (".self_attn.",), "FalconH1For": (".mamba.",), "OlmoForCausalLM": (".self_attn.",)}
+    {
+        **dict.fromkeys(PIXTRALS, ("multi_modal_projector.",)),
+        "StableLmFor": (".self_attn.",),
+        "FalconH1For": (".mamba.",),
+        "OlmoForCausalLM": (".self_attn.",),
+    }
 )
 
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.

@@ -84,7 +84,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
     inside = (module.weight for module in context.modules if module.name.endswith(_INSIDE))
     for tensor in () if _has_adapters(context) else (*inside, *context.checkpoint.plain):
         if f"{_INSIDE}." in tensor.name or names.is_adapter(tensor.name):
-            yield Fault(
+            yield Observation(
                 "foreign-quantizer-tensor",
                 "an adapter's name: engines know no such module",
                 tensor.shard,
@@ -92,6 +92,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
                 expected="merged weights under their own names",
                 found="base_layer or lora",
                 help="merge the adapter before exporting",
+                variant="base-layer" if f"{_INSIDE}." in tensor.name else None,
             )
 
 
