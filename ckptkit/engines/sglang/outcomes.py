@@ -109,6 +109,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             ),
         ),
         "CK204": (Known(_WARNING, _SKIPPED), *_NO_NAMES),
+        "CK204/bare/raw": (
+            Known(_WARNING, _SKIPPED),
+            _NO_NAME,
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
+        ),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, formats=_QUARK, architectures=(STAND_IN,)),
@@ -126,6 +131,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, _DROPPED),
             Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE),
             Known(_ERROR, _UNKNOWN_NAME, architectures=_STOP_AT_PARTS),
+        ),
+        **dict.fromkeys(
+            ("CK206/bare/raw", "CK206/part/raw"),
+            (Known(_SILENT, _DROPPED), Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN)),
         ),
         "CK206/part": (
             Known(_SILENT, _DROPPED),
@@ -151,7 +160,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK208/base-layer": (Known(_SILENT, _DROPPED), *_NO_NAMES),
         "CK208/stack-scale": (
             *_NO_NAMES,
-            Known(_SILENT, _SKIPPED, architectures=("Llama4For",), layers=(Layer.EXPERT, Layer.STACK)),
+            Known(_SILENT, _SKIPPED, architectures=("Llama4For",), layers=(Layer.LINEAR, Layer.FUSED)),
         ),
         "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
@@ -359,7 +368,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK701/experts/first-mixed": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
-            _ONE_SCHEME,
+            Known(_ERROR, "all projections of experts need one scheme", formats=_CT, when_built=True),
         ),
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),

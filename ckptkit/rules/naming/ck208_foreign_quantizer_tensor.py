@@ -92,8 +92,14 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
                 expected="merged weights under their own names",
                 found="base_layer or lora",
                 help="merge the adapter before exporting",
-                variant="base-layer" if f"{_INSIDE}." in tensor.name else None,
+                variant="base-layer" if _stands_in(context, tensor.name) else None,
             )
+
+
+def _stands_in(context: Context, name: str) -> bool:
+    """Whether a weight is stored inside an adapter's layer, and not under the module's own name."""
+    owner, inside, last = name.partition(f"{_INSIDE}.")
+    return bool(inside) and last == "weight" and names.join(owner, "weight") not in context.container.tensors
 
 
 def _has_adapters(context: Context) -> bool:
