@@ -22,6 +22,7 @@ from ckptkit.engines.targets import (
 )
 from ckptkit.model import names
 from ckptkit.model.census import is_small
+from ckptkit.model.granularity import PerBlock
 from ckptkit.storage.payload import TensorRef
 
 #: Kinds of layers that all model classes build from the config.
@@ -57,6 +58,23 @@ def another_scheme(context: Context, reading: Reading) -> Iterator[tuple[str, st
         own = mapped(name)
         if whole != own and not skipped(name) and scheme_of(whole) != scheme_of(own):
             yield from ((member, asked(member), scheme_of(whole)) for member in members)
+
+
+def are_cut(context: Context, reading: Reading, module: str, scheme: str | None) -> bool:
+    """Whether scales of a linear module's rows fill those of blocks, as modules of another scheme have them: as many
+    columns, and at least as many rows. What is too much of them is then cut off."""
+    checkpoint = context.checkpoint
+    stored = checkpoint.modules.get(module) if checkpoint is not None else None
+    if checkpoint is None or stored is None or stored.weight_scale is None or reading.scheme_of is None:
+        return False
+    scheme_of, mapped = reading.scheme_of(_block(context, reading)), reading.own_map or str
+    alike = (kind.first for kind in checkpoint.alike if scheme_of(mapped(kind.first.name)) == scheme)
+    blocks = next((other.scheme.weight.granularity for other in alike), None)
+    shape = stored.weight_scale.shape
+    if not isinstance(blocks, PerBlock) or len(shape) != 2 or len(stored.weight.shape) != 2:
+        return False
+    rows, columns = stored.weight.shape
+    return shape[1] == -(-columns // blocks.columns) and shape[0] >= -(-rows // blocks.rows)
 
 
 def without_target(context: Context, reading: Reading) -> Iterator[str]:

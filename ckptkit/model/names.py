@@ -57,6 +57,8 @@ _LANGUAGE_PARTS = frozenset({"layers", "embed_tokens", "norm"})
 
 #: Projections that hold the keys and values of one attention module: role -> last part of the name.
 SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
+#: Last parts of names of a gated MLP where a model keeps those that it was trained with.
+RAW_GATED = frozenset({"w1", "w2", "w3"})
 #: Last parts of names under which q, k and v are stored as one weight.
 FUSED_QKV = frozenset({"qkv_proj", "query_key_value", "Wqkv", "W_pack", "qkv"})
 

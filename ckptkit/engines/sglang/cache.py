@@ -42,25 +42,19 @@ _MAPPED = (
 )
 #: They are mapped from below attention alone.
 _MAPPED_BELOW = ("BeamFor", "Cohere2ForCausalLM", "CohereFor", "GPTJFor", "Gemma2For", "PhiMoEFor")
+#: One scale for keys and values is left out, where other names stop the load.
+SKIP_ONE_SCALE = ("GraniteForCausalLM", "GraniteSWAFor", "OlmoeFor")
 
-_EVERYWHERE = (*_NEVER, *_UNMAPPED)
+#: Classes that drop them whatever their names, but for those that only engines use.
+DROP_ALL = (*_NEVER, *_UNMAPPED)
 
 DROPS: Mapping[Place, tuple[str, ...]] = MappingProxyType(
     {
-        Place.ATTENTION: (*_EVERYWHERE, *_BELOW_ATTENTION, *_BELOW_MERGED),
-        Place.BOTH: (
-            *_EVERYWHERE,
-            *_BELOW_ATTENTION,
-            *_BELOW_MERGED,
-            "GraniteForCausalLM",
-            "GraniteSWAFor",
-            "OlmoeFor",
-        ),
-        Place.PROJECTION: (*_EVERYWHERE, "Gemma3nForCausalLM"),
-        Place.OUTPUT: (*_EVERYWHERE, "Gemma3nForCausalLM", "MiniMaxM2For"),
-        Place.MERGED: (*_EVERYWHERE, *_BELOW_MERGED, *_MAPPED),
+        Place.ATTENTION: (*DROP_ALL, *_BELOW_ATTENTION, *_BELOW_MERGED),
+        Place.BOTH: (*DROP_ALL, *_BELOW_ATTENTION, *_BELOW_MERGED, *SKIP_ONE_SCALE),
+        Place.PROJECTION: (*DROP_ALL, "Gemma3nForCausalLM"),
+        Place.OUTPUT: (*DROP_ALL, "Gemma3nForCausalLM", "MiniMaxM2For"),
+        Place.MERGED: (*DROP_ALL, *_BELOW_MERGED, *_MAPPED),
         Place.INNER: (*_NEVER, *_MAPPED, *_MAPPED_BELOW, "HunYuanDenseV1For", "HunYuanMoEV1For"),
     }
 )
-#: Classes that take one scale for keys and values.
-TAKES_BOTH = tuple(name for name in (*_MAPPED, *_MAPPED_BELOW) if name not in ("BeamFor", "Gemma3nForCausalLM"))

@@ -84,11 +84,6 @@ _KNOW_KV_OF_PROJECTIONS = (
 STOP_AT_KV = tuple(name for name in STOP_AT_UNKNOWN if name not in _KNOW_KV)
 STOP_AT_KV_OF_PROJECTIONS = tuple(name for name in (*STRICT, *STOP_AT_UNKNOWN) if name not in _KNOW_KV_OF_PROJECTIONS)
 
-#: Those that stop at one scale for keys and values: others know it, or leave out names that end so.
-STOP_AT_ONE_SCALE = tuple(
-    name for name in STOP_AT_KV if name not in ("GraniteForCausalLM", "GraniteSWAFor", "OlmoeFor")
-)
-
 #: Classes with single experts stored one by one, that skip a tensor which holds all experts of a layer.
 EXPERTS_ONE_BY_ONE = ("Qwen3MoeFor", "Qwen2MoeFor", "MixtralFor", "OlmoeFor", "DeepseekV2For", "DeepseekV3For")
 
@@ -123,6 +118,10 @@ NAMELESS = ("PhiForCausalLM", "PersimmonFor")
 #: Classes that build the output head without one (``ParallelLMHead`` without a prefix).
 NAMELESS_HEADS = ("BailingMoeV2_5", "BailingMoeV3", "GPTJFor", "HunYuan", "PersimmonFor", "PhiForCausalLM", "SolarFor")
 
+#: Classes around a Pixtral tower, which take everything else from the language model's section; their loaders stop at
+#: names that no parameter of the tower or the projector has (``llava.py``, ``pixtral.py``).
+PIXTRALS = ("Mistral3For", "LlavaForConditionalGeneration")
+
 #: Beginnings of classes -> beginnings of stored names -> what the class calls these parts, whatever is stored. Layers
 #: of ``llama.py`` and ``ministral3.py`` are called ``model.layers``, whatever class is around them; those of
 #: ``qwen3_vl.py`` have another name than entries of lists are mapped to.
@@ -136,7 +135,7 @@ _AROUND_LLAMA = MappingProxyType(
 )
 BEGINS = MappingProxyType(
     {
-        **dict.fromkeys(("Mistral3For", "LlavaForConditionalGeneration"), _AROUND_LLAMA),
+        **dict.fromkeys(PIXTRALS, _AROUND_LLAMA),
         **dict.fromkeys(
             ("Qwen3VLFor", "Qwen3VLMoeFor"), MappingProxyType({"language_model.model.": "model.language_model."})
         ),
@@ -160,7 +159,12 @@ MAPS = MappingProxyType(
 
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
 PLAIN = MappingProxyType(
-    {"StableLmFor": (".self_attn.",), "FalconH1For": (".mamba.",), "OlmoForCausalLM": (".self_attn.",)}
+    {
+        **dict.fromkeys(PIXTRALS, ("multi_modal_projector.",)),
+        "StableLmFor": (".self_attn.",),
+        "FalconH1For": (".mamba.",),
+        "OlmoForCausalLM": (".self_attn.",),
+    }
 )
 
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.

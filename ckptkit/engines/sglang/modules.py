@@ -28,6 +28,11 @@ MODULES = MappingProxyType(
         "Qwen3ForSequenceClassification": replace(
             DENSE_WITH_HEAD_NORMS.skipping(), head="score", parameters=("score.bias",)
         ),
+        # srt/models/qwen3_vl.py: whether the head is the embedding is asked of the config around the language model's.
+        **dict.fromkeys(
+            ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+            ModuleNames(frozenset(), frozenset(), open=True, wants_head=True),
+        ),
         # Under the names of newer exports the load stops at the first layer.
         "Qwen2_5_VLForConditionalGeneration": ModuleNames(
             frozenset(), frozenset(), lacks=frozenset({"model.language_model.embed_tokens"}), open=True

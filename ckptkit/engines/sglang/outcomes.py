@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
-from ckptkit.engines.cache_places import Place
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.sglang.cache import DROPS, TAKES_BOTH
+from ckptkit.engines.sglang.caches import CACHE
 from ckptkit.engines.sglang.classes import (
     DEEPSEEKS,
     EXPERTS_ONE_BY_ONE,
@@ -15,20 +14,19 @@ from ckptkit.engines.sglang.classes import (
     KNOWS_QKV,
     LLAMAS,
     MERGED_TOWERS,
-    NO_KV_SCALES,
     OTHER_ATTENTION,
+    PIXTRALS,
     PLAIN_TOWERS,
     QUANTIZED_TOWERS,
     SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_EXPERTS,
-    STOP_AT_KV_OF_PROJECTIONS,
-    STOP_AT_ONE_SCALE,
     STOP_AT_UNKNOWN,
     STOP_BELOW_EXPERTS,
     STOP_SOMEWHERE,
     STRICT,
 )
+from ckptkit.engines.sglang.shapes import SHAPES
 from ckptkit.engines.sglang.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
@@ -47,11 +45,6 @@ _ASKS_WHOLE = ("compressed-tensors", "quark")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
 _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
 _LEFT_OUT = "the tensors are skipped, and the experts keep what they were allocated with"
-
-#: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
-_HEADS = ("", "queries-", "keys-", "head-size-")
-
-_NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", architectures=NO_KV_SCALES)
 
 #: The loader of the class that serves classes of transformers stops at names; it fuses nothing.
 _NO_NAME = Known(_ERROR, _UNKNOWN_NAME, architectures=(STAND_IN, *STOP_AT_UNKNOWN))
@@ -87,6 +80,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(("CK106", "CK107/same", "CK107/indexed-last", "CK109"), ()),
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
         "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
+        "CK113/levels/inner-right": (
+            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
+            Known(Outcome.OK, "the language model's own section counts", architectures=PIXTRALS),
+        ),
+        "CK113/levels/outer-right": (
+            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
+            Known(Outcome.OK, "the outermost level counts", architectures=("Qwen3VLFor", "Qwen3VLMoeFor")),
+        ),
         "CK113/head-same": (),
         "CK113/head-stored/quantized": (
             Known(Outcome.UNKNOWN, "a stored head is dropped, and whether it is the embedding is not known"),
@@ -108,6 +109,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             ),
         ),
         "CK204": (Known(_WARNING, _SKIPPED), *_NO_NAMES),
+        "CK204/bare/raw": (
+            Known(_WARNING, _SKIPPED),
+            _NO_NAME,
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.FUSED,)),
+        ),
         "CK204/inverse": (
             Known(_WARNING, _SKIPPED),
             Known(_ERROR, _UNKNOWN_NAME, formats=_QUARK, architectures=(STAND_IN,)),
@@ -126,6 +132,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "the prefix is put back", architectures=KNOWS_BARE),
             Known(_ERROR, _UNKNOWN_NAME, architectures=_STOP_AT_PARTS),
         ),
+        **dict.fromkeys(
+            ("CK206/bare/raw", "CK206/part/raw"),
+            (Known(_SILENT, _DROPPED), Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN)),
+        ),
         "CK206/part": (
             Known(_SILENT, _DROPPED),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_UNKNOWN),
@@ -141,70 +151,21 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_EXPERTS),
         ),
         "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
-        "CK207/fused-codes": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
+        "CK207/fused-codes": (
+            Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),
+            Known(_SILENT, "codes are loaded, and their scales stay unset", architectures=("Llama4For",)),
+        ),
         "CK207/stacked": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
         "CK208": _NO_NAMES,
-        "CK208/kv-both": (
-            Known(Outcome.UNKNOWN, "whether the class knows one scale for both is not known"),
-            Known(_SILENT, "it is skipped, and 1.0 is used", architectures=DROPS[Place.BOTH]),
-            Known(Outcome.OK, "keys and values share it", architectures=TAKES_BOTH),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_ONE_SCALE),
+        "CK208/base-layer": (Known(_SILENT, _DROPPED), *_NO_NAMES),
+        "CK208/stack-scale": (
+            *_NO_NAMES,
+            Known(_SILENT, _SKIPPED, architectures=("Llama4For",), layers=(Layer.LINEAR, Layer.FUSED)),
         ),
         "CK208/only-scale": (Known(_SILENT, _SKIPPED), *_NO_NAMES),
         "CK209": (Known(_SILENT, "what was allocated stays: nothing checks for missing tensors"),),
         "CK210": (Known(_SILENT, "the bias keeps what it was allocated with"),),
-        "CK301": (Known(_ERROR, "wants [N, 1]"),),
-        "CK302": (
-            Known(_ERROR, _ASSERTION),
-            Known(Outcome.OK, "one value for one expert, of whatever rank", layers=(Layer.EXPERT,)),
-        ),
-        "CK303": (Known(_SILENT, "rows and columns are cut off, or zeros stand in for what is missing"),),
-        "CK303/coarser": (
-            Known(_ERROR, _ASSERTION),
-            Known(_SILENT, _SKIPPED, formats=("fp8-block",), architectures=LLAMAS),
-        ),
-        "CK303/flat": (
-            Known(_ERROR, "IndexError: tuple index out of range"),
-            Known(_SILENT, _SKIPPED, formats=("fp8-block",), architectures=LLAMAS),
-            Known(_SILENT, _SKIPPED, formats=("quark",)),
-        ),
-        "CK303/four": (Known(_ERROR, _ASSERTION),),
-        "CK303/more-rows": (
-            Known(_SILENT, "rows are cut off"),
-            Known(Outcome.OK, "the first rows are taken", layers=(Layer.FUSED,)),
-            Known(_ERROR, "sizes of tensors do not match", layers=(Layer.EXPERT,)),
-        ),
-        "CK304": (
-            Known(_ERROR, _ASSERTION),
-            Known(_SILENT, _SKIPPED, formats=("fp8-block",), architectures=LLAMAS),
-        ),
-        "CK305": (
-            Known(_ERROR, _ASSERTION),
-            Known(_SILENT, "no scale is looked at", formats=("modelopt/file-alone",)),
-        ),
-        "CK306": (Known(_ERROR, _SHAPE),),
-        "CK307": (Known(_ERROR, _SHAPE),),
-        "CK308": (Known(_SILENT, "integers are converted by value where the shape fits"),),
-        "CK309/linear-attention": (Known(_ERROR, "the loader of the parts stops at one scale"),),
-        "CK310": (Known(_ERROR, "no kernel; at the first request", at_request=True),),
-        "CK311": (Known(_ERROR, _ASSERTION),),
-        "CK312": (Known(_ERROR, _SHAPE),),
-        **dict.fromkeys(
-            (f"CK312/{heads}cut{part}" for heads in _HEADS for part in ("", "-in-part")),
-            (Known(_SILENT, "only the first rows or columns are taken"),),
-        ),
-        **dict.fromkeys(
-            ("CK312/short", "CK312/short-in-part"),
-            (
-                Known(_ERROR, _SHAPE),
-                Known(_SILENT, "zeros stand in for what is missing", layers=(Layer.LINEAR, Layer.EXPERT)),
-            ),
-        ),
-        **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, _SHAPE),)),
-        "CK312/dense-layer": (Known(Outcome.OK, "experts are built in every layer"),),
-        "CK313": (Known(_ERROR, _ASSERTION),),
-        "CK313/exponents": (),
-        "CK314": (Known(_ERROR, _ASSERTION),),
+        **SHAPES,
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(Outcome.OK, "converted by value, which is right"),),
         "CK403": (Known(_SILENT, "bytes are used as numbers"),),
@@ -214,6 +175,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK407": (Known(_SILENT, "cast by value"),),
         "CK407/packed": (Known(_ERROR, _ASSERTION),),
         "CK408/float8": (Known(_ERROR, "TypeError: couldn't find storage object Float8_e4m3fnStorage"),),
+        "CK408/float8/outer-alone": (Known(Outcome.OK, "the language model's own section counts"),),
         "CK408/strange": (Known(_ERROR, "AttributeError: module 'torch' has no attribute"),),
         "CK409": (Known(_SILENT, "converted by value"),),
         "CK410": (Known(_SILENT, "converted by value"),),
@@ -235,9 +197,25 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),
         "CK601/no-scales/codes": (Known(_SILENT, "codes are taken for values"),),
         "CK601/no-scales/values": (),
-        "CK601/scales": _NO_NAMES,
+        "CK601/scales": (
+            *_NO_NAMES,
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *DEEPSEEKS, *STOP_BELOW_EXPERTS)),
+        ),
         "CK601/kv-scales": _NO_NAMES,
         "CK602": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        **dict.fromkeys(
+            (
+                "CK602/split-alone",
+                *(
+                    f"CK602/{words}/split-alone"
+                    for words in (
+                        *("dynamic-inputs", "beside-scales", "beside-scales-dynamic-inputs"),
+                        *("beside-scales/codes", "beside-scales-dynamic-inputs/codes"),
+                    )
+                ),
+            ),
+            (Known(_ERROR, _DOWN),),
+        ),
         **dict.fromkeys(
             ("CK602/beside-scales/codes", "CK602/beside-scales-dynamic-inputs/codes"),
             (
@@ -286,6 +264,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/built/split-alone": (Known(_ERROR, _DOWN),),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=PIXTRALS, layers=(Layer.TOWER,)),
             _ONE_SCHEME,
             *_NO_NAMES,
         ),
@@ -310,6 +289,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 when_built=True,
             ),
         ),
+        "CK608/another-scheme/cut": (Known(_SILENT, "the first rows of scales are taken for those of blocks"),),
         "CK608/another-scheme": (Known(_ERROR, "the parts do not fit the scheme of the fused layer"),),
         "CK610": (Known(_SILENT, "fused names are not recognised", Range(until="2026-06")),),
         "CK611": (Known(_SILENT, "the head's scale is dropped"), *_NO_NAMES),
@@ -338,6 +318,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "a sparsity without kernels is not looked at"),),
         ),
         "CK621": (Known(_SILENT, "the scale keeps the value it was allocated with"),),
+        "CK621/in-part": (
+            Known(_SILENT, "the scale keeps the value it was allocated with"),
+            Known(Outcome.OK, "gate and up of an expert share one scale, the larger", layers=(Layer.EXPERT,)),
+        ),
         "CK621/other-name": (
             Known(_SILENT, "the scale keeps the value it was allocated with"),
             Known(Outcome.OK, "brought to one spelling", architectures=LLAMAS),
@@ -382,6 +366,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK701/experts-but-the-first": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
         ),
+        "CK701/experts/first-mixed": (
+            Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
+            Known(_ERROR, "all projections of experts need one scheme", formats=_CT, when_built=True),
+        ),
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
@@ -391,31 +379,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"), _NO_PARTS),
         **dict.fromkeys(("CK801/unsaid-blocks", "CK801/other-attention"), ()),
-        "CK901": (
-            Known(_WARNING, "1.0 is used"),
-            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=_CT),
-            Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
-            Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
-            _NO_KV,
-        ),
-        "CK902": (),
-        "CK903": (
-            Known(_SILENT, "1.0 is used", architectures=STRICT),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),
-        ),
-        "CK903/query": (
-            Known(Outcome.OK, "the scale is skipped"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN)),
-        ),
-        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),),
-        "CK903/below-attention": (),
-        "CK903/not-own": (),
-        "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),
-        "CK905": (Known(_WARNING, "1.0 is used"), _NO_KV),
-        "CK906": (Known(_SILENT, "used as it is; a Quark reader takes 1.0 for what is not positive"), _NO_KV),
-        "CK907": (Known(_ERROR, "expects a scalar"), _NO_KV),
-        **dict.fromkeys(("CK907/other-number", "CK907/other-rank", "CK907/single"), ()),
-        "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
-        **dict.fromkeys(("CK912", "CK912/dynamic"), ()),
+        **CACHE,
     }
 )

@@ -17,6 +17,7 @@ from ckptkit.engines.sglang.classes import (
     STAND_IN,
     STOP_AT_KV,
     STOP_AT_KV_OF_PROJECTIONS,
+    STOP_BELOW_EXPERTS,
     STOP_SOMEWHERE,
 )
 from ckptkit.engines.support import Answer, Support
@@ -197,6 +198,23 @@ SUPPORT: tuple[Support, ...] = (
         (*_STATIC, *_DYNAMIC),
         architectures=LLAMAS,
         where=_IN_LLAMA,
+    ),
+    Support(
+        _REFUSED,
+        (Layer.EXPERT,),
+        ("fp8-transformers",),
+        architectures=STOP_BELOW_EXPERTS,
+        how=_RUN,
+        words="KeyError: '...experts.w2_...'",
+    ),
+    Support(
+        _SILENT,
+        (Layer.STACK,),
+        architectures=("GraniteMoeForCausalLM", "GraniteMoeSharedFor", "GraniteMoeSWAFor"),
+        formats=(*_CT, *_FP8_KINDS, *_QUARK, "modelopt"),
+        how=_RUN,
+        where="srt/models/granitemoe.py (load_weights)",
+        words="stacked weights are taken apart, and their scales are skipped: they stay as they were allocated",
     ),
     Support(
         _REFUSED,

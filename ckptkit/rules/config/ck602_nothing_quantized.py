@@ -9,6 +9,7 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.checks.skip_lists import engines_that_build
+from ckptkit.engines.parallel import is_split_alone
 from ckptkit.errors import Fault
 from ckptkit.rules.config.skip_entries import nothing_is_quantized
 
@@ -43,7 +44,10 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             *(["beside-scales"] if scales else []),
             *(["dynamic-inputs"] if _by_tensor_and_dynamic(context) else []),
         ]
-        variant = "-".join(words) or None
+        told = "-".join(words)
+        # Some engine casts no matrix whose outputs are merged with no other's.
+        alone = any(is_split_alone(checkpoint, name) for name in checkpoint.declared_only)
+        variant = "/".join(word for word in (told, "split-alone" * alone) if word) or None
         yield Observation(
             "nothing-quantized",
             "the weights were saved uncompressed beside their scales"
@@ -55,7 +59,7 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             help="export again with compressed weights (save_compressed=True)" if scales else None,
             only=_builders(context, checkpoint.declared_only),
             variant=variant,
-            if_codes=(f"{variant}/codes", variant) if scales and variant else None,
+            if_codes=(f"{told}/codes{'/split-alone' * alone}", variant) if scales and variant else None,
             may_be_codes=tuple(checkpoint.unquantized[name] for name in checkpoint.declared_only) if scales else (),
         )
 

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.checks.skip_lists import (
     another_scheme,
+    are_cut,
     built_untargeted,
     matchers_of,
     meant_alike,
@@ -106,8 +107,10 @@ def _asked_whole(context: Context) -> Iterator[Fault]:
     """Fused layers for which an engine finds another scheme than their parts have, or none: one fault for each kind."""
     for engine, reading in readings_of(context).items():
         grouped: dict[tuple[str, str | None], list[tuple[str, str]]] = {}
-        for name, whole, scheme in another_scheme(context, reading):
+        found = list(another_scheme(context, reading))
+        for name, whole, scheme in found:
             grouped.setdefault((names.generalise(whole), scheme), []).append((name, whole))
+        cut = bool(found) and all(are_cut(context, reading, name, scheme) for name, _, scheme in found)
         for (kind, scheme), members in grouped.items():
             name, whole = members[0]
             yield Observation(
@@ -117,7 +120,7 @@ def _asked_whole(context: Context) -> Iterator[Fault]:
                 whole if len({fused for _, fused in members}) == 1 else kind,
                 expected=f"an entry for {whole} beside that for {names.last_part(name)}",
                 found="nothing" if scheme is None else "another scheme",
-                variant="no-scheme" if scheme is None else "another-scheme",
+                variant="no-scheme" if scheme is None else f"another-scheme{'/cut' * cut}",
                 only=frozenset({engine}),
                 subject=Module(name),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckptkit.checks.context import Context
@@ -55,7 +55,7 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
             None,
             expected,
             named[0],
-            variant="float8",
+            variant=f"float8{'/outer-alone' * _is_outer_alone(levels)}",
             severity=Severity.WARNING,
         )
     elif strange := [value for value in map(_counts, levels) if _is_unknown(value)]:
@@ -70,6 +70,12 @@ def config_dtype_missing(context: Context) -> Iterator[Fault]:
             variant="strange",
             severity=Severity.ERROR,
         )
+
+
+def _is_outer_alone(levels: Sequence[object]) -> bool:
+    """Whether the language model has a section of its own, which names no 8-bit float."""
+    inner = [level for level in levels[1:] if isinstance(level, Mapping)]
+    return bool(inner) and not any("float8" in str(_counts(level)) for level in inner)
 
 
 @fix("safe", "CK408")

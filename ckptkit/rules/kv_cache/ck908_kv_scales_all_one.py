@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import Level, rule
 from ckptkit.errors import Fault
 from ckptkit.rules.kv_cache.attention import attention_modules
@@ -39,4 +39,5 @@ def kv_scales_all_one(context: Context) -> Iterator[Fault]:
         message, found = "KV scales are exactly 1.0, to which smaller ones are raised", f"{len(ones)} of {len(values)}"
     else:
         return
-    yield Fault("kv-all-one", message, ones[0].shard, ones[0].name, "calibrated values", found)
+    variant = None if len(ones) == len(values) else "some"
+    yield Observation("kv-all-one", message, ones[0].shard, ones[0].name, "calibrated values", found, variant=variant)

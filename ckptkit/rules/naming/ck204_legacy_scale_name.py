@@ -63,8 +63,15 @@ def legacy_scale_name(context: Context) -> Iterator[Fault]:
                     expected=names.join(module.name, wanted),
                     found=tensor.name,
                     help="convert the checkpoint to rename it",
-                    variant="inverse" if name.endswith("_inv") else "bare" if name == _BARE else None,
+                    variant=_variant(module.name, name),
                 )
+
+
+def _variant(module: str, name: str) -> str | None:
+    """What engines tell apart: the inverse, and a bare name, by whether the module has its trained name too."""
+    if name.endswith("_inv"):
+        return "inverse"
+    return f"bare{'/raw' * (names.last_part(module) in names.RAW_GATED)}" if name == _BARE else None
 
 
 def _scales(module: QuantizedModule, dialect: Dialect) -> tuple[tuple[TensorRef | None, ScaleNames], ...]:

@@ -57,6 +57,7 @@ def _prefix(context: Context) -> Iterator[Fault]:
             match = _LAYER.match(f"{name}.")
             if match is not None:
                 found[match[1]] += 1
+    raw = any(names.last_part(name) in names.RAW_GATED for name in context.outside_experts)
     strange = {prefix: count for prefix, count in found.items() if prefix not in released}
     if found and sum(strange.values()) * 2 > sum(found.values()):
         worst = max(strange, key=lambda prefix: strange[prefix])
@@ -66,7 +67,11 @@ def _prefix(context: Context) -> Iterator[Fault]:
             "config.json",
             expected=" or ".join(f"{prefix}.layers" if prefix else "layers" for prefix in sorted(released)),
             found=f"{worst}.layers" if worst else "layers",
-            variant=_OTHERS.get(worst) if architecture in COMPOSITE_PREFIXES else None if worst else "bare",
+            variant=_OTHERS.get(worst)
+            if architecture in COMPOSITE_PREFIXES
+            else None
+            if worst
+            else f"bare{'/raw' * raw}",
         )
 
 
@@ -95,7 +100,7 @@ def _parts(context: Context) -> Iterator[Fault]:
                 module,
                 expected=", ".join(sorted(known)),
                 found=part,
-                variant="part",
+                variant=f"part{'/raw' * (names.last_part(module) in names.RAW_GATED)}",
                 subject=Module(module),
             )
 

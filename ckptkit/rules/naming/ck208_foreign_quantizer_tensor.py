@@ -84,7 +84,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
     inside = (module.weight for module in context.modules if module.name.endswith(_INSIDE))
     for tensor in () if _has_adapters(context) else (*inside, *context.checkpoint.plain):
         if f"{_INSIDE}." in tensor.name or names.is_adapter(tensor.name):
-            yield Fault(
+            yield Observation(
                 "foreign-quantizer-tensor",
                 "an adapter's name: engines know no such module",
                 tensor.shard,
@@ -92,7 +92,14 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
                 expected="merged weights under their own names",
                 found="base_layer or lora",
                 help="merge the adapter before exporting",
+                variant="base-layer" if _stands_in(context, tensor.name) else None,
             )
+
+
+def _stands_in(context: Context, name: str) -> bool:
+    """Whether a weight is stored inside an adapter's layer, and not under the module's own name."""
+    owner, inside, last = name.partition(f"{_INSIDE}.")
+    return bool(inside) and last == "weight" and names.join(owner, "weight") not in context.container.tensors
 
 
 def _has_adapters(context: Context) -> bool:

@@ -22,6 +22,7 @@ _NAME = re.compile(
 )
 _CONFIGS = ("config.json", "hf_quant_config.json")
 _INDEX = "model.safetensors.index.json"
+_ENDS = (".k_scale", ".v_scale")
 #: Parts of a model beside the language model.
 _TOWERS = ("visual", "vision", "audio", "mtp")
 
@@ -35,7 +36,7 @@ def apart(model: Any, folder: Path) -> dict[str, float]:
         found = _NAME.search(name)
         if found is not None and not any(word in name for word in _TOWERS):
             for part in found["part"] or found["own"] or "kv":
-                stored.setdefault((int(found["layer"]), part), []).append(value)
+                stored.setdefault((int(found["layer"]), part), []).extend(value)
     used: dict[tuple[int, str], list[tuple[str, float]]] = {}
     for name, module in model.named_modules():
         if type(module).__name__ == "RadixAttention":
@@ -45,11 +46,16 @@ def apart(model: Any, folder: Path) -> dict[str, float]:
     for key, values in stored.items():
         sound = [value for value in values if value > 0 and value != float("inf")]
         layers = used.get(key, [])
-        if sound and layers:
-            near = min(abs(value - meant) / meant for _, value in layers for meant in sound)
+        if layers:
+            near = min((abs(value - meant) / meant for _, value in layers for meant in sound), default=1e9)
             if near > vllm_outcome.TOLERANCE:
                 found[layers[0][0]] = min(round(near, 3), 1e9)
     return found
+
+
+def without_unset(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What was kept of a model, but scales of keys and values that nothing had set: these are no measure."""
+    return {name: value for name, value in kept.items() if not name.endswith(_ENDS) or (value > 0).all()}
 
 
 def _used(attention: Any) -> dict[str, float]:
@@ -63,27 +69,37 @@ def _used(attention: Any) -> dict[str, float]:
 
 
 def _declares(config: Any) -> bool:
-    """Whether a config says anything under a key of a KV cache."""
-    if isinstance(config, Mapping):
-        said = (key.startswith("kv_cache") and bool(value) for key, value in config.items() if isinstance(key, str))
-        return any(said) or any(map(_declares, config.values()))
-    return False
+    """Whether a config says under some key of a KV cache that it is in FP8, with one static scale for a tensor."""
+    if not isinstance(config, Mapping):
+        return False
+    said = [value for key, value in config.items() if isinstance(key, str) and key.startswith("kv_cache")]
+    return any(map(_is_static_fp8, said)) or any(map(_declares, config.values()))
+
+
+def _is_static_fp8(said: Any) -> bool:
+    if not isinstance(said, Mapping):
+        return said == "FP8" or said == "static"
+    if "num_bits" not in said:
+        return bool(said)  # by names of layers
+    # One format says all of it, the other neither.
+    whole = said.get("strategy", None if "symmetric" in said else "tensor") == "tensor"
+    whole = whole and said.get("symmetric", True) is True
+    return whole and said.get("type") == "float" and not said.get("dynamic")
 
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, float]]:
-    """The names and values of scales that hold one number."""
+def _tensors(folder: Path) -> Iterator[tuple[str, list[float]]]:
+    """The names and values of scales."""
     from safetensors import safe_open
 
     index = _read(folder / _INDEX)
     files = {folder / name for name in index["weight_map"].values()} if index else set(folder.glob("*.safetensors"))
     for path in sorted(files):
         with safe_open(path, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
+            stored = tensors.keys()
+            for name in stored:
                 if name.endswith("_scale") and _NAME.search(name) is not None:
-                    value = tensors.get_tensor(name)
-                    if value.numel() == 1:
-                        yield name, float(value)
+                    yield name, tensors.get_tensor(name).float().reshape(-1).tolist()

@@ -53,7 +53,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     answer["absent"] = sorted(name for name in plain if name.endswith(".weight") and name not in weights)
     answer["differs"] = {
         **vllm_outcome._apart(weights, plain),
-        **vllm_outcome._apart(others, distance.kept(against.get("meant"))),
+        **vllm_outcome._apart(others, sglang_cache.without_unset(distance.kept(against.get("meant")))),
         **sglang_cache.apart(model, folder),
     }
     return answer
