@@ -18,6 +18,11 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
+_TEXT = (Layer.HEAD, Layer.LINEAR, Layer.FUSED)
+#: What has another name in memory than in files keeps its stored type.
+_LOADING = "core_model_loading.py (dtype casting)"
+_KEPT = "leaves the module alone: codes stay codes, and dtypes do not fit; at the first request"
+_FILE = "modeling_utils.py (_get_resolved_checkpoint_files)"
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 
@@ -40,7 +45,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
         **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
-        **dict.fromkeys(("CK107/same", "CK107/indexed-last"), ()),
+        **dict.fromkeys(("CK108", "CK108/read-instead/whole", "CK108/copies/read-instead/whole"), ()),
+        **dict.fromkeys(
+            ("CK108/read-instead", "CK108/copies/read-instead"),
+            (Known(_WARNING, "it is read in place of the shards; what it lacks is made up", where=_FILE),),
+        ),
+        **dict.fromkeys(
+            ("CK108/read-instead/codes-lost", "CK108/copies/read-instead/codes-lost"),
+            (Known(_ERROR, f"it is read in place of the shards; {_MADE_UP}", where=_FILE),),
+        ),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK109/one-is-read": (Known(_WARNING, "model.safetensors alone is read; what it lacks is made up"),),
         "CK111": (Known(_ERROR, "unknown metadata format", Range(until="4.36")),),
@@ -85,6 +98,12 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/unmapped": (Known(_ERROR, "single experts cannot be put together"),),
         "CK207": (Known(_WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (),
+        "CK207/one-by-one": (
+            Known(
+                _WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT, Layer.STACK)
+            ),
+        ),
+        "CK207/one-by-one/quantized": (Known(_ERROR, _MADE_UP),),
         "CK207/fused-codes": (Known(_WARNING, "codes are taken for values; scales are listed as unexpected"),),
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
@@ -238,6 +257,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
         ),
         "CK608/left-alone": (Known(_WARNING, "leaves the module alone: codes are taken for values"),),
+        "CK608/left-alone/renamed": (
+            Known(_WARNING, "leaves the module alone: codes are taken for values"),
+            Known(_ERROR, _KEPT, layers=_TEXT, where=_LOADING),
+        ),
         "CK609": (Known(_SILENT, "reads modules_to_not_convert first"),),
         "CK617": (Known(_SILENT, "prefers exact names and sorts patterns"),),
         "CK617/twice": (),
@@ -304,6 +327,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK701/experts", "CK701/experts-but-the-first"),
             (Known(_SILENT, "experts are put together by value, codes and numbers alike"),),
+        ),
+        "CK701/experts/whole-projections": (
+            Known(_SILENT, "experts are put together by value, codes and numbers alike"),
+            Known(Outcome.OK, "each projection of all experts is multiplied with its scales, if any", formats=_CT),
         ),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),

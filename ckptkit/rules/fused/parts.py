@@ -67,6 +67,8 @@ def experts_partly(context: Context) -> Iterator[Fault]:
         message = "all experts of a layer are loaded as one, but only some are quantized"
         first = f"{owner}.0."
         variant = "experts" if any(name.startswith(first) for name in plain[owner]) else "experts-but-the-first"
+        if {*map(names.last_part, members)}.isdisjoint(map(names.last_part, plain[owner])):
+            variant = f"{variant}/whole-projections"
         yield Observation("experts-partly", message, None, owner, "all or none", found, variant=variant)
 
 

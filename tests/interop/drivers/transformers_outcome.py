@@ -157,10 +157,11 @@ def _inner(name: str) -> str:
 
 
 def apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
-    """The distance of all logits together; None where nothing is there to compare with."""
+    """The distance of all logits together; None where nothing is there to compare with: of a class without a head what
+    would go into one is of another size."""
     import numpy
 
-    if "logits" not in meant:
+    if "logits" not in meant or meant["logits"].shape != logits.shape:
         return None
     size = float(numpy.linalg.norm(logits - meant["logits"]) / numpy.linalg.norm(meant["logits"]))
     return min(round(size, 4), 1e9) if numpy.isfinite(size) else 1e9
