@@ -29,7 +29,7 @@ class ModuleNames:
     nothing else fills. A class with ``bare`` knows names without the prefix too, and one that is ``strict`` has no
     parameters for scales of attention. With a file called ``unless`` in the folder the class
     is built as another one, of which nothing is known. ``towers`` are the types of vision towers that it has, empty
-    for any.
+    for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie.
     """
 
     linear: frozenset[str]
@@ -48,6 +48,7 @@ class ModuleNames:
     strict: bool = False
     unless: str = ""
     towers: tuple[str, ...] = ()
+    wants_head: bool = False
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -131,7 +132,8 @@ class ModuleNames:
         Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
         """
         if self.open:
-            return None
+            stored = tied or any(names.is_head(module) for module in modules)
+            return self.head if self.wants_head and not stored else None
         # Who lists what is missing ties both ways: a head that is stored is the embedding too.
         embedding = ("model.embed_tokens", "lm_head") if tied and self.lists else ("model.embed_tokens",)
         needed: list[tuple[str, ...]] = [embedding, ("model.norm",)]

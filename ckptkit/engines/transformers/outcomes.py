@@ -35,6 +35,11 @@ def _unless_refused(outcome: Outcome, note: str, formats: tuple[str, ...] = ()) 
     )
 
 
+def _beside(variant: str) -> tuple[str, ...]:
+    """The variants of a file beside the shards, whatever it holds."""
+    return tuple(f"CK108/{what}{variant}" for what in ("", "copies/", "prediction/"))
+
+
 OUTCOMES: Outcomes = MappingProxyType(
     {
         "CK501": (Known(_SILENT, "rows of zeros"),),
@@ -43,21 +48,22 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
-        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
+        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
-        **dict.fromkeys(("CK108", "CK108/read-instead/whole", "CK108/copies/read-instead/whole"), ()),
+        **dict.fromkeys(("CK108", *_beside("read-instead/whole")), ()),
         **dict.fromkeys(
-            ("CK108/read-instead", "CK108/copies/read-instead"),
+            _beside("read-instead"),
             (Known(_WARNING, "it is read in place of the shards; what it lacks is made up", where=_FILE),),
         ),
         **dict.fromkeys(
-            ("CK108/read-instead/codes-lost", "CK108/copies/read-instead/codes-lost"),
+            _beside("read-instead/codes-lost"),
             (Known(_ERROR, f"it is read in place of the shards; {_MADE_UP}", where=_FILE),),
         ),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK109/one-is-read": (Known(_WARNING, "model.safetensors alone is read; what it lacks is made up"),),
         "CK111": (Known(_ERROR, "unknown metadata format", Range(until="4.36")),),
         "CK113": (Known(_WARNING, "a missing head is made up and listed"),),
+        **dict.fromkeys(("CK113/levels/outer-right", "CK113/levels/inner-right/stored"), ()),
         "CK113/head-stored": (Known(Outcome.OK, "a stored head that differs is kept"),),
         "CK113/head-same": (),
         "CK114": (Known(_ERROR, _MADE_UP),),
@@ -108,6 +114,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
+        "CK208/base-layer": (Known(_ERROR, _MADE_UP),),
         "CK208/stack-scale": (),
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
@@ -184,6 +191,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
         **dict.fromkeys(
@@ -231,11 +239,19 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
+        "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),
+        "CK601/no-scales/codes": (Known(_WARNING, "codes are taken for values"),),
+        "CK601/no-scales/values": (),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
         "CK602": (
             Known(_WARNING, "missing scales are listed and made up"),
             *_unless_refused(_WARNING, "missing scales are listed and made up", formats=_FP8),
+        ),
+        "CK602/beside-scales/codes": (
+            Known(_WARNING, "missing scales are listed and made up"),
+            *_unless_refused(Outcome.OK, "codes in a wider type are cast back", formats=_FP8),
+            Known(Outcome.OK, "codes in a wider type are cast back", formats=("compressed-tensors",)),
         ),
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
@@ -328,9 +344,12 @@ OUTCOMES: Outcomes = MappingProxyType(
             ("CK701/experts", "CK701/experts-but-the-first"),
             (Known(_SILENT, "experts are put together by value, codes and numbers alike"),),
         ),
-        "CK701/experts/whole-projections": (
-            Known(_SILENT, "experts are put together by value, codes and numbers alike"),
-            Known(Outcome.OK, "each projection of all experts is multiplied with its scales, if any", formats=_CT),
+        **dict.fromkeys(
+            ("CK701/experts/whole-projections", "CK701/experts/cast/whole-projections"),
+            (
+                Known(_SILENT, "experts are put together by value, codes and numbers alike"),
+                Known(Outcome.OK, "each projection of all experts is multiplied with its scales, if any", formats=_CT),
+            ),
         ),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),

@@ -47,7 +47,17 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
     )
     if len(set(flags.values())) > 1:
         found = ", ".join(f"{path} = {str(value).lower()}" for path, value in flags.items())
-        yield Fault("tie-flags-differ", "levels of the config disagree", "config.json", None, "one value", found)
+        # Which level an engine asks hangs on the class; where that says what the tensors say, nothing happens.
+        right, stored = flags.get(_TIE) == (head is None), "/stored" * (head is not None)
+        yield Observation(
+            "tie-flags-differ",
+            "levels of the config disagree",
+            "config.json",
+            None,
+            "one value",
+            found,
+            variant=f"levels/{'outer' if right else 'inner'}-right{stored}",
+        )
         return
     if not flags:
         return
