@@ -277,7 +277,8 @@ class Context:
     @cached_property
     def names_in_memory(self) -> Mapping[str, str]:
         """Linear modules of a multimodal model that transformers gives another name than they are stored under."""
-        return names.in_memory(self.linear_names, self.config)
+        undeclared = (tensor.module for tensor in (self.checkpoint.stored_only if self.checkpoint else ()))
+        return names.in_memory((*self.linear_names, *undeclared), self.config)
 
     @cached_property
     def dtypes(self) -> frozenset[str]:

@@ -282,8 +282,9 @@ class Engine:
     so that they are loaded when somebody asks.
     ``finer_blocks`` says where experts are split inside blocks, ``eager`` where models run without CUDA graphs,
     ``remarks`` what is worth a word before a sound checkpoint is served, ``experts_left_out`` by dialect the classes of
-    which it loads no experts that are stored one by one, ``newer`` from which release on it has a model class, for
-    those that the first release examined had not. ``stand_in`` is what serves classes that it has not.
+    which it loads no experts that are stored one by one, ``experts_one_by_one`` those of which it loads no
+    others, ``newer`` from which release on it has a model class, for those that the first release examined had not.
+    ``stand_in`` is what serves classes that it has not.
     ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
     object's name, and what it has to hold where it is there; an empty name stands for the language model's own keys,
     without which the load stops. ``key_demands`` are what else it wants of such keys, likewise by type.
@@ -317,6 +318,7 @@ class Engine:
     eager: Callable[[], tuple[Eager, ...]] = tuple
     remarks: Callable[[], tuple[Remark, ...]] = tuple
     experts_left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    experts_one_by_one: Mapping[str, frozenset[str]] = field(default_factory=dict)
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     stand_in: StandIn | None = None

@@ -123,8 +123,11 @@ class ModuleNames:
                 return module
         return None
 
-    def absent(self, modules: Collection[str], layers: int | None, *, tied: bool) -> str | None:
-        """The first module that the class needs and that is not among these: nothing else fills its parameters.
+    def absent(
+        self, modules: Collection[str], layers: int | None, *, tied: bool, quantized: bool = False
+    ) -> str | None:
+        """The first module that the class needs and that is not among these: nothing else fills its parameters. One
+        that stops the load comes before any other.
 
         Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
         """
@@ -144,7 +147,11 @@ class ModuleNames:
             for names in parts
         )
         every = chain(needed, layered)
-        return next((names[0] for names in every if not any(self._filled(name, modules) for name in names)), None)
+        lacking = (names[0] for names in every if not any(self._filled(name, modules) for name in names))
+        first = next(lacking, None)
+        if first is None or not (self.lists and quantized) or self.stops_at(first, quantized=True):
+            return first
+        return next((name for name in lacking if self.stops_at(name, quantized=True)), first)
 
     def _filled(self, name: str, modules: Collection[str]) -> bool:
         """Whether something is stored for a module; who lists what is missing, or maps names, looks without the prefix

@@ -314,7 +314,7 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
         # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
         tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
-        absent = known.absent(modules, dimensions.layers, tied=tied)
+        absent = known.absent(modules, dimensions.layers, tied=tied, quantized=quantized)
         absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
         if absent is not None and known.stops_at(absent, quantized=quantized):
             yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")

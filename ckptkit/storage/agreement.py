@@ -11,6 +11,8 @@ from ckptkit.storage.source import FileEntry
 
 #: The kind of the fault of a weight file that is no part of the model.
 UNLISTED = "shard-unlisted"
+#: What a model in one file is called: some look for it before they look for an index.
+ONE_FILE = "model.safetensors"
 #: How names of weight files begin that are no shards beside others: a model in Mistral's own format, and adapters.
 OTHER_SETS = ("consolidated", "adapter_")
 _INDEX_END = ".safetensors.index.json"

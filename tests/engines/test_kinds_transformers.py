@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.accuracy.again.drawn import model_of
+from tests.accuracy.again.hub import HEAD, channels
 from tests.accuracy.corpus import corpus, files_of
 from tests.accuracy.verdicts import at_release, rows
+from tests.damage import SHARDED, load
+from tests.raw import shard_bytes
 
 #: Checkpoints of the corpus, and what 5.16.1 was seen to do with them.
 SEEN = (
@@ -26,6 +30,25 @@ SEEN = (
     ("reported/served-router/in-fp8/qwen2-moe-ct", "loads"),
     ("reported/served-experts/stacked/granitemoehybrid", "refuses"),
     ("reported/served-experts/stacked-plain/granitemoe", "loads"),
+    ("reported/head-in-fp8/wrong-entry/llava-ct", "refuses"),
+    # Each projection of experts is put together for itself.
+    ("reported/abliterated/listed/olmoe-ct", "loads"),
+    # Experts that are looked for one by one, and stored as one.
+    ("reported/served-experts/stacked-plain/llama4-ct", "warns"),
+    ("reported/served-experts/stacked/llama4-ct", "refuses"),
+    # model.safetensors is read before any index.
+    ("reported/uploads/one-file-beside/ct", "refuses"),
+    ("reported/uploads/one-file-beside/quark", "refuses"),
+    # An adapter's names, in Quark's layout too, where biases keep theirs.
+    ("reported/adapter/base-layer/quark", "refuses"),
+    ("reported/served-cache/scheme-of-tokens/ct", "loads"),
+    # Which level says whether the head is the embedding; one that is stored is kept whatever any says.
+    ("reported/served-tied/text-says-so/qwen3-vl-ct", "silently wrong"),
+    ("reported/served-tied/top-says-so/qwen3-vl-ct", "loads"),
+    # Of several modules that nothing fills one that stops the load counts.
+    ("reported/uploads/without-last/quark", "refuses"),
+    # A list is asked by names in memory for what it calls plain too.
+    ("reported/served-tower/tower-though-listed/qwen2-vl", "loads"),
 )
 
 
@@ -58,3 +81,21 @@ def test_plain_fp8_of_experts_in_the_release_that_reads_it(name: str, verdict: s
     assert files is not None
     with at_release("transformers", "5.17.0", {}):
         assert rows(files)["transformers"].verdict == verdict
+
+
+def test_a_whole_model_beside_its_shards_is_read_in_their_place() -> None:
+    """It lacks nothing, or a norm that can be made up."""
+    checkpoint = load(SHARDED)
+    for lacking, verdict in (((), "loads"), (("model.norm.weight",), "warns")):
+        tensors = {n: t for shard in checkpoint.shards.values() for n, t in shard.items() if n not in lacking}
+        checkpoint.files["model.safetensors"] = shard_bytes(tensors, {"format": "pt"})
+        assert rows(checkpoint.to_files())["transformers"].verdict == verdict
+
+
+@pytest.mark.parametrize(("experts", "verdict"), [("0", "silently wrong"), ("*", "loads")])
+def test_plain_projections_of_some_experts_and_of_all(experts: str, verdict: str) -> None:
+    checkpoint = model_of("olmoe")
+    names = r"re:.*experts\.\d+\.down_proj" if experts == "*" else r"re:.*experts\.0\.down_proj"
+    plain = names.removeprefix("re:")
+    channels((*HEAD, r"re:.*mlp\.gate$", names), but=plain)(checkpoint)
+    assert rows(checkpoint.to_files())["transformers"].verdict == verdict

@@ -73,7 +73,7 @@ def test_parts_of_a_checkpoint() -> None:
 
 def test_rows_speak_of_what_exists() -> None:
     """A misspelt kind of granularity would fit nothing, and nobody would notice."""
-    weights = {"per-tensor", "per-channel", "per-block", "per-group", "per-head"}
+    weights = {"per-tensor", "per-channel", "per-block", "per-group", "per-head", "per-token"}
     inputs = {
         "none",
         "static per-tensor",

@@ -50,6 +50,10 @@ ENGINE = Engine(
             )
         }
     ),
+    # quantizers/base.py makes linear layers of its experts, for this method.
+    experts_one_by_one=MappingProxyType(
+        {"compressed-tensors": frozenset({"Llama4ForConditionalGeneration", "Llama4ForCausalLM"})}
+    ),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
     drafts=Drafts.LEFT_OUT,

@@ -41,3 +41,15 @@ KEPT_ROUTERS = ("GraniteMoe", "Mixtral", "MiniMaxFor")
 
 #: Classes whose stacks of experts have another name in memory than in files (``conversion_mapping.py``).
 KEPT_STACKS = ("GraniteMoe",)
+
+#: Classes with a config around the language model's that says alone whether the head is the embedding: nothing said
+#: there means that it is not (``configuration_*.py``, asked with the key in either section). Others take over what the
+#: language model's says, or are tied unless they say otherwise.
+TIED_BY_TOP = tuple(
+    f"{name}ForConditionalGeneration"
+    for name in (
+        *("Aria", "CohereCompass", "Exaone4_5_", "Glm46V", "Glm5Next", "Granite4Vision", "Idefics3", "LlavaNext"),
+        *("MiniCPMV4_6", "QianfanOCR", "Qwen2_5OmniThinker", "Qwen3OmniMoeThinker", "Qwen3VL", "Qwen3VLMoe", "Qwen3_5"),
+        *("Qwen3_5Moe", "Qwen4Exp", "SmolVLM", "VideoLlava", "VipLlava"),
+    )
+)

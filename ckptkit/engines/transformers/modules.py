@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS, experts
+from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS, ModuleNames, experts
+from ckptkit.engines.transformers.classes import TIED_BY_TOP
 
 _CLASSES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 
@@ -21,5 +22,6 @@ MODULES = MappingProxyType(
             ("mlp.gate",), ("mlp.experts.0.gate_proj", "mlp.experts", "mlp.experts.gate_up_proj")
         ),
         "Qwen3ForCausalLM": DENSE_WITH_HEAD_NORMS.listing(),
+        **dict.fromkeys(TIED_BY_TOP, ModuleNames(frozenset(), frozenset(), open=True, lists=True, wants_head=True)),
     }
 )

@@ -18,6 +18,11 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
+_TEXT = (Layer.HEAD, Layer.LINEAR, Layer.FUSED)
+#: What has another name in memory than in files keeps its stored type.
+_LOADING = "core_model_loading.py (dtype casting)"
+_KEPT = "leaves the module alone: codes stay codes, and dtypes do not fit; at the first request"
+_FILE = "modeling_utils.py (_get_resolved_checkpoint_files)"
 _MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 
@@ -30,6 +35,11 @@ def _unless_refused(outcome: Outcome, note: str, formats: tuple[str, ...] = ()) 
     )
 
 
+def _beside(variant: str) -> tuple[str, ...]:
+    """The variants of a file beside the shards, whatever it holds."""
+    return tuple(f"CK108/{what}{variant}" for what in ("", "copies/", "prediction/"))
+
+
 OUTCOMES: Outcomes = MappingProxyType(
     {
         "CK501": (Known(_SILENT, "rows of zeros"),),
@@ -40,11 +50,20 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
         **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
-        **dict.fromkeys(("CK107/same", "CK107/indexed-last"), ()),
+        **dict.fromkeys(("CK108", *_beside("read-instead/whole")), ()),
+        **dict.fromkeys(
+            _beside("read-instead"),
+            (Known(_WARNING, "it is read in place of the shards; what it lacks is made up", where=_FILE),),
+        ),
+        **dict.fromkeys(
+            _beside("read-instead/codes-lost"),
+            (Known(_ERROR, f"it is read in place of the shards; {_MADE_UP}", where=_FILE),),
+        ),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK109/one-is-read": (Known(_WARNING, "model.safetensors alone is read; what it lacks is made up"),),
         "CK111": (Known(_ERROR, "unknown metadata format", Range(until="4.36")),),
         "CK113": (Known(_WARNING, "a missing head is made up and listed"),),
+        **dict.fromkeys(("CK113/levels/outer-right", "CK113/levels/inner-right/stored"), ()),
         "CK113/head-stored": (Known(Outcome.OK, "a stored head that differs is kept"),),
         "CK113/head-same": (),
         "CK114": (Known(_ERROR, _MADE_UP),),
@@ -85,10 +104,17 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK207/unmapped": (Known(_ERROR, "single experts cannot be put together"),),
         "CK207": (Known(_WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (),
+        "CK207/one-by-one": (
+            Known(
+                _WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT, Layer.STACK)
+            ),
+        ),
+        "CK207/one-by-one/quantized": (Known(_ERROR, _MADE_UP),),
         "CK207/fused-codes": (Known(_WARNING, "codes are taken for values; scales are listed as unexpected"),),
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
+        "CK208/base-layer/fp8": (Known(_ERROR, _MADE_UP),),
         "CK208/stack-scale": (),
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
@@ -224,7 +250,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK602/beside-scales/codes": (
             Known(_WARNING, "missing scales are listed and made up"),
-            Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17"), formats=_FP8),
+            *_unless_refused(Outcome.OK, "codes in a wider type are cast back", formats=_FP8),
             Known(Outcome.OK, "codes in a wider type are cast back", formats=("compressed-tensors",)),
         ),
         "CK605": (
@@ -247,6 +273,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
         ),
         "CK608/left-alone": (Known(_WARNING, "leaves the module alone: codes are taken for values"),),
+        "CK608/left-alone/renamed": (
+            Known(_WARNING, "leaves the module alone: codes are taken for values"),
+            Known(_ERROR, _KEPT, layers=_TEXT, where=_LOADING),
+        ),
         "CK609": (Known(_SILENT, "reads modules_to_not_convert first"),),
         "CK617": (Known(_SILENT, "prefers exact names and sorts patterns"),),
         "CK617/twice": (),
@@ -313,6 +343,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(
             ("CK701/experts", "CK701/experts-but-the-first"),
             (Known(_SILENT, "experts are put together by value, codes and numbers alike"),),
+        ),
+        **dict.fromkeys(
+            tuple(f"CK701/experts{kind}/whole-projections" for kind in ("", "/first-mixed", "/cast")),
+            (
+                Known(_SILENT, "experts are put together by value, codes and numbers alike"),
+                Known(Outcome.OK, "each projection of all experts is multiplied with its scales, if any", formats=_CT),
+            ),
         ),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),

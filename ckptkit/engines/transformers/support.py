@@ -78,6 +78,8 @@ SUPPORT: tuple[Support, ...] = (
         words="RuntimeError: Expected query, key, and value to have the same dtype; at the first request",
     ),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
+    # Scales that are taken of each token while running: none is looked for.
+    Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-token",), how=_RUN),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4", "NVFP4A16", "W8A8 INT8", "MXFP8"), how=_RUN),
     Support(
         _REFUSED,

@@ -97,10 +97,17 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
             members[0] if len(members) == 1 else kind,
             expected=f"{other} as well" if other else "exact module names",
             found=found,
-            variant="left-alone" if stored else f"built{'/split-alone' * is_split_alone(checkpoint, members[0])}",
+            variant=_left_alone(context, members[0])
+            if stored
+            else f"built{'/split-alone' * is_split_alone(checkpoint, members[0])}",
             only=wrong,
             subject=Module(members[0]),
         )
+
+
+def _left_alone(context: Context, module: str) -> str:
+    """What is told apart of a quantized module that the list means: one that has another name in memory."""
+    return f"left-alone{'/renamed' * (module in context.names_in_memory)}"
 
 
 def _asked_whole(context: Context) -> Iterator[Fault]:

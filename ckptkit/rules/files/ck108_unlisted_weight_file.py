@@ -10,6 +10,8 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
+from ckptkit.model.census import is_fp8
+from ckptkit.storage.agreement import ONE_FILE
 from ckptkit.storage.container import read_headers
 
 #: How file names of Mistral's own format begin.
@@ -32,6 +34,11 @@ def _unlisted(context: Context, fault: Fault) -> Observation:
         variant = "prediction"
     if entry.name.startswith(_MISTRAL):
         variant = "mistral"
+    elif entry.name == ONE_FILE:
+        variant = f"{variant}/read-instead" if variant else "read-instead"
+        lacking = [tensor for name, tensor in container.tensors.items() if name not in header.tensors]
+        codes = any(is_fp8(tensor.dtype) for tensor in lacking)
+        variant += "/codes-lost" if codes else "" if lacking else "/whole"
     elif entry.name.startswith(_ADAPTER) and container.index is None:
         variant = "adapter"
     return Observation.of(replace(fault, found=f"tensors: {len(header.tensors):,}, {there}"), variant=variant)
@@ -51,7 +58,8 @@ def unlisted_weight_file(context: Context) -> Iterator[Fault]:
     """A safetensors file lies in the folder that is no part of the model.
 
     Why it hurts: vLLM, SGLang and transformers load what the index names, so that a tensor that only this file has is
-    missing. TensorRT-LLM loads every file, so that it may take a second copy of a tensor for the model's. vLLM takes
+    missing; transformers takes ``model.safetensors`` before any index, and makes up what it lacks. TensorRT-LLM loads
+    every file, so that it may take a second copy of a tensor for the model's. vLLM takes
     any file called ``consolidated*.safetensors`` for Mistral's own format: it loads that instead of the shards, and
     finds no weights when the file lies in a subfolder. An adapter's file beside a model without an index is loaded as
     a shard.

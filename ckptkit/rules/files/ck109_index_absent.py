@@ -9,10 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.errors import Fault
 from ckptkit.rules.files.index_fixes import rebuild_index
-from ckptkit.storage.agreement import OTHER_SETS
-
-#: What a model in one file is called.
-_USUAL = "model.safetensors"
+from ckptkit.storage.agreement import ONE_FILE, OTHER_SETS
 
 
 @rule("CK109", "index-absent", Severity.ERROR, conversion=OnConversion.FIXED, reports=("unslothai/unsloth#2355",))
@@ -27,11 +24,11 @@ def index_absent(context: Context) -> Iterator[Fault]:
     """
     shards = [header.shard for header in context.container.headers]
     for fault in context.faults("index-absent"):
-        yield Observation.of(fault, variant="one-is-read" if _USUAL in shards else None)
-    other = context.container.index is None and len(shards) == 1 and shards[0] != _USUAL
+        yield Observation.of(fault, variant="one-is-read" if ONE_FILE in shards else None)
+    other = context.container.index is None and len(shards) == 1 and shards[0] != ONE_FILE
     if other and context.checkpoint is not None and not shards[0].startswith(OTHER_SETS):
         message = "the one weight file is not called as loaders look for it"
-        yield Observation("file-name", message, shards[0], None, _USUAL, shards[0], severity=Severity.WARNING)
+        yield Observation("file-name", message, shards[0], None, ONE_FILE, shards[0], severity=Severity.WARNING)
 
 
 fix("safe", "CK109")(rebuild_index)

@@ -48,7 +48,7 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
     if len(set(flags.values())) > 1:
         found = ", ".join(f"{path} = {str(value).lower()}" for path, value in flags.items())
         # Which level an engine asks hangs on the class; where that says what the tensors say, nothing happens.
-        right = flags.get(_TIE) == (head is None)
+        right, stored = flags.get(_TIE) == (head is None), "/stored" * (head is not None)
         yield Observation(
             "tie-flags-differ",
             "levels of the config disagree",
@@ -56,7 +56,7 @@ def tied_head_contradiction(context: Context) -> Iterator[Fault]:
             None,
             "one value",
             found,
-            variant=f"levels/{'outer' if right else 'inner'}-right",
+            variant=f"levels/{'outer' if right else 'inner'}-right{stored}",
         )
         return
     if not flags:

@@ -93,10 +93,11 @@ def experts_partly(context: Context) -> Iterator[Fault]:
         message = "all experts of a layer are loaded as one, but only some are quantized"
         first = f"{owner}.0."
         variant = "experts" if any(name.startswith(first) for name in plain[owner]) else "experts-but-the-first"
-        # Some ask each projection of the first expert for its scheme.
+        # Some ask each projection of the first expert for its scheme, some load whole projections.
         mixed = variant == "experts" and any(name.startswith(first) for name in members)
-        for kind, only in _told_apart(variant, _casting(context, plain[owner])):
-            kind = f"{kind}/first-mixed" if mixed and kind == variant else kind
+        whole = {*map(names.last_part, members)}.isdisjoint(map(names.last_part, plain[owner]))
+        for told, only in _told_apart(variant, _casting(context, plain[owner])):
+            kind = f"{told}{'/first-mixed' * (mixed and told == variant)}{'/whole-projections' * whole}"
             yield Observation("experts-partly", message, None, owner, "all or none", found, variant=kind, only=only)
 
 

@@ -43,6 +43,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
     yield from _fused_experts(context)
     yield from _stacked_experts(context)
     yield from _experts_left_out(context)
+    yield from _taken_one_by_one(context)
     parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
     if parts is None:
         return
@@ -136,4 +137,26 @@ def _experts_left_out(context: Context) -> Iterator[Fault]:
             None,
             single[0],
             found=plural(len(single), "module"),
+        )
+
+
+def _taken_one_by_one(context: Context) -> Iterator[Observation]:
+    """Experts in three dimensions of a class of which some engine takes single ones."""
+    architecture = context.dimensions.architecture
+    dialect = context.dialect.key if context.dialect is not None else ""
+    known = asked_about().items()
+    takers = {name: e.label for name, e in known if architecture in (fact_of(dialect, e.experts_one_by_one) or ())}
+    fused = (t for t in context.container.tensors.values() if len(t.shape) == 3 and ".experts" in t.name)
+    weight = next((t for t in fused if not t.name.endswith(("_scale", "_scale_inv"))), None)
+    if takers and weight is not None:
+        meant = any(matches(n) for matches in matchers_of(context).values() for n in (weight.module, weight.name))
+        yield Observation(
+            "experts-one-by-one",
+            f"{' and '.join(takers.values())} looks for single experts of {architecture}, and finds none",
+            weight.shard,
+            weight.name,
+            expected="one 2-D weight for each expert",
+            found=f"{weight.dtype} {list(weight.shape)}",
+            variant=f"one-by-one{'' if meant else '/quantized'}",
+            only=frozenset(takers),
         )

@@ -92,7 +92,7 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
                 expected="merged weights under their own names",
                 found="base_layer or lora",
                 help="merge the adapter before exporting",
-                variant="base-layer" if _stands_in(context, tensor.name) else None,
+                variant=f"base-layer{'/fp8' * is_fp8(tensor.dtype)}" if _stands_in(context, tensor.name) else None,
             )
 
 

@@ -157,10 +157,10 @@ def _inner(name: str) -> str:
 
 
 def apart(logits: Any, meant: Mapping[str, Any]) -> float | None:
-    """The distance of all logits together; None where nothing is there to compare with."""
+    """The distance of all logits together; None where nothing is there to compare with: of a class without a head what
+    would go into one is of another size."""
     import numpy
 
-    # A class without a head has nothing to be held against one with a head.
     if "logits" not in meant or meant["logits"].shape != logits.shape:
         return None
     size = float(numpy.linalg.norm(logits - meant["logits"]) / numpy.linalg.norm(meant["logits"]))
