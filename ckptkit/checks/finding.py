@@ -11,6 +11,7 @@ from ckptkit.engines.base import Effect
 from ckptkit.errors import Fault
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
+from ckptkit.storage.payload import TensorRef
 
 
 class Severity(str, Enum):
@@ -66,7 +67,8 @@ class Observation(Fault):
     ``variant`` is a word under which engines' tables may tell other consequences; ``only`` names the engines that can
     suffer, where the rule has asked them; ``severity`` replaces the rule's. ``subject`` is what a fix has to know if
     it is more than the tensor or the file. ``if_ones`` is the variant where the tensor, a scale that belongs to no
-    module, holds nothing but ones: whoever reads scales finds out.
+    module, holds nothing but ones: whoever reads scales finds out. ``if_codes`` are the variants where weights that
+    ``may_be_codes`` hold codes, and where they hold a model's own numbers.
     """
 
     variant: str | None = None
@@ -74,6 +76,8 @@ class Observation(Fault):
     severity: Severity | None = None
     subject: Subject | None = None
     if_ones: str | None = None
+    if_codes: tuple[str, str] | None = None
+    may_be_codes: tuple[TensorRef, ...] = ()
 
     @classmethod
     def of(

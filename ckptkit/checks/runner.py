@@ -245,8 +245,15 @@ def _finding(
 
 
 def _told_by_values(context: Context, fault: Fault) -> Fault:
-    """A fault as it is once the scale that it is about was read."""
-    if not isinstance(fault, Observation) or fault.if_ones is None or fault.tensor is None:
+    """A fault as it is once the scale, or a few numbers of the weights, that it is about were read."""
+    if not isinstance(fault, Observation):
+        return fault
+    if fault.if_codes is not None and not context.container.source.traits.remote:
+        from ckptkit.checks.samples import hold_codes
+
+        codes = hold_codes(context.container, fault.may_be_codes)
+        return fault if codes is None else replace(fault, variant=fault.if_codes[not codes])
+    if fault.if_ones is None or fault.tensor is None:
         return fault
     read = context.orphan_values.get(fault.tensor)
     if read is None:

@@ -81,3 +81,49 @@ def _units(data: bytes, columns: int, granularity: Granularity) -> Iterator[byte
         for start in range(0, columns, granularity.columns)[:blocks]:
             stop = min(columns, start + granularity.columns)
             yield b"".join(data[row + start : row + stop] for row in rows)
+
+
+class _Bits(NamedTuple):
+    """How numbers of a type tell codes that were cast: for each byte of one, lowest first, the bits that no number of
+    E4M3 has; and the magnitudes of the last byte from which on, and up to which, the largest number of a weight is that
+    of codes. From ``small`` on nobody can say that numbers are a model's own.
+    """
+
+    unused: tuple[int, ...]
+    small: int
+    first: int
+    last: int
+
+
+#: From 4 on, and from 32 to 448. What is smaller than 4 may be a model's own weight.
+_CODES = {
+    "F8_E4M3": _Bits((0,), 0x48, 0x60, 0x7E),
+    "BF16": _Bits((0x0F, 0), 0x40, 0x42, 0x43),
+    "F16": _Bits((0xFF & 0x7F, 0), 0x44, 0x50, 0x5F),
+    "F32": _Bits((0xFF, 0xFF, 0x0F, 0), 0x40, 0x42, 0x43),
+}
+
+
+def hold_codes(container: Container, weights: Iterable[TensorRef]) -> bool | None:
+    """Whether matrices hold codes, which reach towards 448, or False for a model's own weights, all small; None where
+    neither shows in the first numbers of a few of them, most of which have to agree on codes."""
+    sizes = {header.shard: header.file_size for header in container.headers}
+    found = [w for w in weights if len(w.shape) == 2 and w.dtype in _CODES and w.nbytes and w.stop <= sizes[w.shard]]
+    total = len(found)
+    if total > WEIGHTS:
+        found = [found[(total * number // WEIGHTS + number) % total] for number in range(WEIGHTS)]
+    told = [_told(container, weight) for weight in found]
+    if 2 * told.count(True) > len(told):
+        return True
+    return False if told and all(one is False for one in told) else None
+
+
+def _told(container: Container, weight: TensorRef) -> bool | None:
+    bits = _CODES[weight.dtype]
+    width = len(bits.unused)
+    data = container.source.read(weight.shard, weight.start, min(weight.nbytes, BUDGET // width * width))
+    for at, unused in enumerate(bits.unused):
+        if unused and any(data[at::width].translate(bytes(byte & unused for byte in range(256)))):
+            return False
+    largest = max(data[width - 1 :: width].translate(_MAGNITUDES))
+    return True if bits.first <= largest <= bits.last else False if largest < bits.small else None

@@ -60,6 +60,13 @@ def faults(container: Container) -> Iterator[Fault]:
         yield Fault(KV_SCALES, message, CONFIG_FILE, lost.attention[0].name, "a KV-cache scheme", found, help_text)
 
 
+def bare_weights(container: Container) -> tuple[TensorRef, ...]:
+    """Matrices in FP8 where no scale is stored beside any; nothing where one is."""
+    if _lost(container).scales:
+        return ()
+    return tuple(tensor for tensor in container.tensors.values() if is_fp8(tensor.dtype) and len(tensor.shape) == 2)
+
+
 def missing(container: Container) -> str:
     """What has to be restored."""
     return CONFIG_FILE if _is_absent(container) else "quantization_config"

@@ -34,9 +34,10 @@ class Role(str, Enum):
 _KEEP_HIGH = ("norm.weight", "layernorm.weight", ".bias", "e_score_correction_bias", "embed_tokens.weight")
 #: Names that only quantizers write. One of these without a role in the format is foreign.
 _QUANTIZER_NAME = re.compile(
-    r"_quantizer\.|(^|[._])(zero_point|amax|g_idx|weight_shape|weight_packed|qweight|qzeros|qscale|scales"
+    r"_quantizer\.|_observer\.|(^|[._])(zero_point|amax|g_idx|weight_shape|weight_packed|qweight|qzeros|qscale|scales"
+    r"|comfy_quant|pre_quant_scale"
     r"|(weight|input)(_global)?_scale(_inv|_\d)?|kv_scale|scale_(weight|input|inv))$"
-    r"|(^|\.)(output|activation|act|bias)_scale(_\d)?$|(^|\.)[kqv]_scale$|(^|\.)(shared_)?input_rotation(_\d+)?$"
+    r"|(^|\.)((prob_)?output|activation|act|bias)_scale(_\d)?$|(^|\.)[kqv]_scale$|(^|\.)(shared_)?input_rotation(_\d+)?$"
 )
 #: Names that models use for parameters of their own too (``logit_scale``): foreign beside an FP8 tensor only.
 _SCALE_NAME = re.compile(r"(.+)[._]scale$")

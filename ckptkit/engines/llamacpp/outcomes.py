@@ -120,6 +120,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN weights", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK506": (),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600": (),

@@ -62,6 +62,7 @@ _ROWS: Outcomes = {
     "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
     "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
     "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+    "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
     "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
     "CK602": (Known(_ERROR, f"{_MISSES} of scales"),),
     **dict.fromkeys(

@@ -27,7 +27,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
-        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
+        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         **dict.fromkeys(("CK107/same", "CK107/indexed-last"), ()),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
@@ -154,6 +154,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
         **dict.fromkeys(
@@ -201,12 +202,20 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
+        "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),
+        "CK601/no-scales/codes": (Known(_WARNING, "codes are taken for values"),),
+        "CK601/no-scales/values": (),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
         "CK602": (
             Known(_WARNING, "missing scales are listed and made up"),
             Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17"), formats=_FP8),
             Known(_WARNING, "missing scales are listed and made up", Range(since="5.17"), formats=_FP8),
+        ),
+        "CK602/beside-scales/codes": (
+            Known(_WARNING, "missing scales are listed and made up"),
+            Known(_ERROR, "every plain FP8 config is refused", Range(until="5.17"), formats=_FP8),
+            Known(Outcome.OK, "codes in a wider type are cast back", formats=("compressed-tensors",)),
         ),
         "CK605": (
             Known(_WARNING, "missing scales are listed"),

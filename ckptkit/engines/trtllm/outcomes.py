@@ -77,6 +77,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS, where=ARITHMETIC),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS, where=ARITHMETIC),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS, where=ARITHMETIC),),
+        "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS, where=ARITHMETIC),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated", where=_TENSOR),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS, where=ARITHMETIC),),
         "CK601": (Known(_SILENT, _PLAIN, how=_SOURCE, where=f"{_PRETRAINED}, {_COPIES}"),),

@@ -15,6 +15,12 @@ LATENT = (
     *("BailingMoeV2_5", "BailingMoeV3", "MistralLarge3", "SarvamMLA", "EagleMistralLarge3"),
 )
 
+#: Classes that tell their config of which parts the projections of latent or linear attention are made that they load
+#: as one (``packed_modules_mapping``): a list that names some of them stops the load.
+KNOWN_PARTS = (
+    *("DeepseekV2For", "DeepseekV3For", "Glm4MoeLiteFor", "AXK1", "PanguUltraMoE", "HYV4", "KimiK3For"),
+    *("Qwen3_5", "Qwen4Exp", "MiniCPMV4_6"),
+)
 #: Classes with their own mapping of names and their own list of what is plain: skip lists say little of them.
 OWN_LISTS = ("DeepseekV4",)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
-from ckptkit.engines.config_values import about
 from ckptkit.engines.gpus import SM_10X
 from ckptkit.engines.layers import Layer
-from ckptkit.engines.vllm.classes import LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
+from ckptkit.engines.vllm.classes import KNOWN_PARTS, LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
+from ckptkit.engines.vllm.values import VALUES
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNTIL_32, _SINCE_32 = Range(until="0.32"), Range(since="0.32")
@@ -16,16 +16,14 @@ _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
+_CAST = "BF16 values land in an FP8 parameter"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: Formats whose lists are asked for the parts of a fused layer, each by its name.
+_BY_PARTS = (*_CT, *_QUARK, "quark-fp8", "fp8", "fp8-block")
 _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
-#: What Quark's configs say where no scheme is found for a layer.
-_NO_SCHEME = (
-    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
-    *("default-missing", "bias"),
-)
+#: Where scales of the cache are looked for (``maybe_remap_kv_scale_name``).
+_MAPPED_KV = ("below-attention", "on-projection", "on-merged", "not-own")
 
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
@@ -37,14 +35,14 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
         "CK104": (Known(_ERROR, "missing file"),),
         "CK105": (Known(_SILENT, "where no shard has it: quantized models are not checked for missing tensors"),),
-        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none"), ()),
+        **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK106": (),
         "CK107/same": (),
         "CK107": (Known(_SILENT, "the last copy wins"),),
         "CK107/indexed-last": (),
         "CK108": (Known(_SILENT, "what is only in that file is not loaded"),),
         "CK108/adapter": (Known(_ERROR, _UNKNOWN_NAME, how=Evidence.SOURCE),),
-        "CK108/copies": (),
+        **dict.fromkeys(("CK108/copies", "CK108/prediction"), ()),
         "CK108/mistral": (
             Known(_SILENT, "reads consolidated files instead of the shards, and their scales stay unset"),
         ),
@@ -135,7 +133,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             (f"CK312/{heads}cut{part}" for heads in _HEADS for part in ("", "-in-part")),
             (Known(_SILENT, "only the first rows or columns are taken"),),
         ),
-        **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, _SHAPE),)),
+        **dict.fromkeys(("CK312/router", "CK312/router-in-part", "CK312/router-bias"), (Known(_ERROR, _SHAPE),)),
         "CK312/dense-layer": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK313": (Known(_ERROR, _ASSERTION),),
         "CK314": (Known(_ERROR, _ASSERTION),),
@@ -156,76 +154,21 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
-        "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
-        **dict.fromkeys(
-            about("weight-four-bits", "weight-four-bits-alone"),
-            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("input-integers", "input-asymmetric", layers=("", "-static")),
-            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            ("CK600/weight-integers", "CK600/weight-integers-static"),
-            (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
-            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("weight-asymmetric"),
-            (
-                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
-                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
-            ),
-        ),
-        **dict.fromkeys(
-            about("weight-axis", "input-axis"),
-            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about(*_NO_SCHEME),
-            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "other-groups"),
-            (Known(_ERROR, "no scheme is found", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about(*_REFUSED_BY_LIBRARY),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("no-groups"),
-            (Known(_ERROR, _UNKNOWN_NAME, formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("layers-missing", "no-list"),
-            (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
-        ),
-        **dict.fromkeys(
-            about("kv-group"),
-            (Known(Outcome.OK, "a text is read letter by letter, and an object by its keys", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("kv-group-of-none"),
-            (Known(_ERROR, "kv_cache_group without entries of layer_quant_config", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("input-bits", layers=("", "-static", "-experts")),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("weight-format"),
-            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
-        ),
+        **VALUES,
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
+        "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),
+        "CK601/no-scales/codes": (Known(_SILENT, "codes are taken for values"),),
+        "CK601/no-scales/values": (),
         "CK601/kv-scales": (Known(_SILENT, "scales are ignored"),),
         "CK602": (Known(_SILENT, "weights are cast by value, scales stay unset"),),
+        **dict.fromkeys(
+            ("CK602/beside-scales/codes", "CK602/beside-scales-dynamic-inputs/codes"),
+            (Known(Outcome.OK, "codes in a wider type are cast back"),),
+        ),
         "CK603": (),
         "CK604": (Known(_ERROR, "missing quant_algo"),),
         "CK604/beside-another": (),
@@ -287,6 +230,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK620/sparse-nowhere": (Known(Outcome.OK, "a sparsity without targets is not looked at"),),
         "CK620/key": (),
         "CK621": (Known(_SILENT, _UNSET),),
+        "CK621/in-part": (
+            Known(_SILENT, _UNSET),
+            Known(Outcome.OK, "one number serves gate and up of an expert", layers=(Layer.EXPERT,)),
+        ),
         "CK622": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK623": (Known(_ERROR, "unknown method"),),
         **dict.fromkeys(("CK623/spelling", "CK623/case", "CK623/algorithm-spelling"), ()),
@@ -331,13 +278,24 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "the first expert's scheme is that of all, and other scales stay unset"),
             Known(_ERROR, "scales of some experts find no place", formats=("fp8", "fp8-block", "modelopt", "quark")),
         ),
+        **dict.fromkeys(
+            ("CK701/experts/cast", "CK701/experts-but-the-first/cast"),
+            (Known(_SILENT, "all experts are built quantized, and what has no scale is cast by value"),),
+        ),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"),),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all, and other scales stay unset"),),
-        "CK703": (Known(_SILENT, "BF16 values land in an FP8 parameter"),),
+        "CK703": (
+            Known(_SILENT, _CAST),
+            Known(Outcome.UNKNOWN, "whether the class names the parts", formats=_BY_PARTS, architectures=LATENT),
+            Known(_ERROR, "different schemes for the parts", formats=_BY_PARTS, architectures=KNOWN_PARTS),
+        ),
+        "CK703/cast": (Known(_SILENT, _CAST),),
         "CK704": (Known(_SLOW, "parts are requantized while loading"),),
         "CK705": (),
         "CK801": (Known(_ERROR, "output size not divisible by block_n"),),
         **dict.fromkeys(("CK801/unsaid-blocks", "CK801/gates"), ()),
+        # Sizes of merged layers are not looked at where the config has ``weight_block_size`` (``layers/linear.py``).
+        "CK801/other-attention": (Known(_ERROR, "output size not divisible by block_n", formats=_CT),),
         "CK803": (Known(_SLOW, "no CUTLASS block kernel"),),
         "CK804": (Known(_SLOW, "reference kernels, where there are any"),),
         "CK901": (
@@ -351,9 +309,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "attribute error on the fused projection"),
             Known(Outcome.UNKNOWN, "queries have other projections", architectures=LATENT),
         ),
-        "CK903/below-attention": (),
-        "CK903/on-projection": (),
-        "CK903/not-own": (),
+        **dict.fromkeys((f"CK903/{place}" for place in _MAPPED_KV), ()),
         "CK904/k": (
             Known(_SILENT, "v stays at 1.0", formats=("compressed-tensors",)),
             Known(_SILENT, "k is copied to v", formats=("modelopt",)),

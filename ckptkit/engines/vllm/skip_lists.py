@@ -54,7 +54,9 @@ _MAPS = MappingProxyType(
     }
 )
 
-_reading = partial(Reading, maps_of=_MAPS)
+#: Mixers that their classes build without the quantization config (``models/jamba.py``, ``mamba.py``).
+_PLAIN = MappingProxyType({"Jamba": (".mamba.",), **dict.fromkeys(("MambaFor", "FalconMambaFor"), (".mixer.",))})
+_reading = partial(Reading, maps_of=_MAPS, plain_of=_PLAIN)
 _FP8 = _reading(
     Style.EXACT,
     ("ignored_layers", "modules_to_not_convert"),
@@ -99,7 +101,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             experts_by_owner=True,
             patterns_on_whole=True,
             splits_stars=True,
-            plain_of=MappingProxyType({"": ("vision_tower", "vision_model", "vit_large_projector")}),
+            plain_of=MappingProxyType({**_PLAIN, "": ("vision_tower", "vision_model", "vit_large_projector")}),
             renames_of=_OWN_NAMES,
         ),
         "mxfp8": Reading(Style.SUBSTRING_OR_GLOB, ("ignored_layers",), fuses=True),

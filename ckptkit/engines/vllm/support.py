@@ -182,6 +182,37 @@ _BY_CLASS = (
         how=_RUN,
         words="RuntimeError: The size of tensor a (...) must match the size of tensor b (...)",
     ),
+    # What a class makes of stacked experts is in its ``load_weights``.
+    Support(
+        _HAS, (Layer.STACK,), ("fp8-block",), architectures=("Qwen3NextFor",), where="models/qwen2_moe.py", how=_RUN
+    ),
+    Support(
+        _HAS,
+        (Layer.STACK,),
+        _CT,
+        _CHANNEL,
+        architectures=("GraniteMoeHybrid",),
+        where="models/granitemoehybrid.py",
+        how=_RUN,
+    ),
+    Support(
+        _REFUSED,
+        (Layer.STACK,),
+        _EVERY,
+        architectures=("GraniteMoeFor",),
+        where="models/granitemoe.py, which maps weights and no scales",
+        how=_RUN,
+        words=_NO_NAME,
+    ),
+    Support(
+        _REFUSED,
+        (Layer.STACK,),
+        _EVERY,
+        architectures=("DeepseekV2For", "DeepseekV3For"),
+        where="models/deepseek_v2.py",
+        how=_RUN,
+        words="KeyError: 'layers.1.mlp.experts.down_proj'",
+    ),
     Support(_HAS, (Layer.ROUTER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_ROUTERS, where="models", how=_RUN),
     Support(_REFUSED, (Layer.ROUTER, Layer.GATE), _EVERY, where="models", words=_NO_NAME),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, where="models"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
@@ -31,13 +32,21 @@ def quantization_config_missing(context: Context) -> Iterator[Fault]:
     Why it hurts: engines load the bytes as if they were the values, or stop at the first scale they do not know.
 
     Example: the recipe was left in ``recipe.yaml`` and never reached config.json. Or the weights were saved
-    uncompressed: BF16 beside ``weight_scale``, and no config says what the scales are for.
+    uncompressed: BF16 beside ``weight_scale``, and no config says what the scales are for. Where no scale is stored
+    either, a few numbers tell codes, which reach towards 448, from weights that were cast as they are.
 
     Fix: restore the block that the exporter wrote. Scales of a KV cache alone are a warning: engines leave them out.
     """
     if any(fault.kind == "json-invalid" and fault.file == CONFIG_FILE for fault in context.container.faults):
         return  # what it says is not known
-    yield from context.faults(undeclared.FP8)
+    for fault in context.faults(undeclared.FP8):
+        bare = undeclared.bare_weights(context.container)
+        yield Observation(
+            **{field.name: getattr(fault, field.name) for field in fields(Fault)},
+            variant="no-scales" if bare else None,
+            if_codes=("no-scales/codes", "no-scales/values") if bare else None,
+            may_be_codes=bare,
+        )
     for fault in context.faults(undeclared.SCALES):
         yield Observation.of(fault, variant="scales")
     for fault in context.faults(undeclared.KV_SCALES):

@@ -43,6 +43,7 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             *(["beside-scales"] if scales else []),
             *(["dynamic-inputs"] if _by_tensor_and_dynamic(context) else []),
         ]
+        variant = "-".join(words) or None
         yield Observation(
             "nothing-quantized",
             "the weights were saved uncompressed beside their scales"
@@ -53,7 +54,9 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
             found=f"{modules}, {scales} scales beside them" if scales else modules,
             help="export again with compressed weights (save_compressed=True)" if scales else None,
             only=_builders(context, checkpoint.declared_only),
-            variant="-".join(words) or None,
+            variant=variant,
+            if_codes=(f"{variant}/codes", variant) if scales and variant else None,
+            may_be_codes=tuple(checkpoint.unquantized[name] for name in checkpoint.declared_only) if scales else (),
         )
 
 

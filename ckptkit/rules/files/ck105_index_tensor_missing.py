@@ -10,6 +10,7 @@ from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit, RebuildIndex
 from ckptkit.errors import Fault
 from ckptkit.model import names
+from ckptkit.model.census import is_fp8, is_quantizer_name
 
 
 @rule(
@@ -40,7 +41,15 @@ def index_tensor_missing(context: Context) -> Iterator[Fault]:
         elif name.endswith(".bias"):
             stored = stored or set(map(names.generalise, context.container.tensors))
             variant = None if names.generalise(name) in stored else "bias-of-none"
+        elif is_quantizer_name(name) and _is_plain(context, name.rpartition(".")[0]):
+            variant = "scale-of-none"
         yield Observation.of(fault, variant=variant)
+
+
+def _is_plain(context: Context, module: str) -> bool:
+    """Whether a module's weight is stored in high precision: whoever dequantized it had no more use for its scale."""
+    weight = context.container.tensors.get(names.join(module, "weight"))
+    return weight is not None and not is_fp8(weight.dtype)
 
 
 @fix("safe", "CK105")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
+from ckptkit.engines.prediction import is_mtp
 from ckptkit.errors import Fault
 from ckptkit.storage.container import read_headers
 
@@ -27,6 +28,8 @@ def _unlisted(context: Context, fault: Fault) -> Observation:
         return Observation.of(fault)
     there = f"{len(own):,} in no shard of the model" if own else "all in the model's shards too"
     variant = None if own else "copies"
+    if own and all(is_mtp(context.dimensions, name) for name in own):
+        variant = "prediction"
     if entry.name.startswith(_MISTRAL):
         variant = "mistral"
     elif entry.name.startswith(_ADAPTER) and container.index is None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation
 from ckptkit.checks.fused import FusedGroup
+from ckptkit.checks.skip_lists import engines_that_build, readings_of
+from ckptkit.engines.registry import engines
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
@@ -30,11 +32,35 @@ def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
         missing = ", ".join(names.last_part(name) for name in group.members if name not in quantized)
         found = f"quantized: {', '.join(names.last_part(name) for name in quantized)}; not: {missing}"
         message = f"{group.fused} is loaded as one layer, but only part of it is quantized"
-        # What the config calls quantized is built so, as one layer, whatever is stored.
-        declared = context.checkpoint.declared_only if context.checkpoint else ()
-        built = all(name in modules or name in declared for name in group.members)
-        variant = "cast" if built else None
-        yield Observation("fused-partly", message, None, group.owner, "all or none", found, variant=variant)
+        # What an engine calls quantized it builds so, as one layer, whatever is stored.
+        casting = _casting(context, [name for name in group.members if name not in modules])
+        for variant, only in _told_apart(None, casting):
+            yield Observation(
+                "fused-partly", message, None, group.owner, "all or none", found, variant=variant, only=only
+            )
+
+
+def _told_apart(
+    variant: str | None, casting: frozenset[str] | None
+) -> Iterator[tuple[str | None, frozenset[str] | None]]:
+    """A variant and the engines that it is for, those apart that cast what is stored in high precision."""
+    if not casting:
+        yield variant, None
+        return
+    yield f"{variant}/cast" if variant else "cast", casting
+    rest = frozenset(engines()) - casting
+    if rest:
+        yield variant, rest
+
+
+def _casting(context: Context, plain: list[str]) -> frozenset[str] | None:
+    """The engines that build all of these parts in high precision quantized; None for no engine. Of an engine whose
+    reading of the list is not known it is what the format's own library says."""
+    declared = context.checkpoint.declared_only if context.checkpoint else ()
+    known = readings_of(context).keys()
+    found = set() if any(name not in declared for name in plain) else engines().keys() - known
+    builders = [engines_that_build(context, name, quantized=True) or frozenset() for name in plain]
+    return frozenset(found.union(known & frozenset.intersection(*builders))) or None
 
 
 def differing(context: Context, group: FusedGroup) -> Iterator[Fault]:
@@ -67,7 +93,8 @@ def experts_partly(context: Context) -> Iterator[Fault]:
         message = "all experts of a layer are loaded as one, but only some are quantized"
         first = f"{owner}.0."
         variant = "experts" if any(name.startswith(first) for name in plain[owner]) else "experts-but-the-first"
-        yield Observation("experts-partly", message, None, owner, "all or none", found, variant=variant)
+        for kind, only in _told_apart(variant, _casting(context, plain[owner])):
+            yield Observation("experts-partly", message, None, owner, "all or none", found, variant=kind, only=only)
 
 
 def experts_differing(context: Context) -> Iterator[Fault]:

@@ -97,6 +97,8 @@ def _place(name: str) -> str | None:
     """Where a scale is stored that goes by its usual name."""
     if name.endswith((".attn.k_scale", ".attn.v_scale")):
         return "below-attention"
+    if name.endswith(("qkv_proj.k_scale", "qkv_proj.v_scale")):
+        return "on-merged"
     return "on-projection" if name.endswith(("k_proj.k_scale", "v_proj.v_scale")) else None
 
 

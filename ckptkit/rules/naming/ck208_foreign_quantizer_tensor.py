@@ -27,6 +27,8 @@ _LEGACY_ENDINGS = frozenset(
     }
 )
 
+#: The layer that an adapter stands around.
+_INSIDE = ".base_layer"
 #: How keys of config.json end that describe adapters which a model has of its own, as Phi-4 for speech and vision.
 _OWN_ADAPTERS = "_lora"
 
@@ -79,8 +81,9 @@ def foreign_quantizer_tensor(context: Context) -> Iterator[Fault]:
             help="rename it if it is a scale" if legacy else "export the checkpoint again without it",
             variant=_variant(context, tensor.name),
         )
-    for tensor in () if _has_adapters(context) else context.checkpoint.plain:
-        if ".base_layer." in tensor.name or names.is_adapter(tensor.name):
+    inside = (module.weight for module in context.modules if module.name.endswith(_INSIDE))
+    for tensor in () if _has_adapters(context) else (*inside, *context.checkpoint.plain):
+        if f"{_INSIDE}." in tensor.name or names.is_adapter(tensor.name):
             yield Fault(
                 "foreign-quantizer-tensor",
                 "an adapter's name: engines know no such module",

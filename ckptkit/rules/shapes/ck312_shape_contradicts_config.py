@@ -13,6 +13,8 @@ from ckptkit.errors import Fault
 from ckptkit.model.census import is_fp8
 from ckptkit.storage.payload import TensorRef
 
+#: How numbers that correct a router's choice are called, one for each expert.
+_ROUTER_BIAS = "e_score_correction_bias"
 _TABLES = frozenset({"embed_tokens", "lm_head"})
 
 
@@ -38,6 +40,7 @@ def shape_contradicts_config(context: Context) -> Iterator[Fault]:
     Fix: correct the key in config.json; if it is right, the tensors belong to another model.
     """
     yield from _experts_in_dense_layers(context)
+    yield from _biases_of_routers(context)
     if not is_judged(context.dimensions) or _has_sizes_by_layer(context):
         return
     shapes = decoder_shapes(context.dimensions)
@@ -79,6 +82,18 @@ def _experts_in_dense_layers(context: Context) -> Iterator[Observation]:
             message = "experts in a layer that the config calls dense"
             expected = f"no {number} in mlp_only_layers"
             yield Observation("shape-config", message, None, owner, expected, str(listed)[:80], variant="dense-layer")
+
+
+def _biases_of_routers(context: Context) -> Iterator[Observation]:
+    """Numbers that correct the router's choice, of more or fewer experts than the config has: pruning left them."""
+    wanted = context.dimensions.experts
+    for tensor in context.container.tensors.values() if wanted is not None else ():
+        if tensor.name.endswith(_ROUTER_BIAS) and len(tensor.shape) == 1 and tensor.shape[0] != wanted:
+            message = "the router's bias has another length than there are experts"
+            expected, found = f"{wanted} experts, as in the config", f"{tensor.shape[0]} numbers"
+            yield Observation(
+                "shape-config", message, tensor.shard, tensor.name, expected, found, variant="router-bias"
+            )
 
 
 def _variant(context: Context, wanted: Extent, stored: int, tensors: list[TensorRef], all_keys: set[str]) -> str:

@@ -58,6 +58,31 @@ def merged_member_cuts_block(context: Context) -> Iterator[Fault]:
         wanted = f"a multiple of {block} rows"
         yield Observation("merged-block", message, None, name, wanted, f"{rows} rows", variant=variant)
     yield from _built_in_blocks(context, variant)
+    yield from _in_other_attention(context)
+
+
+def _in_other_attention(context: Context) -> Iterator[Observation]:
+    """The same in what linear or latent attention merges, which most engines do not measure."""
+    modules = context.checkpoint.modules if context.checkpoint else {}
+    kinds: dict[tuple[str, int, int], None] = {}
+    for group in context.fused_groups:
+        for name in group.members[:-1] if group.other_attention else ():
+            grain = modules[name].scheme.weight.granularity if name in modules else None
+            if isinstance(grain, PerBlock) and modules[name].weight.shape[0] % grain.rows:
+                kinds[names.generalise(name), modules[name].weight.shape[0], grain.rows] = None
+    for kind, rows, block in kinds:
+        message = f"{rows} rows inside a merged layer of linear or latent attention are no whole number of blocks"
+        wanted = f"a multiple of {block} rows"
+        yield Observation(
+            "merged-block",
+            message,
+            None,
+            kind,
+            wanted,
+            f"{rows} rows",
+            variant="other-attention",
+            severity=Severity.WARNING,
+        )
 
 
 def _built_in_blocks(context: Context, variant: str | None) -> Iterator[Observation]:

@@ -51,6 +51,27 @@ def _halved(checkpoint: MutableCheckpoint) -> None:
     )
 
 
+def _cast(checkpoint: MutableCheckpoint) -> None:
+    """Codes as numbers in BF16, and nothing that says what scales they had."""
+    for name in checkpoint.names(r".*_proj\.weight"):
+        checkpoint.change(exactly(name), lambda t: t._replace(dtype="BF16", data=to_bf16(FP8_VALUES.values_of(t.data))))
+    _without_traces(checkpoint)
+
+
+def _multiplied(checkpoint: MutableCheckpoint) -> None:
+    """The same, multiplied with their scales before."""
+    everything = checkpoint.everything()
+    for name in checkpoint.names(r".*_proj\.weight"):
+        plain = in_high_precision(name, everything)
+        checkpoint.change(exactly(name), lambda t, plain=plain: plain)  # type: ignore[misc]
+    _without_traces(checkpoint)
+
+
+def _without_traces(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.drop(r".*_scale")
+    checkpoint.config.pop("quantization_config")
+
+
 def _static_experts(value: float) -> Damage:
     """Experts with static inputs, one of them with this input scale."""
 
@@ -97,5 +118,6 @@ CASES = (
     Case("CK509", CT, _twice(r".*\.down_proj\.weight"), _doubled),
     Case("CK509", "llama-block-aligned/transformers-block-ue8m0", _twice(r".*_proj\.weight"), _halved),
     Case("CK509", BLOCK, scaled_twice, steps(scaled_twice, _doubled)),
+    Case("CK510", CT, _cast, _multiplied, frozenset({"CK600"}), frozenset({"CK600"})),
     Case("CK508", CT, codes(rf"{_Q}\.weight", 1.0, 0x38), codes(rf"{_Q}\.weight", 0.3, 0x38), level=_FULL),
 )

@@ -1,0 +1,69 @@
+"""What vLLM makes of kinds of checkpoints that a third held-out set showed, each beside a near miss."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.accuracy.corpus import corpus
+from tests.accuracy.verdicts import rows
+
+_R = "reported"
+#: Checkpoint of the corpus -> the verdict on it.
+KINDS = {
+    # A list that names a part of what latent attention loads as one, and lists that name both or mean none.
+    f"{_R}/served-list/latent/one/ct": "refuses",
+    f"{_R}/served-list/latent/both/ct": "loads",
+    f"{_R}/served-list/latent/one/quark": "silently wrong",
+    f"{_R}/merged-parts/one/deepseek-v3-fp8": "refuses",
+    f"{_R}/merged-parts/one/deepseek-v3-ct": "refuses",
+    # Experts in high precision among experts in FP8, which no list names, and such that a list names.
+    f"{_R}/abliterated/not-listed/olmoe-ct": "silently wrong",
+    f"{_R}/uncalibrated/in-bf16/olmoe-autofp8": "silently wrong",
+    # One of two scales of inputs that fill one place, and one that fills its own.
+    # The lengths of what corrects a router.
+    f"{_R}/pruned-experts/bias-whole/glm4-moe-fp8": "refuses",
+    f"{_R}/pruned-experts/bias-whole/minimax-m2-fp8": "refuses",
+    f"{_R}/uncalibrated/missing/deepseek-v2-autofp8": "loads",
+    "damage/input-scale-lost/last/llama/modelopt-fp8-kv": "silently wrong",
+    # Mixers that Jamba builds plain, and those of another class.
+    f"{_R}/served-router/not-listed/jamba-ct": "loads",
+    f"{_R}/served-router/listed/jamba-ct": "loads",
+    f"{_R}/served-mamba/left-alone/granitemoehybrid": "silently wrong",
+    # Layers that predict in a file of their own.
+    f"{_R}/served-mtp/own-file/qwen3-next-fp8": "loads",
+    # Stacks of experts, with scales that the class maps or does not.
+    f"{_R}/experts-in-one/qwen3-next-fp8": "loads",
+    f"{_R}/experts-in-one/deepseek-v3-fp8": "refuses",
+    f"{_R}/served-experts/stacked/granitemoehybrid": "loads",
+    f"{_R}/served-experts/stacked/granitemoe": "refuses",
+    # A first part of a merged layer that is no whole number of blocks: some configs say where they are measured.
+    f"{_R}/served-narrow/low-rank/deepseek-v3-ct": "refuses",
+    f"{_R}/served-narrow/low-rank/deepseek-v3-fp8": "loads",
+    # An index that names scales of weights that were dequantized, and one that names a weight.
+    f"{_R}/cast-script/index-names-scales/deepseek-v3-fp8": "loads",
+    f"{_R}/cast-script/index-names-scales/olmo2-ct": "loads",
+    # Scales of keys and values at the layer that attention loads as one.
+    f"{_R}/kv/on-the-merged/glm4": "loads",
+    f"{_R}/kv/on-the-merged/llama-modelopt": "loads",
+    # Codes that no config and no scale speaks of: of weights that were cast as they are, and of scaled ones.
+    f"{_R}/saved-as-fp8/all/olmo2": "loads",
+    f"{_R}/saved-as-fp8/linears/gemma2": "loads",
+    f"{_R}/cast-script/one-left/deepseek-v3-fp8": "silently wrong",
+    f"{_R}/merged16/config-gone/deepseek-v3-fp8": "refuses",
+    # The same in BF16: they are cast back where a config and scales are left, as dequantized weights are not.
+    f"{_R}/raw-cast/nothing-left/glm4-ct": "silently wrong",
+    f"{_R}/raw-cast/all-left/glm4-ct": "loads",
+    f"{_R}/raw-cast/all-left/deepseek-v3-fp8": "loads",
+    f"{_R}/cast-script/config-left/deepseek-v3-fp8": "silently wrong",
+    # What quantizers and adapters left behind.
+    f"{_R}/leaked/comfy-quant/fp8-blocks": "refuses",
+    f"{_R}/leaked/observer/quark": "refuses",
+    f"{_R}/leaked/pre-quant-scale/modelopt": "refuses",
+    f"{_R}/served-cache/query-too/modelopt": "refuses",
+    **{f"{_R}/adapter/base-layer/{name}": "refuses" for name in ("ct", "fp8-blocks", "quark")},
+}
+
+
+@pytest.mark.parametrize(("name", "verdict"), KINDS.items(), ids=list(KINDS))
+def test_verdicts_on_kinds(name: str, verdict: str) -> None:
+    assert rows(corpus()[name].make())["vllm"].verdict == verdict
