@@ -29,7 +29,9 @@ class ModuleNames:
     nothing else fills. A class with ``bare`` knows names without the prefix too, and one that is ``strict`` has no
     parameters for scales of attention. With a file called ``unless`` in the folder the class
     is built as another one, of which nothing is known. ``towers`` are the types of vision towers that it has, empty
-    for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie.
+    for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie. A class that
+    is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
+    below ``owner``, and ``outside`` these are its embedding and what else it needs.
     """
 
     linear: frozenset[str]
@@ -49,6 +51,9 @@ class ModuleNames:
     unless: str = ""
     towers: tuple[str, ...] = ()
     wants_head: bool = False
+    whole: bool = False
+    outside: tuple[str, ...] = ("model.embed_tokens", "model.norm")
+    owner: str = "model.layers"
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -93,7 +98,7 @@ class ModuleNames:
         >>> DENSE.odd_parameter(["model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.sinks"])
         'model.layers.0.self_attn.sinks'
         """
-        if self.skips or self.open:
+        if self.skips or self.open or self.whole:
             return None
         if self.strict:
             odd = next((name for name in tensors if name.endswith(_ATTENTION_SCALES)), None)
@@ -109,7 +114,7 @@ class ModuleNames:
         >>> ModuleNames(frozenset({"mlp.up_proj"}), frozenset()).stranger(["model.layers.2.mlp.up_proj"], 2)
         'model.layers.2.mlp.up_proj'
         """
-        if self.skips or self.open:
+        if self.skips or self.open or self.whole:
             return next((module for module in modules if module in self.lacks), None)
         known: dict[str, bool] = {}
         for module in modules:
@@ -135,14 +140,15 @@ class ModuleNames:
             stored = tied or any(names.is_head(module) for module in modules)
             return self.head if self.wants_head and not stored else None
         # Who lists what is missing ties both ways: a head that is stored is the embedding too.
-        embedding = ("model.embed_tokens", "lm_head") if tied and self.lists else ("model.embed_tokens",)
-        needed: list[tuple[str, ...]] = [embedding, ("model.norm",)]
+        first, *others = self.outside
+        embedding = (first, "lm_head") if tied and self.lists else (first,)
+        needed: list[tuple[str, ...]] = [embedding, *((name,) for name in others)]
         if self.head and not self.maps and not (tied and self.head == "lm_head"):
             needed.append((self.head,))
         parts = self._needed
         # A config may promise more layers than any list holds: no further one is looked at than the first that lacks.
         layered = (
-            tuple(f"model.layers.{layer}.{name}" for name in names)
+            tuple(f"{self.owner}.{layer}.{name}" for name in names)
             for layer in range(layers if layers and parts else 0)
             for names in parts
         )
@@ -161,7 +167,9 @@ class ModuleNames:
 
     def stops_at(self, absent: str, *, quantized: bool) -> bool:
         """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""
-        return self.lists and quantized and absent.partition("layers.")[2].partition(".")[2] in self.linear
+        return self.whole or (
+            self.lists and quantized and absent.partition("layers.")[2].partition(".")[2] in self.linear
+        )
 
     @property
     def _needed(self) -> list[tuple[str, ...]]:

@@ -301,7 +301,8 @@ def judge_class(
     if known is not None and any(entry.name == known.unless for entry in container.side_files):
         yield Judgement(None, Answer.UNKNOWN, f"{known.unless} makes another model of {architecture}")
     elif known is not None:
-        modules = known.looked_up(tensor.module for tensor in container.tensors.values())
+        tensors = container.tensors.values()
+        modules = known.looked_up(t.module for t in tensors if not known.whole or t.name.endswith(".weight"))
         dimensions = Dimensions.of(container.config)
         stranger = known.stranger(modules, dimensions.layers)
         tower = known.strange_tower(container.config)
@@ -317,7 +318,8 @@ def judge_class(
         absent = known.absent(modules, dimensions.layers, tied=tied, quantized=quantized)
         absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
         if absent is not None and known.stops_at(absent, quantized=quantized):
-            yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, and FP8 numbers cannot be made up")
+            why = "and it wants all that it builds" if known.whole else "and FP8 numbers cannot be made up"
+            yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, {why}")
         elif absent is not None:
             fate = "it is listed and made up" if known.lists else "and nobody looks"
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")

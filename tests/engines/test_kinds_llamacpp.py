@@ -1,5 +1,5 @@
-"""What llama.cpp's converter makes of experts under each name, of what routers hold for them, and of names that one
-build has and another not: kinds of a third held-out set, each beside a near miss."""
+"""What llama.cpp's converter makes of experts under each name, of what routers hold for them, of codes without scales,
+and of names that one build has and another not: kinds of a third held-out set, each beside a near miss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.accuracy.again.hub import HEAD, channels, deepseek
 from tests.accuracy.corpus import corpus
 from tests.accuracy.reported.merged import _in_one
 from tests.accuracy.verdicts import at_release, rows
-from tests.damage import Damage, MutableCheckpoint, rename, set_config, steps
+from tests.damage import Damage, MutableCheckpoint, drop, rename, set_config, steps
 
 _OLDER = "b8643"
 _CT = channels((*HEAD, "re:.*mlp.gate$", "re:.*block_sparse_moe.gate$", "re:.*shared_expert_gate$"))
@@ -71,10 +71,25 @@ def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
         ("reported/pruned-experts/sound/glm4-moe-fp8", "loads"),
         ("reported/pruned-experts/not-said/minimax-m2-fp8", "silently wrong"),
         ("reported/pruned-experts/not-said/glm4-moe-fp8", "refuses"),
+        # Codes and values: what is cast as it is, what was multiplied, and what has lost its scales.
+        ("reported/saved-as-fp8/all/olmo2", "loads"),
+        ("reported/saved-as-fp8/declared/olmo2", "loads"),
+        ("reported/raw-cast/all-left/glm4-ct", "loads"),
+        ("reported/raw-cast/nothing-left/glm4-ct", "silently wrong"),
+        ("reported/cast-script/config-left/olmo2-quark", "does not read"),
     ],
 )
-def test_experts_that_do_not_add_up(name: str, verdict: str) -> None:
+def test_kinds_that_were_loaded(name: str, verdict: str) -> None:
     assert rows(corpus()[name].make())["llamacpp"].verdict == verdict
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_codes_that_lost_all_scales_are_no_values(declared: bool) -> None:
+    checkpoint = model_of("olmo2")
+    steps(deepseek(HEAD), drop(r".*_scale_inv"), set_config(**({} if declared else {"quantization_config": None})))(
+        checkpoint
+    )
+    assert rows(checkpoint.to_files())["llamacpp"].verdict == "silently wrong"
 
 
 def test_names_that_a_newer_build_has() -> None:

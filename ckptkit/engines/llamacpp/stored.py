@@ -55,7 +55,7 @@ def judge_stored(container: Container, release: Release, understood: bool) -> It
     """What goes wrong in a release, or is not known; nothing where all is converted.
 
     Of a config that was not ``understood`` no rule has looked for scales: FP8 numbers that nothing is multiplied with
-    are told here then.
+    are told here then, unless no scale at all is stored: what they are is told by their numbers (CK601).
     """
     try:
         yield from _judge(container, release, understood)
@@ -90,11 +90,16 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
     yield from judge_counts(config, found.shapes)
     if found.odd:
         yield Judgement(None, Answer.SILENT, f"elements of {found.odd} are multiplied with scales of others")
-    if not understood:
+    if not understood and (container.config.get("quantization_config") or _holds_scales(container)):
         left = (tensors[name] for name in found.shapes if name in tensors and name not in found.multiplied)
         first = next((tensor.name for tensor in left if is_fp8(tensor.dtype) and len(tensor.shape) > 1), None)
         if first is not None:
             yield Judgement(None, Answer.SILENT, f"the codes of {first} are taken for values")
+
+
+def _holds_scales(container: Container) -> bool:
+    """Whether anything is stored that only a quantizer stores."""
+    return any(is_quantizer_name(name) for name in container.tensors)
 
 
 def _flat(config: Mapping[str, Any]) -> Mapping[str, Any]:

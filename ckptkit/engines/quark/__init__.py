@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import Engine, Evidence, Release, lazily
+from ckptkit.engines.prediction import Drafts
 
 ENGINE = Engine(
     name="quark",
@@ -21,4 +22,7 @@ ENGINE = Engine(
     kernels=lazily("ckptkit.engines.quark.kernels", "KERNELS"),
     remarks=lazily("ckptkit.engines.quark.remarks", "REMARKS"),
     architectures=lambda: None,
+    demands=lazily("ckptkit.engines.quark.support", "DEMANDS"),
+    drafts=Drafts.LEFT_OUT,
+    modules=lazily("ckptkit.engines.quark.classes", "MODULES"),
 )

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ckptkit.engines.base import Demands, Evidence
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.quark.classes import MODULES
 from ckptkit.engines.support import Answer, Support
 
 _KINDS = ("per-tensor", "per-channel", "per-block")
 
 _MODULES = tuple(layer for layer in Layer if layer is not Layer.KV_CACHE)
 
+#: Classes without a head, and those with another: ``_resolve_model_class`` in quark/torch/utils/llm/device_mapping.py
+#: takes what generates text, or has an ``auto_map``.
+_HEADS = ("ForCausalLM", "ForConditionalGeneration")
+_STEMS = sorted({name.removesuffix(head) for name in MODULES for head in _HEADS if name.endswith(head)})
+_OF_OTHER_KINDS = tuple(
+    f"{stem}{kind}" for stem in _STEMS for kind in ("Model", "ForSequenceClassification", "ForTokenClassification")
+)
+
 SUPPORT: tuple[Support, ...] = (
+    Support(
+        Answer.REFUSED,
+        _MODULES,
+        ("quark", "quark-fp8"),
+        architectures=_OF_OTHER_KINDS,
+        how=Evidence.RUN,
+        words="ValueError: Cannot determine model class",
+    ),
     Support(
         Answer.REFUSED,
         _MODULES,
@@ -48,4 +68,13 @@ SUPPORT: tuple[Support, ...] = (
         words="RuntimeError: expected m1 and m2 to have the same dtype; at the first request",
     ),
     Support(Answer.SUPPORTED, (Layer.KV_CACHE,), ("quark", "quark-fp8"), ("per-tensor",), how=Evidence.RUN),
+)
+
+#: What its readers of a config take without asking (``PretrainedConfig`` in quark/torch/export/main_import, and
+#: ``from_custom_config`` in main_export/quant_config_parser.py).
+DEMANDS: Mapping[str, tuple[Demands, ...]] = MappingProxyType(
+    {
+        "quark": (Demands(keys=("export",)),),
+        "quark-fp8": (Demands(keys=("activation_scheme", "ignored_layers", "export")),),
+    }
 )

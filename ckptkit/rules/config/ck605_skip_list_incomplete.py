@@ -15,6 +15,7 @@ from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module, skip_key
 
 _HEAD = "lm_head"
@@ -61,8 +62,15 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
             fault,
             only=frozenset() if harmless else frozenset(hit),
             severity=severity,
-            variant="split-alone" if context.checkpoint and is_split_alone(context.checkpoint, name) else None,
+            variant=_variant(context.checkpoint, name) if context.checkpoint is not None else None,
         )
+
+
+def _variant(checkpoint: Checkpoint, module: str) -> str | None:
+    """What is told apart: a layer split from others of its fused one, and one that has its scales beside it."""
+    if is_split_alone(checkpoint, module):
+        return "split-alone"
+    return "beside-scales" if any(orphan.module == module for orphan in checkpoint.orphans) else None
 
 
 def _tied_head(context: Context) -> Iterator[Observation]:

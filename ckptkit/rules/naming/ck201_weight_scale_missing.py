@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -27,7 +27,9 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
     """A quantized weight has no scale under any known name.
 
     Why it hurts: vLLM does not notice. The scale keeps the value it was allocated with (-3.4e38), and the layer
-    computes garbage. If only the last part of a fused layer lacks its scale, the result is even plausible.
+    computes garbage. If only the last part of a fused layer lacks its scale, the result is even plausible. Where no
+    weight has one, and their numbers are small, a model may have been cast as it is: who takes codes for values is then
+    right.
 
     Example: ``model.layers.3.mlp.up_proj.weight`` is F8_E4M3 and ``model.layers.3.mlp.up_proj.weight_scale`` is
     nowhere.
@@ -35,9 +37,10 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
     Fix: export again; a scale cannot be made up.
     """
     tensors = context.container.tensors
+    throughout = all(module.weight_scale is None for module in context.modules)
     for module in context.modules:
         if module.weight_scale is None and not any(f"{module.name}.{e}" in tensors for e in _OTHER_SPELLINGS):
-            yield Fault(
+            yield Observation(
                 "weight-scale-missing",
                 "the weight is FP8 but no scale is stored for it",
                 module.weight.shard,
@@ -45,4 +48,7 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
                 expected=names.join(module.name, "weight_scale"),
                 found="nothing",
                 help="export the checkpoint again; the scale cannot be recovered",
+                variant="throughout" if throughout else None,
+                if_codes=("throughout", "throughout/values") if throughout else None,
+                may_be_codes=(module.weight,),
             )
