@@ -140,8 +140,8 @@ class ModuleNames:
             stored = tied or any(names.is_head(module) for module in modules)
             return self.head if self.wants_head and not stored else None
         # Who lists what is missing ties both ways: a head that is stored is the embedding too.
-        first, *others = self.outside
-        embedding = (first, "lm_head") if tied and self.lists else (first,)
+        table, *others = self.outside
+        embedding = (table, "lm_head") if tied and self.lists else (table,)
         needed: list[tuple[str, ...]] = [embedding, *((name,) for name in others)]
         if self.head and not self.maps and not (tied and self.head == "lm_head"):
             needed.append((self.head,))
