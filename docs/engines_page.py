@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ckptkit.engines.base import Demands, Engine, Evidence, Release
+from ckptkit.engines.base import Demands, Engine
 from ckptkit.engines.gpus import GPUS
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import BUILT_IN, engines
+from ckptkit.engines.releases import Evidence, Release
 from ckptkit.engines.remarks import Remark
 from ckptkit.engines.support import Support
 

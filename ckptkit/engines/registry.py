@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Effect, Engine, Known, Outcomes, Release
+from ckptkit.engines.base import Effect, Engine, Known, Outcomes
 from ckptkit.engines.dialects import closeness, is_among
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS, Release
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError, did_you_mean
 from ckptkit.plugins import ENGINES, plugins, refused

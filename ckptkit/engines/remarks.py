@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from types import MappingProxyType
 
-from ckptkit.engines.base import Evidence, Range
 from ckptkit.engines.dialects import is_among
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.registry import asked_about
+from ckptkit.engines.releases import Evidence, Range
 from ckptkit.model import names
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.granularity import PerTensor

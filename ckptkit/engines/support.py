@@ -7,11 +7,12 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-from ckptkit.engines.base import ByModelType, Engine, Evidence, Range
+from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.cache_places import Place, place_of
 from ckptkit.engines.dialects import is_among
 from ckptkit.engines.dimensions import Dimensions, text_level
 from ckptkit.engines.layers import Layer, layer_of
+from ckptkit.engines.releases import Evidence, Range
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
 from ckptkit.model.checkpoint import Checkpoint

@@ -17,9 +17,10 @@ from ckptkit import plugins
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.engines import registry
-from ckptkit.engines.base import Engine, Known, Outcome, Range, Release, Version
+from ckptkit.engines.base import Engine, Known, Outcome
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import effects_of, engines
+from ckptkit.engines.releases import Range, Release, Version
 from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.support import Answer, Support, judge
 from ckptkit.errors import UsageError

@@ -9,10 +9,11 @@ import pytest
 import ckptkit
 from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
-from ckptkit.engines.base import Engine, Release
+from ckptkit.engines.base import Engine
 from ckptkit.engines.gpus import GPUS, NAMES, by_name
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.registry import engines
+from ckptkit.engines.releases import Release
 from ckptkit.errors import UsageError
 from ckptkit.views.matrix import Matrix, MatrixRow, build_matrix
 from tests.damage import BLOCK, CT, CT_FP8, CT_KV, MOE, QUARK, QUARK_CUSTOM, MutableCheckpoint, load

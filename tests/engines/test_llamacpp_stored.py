@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ckptkit.engines.base import Release
 from ckptkit.engines.llamacpp.architectures import ARCHITECTURES, architectures_of
 from ckptkit.engines.llamacpp.classes import CLASSES
 from ckptkit.engines.llamacpp.dequantizing import StopError, dequantize
@@ -16,6 +15,7 @@ from ckptkit.engines.llamacpp.lacking import LACKING
 from ckptkit.engines.llamacpp.sizes import Told, misfit
 from ckptkit.engines.llamacpp.towers import left_out
 from ckptkit.engines.registry import by_name
+from ckptkit.engines.releases import Release
 from tests.accuracy.held.common import cut
 from tests.accuracy.verdicts import at_release
 from tests.damage import (

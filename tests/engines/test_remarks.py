@@ -9,8 +9,9 @@ import pytest
 
 import ckptkit
 from ckptkit.engines import registry
-from ckptkit.engines.base import Engine, Evidence, Range, Release
+from ckptkit.engines.base import Engine
 from ckptkit.engines.registry import engines
+from ckptkit.engines.releases import Evidence, Range, Release
 from ckptkit.engines.remarks import Remark, Trait, remarks_on
 from ckptkit.plugins import Plugin
 from tests.damage import CT, CT_FP8, CT_KV, QUARK_KV, REAL

@@ -8,8 +8,8 @@ import pytest
 
 import ckptkit
 from ckptkit.checks.registry import all_rules
-from ckptkit.engines.base import Evidence
 from ckptkit.engines.registry import engines, judged_codes
+from ckptkit.engines.releases import Evidence
 from ckptkit.views.matrix import MatrixRow
 from tests.damage import BLOCK, CT_FP8, Damage, MutableCheckpoint, load, plain_fp8, reshaped
 from tests.raw import RawTensor

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, lazily
+from ckptkit.engines.base import Engine, lazily
 from ckptkit.engines.launch import Launch
+from ckptkit.engines.releases import Evidence, Release
 
 _METHOD = "NotImplementedError: Quant method is not yet supported:"
 _QUARK = f"{_METHOD} 'quark'"

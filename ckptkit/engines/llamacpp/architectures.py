@@ -8,7 +8,7 @@ of a checkpoint's own.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Range, Release
+from ckptkit.engines.releases import Range, Release
 
 #: One name after another, with blanks between them: those that b8643 has.
 _OLDER = """

@@ -12,10 +12,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from ckptkit.engines.base import Range, Release
 from ckptkit.engines.llamacpp.dequantizing import StopError
 from ckptkit.engines.llamacpp.sizes import Told
 from ckptkit.engines.names import ATTENTION, DENSE, DENSE_WITH_HEAD_NORMS, ModuleNames, experts
+from ckptkit.engines.releases import Range, Release
 from ckptkit.record import record
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.*)")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckptkit.engines.base import Range, Release
+from ckptkit.engines.releases import Range, Release
 from ckptkit.record import record
 
 Shape = tuple[int, ...]

@@ -11,8 +11,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ckptkit.engines.base import Range, Release
 from ckptkit.engines.llamacpp.dequantizing import StopError
+from ckptkit.engines.releases import Range, Release
 from ckptkit.engines.support import Answer, Judgement
 
 #: One name after another, with blanks between them.

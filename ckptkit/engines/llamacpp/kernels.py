@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
 from ckptkit.engines.gpus import GPUS
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.support import Answer
 
 _ANYWHERE = tuple(gpu.capability for gpu in GPUS)

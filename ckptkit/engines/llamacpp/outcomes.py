@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.llamacpp.classes import MODULES
 from ckptkit.engines.llamacpp.gathering import QUIET
+from ckptkit.engines.releases import ALWAYS, Range
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _UNMAPPED = "ValueError: Can not map tensor ..."

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ckptkit.engines.base import Range, Release
 from ckptkit.engines.llamacpp.architectures import architectures_of
 from ckptkit.engines.llamacpp.classes import BARE, CLASSES, ModelClass
 from ckptkit.engines.llamacpp.dequantizing import Dequantized, StopError, dequantize
@@ -22,6 +21,7 @@ from ckptkit.engines.llamacpp.gathering import COUNTS, judge_counts, judge_exper
 from ckptkit.engines.llamacpp.lacking import GAINED, LACKING
 from ckptkit.engines.llamacpp.sizes import misfit
 from ckptkit.engines.llamacpp.towers import kept_in_vain, left_out, renamed
+from ckptkit.engines.releases import Range, Release
 from ckptkit.engines.support import Answer, Judgement
 from ckptkit.model.census import is_fp8, is_quantizer_name
 from ckptkit.storage.container import Container

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.engines.base import Demands, Evidence, Range
+from ckptkit.engines.base import Demands
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence, Range
 from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ckptkit.engines.base import Range, Release
+from ckptkit.engines.releases import Range, Release
 from ckptkit.model import names
 from ckptkit.record import record
 

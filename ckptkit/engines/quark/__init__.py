@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, lazily
+from ckptkit.engines.base import Engine, lazily
 from ckptkit.engines.prediction import Drafts
+from ckptkit.engines.releases import Evidence, Release
 
 ENGINE = Engine(
     name="quark",

@@ -7,10 +7,10 @@ torch._scaled_mm, with numbers relabelled as e4m3fnuz on every GPU, whatever it 
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
 from ckptkit.engines.gpus import AMD, CPU, NVIDIA
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.support import Answer
 
 _ALL = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.HEAD, Layer.TOWER, Layer.EXPERT, Layer.STACK)

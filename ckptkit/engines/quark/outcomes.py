@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _MISSES = "ValueError: The loaded checkpoint misses the keys"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.remarks import Remark, Trait
 
 _MODE = ("quark-fp8",)

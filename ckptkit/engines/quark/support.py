@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ckptkit.engines.base import Demands, Evidence
+from ckptkit.engines.base import Demands
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.quark.classes import MODULES
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.support import Answer, Support
 
 _KINDS = ("per-tensor", "per-channel", "per-block")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.base import Engine, Splitting, lazily
 from ckptkit.engines.key_demands import KeyDemand
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.prediction import Drafts
+from ckptkit.engines.releases import Evidence, Release
 from ckptkit.engines.sglang.classes import BELOW, STAND_IN, STOOD_IN_FOR
 from ckptkit.engines.stand_in import StandIn
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS
 from ckptkit.engines.sglang.cache import DROP_ALL, SKIP_ONE_SCALE
 from ckptkit.engines.sglang.classes import (
     NO_KV_SCALES,

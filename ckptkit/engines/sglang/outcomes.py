@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS, Range
 from ckptkit.engines.sglang.caches import CACHE
 from ckptkit.engines.sglang.classes import (
     DEEPSEEKS,

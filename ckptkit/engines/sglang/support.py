@@ -5,9 +5,9 @@ Places are below ``sglang/srt/layers/quantization``.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
 from ckptkit.engines.cache_places import Place
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.sglang.cache import DROPS
 from ckptkit.engines.sglang.classes import (
     EXPERTS_ONE_BY_ONE,

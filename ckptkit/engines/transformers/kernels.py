@@ -7,10 +7,10 @@ elsewhere.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
 from ckptkit.engines.gpus import AMD, CPU, GPUS, NVIDIA, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.support import Answer
 
 _HAS, _SLOW = Answer.SUPPORTED, Answer.SLOW

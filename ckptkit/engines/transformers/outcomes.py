@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS, Evidence, Range
 from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ckptkit.engines.base import Demands, Evidence, Range
+from ckptkit.engines.base import Demands
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence, Range
 from ckptkit.engines.support import Answer, Support
 from ckptkit.engines.transformers.classes import KEPT_ROUTERS, KEPT_STACKS, MERGED_EXPERTS, WITH_PLAN
 

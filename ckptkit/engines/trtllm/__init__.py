@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.base import Engine, Splitting, lazily
+from ckptkit.engines.releases import Evidence, Release
 
 ENGINE = Engine(
     name="trtllm",

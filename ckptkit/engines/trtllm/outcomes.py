@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS, Evidence, Range
 from ckptkit.engines.trtllm.sources import (
     ARITHMETIC,
     CONFIGS,

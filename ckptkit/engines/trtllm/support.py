@@ -6,8 +6,8 @@ A compressed-tensors config is refused as a whole, whatever kind of layer the sc
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Range
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Range
 from ckptkit.engines.support import Answer, Support
 from ckptkit.engines.trtllm.sources import (
     EMBEDDING,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ByModelType, Engine, Evidence, Release, Splitting, lazily
+from ckptkit.engines.base import ByModelType, Engine, Splitting, lazily
 from ckptkit.engines.finer_blocks import FinerBlocks
 from ckptkit.engines.gpus import CPU, WITHOUT_FP8
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.prediction import Drafts
+from ckptkit.engines.releases import Evidence, Release
 
 ENGINE = Engine(
     name="vllm",

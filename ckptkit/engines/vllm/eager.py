@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Eager, Range
+from ckptkit.engines.base import Eager
 from ckptkit.engines.gpus import AMD
+from ckptkit.engines.releases import Range
 
 EAGER: tuple[Eager, ...] = (
     Eager(

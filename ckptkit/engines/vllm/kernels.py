@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ckptkit.engines.base import Evidence, Range
 from ckptkit.engines.gpus import AMD, CPU, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence, Range
 from ckptkit.engines.support import Answer
 
 _HAS, _SLOW, _REFUSED, _UNKNOWN = Answer.SUPPORTED, Answer.SLOW, Answer.REFUSED, Answer.UNKNOWN

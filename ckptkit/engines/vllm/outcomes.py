@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
+from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.gpus import SM_10X
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import ALWAYS, LONG_AGO, Evidence, Range
 from ckptkit.engines.vllm.classes import KNOWN_PARTS, LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
 from ckptkit.engines.vllm.values import VALUES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence
+from ckptkit.engines.releases import Evidence
 from ckptkit.engines.remarks import Remark, Trait
 
 _IN_ATTENTION = "layers/attention/attention.py (Attention), ../utils/torch_utils.py (resolve_kv_cache_dtype_string)"

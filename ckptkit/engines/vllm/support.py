@@ -6,8 +6,8 @@ kernels that exist on GPUs only are not part of it.
 
 from __future__ import annotations
 
-from ckptkit.engines.base import Evidence, Range
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.releases import Evidence, Range
 from ckptkit.engines.support import Answer, Support
 from ckptkit.engines.vllm.classes import OWN_LISTS, QUANTIZED_ROUTERS, QUANTIZED_TOWERS, TOWERS_LEFT_ALONE
 
