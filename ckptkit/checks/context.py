@@ -36,7 +36,7 @@ from ckptkit.formats.recognise import Recognised
 from ckptkit.model import names
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
-from ckptkit.model.scale_table import Run, ScaleTable
+from ckptkit.model.scale_table import Run, ScaleTable, still_held
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container
 from ckptkit.storage.payload import ByteRange, TensorRef
@@ -384,14 +384,7 @@ class Context:
 
     def _table(self, wanted: Iterable[TensorRef]) -> ScaleTable:
         # What a truncated shard no longer holds cannot be judged; that it is truncated is CK102.
-        sizes = {header.shard: header.file_size for header in self.container.headers if header.faults}
-        if sizes or self.unread:
-            wanted = tuple(
-                tensor
-                for tensor in wanted
-                if tensor.name not in self.unread and tensor.stop <= sizes.get(tensor.shard, tensor.stop)
-            )
-        return ScaleTable(self.container, wanted, self.known_scales)
+        return ScaleTable(self.container, still_held(self.container, wanted, self.unread), self.known_scales)
 
     @cached_property
     def weight_scans(self) -> dict[str, WeightScan]:

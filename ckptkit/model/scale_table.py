@@ -6,7 +6,7 @@ of neighbours is judged as a whole, and its scales one by one only where somebod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from typing import TypeAlias
@@ -65,6 +65,15 @@ def _dtype(scales: Neighbours) -> str | None:
 def _cuts(scales: Neighbours) -> list[tuple[str, int, int]]:
     """The dtypes of neighbours, where they begin, counted from the first, and their bytes."""
     return [(dtype, start - scales.span.start, nbytes) for _, dtype, _, _, start, nbytes in scales.tensors]
+
+
+def still_held(container: Container, wanted: Iterable[TensorRef], unread: Collection[str] = ()) -> Iterable[TensorRef]:
+    """Of some tensors those that lie whole in their shards, without the ``unread`` ones by name."""
+    sizes = {header.shard: header.file_size for header in container.headers if header.faults}
+    if not sizes and not unread:
+        return wanted
+    held = (tensor for tensor in wanted if tensor.stop <= sizes.get(tensor.shard, tensor.stop))
+    return tuple(tensor for tensor in held if tensor.name not in unread)
 
 
 class ScaleTable(Mapping[str, Judged]):
