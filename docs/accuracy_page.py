@@ -162,6 +162,12 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("sglang", "reported/served-cache/scheme-of-tokens/*", "a row for caches with scales by token, which are skipped"),
     ("transformers", "again/merge/layer/*", "nothing: one value for all rows may be what was meant"),
     ("transformers", "again/kv/new-names/*", "a row for KV scales in composite classes"),
+    (
+        "vllm",
+        "reported/served-router/listed/phimoe-ct",
+        "nothing: whether a release serves a class by transformers is unknown",
+    ),
+    ("vllm", "reported/uncalibrated/ones/*", "nothing: numbers that no calibration gave are loaded as they are stored"),
 )
 
 

@@ -37,7 +37,15 @@ _BELOW_MERGED = ("BailingMoeV3ForCausalLM", "MiMoV2For", "MiMoV2Flash", "Phi4MMF
 #: They are mapped from below attention, and from single projections.
 _MAPPED = (
     *("ApertusFor", "DbrxFor", "Exaone4For", "Gemma3ForCausalLM", "Gemma3ForCond", "Gemma3nForCond", "Gemma4ForCausal"),
-    *("IQuestCoderFor", "InternLM3For", "LlamaFor", "Ministral3For", "MistralForCausalLM", "Phi3ForCausalLM"),
+    *(
+        "ArceeFor",
+        "IQuestCoderFor",
+        "InternLM3For",
+        "LlamaFor",
+        "Ministral3For",
+        "MistralForCausalLM",
+        "Phi3ForCausalLM",
+    ),
     *("TeleFLMFor", "MiniMaxM2For", "Gemma3nForCausalLM", "Mistral3For", "LlavaForConditionalGeneration"),
 )
 #: They are mapped from below attention alone.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import ALWAYS, LONG_AGO, Evidence, Known, Outcome, Outcomes, Range
-from ckptkit.engines.config_values import about
 from ckptkit.engines.gpus import SM_10X
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.vllm.classes import KNOWN_PARTS, LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
+from ckptkit.engines.vllm.values import VALUES
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
 _UNTIL_32, _SINCE_32 = Range(until="0.32"), Range(since="0.32")
@@ -22,14 +22,6 @@ _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: Formats whose lists are asked for the parts of a fused layer, each by its name.
 _BY_PARTS = (*_CT, *_QUARK, "quark-fp8", "fp8", "fp8-block")
 _LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.EXPERT)
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
-#: What Quark's configs say where no scheme is found for a layer.
-_NO_SCHEME = (
-    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
-    *("default-missing", "bias"),
-)
-
 #: Where scales of the cache are looked for (``maybe_remap_kv_scale_name``).
 _MAPPED_KV = ("below-attention", "on-projection", "on-merged", "not-own")
 
@@ -165,70 +157,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
-        "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
-        **dict.fromkeys(
-            about("weight-four-bits", "weight-four-bits-alone"),
-            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("input-integers", "input-asymmetric", layers=("", "-static")),
-            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            ("CK600/weight-integers", "CK600/weight-integers-static"),
-            (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
-            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("weight-asymmetric"),
-            (
-                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
-                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
-            ),
-        ),
-        **dict.fromkeys(
-            about("weight-axis", "input-axis"),
-            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about(*_NO_SCHEME),
-            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "other-groups"),
-            (Known(_ERROR, "no scheme is found", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about(*_REFUSED_BY_LIBRARY),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("no-groups"),
-            (Known(_ERROR, _UNKNOWN_NAME, formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("layers-missing", "no-list"),
-            (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
-        ),
-        **dict.fromkeys(
-            about("kv-group"),
-            (Known(Outcome.OK, "a text is read letter by letter, and an object by its keys", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("kv-group-of-none"),
-            (Known(_ERROR, "kv_cache_group without entries of layer_quant_config", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("input-bits", layers=("", "-static", "-experts")),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("weight-format"),
-            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
-        ),
+        **VALUES,
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),

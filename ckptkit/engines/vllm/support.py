@@ -198,7 +198,7 @@ _BY_CLASS = (
     Support(
         _REFUSED,
         (Layer.STACK,),
-        (),
+        _EVERY,
         architectures=("GraniteMoeFor",),
         where="models/granitemoe.py, which maps weights and no scales",
         how=_RUN,
@@ -207,7 +207,7 @@ _BY_CLASS = (
     Support(
         _REFUSED,
         (Layer.STACK,),
-        (),
+        _EVERY,
         architectures=("DeepseekV2For", "DeepseekV3For"),
         where="models/deepseek_v2.py",
         how=_RUN,

@@ -1,0 +1,88 @@
+"""What values of configs that are not understood (CK600) do in vLLM: what its readers of configs make of them."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from ckptkit.engines.base import Known, Outcome, Outcomes
+from ckptkit.engines.config_values import about
+
+_ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
+_UNKNOWN_NAME = "no parameter has this name"
+_CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: What the classes of compressed-tensors itself refuse.
+_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+#: What Quark's configs say where no scheme is found for a layer.
+_NO_SCHEME = (
+    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
+    *("default-missing", "bias"),
+)
+
+VALUES: Outcomes = MappingProxyType(
+    {
+        "CK600/fake": (Known(_SILENT, "weights are cast to FP8 by value"),),
+        **dict.fromkeys(
+            about("weight-four-bits", "weight-four-bits-alone"),
+            (Known(Outcome.OK, "the number of bits is not looked at where the type is float", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("input-integers", "input-asymmetric", layers=("", "-static")),
+            (Known(Outcome.OK, "weights count, and inputs may be in any precision", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers", "CK600/weight-integers-static"),
+            (Known(_SILENT, "an INT8 scheme is taken", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            ("CK600/weight-integers-blocks", "CK600/weight-integers-experts"),
+            (Known(_ERROR, "no INT8 scheme for blocks or experts", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("weight-asymmetric"),
+            (
+                Known(_ERROR, "no scheme for asymmetric weights", formats=_CT),
+                Known(Outcome.OK, "the key is not looked at", formats=_QUARK),
+            ),
+        ),
+        **dict.fromkeys(
+            about("weight-axis", "input-axis"),
+            (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about(*_NO_SCHEME),
+            (Known(_ERROR, "no scheme is found", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("stored-dense", "stored-otherwise", "other-groups"),
+            (Known(_ERROR, "no scheme is found", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about(*_REFUSED_BY_LIBRARY),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("no-groups"),
+            (Known(_ERROR, _UNKNOWN_NAME, formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("layers-missing", "no-list"),
+            (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
+        ),
+        **dict.fromkeys(
+            about("kv-group"),
+            (Known(Outcome.OK, "a text is read letter by letter, and an object by its keys", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("kv-group-of-none"),
+            (Known(_ERROR, "kv_cache_group without entries of layer_quant_config", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("input-bits", layers=("", "-static", "-experts")),
+            (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("weight-format"),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+        ),
+    }
+)
