@@ -53,6 +53,15 @@ _MAPPED_BELOW = ("BeamFor", "Cohere2ForCausalLM", "CohereFor", "GPTJFor", "Gemma
 #: One scale for keys and values is left out, where other names stop the load.
 SKIP_ONE_SCALE = ("GraniteForCausalLM", "GraniteSWAFor", "OlmoeFor")
 
+#: Classes around a language model of another class, which they only pass tensors on to, and a few that could not be
+#: asked without a real model: what becomes of such scales is not known.
+NOT_ASKED = (
+    *("BailingMM", "BailingMoEFor", "BailingMoeForCausalLM", "BailingMoeV2For", "Cohere2VisionFor", "DotsOCR"),
+    *("DotsVLM", "Ernie4_5_VL", "Gemma4ForCond", "Gemma4Unified", "Glm4MoeLite", "Grok1", "InternVLChat", "LagunaFor"),
+    *("Lfm2Vl", "LightOnOCR", "LlavaLlama", "LlavaQwen", "LlavaMistral", "LlavaVid", "MiniCPMV", "NemotronH_"),
+    *("SDARMoe", "Step3p5", "Step3p7", "StepVL", "VoxtralFor", "XllmFor", "YiVL", "DeciLM", "K2Horizon"),
+)
+
 #: Classes that drop them whatever their names, but for those that only engines use.
 DROP_ALL = (*_NEVER, *_UNMAPPED)
 
