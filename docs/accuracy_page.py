@@ -167,6 +167,12 @@ PLANS: tuple[tuple[str, str, str], ...] = (
         "report/kv-scheme-without-scales",
         "nothing: whether scales were lost, or none were meant, is not known",
     ),
+    (
+        "sglang",
+        "variant/in-config-twice/*",
+        "the cache's algorithm in ModelOpt's nested layout, which is lost where config.json is made flat",
+    ),
+    ("sglang", "reported/served-cache/scheme-of-tokens/*", "a row for caches with scales by token, which are skipped"),
     ("transformers", "again/merge/layer/*", "nothing: one value for all rows may be what was meant"),
     ("transformers", "again/kv/new-names/*", "a row for KV scales in composite classes"),
     (

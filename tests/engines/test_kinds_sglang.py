@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ckptkit.engines.sglang.architectures import ARCHITECTURES
+from ckptkit.engines.sglang.cache import DROPS, NOT_ASKED
 from tests.accuracy.corpus import corpus, files_of
 from tests.accuracy.verdicts import rows
+from tests.damage import load, set_config
 
 #: Checkpoints of the corpus -> the verdict, as these were loaded.
 SEEN = {
@@ -71,3 +74,17 @@ def test_verdicts_on_what_was_loaded(name: str, verdict: str) -> None:
     files = files_of(corpus()[name])
     assert files is not None
     assert rows(files)["sglang"].verdict == verdict
+
+
+def test_tables_of_the_cache_name_classes_that_there_are() -> None:
+    listed = {name for classes in DROPS.values() for name in classes} | set(NOT_ASKED)
+    assert {name for name in listed if not any(known.startswith(name) for known in ARCHITECTURES)} == set()
+    dropped = {known for known in ARCHITECTURES for classes in DROPS.values() if known.startswith(classes)}
+    assert {known for known in dropped if known.startswith(NOT_ASKED)} == set()
+
+
+def test_a_class_that_nobody_asked_may_drop_scales_of_a_cache() -> None:
+    checkpoint = load("llama/llmcompressor-fp8-kv")
+    set_config(architectures=["InternVLChatModel"])(checkpoint)
+    words = rows(checkpoint.to_files())["sglang"].parts
+    assert any("whether the class loads scales" in said for said in words["unknown"])

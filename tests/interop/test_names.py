@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckptkit.engines.cache_places import Place
 from ckptkit.engines.sglang.architectures import ARCHITECTURES
+from ckptkit.engines.sglang.cache import DROPS
 from ckptkit.engines.sglang.classes import DEEPSEEKS, STOP_AT_UNKNOWN, STOP_BELOW_EXPERTS, STRICT
 from tests.interop.runner import Drivers
 
@@ -43,3 +45,33 @@ def test_classes_stop_where_their_table_says(tmp_path: Path) -> None:
                 wrong.append((name, place, said[place]))
     assert wrong == []
     assert asked > 500
+
+
+#: Where a scale of a cache is asked about -> what the table calls the place.
+CACHE_PLACES = {
+    "attention": Place.ATTENTION,
+    "projection": Place.PROJECTION,
+    "merged": Place.MERGED,
+    "below": Place.INNER,
+    "output": Place.OUTPUT,
+    "both": Place.BOTH,
+}
+#: Classes whose attention is built in another file, without the config that makes parameters for such scales.
+MADE_ELSEWHERE = ("Glm4vMoeFor", "Qwen3Model", "Qwen3ForReward", "Qwen3ForSequence", "Qwen3OmniMoeFor", "Qwen3VL")
+
+
+def test_classes_drop_scales_of_a_cache_where_their_table_says(tmp_path: Path) -> None:
+    with Drivers() as drivers:
+        (answer,) = drivers.run("sglang", "sglang_cache_names", [tmp_path])
+    wrong = []
+    asked = 0
+    for name, said in answer["classes"].items():
+        if name.endswith(("Eagle3", "MTP", "NextN", "DSpark")) or name.startswith(MADE_ELSEWHERE):
+            continue
+        for kind, place in CACHE_PLACES.items():
+            if said[kind] is not None and name.startswith(DROPS[place]):
+                asked += 1
+                if said[kind] != "drops" and said["made"] is not False:
+                    wrong.append((name, kind, said[kind]))
+    assert wrong == []
+    assert asked > 300

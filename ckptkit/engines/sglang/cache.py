@@ -37,13 +37,30 @@ _BELOW_MERGED = ("BailingMoeV3ForCausalLM", "MiMoV2For", "MiMoV2Flash", "Phi4MMF
 #: They are mapped from below attention, and from single projections.
 _MAPPED = (
     *("ApertusFor", "DbrxFor", "Exaone4For", "Gemma3ForCausalLM", "Gemma3ForCond", "Gemma3nForCond", "Gemma4ForCausal"),
-    *("IQuestCoderFor", "InternLM3For", "LlamaFor", "Ministral3For", "MistralForCausalLM", "Phi3ForCausalLM"),
+    *(
+        "ArceeFor",
+        "IQuestCoderFor",
+        "InternLM3For",
+        "LlamaFor",
+        "Ministral3For",
+        "MistralForCausalLM",
+        "Phi3ForCausalLM",
+    ),
     *("TeleFLMFor", "MiniMaxM2For", "Gemma3nForCausalLM", "Mistral3For", "LlavaForConditionalGeneration"),
 )
 #: They are mapped from below attention alone.
 _MAPPED_BELOW = ("BeamFor", "Cohere2ForCausalLM", "CohereFor", "GPTJFor", "Gemma2For", "PhiMoEFor")
 #: One scale for keys and values is left out, where other names stop the load.
 SKIP_ONE_SCALE = ("GraniteForCausalLM", "GraniteSWAFor", "OlmoeFor")
+
+#: Classes around a language model of another class, which they only pass tensors on to, and a few that could not be
+#: asked without a real model: what becomes of such scales is not known.
+NOT_ASKED = (
+    *("BailingMM", "BailingMoEFor", "BailingMoeForCausalLM", "BailingMoeV2For", "Cohere2VisionFor", "DotsOCR"),
+    *("DotsVLM", "Ernie4_5_VL", "Gemma4ForCond", "Gemma4Unified", "Glm4MoeLite", "Grok1", "InternVLChat", "LagunaFor"),
+    *("Lfm2Vl", "LightOnOCR", "LlavaLlama", "LlavaQwen", "LlavaMistral", "LlavaVid", "MiniCPMV", "NemotronH_"),
+    *("SDARMoe", "Step3p5", "Step3p7", "StepVL", "VoxtralFor", "XllmFor", "YiVL", "DeciLM", "K2Horizon"),
+)
 
 #: Classes that drop them whatever their names, but for those that only engines use.
 DROP_ALL = (*_NEVER, *_UNMAPPED)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS
-from ckptkit.engines.sglang.cache import DROP_ALL, SKIP_ONE_SCALE
+from ckptkit.engines.sglang.cache import DROPS, SKIP_ONE_SCALE
 from ckptkit.engines.sglang.classes import (
     NO_KV_SCALES,
     STAND_IN,
@@ -52,11 +52,14 @@ CACHE: Outcomes = MappingProxyType(
         "CK906": (Known(_SILENT, "used as it is; a Quark reader takes 1.0 for what is not positive"), _NO_KV),
         "CK907": (Known(_ERROR, "expects a scalar"), _NO_KV),
         **dict.fromkeys(("CK907/other-number", "CK907/other-rank", "CK907/single"), ()),
-        "CK908": (
-            Known(_WARNING, "as good as no scales", ALWAYS),
-            Known(Outcome.OK, "1.0 is used all the same", architectures=DROP_ALL, leaves_out=(Layer.KV_CACHE,)),
-        ),
-        "CK908/some": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
+        **{
+            f"CK908/{place.name.lower()}": (
+                Known(_WARNING, "as good as no scales", ALWAYS),
+                Known(Outcome.OK, "1.0 is used all the same", architectures=classes, leaves_out=(Layer.KV_CACHE,)),
+            )
+            for place, classes in DROPS.items()
+        },
         **dict.fromkeys(("CK912", "CK912/dynamic"), ()),
     }
 )

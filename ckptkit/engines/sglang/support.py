@@ -8,7 +8,7 @@ from __future__ import annotations
 from ckptkit.engines.cache_places import Place
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import Evidence
-from ckptkit.engines.sglang.cache import DROPS
+from ckptkit.engines.sglang.cache import DROPS, NOT_ASKED
 from ckptkit.engines.sglang.classes import (
     EXPERTS_ONE_BY_ONE,
     LLAMAS,
@@ -57,6 +57,14 @@ SUPPORT: tuple[Support, ...] = (
             words=f"scales of keys and values below {place.value} are dropped: 1.0 is used",
         )
         for place, classes in DROPS.items()
+    ),
+    Support(
+        Answer.UNKNOWN,
+        (Layer.KV_CACHE,),
+        (*_CT, *_FP8_KINDS, "modelopt", *_QUARK),
+        architectures=NOT_ASKED,
+        stored=True,
+        words="whether the class loads scales of keys and values is not known",
     ),
     Support(
         _SILENT,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import Level, rule
+from ckptkit.engines.cache_places import place_of
 from ckptkit.errors import Fault
 from ckptkit.rules.kv_cache.attention import attention_modules
 
@@ -39,5 +40,5 @@ def kv_scales_all_one(context: Context) -> Iterator[Fault]:
         message, found = "KV scales are exactly 1.0, to which smaller ones are raised", f"{len(ones)} of {len(values)}"
     else:
         return
-    variant = None if len(ones) == len(values) else "some"
+    variant = place_of(ones[0].name).name.lower() if len(ones) == len(values) else "some"
     yield Observation("kv-all-one", message, ones[0].shard, ones[0].name, "calibrated values", found, variant=variant)
