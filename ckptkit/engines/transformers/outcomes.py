@@ -50,6 +50,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
         **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
+        **dict.fromkeys(("CK107/same", "CK107/indexed-last"), ()),
         **dict.fromkeys(("CK108", *_beside("read-instead/whole")), ()),
         **dict.fromkeys(
             _beside("read-instead"),
