@@ -192,7 +192,9 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         example = cache.attention[0].module if cache.attention else "the config"
         stored = any(attention.stored() for attention in cache.attention)
         own = _TYPES.get(str(_model_type(checkpoint.container.config)))
-        scales = (scale for attention in cache.attention for scale in (attention.k, attention.v) if scale is not None)
+        # A scale on another module than attention is left out by whoever would take its type over.
+        pairs = ((attention.module, scale) for attention in cache.attention for scale in (attention.k, attention.v))
+        scales = (scale for module, scale in pairs if scale is not None and names.parent(scale.name) == module)
         recast = own is not None and any(scale.dtype != own for scale in scales)
         parts.append(Part(Layer.KV_CACHE, cache.scheme.quantization, None, example, stored=stored, recast=recast))
     return tuple(parts)
