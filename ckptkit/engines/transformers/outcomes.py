@@ -91,7 +91,12 @@ OUTCOMES: Outcomes = MappingProxyType(
             ),
         ),
         "CK204": (Known(Outcome.OK, "names of quantizers are known"),),
-        "CK204/bare": (Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),),
+        "CK204/bare": (
+            Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),
+            Known(
+                Outcome.OK, "renamed to weight_scale_inv", formats=_FP8, where="quantizers/quantizer_finegrained_fp8.py"
+            ),
+        ),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_ERROR, _MADE_UP),),
@@ -141,7 +146,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "broadcast where the sizes allow it", formats=("quark",)),
         ),
         "CK305": (Known(_ERROR, "shapes do not fit"),),
-        "CK306": (Known(_ERROR, "shapes do not fit; at the first request"),),
+        "CK306": (
+            Known(_ERROR, "shapes do not fit; at the first request"),
+            Known(Outcome.OK, "scales by this name are left out", formats=("fp8",)),
+        ),
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
         "CK306/one-value-throughout": (
             Known(_SILENT, "broadcast"),
