@@ -181,6 +181,19 @@ PLANS: tuple[tuple[str, str, str], ...] = (
         "nothing: whether a release serves a class by transformers is unknown",
     ),
     ("vllm", "reported/uncalibrated/ones/*", "nothing: numbers that no calibration gave are loaded as they are stored"),
+    (
+        "transformers",
+        "reported/stacked-layers/not-said/*",
+        "nothing: whether the layers that are stored are meant, or their count in the config, no file says",
+    ),
+    ("transformers", "again/hub/deepseek-v3/kimi", "the model types that each release knows"),
+    ("transformers", "again/names/mlp-for-sparse/*", "rows for plain FP8 of classes that map the names of experts"),
+    ("transformers", "again/shape/gone/minimax-m2-fp8", "what a missing scale does where experts are put together"),
+    ("transformers", "held/shape/row/mixtral-ct", "what is left of a finding where the class drops what it is about"),
+    ("transformers", "reported/adapter/scaled-by-tensor/*", "the shapes of scales that kernels for blocks take"),
+    ("transformers", "reported/cast-script/says-dequantize/*", "the key dequantize in a config of plain FP8"),
+    ("transformers", "reported/experts-in-one/*", "rows for stacks of experts in plain FP8"),
+    ("transformers", "reported/served-name/of-mistral/*", "rows for static inputs of fused layers and of experts"),
 )
 
 

@@ -198,7 +198,8 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         stored = any(attention.stored() for attention in cache.attention)
         own = _TYPES.get(str(_model_type(checkpoint.container.config)))
         scales = [(kv.module, scale) for kv in cache.attention for scale in (kv.k, kv.v) if scale is not None]
-        recast = own is not None and any(scale.dtype != own and scale.module == owner for owner, scale in scales)
+        # A scale on another module than attention is left out by whoever would take its type over.
+        recast = own is not None and any(s.dtype != own and names.parent(s.name) == owner for owner, s in scales)
         place = place_of(scales[0][1].name) if scales else None
         quantization = cache.scheme.quantization
         parts.append(Part(Layer.KV_CACHE, quantization, None, example, stored=stored, recast=recast, place=place))

@@ -45,6 +45,8 @@ SEEN = (
     # Which level says whether the head is the embedding; one that is stored is kept whatever any says.
     ("reported/served-tied/text-says-so/qwen3-vl-ct", "silently wrong"),
     ("reported/served-tied/top-says-so/qwen3-vl-ct", "loads"),
+    # Scales on projections are left out, whatever type they have.
+    ("again/kv/on-projections/mistral3-ct", "silently wrong"),
     # Of several modules that nothing fills one that stops the load counts.
     ("reported/uploads/without-last/quark", "refuses"),
     # A list is asked by names in memory for what it calls plain too.

@@ -51,6 +51,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK105": (Known(_WARNING, "missing keys are listed and filled at random"),),
         **dict.fromkeys(("CK105/elsewhere", "CK105/bias-of-none", "CK105/scale-of-none"), ()),
         "CK107": (Known(_SILENT, "the last copy wins"),),
+        **dict.fromkeys(("CK107/same", "CK107/indexed-last"), ()),
         **dict.fromkeys(("CK108", *_beside("read-instead/whole")), ()),
         **dict.fromkeys(
             _beside("read-instead"),
@@ -91,7 +92,12 @@ OUTCOMES: Outcomes = MappingProxyType(
             ),
         ),
         "CK204": (Known(Outcome.OK, "names of quantizers are known"),),
-        "CK204/bare": (Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),),
+        "CK204/bare": (
+            Known(_WARNING, "listed as missing and unexpected", how=Evidence.SOURCE),
+            Known(
+                Outcome.OK, "renamed to weight_scale_inv", formats=_FP8, where="quantizers/quantizer_finegrained_fp8.py"
+            ),
+        ),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (Known(_ERROR, _MADE_UP),),
@@ -141,7 +147,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "broadcast where the sizes allow it", formats=("quark",)),
         ),
         "CK305": (Known(_ERROR, "shapes do not fit"),),
-        "CK306": (Known(_ERROR, "shapes do not fit; at the first request"),),
+        "CK306": (
+            Known(_ERROR, "shapes do not fit; at the first request"),
+            Known(Outcome.OK, "scales by this name are left out", formats=("fp8",)),
+        ),
         "CK306/one-value": (Known(_SILENT, "broadcast"),),
         "CK306/one-value-throughout": (
             Known(_SILENT, "broadcast"),
