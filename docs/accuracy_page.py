@@ -149,6 +149,12 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ),
     ("transformers", "again/merge/layer/*", "nothing: one value for all rows may be what was meant"),
     ("transformers", "again/kv/new-names/*", "a row for KV scales in composite classes"),
+    (
+        "vllm",
+        "reported/served-router/listed/phimoe-ct",
+        "nothing: whether a release serves a class by transformers is unknown",
+    ),
+    ("vllm", "reported/uncalibrated/ones/*", "nothing: numbers that no calibration gave are loaded as they are stored"),
 )
 
 

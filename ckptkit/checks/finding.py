@@ -64,17 +64,19 @@ Subject: TypeAlias = StoredTensor | Module | ListEntry | File
 class Observation(Fault):
     """A fault of which a rule knows more than its texts say.
 
-    ``variant`` is a word under which engines' tables may tell other consequences; ``only`` names the engines that can
-    suffer, where the rule has asked them; ``severity`` replaces the rule's. ``subject`` is what a fix has to know if
-    it is more than the tensor or the file. ``if_ones`` is the variant where the tensor, a scale that belongs to no
-    module, holds nothing but ones: whoever reads scales finds out. ``if_codes`` are the variants where weights that
-    ``may_be_codes`` hold codes, and where they hold a model's own numbers.
+    ``variant`` is a word under which engines' tables may tell other consequences; ``apart`` holds another such word and
+    the engines for which that one counts. ``only`` names the engines that can suffer, where the rule has asked them;
+    ``severity`` replaces the rule's. ``subject`` is what a fix has to know if it is more than the tensor or the file.
+    ``if_ones`` is the variant where the tensor, a scale that belongs to no module, holds nothing but ones: whoever
+    reads scales finds out. ``if_codes`` are the variants where weights that ``may_be_codes`` hold codes, and where they
+    hold a model's own numbers.
     """
 
     variant: str | None = None
     only: frozenset[str] | None = None
     severity: Severity | None = None
     subject: Subject | None = None
+    apart: tuple[str, frozenset[str]] | None = None
     if_ones: str | None = None
     if_codes: tuple[str, str] | None = None
     may_be_codes: tuple[TensorRef, ...] = ()

@@ -225,7 +225,13 @@ def _finding(
     variant, only, severity, subject = None, None, rule.severity, None
     if type(fault) is not Fault and isinstance(fault, Observation):
         variant, only, severity, subject = fault.variant, fault.only, fault.severity or severity, fault.subject
-    effects = consequences(rule.code, variant, only, _layer(rule.code, fault, told))
+    layer, apart = _layer(rule.code, fault, told), fault.apart if isinstance(fault, Observation) else None
+    if apart is None:
+        effects = consequences(rule.code, variant, only, layer)
+    else:
+        every = frozenset(known_engines()) if only is None else only
+        both = (*consequences(rule.code, variant, every - apart[1], layer), *consequences(rule.code, *apart, layer))
+        effects = tuple(sorted(both, key=lambda effect: list(known_engines()).index(effect.engine)))
     if severity is Severity.INFO and any(e.of_some and e.current and e.outcome.harmful for e in effects):
         severity = Severity.WARNING  # a note is of what harms no release that was examined
     return Finding(

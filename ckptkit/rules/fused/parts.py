@@ -34,23 +34,8 @@ def partly(context: Context, group: FusedGroup) -> Iterator[Fault]:
         message = f"{group.fused} is loaded as one layer, but only part of it is quantized"
         # What an engine calls quantized it builds so, as one layer, whatever is stored.
         casting = _casting(context, [name for name in group.members if name not in modules])
-        for variant, only in _told_apart(None, casting):
-            yield Observation(
-                "fused-partly", message, None, group.owner, "all or none", found, variant=variant, only=only
-            )
-
-
-def _told_apart(
-    variant: str | None, casting: frozenset[str] | None
-) -> Iterator[tuple[str | None, frozenset[str] | None]]:
-    """A variant and the engines that it is for, those apart that cast what is stored in high precision."""
-    if not casting:
-        yield variant, None
-        return
-    yield f"{variant}/cast" if variant else "cast", casting
-    rest = frozenset(engines()) - casting
-    if rest:
-        yield variant, rest
+        apart = ("cast", casting) if casting else None
+        yield Observation("fused-partly", message, None, group.owner, "all or none", found, apart=apart)
 
 
 def _casting(context: Context, plain: list[str]) -> frozenset[str] | None:
@@ -93,8 +78,9 @@ def experts_partly(context: Context) -> Iterator[Fault]:
         message = "all experts of a layer are loaded as one, but only some are quantized"
         first = f"{owner}.0."
         variant = "experts" if any(name.startswith(first) for name in plain[owner]) else "experts-but-the-first"
-        for kind, only in _told_apart(variant, _casting(context, plain[owner])):
-            yield Observation("experts-partly", message, None, owner, "all or none", found, variant=kind, only=only)
+        casting = _casting(context, plain[owner])
+        apart = (f"{variant}/cast", casting) if casting else None
+        yield Observation("experts-partly", message, None, owner, "all or none", found, variant=variant, apart=apart)
 
 
 def experts_differing(context: Context) -> Iterator[Fault]:
