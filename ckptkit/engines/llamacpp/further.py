@@ -45,6 +45,21 @@ _PREDICTING = frozenset(
 _PREDICTS = Range(since="b8644")
 _PREDICTED, _PREDICTED_KEY = re.compile(r"(?:model\.)?mtp\.layers\.(\d+)\."), "mtp_num_hidden_layers"
 _NO_PREDICTION = "AssertionError: assert self.opt_num_mtp_layers != 0; --no-mtp goes around it"
+#: Classes that count layers that predict among the others, by a key of the config alone: those that b8643 has, and
+#: those that b11312 has besides.
+_COUNTING = frozenset(
+    {
+        *("BailingMoeV2ForCausalLM", "ExaoneMoEForCausalLM", "Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"),
+        *("GlmMoeDsaForCausalLM", "GlmOcrForConditionalGeneration", "SolarOpenForCausalLM"),
+    }
+)
+_COUNTING_SINCE = _COUNTING | {
+    *("BailingMoeV3ForCausalLM", "BailingMoeV3VLForConditionalGeneration", "Cohere2MoeForCausalLM"),
+    *("DeepseekV32ForCausalLM", "Exaone4_5_ForConditionalGeneration", "ExaoneMoeForCausalLM", "Glm4MoeLiteForCausalLM"),
+    *("Glm5NextForConditionalGeneration", "HYV3ForCausalLM", "SarvamMoEForCausalLM", "Step3p5ForCausalLM"),
+    *("Step3p7ForConditionalGeneration", "modeling_sarvam_moe.SarvamMoEForCausalLM"),
+}
+_COUNTED_KEY, _UNFILLED = "num_nextn_predict_layers", "layers that predict are counted, and nothing fills them"
 #: Keys that the count of layers may have, and how a class of state spaces calls them besides.
 LAYERS = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
 _OF_STATES = tuple(f"mamba_{key}" for key in LAYERS)
@@ -64,13 +79,16 @@ def judge_layers(
     if config.get("model_type") in _UNCOUNTED and not any(key in config for key in (*LAYERS, *_OF_STATES)):
         raise StopError(_NO_COUNT)
     count = next((config[key] for key in LAYERS if config.get(key) is not None), None)
+    counted = config.get(_COUNTED_KEY) if architecture in _counting(release) else None
+    if type(counted) is int and counted > 0 and type(count) is int and not _holds_further(names, count):
+        yield Judgement(None, Answer.SILENT, _UNFILLED)
     if architecture in _PREDICTING and _PREDICTS.holds(release):
         predicted = {int(found[1]) for found in map(_PREDICTED.match, names) if found}
         said = config.get(_PREDICTED_KEY, 0)
         if not said and not predicted:
             raise StopError(_NO_PREDICTION)
         if isinstance(said, int) and said > len(predicted):
-            yield Judgement(None, Answer.SILENT, "layers that predict are counted, and nothing fills them")
+            yield Judgement(None, Answer.SILENT, _UNFILLED)
     elif architecture in _PREDICTING and not _keeps_interval(config):
         words = f"the metadata says attention in every {config.get(_INTERVAL, _DEFAULT_INTERVAL)} layers"
         yield Judgement(None, Answer.SILENT, words)
@@ -79,6 +97,16 @@ def judge_layers(
         first = next(beyond, None)
         if first is not None:
             raise StopError(f"ValueError: Can not map tensor {first!r}")
+
+
+def _counting(release: Release) -> frozenset[str]:
+    return _COUNTING_SINCE if _PREDICTS.holds(release) else _COUNTING
+
+
+def _holds_further(names: Collection[str], count: int) -> bool:
+    """Whether anything is stored of a layer beyond those that the config counts, under whatever name."""
+    inside = (found for name in names if (found := _NUMBER.match(name)))
+    return any(int(found[1]) >= count for found in inside) or any("mtp" in name or "nextn" in name for name in names)
 
 
 def _keeps_interval(config: Mapping[str, Any]) -> bool:
