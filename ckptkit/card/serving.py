@@ -13,11 +13,12 @@ from ckptkit.card.markdown import code, fenced, shell_word
 from ckptkit.engines.base import Engine
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.gpus import GPUS, Gpu
+from ckptkit.engines.judging import judge
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import asked_about
-from ckptkit.engines.support import Answer, Judgement, judge
+from ckptkit.engines.support import Answer, Judgement
 from ckptkit.formats import registry
 from ckptkit.model.checkpoint import Checkpoint
 

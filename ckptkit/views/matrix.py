@@ -15,11 +15,12 @@ from ckptkit.checks.finding import Severity
 from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Effect, Engine, Outcome, Splitting
 from ckptkit.engines.gpus import Gpu
+from ckptkit.engines.judging import judge, judge_stored, judge_unquantized
 from ckptkit.engines.kernels import on_gpu
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import asked_about, judged_codes
-from ckptkit.engines.support import Answer, Judgement, judge, judge_stored, judge_unquantized
+from ckptkit.engines.support import Answer, Judgement
 from ckptkit.formats.reading import BrokenConfig, FilesUnknown, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.record import record

@@ -18,11 +18,12 @@ from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.engines import registry
 from ckptkit.engines.base import Engine, Known, Outcome
+from ckptkit.engines.judging import judge
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import effects_of, engines
 from ckptkit.engines.releases import Range, Release, Version
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.support import Answer, Support, judge
+from ckptkit.engines.support import Answer, Support
 from ckptkit.errors import UsageError
 from ckptkit.plugins import Plugin
 from ckptkit.views.matrix import build_matrix

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ckptkit.engines.judging import class_of
 from ckptkit.engines.registry import effects_of
 from ckptkit.engines.skip_lists import Reading, Style
-from ckptkit.engines.support import class_of
 from tests.damage import (
     CT,
     MOE,

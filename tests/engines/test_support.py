@@ -8,10 +8,11 @@ from ckptkit.checks import runner
 from ckptkit.checks.registry import Level
 from ckptkit.engines.base import Engine
 from ckptkit.engines.dialects import is_among
+from ckptkit.engines.judging import judge
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import by_name, engines
 from ckptkit.engines.releases import Release
-from ckptkit.engines.support import Answer, Part, Support, judge, parts_of
+from ckptkit.engines.support import Answer, Part, Support, parts_of
 from ckptkit.formats import registry
 from ckptkit.model.granularity import PerTensor
 from ckptkit.model.scheme import Quantization

@@ -17,9 +17,10 @@ from ckptkit.checks import runner
 from ckptkit.checks.level import Level
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines import gpus
+from ckptkit.engines.judging import judge
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.registry import by_name, effects_of
-from ckptkit.engines.support import Answer, Part, Support, judge
+from ckptkit.engines.support import Answer, Part, Support
 from ckptkit.engines.trtllm.sources import CONFIGS, SAFETENSORS, SOURCES
 from ckptkit.formats.compressed_tensors.other import other_scheme
 from ckptkit.formats.modelopt import config as modelopt
