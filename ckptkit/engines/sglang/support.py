@@ -64,6 +64,7 @@ SUPPORT: tuple[Support, ...] = (
         (*_CT, *_FP8_KINDS, "modelopt", *_QUARK),
         architectures=NOT_ASKED,
         stored=True,
+        where="srt/models (load_weights)",
         words="whether the class loads scales of keys and values is not known",
     ),
     Support(
