@@ -18,7 +18,7 @@ _PLAIN_SCALE = ".scale"
 
 
 @cache
-def _bymemory_type(classes: frozenset[str]) -> Mapping[str, str]:
+def _by_model_type(classes: frozenset[str]) -> Mapping[str, str]:
     """A model type without its separators -> the class that is called like it."""
     endings = ("forconditionalgeneration", "forcausallm")
     plain = {name: name.lower().replace("_", "") for name in sorted(classes)}
@@ -32,7 +32,7 @@ def class_of(model_type: object, classes: frozenset[str]) -> str | None:
     'Qwen3MoeForCausalLM'
     """
     word = model_type.lower().replace("_", "").replace("-", "") if isinstance(model_type, str) else ""
-    return _bymemory_type(classes).get(word)
+    return _by_model_type(classes).get(word)
 
 
 def judge_class(

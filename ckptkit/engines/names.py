@@ -221,13 +221,15 @@ DENSE = ModuleNames(_ATTENTION | _MLP, _OTHERS)
 DENSE_WITH_HEAD_NORMS = ModuleNames(DENSE.linear, DENSE.others | _HEAD_NORMS)
 
 
-#: A class of which it is known only that it has no output head of its own, and a tower under its released names.
-NO_HEAD_NO_PATCHES = ModuleNames(
+#: A class of which it is known only that it has a tower under its released names.
+NO_PATCHES = ModuleNames(
     frozenset(),
     frozenset(),
-    lacks=frozenset({"lm_head", *(f"{p}vision_tower.embeddings.patch_embedding" for p in ("", "model."))}),
+    lacks=frozenset(f"{p}vision_tower.embeddings.patch_embedding" for p in ("", "model.")),
     open=True,
 )
+#: The same without an output head of its own.
+NO_HEAD_NO_PATCHES = replace(NO_PATCHES, lacks=NO_PATCHES.lacks | {"lm_head"})
 
 
 def experts(

@@ -44,6 +44,15 @@ _BLOCK_HEAD = (
 )
 
 SUPPORT: tuple[Support, ...] = (
+    Support(
+        _SILENT,
+        (Layer.KV_CACHE,),
+        ("modelopt/own-layout",),
+        stored=True,
+        how=_RUN,
+        where="modelopt_quant.py (from_config)",
+        words="a section of config.json is made flat but for its cache, whose scales are dropped",
+    ),
     *(
         Support(
             _SILENT,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, experts
+from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_PATCHES, experts
 
 #: What a projection of an expert may be called: those that are not known are left out without a word.
 _ANY = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
@@ -26,6 +26,8 @@ MODULES = MappingProxyType(
         "Qwen3ForCausalLM": DENSE_WITH_HEAD_NORMS,
         "Qwen3ForSequenceClassification": replace(DENSE_WITH_HEAD_NORMS, head="score"),
         "Qwen3MoeForCausalLM": experts("mlp.experts", "mlp.gate", _ANY, norms=True),
+        # Run beside an image library: SigLIP is built as the names before transformers 5 have it.
+        "Gemma3ForConditionalGeneration": NO_PATCHES,
         "MixtralForCausalLM": experts("block_sparse_moe.experts", "block_sparse_moe.gate", _ANY),
     }
 )
