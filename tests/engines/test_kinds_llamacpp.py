@@ -73,6 +73,7 @@ def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
         ("reported/pruned-experts/not-said/glm4-moe-fp8", "refuses"),
         ("reported/served-mtp/said-alone/exaone-moe-fp8", "silently wrong"),
         ("reported/served-mtp/said-alone/minimax-m2-fp8", "loads"),
+        ("again/mtp/own-part-plain/qwen3-next-fp8", "silently wrong"),
         # Codes and values: what is cast as it is, what was multiplied, and what has lost its scales.
         ("reported/saved-as-fp8/all/olmo2", "loads"),
         ("reported/saved-as-fp8/declared/olmo2", "loads"),

@@ -44,6 +44,7 @@ _PREDICTING = frozenset(
 )
 _PREDICTS = Range(since="b8644")
 _PREDICTED, _PREDICTED_KEY = re.compile(r"(?:model\.)?mtp\.layers\.(\d+)\."), "mtp_num_hidden_layers"
+_ROUTER = ".gate.weight"
 _NO_PREDICTION = "AssertionError: assert self.opt_num_mtp_layers != 0; --no-mtp goes around it"
 #: Classes that count layers that predict among the others, by a key of the config alone: those that b8643 has, and
 #: those that b11312 has besides.
@@ -89,6 +90,9 @@ def judge_layers(
             raise StopError(_NO_PREDICTION)
         if isinstance(said, int) and said > len(predicted):
             yield Judgement(None, Answer.SILENT, _UNFILLED)
+        owners = [name.removesuffix(_ROUTER) for name in names if _PREDICTED.match(name) and name.endswith(_ROUTER)]
+        if not all(any(name.startswith(f"{owner}.experts.") for name in names) for owner in owners):
+            yield Judgement(None, Answer.SILENT, "a layer that predicts has a router, and no experts")
     elif architecture in _PREDICTING and not _keeps_interval(config):
         words = f"the metadata says attention in every {config.get(_INTERVAL, _DEFAULT_INTERVAL)} layers"
         yield Judgement(None, Answer.SILENT, words)
