@@ -69,6 +69,18 @@ VALUES: Outcomes = MappingProxyType(
             ),
         ),
         **dict.fromkeys(
+            about("input-bits", layers=("", "-static", "-experts")),
+            (Known(_ERROR, "NotImplementedError: Only num_bits in (8) are supported", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("kv-group"),
+            (Known(Outcome.UNKNOWN, "a text is refused, and an object read by its keys", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("kv-group-of-none"),
+            (Known(_ERROR, "kv_cache_group, and no entries of it in layer_quant_config", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
             about("weight-format"),
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),

@@ -238,6 +238,15 @@ _STATE_SPACES = Support(
 
 SUPPORT: tuple[Support, ...] = (
     Support(
+        _REFUSED,
+        _LINEAR,
+        (),
+        architectures=("ExaoneMoE", "ExaoneMoe"),
+        versions=Range(until="0.32"),
+        how=_RUN,
+        words="AttributeError: 'ExaoneMoeConfig' object has no attribute 'sliding_windows'",
+    ),
+    Support(
         Answer.SILENT,
         _LINEAR,
         (),
