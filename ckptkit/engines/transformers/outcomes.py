@@ -281,6 +281,10 @@ OUTCOMES: Outcomes = MappingProxyType(
                 layers=(Layer.EXPERT,),
             ),
         ),
+        "CK606/another-quantization": (
+            Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
+            Known(_ERROR, "the weights of experts cannot be converted", formats=_CT, layers=(Layer.EXPERT,)),
+        ),
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
         "CK608/built": (
             Known(_SILENT, "builds the module quantized"),

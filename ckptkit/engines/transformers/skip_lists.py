@@ -11,12 +11,15 @@ from ckptkit.engines.targets import in_library_group
 #: Entries of these lists are mapped as stored names are.
 _FP8 = Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers"), unsaid=("lm_head",))
 
+#: Beginnings of stored names that a class has others for, where transformers itself renames them while it loads.
+_BEGINS = MappingProxyType({"NemotronH": MappingProxyType({"backbone.": "model."})})
+
 SKIP_LISTS: SkipLists = MappingProxyType(
     {
         "compressed-tensors": Reading(
-            Style.EXACT_REGEX_CLASS, ("ignore",), names_in_memory=True, declares=in_library_group
+            Style.EXACT_REGEX_CLASS, ("ignore",), names_in_memory=True, declares=in_library_group, begins_of=_BEGINS
         ),
-        "quark": Reading(Style.GLOB, ("exclude",), names_in_memory=True),
+        "quark": Reading(Style.GLOB, ("exclude",), names_in_memory=True, begins_of=_BEGINS),
         "fp8": _FP8,
         "fp8-block": _FP8,
         "fp8-transformers": _FP8,
