@@ -173,6 +173,8 @@ PLANS: tuple[tuple[str, str, str], ...] = (
         "reported/served-router/listed/phimoe-ct",
         "nothing: whether a release serves a class by transformers is unknown",
     ),
+    ("sglang", "reported/*falcon-h1-ct", "projections that Falcon-H1 builds plain in SGLang, stored in FP8 and listed"),
+    ("sglang", "reported/*/granitemoehybrid", "names and stacks of GraniteMoeHybrid in SGLang"),
     ("sglang", "variant/kv-group/*", "a text told apart from an object"),
     ("llamacpp", "variant/*NVFP4*", "what b11312 makes of FP8 weights under another of ModelOpt's algorithms"),
     ("llamacpp", "variant/*nvfp4*", "what b11312 makes of FP8 weights under another of ModelOpt's algorithms"),

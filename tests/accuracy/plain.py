@@ -86,6 +86,7 @@ def numbers(tensor: RawTensor) -> Numbers | None:
     return kinds[tensor.dtype](tensor.data).reshape(tensor.shape) if tensor.dtype in kinds else None
 
 
+@np.errstate(invalid="ignore", over="ignore")  # scales that are infinite on purpose
 def scaled(weight: Numbers, scale: Numbers) -> Numbers:
     """A weight times its scale, which has one value, one a row, or one for each tile of a grid."""
     if scale.size == 1:

@@ -45,6 +45,14 @@ _BLOCK_HEAD = (
 
 SUPPORT: tuple[Support, ...] = (
     Support(
+        _REFUSED,
+        _LINEAR,
+        (),
+        architectures=("ExaoneMoE", "ExaoneMoe"),
+        how=_RUN,
+        words="AttributeError: 'ExaoneMoeConfig' object has no attribute 'is_moe_layer'",
+    ),
+    Support(
         _SILENT,
         (Layer.KV_CACHE,),
         ("modelopt/own-layout",),
