@@ -38,11 +38,6 @@ def reproduced(code: str) -> str:
     return "; ".join(found)
 
 
-def reproduced_codes() -> frozenset[str]:
-    """The codes that some engine was seen to act on."""
-    return frozenset(code for engine in engines().values() for code in engine.reproduced())
-
-
 def _said(seen: Seen) -> Iterator[str]:
     for word in seen.cases:
         if word is not None:

@@ -39,7 +39,6 @@ _DOWN = "downcasting is refused"
 _DROPPED = "weights of unknown names are dropped"
 _SKIP_EXPERTS = tuple(name for name in EXPERTS_ONE_BY_ONE if name not in STOP_AT_EXPERTS)
 _SHAPE = "the parameter's loader stops at the shape"
-_MISFIT = "scales do not fit the parameters of the scheme that is declared"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
 #: Formats whose readers ask for a fused layer by its own name, unless the class declares its parts.
 _ASKS_WHOLE = ("compressed-tensors", "quark")

@@ -1,18 +1,12 @@
-"""Where the quantization config sits, and the edits with which its own format puts it right."""
+"""The edits with which a config's own format puts it right, and what its faults are about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.edits.changes import Edit, Path
-from ckptkit.formats import config_block
+from ckptkit.edits.changes import Edit
 from ckptkit.formats.base import ConfigFault
-
-
-def block_path(context: Context) -> Path:
-    """The way to the quantization config, as edits spell it."""
-    return context.located.way if context.located else (config_block.KEY,)
 
 
 def put_right(context: Context, *kinds: str) -> Iterator[Edit]:
