@@ -60,33 +60,18 @@ def _with_prefix(torch: Any, declared: Any, prefix: str, end: str) -> str | None
         for known in _PREFIXES
         for owner in ("self_attn.", "self_attn.mla_", "attention.")
     }
-    own = torch.nn.Module.__getattr__
-
-    def attribute(self: Any, key: str) -> Any:
-        try:
-            return own(self, key)
-        except AttributeError:
-            if key.startswith("__"):
-                raise
-            return {} if key == "packed_modules_mapping" else getattr(sglang_names._Anything(), key)
-
-    sglang_names._Anything.handed_on = False
+    sglang_names.Anything.handed_on = False
+    named = {"named_parameters": lambda self, *given, **named: iter(parameters.items())}
     try:
-        known = {"__getattr__": attribute, "named_parameters": lambda self, *given, **named: iter(parameters.items())}
-        willing = type(declared.__name__, (declared,), known)
-        model = willing.__new__(willing)
-        torch.nn.Module.__init__(model)
-        for key in ("config", "model", "text_config", "pp_group"):
-            model.__dict__[key] = sglang_names._Anything()
-        model.__dict__.update(quant_config=None, num_fused_shared_experts=0, fuse_qkv_a_proj=False)
+        model = sglang_names.object_of(torch, declared, **named)
         model.load_weights(iter([(f"{prefix}layers.0.self_attn.{end}", torch.tensor(0.5))]))
     except KeyError as error:
         return "stops" if "scale" in str(error) else None
     except Exception:
-        return None
+        return None  # it stopped at what the object is not, and said nothing of the scale
     if any(float(parameter) == 0.5 for parameter in parameters.values()):
         return "loads"
-    return None if sglang_names._Anything.handed_on else "drops"
+    return None if sglang_names.Anything.handed_on else "drops"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _NO = frozenset({"tie_word_embeddings", "encoder_only", "language_only"})
 _LISTS = frozenset({"layer_types", "linear_attn_config", "mlp_only_layers", "full_attention_layer_ids"})
 
 
-class _Anything:
+class Anything:
     """A config, or a part of a model, that has whatever it is asked for; who hands tensors on to it is told of."""
 
     handed_on = False
@@ -41,21 +41,21 @@ class _Anything:
         if name in ("load_weights", "do_load_weights"):
             return self._take
         if name in _SECTIONS:
-            return _Anything()
+            return Anything()
         if name.startswith("named_"):
             return lambda *given, **named: iter(())
         special = {"quantization_config": None, "architectures": ["X"], "num_nextn_predict_layers": 0, "start_layer": 0}
         return special.get(name, False if name in _NO else [] if name in _LISTS else 2)
 
     def _take(self, weights: Any, *given: Any, **named: Any) -> None:
-        _Anything.handed_on = True
+        Anything.handed_on = True
         list(weights)
 
     def get(self, name: str, default: Any = None) -> Any:
         return default
 
-    def __call__(self, *given: Any, **named: Any) -> _Anything:
-        return _Anything()
+    def __call__(self, *given: Any, **named: Any) -> Anything:
+        return Anything()
 
     def __iter__(self) -> Any:
         return iter(())
@@ -72,7 +72,8 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
     return {"classes": found}
 
 
-def _asked(torch: Any, declared: Any, name: str) -> str | None:
+def object_of(torch: Any, declared: Any, **members: Any) -> Any:
+    """An object of a model class that was not built: it has whatever it is asked for, and these members of its own."""
     own = torch.nn.Module.__getattr__
 
     def attribute(self: Any, key: str) -> Any:
@@ -81,22 +82,26 @@ def _asked(torch: Any, declared: Any, name: str) -> str | None:
         except AttributeError:
             if key.startswith("__"):
                 raise
-            return {} if key == "packed_modules_mapping" else getattr(_Anything(), key)
+            return {} if key == "packed_modules_mapping" else getattr(Anything(), key)
 
-    _Anything.handed_on = False
+    willing = type(declared.__name__, (declared,), {"__getattr__": attribute, **members})
+    model = willing.__new__(willing)
+    torch.nn.Module.__init__(model)
+    for key in ("config", "model", "text_config", "pp_group"):
+        model.__dict__[key] = Anything()
+    model.__dict__.update(quant_config=None, num_fused_shared_experts=0, fuse_qkv_a_proj=False)
+    return model
+
+
+def _asked(torch: Any, declared: Any, name: str) -> str | None:
+    Anything.handed_on = False
     try:
-        willing = type(declared.__name__, (declared,), {"__getattr__": attribute})
-        model = willing.__new__(willing)
-        torch.nn.Module.__init__(model)
-        for key in ("config", "model", "text_config", "pp_group"):
-            model.__dict__[key] = _Anything()
-        model.__dict__.update(quant_config=None, num_fused_shared_experts=0, fuse_qkv_a_proj=False)
-        model.load_weights(iter([(name, torch.zeros(1, 1))]))
+        object_of(torch, declared).load_weights(iter([(name, torch.zeros(1, 1))]))
     except KeyError as error:
         return "stops" if WORD in str(error) else None
     except Exception:
-        return None
-    return None if _Anything.handed_on else "skips"
+        return None  # it stopped at what the object is not, and said nothing of the name
+    return None if Anything.handed_on else "skips"
 
 
 if __name__ == "__main__":
