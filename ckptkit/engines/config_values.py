@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LAYERS = ("", "-blocks", "-experts", "-static")
+#: What the classes of compressed-tensors itself refuse, whoever reads by them.
+REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
+#: Values of Quark's configs for which readers of its schemes find none.
+WITHOUT_SCHEME = (
+    *(f"{role}-{what}" for role in ("weight", "input") for what in ("e5m2", "dtype")),
+    *("weight-granularity", "default-missing", "bias"),
+)
 
 
 def about(*values: str, layers: Iterable[str] = LAYERS) -> tuple[str, ...]:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import Known, Outcome, Outcomes
-from ckptkit.engines.config_values import about
+from ckptkit.engines.config_values import REFUSED_BY_LIBRARY, WITHOUT_SCHEME, about
 from ckptkit.engines.sglang.classes import STAND_IN, STOP_SOMEWHERE
 
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
-_NO_GRANULARITY = ("weight-granularity", "default-missing", "bias")
-#: What Quark's configs say where no scheme is found for a layer.
-_NO_SCHEME = (*(f"{role}-{what}" for role in ("weight", "input") for what in ("e5m2", "dtype")), *_NO_GRANULARITY)
 
 VALUES: Outcomes = MappingProxyType(
     {
@@ -50,7 +45,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about(*_NO_SCHEME),
+            about(*WITHOUT_SCHEME),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
@@ -58,7 +53,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
-            about(*_REFUSED_BY_LIBRARY),
+            about(*REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(

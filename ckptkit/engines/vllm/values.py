@@ -5,18 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import Known, Outcome, Outcomes
-from ckptkit.engines.config_values import about
+from ckptkit.engines.config_values import REFUSED_BY_LIBRARY, WITHOUT_SCHEME, about
 
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
-#: What Quark's configs say where no scheme is found for a layer.
-_NO_SCHEME = (
-    *("weight-e5m2", "input-e5m2", "weight-dtype", "input-dtype", "weight-granularity"),
-    *("default-missing", "bias"),
-)
 
 VALUES: Outcomes = MappingProxyType(
     {
@@ -49,7 +42,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the axis is not looked at", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about(*_NO_SCHEME),
+            about(*WITHOUT_SCHEME),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
@@ -57,7 +50,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(
-            about(*_REFUSED_BY_LIBRARY),
+            about(*REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
