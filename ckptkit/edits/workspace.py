@@ -11,12 +11,12 @@ from typing import Any
 from ckptkit.edits import layout
 from ckptkit.edits.changes import CONFIG_EDITS, Edit
 from ckptkit.edits.editor import Editor
-from ckptkit.errors import ContainerError, Fault
+from ckptkit.errors import Fault
 from ckptkit.operations.outputs import keep
 from ckptkit.operations.stream import stream
 from ckptkit.record import record
 from ckptkit.storage.container import CONFIG_FILE, Container, open_container
-from ckptkit.storage.index import INDEX_FILE, build_index, parse_json_object
+from ckptkit.storage.index import INDEX_FILE, build_index
 from ckptkit.storage.output import OutputFile, OutputShard, OutputTensor, VirtualContainer
 from ckptkit.storage.payload import ByteRange, Inline
 from ckptkit.storage.virtual import VirtualSource
@@ -79,11 +79,7 @@ class Workspace:
     def _read(self, changes: Iterable[Edit]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The JSON files beside config.json that some edits name, as far as they hold an object."""
         for name in {change.file for change in changes if isinstance(change, CONFIG_EDITS)} - self.documents.keys():
-            try:
-                data = self.original.side_file(name)
-            except ContainerError:
-                continue
-            document = None if data is None else parse_json_object(name, data)[0]
+            document, _ = self.original.json_file(name)
             if document is not None:
                 yield name, document
 

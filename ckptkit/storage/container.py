@@ -10,7 +10,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from ckptkit.errors import ContainerError, Fault, SourceChanged, plural
+from ckptkit.errors import CkptkitError, ContainerError, Fault, SourceChanged, plural
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
 from ckptkit.storage.agreement import UNLISTED, choose_shards, compare_names
@@ -154,6 +154,21 @@ class Container(Shown):
         if size > most:
             raise ContainerError(f"{self.label}/{name} has {size:,} bytes, more than the {most:,} that are read")
         return self.source.read(name)
+
+    def json_file(self, name: str) -> tuple[dict[str, Any] | None, list[Fault]]:
+        """A side file as JSON, and what is wrong with it as such, read once; None for one that is not there, too large,
+        or no object."""
+        if name not in self._json_files:
+            try:
+                data = self.side_file(name)
+            except CkptkitError:
+                data = None
+            self._json_files[name] = (None, []) if data is None else parse_json_object(name, data)
+        return self._json_files[name]
+
+    @cached_property
+    def _json_files(self) -> dict[str, tuple[dict[str, Any] | None, list[Fault]]]:
+        return {}
 
     def read_range(self, span: ByteRange) -> bytes:
         """The bytes of a range of any file."""

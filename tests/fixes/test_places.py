@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from ckptkit import api
+from ckptkit.checks import runner
 from ckptkit.checks.fixing import find_fixes
 from ckptkit.checks.registry import Level
 from ckptkit.report.fix_text import config_diff
-from ckptkit.storage.container import CONFIG_FILE
+from ckptkit.storage.container import CONFIG_FILE, open_container
 from ckptkit.validation import write_fixes
 from tests.accuracy.variants import in_config, in_config_twice, in_file
 from tests.damage import MutableCheckpoint, load
+from tests.raw import MemorySource
 
 SIDE = "hf_quant_config.json"
 CONFIG, OWN = "quantization_config", ("quantization", "exclude_modules")
@@ -119,3 +121,11 @@ def test_a_list_that_no_reader_but_one_sees_is_written_where_each_looks(tmp_path
     write_fixes(find_fixes(api.open_files(folder), Level.SCALES), folder)
     assert _read(folder, CONFIG_FILE, (CONFIG, *OWN)) == _read(folder, CONFIG_FILE, (CONFIG, "ignore")) == ["lm_head"]
     assert {finding.code for finding in api.validate(folder).findings} == {"CK704"}
+
+
+@each
+def test_the_file_beside_config_json_is_read_once(place: str) -> None:
+    """On a server every read is a request."""
+    source = MemorySource(_at(place).to_files())
+    runner.run(runner.read_context(open_container(source)), Level.HEADERS)
+    assert [name for name, _, _ in source.reads].count(SIDE) == (SIDE in source.contents)

@@ -59,19 +59,17 @@ class ModelOpt(Format):
 
     def read(self, container: Container) -> Checkpoint:
         """Make the canonical model, from config.json or, where that says nothing, the file beside it."""
-        located = config_block.locate(container.config)
-        own = own_section(container)
-        section, file = (own, CONFIG_FILE) if own is not None else (side_section(container), SIDE_FILE)
-        if section is None:
+        located, place = config_block.locate(container.config), next(places(container), None)
+        if place is None:
             raise FormatError(f"{container.label}: no ModelOpt config")
-        parsed = config.parse(section, file, container.label)
+        parsed = config.parse(place.block, place.file, container.label)
         declaration = Declaration(
             format=NAME,
             dialect=(dialect_in(container) or DIALECT).name,
             scheme_of=parsed.scheme_of,
             is_excluded=parsed.is_excluded,
             kv_cache=parsed.kv_cache,
-            raw=located.block if located is not None else section,
+            raw=located.block if located is not None else place.block,
             understood=parsed.understood,
             has_others=parsed.has_others,
         )
@@ -89,11 +87,10 @@ class ModelOpt(Format):
 
     def spared(self, container: Container, faults: Iterable[Fault]) -> Mapping[str, Any] | None:
         """The config without a KV cache that is at fault, since weights do not hang on it."""
-        located, own = config_block.locate(container.config), own_section(container)
-        section = own if own is not None else side_section(container)
-        if section is None:
+        located, place = config_block.locate(container.config), next(places(container), None)
+        if place is None:
             return None
-        keys = config.KV_KEYS
+        keys, section = config.KV_KEYS, place.block
         others = [fault for fault in faults if not where_of(fault).startswith(keys)]
         rest = read_instead({**section, **dict.fromkeys(keys)}, others)
         nested = located is not None and section is not located.block

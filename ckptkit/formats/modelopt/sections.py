@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckptkit.edits.changes import Path
-from ckptkit.errors import CkptkitError, Fault
+from ckptkit.errors import Fault
 from ckptkit.formats import config_block
 from ckptkit.formats.config_block import Section
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.modelopt.facts import DIALECT, FILE_ALONE, LIST_AROUND, METHODS, NESTED, OWN_LAYOUT, SIDE_FILE
 from ckptkit.storage.container import Container
-from ckptkit.storage.index import parse_json_object
 
 
 def own_section(container: Container) -> Mapping[str, Any] | None:
@@ -35,21 +34,12 @@ def section_of(block: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def side_document(container: Container) -> Mapping[str, Any] | None:
     """The file beside config.json, when a sound one lies in the folder."""
-    data = _side_bytes(container)
-    return None if data is None else parse_json_object(SIDE_FILE, data)[0]
+    return container.json_file(SIDE_FILE)[0]
 
 
 def side_faults(container: Container) -> list[Fault]:
     """What is wrong with that file as JSON."""
-    data = _side_bytes(container)
-    return [] if data is None else parse_json_object(SIDE_FILE, data)[1]
-
-
-def _side_bytes(container: Container) -> bytes | None:
-    try:
-        return container.side_file(SIDE_FILE)
-    except CkptkitError:
-        return None
+    return container.json_file(SIDE_FILE)[1]
 
 
 def side_section(container: Container) -> Mapping[str, Any] | None:
