@@ -242,8 +242,7 @@ def draw() -> list[tuple[str, str, str, str | None]]:
     for kind in sorted(kinds, key=_order):
         found: list[Drawn] = []
         for drawn in crossings(kind, kinds[kind], known):
-            if _named(kind, drawn.base) not in DROPPED:
-                found.append(drawn)
+            found.append(drawn)
             if len(found) == CANDIDATES:
                 break
         if not found:
@@ -263,7 +262,7 @@ def draw() -> list[tuple[str, str, str, str | None]]:
         if len(rows) == COUNT:
             break
     print(formats, architectures, sep="\n")
-    return sorted(rows)
+    return sorted(row for row in rows if row[0] not in DROPPED)
 
 
 def main() -> None:
