@@ -38,13 +38,15 @@ CACHE: Outcomes = MappingProxyType(
         "CK902": (),
         "CK903": (
             Known(_SILENT, "1.0 is used", architectures=STRICT),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS, regardless=True),
         ),
         "CK903/query": (
             Known(Outcome.OK, "the scale is skipped"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN), regardless=True),
         ),
-        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),),
+        "CK903/on-projection": (
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS, regardless=True),
+        ),
         "CK903/below-attention": (),
         "CK903/not-own": (),
         "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),
@@ -60,6 +62,10 @@ CACHE: Outcomes = MappingProxyType(
             )
             for place, classes in DROPS.items()
         },
-        **dict.fromkeys(("CK912", "CK912/dynamic"), ()),
+        # CompressedTensorsKVCacheMethod.is_supported_scheme
+        "CK912": (
+            Known(Outcome.OK, "the scheme is dropped, and the cache stays as it is", leaves_out=(Layer.KV_CACHE,)),
+        ),
+        "CK912/symmetric-unsaid": (),
     }
 )

@@ -61,7 +61,7 @@ _ONE_SCHEME = Known(
     "all projections of experts need one scheme",
     formats=("compressed-tensors",),
     layers=(Layer.EXPERT,),
-    when_built=True,
+    regardless=True,
 )
 _NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
@@ -268,7 +268,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             _ONE_SCHEME,
             *_NO_NAMES,
         ),
-        "CK608/no-target": (Known(_ERROR, "no target is found for the layer", when_built=True),),
+        "CK608/no-target": (Known(_ERROR, "no target is found for the layer", regardless=True),),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
             Known(_SILENT, "codes are taken for values"),
@@ -286,7 +286,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 _ERROR,
                 "no target is found for the layer",
                 layers=(Layer.LINEAR, Layer.FUSED, Layer.EXPERT),
-                when_built=True,
+                regardless=True,
             ),
         ),
         "CK608/another-scheme/cut": (Known(_SILENT, "the first rows of scales are taken for those of blocks"),),
@@ -308,6 +308,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/ignored": (),
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
+        "CK618/type-missing-cache": (),
         **dict.fromkeys(
             (f"CK618/type-missing-{where}" for where in ("blocks", "experts", "static")),
             (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs"),),
@@ -368,7 +369,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK701/experts/first-mixed": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
-            Known(_ERROR, "all projections of experts need one scheme", formats=_CT, when_built=True),
+            Known(_ERROR, "all projections of experts need one scheme", formats=_CT, regardless=True),
         ),
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),

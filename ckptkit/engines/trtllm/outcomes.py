@@ -137,7 +137,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 where=NAMED_GROUPS,
             ),
         ),
-        **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing"), ()),
+        **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing", "CK618/type-missing-cache"), ()),
         "CK621": (
             Known(_ERROR, "missing input_scale", where=_EXPERTS),
             Known(Outcome.OK, "inputs are scaled while running", layers=_LINEAR, how=_SOURCE, where=_TENSOR),

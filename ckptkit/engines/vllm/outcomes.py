@@ -216,7 +216,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK618/format": (Known(_ERROR, "no scheme is found without format"),),
         "CK618/preset-group": (Known(_ERROR, "preset names fail with a TypeError"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
-        "CK618/status": (),
+        **dict.fromkeys(("CK618/status", "CK618/type-missing-cache"), ()),
         **dict.fromkeys(
             ("CK618/type-missing", "CK618/type-missing-static"), (Known(_SILENT, "an INT8 scheme is taken"),)
         ),
