@@ -268,6 +268,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             _ONE_SCHEME,
             *_NO_NAMES,
         ),
+        "CK608/in-part": (Known(_ERROR, "all parts of a fused layer need one scheme", regardless=True),),
         "CK608/no-target": (Known(_ERROR, "no target is found for the layer", regardless=True),),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (

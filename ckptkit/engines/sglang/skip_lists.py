@@ -12,8 +12,9 @@ from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
+from ckptkit.engines.matchers import Style
 from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, MAPS, NAMELESS, NAMELESS_HEADS, PLAIN
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
 #: How its classes build layers, whatever the format.
@@ -30,10 +31,9 @@ _FP8 = _reading(
 
 _modelopt = partial(
     _reading,
-    Style.COMPONENTS_OR_GLOB,
+    Style.COMPONENTS,
+    built_style=Style.STARS,
     fuses=True,
-    experts_by_owner=True,
-    whole_too=True,
     maps_of=MAPS,
     nameless_heads=NAMELESS_HEADS,
 )

@@ -196,6 +196,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
             Known(_SILENT, "builds the router quantized", layers=(Layer.ROUTER,), architectures=QUANTIZED_ROUTERS),
         ),
+        "CK608/in-part": (Known(_ERROR, "all parts of a fused layer need one scheme"),),
         "CK608/no-scheme": (
             Known(_ERROR, "the layer is built plain, and its scales find no place"),
             Known(_ERROR, "experts are built plain, and their scales find no place", _SINCE_32, layers=(Layer.EXPERT,)),

@@ -9,7 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
-from ckptkit.formats.base import where_of
+from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.config.block import kinds_of_layers, put_right
 from ckptkit.rules.config.skip_entries import nothing_is_quantized
 
@@ -46,7 +46,8 @@ def _where(context: Context, fault: Fault) -> str:
     """For which layers engines have nothing, where a scheme is taken for one of integers; the KV cache is no layer."""
     if fault.kind != "ct-type-missing":
         return ""
-    return "-cache" if where_of(fault).startswith("kv_cache_scheme") else kinds_of_layers(context)
+    what = fault.what if isinstance(fault, ConfigFault) else ""
+    return f"-{what}" if what else kinds_of_layers(context)
 
 
 @fix("safe", "CK618")
