@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ckptkit.engines.matchers import MATCHERS, Matcher, Style
 from ckptkit.engines.name_maps import NameMap
@@ -28,6 +28,7 @@ _HEADS = ("lm_head", "shared_head.head")
 _DOTTED = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)*")
 _LETTERS = re.compile(r"(?:re:)?(?:[A-Za-z_*^$()|-]|\(\?:|\\\.|\.\*|(?<=[A-Za-z_])\.|\.(?=[A-Za-z_]))*")
 
+_Fact = TypeVar("_Fact")
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
 Declares = Callable[[Mapping[str, Any]], Matcher]
 
@@ -49,7 +50,7 @@ class Reading:
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
-    ``begins_of`` beginnings of stored names likewise.
+    ``begins_of`` beginnings of stored names likewise, ``inner_of`` what stands inside them.
     ``maps_of`` holds, by the same, the names that a class maps stored ones to, and entries and targets like these; with
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
@@ -57,7 +58,8 @@ class Reading:
     name. ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole
     names in those of its parts too; ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
-    ``nameless_heads`` those that ask so for the output head;
+    ``nameless_heads`` those that ask so for the output head, and ``nameless_of`` holds what stands in the names of
+    modules for which a class does;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
@@ -82,6 +84,7 @@ class Reading:
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    inner_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     maps_of: Mapping[str, NameMap] = field(default_factory=dict)
     own_map: NameMap | None = None
     built_style: Style | None = None
@@ -89,6 +92,7 @@ class Reading:
     splits_stars: bool = False
     nameless: tuple[str, ...] = ()
     nameless_heads: tuple[str, ...] = ()
+    nameless_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
     wants_targets: bool = False
@@ -122,23 +126,22 @@ class Reading:
             return lambda module: module if module.endswith(_HEADS) and not headless else ""
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
-        own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
+        own = _own(self.renames_of, architecture)
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
-        begins = tuple(
-            pair
-            for start, found in self.begins_of.items()
-            if (architecture or "").startswith(start)
-            for pair in found.items()
-        )
+        begins = tuple(pair for found in _own(self.begins_of, architecture) for pair in found.items())
+        inner = tuple(pair for found in _own(self.inner_of, architecture) for pair in found.items())
+        nameless = tuple(part for found in _own(self.nameless_of, architecture) for part in found)
 
         def name_of(module: str) -> str:
-            if headless and module.endswith(_HEADS):
+            if (headless and module.endswith(_HEADS)) or any(part in module for part in nameless):
                 return ""
             begin = next((begin for begin in begins if module.startswith(begin[0])), None)
             if begin is not None:
                 module = begin[1] + module.removeprefix(begin[0])
+            for part, new in inner:
+                module = module.replace(part, new)
             owner, _, last = module.rpartition(".")
             if last in whole and _EXPERTS_DOT not in module:
                 return names.join(owner, whole[last])
@@ -148,7 +151,7 @@ class Reading:
         if self.own_map is not None:
             own_map = self.own_map
             return lambda module: name_of(own_map(module))
-        return name_of if whole or renamed or begins or headless else _itself
+        return name_of if whole or renamed or begins or inner or nameless or headless else _itself
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.
@@ -157,9 +160,7 @@ class Reading:
         >>> plain("model.layers.0.self_attn.q_proj"), plain("model.layers.0.mlp.up_proj")
         (True, False)
         """
-        found = tuple(
-            p for start, parts in self.plain_of.items() if (architecture or "").startswith(start) for p in parts
-        )
+        found = tuple(part for parts in _own(self.plain_of, architecture) for part in parts)
         return (lambda module: any(part in module for part in found)) if found else None
 
     def whole(self, module: str) -> str | None:
@@ -264,6 +265,11 @@ def _inside(block: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _own(of_classes: Mapping[str, _Fact], architecture: str | None) -> list[_Fact]:
+    """What is said of a model class, by beginnings of names."""
+    return [fact for start, fact in of_classes.items() if (architecture or "").startswith(start)]
 
 
 def _itself(module: str) -> str:

@@ -167,6 +167,24 @@ PLAIN = MappingProxyType(
     }
 )
 
+#: Beginnings of classes -> what stands in stored names -> what the class passes on in its place as the name of what it
+#: builds there.
+INNER = MappingProxyType(
+    {
+        "GraniteMoeHybridFor": MappingProxyType({".mamba.": ".mixer."}),
+        "FalconH1For": MappingProxyType({".feed_forward.": ".mlp."}),
+        "KimiLinearFor": MappingProxyType({".block_sparse_moe.": ".mlp."}),
+        **dict.fromkeys(("Step3VLFor", "Step3p5For", "Step3p7For"), MappingProxyType({".moe.": ".mlp."})),
+        "Grok1": MappingProxyType({".self_attn.": ".attn."}),
+        "OPTFor": MappingProxyType({".out_proj": ".o_proj"}),
+        "Phi3SmallFor": MappingProxyType({".query_key_value": ".qkv_proj", ".self_attn.dense": ".self_attn.o_proj"}),
+    }
+)
+
+#: Beginnings of classes -> what stands in names of modules that are built without a name, so that lists and targets by
+#: name mean none of them.
+NAMELESS_PARTS = MappingProxyType({"FalconH1For": (".self_attn.",)})
+
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
 

@@ -13,12 +13,24 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
 from ckptkit.engines.matchers import Style
-from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, MAPS, NAMELESS, NAMELESS_HEADS, PLAIN
+from ckptkit.engines.sglang.classes import (
+    BEGINS,
+    INNER,
+    KNOWS_GATE_UP,
+    KNOWS_QKV,
+    MAPS,
+    NAMELESS,
+    NAMELESS_HEADS,
+    NAMELESS_PARTS,
+    PLAIN,
+)
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
 #: How its classes build layers, whatever the format.
-_reading = partial(Reading, nameless=NAMELESS, plain_of=PLAIN, begins_of=BEGINS)
+_reading = partial(
+    Reading, nameless=NAMELESS, plain_of=PLAIN, begins_of=BEGINS, inner_of=INNER, nameless_of=NAMELESS_PARTS
+)
 
 _FP8 = _reading(
     Style.COMPONENTS,

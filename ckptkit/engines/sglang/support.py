@@ -17,6 +17,7 @@ from ckptkit.engines.sglang.classes import (
     STAND_IN,
     STOP_AT_KV,
     STOP_AT_KV_OF_PROJECTIONS,
+    STOP_AT_UNKNOWN,
     STOP_BELOW_EXPERTS,
     STOP_SOMEWHERE,
 )
@@ -146,6 +147,14 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, _LINEAR, _CT, others=("W4A16",), how=_RUN, where=_IN_CT),
     Support(_REFUSED, _LINEAR, _CT, others=("MXFP8",), how=_RUN, where=_IN_CT, words=_NO_CT),
+    Support(
+        _REFUSED,
+        (Layer.ROUTER, Layer.GATE),
+        architectures=STOP_AT_UNKNOWN,
+        formats=(*_CT, *_QUARK, *_FP8_KINDS, "modelopt"),
+        how=_RUN,
+        words="KeyError: '...weight_scale': routers are built plain",
+    ),
     Support(_SILENT, (Layer.ROUTER, Layer.GATE), (*_CT, *_QUARK), how=_RUN, words="routers are built plain"),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, how=_RUN),
     Support(
@@ -234,6 +243,16 @@ SUPPORT: tuple[Support, ...] = (
         architectures=STOP_BELOW_EXPERTS,
         how=_RUN,
         words="KeyError: '...experts.w2_...'",
+    ),
+    Support(
+        _HAS,
+        (Layer.STACK,),
+        _CT,
+        _CHANNEL,
+        ("dynamic per-token",),
+        architectures=("GraniteMoeHybridFor",),
+        how=_RUN,
+        where="srt/models/granitemoehybrid.py (load_weights)",
     ),
     Support(
         _SILENT,
