@@ -50,7 +50,7 @@ class Reading:
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
-    ``begins_of`` beginnings of stored names likewise, ``inner_of`` what stands inside them.
+    ``begins_of`` beginnings of stored names likewise, ``inner_of`` patterns of what stands inside them.
     ``maps_of`` holds, by the same, the names that a class maps stored ones to, and entries and targets like these; with
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
@@ -131,7 +131,7 @@ class Reading:
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
         begins = tuple(pair for found in _own(self.begins_of, architecture) for pair in found.items())
-        inner = tuple(pair for found in _own(self.inner_of, architecture) for pair in found.items())
+        inner = [(re.compile(p), new) for found in _own(self.inner_of, architecture) for p, new in found.items()]
         nameless = tuple(part for found in _own(self.nameless_of, architecture) for part in found)
 
         def name_of(module: str) -> str:
@@ -140,8 +140,8 @@ class Reading:
             begin = next((begin for begin in begins if module.startswith(begin[0])), None)
             if begin is not None:
                 module = begin[1] + module.removeprefix(begin[0])
-            for part, new in inner:
-                module = module.replace(part, new)
+            for pattern, new in inner:
+                module = pattern.sub(new, module)
             owner, _, last = module.rpartition(".")
             if last in whole and _EXPERTS_DOT not in module:
                 return names.join(owner, whole[last])

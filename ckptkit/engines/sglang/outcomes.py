@@ -264,9 +264,15 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/built/split-alone": (Known(_ERROR, _DOWN),),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=PIXTRALS, layers=(Layer.TOWER,)),
             _ONE_SCHEME,
             *_NO_NAMES,
+        ),
+        **dict.fromkeys(
+            ("CK608/left-alone/projector", "CK608/left-alone/renamed/projector"),
+            (
+                Known(_SILENT, "leaves the module alone, and takes codes for values"),
+                Known(_ERROR, _UNKNOWN_NAME, architectures=(*PIXTRALS, *STOP_AT_UNKNOWN)),
+            ),
         ),
         "CK608/in-part": (Known(_ERROR, "all parts of a fused layer need one scheme", regardless=True),),
         "CK608/no-target": (Known(_ERROR, "no target is found for the layer", regardless=True),),

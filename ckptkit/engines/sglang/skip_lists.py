@@ -22,6 +22,7 @@ from ckptkit.engines.sglang.classes import (
     NAMELESS,
     NAMELESS_HEADS,
     NAMELESS_PARTS,
+    NO_QKV,
     PLAIN,
 )
 from ckptkit.engines.skip_lists import Reading
@@ -62,7 +63,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             maps_names_only=True,
             maps_of=MAPS,
             declares=in_vllm_group,
-            knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
+            knows_parts=MappingProxyType({"qkv_proj": (*KNOWS_QKV, *NO_QKV), "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
             renames_of=MappingProxyType(dict.fromkeys(("Mixtral", "PhiMoE", "MiniMaxM2"), _EXPERTS)),
             scheme_of=vllm_entry,
@@ -76,7 +77,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             maps_of=MAPS,
             experts_as_one=True,
             head_left_alone=True,
-            knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),
+            knows_parts=MappingProxyType({"qkv_proj": (*KNOWS_QKV, *NO_QKV)}),
             whole_too=True,
             scheme_of=quark_scheme,
         ),
