@@ -60,6 +60,9 @@ DEEPSEEKS = (
     *("KimiK3LinearFor", "LongcatFlash"),
 )
 
+#: Classes that take the scheme of a shared expert's gate and up for that of its down projection.
+SHARED_AT_ONCE = ("DeepseekV2For", "DeepseekV3For", "DeepseekV32For", "GlmMoeDsa", "Glm4MoeFor", "Glm4vMoeFor")
+
 #: Classes that stop so below experts, beside those that stop at any name.
 STOP_BELOW_EXPERTS = (
     *("Qwen2MoeFor", "Qwen3VLMoeFor", "Qwen3_5MoeForConditionalGeneration", "Qwen4ExpFor", "InternS1ProFor"),

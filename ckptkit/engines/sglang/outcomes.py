@@ -19,6 +19,7 @@ from ckptkit.engines.sglang.classes import (
     PIXTRALS,
     PLAIN_TOWERS,
     QUANTIZED_TOWERS,
+    SHARED_AT_ONCE,
     SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_EXPERTS,
@@ -355,6 +356,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
         "CK627/default-outputs": (),
         "CK627/missing-list": (),
+        # srt/models/deepseek_v2.py, glm4_moe.py (shared_experts_is_fp8)
+        "CK628/down-plain": (
+            Known(_ERROR, "AttributeError: 'UnquantizedLinearMethod' object has no ...", architectures=SHARED_AT_ONCE),
+        ),
         "CK629/compressed-tensors": (Known(_ERROR, "refuses the config"),),
         "CK631": (Known(_ERROR, "the load never ends"),),
         "CK632": (Known(_ERROR, "division by zero heads"),),

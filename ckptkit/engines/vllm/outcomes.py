@@ -258,6 +258,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK627": (Known(_ERROR, "null keys and missing entries fail"),),
         "CK628": (Known(_SLOW, "no fusion of shared experts on ROCm"),),
+        "CK628/down-plain": (),
         "CK629": (Known(_ERROR, "refuses the config"),),
         "CK629/quark": (),
         "CK629/quark-fp8-missing-list": (),

@@ -108,8 +108,8 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
 
 
 def _left_alone(context: Context, module: str) -> str:
-    """What is told apart of a quantized module that the list means: one that has another name in memory, and one between
-    a tower and the language model."""
+    """What is told apart of a quantized module that the list means: one that has another name in memory, and one
+    between a tower and the language model."""
     renamed = "/renamed" * (module in context.names_in_memory)
     return f"left-alone{renamed}{'/projector' * names.is_projector(module)}"
 
