@@ -196,9 +196,8 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.
     matches: Matcher = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked
-    built = reading.built_matcher(entries)
-    if built is not None:
-        matches = _as_built(asked, listed, built)
+    if reading.merged_by_parts:
+        matches = _as_built(asked, listed, reading.built_matcher(entries))
     elif reading.patterns_on_whole:
         matches = _on_whole(context, asked, listed, frozenset(entries))
     if not others or reading.own_map is not None:
@@ -211,16 +210,16 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
     return lambda name: matches(name) or (name in others and matches(others[name]))
 
 
-def _as_built(asked: Callable[[str], str], listed: Matcher, built: Matcher) -> Matcher:
+def _as_built(asked: Callable[[str], str], listed: Matcher, built: Matcher | None) -> Matcher:
     """Whether a module is listed by its own name, all parts of a merged one by theirs, or what is built of it."""
 
     def matches(name: str) -> bool:
         own = asked(name)
-        if names.experts_owner(own) is not None:
+        if built is not None and (built(own) or names.experts_owner(own) is not None):
             return built(own)
         owner, _, last = own.rpartition(".")
         parts = names.FUSED_GROUPS.get(last)
-        return built(own) or (listed(own) if parts is None else all(listed(names.join(owner, part)) for part in parts))
+        return listed(own) if parts is None else all(listed(names.join(owner, part)) for part in parts)
 
     return matches
 

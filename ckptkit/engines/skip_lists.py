@@ -55,7 +55,7 @@ class Reading:
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
     among it, where ``style`` is for stored names alone: either does, but for experts, of which only containers have a
-    name. ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole
+    name. ``merged_by_parts`` ones ask for what is stored merged by its parts. ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole
     names in those of its parts too; ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
     ``nameless_heads`` those that ask so for the output head, and ``nameless_of`` holds what stands in the names of
@@ -63,7 +63,8 @@ class Reading:
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
-    linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
+    linear layer. Entries are read with and without the beginning that is ``optional``, and
+    mapped then. ``sizes_blocks`` tells whether a
     config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
     first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
     """
@@ -88,6 +89,7 @@ class Reading:
     maps_of: Mapping[str, NameMap] = field(default_factory=dict)
     own_map: NameMap | None = None
     built_style: Style | None = None
+    merged_by_parts: bool = False
     patterns_on_whole: bool = False
     splits_stars: bool = False
     nameless: tuple[str, ...] = ()
@@ -184,15 +186,20 @@ class Reading:
         return () if any(value is not None for value in values) else self.unsaid
 
     def _placed(self, entry: str) -> str:
-        if self.own_map is not None:
-            entry = self.own_map.of_entry(entry) if self.maps_names_only else self.own_map(entry)
+        if not self.optional:
+            entry = self._mapped(entry)
         return entry if not self.below or entry.startswith(self.below) else f"{self.below[0]}{entry}"
+
+    def _mapped(self, entry: str) -> str:
+        if self.own_map is None:
+            return entry
+        return self.own_map.of_entry(entry) if self.maps_names_only else self.own_map(entry)
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""
         if self.optional:
             bare = [entry.removeprefix(self.optional) for entry in entries]
-            entries = [*bare, *(f"{self.optional}{entry}" for entry in bare)]
+            entries = [*map(self._mapped, bare), *(self._mapped(f"{self.optional}{entry}") for entry in bare)]
         matches = self._without_head(MATCHERS[self.style](entries))
         if not (self.experts_as_one or self.experts_by_owner):
             return matches

@@ -177,11 +177,19 @@ MAPS = MappingProxyType(
     )
 )
 
+#: Classes that build the output head without the quantization config.
+PLAIN_HEADS = (
+    *("ChatGLM", "DbrxFor", "DeepseekV4ForCausalLMDSpark", "ExaoneForCausalLM", "FalconMamba", "GptOssFor", "Grok1"),
+    *("InternLM2For", "Mamba2For", "MiniCPMSALA", "MiniCPM3For", "MiniMaxM2For", "MixtralFor", "QuantMixtral"),
+    *("MuseSpark", "OPTFor", "QWenLMHead", "StableLmFor", "TorchNativeLlama", "XverseForCausalLM", "ZayaFor"),
+)
+
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
 PLAIN = MappingProxyType(
     {
+        **dict.fromkeys(PLAIN_HEADS, ("lm_head",)),
         **dict.fromkeys(PIXTRALS, ("multi_modal_projector.",)),
-        "StableLmFor": (".self_attn.",),
+        "StableLmFor": (".self_attn.", "lm_head"),
         "FalconH1For": (".mamba.",),
         "OlmoForCausalLM": (".self_attn.",),
         "HunYuanMoEV1For": (".mlp.gate.",),
@@ -201,6 +209,7 @@ INNER = MappingProxyType(
         "Phi3SmallFor": MappingProxyType(
             {r"\.query_key_value$": ".qkv_proj", r"\.self_attn\.dense$": ".self_attn.o_proj"}
         ),
+        **dict.fromkeys(PIXTRALS, MappingProxyType({r"\.attention\.o_proj$": ".attention.proj"})),
         "Gemma2For": MappingProxyType({r"^model\.layers\.\d+\.": ""}),
         **dict.fromkeys(
             ("HunYuanDenseV1For", "HunYuanMoEV1For"),
@@ -219,7 +228,15 @@ NAMELESS_PARTS = MappingProxyType(
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
 
 #: Classes that load no scales of keys and values, whatever their names: what is wrong with these does nothing.
-NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
+NO_KV_SCALES = ("Qwen2_5_VLFor",)
+
+#: Classes with a head of their own, whatever the config says of a tie.
+NEVER_TIES = (
+    *("Qwen3MoeForCausalLM", "Qwen2MoeFor", "OlmoeFor", "Glm4MoeForCausalLM", "Glm4MoeLiteForCausalLM", "MixtralFor"),
+    *("QuantMixtral", "MiniMaxM2For", "GptOssFor", "KimiLinearFor", "LongcatFlashFor", "StableLmFor", "Qwen3NextFor"),
+    *("PhiForCausalLM", "PersimmonFor", "InternLM2For", "XverseFor", "XverseMoeFor", "DbrxFor", "DeepseekForCausalLM"),
+    *("QWenLMHead", "ChatGLM"),
+)
 
 #: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")

@@ -29,6 +29,7 @@ from ckptkit.engines.sglang.classes import (
     STRICT,
 )
 from ckptkit.engines.sglang.shapes import SHAPES
+from ckptkit.engines.sglang.ties import TIES
 from ckptkit.engines.sglang.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
@@ -80,19 +81,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK107": (Known(_SILENT, "the last copy wins"),),
         **dict.fromkeys(("CK106", "CK107/same", "CK107/indexed-last", "CK109"), ()),
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
-        "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
-        "CK113/levels/inner-right": (
-            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
-            Known(Outcome.OK, "the language model's own section counts", architectures=PIXTRALS),
-        ),
-        "CK113/levels/outer-right": (
-            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
-            Known(Outcome.OK, "the outermost level counts", architectures=("Qwen3VLFor", "Qwen3VLMoeFor")),
-        ),
-        "CK113/head-same": (),
-        "CK113/head-stored/quantized": (
-            Known(Outcome.UNKNOWN, "a stored head is dropped, and whether it is the embedding is not known"),
-        ),
+        **TIES,
         **dict.fromkeys(("CK114/prediction", "CK114/tower-unknown"), ()),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
@@ -356,6 +345,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
         "CK627/default-outputs": (),
         "CK627/missing-list": (),
+        "CK626": _NO_NAMES,
         # srt/models/deepseek_v2.py, glm4_moe.py (shared_experts_is_fp8)
         "CK628/down-plain": (
             Known(_ERROR, "AttributeError: 'UnquantizedLinearMethod' object has no ...", architectures=SHARED_AT_ONCE),

@@ -38,6 +38,10 @@ _FP8 = _reading(
     ("ignored_layers", "modules_to_not_convert"),
     fuses=True,
     head_left_alone=True,
+    merged_by_parts=True,
+    experts_as_one=True,
+    experts_by_owner=True,
+    maps_of=MAPS,
     optional="model.",
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
@@ -46,6 +50,7 @@ _modelopt = partial(
     _reading,
     Style.COMPONENTS,
     built_style=Style.STARS,
+    merged_by_parts=True,
     fuses=True,
     maps_of=MAPS,
     nameless_heads=NAMELESS_HEADS,

@@ -12,6 +12,7 @@ from ckptkit.engines.sglang.cache import DROPS, NOT_ASKED
 from ckptkit.engines.sglang.classes import (
     EXPERTS_ONE_BY_ONE,
     LLAMAS,
+    PLAIN_HEADS,
     QUANTIZED_TOWERS,
     SKIP_WITH_A_WARNING,
     STAND_IN,
@@ -45,6 +46,15 @@ _BLOCK_HEAD = (
 )
 
 SUPPORT: tuple[Support, ...] = (
+    Support(
+        _REFUSED,
+        (*_LINEAR, Layer.EXPERT),
+        (*_FP8_KINDS, *_QUARK, "modelopt", "mxfp8"),
+        architectures=("GraniteMoeHybridFor", "GPTJFor", "DeciLMFor"),
+        how=_RUN,
+        where="srt/models/granitemoehybrid.py, gpt_j.py, nemotron_nas.py (load_weights)",
+        words="AttributeError: the quantization config has no attribute 'get_cache_scale'",
+    ),
     Support(
         _REFUSED,
         _LINEAR,
@@ -118,6 +128,14 @@ SUPPORT: tuple[Support, ...] = (
     Support(_REFUSED, (Layer.EXPERT,), _CT, (), _NONE, where=_IN_CT, words=_NO_MOE),
     Support(
         _REFUSED, (Layer.EXPERT,), _CT, _PLAIN, where=_IN_CT_MOE, words="AssertionError, or ValueError: we require ..."
+    ),
+    Support(
+        _SILENT,
+        (Layer.HEAD,),
+        (*_CT, "modelopt"),
+        architectures=PLAIN_HEADS,
+        where="srt/models",
+        words="the head is built without a scheme",
     ),
     Support(_HAS, (Layer.HEAD,), _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT),
     Support(_REFUSED, (Layer.HEAD,), _CT, _BLOCK, where=_IN_CT, words=_BLOCK_HEAD),
@@ -290,7 +308,6 @@ SUPPORT: tuple[Support, ...] = (
         _SILENT,
         (Layer.ROUTER, Layer.GATE),
         (*_FP8_KINDS, "modelopt"),
-        architectures=SKIP_WITH_A_WARNING,
         where="models (quant_config=None), below sglang/srt",
         words="routers are built plain",
     ),
