@@ -56,7 +56,8 @@ class Reading:
     ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
     among it, where ``style`` is for stored names alone: either does, but for experts, of which only containers have a
     name. ``merged_by_parts`` ones ask for what is stored merged by its parts. ``patterns_on_whole`` ones look for
-    patterns and parts of names in a fused layer's own name, and for whole names in those of its parts too; ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
+    patterns and parts of names in a fused layer's own name, and for whole names in those of its parts too;
+    ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
     ``nameless_heads`` those that ask so for the output head, and ``nameless_of`` holds what stands in the names of
     modules for which a class does;

@@ -216,6 +216,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
         "CK604/beside-another": (),
+        # srt/configs/model_config.py (_parse_modelopt_quant_config), layers/quantization/w4afp8.py
+        "CK604/fp8-alone": (
+            Known(_SILENT, "scales of blocks are wanted, and stay as they were allocated"),
+            Known(_ERROR, "experts are taken for packed INT4: sizes do not match", layers=(Layer.EXPERT,)),
+            *_NO_NAMES,
+        ),
+        "CK604/fp8-alone/cut": (Known(_ERROR, "output size not divisible by block_n"),),
         "CK604/side-alone": (Known(_SILENT, "no quantization is found: codes are taken for values"),),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),

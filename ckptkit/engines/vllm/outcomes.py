@@ -172,7 +172,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK603": (),
         "CK604": (Known(_ERROR, "missing quant_algo"),),
-        "CK604/beside-another": (),
+        **dict.fromkeys(("CK604/beside-another", "CK604/fp8-alone"), ()),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value, the scale stays unset"),
             Known(Outcome.OK, "gates of shared experts are built plain", layers=(Layer.GATE,)),
