@@ -269,11 +269,12 @@ def _told_by_values(context: Context, fault: Fault) -> Fault:
 
 
 def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...]]) -> Finding:
-    """A finding about a tensor without the engines that leave out all layers of its kind."""
-    if finding.tensor is None or any(effect.leaves_out for effect in finding.engines):
+    """A finding about a tensor, or about the cache, without the engines that leave out all layers of its kind."""
+    of_cache = finding.code.startswith("CK9")
+    if (finding.tensor is None and not of_cache) or any(effect.leaves_out for effect in finding.engines):
         return finding
-    layer = layer_of(finding.tensor.rpartition(".")[0])
-    kept = tuple(e for e in finding.engines if e.when_built or layer not in left_out.get(e.engine, ()))
+    layer = Layer.KV_CACHE if of_cache else layer_of((finding.tensor or "").rpartition(".")[0])
+    kept = tuple(e for e in finding.engines if e.regardless or layer not in left_out.get(e.engine, ()))
     return finding if kept == finding.engines else replace(finding, engines=kept)
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from ckptkit.checks.config_keys import keys_of, layers_of
 from ckptkit.checks.context import Context
+from ckptkit.checks.fused import FusedGroup
 from ckptkit.engines.layers import Layer, layer_of
+from ckptkit.engines.matchers import Matcher
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines, readings_for
-from ckptkit.engines.skip_lists import Matcher, Reading, tells_experts_apart
+from ckptkit.engines.skip_lists import Reading, tells_experts_apart
 from ckptkit.engines.targets import (
     READERS,
     in_library_group,
@@ -89,6 +91,25 @@ def without_target(context: Context, reading: Reading) -> Iterator[str]:
         built = layer_of(name) in _BUILT and not is_mtp(context.dimensions, name)
         if built and scheme_of(asked(name)) is None and not skipped(name):
             yield name
+
+
+def listed_in_part(context: Context, reading: Reading) -> Iterator[FusedGroup]:
+    """Fused layers of which a list names some parts and others not, though all are stored alike, where a reader insists
+    that these agree."""
+    if not reading.fuses or not reading.entries(context.block):
+        return
+    listed, asked = reading.matcher(reading.entries(context.block)), _asked(context, reading)
+    # Where what is built has a name of its own on the list, the parts are asked for all the same, and first.
+    skipped = _skipped_by(context, reading) if reading.built_style is None else lambda name: listed(asked(name))
+    stored: dict[str | None, list[str]] = {}
+    for weight in undeclared_weights(context):
+        stored.setdefault(names.fused_layer(weight.module), []).append(weight.module)
+    for group in context.fused_groups:
+        apart = group.other_attention or names.experts_owner(group.members[0]) is not None
+        if group.uniform and not apart and names.other_tower(group.owner) is None:
+            members = (*group.members, *stored.get(names.join(group.owner, group.fused), ()))
+            if len({skipped(name) for name in members}) > 1:
+                yield group
 
 
 def built_untargeted(context: Context, reading: Reading) -> Iterator[str]:
@@ -175,7 +196,9 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.
     matches: Matcher = or_whole if reading.whole_too and any(map(_may_be_whole, entries)) else as_asked
-    if reading.patterns_on_whole:
+    if reading.merged_by_parts:
+        matches = _as_built(asked, listed, reading.built_matcher(entries))
+    elif reading.patterns_on_whole:
         matches = _on_whole(context, asked, listed, frozenset(entries))
     if not others or reading.own_map is not None:
         return matches
@@ -185,6 +208,20 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
         plain = reading.matcher([entry for entry in entries if not _PATTERN.search(entry)])
         return lambda name: matches(name) or (name in others and plain(asked(others[name])))
     return lambda name: matches(name) or (name in others and matches(others[name]))
+
+
+def _as_built(asked: Callable[[str], str], listed: Matcher, built: Matcher | None) -> Matcher:
+    """Whether a module is listed by its own name, all parts of a merged one by theirs, or what is built of it."""
+
+    def matches(name: str) -> bool:
+        own = asked(name)
+        if built is not None and (built(own) or names.experts_owner(own) is not None):
+            return built(own)
+        owner, _, last = own.rpartition(".")
+        parts = names.FUSED_GROUPS.get(last)
+        return listed(own) if parts is None else all(listed(names.join(owner, part)) for part in parts)
+
+    return matches
 
 
 def _on_whole(context: Context, asked: Callable[[str], str], listed: Matcher, entries: frozenset[str]) -> Matcher:

@@ -68,8 +68,9 @@ class Known:
     ``layers`` are the kinds of layers that it happens in, ``leaves_out`` those that the engine loads nothing of
     then, so that no other defect in them matters to it. ``option`` is a setting under which alone it happens, and
     ``gpus`` the kinds of hardware. ``at_request`` says that a load shows nothing of it, but the first request, or the
-    first token that is drafted; ``when_built`` that it happens before any tensor is looked at, whatever is left out
-    then. ``how`` overrides how the release was examined, ``where`` is the place in its source, or a report.
+    first token that is drafted; ``regardless`` that it happens whatever is left out: before any tensor is looked at,
+    or at a tensor's name. ``how`` overrides how the release was examined, ``where`` is the place in its source, or a
+    report.
     """
 
     outcome: Outcome
@@ -83,7 +84,7 @@ class Known:
     at_request: bool = False
     how: Evidence | None = None
     leaves_out: tuple[Layer, ...] = ()
-    when_built: bool = False
+    regardless: bool = False
     where: str = ""
 
 
@@ -263,7 +264,7 @@ class Effect:
     """What one defect does in one engine. ``versions`` says for which ones that is known, in words or as a range.
 
     ``current`` says whether it holds for the newest release that was examined, as it is usually run, ``at_request``
-    that a load shows nothing of it, ``leaves_out`` what is not loaded then, ``when_built`` that it happens whatever is
+    that a load shows nothing of it, ``leaves_out`` what is not loaded then, ``regardless`` that it happens whatever is
     left out, ``gpus`` the kinds of hardware on which alone that release does so, and ``of_some`` that it is known to
     hold for some releases only.
     """
@@ -277,7 +278,7 @@ class Effect:
     leaves_out: tuple[Layer, ...] = ()
     gpus: tuple[str, ...] = ()
     of_some: bool = False
-    when_built: bool = False
+    regardless: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As described by ``schemas/report.json``."""

@@ -28,6 +28,7 @@ self_attn mlp mlp.experts mlp.shared_experts: DeepseekV2ForCausalLM DeepseekV3Fo
   Ernie4_5_MoeForCausalLM ExaoneMoeForCausalLM Glm4MoeForCausalLM Glm4MoeLiteForCausalLM SolarOpenForCausalLM
 self_attn mlp mlp.experts mlp.shared_expert: Qwen2MoeForCausalLM
 self_attn linear_attn mlp mlp.experts mlp.shared_expert: Qwen3NextForCausalLM
+self_attn mlp.experts mlp.shared_mlp mlp.gate: HunYuanMoEV1ForCausalLM
 self_attn block_sparse_moe block_sparse_moe.experts: MiniMaxM2ForCausalLM MixtralForCausalLM
 attention mlp: GPTNeoXForCausalLM
 self_attn feed_forward mamba: BambaForCausalLM FalconH1ForCausalLM

@@ -148,7 +148,7 @@ def _effects(
             row.leaves_out,
             gpus,
             of_some,
-            row.when_built,
+            row.regardless,
         )
 
 

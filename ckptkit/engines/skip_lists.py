@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from enum import Enum
-from fnmatch import translate
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from ckptkit.engines.matchers import MATCHERS, Matcher, Style
 from ckptkit.engines.name_maps import NameMap
 from ckptkit.model import names
-from ckptkit.model.backtracking import may_run_away
 from ckptkit.record import record
 
 _REGEX_PREFIX = "re:"
@@ -31,24 +28,9 @@ _HEADS = ("lm_head", "shared_head.head")
 _DOTTED = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)*")
 _LETTERS = re.compile(r"(?:re:)?(?:[A-Za-z_*^$()|-]|\(\?:|\\\.|\.\*|(?<=[A-Za-z_])\.|\.(?=[A-Za-z_]))*")
 
-Matcher = Callable[[str], bool]
+_Fact = TypeVar("_Fact")
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
 Declares = Callable[[Mapping[str, Any]], Matcher]
-
-
-class Style(str, Enum):
-    """What an entry of a skip list means."""
-
-    EXACT = "the whole module name"
-    EXACT_OR_REGEX = "the whole name, or after re: a regular expression anchored at the start"
-    ENDING_OR_REGEX = "the whole name or its last components, or after re: a regular expression anchored at the start"
-    EXACT_REGEX_CLASS = "the whole name, a class name, or after re: a regular expression anchored at the start"
-    GLOB = "a shell pattern over the whole name"
-    PREFIX_OR_SUFFIX = "a regular expression for the start of the name, or its end"
-    COMPONENTS = "a run of whole dotted components anywhere in the name"
-    SUBSTRING_OR_GLOB = "any part of the name, or a shell pattern over the whole name"
-    COMPONENTS_OR_GLOB = "a run of whole dotted components, or a shell pattern over the whole name or one component"
-    ABOVE = "a shell pattern, or after re: a regular expression, over the whole name or that of a module above it"
 
 
 @record
@@ -68,17 +50,22 @@ class Reading:
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
-    ``begins_of`` beginnings of stored names likewise.
+    ``begins_of`` beginnings of stored names likewise, ``inner_of`` patterns of what stands inside them.
     ``maps_of`` holds, by the same, the names that a class maps stored ones to, and entries and targets like these; with
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
-    ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole names in
-    those of its parts too; ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
+    ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
+    among it, where ``style`` is for stored names alone: either does, but for experts, of which only containers have a
+    name. ``merged_by_parts`` ones ask for what is stored merged by its parts. ``patterns_on_whole`` ones look for
+    patterns and parts of names in a fused layer's own name, and for whole names in those of its parts too;
+    ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
-    ``nameless_heads`` those that ask so for the output head;
+    ``nameless_heads`` those that ask so for the output head, and ``nameless_of`` holds what stands in the names of
+    modules for which a class does;
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
-    linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
+    linear layer. Entries are read with and without the beginning that is ``optional``, and
+    mapped then. ``sizes_blocks`` tells whether a
     config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
     first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
     """
@@ -99,12 +86,16 @@ class Reading:
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    inner_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     maps_of: Mapping[str, NameMap] = field(default_factory=dict)
     own_map: NameMap | None = None
+    built_style: Style | None = None
+    merged_by_parts: bool = False
     patterns_on_whole: bool = False
     splits_stars: bool = False
     nameless: tuple[str, ...] = ()
     nameless_heads: tuple[str, ...] = ()
+    nameless_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     plain_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scheme_of: Callable[[Mapping[str, Any]], Callable[[str], str | None]] | None = None
     wants_targets: bool = False
@@ -138,23 +129,22 @@ class Reading:
             return lambda module: module if module.endswith(_HEADS) and not headless else ""
         known = self.knows_parts.items()
         unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
-        own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
+        own = _own(self.renames_of, architecture)
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
 
-        begins = tuple(
-            pair
-            for start, found in self.begins_of.items()
-            if (architecture or "").startswith(start)
-            for pair in found.items()
-        )
+        begins = tuple(pair for found in _own(self.begins_of, architecture) for pair in found.items())
+        inner = [(re.compile(p), new) for found in _own(self.inner_of, architecture) for p, new in found.items()]
+        nameless = tuple(part for found in _own(self.nameless_of, architecture) for part in found)
 
         def name_of(module: str) -> str:
-            if headless and module.endswith(_HEADS):
+            if (headless and module.endswith(_HEADS)) or any(part in module for part in nameless):
                 return ""
             begin = next((begin for begin in begins if module.startswith(begin[0])), None)
             if begin is not None:
                 module = begin[1] + module.removeprefix(begin[0])
+            for pattern, new in inner:
+                module = pattern.sub(new, module)
             owner, _, last = module.rpartition(".")
             if last in whole and _EXPERTS_DOT not in module:
                 return names.join(owner, whole[last])
@@ -164,7 +154,7 @@ class Reading:
         if self.own_map is not None:
             own_map = self.own_map
             return lambda module: name_of(own_map(module))
-        return name_of if whole or renamed or begins or headless else _itself
+        return name_of if whole or renamed or begins or inner or nameless or headless else _itself
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.
@@ -173,9 +163,7 @@ class Reading:
         >>> plain("model.layers.0.self_attn.q_proj"), plain("model.layers.0.mlp.up_proj")
         (True, False)
         """
-        found = tuple(
-            p for start, parts in self.plain_of.items() if (architecture or "").startswith(start) for p in parts
-        )
+        found = tuple(part for parts in _own(self.plain_of, architecture) for part in parts)
         return (lambda module: any(part in module for part in found)) if found else None
 
     def whole(self, module: str) -> str | None:
@@ -199,16 +187,21 @@ class Reading:
         return () if any(value is not None for value in values) else self.unsaid
 
     def _placed(self, entry: str) -> str:
-        if self.own_map is not None:
-            entry = self.own_map.of_entry(entry) if self.maps_names_only else self.own_map(entry)
+        if not self.optional:
+            entry = self._mapped(entry)
         return entry if not self.below or entry.startswith(self.below) else f"{self.below[0]}{entry}"
+
+    def _mapped(self, entry: str) -> str:
+        if self.own_map is None:
+            return entry
+        return self.own_map.of_entry(entry) if self.maps_names_only else self.own_map(entry)
 
     def matcher(self, entries: Sequence[str]) -> Matcher:
         """Whether a module is on the list, as a function of its name."""
         if self.optional:
             bare = [entry.removeprefix(self.optional) for entry in entries]
-            entries = [*bare, *(f"{self.optional}{entry}" for entry in bare)]
-        matches = self._without_head(_MATCHERS[self.style](entries))
+            entries = [*map(self._mapped, bare), *(self._mapped(f"{self.optional}{entry}") for entry in bare)]
+        matches = self._without_head(MATCHERS[self.style](entries))
         if not (self.experts_as_one or self.experts_by_owner):
             return matches
         listed = {entry[: entry.find(_EXPERTS) + len(_EXPERTS)] for entry in entries if _EXPERTS in entry}
@@ -221,6 +214,24 @@ class Reading:
             return (self.experts_as_one and owner in listed) or (self.experts_by_owner and matches(owner))
 
         return with_experts
+
+    def built_matcher(self, entries: Sequence[str]) -> Matcher | None:
+        """Whether a module is listed by the name of what is built of it, alone or with others; None where those of
+        stored modules are all that counts.
+
+        >>> matches = Reading(Style.COMPONENTS, (), built_style=Style.STARS).built_matcher(["*.q_proj", "*.qkv_proj"])
+        >>> matches("layers.0.q_proj"), matches("layers.0.o_proj"), matches("layers.0.mlp.experts.3.up_proj")
+        (True, False, False)
+        """
+        if self.built_style is None:
+            return None
+        listed = MATCHERS[self.built_style](entries)
+
+        def matches(name: str) -> bool:
+            container = names.experts_owner(name)
+            return listed(names.fused_layer(name) or name if container is None else container)
+
+        return matches
 
     def _without_head(self, matches: Matcher) -> Matcher:
         return (lambda name: name.endswith(_HEADS) or matches(name)) if self.head_left_alone else matches
@@ -264,125 +275,10 @@ def _inside(block: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def _own(of_classes: Mapping[str, _Fact], architecture: str | None) -> list[_Fact]:
+    """What is said of a model class, by beginnings of names."""
+    return [fact for start, fact in of_classes.items() if (architecture or "").startswith(start)]
+
+
 def _itself(module: str) -> str:
     return module
-
-
-def _exact(entries: Sequence[str]) -> Matcher:
-    return frozenset(entries).__contains__
-
-
-def _exact_or_regex(entries: Sequence[str]) -> Matcher:
-    exact = frozenset(entry for entry in entries if not entry.startswith(_REGEX_PREFIX))
-    regex = _any_of(_endless_left_out(e.removeprefix(_REGEX_PREFIX) for e in entries if e.startswith(_REGEX_PREFIX)))
-    if regex is None:
-        return exact.__contains__
-    match = regex.match
-    return lambda name: name in exact or match(name) is not None
-
-
-def _ending_or_regex(entries: Sequence[str]) -> Matcher:
-    matches = _exact_or_regex(entries)
-    ends = tuple(f".{entry}" for entry in entries if not entry.startswith(_REGEX_PREFIX))
-    return lambda name: name.endswith(ends) or matches(name)
-
-
-def _exact_regex_class(entries: Sequence[str]) -> Matcher:
-    if names.LINEAR_CLASSES.intersection(entries):
-        return lambda name: True
-    return _exact_or_regex(entries)
-
-
-def _glob(entries: Sequence[str]) -> Matcher:
-    exact = frozenset(entries)
-    regex = _any_of(translate(entry) for entry in entries if any(char in entry for char in "*?["))
-    if regex is None:
-        return exact.__contains__
-    match = regex.match
-    return lambda name: name in exact or match(name) is not None
-
-
-def _prefix_or_suffix(entries: Sequence[str]) -> Matcher:
-    ends = tuple(entries)
-    regex = _any_of(_endless_left_out(entries))
-    if regex is None:
-        return lambda name: name.endswith(ends)
-    match = regex.match
-    return lambda name: match(name) is not None or name.endswith(ends)
-
-
-def _components(entries: Sequence[str]) -> Matcher:
-    regex = _any_of(re.escape(entry) for entry in entries)
-    if regex is None:
-        return lambda name: False
-    search = re.compile(rf"(?:^|\.)(?:{regex.pattern})(?:\.|$)").search
-    return lambda name: search(name) is not None
-
-
-def _substring_or_glob(entries: Sequence[str]) -> Matcher:
-    parts = _any_of(re.escape(entry) for entry in entries)
-    if parts is None:
-        return lambda name: False
-    search, glob = parts.search, _glob(entries)
-    return lambda name: search(name) is not None or glob(name)
-
-
-def _components_or_glob(entries: Sequence[str]) -> Matcher:
-    components, glob = _components(entries), _glob(entries)
-    return lambda name: components(name) or glob(name) or any(map(glob, name.split(".")))
-
-
-def _above(entries: Sequence[str]) -> Matcher:
-    globs = [entry for entry in entries if not entry.startswith(_REGEX_PREFIX)]
-    subtrees = [entry.removesuffix(".*") for entry in globs if entry.endswith(".*")]
-    regex = _any_of(_endless_left_out(e.removeprefix(_REGEX_PREFIX) for e in entries if e.startswith(_REGEX_PREFIX)))
-    glob = _glob([*globs, *subtrees])
-
-    def listed(name: str) -> bool:
-        return glob(name) or (regex is not None and regex.fullmatch(name) is not None)
-
-    # Few modules own all others: each owner is asked about once.
-    known: dict[str, bool] = {"": False}
-
-    def above(owner: str) -> bool:
-        if owner not in known:
-            known[owner] = listed(owner) or above(names.parent(owner))
-        return known[owner]
-
-    return lambda name: listed(name) or above(names.parent(name))
-
-
-def _endless_left_out(patterns: Iterable[str]) -> Iterator[str]:
-    """The patterns that can be run: one that may take forever is a rule's finding, and never reaches a matcher."""
-    return (pattern for pattern in patterns if not may_run_away(pattern))
-
-
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    """One regular expression for all; those that do not compile match nothing, as a reader would have failed."""
-    sound = []
-    for pattern in dict.fromkeys(patterns):
-        try:
-            re.compile(pattern)
-        except re.error:
-            continue
-        sound.append(f"(?:{pattern})")
-    try:
-        return re.compile("|".join(sound)) if sound else None
-    except re.error:
-        return None
-
-
-_MATCHERS: Mapping[Style, Callable[[Sequence[str]], Matcher]] = MappingProxyType(
-    {
-        Style.EXACT: _exact,
-        Style.EXACT_OR_REGEX: _exact_or_regex,
-        Style.ENDING_OR_REGEX: _ending_or_regex,
-        Style.EXACT_REGEX_CLASS: _exact_regex_class,
-        Style.GLOB: _glob,
-        Style.PREFIX_OR_SUFFIX: _prefix_or_suffix,
-        Style.COMPONENTS: _components,
-        Style.SUBSTRING_OR_GLOB: _substring_or_glob,
-        Style.COMPONENTS_OR_GLOB: _components_or_glob,
-        Style.ABOVE: _above,
-    }
-)

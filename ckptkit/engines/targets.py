@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
-from ckptkit.engines.skip_lists import Matcher
+from ckptkit.engines.matchers import Matcher
 from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 

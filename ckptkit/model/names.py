@@ -59,6 +59,8 @@ _LANGUAGE_PARTS = frozenset({"layers", "embed_tokens", "norm"})
 SEPARATE_KV = MappingProxyType({"k": "k_proj", "v": "v_proj", "q": "q_proj"})
 #: Last parts of names of a gated MLP where a model keeps those that it was trained with.
 RAW_GATED = frozenset({"w1", "w2", "w3"})
+#: What stands between a tower and the language model, among these.
+_PROJECTORS = ("multi_modal_projector", "connector")
 #: Last parts of names under which q, k and v are stored as one weight.
 FUSED_QKV = frozenset({"qkv_proj", "query_key_value", "Wqkv", "W_pack", "qkv"})
 
@@ -227,6 +229,15 @@ def other_tower(module: str) -> str | None:
     """
     found = _OTHER_TOWER.search(module)
     return found[1] or found[2] if found else None
+
+
+def is_projector(module: str) -> bool:
+    """Whether a module stands between a tower and the language model.
+
+    >>> is_projector("multi_modal_projector.linear_1"), is_projector("vision_tower.transformer.layers.0.attention")
+    (True, False)
+    """
+    return other_tower(module) in _PROJECTORS
 
 
 def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:

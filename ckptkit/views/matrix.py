@@ -216,7 +216,7 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
     else:
         found, lost = _judged(context, engine, checkpoint, asked.gpu)
         left_out = _left_out(report, engine.name)
-        judgements = tuple(j for j in found if j.part is None or j.part.layer not in left_out)
+        judgements = tuple(j for j in found if _matters(j, left_out))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
     if unheard and verdict in _ORDER:
         verdict = _worst(verdict, "unknown")
@@ -298,6 +298,14 @@ def _left_out(report: Report, engine: str) -> frozenset[Layer]:
     """The kinds of layers that an engine loads nothing of, for what was found: it makes nothing of their schemes."""
     effects = (e for finding in report.findings for e in finding.engines if e.engine == engine and e.current)
     return frozenset(layer for effect in effects for layer in effect.leaves_out)
+
+
+def _matters(judgement: Judgement, left_out: frozenset[Layer]) -> bool:
+    """Whether an answer is of what an engine loads; it may stop at what it would leave out, a cache's names."""
+    part = judgement.part
+    if part is None or part.layer not in left_out:
+        return True
+    return part.layer is Layer.KV_CACHE and judgement.answer is Answer.REFUSED
 
 
 def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:

@@ -20,9 +20,10 @@ from ckptkit.engines import registry
 from ckptkit.engines.base import Engine, Known, Outcome
 from ckptkit.engines.judging import judge
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.matchers import Style
 from ckptkit.engines.registry import effects_of, engines
 from ckptkit.engines.releases import Range, Release, Version
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.support import Answer, Support
 from ckptkit.errors import UsageError
 from ckptkit.plugins import Plugin

@@ -7,8 +7,9 @@ import pytest
 from ckptkit.checks import runner
 from ckptkit.checks.finding import Finding
 from ckptkit.checks.registry import Level, all_rules
+from ckptkit.engines.matchers import Style
 from ckptkit.engines.registry import by_name, readings_for
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import library_group, vllm_group
 from ckptkit.views.matrix import build_matrix
 from ckptkit.views.skip_table import LEFT_ALONE, QUANTIZED, REFUSED, skip_views

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.matchers import Style
+from ckptkit.engines.skip_lists import Reading
 
 SKIP_LISTS: SkipLists = MappingProxyType(
     {

@@ -19,7 +19,12 @@ from ckptkit.engines.sglang.classes import (
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _UNKNOWN_NAME = "no parameter has this name"
 _CT = ("compressed-tensors",)
-_NO_KV = Known(Outcome.OK, "the class loads no scales of keys and values", architectures=NO_KV_SCALES)
+_DROPPED = "the class loads no scales of keys and values"
+_NO_KV = (
+    Known(Outcome.OK, _DROPPED, architectures=NO_KV_SCALES),
+    # Those of a merged projection, as this format stores them.
+    Known(Outcome.OK, _DROPPED, formats=("quark",), architectures=("Phi3ForCausalLM",)),
+)
 
 CACHE: Outcomes = MappingProxyType(
     {
@@ -33,24 +38,26 @@ CACHE: Outcomes = MappingProxyType(
             Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=_CT),
             Known(Outcome.UNKNOWN, "1.0 is used, which the exporter may mean by no scales", formats=("modelopt",)),
             Known(Outcome.UNKNOWN, "1.0 is used, and what was meant is not known", formats=("quark-fp8",)),
-            _NO_KV,
+            *_NO_KV,
         ),
         "CK902": (),
         "CK903": (
             Known(_SILENT, "1.0 is used", architectures=STRICT),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS, regardless=True),
         ),
         "CK903/query": (
             Known(Outcome.OK, "the scale is skipped"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN)),
+            Known(_ERROR, _UNKNOWN_NAME, architectures=(*STRICT, *STOP_AT_UNKNOWN), regardless=True),
         ),
-        "CK903/on-projection": (Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS),),
+        "CK903/on-projection": (
+            Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_KV_OF_PROJECTIONS, regardless=True),
+        ),
         "CK903/below-attention": (),
         "CK903/not-own": (),
-        "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), _NO_KV),
-        "CK905": (Known(_WARNING, "1.0 is used"), _NO_KV),
-        "CK906": (Known(_SILENT, "used as it is; a Quark reader takes 1.0 for what is not positive"), _NO_KV),
-        "CK907": (Known(_ERROR, "expects a scalar"), _NO_KV),
+        "CK904": (Known(_SILENT, "the other scale stays as it is allocated"), *_NO_KV),
+        "CK905": (Known(_WARNING, "1.0 is used"), *_NO_KV),
+        "CK906": (Known(_SILENT, "used as it is; a Quark reader takes 1.0 for what is not positive"), *_NO_KV),
+        "CK907": (Known(_ERROR, "expects a scalar"), *_NO_KV),
         **dict.fromkeys(("CK907/other-number", "CK907/other-rank", "CK907/single"), ()),
         "CK908": (Known(_WARNING, "as good as no scales", ALWAYS),),
         **{
@@ -60,6 +67,10 @@ CACHE: Outcomes = MappingProxyType(
             )
             for place, classes in DROPS.items()
         },
-        **dict.fromkeys(("CK912", "CK912/dynamic"), ()),
+        # CompressedTensorsKVCacheMethod.is_supported_scheme
+        "CK912": (
+            Known(Outcome.OK, "the scheme is dropped, and the cache stays as it is", leaves_out=(Layer.KV_CACHE,)),
+        ),
+        "CK912/symmetric-unsaid": (),
     }
 )

@@ -60,6 +60,9 @@ DEEPSEEKS = (
     *("KimiK3LinearFor", "LongcatFlash"),
 )
 
+#: Classes that take the scheme of a shared expert's gate and up for that of its down projection.
+SHARED_AT_ONCE = ("DeepseekV2For", "DeepseekV3For", "DeepseekV32For", "GlmMoeDsa", "Glm4MoeFor", "Glm4vMoeFor")
+
 #: Classes that stop so below experts, beside those that stop at any name.
 STOP_BELOW_EXPERTS = (
     *("Qwen2MoeFor", "Qwen3VLMoeFor", "Qwen3_5MoeForConditionalGeneration", "Qwen4ExpFor", "InternS1ProFor"),
@@ -100,6 +103,11 @@ KNOWS_QKV = (
     *("MuseSparkFor", "NemotronH", "PaddleOCRVLFor", "Phi4MMFor", "PhiForCausalLM", "Qwen3MoeFor", "Qwen3NextFor"),
     *("Qwen3_5", "Qwen4Exp", "SolarFor", "XllmFor"),
 )
+#: Classes with latent attention alone, whose q_proj is merged with nothing.
+NO_QKV = (
+    *("DeepseekV2For", "DeepseekV3For", "DeepseekV32For", "DeepseekV4For", "Glm4MoeLite", "GlmMoeDsa", "LongcatFlash"),
+    *("MiniCPM3", "MistralLarge3", "SarvamMLA"),
+)
 _GATE_UP_ONLY = ("BaichuanFor", "BailingMoeForCausalLMNextN", "BailingMoeV2_5For", "HYV4For", "Qwen2_5_VLFor")
 KNOWS_GATE_UP = (
     *(name for name in KNOWS_QKV if name not in ("GraniteMoeHybridFor", "NemotronH", "PhiForCausalLM")),
@@ -139,13 +147,25 @@ BEGINS = MappingProxyType(
         **dict.fromkeys(
             ("Qwen3VLFor", "Qwen3VLMoeFor"), MappingProxyType({"language_model.model.": "model.language_model."})
         ),
+        **dict.fromkeys(("Qwen2VLFor", "Qwen2_5_VLFor"), MappingProxyType({"language_model.model.": "model."})),
+        "Glm4vMoeFor": MappingProxyType({"model.language_model.": "language_model.", "model.visual.": "visual."}),
+        **dict.fromkeys(
+            ("Glm4vFor", "GlmOcrFor"),
+            MappingProxyType({"model.language_model.": "model.", "model.visual.": "visual."}),
+        ),
+        # The language model is built without a name.
+        **dict.fromkeys(
+            ("InternVLChat", "InternS1ForCond", "LightOnOCRFor", "VoxtralFor", "MultiModalityFor", "DotsVLMFor"),
+            MappingProxyType({"language_model.model.": "model.", "model.language_model.": "model."}),
+        ),
     }
 )
 
-#: Beginnings of classes -> how entries of lists and targets are mapped (``hf_to_sglang_mapper`` of ``qwen3_vl.py``).
+#: Beginnings of classes -> how entries of lists and targets are mapped (``hf_to_sglang_mapper`` of ``qwen3_vl.py``,
+#: ``qwen2_vl.py``).
 MAPS = MappingProxyType(
     dict.fromkeys(
-        ("Qwen3VLFor", "Qwen3VLMoeFor"),
+        ("Qwen3VLFor", "Qwen3VLMoeFor", "Qwen2VLFor", "Qwen2_5_VLFor"),
         NameMap(
             {"attn.qkv": "attn.qkv_proj"},
             {
@@ -157,27 +177,72 @@ MAPS = MappingProxyType(
     )
 )
 
+#: Classes that build the output head without the quantization config.
+PLAIN_HEADS = (
+    *("ChatGLM", "DbrxFor", "DeepseekV4ForCausalLMDSpark", "ExaoneForCausalLM", "FalconMamba", "GptOssFor", "Grok1"),
+    *("InternLM2For", "Mamba2For", "MiniCPMSALA", "MiniCPM3For", "MiniMaxM2For", "MixtralFor", "QuantMixtral"),
+    *("MuseSpark", "OPTFor", "QWenLMHead", "StableLmFor", "TorchNativeLlama", "XverseForCausalLM", "ZayaFor"),
+)
+
 #: Beginnings of classes -> what stands in names of modules for which they pass no quantization config on.
 PLAIN = MappingProxyType(
     {
+        **dict.fromkeys(PLAIN_HEADS, ("lm_head",)),
         **dict.fromkeys(PIXTRALS, ("multi_modal_projector.",)),
-        "StableLmFor": (".self_attn.",),
+        "StableLmFor": (".self_attn.", "lm_head"),
         "FalconH1For": (".mamba.",),
         "OlmoForCausalLM": (".self_attn.",),
+        "HunYuanMoEV1For": (".mlp.gate.",),
     }
+)
+
+#: Beginnings of classes -> patterns of what stands in stored names -> what the class passes on in its place as the name
+#: of what it builds there. Some pass no name on to their layers.
+INNER = MappingProxyType(
+    {
+        "GraniteMoeHybridFor": MappingProxyType({r"\.mamba\.": ".mixer."}),
+        "FalconH1For": MappingProxyType({r"\.feed_forward\.": ".mlp."}),
+        "KimiLinearFor": MappingProxyType({r"\.block_sparse_moe\.": ".mlp."}),
+        **dict.fromkeys(("Step3VLFor", "Step3p5For", "Step3p7For"), MappingProxyType({r"\.moe\.": ".mlp."})),
+        "Grok1": MappingProxyType({r"^model\.layers\.\d+\.self_attn": "attn"}),
+        "OPTFor": MappingProxyType({r"\.out_proj$": ".o_proj"}),
+        "Phi3SmallFor": MappingProxyType(
+            {r"\.query_key_value$": ".qkv_proj", r"\.self_attn\.dense$": ".self_attn.o_proj"}
+        ),
+        **dict.fromkeys(PIXTRALS, MappingProxyType({r"\.attention\.o_proj$": ".attention.proj"})),
+        "Gemma2For": MappingProxyType({r"^model\.layers\.\d+\.": ""}),
+        **dict.fromkeys(
+            ("HunYuanDenseV1For", "HunYuanMoEV1For"),
+            MappingProxyType({r"^model\.layers\.\d+(\.mlp\.shared_mlp)?(?=\.)": ""}),
+        ),
+    }
+)
+
+#: Beginnings of classes -> what stands in names of modules that are built without a name, so that lists and targets by
+#: name mean none of them.
+NAMELESS_PARTS = MappingProxyType(
+    {"FalconH1For": (".self_attn.",), "HunYuanMoEV1For": (".mlp.experts.",), "Grok1": (".block_sparse_moe.",)}
 )
 
 #: Classes that put ``model.`` in front of names of layers, the embedding and the norm that lack it.
 KNOWS_BARE = ("Qwen3ForCausalLM", "SDAR", "TransformersForCausalLM")
 
 #: Classes that load no scales of keys and values, whatever their names: what is wrong with these does nothing.
-NO_KV_SCALES = ("Qwen2_5_VLFor", "Phi3ForCausalLM")
+NO_KV_SCALES = ("Qwen2_5_VLFor",)
+
+#: Classes with a head of their own, whatever the config says of a tie.
+NEVER_TIES = (
+    *("Qwen3MoeForCausalLM", "Qwen2MoeFor", "OlmoeFor", "Glm4MoeForCausalLM", "Glm4MoeLiteForCausalLM", "MixtralFor"),
+    *("QuantMixtral", "MiniMaxM2For", "GptOssFor", "KimiLinearFor", "LongcatFlashFor", "StableLmFor", "Qwen3NextFor"),
+    *("PhiForCausalLM", "PersimmonFor", "InternLM2For", "XverseFor", "XverseMoeFor", "DbrxFor", "DeepseekForCausalLM"),
+    *("QWenLMHead", "ChatGLM"),
+)
 
 #: Classes that build their vision tower from the quantization config, and some that build it plain whatever that says.
 QUANTIZED_TOWERS = ("Qwen2VLFor", "Qwen2_5_VLFor")
 PLAIN_TOWERS = ("Qwen3VLFor", "Qwen3VLMoeFor", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditional")
 #: Classes whose tower has layers that are merged, or split by inputs, alone: these are filled by a cast.
-MERGED_TOWERS = ("Mistral3For",)
+MERGED_TOWERS = ("Mistral3For", "Glm4vMoeFor", "Glm4vForCond")
 
 #: What serves classes that only transformers has, and those of them that are plain decoders, as they were run: others
 #: may have no attention that it can take over, or plans of parallel layers that it does not know. Its loader stops at

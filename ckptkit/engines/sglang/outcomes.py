@@ -19,6 +19,7 @@ from ckptkit.engines.sglang.classes import (
     PIXTRALS,
     PLAIN_TOWERS,
     QUANTIZED_TOWERS,
+    SHARED_AT_ONCE,
     SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_EXPERTS,
@@ -28,6 +29,7 @@ from ckptkit.engines.sglang.classes import (
     STRICT,
 )
 from ckptkit.engines.sglang.shapes import SHAPES
+from ckptkit.engines.sglang.ties import TIES
 from ckptkit.engines.sglang.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
@@ -61,7 +63,7 @@ _ONE_SCHEME = Known(
     "all projections of experts need one scheme",
     formats=("compressed-tensors",),
     layers=(Layer.EXPERT,),
-    when_built=True,
+    regardless=True,
 )
 _NO_PARTS = Known(Outcome.OK, "no layers are fused", architectures=(STAND_IN,))
 
@@ -79,19 +81,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK107": (Known(_SILENT, "the last copy wins"),),
         **dict.fromkeys(("CK106", "CK107/same", "CK107/indexed-last", "CK109"), ()),
         "CK114": (Known(_SILENT, "nothing looks for missing tensors"),),
-        "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
-        "CK113/levels/inner-right": (
-            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
-            Known(Outcome.OK, "the language model's own section counts", architectures=PIXTRALS),
-        ),
-        "CK113/levels/outer-right": (
-            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
-            Known(Outcome.OK, "the outermost level counts", architectures=("Qwen3VLFor", "Qwen3VLMoeFor")),
-        ),
-        "CK113/head-same": (),
-        "CK113/head-stored/quantized": (
-            Known(Outcome.UNKNOWN, "a stored head is dropped, and whether it is the embedding is not known"),
-        ),
+        **TIES,
         **dict.fromkeys(("CK114/prediction", "CK114/tower-unknown"), ()),
         "CK115": (Known(_ERROR, "shard files that the index names are missing"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
@@ -226,6 +216,13 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK603": (),
         "CK604": (Known(_ERROR, "no quant_algo is found"),),
         "CK604/beside-another": (),
+        # srt/configs/model_config.py (_parse_modelopt_quant_config), layers/quantization/w4afp8.py
+        "CK604/fp8-alone": (
+            Known(_SILENT, "scales of blocks are wanted, and stay as they were allocated"),
+            Known(_ERROR, "experts are taken for packed INT4: sizes do not match", layers=(Layer.EXPERT,)),
+            *_NO_NAMES,
+        ),
+        "CK604/fp8-alone/cut": (Known(_ERROR, "output size not divisible by block_n"),),
         "CK604/side-alone": (Known(_SILENT, "no quantization is found: codes are taken for values"),),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value"),
@@ -264,11 +261,18 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK608/built/split-alone": (Known(_ERROR, _DOWN),),
         "CK608/left-alone": (
             Known(_SILENT, "leaves the module alone, and takes codes for values"),
-            Known(_ERROR, _UNKNOWN_NAME, architectures=PIXTRALS, layers=(Layer.TOWER,)),
             _ONE_SCHEME,
             *_NO_NAMES,
         ),
-        "CK608/no-target": (Known(_ERROR, "no target is found for the layer", when_built=True),),
+        **dict.fromkeys(
+            ("CK608/left-alone/projector", "CK608/left-alone/renamed/projector"),
+            (
+                Known(_SILENT, "leaves the module alone, and takes codes for values"),
+                Known(_ERROR, _UNKNOWN_NAME, architectures=(*PIXTRALS, *STOP_AT_UNKNOWN)),
+            ),
+        ),
+        "CK608/in-part": (Known(_ERROR, "all parts of a fused layer need one scheme", regardless=True),),
+        "CK608/no-target": (Known(_ERROR, "no target is found for the layer", regardless=True),),
         "CK608/no-scheme": (Known(_ERROR, "no target is found for the fused layer"),),
         "CK606/part-of-expert": (
             Known(_SILENT, "codes are taken for values"),
@@ -286,7 +290,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 _ERROR,
                 "no target is found for the layer",
                 layers=(Layer.LINEAR, Layer.FUSED, Layer.EXPERT),
-                when_built=True,
+                regardless=True,
             ),
         ),
         "CK608/another-scheme/cut": (Known(_SILENT, "the first rows of scales are taken for those of blocks"),),
@@ -308,6 +312,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK619/ignored": (),
         "CK619/recent": (Known(_ERROR, "unknown keys are refused", Range(until="0.13", of="compressed-tensors")),),
         "CK618/type-missing": (Known(_SILENT, "an INT8 scheme is taken"),),
+        "CK618/type-missing-cache": (),
         **dict.fromkeys(
             (f"CK618/type-missing-{where}" for where in ("blocks", "experts", "static")),
             (Known(_ERROR, "no INT8 scheme for blocks, experts or scales of inputs"),),
@@ -347,6 +352,11 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
         "CK627/default-outputs": (),
         "CK627/missing-list": (),
+        "CK626": _NO_NAMES,
+        # srt/models/deepseek_v2.py, glm4_moe.py (shared_experts_is_fp8)
+        "CK628/down-plain": (
+            Known(_ERROR, "AttributeError: 'UnquantizedLinearMethod' object has no ...", architectures=SHARED_AT_ONCE),
+        ),
         "CK629/compressed-tensors": (Known(_ERROR, "refuses the config"),),
         "CK631": (Known(_ERROR, "the load never ends"),),
         "CK632": (Known(_ERROR, "division by zero heads"),),
@@ -368,7 +378,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK701/experts/first-mixed": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
-            Known(_ERROR, "all projections of experts need one scheme", formats=_CT, when_built=True),
+            Known(_ERROR, "all projections of experts need one scheme", formats=_CT, regardless=True),
         ),
         "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),

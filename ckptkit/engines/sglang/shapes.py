@@ -12,15 +12,23 @@ _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
 _SKIPPED = "the tensor is skipped, and the scale keeps the value it was allocated with"
+#: What is built without a scheme, so that nothing takes its scales.
+_NOT_BUILT = (
+    Known(Outcome.OK, "no scale is looked at", layers=(Layer.EMBEDDING,)),
+    Known(
+        Outcome.OK, "no scale is looked at", layers=(Layer.HEAD,), formats=("quark", "fp8", "fp8-block", "quark-fp8")
+    ),
+)
 #: What variants of CK312 are about: layers outside attention, queries, keys, or the size of both.
 _HEADS = ("", "queries-", "keys-", "head-size-")
 
 SHAPES: Outcomes = MappingProxyType(
     {
-        "CK301": (Known(_ERROR, "wants [N, 1]"),),
+        "CK301": (Known(_ERROR, "wants [N, 1]"), *_NOT_BUILT),
         "CK302": (
             Known(_ERROR, _ASSERTION),
             Known(Outcome.OK, "one value for one expert, of whatever rank", layers=(Layer.EXPERT,)),
+            *_NOT_BUILT,
         ),
         "CK303": (Known(_SILENT, "rows and columns are cut off, or zeros stand in for what is missing"),),
         "CK303/coarser": (
@@ -46,7 +54,7 @@ SHAPES: Outcomes = MappingProxyType(
             Known(_ERROR, _ASSERTION),
             Known(_SILENT, "no scale is looked at", formats=("modelopt/file-alone",)),
         ),
-        "CK306": (Known(_ERROR, _SHAPE),),
+        "CK306": (Known(_ERROR, _SHAPE), *_NOT_BUILT),
         "CK307": (Known(_ERROR, _SHAPE),),
         "CK308": (Known(_SILENT, "integers are converted by value where the shape fits"),),
         "CK309/linear-attention": (Known(_ERROR, "the loader of the parts stops at one scale"),),

@@ -12,28 +12,46 @@ from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.sglang.classes import BEGINS, KNOWS_GATE_UP, KNOWS_QKV, MAPS, NAMELESS, NAMELESS_HEADS, PLAIN
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.matchers import Style
+from ckptkit.engines.sglang.classes import (
+    BEGINS,
+    INNER,
+    KNOWS_GATE_UP,
+    KNOWS_QKV,
+    MAPS,
+    NAMELESS,
+    NAMELESS_HEADS,
+    NAMELESS_PARTS,
+    NO_QKV,
+    PLAIN,
+)
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import class_has_blocks, in_vllm_group, quark_scheme, vllm_entry
 
 #: How its classes build layers, whatever the format.
-_reading = partial(Reading, nameless=NAMELESS, plain_of=PLAIN, begins_of=BEGINS)
+_reading = partial(
+    Reading, nameless=NAMELESS, plain_of=PLAIN, begins_of=BEGINS, inner_of=INNER, nameless_of=NAMELESS_PARTS
+)
 
 _FP8 = _reading(
     Style.COMPONENTS,
     ("ignored_layers", "modules_to_not_convert"),
     fuses=True,
     head_left_alone=True,
+    merged_by_parts=True,
+    experts_as_one=True,
+    experts_by_owner=True,
+    maps_of=MAPS,
     optional="model.",
     renames=MappingProxyType({".attn.qkv": ".attn.qkv_proj"}),
 )
 
 _modelopt = partial(
     _reading,
-    Style.COMPONENTS_OR_GLOB,
+    Style.COMPONENTS,
+    built_style=Style.STARS,
+    merged_by_parts=True,
     fuses=True,
-    experts_by_owner=True,
-    whole_too=True,
     maps_of=MAPS,
     nameless_heads=NAMELESS_HEADS,
 )
@@ -50,7 +68,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             maps_names_only=True,
             maps_of=MAPS,
             declares=in_vllm_group,
-            knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV, "gate_up_proj": KNOWS_GATE_UP}),
+            knows_parts=MappingProxyType({"qkv_proj": (*KNOWS_QKV, *NO_QKV), "gate_up_proj": KNOWS_GATE_UP}),
             whole_too=True,
             renames_of=MappingProxyType(dict.fromkeys(("Mixtral", "PhiMoE", "MiniMaxM2"), _EXPERTS)),
             scheme_of=vllm_entry,
@@ -64,7 +82,7 @@ SKIP_LISTS: SkipLists = MappingProxyType(
             maps_of=MAPS,
             experts_as_one=True,
             head_left_alone=True,
-            knows_parts=MappingProxyType({"qkv_proj": KNOWS_QKV}),
+            knows_parts=MappingProxyType({"qkv_proj": (*KNOWS_QKV, *NO_QKV)}),
             whole_too=True,
             scheme_of=quark_scheme,
         ),

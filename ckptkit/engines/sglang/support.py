@@ -12,11 +12,13 @@ from ckptkit.engines.sglang.cache import DROPS, NOT_ASKED
 from ckptkit.engines.sglang.classes import (
     EXPERTS_ONE_BY_ONE,
     LLAMAS,
+    PLAIN_HEADS,
     QUANTIZED_TOWERS,
     SKIP_WITH_A_WARNING,
     STAND_IN,
     STOP_AT_KV,
     STOP_AT_KV_OF_PROJECTIONS,
+    STOP_AT_UNKNOWN,
     STOP_BELOW_EXPERTS,
     STOP_SOMEWHERE,
 )
@@ -46,6 +48,15 @@ _BLOCK_HEAD = (
 SUPPORT: tuple[Support, ...] = (
     Support(
         _REFUSED,
+        (*_LINEAR, Layer.EXPERT),
+        (*_FP8_KINDS, *_QUARK, "modelopt", "mxfp8"),
+        architectures=("GraniteMoeHybridFor", "GPTJFor", "DeciLMFor"),
+        how=_RUN,
+        where="srt/models/granitemoehybrid.py, gpt_j.py, nemotron_nas.py (load_weights)",
+        words="AttributeError: the quantization config has no attribute 'get_cache_scale'",
+    ),
+    Support(
+        _REFUSED,
         _LINEAR,
         (),
         architectures=("ExaoneMoE", "ExaoneMoe"),
@@ -66,6 +77,7 @@ SUPPORT: tuple[Support, ...] = (
             _SILENT,
             (Layer.KV_CACHE,),
             (*_CT, *_FP8_KINDS, "modelopt", *_QUARK),
+            _TENSOR,
             architectures=classes,
             stored=True,
             places=(place,),
@@ -79,6 +91,7 @@ SUPPORT: tuple[Support, ...] = (
         Answer.UNKNOWN,
         (Layer.KV_CACHE,),
         (*_CT, *_FP8_KINDS, "modelopt", *_QUARK),
+        _TENSOR,
         architectures=NOT_ASKED,
         stored=True,
         where="srt/models (load_weights)",
@@ -116,6 +129,14 @@ SUPPORT: tuple[Support, ...] = (
     Support(
         _REFUSED, (Layer.EXPERT,), _CT, _PLAIN, where=_IN_CT_MOE, words="AssertionError, or ValueError: we require ..."
     ),
+    Support(
+        _SILENT,
+        (Layer.HEAD,),
+        (*_CT, "modelopt"),
+        architectures=PLAIN_HEADS,
+        where="srt/models",
+        words="the head is built without a scheme",
+    ),
     Support(_HAS, (Layer.HEAD,), _CT, _PLAIN, (*_STATIC, *_DYNAMIC, *_NONE), where=_IN_CT),
     Support(_REFUSED, (Layer.HEAD,), _CT, _BLOCK, where=_IN_CT, words=_BLOCK_HEAD),
     Support(
@@ -144,6 +165,14 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, _LINEAR, _CT, others=("W4A16",), how=_RUN, where=_IN_CT),
     Support(_REFUSED, _LINEAR, _CT, others=("MXFP8",), how=_RUN, where=_IN_CT, words=_NO_CT),
+    Support(
+        _REFUSED,
+        (Layer.ROUTER, Layer.GATE),
+        architectures=STOP_AT_UNKNOWN,
+        formats=(*_CT, *_QUARK, *_FP8_KINDS, "modelopt"),
+        how=_RUN,
+        words="KeyError: '...weight_scale': routers are built plain",
+    ),
     Support(_SILENT, (Layer.ROUTER, Layer.GATE), (*_CT, *_QUARK), how=_RUN, words="routers are built plain"),
     Support(_HAS, (Layer.TOWER,), (*_CT, *_QUARK), _PLAIN, architectures=QUANTIZED_TOWERS, how=_RUN),
     Support(
@@ -234,6 +263,16 @@ SUPPORT: tuple[Support, ...] = (
         words="KeyError: '...experts.w2_...'",
     ),
     Support(
+        _HAS,
+        (Layer.STACK,),
+        _CT,
+        _CHANNEL,
+        ("dynamic per-token",),
+        architectures=("GraniteMoeHybridFor",),
+        how=_RUN,
+        where="srt/models/granitemoehybrid.py (load_weights)",
+    ),
+    Support(
         _SILENT,
         (Layer.STACK,),
         architectures=("GraniteMoeForCausalLM", "GraniteMoeSharedFor", "GraniteMoeSWAFor"),
@@ -269,7 +308,6 @@ SUPPORT: tuple[Support, ...] = (
         _SILENT,
         (Layer.ROUTER, Layer.GATE),
         (*_FP8_KINDS, "modelopt"),
-        architectures=SKIP_WITH_A_WARNING,
         where="models (quant_config=None), below sglang/srt",
         words="routers are built plain",
     ),

@@ -69,7 +69,11 @@ VALUES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(
             about("kv-group"),
-            (Known(Outcome.UNKNOWN, "a text is refused, and an object read by its keys", formats=_QUARK),),
+            (Known(Outcome.OK, "an object is read by its keys", formats=_QUARK),),
+        ),
+        **dict.fromkeys(
+            about("kv-group/not-literal"),
+            (Known(_ERROR, "kv_cache_group, and no entries of just these names", formats=_QUARK),),
         ),
         **dict.fromkeys(
             about("kv-group-of-none"),

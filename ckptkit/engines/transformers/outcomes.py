@@ -305,7 +305,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK618/type-missing-experts": (Known(_ERROR, "the weights cannot be converted"),),
         **dict.fromkeys(
-            (f"CK618/type-missing{where}" for where in ("", "-blocks", "-static")),
+            (f"CK618/type-missing{where}" for where in ("", "-blocks", "-static", "-cache")),
             (Known(_SILENT, "codes are taken for integers"),),
         ),
         "CK619": (Known(_ERROR, "unknown keys are refused"),),

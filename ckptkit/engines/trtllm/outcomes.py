@@ -103,6 +103,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK602/dynamic-inputs": (_BUILT_PLAIN,),
         "CK602/beside-scales-dynamic-inputs": (_BUILT_PLAIN,),
         "CK603": (Known(_SILENT, "hf_quant_config.json counts", where=_PRETRAINED),),
+        "CK604/fp8-alone": (),
         "CK604": (Known(_SILENT, "serves the unquantized model", where=_HF_CONFIG),),
         "CK605": (
             Known(_SILENT, _CAST, how=_SOURCE, where=_COPIES),
@@ -137,7 +138,7 @@ OUTCOMES: Outcomes = MappingProxyType(
                 where=NAMED_GROUPS,
             ),
         ),
-        **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing"), ()),
+        **dict.fromkeys(("CK618/format", "CK618/status", "CK618/type-missing", "CK618/type-missing-cache"), ()),
         "CK621": (
             Known(_ERROR, "missing input_scale", where=_EXPERTS),
             Known(Outcome.OK, "inputs are scaled while running", layers=_LINEAR, how=_SOURCE, where=_TENSOR),

@@ -13,7 +13,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.matchers import Style
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import whatever_targets_say
 
 _FP8 = Reading(Style.ABOVE, ("modules_to_not_convert",), whole_too=True, head_left_alone=True)

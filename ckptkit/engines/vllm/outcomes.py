@@ -172,7 +172,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK603": (),
         "CK604": (Known(_ERROR, "missing quant_algo"),),
-        "CK604/beside-another": (),
+        **dict.fromkeys(("CK604/beside-another", "CK604/fp8-alone"), ()),
         "CK605": (
             Known(_SILENT, "cast to FP8 by value, the scale stays unset"),
             Known(Outcome.OK, "gates of shared experts are built plain", layers=(Layer.GATE,)),
@@ -196,6 +196,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "routers are built plain", layers=(Layer.ROUTER, Layer.GATE)),
             Known(_SILENT, "builds the router quantized", layers=(Layer.ROUTER,), architectures=QUANTIZED_ROUTERS),
         ),
+        "CK608/in-part": (Known(_ERROR, "all parts of a fused layer need one scheme"),),
         "CK608/no-scheme": (
             Known(_ERROR, "the layer is built plain, and its scales find no place"),
             Known(_ERROR, "experts are built plain, and their scales find no place", _SINCE_32, layers=(Layer.EXPERT,)),
@@ -216,7 +217,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK618/format": (Known(_ERROR, "no scheme is found without format"),),
         "CK618/preset-group": (Known(_ERROR, "preset names fail with a TypeError"),),
         "CK618/null-list": (Known(_ERROR, "TypeError: 'NoneType' object is not iterable"),),
-        "CK618/status": (),
+        **dict.fromkeys(("CK618/status", "CK618/type-missing-cache"), ()),
         **dict.fromkeys(
             ("CK618/type-missing", "CK618/type-missing-static"), (Known(_SILENT, "an INT8 scheme is taken"),)
         ),
@@ -257,6 +258,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK627": (Known(_ERROR, "null keys and missing entries fail"),),
         "CK628": (Known(_SLOW, "no fusion of shared experts on ROCm"),),
+        "CK628/down-plain": (),
         "CK629": (Known(_ERROR, "refuses the config"),),
         "CK629/quark": (),
         "CK629/quark-fp8-missing-list": (),

@@ -6,8 +6,9 @@ from functools import partial
 from types import MappingProxyType
 
 from ckptkit.engines.base import SkipLists
+from ckptkit.engines.matchers import Style
 from ckptkit.engines.name_maps import NameMap
-from ckptkit.engines.skip_lists import Reading, Style
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import in_vllm_group, vllm_entry
 
 #: Experts are asked for by what their class calls projections, whatever is stored.

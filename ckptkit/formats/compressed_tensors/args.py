@@ -23,6 +23,7 @@ _OLDEST_ARGS = frozenset(
 )
 #: What arguments are of, as engines' tables call it.
 _ROLES = {"weights": "weight", "input_activations": "input"}
+_CACHE: Path = ("kv_cache_scheme",)
 #: A strategy that the library knows, and that FP8 weights do not have.
 _OTHER_STRATEGY = "tensor_group"
 #: Orders of columns that only groups have.
@@ -87,6 +88,7 @@ class ArgsReader:
                     expected=f'{path}.type = "float"',
                     found="nothing",
                     path=(*place, "type"),
+                    what="cache" if place == _CACHE else "",
                     edits=(SetKey((*self.way, *place, "type"), "float"),),
                 )
             )

@@ -181,7 +181,8 @@ def _kv_cache(block: Mapping[str, Any]) -> Iterator[Fault]:
             yield _kv_fault("kv-unsaid", message, f"kv_cache_scheme.{key} = {said}", "nothing", key)
     if scheme.get("symmetric") is None:
         message = "without the library's defaults its absence is taken for asymmetric"
-        yield _kv_fault("kv-symmetric", message, "kv_cache_scheme.symmetric = true", "nothing", "symmetric")
+        found = "null" if "symmetric" in scheme else "nothing"
+        yield _kv_fault("kv-symmetric", message, "kv_cache_scheme.symmetric = true", found, "symmetric")
     if scheme.get("dynamic") is True:
         message = "no engine computes KV scales while running"
         yield _kv_fault("kv-dynamic", message, "kv_cache_scheme.dynamic = false", repr(scheme["dynamic"]), "dynamic")

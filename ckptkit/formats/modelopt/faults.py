@@ -48,6 +48,11 @@ def _nothing_quantized(file: str, section: Mapping[str, Any]) -> Iterator[Fault]
         yield Fault("modelopt-nothing", "no quant_algo", file, None, "an algorithm", found)
     elif name == MIXED and not section.get("quantized_layers") and not section.get("config_groups"):
         yield Fault("modelopt-nothing", "mixed precision without layers", file, None, "quantized_layers", "none")
+    elif name == MIXED and isinstance(layers := section.get("quantized_layers"), Mapping):
+        words = {algorithm(own) for own in layers.values() if isinstance(own, Mapping)}
+        if words and not any("NVFP4" in word for word in words):
+            message = "mixed precision without a layer in NVFP4: some readers take it for INT4 experts beside FP8"
+            yield Fault("modelopt-mixed-fp8", message, file, None, "one algorithm", ", ".join(sorted(words)))
 
 
 def _flat_grids(container: Container) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from ckptkit.checks.skip_lists import (
     another_scheme,
     are_cut,
     built_untargeted,
+    listed_in_part,
     matchers_of,
     meant_alike,
     readings_of,
@@ -18,10 +19,10 @@ from ckptkit.checks.skip_lists import (
     without_target,
 )
 from ckptkit.edits.changes import Edit, SetKey
+from ckptkit.engines.matchers import Matcher
 from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import label_of
-from ckptkit.engines.skip_lists import Matcher
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.select import Exact
@@ -59,6 +60,7 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
         return
     yield from _asked_whole(context)
     yield from _untargeted(context)
+    yield from _in_part(context)
     readings, architecture = readings_of(context), context.dimensions.architecture
     entries = [entry for reading in readings.values() for entry in reading.entries(context.block)]
     if not entries and all(reading.plain(architecture) is None for reading in readings.values()):
@@ -106,8 +108,10 @@ def skip_entry_ambiguous(context: Context) -> Iterator[Fault]:
 
 
 def _left_alone(context: Context, module: str) -> str:
-    """What is told apart of a quantized module that the list means: one that has another name in memory."""
-    return f"left-alone{'/renamed' * (module in context.names_in_memory)}"
+    """What is told apart of a quantized module that the list means: one that has another name in memory, and one
+    between a tower and the language model."""
+    renamed = "/renamed" * (module in context.names_in_memory)
+    return f"left-alone{renamed}{'/projector' * names.is_projector(module)}"
 
 
 def _asked_whole(context: Context) -> Iterator[Fault]:
@@ -164,6 +168,27 @@ def _untargeted(context: Context) -> Iterator[Fault]:
                 only=frozenset({engine}),
                 subject=Module(members[0]),
             )
+
+
+def _in_part(context: Context) -> Iterator[Fault]:
+    """Fused layers that the list names in part, where engines insist that it names all parts or none."""
+    grouped: dict[tuple[str, str], tuple[str, dict[str, None]]] = {}
+    for engine, reading in readings_of(context).items():
+        for group in listed_in_part(context, reading):
+            kind = (names.generalise(group.owner), group.fused)
+            grouped.setdefault(kind, (group.members[0], {}))[1][engine] = None
+    for (owner, fused), (first, engines) in grouped.items():
+        yield Observation(
+            "skip-ambiguous",
+            "the list means some parts of a fused layer and not others, which are stored alike",
+            context.section.file,
+            first,
+            expected="all of them, or none",
+            found=f"some parts of {names.join(owner, fused)}, to {_labels(tuple(engines))}",
+            variant="in-part",
+            only=frozenset(engines),
+            subject=Module(first),
+        )
 
 
 def _labels(engines: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
+from ckptkit.formats.base import ConfigFault
 from ckptkit.rules.config.block import kinds_of_layers, put_right
 from ckptkit.rules.config.skip_entries import nothing_is_quantized
 
@@ -38,12 +39,15 @@ def ct_config_incomplete(context: Context) -> Iterator[Fault]:
     # Weights that were saved uncompressed are values whatever the status says.
     status = () if nothing_is_quantized(context) else ("ct-status",)
     for fault in context.faults("ct-format", "ct-type-missing", *status, "ct-preset-group", "ct-null-list"):
-        yield Observation.of(fault, variant=f"{fault.kind.removeprefix('ct-')}{_where(context, fault.kind)}")
+        yield Observation.of(fault, variant=f"{fault.kind.removeprefix('ct-')}{_where(context, fault)}")
 
 
-def _where(context: Context, kind: str) -> str:
-    """For which layers engines have nothing, where a scheme is taken for one of integers."""
-    return kinds_of_layers(context) if kind == "ct-type-missing" else ""
+def _where(context: Context, fault: Fault) -> str:
+    """For which layers engines have nothing, where a scheme is taken for one of integers; the KV cache is no layer."""
+    if fault.kind != "ct-type-missing":
+        return ""
+    what = fault.what if isinstance(fault, ConfigFault) else ""
+    return f"-{what}" if what else kinds_of_layers(context)
 
 
 @fix("safe", "CK618")

@@ -8,8 +8,8 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Severity
 from ckptkit.checks.registry import rule
 from ckptkit.engines import targets
+from ckptkit.engines.matchers import Style
 from ckptkit.engines.registry import readings_for
-from ckptkit.engines.skip_lists import Style
 from ckptkit.errors import Fault
 from ckptkit.formats import registry
 from ckptkit.formats.dialect import texts

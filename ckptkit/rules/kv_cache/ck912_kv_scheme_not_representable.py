@@ -26,7 +26,9 @@ def kv_scheme_not_representable(context: Context) -> Iterator[Fault]:
     for fault in context.faults("kv-value", "kv-elements"):
         said = fault.what if isinstance(fault, ConfigFault) else ""
         yield Observation.of(fault, variant="elements" if fault.kind == "kv-elements" else said or None)
-    yield from context.faults("kv-strategy", "kv-type", "kv-unsaid", "kv-symmetric")
+    yield from context.faults("kv-strategy", "kv-type", "kv-unsaid")
+    for fault in context.faults("kv-symmetric"):
+        yield Observation.of(fault, variant="symmetric-unsaid" if fault.found == "nothing" else "symmetric-null")
     for fault in context.faults("kv-dynamic"):
         yield Observation.of(fault, variant="dynamic", severity=Severity.WARNING)
 

@@ -23,6 +23,8 @@ _NAME = re.compile(
 _CONFIGS = ("config.json", "hf_quant_config.json")
 _INDEX = "model.safetensors.index.json"
 _ENDS = (".k_scale", ".v_scale")
+#: Keys of a scheme that holds for every layer.
+_SCHEME = {"num_bits", "type", "strategy", "symmetric", "dynamic"}
 #: Parts of a model beside the language model.
 _TOWERS = ("visual", "vision", "audio", "mtp")
 
@@ -79,12 +81,12 @@ def _declares(config: Any) -> bool:
 def _is_static_fp8(said: Any) -> bool:
     if not isinstance(said, Mapping):
         return said == "FP8" or said == "static"
-    if "num_bits" not in said:
+    if _SCHEME.isdisjoint(said):
         return bool(said)  # by names of layers
     # One format says all of it, the other neither.
     whole = said.get("strategy", None if "symmetric" in said else "tensor") == "tensor"
     whole = whole and said.get("symmetric", True) is True
-    return whole and said.get("type") == "float" and not said.get("dynamic")
+    return whole and said.get("type") == "float" and said.get("num_bits") == 8 and not said.get("dynamic")
 
 
 def _read(path: Path) -> Any:
