@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
+from ckptkit.engines.model_types import class_of
 from ckptkit.engines.support import Answer, Judgement, parts_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -17,31 +17,13 @@ from ckptkit.storage.container import Container
 _PLAIN_SCALE = ".scale"
 
 
-@cache
-def _by_model_type(classes: frozenset[str]) -> Mapping[str, str]:
-    """A model type without its separators -> the class that is called like it."""
-    endings = ("forconditionalgeneration", "forcausallm")
-    plain = {name: name.lower().replace("_", "") for name in sorted(classes)}
-    return {word.removesuffix(end): name for end in endings for name, word in plain.items() if word.endswith(end)}
-
-
-def class_of(model_type: object, classes: frozenset[str]) -> str | None:
-    """The class that engines guess from a model type; None where no class is called like it.
-
-    >>> class_of("qwen3_moe", frozenset({"Qwen3MoeForCausalLM", "Qwen3ForCausalLM"}))
-    'Qwen3MoeForCausalLM'
-    """
-    word = model_type.lower().replace("_", "").replace("-", "") if isinstance(model_type, str) else ""
-    return _by_model_type(classes).get(word)
-
-
 def judge_class(
     engine: Engine, container: Container, architecture: str | None, *, quantized: bool
 ) -> Iterator[Judgement]:
     """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
     does not have."""
-    classes = engine.architectures()
-    unnamed = architecture is None and engine.by_model_type is not ByModelType.NEVER
+    classes, named = engine.architectures(), Dimensions.of(container.config).architecture
+    unnamed = named is None and engine.by_model_type is not ByModelType.NEVER
     is_base = (architecture or "").endswith("Model") and engine.by_model_type is ByModelType.ALWAYS
     strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
     if classes is not None and (unnamed or strange):
@@ -51,7 +33,7 @@ def judge_class(
     if engine.stand_in is not None and architecture in engine.stand_in.refused():
         words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
         yield Judgement(None, Answer.REFUSED, words)
-    elif architecture is None and classes and engine.by_model_type is ByModelType.NEVER:
+    elif named is None and classes and engine.by_model_type is ByModelType.NEVER:
         words = f"{engine.label} goes by the architecture alone, and config.json names none"
         yield Judgement(None, Answer.REFUSED, words)
     elif classes is not None and architecture not in classes and known is None:

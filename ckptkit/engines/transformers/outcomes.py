@@ -9,6 +9,7 @@ from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
 from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
+from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
@@ -24,7 +25,6 @@ _TEXT = (Layer.HEAD, Layer.LINEAR, Layer.FUSED)
 _LOADING = "core_model_loading.py (dtype casting)"
 _KEPT = "leaves the module alone: codes stay codes, and dtypes do not fit; at the first request"
 _FILE = "modeling_utils.py (_get_resolved_checkpoint_files)"
-_MADE_UP = "an FP8 weight that is missing cannot be made up"
 
 
 def _unless_refused(outcome: Outcome, note: str, formats: tuple[str, ...] = ()) -> tuple[Known, ...]:
@@ -59,7 +59,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(
             _beside("read-instead/codes-lost"),
-            (Known(_ERROR, f"it is read in place of the shards; {_MADE_UP}", where=_FILE),),
+            (Known(_ERROR, f"it is read in place of the shards; {MADE_UP}", where=_FILE),),
         ),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK109/one-is-read": (Known(_WARNING, "model.safetensors alone is read; what it lacks is made up"),),
@@ -68,16 +68,17 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(("CK113/levels/outer-right", "CK113/levels/inner-right/stored"), ()),
         "CK113/head-stored": (Known(Outcome.OK, "a stored head that differs is kept"),),
         "CK113/head-same": (),
-        "CK114": (Known(_ERROR, _MADE_UP),),
+        "CK114": (Known(_ERROR, MADE_UP),),
         "CK114/prediction": (),
         "CK114/tower": (Known(_WARNING, "the tower is made up at random, and listed as missing"),),
-        "CK114/tower-built": (Known(_ERROR, _MADE_UP),),
+        "CK114/tower-built": (Known(_ERROR, MADE_UP),),
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "file not found", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
         "CK116/beside": (),
         "CK118": (Known(_WARNING, "the layers are left out and listed as unexpected"),),
         "CK118/stray": (),
+        "CK118/copies": (Known(Outcome.UNKNOWN, "layers that repeat others are left out, which may be meant"),),
         "CK201": (Known(_WARNING, "missing keys are listed; the scale is made up"),),
         "CK202": (),
         "CK202/weight-lost": (Known(_ERROR, "an FP8 weight that is missing cannot be made up"),),
@@ -100,9 +101,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_ERROR, _MADE_UP),),
+        "CK206": (Known(_ERROR, MADE_UP),),
         "CK206/part": (
-            Known(_ERROR, _MADE_UP),
+            Known(_ERROR, MADE_UP),
             Known(
                 Outcome.UNKNOWN, "its names in memory may be mapped too", architectures=("MiniMaxM2For", "MixtralFor")
             ),
@@ -116,12 +117,12 @@ OUTCOMES: Outcomes = MappingProxyType(
                 _WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT, Layer.STACK)
             ),
         ),
-        "CK207/one-by-one/quantized": (Known(_ERROR, _MADE_UP),),
+        "CK207/one-by-one/quantized": (Known(_ERROR, MADE_UP),),
         "CK207/fused-codes": (Known(_WARNING, "codes are taken for values; scales are listed as unexpected"),),
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
-        "CK208/base-layer/fp8": (Known(_ERROR, _MADE_UP),),
+        "CK208/base-layer/fp8": (Known(_ERROR, MADE_UP),),
         "CK208/stack-scale": (),
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
@@ -166,18 +167,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK307": (Known(_ERROR, "shapes cannot be multiplied"),),
         "CK308": (Known(_ERROR, "dtypes do not fit"),),
         "CK311": (Known(_ERROR, "shapes do not fit"),),
-        "CK309": (Known(_ERROR, _MADE_UP),),
-        "CK312": (Known(_ERROR, "quantized weights keep their stored shape, and do not fit each other"),),
-        **dict.fromkeys(
-            ("CK312/cut", "CK312/short", "CK312/hidden", "CK312/table", "CK312/keys-cut"),
-            (Known(Outcome.OK, "weights keep their stored shape, and fit each other"),),
-        ),
-        **dict.fromkeys(
-            ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
-        ),
-        "CK312/keys-one": (Known(_SILENT, "the one head of keys is taken for all"),),
-        **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, "shapes do not fit"),)),
-        "CK312/dense-layer": (Known(_ERROR, _MADE_UP),),
+        "CK309": (Known(_ERROR, MADE_UP),),
+        "CK309/linear-attention": (Known(Outcome.OK, "its linear attention has one layer for these parts"),),
+        **SIZES,
         "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
         "CK315/misfit": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
         "CK315/other-blocks": (Known(_SILENT, "scales are taken for those of other blocks", _GUESSES),),
@@ -284,6 +276,10 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK606/another-quantization": (
             Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
             Known(_ERROR, "the weights of experts cannot be converted", formats=_CT, layers=(Layer.EXPERT,)),
+        ),
+        **dict.fromkeys(
+            ("CK606/another-quantization/integers", "CK606/another-quantization/by-row/integers"),
+            (Known(_ERROR, "Expected torch.int32 but got torch.int8; at the first request", formats=_CT),),
         ),
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
         "CK608/built": (

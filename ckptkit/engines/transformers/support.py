@@ -81,6 +81,16 @@ SUPPORT: tuple[Support, ...] = (
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     # Scales that are taken of each token while running: none is looked for.
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-token",), how=_RUN),
+    Support(
+        _REFUSED,
+        _LINEAR,
+        _CT,
+        others=("W4A16", "W8A16"),
+        cut=True,
+        how=_RUN,
+        words="ValueError: tensor column shape must be divisble by the given group_size; at the first request",
+    ),
+    Support(_HAS, _LINEAR, _CT, others=("W4A16",), how=_RUN),
     Support(_HAS, _LINEAR, _CT, others=("NVFP4", "NVFP4A16", "W8A8 INT8", "MXFP8"), how=_RUN),
     Support(
         _REFUSED,

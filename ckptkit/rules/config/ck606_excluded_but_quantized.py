@@ -16,9 +16,12 @@ from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_small
+from ckptkit.model.scheme import Declared, OtherScheme
 from ckptkit.rules.config.skip_entries import skip_lists
 
 _FIRST_EXPERT = ".experts.0."
+#: Quantizations of weights alone, to integers.
+_INTEGERS = frozenset({"W4A16", "W8A16"})
 
 
 @rule("CK606", "excluded-but-quantized", Severity.ERROR, reports=("vllm-project/compressed-tensors#712",))
@@ -67,7 +70,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 expected=str(scheme),
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="declare what is stored",
-                variant=_in_another(context, tensor.module),
+                variant=_in_another(context, tensor.module, scheme),
             )
         elif tensor.dtype == FP8_WEIGHT and not is_small(tensor):
             yield Observation(
@@ -83,12 +86,13 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
             )
 
 
-def _in_another(context: Context, module: str) -> str:
+def _in_another(context: Context, module: str, declared: Declared) -> str:
     """The variant of a weight that the config declares in another quantization: a scale for each row has as many
-    dimensions as those of groups, and any other has not."""
+    dimensions as those of groups, and any other has not; integers alone are stored in words of several."""
     scale = context.container.tensors.get(names.join(module, "weight_scale"))
     by_row = scale is not None and len(scale.shape) == 2
-    return "another-quantization/by-row" if by_row else "another-quantization"
+    integers = isinstance(declared, OtherScheme) and declared.name in _INTEGERS
+    return f"another-quantization{'/by-row' * by_row}{'/integers' * integers}"
 
 
 @fix("unsafe", "CK606")
