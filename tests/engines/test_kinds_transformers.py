@@ -77,6 +77,10 @@ SEEN = (
     ("variant/w4a16-beside/llama/llmcompressor-dynamic", "refuses"),
     ("variant/w4a16-beside/llama-block-aligned/llmcompressor-block", "loads"),
     ("variant/nvfp4-over-one-layer/llama/llmcompressor-dynamic", "warns"),
+    # Floats that a config calls packed integers, and another float than is stored.
+    ("held/config/pack-quantized/qwen3-ct", "refuses"),
+    ("held/config/e5m2/qwen2-quark", "silently wrong"),
+    ("held/config/inputs-e5m2/qwen2-quark", "loads"),
 )
 
 

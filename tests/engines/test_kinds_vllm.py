@@ -67,6 +67,7 @@ KINDS = {
     "variant/heads-gone/qwen2/llmcompressor-dynamic": "silently wrong",
     "variant/heads-gone/deepseek_v3": "refuses",
     "variant/head-dim-gone/qwen3/llmcompressor-dynamic": "refuses",
+    "held/config/pack-quantized/qwen3-ct": "refuses",
     # No class is named: what a list leaves alone is asked of that of the model type.
     "variant/unnamed/qwen3_moe/transformers-block": "silently wrong",
 }

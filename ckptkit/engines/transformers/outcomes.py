@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import Known, Outcome, Outcomes
-from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
 from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
 from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
+from ckptkit.engines.transformers.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
@@ -17,8 +17,6 @@ _GUESSES = Range(until="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _TEXT = (Layer.HEAD, Layer.LINEAR, Layer.FUSED)
 #: What has another name in memory than in files keeps its stored type.
@@ -195,55 +193,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
-        **dict.fromkeys(
-            ("CK600/input-bits", "CK600/input-bits-static", "CK600/input-bits-experts"),
-            (Known(_ERROR, "NotImplementedError: Only num_bits in (8) are supported", formats=_CT),),
-        ),
-        "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
-        **dict.fromkeys(
-            about("weight-four-bits", "weight-four-bits-alone", "weight-bits"),
-            (Known(_ERROR, "only num_bits in (8) are supported", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("weight-integers", layers=("", "-blocks", "-static")),
-            (Known(_SILENT, "codes are taken for integers", formats=_CT),),
-        ),
-        "CK600/weight-integers-experts": (Known(_ERROR, "the weights cannot be converted", formats=_CT),),
-        **dict.fromkeys(
-            about("weight-asymmetric"),
-            (
-                Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
-                Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
-            ),
-        ),
-        "CK600/input-asymmetric-static": (
-            Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
-        ),
-        **dict.fromkeys(
-            about("weight-axis", layers=("", "-experts", "-static")),
-            (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias"),
-            (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("stored-dense", layers=("", "-experts", "-static")),
-            (Known(_SILENT, "codes are taken for values", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about(*_REFUSED_BY_LIBRARY),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("export-missing"),
-            (Known(Outcome.OK, "the usual way of an export is taken", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("weight-format"),
-            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
-        ),
-        "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
+        **VALUES,
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
         "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),
         "CK601/no-scales/codes": (Known(_WARNING, "codes are taken for values"),),
