@@ -7,6 +7,7 @@ from functools import cache
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
+from ckptkit.engines.releases import Range
 from ckptkit.engines.support import Answer, Judgement, parts_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -57,6 +58,7 @@ def judge_class(
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
+    yield from _judge_model_type(engine, container)
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
     holder = text.get(owner) if owner else text
@@ -93,6 +95,20 @@ def judge_class(
         elif absent is not None:
             fate = "it is listed and made up" if known.lists else "and nobody looks"
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
+
+
+def _judge_model_type(engine: Engine, container: Container) -> Iterator[Judgement]:
+    """A model type that the engine's newest release does not know: a folder's own code may know it."""
+    known, model_type = engine.model_types(), container.config.get("model_type")
+    if not known or not isinstance(model_type, str):
+        return
+    since = known.get(model_type)
+    if since is None or not Range(since=since).holds(engine.release_for("support")):
+        own = container.config.get("auto_map")
+        is_own = isinstance(own, Mapping) and "AutoConfig" in own
+        later = f" before {since}" if since else ""
+        words = f"it knows no model type {model_type}{later}{', and the folder has code of its own' if is_own else ''}"
+        yield Judgement(None, Answer.UNKNOWN if is_own else Answer.REFUSED, words)
 
 
 def _lacks_head(container: Container) -> bool:

@@ -13,6 +13,7 @@ from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
 _GUESSES = Range(until="0.19", of="compressed-tensors")
+_TOLD = Range(since="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
@@ -133,6 +134,11 @@ OUTCOMES: Outcomes = MappingProxyType(
                 Known(_SILENT, "the scales of rows are applied to columns", formats=("compressed-tensors",)),
                 Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
             ),
+        ),
+        "CK301/lying/wide": (
+            Known(_ERROR, "shapes do not fit; at the first request"),
+            Known(_ERROR, "shapes do not fit; at the first request", _TOLD, formats=_CT),
+            Known(_SILENT, "the scales of rows are taken for those of groups of columns", _GUESSES, formats=_CT),
         ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
