@@ -142,6 +142,18 @@ def judge_demands(
             yield Judgement(None, Answer.REFUSED, f"{demands.words} {odd}")
 
 
+def _judge_list(engine: Engine, container: Container, dialect: str) -> Iterator[Judgement]:
+    """The first entry of a skip list that an engine takes for a regular expression, and that is none."""
+    reading, block = engine.skip_list(dialect), container.config.get("quantization_config")
+    if reading is None or not isinstance(block, Mapping):
+        return
+    for entry in reading.entries(block):
+        why = reading.broken(entry)
+        if why is not None:
+            yield Judgement(None, Answer.REFUSED, f"its list's {entry!r} is no regular expression: {why}")
+            return
+
+
 def _beside_weight(name: str, tensors: Collection[str]) -> bool:
     """Whether a tensor is called a scale and lies beside a weight; models have scales of their own elsewhere."""
     return name.endswith(_PLAIN_SCALE) and f"{name.removesuffix(_PLAIN_SCALE)}.weight" in tensors
@@ -188,4 +200,5 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     if goes_by_storage:
         return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}
-    return (*answers, *judge_demands(engine, container, dialect, others))
+    listed = _judge_list(engine, container, dialect)
+    return (*answers, *listed, *judge_demands(engine, container, dialect, others))
