@@ -91,6 +91,19 @@ class Known:
 #: those that ask for most (a format, a kind of layer); an empty tuple says that the variant does nothing. A variant
 #: that is not listed is like the defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
+
+
+def rows_of(table: Outcomes, key: str) -> tuple[Known, ...]:
+    """What a table says of a defect or a variant, or else of what it is a variant of.
+
+    >>> rows_of({"CK105": (Known(Outcome.OK),)}, "CK105/elsewhere")[0].outcome.value
+    'ok'
+    """
+    while key not in table and "/" in key:
+        key = key.rpartition("/")[0]
+    return table.get(key, ())
+
+
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
 

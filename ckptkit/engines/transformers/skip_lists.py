@@ -9,7 +9,7 @@ from ckptkit.engines.skip_lists import Reading, Style
 from ckptkit.engines.targets import in_library_group
 
 #: Entries of these lists are mapped as stored names are.
-_FP8 = Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers"), unsaid=("lm_head",))
+_FP8 = Reading(Style.PREFIX_OR_SUFFIX, ("modules_to_not_convert", "ignored_layers"), unsaid=("lm_head",), converts=True)
 
 #: Beginnings of stored names that a class has others for, where transformers itself renames them while it loads.
 _BEGINS = MappingProxyType({"NemotronH": MappingProxyType({"backbone.": "model."})})
