@@ -85,6 +85,11 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         if odd is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
+        strayed = known.strayed(modules)
+        if strayed is not None:
+            fate = "and FP8 numbers cannot be made up" if quantized else "all of it is made up"
+            answer = Answer.REFUSED if quantized else Answer.SILENT
+            yield Judgement(None, answer, f"{architecture} looks for no layers by names like {strayed}, {fate}")
         # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
         tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
         absent = known.absent(modules, dimensions.layers, tied=tied, quantized=quantized)

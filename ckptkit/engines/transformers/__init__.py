@@ -48,7 +48,19 @@ ENGINE = Engine(
                     *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
                     *("PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
                 }
-            )
+            ),
+            # Their own quantizer makes FP8Experts of any class's.
+            **dict.fromkeys(
+                ("fp8", "fp8-block", "fp8-transformers"),
+                frozenset(
+                    {
+                        *("Gemma4ForConditionalGeneration", "GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM"),
+                        *("GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM", "HYV4ForCausalLM"),
+                        *("Mistral4ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                        *("Step3p7ForConditionalGeneration", "ZayaForCausalLM"),
+                    }
+                ),
+            ),
         }
     ),
     # quantizers/base.py makes linear layers of its experts, for this method.
