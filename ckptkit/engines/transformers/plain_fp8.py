@@ -83,7 +83,9 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
             ("CK602/dequantize", "CK605/dequantize"),
             (Known(Outcome.OK, "plain weights are taken as they are", formats=_FP8, where="Fp8Dequantize"),),
         ),
-        "CK605/converted": (Known(_WARNING, "the table is built in FP8, and its scale listed as missing", _TABLES),),
+        "CK605/converted": (
+            Known(_WARNING, "the table is built in FP8, and its scale listed as missing", _TABLES, formats=_FP8),
+        ),
         "CK602/beside-scales/codes": _unless_refused(Outcome.OK, "codes in a wider type are cast back", formats=_FP8),
         # What a config says wrong is seen before its class is.
         "CK624": (
