@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import ByModelType, Effect, Engine, Known, Outcomes
+from ckptkit.engines.base import ByModelType, Effect, Engine, Known, rows_of
 from ckptkit.engines.dialects import closeness, is_among
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.model_types import class_of
@@ -121,19 +121,11 @@ def effects_of(
     for name, engine in engines().items():
         if only is None or name in only:
             table, release = engine.outcomes(), engine.release_for("outcomes")
-            rows = _rows(table, code, variant)
+            rows = rows_of(table, f"{code}/{variant}" if variant else code)
             if of_readers and engine.reader_of(dialect) is None:
                 rows = tuple(row for row in rows if is_among(dialect, row.formats))
             found += _effects(name, release, rows, dialect, engine.served_as(architecture) or "", layer)
     return tuple(found)
-
-
-def _rows(table: Outcomes, code: str, variant: str | None) -> tuple[Known, ...]:
-    """What a table says of a variant, or else of what it is a variant of."""
-    key = f"{code}/{variant}" if variant else code
-    while key not in table and "/" in key:
-        key = key.rpartition("/")[0]
-    return table.get(key, ())
 
 
 def _effects(

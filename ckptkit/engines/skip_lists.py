@@ -80,7 +80,8 @@ class Reading:
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
     linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
     config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
-    first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
+    first of ``below`` is put in front of entries, whatever their form, that begin with none of these. Who ``converts``
+    quantizes embeddings that the config lists for that.
     """
 
     style: Style
@@ -111,6 +112,7 @@ class Reading:
     optional: str = ""
     sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
+    converts: bool = False
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""
@@ -141,13 +143,8 @@ class Reading:
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
-
-        begins = tuple(
-            pair
-            for start, found in self.begins_of.items()
-            if (architecture or "").startswith(start)
-            for pair in found.items()
-        )
+        own_begins = (found for start, found in self.begins_of.items() if (architecture or "").startswith(start))
+        begins = tuple(pair for found in own_begins for pair in found.items())
 
         def name_of(module: str) -> str:
             if headless and module.endswith(_HEADS):
@@ -197,6 +194,19 @@ class Reading:
             texts = (entry for value in read for entry in value if isinstance(entry, str))
             return tuple(dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts)))
         return () if any(value is not None for value in values) else self.unsaid
+
+    def broken(self, entry: str) -> str | None:
+        """Why an entry stops this reader: one that compiles every entry stops at what is no regular expression.
+
+        >>> Reading(Style.PREFIX_OR_SUFFIX, ()).broken("*.mlp.gate"), Reading(Style.GLOB, ()).broken("*.mlp.gate")
+        ('nothing to repeat at position 0', None)
+        """
+        try:
+            if self.style is Style.PREFIX_OR_SUFFIX and not may_run_away(entry):
+                re.compile(entry)
+        except re.error as error:
+            return str(error)
+        return None
 
     def _placed(self, entry: str) -> str:
         if self.own_map is not None:

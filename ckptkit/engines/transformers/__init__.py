@@ -49,7 +49,19 @@ ENGINE = Engine(
                     *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
                     *("PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
                 }
-            )
+            ),
+            # Their own quantizer makes FP8Experts of any class's.
+            **dict.fromkeys(
+                ("fp8", "fp8-block", "fp8-transformers"),
+                frozenset(
+                    {
+                        *("Gemma4ForConditionalGeneration", "GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM"),
+                        *("GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM", "HYV4ForCausalLM"),
+                        *("Mistral4ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                        *("Step3p7ForConditionalGeneration", "ZayaForCausalLM"),
+                    }
+                ),
+            ),
         }
     ),
     # quantizers/base.py makes linear layers of its experts, for this method.
@@ -58,6 +70,7 @@ ENGINE = Engine(
     ),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
+    model_types=lazily("ckptkit.engines.transformers.model_types", "MODEL_TYPES"),
     drafts=Drafts.LEFT_OUT,
     # Whatever is quantized keeps its stored shape (core_model_loading.py, set_param_for_module), attention makes heads
     # of it with view(..., -1, head_dim), and integrations/sdpa_attention.py repeats keys where the config has more

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Known, Outcome, Outcomes
+from ckptkit.engines.base import Known, Outcome, Outcomes, rows_of
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
-from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS
+from ckptkit.engines.transformers.plain_fp8 import OF_PLAIN_FP8
 from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
 from ckptkit.engines.transformers.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
 _GUESSES = Range(until="0.19", of="compressed-tensors")
+_TOLD = Range(since="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
@@ -25,21 +27,13 @@ _KEPT = "leaves the module alone: codes stay codes, and dtypes do not fit; at th
 _FILE = "modeling_utils.py (_get_resolved_checkpoint_files)"
 
 
-def _unless_refused(outcome: Outcome, note: str, formats: tuple[str, ...] = ()) -> tuple[Known, ...]:
-    """What happens to plain FP8 in the classes of which 5.16 refuses every such config."""
-    refused = "every plain FP8 config of this class is refused"
-    return (
-        Known(_ERROR, refused, Range(until="5.17"), formats=formats, architectures=WITH_PLAN),
-        Known(outcome, note, Range(since="5.17"), formats=formats, architectures=WITH_PLAN),
-    )
-
-
 def _beside(variant: str) -> tuple[str, ...]:
     """The variants of a file beside the shards, whatever it holds."""
     return tuple(f"CK108/{what}{variant}" for what in ("", "copies/", "prediction/"))
 
 
-OUTCOMES: Outcomes = MappingProxyType(
+#: What is known of all formats, or of others than plain FP8.
+_OF_ALL: Outcomes = MappingProxyType(
     {
         "CK501": (Known(_SILENT, "rows of zeros"),),
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
@@ -133,6 +127,11 @@ OUTCOMES: Outcomes = MappingProxyType(
                 Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
             ),
         ),
+        "CK301/lying/wide": (
+            Known(_ERROR, "shapes do not fit; at the first request"),
+            Known(_ERROR, "shapes do not fit; at the first request", _TOLD, formats=_CT),
+            Known(_SILENT, "the scales of rows are taken for those of groups of columns", _GUESSES, formats=_CT),
+        ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
         **dict.fromkeys(("CK303/coarser", "CK303/flat"), (Known(_ERROR, "shapes do not fit; at the first request"),)),
@@ -174,7 +173,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(Outcome.OK, "converted by value, which is right"),),
         "CK403": (Known(_ERROR, "dtypes do not fit"),),
-        "CK404": (Known(_SILENT, "scales that are declared as powers of two are rounded to those", formats=_FP8),),
         "CK405": (Known(_SILENT, "the numbers are twice too small"),),
         "CK406": (Known(_SILENT, "garbage or NaN"),),
         "CK407": (Known(_SILENT, "cast by value"),),
@@ -200,13 +198,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK601/no-scales/values": (),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
-        "CK602": (
-            Known(_WARNING, "missing scales are listed and made up"),
-            *_unless_refused(_WARNING, "missing scales are listed and made up", formats=_FP8),
-        ),
+        "CK602": (Known(_WARNING, "missing scales are listed and made up"),),
         "CK602/beside-scales/codes": (
             Known(_WARNING, "missing scales are listed and made up"),
-            *_unless_refused(Outcome.OK, "codes in a wider type are cast back", formats=_FP8),
             Known(Outcome.OK, "codes in a wider type are cast back", formats=("compressed-tensors",)),
         ),
         "CK605": (
@@ -269,12 +263,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK623": (Known(_WARNING, "the method is skipped and codes are taken for values"),),
         "CK623/algorithm-spelling": (),
         "CK623/missing": (Known(_ERROR, "the config has no quant_method attribute"),),
-        "CK624": (
-            Known(_WARNING, "scales of inputs are listed as missing, and made up"),
-            *_unless_refused(_WARNING, "scales of inputs are listed as missing, and made up"),
-        ),
-        "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
-        "CK624/experts": (),
         "CK625": (),
         "CK627": (Known(_ERROR, "a default without output_tensors, and quantized outputs, fail"),),
         "CK627/missing-list": (Known(_ERROR, "KeyError: 'exclude'"),),
@@ -286,8 +274,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK629/compressed-tensors-status": (Known(_SILENT, "codes are taken for values"),),
         "CK629/compressed-tensors": (Known(_ERROR, "refuses the config"),),
         "CK629/compressed-tensors-kv-cache": (Known(_ERROR, "refuses the config"),),
-        "CK629/fp8": (Known(_ERROR, "refuses the config"),),
-        "CK629/fp8-block": (Known(_ERROR, "refuses the config"),),
         "CK629/compressed-tensors-status-null": (Known(_ERROR, "refuses the config"),),
         "CK629/quark-export": (),
         "CK629/quark": (Known(_ERROR, "refuses the config"),),
@@ -340,4 +326,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK912": (),
         "CK912/elements": (Known(_SILENT, "the cache is rounded as declared, by scales that were made for FP8"),),
     }
+)
+
+
+OUTCOMES: Outcomes = MappingProxyType(
+    {key: (*rows_of(_OF_ALL, key), *OF_PLAIN_FP8.get(key, ())) for key in dict.fromkeys((*_OF_ALL, *OF_PLAIN_FP8))}
 )
