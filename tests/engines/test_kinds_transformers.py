@@ -81,6 +81,21 @@ SEEN = (
     ("held/config/pack-quantized/qwen3-ct", "refuses"),
     ("held/config/e5m2/qwen2-quark", "silently wrong"),
     ("held/config/inputs-e5m2/qwen2-quark", "loads"),
+    # Weights in blocks, of whose inputs only groups have to be whole.
+    ("crossed/config/inputs-by-token/deepseek-v3-ct-blocks", "loads"),
+    # Codes that are left alone keep their type where the whole model has other names in memory.
+    ("crossed/config/targets-glob/nemotron-h-ct", "refuses"),
+    ("crossed/defect/CK403/llama-quark-fp8-kv-post-rope-quark", "silently wrong"),
+    # Nothing of an embedding's scale is looked at.
+    ("crossed/head/embedding-in-fp8/qwen3-llmcompressor-dynamic-quark", "silently wrong"),
+    # A router that one layer lacks, and another has.
+    ("crossed/missing/router/qwen3-next-ct", "warns"),
+    # Quark's names in a checkpoint of another format.
+    ("crossed/quantizer-names/reported-served-tower-left-alone-qwen2_vl", "warns"),
+    ("reported/quantizer-names/ptpc", "loads"),
+    ("crossed/served-mtp/not-listed/exaone_moe", "refuses"),
+    # Experts are multiplied with their scales: none of their inputs is asked for.
+    ("crossed/uncalibrated/missing/qwen3_moe-modelopt-fp8-compressed-tensors", "loads"),
 )
 
 

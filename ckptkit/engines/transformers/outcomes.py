@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Known, Outcome, Outcomes, rows_of
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
-from ckptkit.engines.transformers.classes import KEPT_ROUTERS
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, MERGED_EXPERTS
 from ckptkit.engines.transformers.plain_fp8 import OF_PLAIN_FP8
 from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
 from ckptkit.engines.transformers.values import VALUES
@@ -62,6 +62,7 @@ _OF_ALL: Outcomes = MappingProxyType(
         "CK113/head-same": (),
         "CK114": (Known(_ERROR, MADE_UP),),
         "CK114/prediction": (),
+        "CK114/router": (Known(_WARNING, "the router is made up at random, and listed as missing"),),
         "CK114/tower": (Known(_WARNING, "the tower is made up at random, and listed as missing"),),
         "CK114/tower-built": (Known(_ERROR, MADE_UP),),
         "CK114/tower-unknown": (),
@@ -172,7 +173,10 @@ _OF_ALL: Outcomes = MappingProxyType(
         "CK315/other-blocks": (Known(_SILENT, "scales are taken for those of other blocks", _GUESSES),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(Outcome.OK, "converted by value, which is right"),),
-        "CK403": (Known(_ERROR, "dtypes do not fit"),),
+        "CK403": (
+            Known(_ERROR, "dtypes do not fit"),
+            Known(_SILENT, "bytes are taken for numbers", formats=_QUARK),
+        ),
         "CK405": (Known(_SILENT, "the numbers are twice too small"),),
         "CK406": (Known(_SILENT, "garbage or NaN"),),
         "CK407": (Known(_SILENT, "cast by value"),),
@@ -217,6 +221,10 @@ _OF_ALL: Outcomes = MappingProxyType(
                 layers=(Layer.EXPERT,),
             ),
         ),
+        "CK606/renamed": (
+            Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
+            Known(_ERROR, _KEPT, layers=_TEXT, where=_LOADING),
+        ),
         "CK606/another-quantization": (
             Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
             Known(_ERROR, "the weights of experts cannot be converted", formats=_CT, layers=(Layer.EXPERT,)),
@@ -258,7 +266,17 @@ _OF_ALL: Outcomes = MappingProxyType(
         ),
         "CK620": (),
         "CK620/key": (Known(_WARNING, "compression_config is not found: codes are taken for values"),),
-        "CK621": (Known(_WARNING, "the missing scales are listed and made up"),),
+        "CK621": (
+            Known(_WARNING, "the missing scales are listed and made up"),
+            Known(
+                Outcome.OK,
+                "scales of their inputs are left out",
+                formats=_CT,
+                layers=(Layer.EXPERT,),
+                architectures=MERGED_EXPERTS,
+                where="integrations/compressed_tensors.py (DecompressExperts)",
+            ),
+        ),
         "CK622": (),
         "CK623": (Known(_WARNING, "the method is skipped and codes are taken for values"),),
         "CK623/algorithm-spelling": (),
@@ -284,7 +302,7 @@ _OF_ALL: Outcomes = MappingProxyType(
         "CK632": (Known(_ERROR, "the config is refused; layers of default sizes cannot be filled"),),
         "CK633/architectures": (),
         "CK633": (Known(_ERROR, "unrecognized model"),),
-        "CK634": (Known(_SILENT, "codes are taken for values"),),
+        "CK634": (Known(_SILENT, "codes are taken for values", leaves_out=(Layer.EMBEDDING,)),),
         "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
         "CK635/embedding": (Known(_ERROR, "an embedding with a scheme of linear layers; at the first request"),),
         "CK635/attention": (Known(_ERROR, "weights cannot be quantized in attention itself"),),
@@ -300,6 +318,10 @@ _OF_ALL: Outcomes = MappingProxyType(
                 Known(_SILENT, "experts are put together by value, codes and numbers alike"),
                 Known(Outcome.OK, "each projection of all experts is multiplied with its scales, if any", formats=_CT),
             ),
+        ),
+        "CK805/other-inputs": (
+            Known(_ERROR, "inputs are no whole number of groups; at the first request"),
+            Known(Outcome.OK, "weights alone are in blocks", formats=_CT),
         ),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),

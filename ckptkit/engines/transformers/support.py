@@ -126,7 +126,7 @@ SUPPORT: tuple[Support, ...] = (
         _REFUSED,
         (Layer.EXPERT,),
         _QUARK,
-        architectures=("Qwen3MoeFor", "Qwen2MoeFor", "DeepseekV3For", "MixtralFor"),
+        architectures=MERGED_EXPERTS,
         how=_RUN,
         words=_MAT_A,
     ),

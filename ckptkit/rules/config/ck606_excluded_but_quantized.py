@@ -8,7 +8,7 @@ from functools import cache
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import engines_that_build, matchers_of
+from ckptkit.checks.skip_lists import engines_that_build, matchers_of, readings_of
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.engines.dimensions import ties_head
@@ -45,6 +45,9 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     tied = ties_head(context.config)
     modules = context.checkpoint.modules if context.checkpoint else {}
     others = context.checkpoint.contradicted if context.checkpoint else {}
+
+    # What has another name in memory is cast otherwise by those that know it by that name.
+    by_memory = frozenset(name for name, reading in readings_of(context).items() if reading.names_in_memory)
 
     @cache
     def is_begun(expert: str) -> bool:
@@ -83,6 +86,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 help="take it out of the skip list, or add it to the targets",
                 only=engines_that_build(context, tensor.module, quantized=False),
                 variant=variant(tensor.module),
+                apart=("renamed", by_memory) if tensor.module in context.names_in_memory else None,
             )
 
 
