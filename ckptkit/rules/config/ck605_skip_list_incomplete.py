@@ -78,7 +78,7 @@ def _variant(checkpoint: Checkpoint, module: str, dequantized: bool) -> str | No
         return "split-alone"
     if any(orphan.module == module for orphan in checkpoint.orphans):
         return "beside-scales"
-    return "dequantize" if dequantized else None
+    return "dequantized" if dequantized else None
 
 
 def _listed_tables(context: Context) -> Iterator[Observation]:
