@@ -81,7 +81,10 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
         "CK602": _unless_refused(_WARNING, "missing scales are listed and made up", formats=_FP8),
         **dict.fromkeys(
             ("CK602/dequantized", "CK605/dequantized"),
-            (Known(Outcome.OK, "plain weights are taken as they are", formats=_FP8, where="Fp8Dequantize"),),
+            (
+                Known(Outcome.OK, "plain weights are taken as they are", formats=_FP8, where="Fp8Dequantize"),
+                *_unless_refused(Outcome.OK, "plain weights are taken as they are", formats=_FP8),
+            ),
         ),
         "CK605/converted": (
             Known(_WARNING, "the table is built in FP8, and its scale listed as missing", _TABLES, formats=_FP8),
