@@ -8,7 +8,7 @@ from ckptkit.engines.base import Known, Outcome, Outcomes, rows_of
 from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
-from ckptkit.engines.transformers.classes import KEPT_ROUTERS
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, LINEAR_ROUTERS
 from ckptkit.engines.transformers.plain_fp8 import OF_PLAIN_FP8
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
@@ -264,6 +264,7 @@ _OF_ALL: Outcomes = MappingProxyType(
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
+            Known(_WARNING, "missing scales are listed", architectures=LINEAR_ROUTERS, layers=(Layer.ROUTER,)),
         ),
         "CK605/tied-head": (Known(_WARNING, "the head is built quantized, and its scale is made up"),),
         "CK606": (
