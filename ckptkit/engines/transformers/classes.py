@@ -48,6 +48,9 @@ WITHOUT_GATE = ("NemotronH",)
 #: as they are (``modeling_*.py``): most others are called alike in both, or multiplied in float32.
 KEPT_ROUTERS = ("GraniteMoe", "Mixtral", "MiniMaxFor")
 
+#: Classes whose routers are linear layers as any other: all others have modules, or parameters, of their own.
+LINEAR_ROUTERS = ("Afmoe", "Aria", "Jamba", "JetMoe", "LongcatFlash")
+
 #: Classes whose stacks of experts have another name in memory than in files (``conversion_mapping.py``).
 KEPT_STACKS = ("GraniteMoe",)
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import Evidence, Range
-from ckptkit.engines.transformers.classes import WITH_PLAN
+from ckptkit.engines.transformers.classes import OTHER_EXPERTS, WITH_PLAN
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _EXPERTS = (Layer.EXPERT, Layer.STACK)
@@ -23,6 +23,7 @@ _KERNEL = "matmul_2d of finegrained-fp8"
 _GROUPED = "matmul_grouped of finegrained-fp8"
 _SHAPE = "AssertionError: Bs shape ... != expected; at the first request"
 _NO_CACHE = "scales of the cache are left out, and the cache is not quantized"
+_NO_SUCH_EXPERTS = "FP8 experts are built in place of others: with biases that they have not, or called otherwise"
 _NOT_MADE_UP = "the experts stay as they were allocated, and are listed"
 
 
@@ -46,6 +47,29 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
         "CK207": (
             Known(_WARNING, _NOT_MADE_UP, formats=_BLOCKS, leaves_out=_EXPERTS),
             Known(_ERROR, "two scales for gate and up, where the kernel wants one", formats=("fp8", *_WHOLE)),
+        ),
+        # FP8Experts is made of whatever is called experts and is on no list.
+        **dict.fromkeys(
+            ("CK207/fused", "CK207/fused-misplaced"),
+            (
+                Known(_WARNING, "FP8 experts are built, and their scales listed as missing", formats=_FP8),
+                Known(_ERROR, _NO_SUCH_EXPERTS, formats=_FP8, architectures=(*OTHER_EXPERTS, "GptOss")),
+            ),
+        ),
+        "CK605": (
+            Known(
+                _WARNING,
+                "FP8 experts are built, and their scales listed as missing",
+                formats=_FP8,
+                layers=(Layer.EXPERT,),
+            ),
+            Known(
+                _ERROR,
+                _NO_SUCH_EXPERTS,
+                formats=_FP8,
+                architectures=(*OTHER_EXPERTS, "GptOss"),
+                layers=(Layer.EXPERT,),
+            ),
         ),
         "CK207/unmapped": (Known(_WARNING, _NOT_MADE_UP, formats=_BLOCKS, leaves_out=_EXPERTS),),
         "CK206/part": (
