@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ckptkit.engines.matchers import MATCHERS, Matcher, Style
 from ckptkit.engines.name_maps import NameMap
 from ckptkit.model import names
+from ckptkit.model.backtracking import may_run_away
 from ckptkit.record import record
 
 _REGEX_PREFIX = "re:"
@@ -64,10 +65,11 @@ class Reading:
     ``plain_of`` holds, by the same, what stands in the names of modules that a class builds plain whatever is listed.
     ``scheme_of`` tells schemes of a config apart by a module's name, where names of parts matter to that: None stands
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
-    linear layer. Entries are read with and without the beginning that is ``optional``, and
-    mapped then. ``sizes_blocks`` tells whether a
-    config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
-    first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
+    linear layer. Entries are read with and without the beginning that is ``optional``, and mapped then.
+    ``sizes_blocks`` tells whether a config says the sizes of blocks where an engine looks for those of merged layers,
+    if that is one place for all. The first of ``below`` is put in front of entries, whatever their form, that begin with none of these. Who ``converts``
+    quantizes embeddings that the config lists for that; ``linear_routers`` are beginnings of classes whose routers are
+    linear layers as any other.
     """
 
     style: Style
@@ -102,6 +104,8 @@ class Reading:
     optional: str = ""
     sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
+    converts: bool = False
+    linear_routers: tuple[str, ...] = ()
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""
@@ -185,6 +189,19 @@ class Reading:
             texts = (entry for value in read for entry in value if isinstance(entry, str))
             return tuple(dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts)))
         return () if any(value is not None for value in values) else self.unsaid
+
+    def broken(self, entry: str) -> str | None:
+        """Why an entry stops this reader: one that compiles every entry stops at what is no regular expression.
+
+        >>> Reading(Style.PREFIX_OR_SUFFIX, ()).broken("*.mlp.gate"), Reading(Style.GLOB, ()).broken("*.mlp.gate")
+        ('nothing to repeat at position 0', None)
+        """
+        try:
+            if self.style is Style.PREFIX_OR_SUFFIX and not may_run_away(entry):
+                re.compile(entry)
+        except re.error as error:
+            return str(error)
+        return None
 
     def _placed(self, entry: str) -> str:
         if not self.optional:
