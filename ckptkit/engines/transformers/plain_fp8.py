@@ -127,6 +127,9 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
         "CK624/scheme-letters": (Known(Outcome.OK, "letters do not matter"),),
         "CK624/unsaid-blocks": (Known(Outcome.OK, "blocks of 128x128 are built"),),
         "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
+        "CK624/block-size/own-names": (
+            Known(_ERROR, "AssertionError: Bs must be 2D, got ndim=0; at the first request", where=_KERNEL),
+        ),
         "CK624/block-size/experts": (
             Known(_WARNING, "builds blocks of 128x128"),
             Known(
