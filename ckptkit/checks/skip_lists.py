@@ -38,8 +38,9 @@ def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool
         return lambda name: covered(asked(name)) and not skipped(name)
 
     def builds(name: str) -> bool:
-        whole = reading.whole(name)
-        return (covered(asked(name)) or (whole is not None and covered(whole))) and not skipped(name)
+        own = asked(name)
+        whole = reading.whole(own)
+        return (covered(own) or (whole is not None and covered(whole))) and not skipped(name)
 
     return builds
 
@@ -148,7 +149,7 @@ def _block(context: Context, reading: Reading) -> Mapping[str, Any]:
 
 
 def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
-    return reading.asked(context.dimensions.architecture)
+    return reading.asked(context.dimensions.architecture, context.dimensions.layers)
 
 
 def _skipped_by(context: Context, reading: Reading) -> Matcher:
@@ -170,7 +171,7 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
 
     def or_whole(name: str) -> bool:
         own = asked(name)
-        whole = reading.whole(name) if own else None
+        whole = reading.whole(own)
         return listed(own) or (whole is not None and listed(whole))
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.

@@ -15,7 +15,7 @@ from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
-from ckptkit.engines.name_maps import NameMap
+from ckptkit.engines.name_maps import NameMap, numbered_on
 from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.record import record
@@ -68,7 +68,8 @@ class Reading:
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
-    ``begins_of`` beginnings of stored names likewise.
+    ``begins_of`` beginnings of stored names likewise; ``numbered_on`` a part of layers that a class calls otherwise and
+    numbers on from the last layer.
     ``maps_of`` holds, by the same, the names that a class maps stored ones to, and entries and targets like these; with
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``patterns_on_whole`` ones look for patterns and parts of names in a fused layer's own name, and for whole names in
@@ -99,6 +100,7 @@ class Reading:
     renames: Mapping[str, str] = field(default_factory=dict)
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    numbered_on: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     maps_of: Mapping[str, NameMap] = field(default_factory=dict)
     own_map: NameMap | None = None
     patterns_on_whole: bool = False
@@ -127,8 +129,8 @@ class Reading:
         """Whether a head that is on no list is built as any linear layer, whatever the targets of a config."""
         return self.declares is None and not self.head_left_alone
 
-    def asked(self, architecture: str | None) -> Callable[[str], str]:
-        """The name by which a model class asks for a stored module.
+    def asked(self, architecture: str | None, layers: int | None = None) -> Callable[[str], str]:
+        """The name by which a model class of so many layers asks for a stored module.
 
         >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
         'a.qkv_proj'
@@ -164,7 +166,9 @@ class Reading:
         if self.own_map is not None:
             own_map = self.own_map
             return lambda module: name_of(own_map(module))
-        return name_of if whole or renamed or begins or headless else _itself
+        found = name_of if whole or renamed or begins or headless else _itself
+        after = next((p for start, p in self.numbered_on.items() if (architecture or "").startswith(start)), None)
+        return found if after is None or layers is None else lambda module: found(numbered_on(module, *after, layers))
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.
