@@ -9,6 +9,7 @@ from ckptkit.engines.config_values import about
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
 from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
+from ckptkit.engines.transformers.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
@@ -196,7 +197,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(Outcome.OK, "converted by value"),
             Known(_ERROR, "keys and values become doubles; at the first request", architectures=("Qwen2_5_VLFor",)),
         ),
-        "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
+        "CK506": (Known(Outcome.UNKNOWN, "taken as it is stored: 1.0 may be what was meant"),),
         "CK502": (Known(_SILENT, "garbage", ALWAYS),),
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
@@ -235,10 +236,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             about("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias"),
             (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
         ),
-        **dict.fromkeys(
-            about("stored-dense", layers=("", "-experts", "-static")),
-            (Known(_SILENT, "codes are taken for values", formats=_CT),),
-        ),
+        **VALUES,
         **dict.fromkeys(
             about(*_REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
@@ -290,7 +288,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, "builds the module quantized"),
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
         ),
-        "CK608/left-alone": (Known(_WARNING, "leaves the module alone: codes are taken for values"),),
+        "CK608/left-alone": (
+            Known(_WARNING, "leaves the module alone: codes are taken for values"),
+            Known(_ERROR, _KEPT, layers=_TEXT, architectures=("NemotronH",), where=_LOADING),
+        ),
         "CK608/left-alone/renamed": (
             Known(_WARNING, "leaves the module alone: codes are taken for values"),
             Known(_ERROR, _KEPT, layers=_TEXT, where=_LOADING),

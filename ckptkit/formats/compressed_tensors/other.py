@@ -65,6 +65,19 @@ def other_scheme(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     return replace(_declared(storage, body), entry=json.dumps(rest), targets=targets)
 
 
+def says_fp8(body: Mapping[str, Any]) -> bool:
+    """Whether a group's weights are FP8 by its own words, whatever its storage is called: groups have another.
+
+    >>> says_fp8({"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}})
+    True
+    """
+    weights = body.get("weights")
+    if not isinstance(weights, Mapping):
+        return False
+    floats = (weights.get("num_bits", 8), lower(weights.get("type"))) == (8, "float")
+    return floats and lower(weights.get("strategy")) in ("tensor", "channel", "block")
+
+
 def _declared(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     weights = body.get("weights") if isinstance(body.get("weights"), Mapping) else {}
     inputs = body.get("input_activations")
