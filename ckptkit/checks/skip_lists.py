@@ -192,6 +192,11 @@ def _on_whole(context: Context, asked: Callable[[str], str], listed: Matcher, en
     """Whether a module is listed by its own whole name, or the layer that it is fused into in any way."""
     groups = [group for group in context.fused_groups if ".experts." not in group.owner]
     whole = {member: names.join(group.owner, group.fused) for group in groups for member in group.members}
+    # Whether the config calls them quantized does not matter to what is fused.
+    for module in {weight.module for weight in undeclared_weights(context) if ".experts." not in weight.module}:
+        fused = names.fused_layer(module)
+        if fused is not None:
+            whole[module] = fused
 
     def matches(name: str) -> bool:
         fused = whole.get(name)

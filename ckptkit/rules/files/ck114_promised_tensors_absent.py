@@ -11,6 +11,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import RELEASED_PREFIXES
+from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -34,7 +35,7 @@ _IN_A_TOWER = "vision_tower.encoder.layers.0.self_attn.q_proj"
     ),
 )
 def promised_tensors_absent(context: Context) -> Iterator[Fault]:
-    """Layers, experts, a vision tower or prediction layers that the config promises are not stored.
+    """Layers, experts, a router, a vision tower or prediction layers that the config promises are not stored.
 
     Why it hurts: transformers fills them with random numbers, vLLM does not check quantized models for completeness,
     and speculative decoding without its layer falls back or fails.
@@ -74,6 +75,16 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             message = f"{absent} of {promised} promised experts are not stored"
             found = f"no expert {_few(promised, numbers)}"
             yield Observation("experts-absent", message, "config.json", owner, None, found, variant="experts")
+    for owner in _without_router(context):
+        yield Observation(
+            "router-absent",
+            "experts without the router that other layers have",
+            "config.json",
+            owner,
+            "a router",
+            "none",
+            variant="router",
+        )
     vision = isinstance(context.config.get("vision_config"), Mapping)
     beside = [name for name in context.outside_experts if names.other_tower(name)]
     if vision and stacks and all(_PROJECTOR.search(name) for name in beside):
@@ -88,6 +99,14 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else _tower(context, beside),
             severity=Severity.WARNING,
         )
+
+
+def _without_router(context: Context) -> Iterator[str]:
+    """The blocks of experts that hold no router, where others of the same name do."""
+    routed = {names.parent(name) for name in context.outside_experts if layer_of(name) is Layer.ROUTER}
+    blocks = [names.parent(owner) for owner in context.experts]
+    kinds = {names.generalise(block) for block in blocks if block in routed}
+    yield from (block for block in blocks if block not in routed and names.generalise(block) in kinds)
 
 
 def _tower(context: Context, beside: Sequence[str]) -> str | None:
