@@ -40,8 +40,9 @@ def builds_quantized(context: Context, reading: Reading) -> Callable[[str], bool
         return lambda name: covered(asked(name)) and not skipped(name)
 
     def builds(name: str) -> bool:
-        whole = reading.whole(name)
-        return (covered(asked(name)) or (whole is not None and covered(whole))) and not skipped(name)
+        own = asked(name)
+        whole = reading.whole(own)
+        return (covered(own) or (whole is not None and covered(whole))) and not skipped(name)
 
     return builds
 
@@ -169,7 +170,7 @@ def _block(context: Context, reading: Reading) -> Mapping[str, Any]:
 
 
 def _asked(context: Context, reading: Reading) -> Callable[[str], str]:
-    return reading.asked(context.dimensions.architecture)
+    return reading.asked(context.dimensions.architecture, context.dimensions.layers)
 
 
 def _skipped_by(context: Context, reading: Reading) -> Matcher:
@@ -191,7 +192,7 @@ def _listed_by(context: Context, reading: Reading) -> Matcher:
 
     def or_whole(name: str) -> bool:
         own = asked(name)
-        whole = reading.whole(name) if own else None
+        whole = reading.whole(own)
         return listed(own) or (whole is not None and listed(whole))
 
     # Most lists name no fused layer, and there may be a hundred thousand modules.
@@ -228,6 +229,11 @@ def _on_whole(context: Context, asked: Callable[[str], str], listed: Matcher, en
     """Whether a module is listed by its own whole name, or the layer that it is fused into in any way."""
     groups = [group for group in context.fused_groups if ".experts." not in group.owner]
     whole = {member: names.join(group.owner, group.fused) for group in groups for member in group.members}
+    # Whether the config calls them quantized does not matter to what is fused.
+    for module in {weight.module for weight in undeclared_weights(context) if ".experts." not in weight.module}:
+        fused = names.fused_layer(module)
+        if fused is not None:
+            whole[module] = fused
 
     def matches(name: str) -> bool:
         fused = whole.get(name)

@@ -29,3 +29,16 @@ class NameMap:
     def of_entry(self, entry: str) -> str:
         """The same for an entry that may be a pattern, or the name of a class: these stay as they are."""
         return entry if entry.startswith("re:") or "." not in entry else self(entry)
+
+
+def numbered_on(module: str, part: str, own: str, layers: int) -> str:
+    """The name of a part of a layer that its class numbers on from the last layer; of any other module its own.
+
+    >>> numbered_on("model.layers.1.mamba.in_proj", "mamba", "mixer", 24)
+    'model.25.mixer.in_proj'
+    """
+    stem, _, rest = module.partition(".layers.")
+    number, _, inner = rest.partition(".")
+    if not (number.isdecimal() and inner.startswith(f"{part}.")):
+        return module
+    return f"{stem}.{int(number) + layers}.{own}{inner.removeprefix(part)}"

@@ -33,7 +33,8 @@ class ModuleNames:
     for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie. A class that
     is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
     below ``owner``, and ``outside`` these are its embedding and what else it needs. An open one may look for its layers
-    ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
+    ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known. Of one that
+    is ``listed`` nothing is known but its names: neither what it needs, nor what it makes of layers beyond the last.
     """
 
     linear: frozenset[str]
@@ -54,6 +55,7 @@ class ModuleNames:
     towers: tuple[str, ...] = ()
     wants_head: bool = False
     whole: bool = False
+    listed: bool = False
     outside: tuple[str, ...] = ("model.embed_tokens", "model.norm")
     owner: str = "model.layers"
     below: tuple[str, ...] = ()
@@ -123,7 +125,8 @@ class ModuleNames:
         known: dict[str, bool] = {}
         for module in modules:
             found = _LAYER.search(module)
-            if found is not None and layers is not None and int(found[1]) >= layers:
+            beyond = found is not None and layers is not None and int(found[1]) >= layers
+            if (beyond and not self.listed) or module in self.lacks:
                 return module
             general = names.generalise(module)
             if general not in known:
@@ -156,6 +159,8 @@ class ModuleNames:
 
         Parts that are stored merged stand for those that they are made of; experts are counted elsewhere.
         """
+        if self.listed:
+            return None
         if self.open:
             stored = tied or any(names.is_head(module) for module in modules)
             return self.head if self.wants_head and not stored else None

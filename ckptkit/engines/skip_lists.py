@@ -13,7 +13,7 @@ from dataclasses import field, replace
 from typing import Any, TypeVar
 
 from ckptkit.engines.matchers import MATCHERS, Matcher, Style
-from ckptkit.engines.name_maps import NameMap
+from ckptkit.engines.name_maps import NameMap, numbered_on
 from ckptkit.model import names
 from ckptkit.model.backtracking import may_run_away
 from ckptkit.record import record
@@ -51,7 +51,8 @@ class Reading:
     the fused layer by its own name alone. A fused layer that it does not hold is asked for by its parts.
     ``whole_too`` ones take an entry that names a fused layer for all of its parts. ``renames`` holds ends of stored
     names and what stands in their place in memory, ``renames_of`` the same by the beginning of a class's name,
-    ``begins_of`` beginnings of stored names likewise, ``inner_of`` patterns of what stands inside them.
+    ``begins_of`` beginnings of stored names likewise, ``inner_of`` patterns of what stands inside them;
+    ``numbered_on`` a part of layers that a class calls otherwise and numbers on from the last layer.
     ``maps_of`` holds, by the same, the names that a class maps stored ones to, and entries and targets like these; with
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
@@ -67,9 +68,9 @@ class Reading:
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
     linear layer. Entries are read with and without the beginning that is ``optional``, and mapped then.
     ``sizes_blocks`` tells whether a config says the sizes of blocks where an engine looks for those of merged layers,
-    if that is one place for all. The first of ``below`` is put in front of entries, whatever their form, that begin with none of these. Who ``converts``
-    quantizes embeddings that the config lists for that; ``linear_routers`` are beginnings of classes whose routers are
-    linear layers as any other.
+    if that is one place for all. The first of ``below`` is put in front of entries, whatever their form, that begin
+    with none of these. Who ``converts`` quantizes embeddings that the config lists for that; ``linear_routers`` are
+    beginnings of classes whose routers are linear layers as any other.
     """
 
     style: Style
@@ -89,6 +90,7 @@ class Reading:
     renames_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     begins_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     inner_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    numbered_on: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     maps_of: Mapping[str, NameMap] = field(default_factory=dict)
     own_map: NameMap | None = None
     built_style: Style | None = None
@@ -122,8 +124,8 @@ class Reading:
         """Whether a head that is on no list is built as any linear layer, whatever the targets of a config."""
         return self.declares is None and not self.head_left_alone
 
-    def asked(self, architecture: str | None) -> Callable[[str], str]:
-        """The name by which a model class asks for a stored module.
+    def asked(self, architecture: str | None, layers: int | None = None) -> Callable[[str], str]:
+        """The name by which a model class of so many layers asks for a stored module.
 
         >>> Reading(Style.EXACT, (), knows_parts={"qkv_proj": ("Gemma",)}).asked("LlamaForCausalLM")("a.q_proj")
         'a.qkv_proj'
@@ -158,7 +160,9 @@ class Reading:
         if self.own_map is not None:
             own_map = self.own_map
             return lambda module: name_of(own_map(module))
-        return name_of if whole or renamed or begins or inner or nameless or headless else _itself
+        found = name_of if whole or renamed or begins or inner or nameless or headless else _itself
+        after = next((p for start, p in self.numbered_on.items() if (architecture or "").startswith(start)), None)
+        return found if after is None or layers is None else lambda module: found(numbered_on(module, *after, layers))
 
     def plain(self, architecture: str | None) -> Matcher | None:
         """Which modules a model class builds plain whatever is listed; None where there are none.

@@ -1,8 +1,8 @@
 """Which group of a compressed-tensors config a module falls into: two readers, two orders.
 
-vLLM asks for the module's name in the config's order, then for its class. The library itself prefers exact names to
-regular expressions, sorts the latter, and asks for the class last. Where two groups name the same target, the later
-one silently replaces the earlier in both.
+vLLM asks for the module's name in the config's order, then for its own class of layers, of whose name a target may be
+any part, in letters of any size. The library itself prefers exact names to regular expressions, sorts the latter, and
+asks for the class last. Where two groups name the same target, the later one silently replaces the earlier in both.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +22,6 @@ from ckptkit.model.backtracking import may_run_away
 GroupOf = Callable[[str], str | None]
 
 _REGEX_PREFIX = "re:"
-_HEAD = "lm_head"
 _LINEAR = "Linear"
 _SHAPED = re.compile(r"[*?\[]")
 
@@ -73,17 +73,31 @@ def vllm_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
     'b'
     """
     owner = {target: name for name, targets in groups.items() for target in targets}
-    exact, regexes, by_class = _sorted_out(owner)
+    exact, regexes, _ = _sorted_out(owner)
+
+    @cache
+    def of_class(layer: str) -> str | None:
+        if layer == _EXPERTS and _LINEAR in owner:
+            return owner[_LINEAR]
+        return next((name for target, name in exact.items() if target.lower() in layer.lower()), None)
 
     def group_of(module: str) -> str | None:
         matched = next((target for target, regex in regexes if regex.match(module)), None)
         if module in exact and (matched is None or _before(owner, module, matched)):
             return exact[module]
-        if matched is not None:
-            return owner[matched]
-        return None if module.rpartition(".")[2] == _HEAD else by_class
+        return of_class(class_in_vllm(module)) if matched is None else owner[matched]
 
     return group_of
+
+
+def class_in_vllm(module: str) -> str:
+    """The class of the layer that vLLM, and SGLang, build for a linear module, as far as its name tells: others are of
+    one that ends so.
+
+    >>> class_in_vllm("model.layers.0.mlp.up_proj"), class_in_vllm("model.layers.0.mamba.in_proj")
+    ('MergedColumnParallelLinear', 'ParallelLinear')
+    """
+    return _EXPERTS if _EXPERT in module else _CLASSES.get(module.rpartition(".")[2], _OTHERS)
 
 
 def library_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
@@ -105,6 +119,17 @@ def library_group(groups: Mapping[str, tuple[str, ...]]) -> GroupOf:
     return group_of
 
 
+#: Last parts of names -> the class that vLLM builds there.
+_CLASSES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys((*names.FUSED_GROUPS["qkv_proj"], "qkv_proj"), "QKVParallelLinear"),
+        **dict.fromkeys((*names.FUSED_GROUPS["gate_up_proj"], "gate_up_proj"), "MergedColumnParallelLinear"),
+        **dict.fromkeys(("o_proj", "down_proj", "out_proj"), "RowParallelLinear"),
+        "lm_head": "ParallelLMHead",
+    }
+)
+_OTHERS, _EXPERTS, _EXPERT = "ParallelLinear", "RoutedExperts", ".experts."
+
 #: The two readers.
 READERS: Mapping[str, Callable[[Mapping[str, tuple[str, ...]]], GroupOf]] = MappingProxyType(
     {"vLLM": vllm_group, "compressed-tensors": library_group}
@@ -124,8 +149,7 @@ def _sorted_out(
                 regexes.append((target, re.compile(pattern)))
             except re.error:
                 continue
-    by_class = next((name for target, name in owner.items() if target in names.LINEAR_CLASSES), None)
-    return exact, regexes, by_class
+    return exact, regexes, owner.get(_LINEAR)
 
 
 def _before(owner: Mapping[str, str], first: str, second: str) -> bool:

@@ -10,6 +10,7 @@ from tests.accuracy.again.hub import autofp8, channels, modelopt, ordered, quark
 from tests.accuracy.held.common import stored_as
 from tests.accuracy.neighbours import NEIGHBOURS
 from tests.accuracy.plain import dequantized, tensors_in
+from tests.accuracy.spellings import SPELLINGS
 from tests.damage import (
     BLOCK,
     CT,
@@ -394,5 +395,5 @@ VARIANTS = (
     *_other_values(),
     *_places(),
     *_by_class(),
-    *(Variant(*neighbour) for neighbour in NEIGHBOURS),
+    *(Variant(*found) for found in (*NEIGHBOURS, *SPELLINGS)),
 )

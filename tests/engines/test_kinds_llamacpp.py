@@ -10,7 +10,7 @@ from tests.accuracy.again.hub import HEAD, channels, deepseek
 from tests.accuracy.corpus import corpus
 from tests.accuracy.reported.merged import _in_one
 from tests.accuracy.verdicts import at_release, rows
-from tests.damage import Damage, MutableCheckpoint, drop, rename, set_config, steps
+from tests.damage import QUARK_CUSTOM, Damage, MutableCheckpoint, drop, load, rename, set_config, steps
 
 _OLDER = "b8643"
 _CT = channels((*HEAD, "re:.*mlp.gate$", "re:.*block_sparse_moe.gate$", "re:.*shared_expert_gate$"))
@@ -23,6 +23,13 @@ def _with_stacks_of_mixtral(checkpoint: MutableCheckpoint) -> None:
     rename(r"(.*\.experts\.\d+)\.w3\.(.*)", r"\1.up_proj.\2")(checkpoint)
     rename(r"(.*\.experts\.\d+)\.w2\.(.*)", r"\1.down_proj.\2")(checkpoint)
     _in_one(checkpoint)
+
+
+def _shared_twice(checkpoint: MutableCheckpoint) -> None:
+    """A shared expert's projection once more, by the name that other models give it."""
+    for name in checkpoint.names(r".*\.shared_experts\.up_proj\.weight_scale|.*\.shared_experts\.up_proj\.weight"):
+        tensor = checkpoint.get(name)
+        checkpoint.put(name.replace("shared_experts", "shared_expert"), tensor.dtype, tensor.shape, tensor.data)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,11 @@ def _with_stacks_of_mixtral(checkpoint: MutableCheckpoint) -> None:
         ("minimax_m2", _CT, "loads", ""),
         ("minimax_m2", steps(_CT, set_config(num_local_experts=2)), "silently wrong", "the metadata says 2"),
         ("ernie4_5_moe", _CT, "loads", ""),
+        # Keys of the config that a class has no default for, and a second tensor of one name.
+        ("cohere2", channels(HEAD), "refuses", "rotary_pct"),
+        ("cohere2", steps(channels(HEAD), set_config(rotary_pct=1.0)), "loads", ""),
+        ("hunyuan_v1_moe", steps(channels((*HEAD, "re:.*gate.wg$")), set_config(moe_topk=2)), "refuses", "a list of"),
+        ("deepseek_v3", steps(_CT, _shared_twice), "refuses", "Duplicated tensor name"),
     ],
 )
 def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
@@ -64,6 +76,12 @@ def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [
+        # ModelOpt's other algorithms over FP8, and blocks of a made-up scheme, whose codes are not all of the largest.
+        ("variant/algorithm-NVFP4-over-fp8/qwen3_moe/modelopt-fp8", "loads"),
+        ("variant/algorithm-W4A16_NVFP4-over-fp8/llama/modelopt-fp8", "loads"),
+        ("variant/modelopt-side-file/weight-only-nvfp4", "loads"),
+        ("scheme/blocks-in-a-layer-that-is-stored-merged", "loads"),
+        ("real/llama/quark-fp8-custom", "refuses"),
         ("reported/served-experts/apart/llama4-ct", "refuses"),
         ("reported/served-experts/stacked/llama4-ct", "refuses"),
         ("reported/served-experts/stacked-plain/llama4-ct", "loads"),
@@ -93,6 +111,13 @@ def test_codes_that_lost_all_scales_are_no_values(declared: bool) -> None:
         checkpoint
     )
     assert rows(checkpoint.to_files())["llamacpp"].verdict == "silently wrong"
+
+
+def test_names_decide_and_not_who_wrote_the_config() -> None:
+    checkpoint = load(QUARK_CUSTOM)
+    rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv")(checkpoint)
+    rename(r"(.*)\.input_scale", r"\1.activation_scale")(checkpoint)
+    assert rows(checkpoint.to_files())["llamacpp"].verdict == "loads"
 
 
 def test_names_that_a_newer_build_has() -> None:

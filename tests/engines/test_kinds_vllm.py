@@ -60,6 +60,14 @@ KINDS = {
     f"{_R}/leaked/observer/quark": "refuses",
     f"{_R}/leaked/pre-quant-scale/modelopt": "refuses",
     f"{_R}/served-cache/query-too/modelopt": "refuses",
+    # Input scales that no calibration gave, and that may be meant: they are taken as they are stored.
+    f"{_R}/uncalibrated/ones/olmoe-autofp8": "unknown",
+    "again/value/half/olmoe-autofp8": "loads",
+    # A router that is a linear layer of transformers' class, under a name that the list's pattern does not mean.
+    f"{_R}/served-router/listed/phimoe-ct": "silently wrong",
+    # Weights of four bits beside FP8: in whole groups, and in groups that end within one.
+    "variant/w4a16-beside/llama-block-aligned/llmcompressor-block": "loads",
+    "variant/w4a16-beside/llama/llmcompressor-dynamic": "refuses",
     **{f"{_R}/adapter/base-layer/{name}": "refuses" for name in ("ct", "fp8-blocks", "quark")},
     # Heads that are not said: the class takes what the model type stands for, and for the size of a head what
     # head_dim says or, as Qwen2's, the hidden size through their number.

@@ -84,6 +84,7 @@ def test_ignore(ignore: list[str], module: str, ignored: bool) -> None:
         ({"strategy": None, "group_size": None}, PerTensor()),
         ({"strategy": None, "group_size": -1}, PerChannel()),
         ({"strategy": None, "group_size": 128}, PerGroup(128)),
+        ({"strategy": "group", "group_size": 128.0, "num_bits": "8"}, PerGroup(128)),
         ({"strategy": "block", "block_structure": "64x128"}, PerBlock(64, 128)),
         ({"strategy": "block", "block_structure": [128, 128]}, PerBlock(128, 128)),
         ({"strategy": "attn_head"}, PerHead()),
@@ -109,7 +110,6 @@ def test_weight_strategies(changes: dict[str, Any], expected: object) -> None:
         ("weights", [], "config_groups.group_0"),
         ("format", "float32", "format is not valid"),
         ("format", "pack-quantized", "format is not valid"),
-        ("format", "int-quantized", "format 'int-quantized' is not supported"),
         ("targets", "Linear", "targets is not valid"),
     ],
 )

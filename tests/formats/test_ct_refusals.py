@@ -83,10 +83,25 @@ KINDS = {
         ),
         (
             weights(strategy="group", group_size=True),
-            f"{GROUP}.weights.strategy",
-            "tensor, channel, token, group, block or attn_head",
-            "'group'",
+            f"{GROUP}.weights.group_size",
+            "a whole number",
+            "True",
             None,
+        ),
+        (weights(group_size=1.5), f"{GROUP}.weights.group_size", "a whole number", "1.5", None),
+        (
+            group(format="pack-quantized"),
+            f"{GROUP}.format",
+            "float-quantized",
+            "'pack-quantized'",
+            "the group's weights are floats of eight bits, which no such storage holds",
+        ),
+        (
+            group(input_activations={}),
+            f"{GROUP}.input_activations",
+            "null or an object with a type",
+            "{}",
+            "the library reads integers out of nothing said, and engines no scheme at all",
         ),
         (weights(strategy="block"), f"{GROUP}.weights.block_structure", "[rows, columns]", "nothing", None),
         (
@@ -153,6 +168,11 @@ def test_a_value_that_is_refused(
     assert told(error.value.faults) == told([fault])
 
 
+_INT8 = group(format="int-quantized", weights={"num_bits": 8}, input_activations={"num_bits": 8})["config_groups"][
+    "group_0"
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -163,7 +183,7 @@ def test_a_value_that_is_refused(
             " (W8A8 INT8) format 'int-quantized'",
         ),
         (
-            {"config_groups": {"a": INT4, "b": INT4, "c": group(format="int-quantized")["config_groups"]["group_0"]}},
+            {"config_groups": {"a": INT4, "b": INT4, "c": _INT8}},
             " (W4A16, W8A8 INT8) format 'pack-quantized'",
         ),
     ],

@@ -28,11 +28,10 @@ ENGINE = Engine(
             how=(Evidence.RUN, Evidence.SOURCE),
         ),
     ),
-    reads=frozenset({"compressed-tensors", "fp8", "fp8-block", "fp8-transformers", "modelopt"}),
+    reads=frozenset({"compressed-tensors", "fp8", "fp8-block", "fp8-transformers", "quark-fp8", "modelopt"}),
     unread=MappingProxyType(
         {
             "quark": _QUARK,
-            "quark-fp8": _QUARK,
             "fbgemm": f"{_METHOD} 'fbgemm_fp8'",
             "mxfp8": f"{_METHOD} 'mxfp8'",
         }

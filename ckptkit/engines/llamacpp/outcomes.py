@@ -16,7 +16,9 @@ from ckptkit.engines.releases import ALWAYS, Range
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _UNMAPPED = "ValueError: Can not map tensor ..."
-_FP8 = ("fp8", "fp8-block", "fp8-transformers")
+_FP8 = ("fp8", "fp8-block", "fp8-transformers", "quark-fp8")
+#: Quark's config of this method has other names for scales than the converter: which ones are stored decides.
+_BY_NAME = Known(Outcome.OK, "known by the names that plain FP8 has", formats=("quark-fp8",))
 _MULTIPLIED = ("compressed-tensors", *_FP8)
 _VALUES = "codes are taken for values"
 _UNLOADABLE = "a GGUF is written that nothing loads: its tensors do not fit its metadata"
@@ -75,11 +77,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, "ValueError: Unprocessed experts", layers=(Layer.EXPERT,)),
         ),
         "CK203": (Known(_ERROR, _UNMAPPED),),
-        "CK204": (Known(_ERROR, _UNMAPPED),),
+        "CK204": (Known(_ERROR, _UNMAPPED), _BY_NAME),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
         "CK206": (),
         "CK207": (),
-        "CK208": (Known(_ERROR, _UNMAPPED),),
+        "CK208": (Known(_ERROR, _UNMAPPED), _BY_NAME),
         "CK209": (Known(_SILENT, "1.0 stands in for what is missing"),),
         "CK209/scale": (Known(_ERROR, _UNMAPPED),),
         "CK210": (Known(_SILENT, "the layer has no bias"),),

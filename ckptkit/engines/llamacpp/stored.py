@@ -21,6 +21,7 @@ from ckptkit.engines.llamacpp.gathering import COUNTS, judge_counts, judge_exper
 from ckptkit.engines.llamacpp.lacking import GAINED, LACKING
 from ckptkit.engines.llamacpp.sizes import misfit
 from ckptkit.engines.llamacpp.towers import kept_in_vain, left_out, renamed
+from ckptkit.engines.llamacpp.wanted import check_keys
 from ckptkit.engines.releases import Range, Release
 from ckptkit.engines.support import Answer, Judgement
 from ckptkit.model.census import is_fp8, is_quantizer_name
@@ -82,11 +83,13 @@ def _judge(container: Container, release: Release, understood: bool) -> Iterator
         gained = frozenset() if _GAINS.holds(release) else GAINED
         _check_left(found.shapes, tensors, LACKING.get(architecture, frozenset()) | gained)
         _check_prefix(found.shapes, architecture)
+        _check_twice(found.shapes)
         odd = next((name for name in found.shapes if kept_in_vain(name, architecture, release)), None)
         if odd is not None:
             raise StopError(f"{_UNMAPPED} {odd!r}")
         yield from judge_experts(architecture, found.shapes)
         yield from judge_layers(architecture, config, found.shapes, release)
+    check_keys(architecture, config)
     yield from judge_counts(config, found.shapes)
     if found.odd:
         yield Judgement(None, Answer.SILENT, f"elements of {found.odd} are multiplied with scales of others")
@@ -180,6 +183,17 @@ def _check_prefix(left: Iterable[str], architecture: str) -> None:
         raise StopError(f"{_UNMAPPED} {odd!r}")
 
 
+def _check_twice(left: Iterable[str]) -> None:
+    """Raises StopError for a second tensor of a name that the map knows by two."""
+    seen: set[str] = set()
+    for name in left:
+        one = name.replace(".shared_experts.", ".shared_expert.")
+        one = f"model.{one}" if BARE.fullmatch(one) else one
+        if one in seen:
+            raise StopError(f"ValueError: Duplicated tensor name for {name!r}")
+        seen.add(one)
+
+
 def _judge_names(
     known: ModelClass,
     config: Mapping[str, Any],
@@ -199,10 +213,14 @@ def _judge_names(
     experts = next((config[key] for key in COUNTS if config.get(key) is not None), None)
     modules: dict[str, tuple[int, ...]] = {}
     single: dict[str, dict[str, tuple[int, ...]]] = {}
+    seen: set[str] = set()
     for name, shape in [*_unpacked(found, stored), *found.shapes.items()]:
         if name.endswith(_SKIPPED):
             continue
         asked = known.asked(name)
+        if asked in seen:
+            raise StopError(f"ValueError: Duplicated tensor name for {name!r}")
+        seen.add(asked)
         module, mark, last = asked.rpartition(".")
         if known.is_expert(asked) and name not in found.packed:
             single.setdefault(module.partition(".experts.")[0], {})[asked] = shape

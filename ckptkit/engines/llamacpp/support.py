@@ -19,7 +19,7 @@ from ckptkit.engines.support import Answer, Support
 
 _HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
 _RUN = Evidence.RUN
-_CT, _FP8, _MODELOPT = ("compressed-tensors",), ("fp8", "fp8-block", "fp8-transformers"), ("modelopt",)
+_CT, _FP8, _MODELOPT = ("compressed-tensors",), ("fp8", "fp8-block", "fp8-transformers", "quark-fp8"), ("modelopt",)
 _READ = (*_CT, *_FP8, *_MODELOPT)
 #: Since ggml-org/llama.cpp#14810 (fp8, still open on 2025-10-23) and #17069 (compressed-tensors).
 _DEQUANTIZES = Range(since="2025-11")
@@ -41,7 +41,9 @@ SUPPORT: tuple[Support, ...] = (
         words='AssertionError: assert strategy == "channel" or strategy == "block"',
     ),
     Support(_HAS, _MODULES, _CT, ("per-channel", "per-block"), how=_RUN, versions=_DEQUANTIZES),
-    Support(_HAS, (Layer.LINEAR, Layer.FUSED), _CT, others=("NVFP4",), where="conversion/base.py (_repack_nvfp4)"),
+    # Of these names and shapes alone decide, and one config group alone (``stored.py``).
+    Support(_HAS, _MODULES, _CT, others=("NVFP4", "NVFP4A16"), where="conversion/base.py (_repack_nvfp4)"),
+    Support(_HAS, _MODULES, _CT, others=("W4A16",), where="conversion/base.py (dequant_packed)"),
     Support(
         _REFUSED,
         _MODULES,
@@ -71,7 +73,7 @@ SUPPORT: tuple[Support, ...] = (
         how=_RUN,
         words="queries and keys are not brought into the order that it has them in",
     ),
-    Support(_HAS, (Layer.LINEAR, Layer.FUSED), _MODELOPT, others=("NVFP4",), how=_RUN),
+    Support(_HAS, _MODULES, _MODELOPT, others=("NVFP4", "NVFP4A16"), how=_RUN),
     Support(_HAS, (Layer.KV_CACHE,), _READ, how=_RUN),
 )
 

@@ -177,6 +177,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
+        "CK506": (Known(Outcome.UNKNOWN, "taken as it is stored: 1.0 may be what was meant"),),
         "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         **VALUES,

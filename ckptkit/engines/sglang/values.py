@@ -11,6 +11,7 @@ from ckptkit.engines.sglang.classes import STAND_IN, STOP_SOMEWHERE
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+_STORAGES = "srt/layers/quantization/compressed_tensors/utils.py (is_activation_quantization_format)"
 
 VALUES: Outcomes = MappingProxyType(
     {
@@ -50,12 +51,27 @@ VALUES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(about("packed"), (Known(Outcome.OK, "the word is one of those of inputs", formats=_CT),)),
         **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "other-groups", "packed-alone"),
+            about(
+                "stored-dense",
+                "stored-otherwise",
+                "stored-mxfp4-pack",
+                "stored-mxfp8",
+                "stored-pack-alone",
+                "other-groups",
+            ),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("stored-int", "stored-nvfp4-pack", "stored-pack"),
+            (Known(Outcome.OK, "the scheme counts, and not what the storage is called", formats=_CT, where=_STORAGES),),
         ),
         **dict.fromkeys(
             about(*REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("inputs-empty", "outputs-empty"),
+            (Known(Outcome.OK, "an empty object is taken for nothing", formats=_CT),),
         ),
         **dict.fromkeys(
             about("no-groups"),

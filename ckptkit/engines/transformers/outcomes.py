@@ -188,7 +188,7 @@ _OF_ALL: Outcomes = MappingProxyType(
             Known(Outcome.OK, "converted by value"),
             Known(_ERROR, "keys and values become doubles; at the first request", architectures=("Qwen2_5_VLFor",)),
         ),
-        "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
+        "CK506": (Known(Outcome.UNKNOWN, "taken as it is stored: 1.0 may be what was meant"),),
         "CK502": (Known(_SILENT, "garbage", ALWAYS),),
         "CK503": (Known(_SILENT, "NaN outputs", ALWAYS),),
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
@@ -239,7 +239,10 @@ _OF_ALL: Outcomes = MappingProxyType(
             Known(_SILENT, "builds the module quantized"),
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
         ),
-        "CK608/left-alone": (Known(_WARNING, "leaves the module alone: codes are taken for values"),),
+        "CK608/left-alone": (
+            Known(_WARNING, "leaves the module alone: codes are taken for values"),
+            Known(_ERROR, _KEPT, layers=_TEXT, architectures=("NemotronH",), where=_LOADING),
+        ),
         "CK608/left-alone/renamed": (
             Known(_WARNING, "leaves the module alone: codes are taken for values"),
             Known(_ERROR, _KEPT, layers=_TEXT, where=_LOADING),

@@ -79,7 +79,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS, where=ARITHMETIC),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS, where=ARITHMETIC),),
         "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS, where=ARITHMETIC),),
-        "CK506": (Known(_SILENT, "activations on a grid that was never calibrated", where=_TENSOR),),
+        "CK506": (Known(Outcome.UNKNOWN, "taken as it is stored: 1.0 may be what was meant", where=_TENSOR),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS, where=ARITHMETIC),),
         "CK601": (Known(_SILENT, _PLAIN, how=_SOURCE, where=f"{_PRETRAINED}, {_COPIES}"),),
         "CK601/kv-scales": (Known(_SILENT, "scales are left out", how=_SOURCE, where=_PRETRAINED),),

@@ -96,6 +96,6 @@ Zamba2ForCausalLM
 
 #: Classes that its registry has no more, or never had, and that were seen to be served by transformers' own, with its
 #: layers in their place (``models/transformers``): of others nobody knows whether that can take them.
-_SERVED_BY_TRANSFORMERS = ("Dots1ForCausalLM",)
+_SERVED_BY_TRANSFORMERS = ("Dots1ForCausalLM", "PhimoeForCausalLM")
 
 ARCHITECTURES = frozenset({*_NAMES.split(), *_SERVED_BY_TRANSFORMERS})

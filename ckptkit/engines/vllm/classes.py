@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-#: Classes that build routers from the quantization config; all others leave them alone.
-QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon")
+#: Classes that build routers from the quantization config; all others leave them alone. Phimoe's is transformers' own,
+#: whose router is a linear layer.
+QUANTIZED_ROUTERS = ("Qwen3Moe", "Qwen3VLMoe", "Qwen3OmniMoe", "InternS1Pro", "Lfm2Moe", "K2Horizon", "PhimoeFor")
 
 #: Classes that build the input projection of prediction layers (``eh_proj``) from the quantization config; all others
 #: build a plain linear layer, as every class does with the projection of weights in a sparse attention's indexer.

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_PATCHES, experts
+from ckptkit.engines.vllm.class_names import NAMES
 
 #: What a projection of an expert may be called: those that are not known are left out without a word.
 _ANY = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
@@ -18,6 +19,7 @@ _POOLED = "modules.json"
 
 MODULES = MappingProxyType(
     {
+        **NAMES,
         **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Phi3ForCausalLM"), DENSE),
         **dict.fromkeys(("LlamaModel", "MistralModel", "Qwen2Model"), replace(DENSE, unless=_POOLED)),
         **dict.fromkeys(

@@ -165,7 +165,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK504": (Known(_SILENT, "clipped weights", ALWAYS),),
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
-        "CK506": (Known(_SILENT, "activations on a grid that was never calibrated"),),
+        "CK506": (Known(Outcome.UNKNOWN, "taken as it is stored: 1.0 may be what was meant"),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
         **VALUES,
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),

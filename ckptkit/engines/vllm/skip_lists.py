@@ -44,6 +44,7 @@ _MAPS = MappingProxyType(
         "Lfm2": NameMap({".conv.": ".short_conv."}),
         "Jamba": NameMap({".self_attn.": "."}),
         "BailingMoeV3For": NameMap({".attention.": ".self_attn."}),
+        "PhimoeFor": NameMap({".block_sparse_moe.gate": ".mlp.router", ".block_sparse_moe.": ".mlp."}),
         "GptOss": NameMap({".self_attn.": ".attn."}),
         **dict.fromkeys(("Qwen2VLFor", "Qwen2_5_VLFor"), NameMap(begins=MappingProxyType({**_VISUAL, **_LAST}))),
         **dict.fromkeys(
@@ -57,7 +58,9 @@ _MAPS = MappingProxyType(
 
 #: Mixers that their classes build without the quantization config (``models/jamba.py``, ``mamba.py``).
 _PLAIN = MappingProxyType({"Jamba": (".mamba.",), **dict.fromkeys(("MambaFor", "FalconMambaFor"), (".mixer.",))})
-_reading = partial(Reading, maps_of=_MAPS, plain_of=_PLAIN)
+#: Mixers that their class numbers on from the last layer: that of layer 0 of two is model.2.mixer (``falcon_h1.py``).
+_NUMBERED_ON = MappingProxyType({"FalconH1": ("mamba", "mixer")})
+_reading = partial(Reading, maps_of=_MAPS, plain_of=_PLAIN, numbered_on=_NUMBERED_ON)
 _FP8 = _reading(
     Style.EXACT,
     ("ignored_layers", "modules_to_not_convert"),

@@ -38,6 +38,7 @@ _QUARK_MOE = (
 _PACKED_MOE = "ValueError: For Fused MoE layers, only format: pack-quantized ... is supported"
 _IN_CT = "layers/quantization/compressed_tensors/compressed_tensors.py"
 _IN_CT_MOE = "layers/quantization/compressed_tensors/compressed_tensors_moe"
+_WNA16 = "layers/quantization/compressed_tensors/schemes/compressed_tensors_wNa16.py"
 _IN_QUARK = "layers/quantization/quark/quark.py"
 _IN_MODELOPT = "layers/quantization/modelopt.py"
 
@@ -68,6 +69,17 @@ _COMPRESSED_TENSORS = (
     Support(_REFUSED, (Layer.EMBEDDING,), _CT, how=_RUN, words=_NO_NAME),
     Support(_HAS, (Layer.KV_CACHE,), _CT, ("per-tensor", "per-head"), how=_RUN),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), _CT, others=("NVFP4",), where=_IN_CT),
+    Support(_HAS, _LINEAR, _CT, others=("NVFP4A16",), where=f"{_IN_CT} (_get_scheme_from_parts)"),
+    Support(
+        _REFUSED,
+        _LINEAR,
+        _CT,
+        others=("W4A16",),
+        cut=True,
+        where=f"{_WNA16} (verify_group_size_divides_partition)",
+        words="inputs are no whole number of groups",
+    ),
+    Support(_HAS, _LINEAR, _CT, others=("W4A16",), how=_RUN, where=_WNA16),
     Support(_HAS, _LINEAR, _CT, others=("W8A8 INT8",), how=_RUN),
     Support(_HAS, _LINEAR, _CT, others=("MXFP8",), where=_IN_CT),
 )

@@ -10,6 +10,7 @@ from ckptkit.engines.config_values import REFUSED_BY_LIBRARY, WITHOUT_SCHEME, ab
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+_STORAGES = "layers/quantization/compressed_tensors/utils.py (is_activation_quantization_format)"
 
 VALUES: Outcomes = MappingProxyType(
     {
@@ -46,12 +47,23 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "other-groups", "packed", "packed-alone"),
+            about(
+                *("stored-dense", "stored-otherwise", "stored-mxfp4-pack", "stored-mxfp8", "other-groups"),
+                *("stored-pack", "stored-pack-alone"),
+            ),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("stored-int", "stored-nvfp4-pack"),
+            (Known(Outcome.OK, "the scheme counts, and not what the storage is called", formats=_CT, where=_STORAGES),),
         ),
         **dict.fromkeys(
             about(*REFUSED_BY_LIBRARY),
             (Known(_ERROR, "the config is refused", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("inputs-empty", "outputs-empty"),
+            (Known(Outcome.OK, "an empty object is taken for nothing", formats=_CT),),
         ),
         **dict.fromkeys(
             about("no-groups"),

@@ -96,7 +96,7 @@ class ArgsReader:
             what, instead = (f"{role}-integers", ("float",)) if kind == "int" else ("word", ())
             help_text = "ckptkit handles FP8 checkpoints only"
             reader.wrong(f"{path}.type", "float", kind, help_text, what=what, instead=instead)
-        bits = args.get("num_bits", 8)
+        bits = _whole(args.get("num_bits", 8), texts=True)
         if bits != 8:
             four = f"{role}-four-bits-alone" if self.weights_alone else f"{role}-four-bits"
             what = four if bits == 4 else f"{role}-bits" if type(bits) is int else ""
@@ -121,6 +121,10 @@ class ArgsReader:
         dynamic = reader.truth(args.get("dynamic", False), f"{path}.dynamic")
         if dynamic is None:
             return None
+        size = _whole(args.get("group_size"))
+        if role != "other" and size is not None and type(size) is not int:
+            reader.wrong(f"{path}.group_size", "a whole number", size, what="word")
+            return None
         granularity = granularity_of(reader, args, path)
         if lower(args.get("actorder")) in _GROUP_ORDERS and not isinstance(granularity, PerGroup):
             reader.wrong(f"{path}.actorder", "null without groups", args.get("actorder"), what="word")
@@ -132,9 +136,21 @@ def lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _whole(value: Any, *, texts: bool = False) -> Any:
+    """A number as the library takes it where it wants a whole one: one such as 128.0 too, and digits where it reads
+    nothing else of a text first.
+
+    >>> _whole(128.0), _whole("8"), _whole("8", texts=True), _whole(1.5)
+    (128, '8', 8, 1.5)
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if texts and isinstance(value, str) and value.isdecimal() else value
+
+
 def granularity_of(reader: ConfigReader, args: Mapping[str, Any], path: str) -> Granularity | None:
     """The granularity that arguments declare; None, and a fault, where they declare none."""
-    strategy, group_size = lower(args.get("strategy")), args.get("group_size")
+    strategy, group_size = lower(args.get("strategy")), _whole(args.get("group_size"))
     if strategy is None:
         strategy = "tensor" if group_size is None else "channel" if group_size == -1 else "group"
     if strategy == "tensor":

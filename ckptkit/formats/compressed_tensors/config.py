@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any
 
 from ckptkit.edits.changes import Path, SetKey
@@ -16,8 +15,8 @@ from ckptkit.formats.compressed_tensors.other import (
     FLOAT_STORAGES,
     OTHER_STORAGES,
     WHOLE_STORAGES,
-    is_mistaken,
     other_scheme,
+    says_fp8,
 )
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -37,6 +36,8 @@ _PRESETS: Mapping[str, Scheme] = {
 _GROUPS = "config_groups"
 #: What a group may quantize.
 ROLES = ("weights", "input_activations", "output_activations")
+#: What an empty object in the place of arguments is called in engines' tables.
+_EMPTY = {"input_activations": "inputs-empty", "output_activations": "outputs-empty"}
 
 #: Every key that some version of the library writes. QuantizationArgs and groups forbid others, the top level not.
 _KNOWN_KEYS = frozenset(
@@ -168,11 +169,10 @@ def _refuse_other_storages(block: Mapping[str, Any], groups: Mapping[str, Any], 
     bodies = [value for value in groups.values() if isinstance(value, dict) and not _is_attention_group(value)]
     storages = [_storage(block, body) for body in bodies] or [block.get("format")]
     unread = (OTHER_STORAGES | WHOLE_STORAGES) - FLOAT_STORAGES
-    pairs = [(name, body) for name, body in zip_longest(storages, bodies) if isinstance(name, str) and name in unread]
-    others = [name for name, body in pairs if not is_mistaken(name, body)]
+    others = [name for name in storages if isinstance(name, str) and name in unread]
     whole = [name for name in (*others, block.get("format")) if isinstance(name, str) and name in WHOLE_STORAGES]
-    has_presets = any(isinstance(value, list) for value in groups.values())
-    if whole or (len(others) == len(storages) and not has_presets):
+    has_fp8 = any(isinstance(value, list) for value in groups.values()) or any(map(says_fp8, bodies))
+    if whole or (len(others) == len(storages) and not has_fp8):
         named = dict.fromkeys(
             other_scheme(storage, body).name for storage, body in zip(storages, bodies, strict=False) if not whole
         )
@@ -229,11 +229,12 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     body = reader.mapping(value, path, required=True)
     declared = reader.text(body.get("format"), f"{path}.format") or block.get("format")
     targets = tuple(reader.strings(body.get("targets"), f"{path}.targets"))
-    if is_mistaken(declared, body):
-        alone = "-alone" if body.get("input_activations") is None else ""
+    if isinstance(declared, str) and declared in OTHER_STORAGES and says_fp8(body):
+        help_text = "the group's weights are floats of eight bits, which no such storage holds"
+        alone = "" if body.get("input_activations") else "-alone"
+        what = f"stored-{declared.removesuffix('-quantized')}{alone}"
         where = f"{path}.format" if body.get("format") else "format"
-        help_text = "floats of eight bits are stored one by one"
-        reader.wrong(where, spec.STORAGE, declared, help_text, what=f"packed{alone}", instead=(spec.STORAGE,))
+        reader.wrong(where, spec.STORAGE, declared, help_text, what=what, instead=(spec.STORAGE,))
         return None
     if isinstance(declared, str) and declared in OTHER_STORAGES:
         return Group(name, other_scheme(declared, body), targets)
@@ -248,9 +249,15 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
         reader.wrong(f"{path}.weights", "an object", None, help_text, what="no-weights")
         return None
     roles = {}
-    args.weights_alone = body.get("input_activations") is None
+    args.weights_alone = not body.get("input_activations")
     for role in ROLES:
         item = body.get(role)
+        if item == {} and role != "weights":
+            help_text = "the library reads integers out of nothing said, and engines no scheme at all"
+            reader.wrong(
+                f"{path}.{role}", "null or an object with a type", {}, help_text, what=_EMPTY[role], instead=(None,)
+            )
+            item = None
         roles[role] = None if item is None else args.read(reader.mapping(item, f"{path}.{role}"), (*place, role))
     if roles["weights"] is None:
         return None

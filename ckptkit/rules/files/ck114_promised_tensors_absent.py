@@ -35,7 +35,7 @@ _IN_A_TOWER = "vision_tower.encoder.layers.0.self_attn.q_proj"
     ),
 )
 def promised_tensors_absent(context: Context) -> Iterator[Fault]:
-    """Layers, experts, a vision tower or prediction layers that the config promises are not stored, or a router is not.
+    """Layers, experts, a router, a vision tower or prediction layers that the config promises are not stored.
 
     Why it hurts: transformers fills them with random numbers, vLLM does not check quantized models for completeness,
     and speculative decoding without its layer falls back or fails.

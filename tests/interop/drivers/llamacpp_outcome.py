@@ -201,6 +201,9 @@ def _fits(name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...
     # Some classes have a gate merged with what it is for: of up projections, and of queries beside linear attention.
     merged = last == "ffn_up.weight" and f"blk.{number}.ffn_gate.weight" not in shapes
     gated = last == "attn_q.weight" and own("ssm.inner_size") > 0
+    # Dimensions of one that come first are none: ggml counts four of them, whatever is stored.
+    while shape[:1] == (1,) and len(shape) > len(meant.get(last, shape)):
+        shape = shape[1:]
     rows, *columns = meant.get(last, shape)
     return shape in ((rows, *columns), (2 * rows if merged or gated else rows, *columns))
 
