@@ -166,7 +166,8 @@ class Engine:
     ``remarks`` what is worth a word before a sound checkpoint is served, ``experts_left_out`` by dialect the classes of
     which it loads no experts that are stored one by one, ``experts_one_by_one`` those of which it loads no
     others, ``newer`` from which release on it has a model class, for those that the first release examined had not.
-    ``stand_in`` is what serves classes that it has not.
+    ``stand_in`` is what serves classes that it has not. ``model_types`` are those in config.json that it knows, each
+    with the release that brought it, or an empty text for the first that was examined; empty where it goes by none.
     ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
     object's name, and what it has to hold where it is there; an empty name stands for the language model's own keys,
     without which the load stops. ``key_demands`` are what else it wants of such keys, likewise by type.
@@ -204,6 +205,7 @@ class Engine:
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     stand_in: StandIn | None = None
+    model_types: Callable[[], Mapping[str, str]] = lambda: _NOTHING
     wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     key_demands: Mapping[str, KeyDemand] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING

@@ -7,6 +7,7 @@ from functools import cache
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
+from ckptkit.engines.releases import Range
 from ckptkit.engines.support import Answer, Judgement, parts_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -57,6 +58,7 @@ def judge_class(
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
+    yield from _judge_model_type(engine, container)
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
     holder = text.get(owner) if owner else text
@@ -95,6 +97,20 @@ def judge_class(
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
 
 
+def _judge_model_type(engine: Engine, container: Container) -> Iterator[Judgement]:
+    """A model type that the engine's newest release does not know: a folder's own code may know it."""
+    known, model_type = engine.model_types(), container.config.get("model_type")
+    if not known or not isinstance(model_type, str):
+        return
+    since = known.get(model_type)
+    if since is None or not Range(since=since).holds(engine.release_for("support")):
+        own = container.config.get("auto_map")
+        is_own = isinstance(own, Mapping) and "AutoConfig" in own
+        later = f" before {since}" if since else ""
+        words = f"it knows no model type {model_type}{later}{', and the folder has code of its own' if is_own else ''}"
+        yield Judgement(None, Answer.UNKNOWN if is_own else Answer.REFUSED, words)
+
+
 def _lacks_head(container: Container) -> bool:
     """Whether no head is stored, and the config does not say that it is the embedding."""
     levels = (container.config, text_level(container.config))
@@ -124,6 +140,18 @@ def judge_demands(
         odd = next((name for name in stored if not name.endswith(taken) and names.other_tower(name) is None), None)
         if odd is not None and demands.words:
             yield Judgement(None, Answer.REFUSED, f"{demands.words} {odd}")
+
+
+def _judge_list(engine: Engine, container: Container, dialect: str) -> Iterator[Judgement]:
+    """The first entry of a skip list that an engine takes for a regular expression, and that is none."""
+    reading, block = engine.skip_list(dialect), container.config.get("quantization_config")
+    if reading is None or not isinstance(block, Mapping):
+        return
+    for entry in reading.entries(block):
+        why = reading.broken(entry)
+        if why is not None:
+            yield Judgement(None, Answer.REFUSED, f"its list's {entry!r} is no regular expression: {why}")
+            return
 
 
 def _beside_weight(name: str, tensors: Collection[str]) -> bool:
@@ -172,4 +200,5 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     if goes_by_storage:
         return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}
-    return (*answers, *judge_demands(engine, container, dialect, others))
+    listed = _judge_list(engine, container, dialect)
+    return (*answers, *listed, *judge_demands(engine, container, dialect, others))

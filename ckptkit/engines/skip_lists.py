@@ -141,7 +141,6 @@ class Reading:
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
-
         begins = tuple(
             pair
             for start, found in self.begins_of.items()
@@ -197,6 +196,19 @@ class Reading:
             texts = (entry for value in read for entry in value if isinstance(entry, str))
             return tuple(dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts)))
         return () if any(value is not None for value in values) else self.unsaid
+
+    def broken(self, entry: str) -> str | None:
+        """Why an entry stops this reader: one that compiles every entry stops at what is no regular expression.
+
+        >>> Reading(Style.PREFIX_OR_SUFFIX, ()).broken("*.mlp.gate"), Reading(Style.GLOB, ()).broken("*.mlp.gate")
+        ('nothing to repeat at position 0', None)
+        """
+        try:
+            if self.style is Style.PREFIX_OR_SUFFIX and not may_run_away(entry):
+                re.compile(entry)
+        except re.error as error:
+            return str(error)
+        return None
 
     def _placed(self, entry: str) -> str:
         if self.own_map is not None:

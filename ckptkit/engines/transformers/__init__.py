@@ -57,6 +57,7 @@ ENGINE = Engine(
     ),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
+    model_types=lazily("ckptkit.engines.transformers.model_types", "MODEL_TYPES"),
     drafts=Drafts.LEFT_OUT,
     lists_unexpected=True,
     demands=lazily("ckptkit.engines.transformers.support", "DEMANDS"),

@@ -13,6 +13,7 @@ from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
 _GUESSES = Range(until="0.19", of="compressed-tensors")
+_TOLD = Range(since="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
@@ -133,6 +134,11 @@ OUTCOMES: Outcomes = MappingProxyType(
                 Known(_SILENT, "the scales of rows are applied to columns", formats=("compressed-tensors",)),
                 Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
             ),
+        ),
+        "CK301/lying/wide": (
+            Known(_ERROR, "shapes do not fit; at the first request"),
+            Known(_ERROR, "shapes do not fit; at the first request", _TOLD, formats=_CT),
+            Known(_SILENT, "the scales of rows are taken for those of groups of columns", _GUESSES, formats=_CT),
         ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
@@ -327,6 +333,11 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_WARNING, "scales of inputs are listed as missing, and made up"),
             *_unless_refused(_WARNING, "scales of inputs are listed as missing, and made up"),
         ),
+        "CK624/unsaid-blocks": _unless_refused(Outcome.OK, "blocks of 128x128 are built", formats=_FP8),
+        "CK624/scheme-unsaid": _unless_refused(Outcome.OK, "dynamic inputs are taken", formats=_FP8),
+        "CK624/scheme-letters": _unless_refused(Outcome.OK, "letters do not matter", formats=_FP8),
+        "CK624/scheme": (Known(_ERROR, "refuses the config"),),
+        "CK624/size": (Known(_ERROR, "refuses the config"),),
         "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
         "CK624/experts": (),
         "CK625": (),
