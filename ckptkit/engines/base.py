@@ -139,7 +139,7 @@ class Demands:
     ``takes`` are the ends of names of what a quantizer stores beside weights that it has a use for, ``drops`` those of
     what it throws away: no defect there matters to it, and at any other it stops, in its ``words`` before the name, if
     it has any; what belongs to a quantization other than FP8 is not among these. ``keys`` are those of the config
-    without which it stops, ``some`` those of which one has to hold something, ``dtypes`` types that it does not know.
+    without which it stops, with dots for one in an object of it, ``some`` those of which one has to hold something, ``dtypes`` types that it does not know.
     """
 
     takes: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
@@ -126,7 +127,7 @@ def judge_demands(
     demands, tensors = engine.demands_of(dialect), container.tensors
     if demands is not None:
         block = container.config.get("quantization_config")
-        absent = [key for key in demands.keys if isinstance(block, Mapping) and key not in block]
+        absent = [key for key in demands.keys if isinstance(block, Mapping) and not _holds(block, key)]
         if absent:
             yield Judgement(None, Answer.REFUSED, f"it wants {' and '.join(absent)} in the quantization config")
         if demands.some and isinstance(block, Mapping) and not any(block.get(key) for key in demands.some):
@@ -152,6 +153,13 @@ def _judge_list(engine: Engine, container: Container, dialect: str) -> Iterator[
         if why is not None:
             yield Judgement(None, Answer.REFUSED, f"its list's {entry!r} is no regular expression: {why}")
             return
+
+
+def _holds(block: Mapping[str, Any], key: str) -> bool:
+    """Whether a config has a key, in an object of it where the key has dots, and where there is such an object."""
+    first, dot, rest = key.partition(".")
+    inner = block.get(first)
+    return first in block and (not dot or not isinstance(inner, Mapping) or _holds(inner, rest))
 
 
 def _beside_weight(name: str, tensors: Collection[str]) -> bool:

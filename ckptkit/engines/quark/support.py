@@ -71,11 +71,13 @@ SUPPORT: tuple[Support, ...] = (
     Support(Answer.SUPPORTED, (Layer.KV_CACHE,), ("quark", "quark-fp8"), ("per-tensor",), how=Evidence.RUN),
 )
 
-#: What its readers of a config take without asking (``PretrainedConfig`` in quark/torch/export/main_import, and
-#: ``from_custom_config`` in main_export/quant_config_parser.py).
+#: What its readers of a config take without asking (``PretrainedConfig`` in quark/torch/export/main_import,
+#: ``from_custom_config`` in main_export/quant_config_parser.py and ``preprocess_import_info`` in export/utils.py).
 DEMANDS: Mapping[str, tuple[Demands, ...]] = MappingProxyType(
     {
-        "quark": (Demands(keys=("export",)),),
-        "quark-fp8": (Demands(keys=("activation_scheme", "ignored_layers", "export")),),
+        "quark": (Demands(keys=("export", "export.weight_format", "export.pack_method")),),
+        "quark-fp8": (
+            Demands(keys=("activation_scheme", "ignored_layers", "export.pack_method", "export.kv_cache_group")),
+        ),
     }
 )
