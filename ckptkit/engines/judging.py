@@ -9,6 +9,7 @@ from typing import Any
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
 from ckptkit.engines.releases import Range
+from ckptkit.engines.stored_types import judge_types
 from ckptkit.engines.support import Answer, Judgement, parts_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -135,6 +136,13 @@ def judge_demands(
         strange = next((t for t in tensors.values() if t.dtype in demands.dtypes), None) if demands.dtypes else None
         if strange is not None:
             yield Judgement(None, Answer.REFUSED, f"it does not know the type of {strange.name}, {strange.dtype}")
+        strange_part = next((name for name in tensors if _is_misnumbered(name, demands.numbered)), None)
+        if strange_part is not None:
+            yield Judgement(None, Answer.REFUSED, f"it takes the end of {strange_part} for a number")
+        deep = next((t for t in tensors.values() if t.name.endswith(demands.single) and len(t.shape) > 1), None)
+        if deep is not None and demands.single:
+            words = f"it wants {deep.name} without dimensions, or with one, and not {list(deep.shape)}"
+            yield Judgement(None, Answer.REFUSED, words)
         own = (name for name in tensors if name not in others)
         stored = (name for name in own if is_quantizer_name(name) or _beside_weight(name, tensors))
         taken = (*demands.takes, *demands.drops)
@@ -160,6 +168,11 @@ def _holds(block: Mapping[str, Any], key: str) -> bool:
     first, dot, rest = key.partition(".")
     inner = block.get(first)
     return first in block and (not dot or not isinstance(inner, Mapping) or _holds(inner, rest))
+
+
+def _is_misnumbered(name: str, parts: Collection[str]) -> bool:
+    """Whether a name holds one of these parts, and its end after the last underscore is no number."""
+    return any(part in name for part in parts) and not names.last_part(name).rpartition("_")[2].isdigit()
 
 
 def _beside_weight(name: str, tensors: Collection[str]) -> bool:
@@ -209,4 +222,6 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
         return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}
     listed = _judge_list(engine, container, dialect)
-    return (*answers, *listed, *judge_demands(engine, container, dialect, others))
+    give_back = engine.keeps_types().get(architecture or "")
+    types = judge_types(checkpoint, give_back=give_back) if give_back is not None else ()
+    return (*answers, *listed, *judge_demands(engine, container, dialect, others), *types)

@@ -44,7 +44,7 @@ def inputs_of(block: Mapping[str, Any]) -> object:
 
 
 def field_faults(block: Mapping[str, Any], *, blocks: bool = True) -> Iterator[ConfigFault]:
-    """Fields that cannot go together: vLLM stops at them. ``blocks`` says whether the format has a block size at all."""
+    """Fields that cannot go together: vLLM stops at them. ``blocks`` says whether the format has a block size."""
     scheme, size = block.get(SCHEME), block.get(BLOCK_SIZE)
     if scheme not in _SCHEMES:
         message = "activation_scheme is neither static nor dynamic"

@@ -1,11 +1,11 @@
 """Quark: what its importer makes of a checkpoint: refused, or loaded with which keys missing and how far its answer is
 off.
 
-Options: ``keep`` (folder -> file for the logits and parameters), ``against`` (folder -> the files of the plain model and
-of the quantized one that was meant). A folder whose config declares no quantization is loaded by transformers: what the
-importer's answers are compared with, with stacks of experts taken apart as the importer does. Beside logits each layer
-is held against the plain one on the inputs that it gets: rounded inputs that send a token to other experts change an
-answer by half.
+Options: ``keep`` (folder -> file for the logits and parameters), ``against`` (folder -> the files of the plain model
+and of the quantized one that was meant). A folder whose config declares no quantization is loaded by transformers: what
+the importer's answers are compared with, with stacks of experts taken apart as the importer does. Beside logits each
+layer is held against the plain one on the inputs that it gets: rounded inputs that send a token to other experts change
+an answer by much.
 """
 
 from __future__ import annotations
