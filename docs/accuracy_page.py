@@ -108,6 +108,16 @@ differently (scales of a cache in models without experts, where the measure sees
 Qwen2-VL have), judged again by the same code, and loaded once more. llama.cpp was asked with the measure as it was put
 right in the meantime (layers of several kinds).
 """,
+    "crossed": """\
+### The fourth set
+
+{count} checkpoints (`tests/accuracy/crossed`), written on {days}, after the third set had been mended, to see whether
+what had been mended were kinds: each kind of change of the other sets, of the variants, and of the defects and damages
+that rules are tested with, made once to a checkpoint of another format or architecture, which a fixed seed chose among
+fixtures, conversions and small models. A crossing counts where the change does there what it did at first, and where
+the checkpoint still means something; those that do not were dropped when the set was read (`dropped.py` says which, and
+why). Verdicts were committed before any load.
+""",
 }
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
 _MIXTRAL = "its Mixtral: answers are 47 % away from the plain model's, and nobody knows why"
