@@ -176,9 +176,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("llamacpp", "variant/*nvfp4*", "what b11312 makes of FP8 weights under another of ModelOpt's algorithms"),
     ("*", "variant/w4a16-beside/*", "rows for other quantizations beside FP8"),
     ("transformers", "variant/unnamed/*", "which class a model type stands for, where a rule asks for the class"),
-    ("transformers", "reported/head-in-fp8/not-listed/*", "heads in FP8 blocks in 5.17"),
-    ("transformers", "reported/served-head/*", "heads in FP8 blocks in 5.17"),
-    ("transformers", "reported/served-router/*", "routers of Qwen3-VL's experts in plain FP8 in 5.17"),
     ("*", "variant/heads-gone/*", "how linear layers that are quantized take sizes that config.json leaves out"),
     ("vllm", "variant/unnamed/*", "which class a model type stands for, where a rule asks for the class"),
     ("sglang", "reported/tower-in-fp8/*", "towers in FP8 that a list means, in SGLang's classes"),
@@ -188,11 +185,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("transformers", "variant/dtype/*", "nothing: whether another type is given when loading, no file says"),
     ("transformers", "variant/*-over-*/*", "what other quantizations make of FP8 weights in transformers"),
     ("transformers", "variant/linear-attention/*", "static inputs of gates of shared experts in transformers"),
-    ("transformers", "reported/adapter/scaled-by-*", "the shapes of scales that kernels for blocks take"),
-    ("transformers", "reported/served-name/twice/*", "names of plain FP8 in composite classes of 5.17"),
-    ("transformers", "reported/text-alone/*", "names of plain FP8 in composite classes of 5.17"),
-    ("transformers", "reported/wrapper-names/*", "names of plain FP8 in composite classes of 5.17"),
-    ("transformers", "held/config/block-size-one/*", "sizes of blocks that are no pairs"),
     ("llamacpp", "variant/kv-scales/ernie4_5_moe-*", "biases of routers that some layers of Ernie have"),
     ("vllm", "reported/uncalibrated/ones/*", "nothing: numbers that no calibration gave are loaded as they are stored"),
     (
@@ -200,14 +192,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
         "reported/stacked-layers/not-said/*",
         "nothing: whether the layers that are stored are meant, or their count in the config, no file says",
     ),
-    ("transformers", "again/hub/deepseek-v3/kimi", "the model types that each release knows"),
-    ("transformers", "again/names/mlp-for-sparse/*", "rows for plain FP8 of classes that map the names of experts"),
-    ("transformers", "again/shape/gone/minimax-m2-fp8", "what a missing scale does where experts are put together"),
-    ("transformers", "held/shape/row/mixtral-ct", "what is left of a finding where the class drops what it is about"),
-    ("transformers", "reported/adapter/scaled-by-tensor/*", "the shapes of scales that kernels for blocks take"),
-    ("transformers", "reported/cast-script/says-dequantize/*", "the key dequantize in a config of plain FP8"),
-    ("transformers", "reported/experts-in-one/*", "rows for stacks of experts in plain FP8"),
-    ("transformers", "reported/served-name/of-mistral/*", "rows for static inputs of fused layers and of experts"),
 )
 
 

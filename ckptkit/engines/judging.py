@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
+from ckptkit.engines.model_types import class_of
 from ckptkit.engines.releases import Range
 from ckptkit.engines.stored_types import judge_types
 from ckptkit.engines.support import Answer, Judgement, parts_of
@@ -20,31 +20,13 @@ from ckptkit.storage.container import Container
 _PLAIN_SCALE = ".scale"
 
 
-@cache
-def _by_model_type(classes: frozenset[str]) -> Mapping[str, str]:
-    """A model type without its separators -> the class that is called like it."""
-    endings = ("forconditionalgeneration", "forcausallm")
-    plain = {name: name.lower().replace("_", "") for name in sorted(classes)}
-    return {word.removesuffix(end): name for end in endings for name, word in plain.items() if word.endswith(end)}
-
-
-def class_of(model_type: object, classes: frozenset[str]) -> str | None:
-    """The class that engines guess from a model type; None where no class is called like it.
-
-    >>> class_of("qwen3_moe", frozenset({"Qwen3MoeForCausalLM", "Qwen3ForCausalLM"}))
-    'Qwen3MoeForCausalLM'
-    """
-    word = model_type.lower().replace("_", "").replace("-", "") if isinstance(model_type, str) else ""
-    return _by_model_type(classes).get(word)
-
-
 def judge_class(
     engine: Engine, container: Container, architecture: str | None, *, quantized: bool
 ) -> Iterator[Judgement]:
     """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
     does not have."""
-    classes = engine.architectures()
-    unnamed = architecture is None and engine.by_model_type is not ByModelType.NEVER
+    classes, named = engine.architectures(), Dimensions.of(container.config).architecture
+    unnamed = named is None and engine.by_model_type is not ByModelType.NEVER
     is_base = (architecture or "").endswith("Model") and engine.by_model_type is ByModelType.ALWAYS
     strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
     if classes is not None and (unnamed or strange):
@@ -54,7 +36,7 @@ def judge_class(
     if engine.stand_in is not None and architecture in engine.stand_in.refused():
         words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
         yield Judgement(None, Answer.REFUSED, words)
-    elif architecture is None and classes and engine.by_model_type is ByModelType.NEVER:
+    elif named is None and classes and engine.by_model_type is ByModelType.NEVER:
         words = f"{engine.label} goes by the architecture alone, and config.json names none"
         yield Judgement(None, Answer.REFUSED, words)
     elif classes is not None and architecture not in classes and known is None:
@@ -87,6 +69,11 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         if odd is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
+        strayed = known.strayed(modules)
+        if strayed is not None:
+            fate = "and FP8 numbers cannot be made up" if quantized else "all of it is made up"
+            answer = Answer.REFUSED if quantized else Answer.SILENT
+            yield Judgement(None, answer, f"{architecture} looks for no layers by names like {strayed}, {fate}")
         # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
         tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
         absent = known.absent(modules, dimensions.layers, tied=tied, quantized=quantized)

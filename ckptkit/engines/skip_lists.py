@@ -80,7 +80,8 @@ class Reading:
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
     linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
     config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
-    first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
+    first of ``below`` is put in front of entries, whatever their form, that begin with none of these. Who ``converts``
+    quantizes embeddings that the config lists for that.
     """
 
     style: Style
@@ -111,6 +112,7 @@ class Reading:
     optional: str = ""
     sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
+    converts: bool = False
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""
@@ -141,12 +143,8 @@ class Reading:
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
-        begins = tuple(
-            pair
-            for start, found in self.begins_of.items()
-            if (architecture or "").startswith(start)
-            for pair in found.items()
-        )
+        own_begins = (found for start, found in self.begins_of.items() if (architecture or "").startswith(start))
+        begins = tuple(pair for found in own_begins for pair in found.items())
 
         def name_of(module: str) -> str:
             if headless and module.endswith(_HEADS):

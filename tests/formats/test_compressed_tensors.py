@@ -108,7 +108,8 @@ def test_weight_strategies(changes: dict[str, Any], expected: object) -> None:
         ("weights", None, "weights is not valid"),
         ("weights", [], "config_groups.group_0"),
         ("format", "float32", "format is not valid"),
-        ("format", "pack-quantized", "format 'pack-quantized' is not supported"),
+        ("format", "pack-quantized", "format is not valid"),
+        ("format", "int-quantized", "format 'int-quantized' is not supported"),
         ("targets", "Linear", "targets is not valid"),
     ],
 )

@@ -48,8 +48,9 @@ VALUES: Outcomes = MappingProxyType(
             about(*WITHOUT_SCHEME),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
+        **dict.fromkeys(about("packed"), (Known(Outcome.OK, "the word is one of those of inputs", formats=_CT),)),
         **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "other-groups"),
+            about("stored-dense", "stored-otherwise", "other-groups", "packed-alone"),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(

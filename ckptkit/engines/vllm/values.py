@@ -46,7 +46,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "other-groups"),
+            about("stored-dense", "stored-otherwise", "other-groups", "packed", "packed-alone"),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(

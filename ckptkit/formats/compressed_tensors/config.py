@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from ckptkit.edits.changes import Path, SetKey
@@ -11,7 +12,13 @@ from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import KV_KINDS, ConfigFault, ConfigReader
 from ckptkit.formats.compressed_tensors import spec
 from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, unknown_keys
-from ckptkit.formats.compressed_tensors.other import FLOAT_STORAGES, OTHER_STORAGES, WHOLE_STORAGES, other_scheme
+from ckptkit.formats.compressed_tensors.other import (
+    FLOAT_STORAGES,
+    OTHER_STORAGES,
+    WHOLE_STORAGES,
+    is_mistaken,
+    other_scheme,
+)
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization, Scheme
@@ -161,7 +168,8 @@ def _refuse_other_storages(block: Mapping[str, Any], groups: Mapping[str, Any], 
     bodies = [value for value in groups.values() if isinstance(value, dict) and not _is_attention_group(value)]
     storages = [_storage(block, body) for body in bodies] or [block.get("format")]
     unread = (OTHER_STORAGES | WHOLE_STORAGES) - FLOAT_STORAGES
-    others = [name for name in storages if isinstance(name, str) and name in unread]
+    pairs = [(name, body) for name, body in zip_longest(storages, bodies) if isinstance(name, str) and name in unread]
+    others = [name for name, body in pairs if not is_mistaken(name, body)]
     whole = [name for name in (*others, block.get("format")) if isinstance(name, str) and name in WHOLE_STORAGES]
     has_presets = any(isinstance(value, list) for value in groups.values())
     if whole or (len(others) == len(storages) and not has_presets):
@@ -221,6 +229,12 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     body = reader.mapping(value, path, required=True)
     declared = reader.text(body.get("format"), f"{path}.format") or block.get("format")
     targets = tuple(reader.strings(body.get("targets"), f"{path}.targets"))
+    if is_mistaken(declared, body):
+        alone = "-alone" if body.get("input_activations") is None else ""
+        where = f"{path}.format" if body.get("format") else "format"
+        help_text = "floats of eight bits are stored one by one"
+        reader.wrong(where, spec.STORAGE, declared, help_text, what=f"packed{alone}", instead=(spec.STORAGE,))
+        return None
     if isinstance(declared, str) and declared in OTHER_STORAGES:
         return Group(name, other_scheme(declared, body), targets)
     if declared is not None and declared not in FP8_FORMATS and declared != spec.MIXED:

@@ -58,6 +58,20 @@ _FIXED: Mapping[str, tuple[str, Quantization | None]] = MappingProxyType(
 _BITS = {"nvfp4-pack-quantized": 4, "mxfp4-pack-quantized": 4, MXFP8_STORAGE: 8}
 
 
+#: The one of them that is for integers in words of several.
+_PACKED_INTEGERS = "pack-quantized"
+
+
+def is_mistaken(storage: object, body: object) -> bool:
+    """Whether a group calls its weights packed integers, and floats of eight bits as well.
+
+    >>> is_mistaken("pack-quantized", {"weights": {"num_bits": 8, "type": "float"}})
+    True
+    """
+    weights = body.get("weights") if storage == _PACKED_INTEGERS and isinstance(body, Mapping) else None
+    return isinstance(weights, Mapping) and (lower(weights.get("type")), weights.get("num_bits", 8)) == ("float", 8)
+
+
 def other_scheme(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     """What a group of this storage declares. Values that are not understood are left out, not guessed."""
     targets = texts(body.get("targets"))

@@ -11,6 +11,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.checks.skip_lists import builds_quantized, readings_of
 from ckptkit.engines.architectures import RELEASED_PREFIXES
+from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.errors import Fault
 from ckptkit.model import names
@@ -34,7 +35,7 @@ _IN_A_TOWER = "vision_tower.encoder.layers.0.self_attn.q_proj"
     ),
 )
 def promised_tensors_absent(context: Context) -> Iterator[Fault]:
-    """Layers, experts, a vision tower or prediction layers that the config promises are not stored.
+    """Layers, experts, a vision tower or prediction layers that the config promises are not stored, or a router is not.
 
     Why it hurts: transformers fills them with random numbers, vLLM does not check quantized models for completeness,
     and speculative decoding without its layer falls back or fails.
@@ -74,6 +75,9 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             message = f"{absent} of {promised} promised experts are not stored"
             found = f"no expert {_few(promised, numbers)}"
             yield Observation("experts-absent", message, "config.json", owner, None, found, variant="experts")
+    for owner in _without_router(context):
+        message, found = "a router that other layers have is not stored", "experts, and no router"
+        yield Observation("router-absent", message, None, owner, "a router beside them", found, variant="router")
     vision = isinstance(context.config.get("vision_config"), Mapping)
     beside = [name for name in context.outside_experts if names.other_tower(name)]
     if vision and stacks and all(_PROJECTOR.search(name) for name in beside):
@@ -88,6 +92,19 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             variant="tower-unknown" if size.architecture in RELEASED_PREFIXES else _tower(context, beside),
             severity=Severity.WARNING,
         )
+
+
+def _without_router(context: Context) -> Iterator[str]:
+    """What holds experts without a router, where others of its kind have one."""
+    owners: dict[str, list[str]] = {}
+    for experts in context.experts:
+        owner = names.parent(experts)
+        owners.setdefault(names.generalise(owner), []).append(owner)
+    routers = [name for name in context.outside_experts if layer_of(name) is Layer.ROUTER] if owners else []
+    routed = {above for name in routers for above in (names.parent(name), names.parent(names.parent(name)))}
+    for alike in owners.values():
+        if not routed.isdisjoint(alike):
+            yield from (owner for owner in alike if owner not in routed)
 
 
 def _tower(context: Context, beside: Sequence[str]) -> str | None:
