@@ -171,7 +171,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ),
     ("sglang", "reported/*falcon-h1-ct", "projections that Falcon-H1 builds plain in SGLang, stored in FP8 and listed"),
     ("sglang", "reported/*/granitemoehybrid", "names and stacks of GraniteMoeHybrid in SGLang"),
-    ("sglang", "variant/kv-group/*", "a text told apart from an object"),
     ("llamacpp", "variant/*NVFP4*", "what b11312 makes of FP8 weights under another of ModelOpt's algorithms"),
     ("llamacpp", "variant/*nvfp4*", "what b11312 makes of FP8 weights under another of ModelOpt's algorithms"),
     ("*", "variant/w4a16-beside/*", "rows for other quantizations beside FP8"),

@@ -59,7 +59,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "AssertionError: the input static quantized per channel", formats=_NATIVE),),
         ),
         **dict.fromkeys(
-            about("kv-group", "kv-group-of-none"),
+            about("kv-group", "kv-group-text", "kv-group-of-none"),
             (Known(_OK, "the key is not looked at", formats=_NATIVE),),
         ),
         **dict.fromkeys(

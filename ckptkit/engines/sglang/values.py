@@ -70,10 +70,10 @@ VALUES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(
             about("kv-group"),
-            (Known(Outcome.UNKNOWN, "a text is refused, and an object read by its keys", formats=_QUARK),),
+            (Known(Outcome.OK, "an object is read by its keys", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about("kv-group-of-none"),
+            about("kv-group-text", "kv-group-of-none"),
             (Known(_ERROR, "kv_cache_group, and no entries of it in layer_quant_config", formats=_QUARK),),
         ),
         **dict.fromkeys(

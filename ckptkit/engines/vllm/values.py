@@ -62,7 +62,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "the config is refused", formats=("modelopt",)),),
         ),
         **dict.fromkeys(
-            about("kv-group"),
+            about("kv-group", "kv-group-text"),
             (Known(Outcome.OK, "a text is read letter by letter, and an object by its keys", formats=_QUARK),),
         ),
         **dict.fromkeys(

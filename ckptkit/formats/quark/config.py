@@ -132,7 +132,7 @@ def _group(reader: ConfigReader, value: Any, layers: Mapping[str, Any]) -> list[
         return reader.strings(value, "export.kv_cache_group")
     meant = ["*"] if isinstance(value, str) and "*" in value else list(value)
     matched = any(entry == key or glob_or_exact(entry).matches(key) for entry in meant for key in layers)
-    what = "kv-group" if matched else "kv-group-of-none"
+    what = ("kv-group-text" if isinstance(value, str) else "kv-group") if matched else "kv-group-of-none"
     reader.wrong("export.kv_cache_group", "a list of strings", value, what=what, instead=(meant if matched else [],))
     return meant if matched else []
 
