@@ -120,22 +120,8 @@ why). Verdicts were committed before any load.
 """,
 }
 #: (engine, pattern of ids, plan): what will be done about a verdict that is wrong. The first that fits counts.
-_MIXTRAL = "its Mixtral: answers are 47 % away from the plain model's, and nobody knows why"
 PLANS: tuple[tuple[str, str, str], ...] = (
-    ("quark", "*/mixtral*", _MIXTRAL),
-    ("quark", "*/*mixtral-quark", _MIXTRAL),
-    ("quark", "held/list/experts-glob/quark", _MIXTRAL),
-    ("quark", "*/CK60[05]-*", "a reader for what it exports in other ways than packed FP8"),
-    ("quark", "defect/CK624-2", "nothing: whether the stored scales of inputs or the config is meant is not known"),
-    ("quark", "variant/activation-scheme-*", "nothing: whether stored scales or the config is meant is not known"),
-    (
-        "quark",
-        "variant/kv-group/*",
-        "a reader of such a config: what it means is not understood, and nothing is judged",
-    ),
-    ("quark", "held/kv/one-by-one/*", "a rule for KV scales of two dimensions"),
-    ("quark", "held/type/embedding-F16", "a rule for layers of other types than the model's"),
-    ("quark", "near/CK204-2", "nothing: a name that two rules speak of"),
+    ("quark", "held/files/stored-twice-otherwise/*", "nothing: which copy counts is drawn for every process"),
     ("quark", "real/llama/quark-fp8-fake", "a reader for what it exports in other ways than packed FP8"),
     ("*", "*/CK633-*", "know the class that each model_type stands for"),
     ("*", "near/CK206-2", "nothing: whether a release has a class that nobody knows is unknown"),
@@ -179,7 +165,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("transformers", "again/kv/new-names/*", "a row for KV scales in composite classes"),
     ("sglang", "reported/*falcon-h1-ct", "projections that Falcon-H1 builds plain in SGLang, stored in FP8 and listed"),
     ("sglang", "reported/*/granitemoehybrid", "names and stacks of GraniteMoeHybrid in SGLang"),
-    ("sglang", "variant/kv-group/*", "a text told apart from an object"),
     ("*", "variant/w4a16-beside/*", "rows for other quantizations beside FP8"),
     ("sglang", "reported/tower-in-fp8/*", "towers in FP8 that a list means, in SGLang's classes"),
     ("sglang", "variant/modelopt-list/*", "entries of ModelOpt's list that name parts of fused layers, in SGLang"),

@@ -154,7 +154,9 @@ class Demands:
     ``takes`` are the ends of names of what a quantizer stores beside weights that it has a use for, ``drops`` those of
     what it throws away: no defect there matters to it, and at any other it stops, in its ``words`` before the name, if
     it has any; what belongs to a quantization other than FP8 is not among these. ``keys`` are those of the config
-    without which it stops, ``some`` those of which one has to hold something, ``dtypes`` types that it does not know.
+    without which it stops, with dots for one in an object of it, ``some`` those of which one has to hold something,
+    ``dtypes`` types that it does not know. After one of the parts of names in ``numbered`` it takes the end of a name
+    for a number, and ``single`` are the ends of names of single values, of which it takes no more than one dimension.
     """
 
     takes: tuple[str, ...] = ()
@@ -163,6 +165,8 @@ class Demands:
     words: str = ""
     dtypes: tuple[str, ...] = ()
     some: tuple[str, ...] = ()
+    numbered: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
     versions: Range = ALWAYS
 
 
@@ -195,6 +199,8 @@ class Engine:
     One that goes ``by_storage`` takes every scale that is stored, whatever the config says of its module: the function
     says what it makes of a container in a release, told whether its config was understood. Nobody else then judges its
     model classes and demands.
+    One that keeps plain tensors in the types in which they are stored ``keeps_types``: of which classes, and whether
+    their norms give back the type that they got.
     An engine ``on_request`` is spoken of only to who asks for it by name: what it makes of a checkpoint says nothing of
     those that serve it.
     """
@@ -232,6 +238,7 @@ class Engine:
     loads_every_file: bool = False
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING
+    keeps_types: Callable[[], Mapping[str, bool]] = lambda: _NOTHING
     on_request: bool = False
     by_storage: Callable[[], ByStorage] | None = None
 

@@ -13,7 +13,7 @@ LAYERS = ("", "-blocks", "-experts", "-static")
 REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "weight-bits", "word", "no-weights")
 #: Values of Quark's configs for which readers of its schemes find none.
 WITHOUT_SCHEME = (
-    *(f"{role}-{what}" for role in ("weight", "input") for what in ("e5m2", "dtype")),
+    *(f"{role}-{what}" for role in ("weight", "input") for what in ("e5m2", "dtype", "other")),
     *("weight-granularity", "default-missing", "bias"),
 )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
 from ckptkit.engines.model_types import class_of
 from ckptkit.engines.releases import Range
+from ckptkit.engines.stored_types import judge_types
 from ckptkit.engines.support import Answer, Judgement, parts_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -113,7 +115,7 @@ def judge_demands(
     demands, tensors = engine.demands_of(dialect), container.tensors
     if demands is not None:
         block = container.config.get("quantization_config")
-        absent = [key for key in demands.keys if isinstance(block, Mapping) and key not in block]
+        absent = [key for key in demands.keys if isinstance(block, Mapping) and not _holds(block, key)]
         if absent:
             yield Judgement(None, Answer.REFUSED, f"it wants {' and '.join(absent)} in the quantization config")
         if demands.some and isinstance(block, Mapping) and not any(block.get(key) for key in demands.some):
@@ -121,6 +123,13 @@ def judge_demands(
         strange = next((t for t in tensors.values() if t.dtype in demands.dtypes), None) if demands.dtypes else None
         if strange is not None:
             yield Judgement(None, Answer.REFUSED, f"it does not know the type of {strange.name}, {strange.dtype}")
+        strange_part = next((name for name in tensors if _is_misnumbered(name, demands.numbered)), None)
+        if strange_part is not None:
+            yield Judgement(None, Answer.REFUSED, f"it takes the end of {strange_part} for a number")
+        deep = next((t for t in tensors.values() if t.name.endswith(demands.single) and len(t.shape) > 1), None)
+        if deep is not None and demands.single:
+            words = f"it wants {deep.name} without dimensions, or with one, and not {list(deep.shape)}"
+            yield Judgement(None, Answer.REFUSED, words)
         own = (name for name in tensors if name not in others)
         stored = (name for name in own if is_quantizer_name(name) or _beside_weight(name, tensors))
         taken = (*demands.takes, *demands.drops)
@@ -139,6 +148,18 @@ def _judge_list(engine: Engine, container: Container, dialect: str) -> Iterator[
         if why is not None:
             yield Judgement(None, Answer.REFUSED, f"its list's {entry!r} is no regular expression: {why}")
             return
+
+
+def _holds(block: Mapping[str, Any], key: str) -> bool:
+    """Whether a config has a key, in an object of it where the key has dots, and where there is such an object."""
+    first, dot, rest = key.partition(".")
+    inner = block.get(first)
+    return first in block and (not dot or not isinstance(inner, Mapping) or _holds(inner, rest))
+
+
+def _is_misnumbered(name: str, parts: Collection[str]) -> bool:
+    """Whether a name holds one of these parts, and its end after the last underscore is no number."""
+    return any(part in name for part in parts) and not names.last_part(name).rpartition("_")[2].isdigit()
 
 
 def _beside_weight(name: str, tensors: Collection[str]) -> bool:
@@ -188,4 +209,6 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
         return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}
     listed = _judge_list(engine, container, dialect)
-    return (*answers, *listed, *judge_demands(engine, container, dialect, others))
+    give_back = engine.keeps_types().get(architecture or "")
+    types = judge_types(checkpoint, give_back=give_back) if give_back is not None else ()
+    return (*answers, *listed, *judge_demands(engine, container, dialect, others), *types)

@@ -13,8 +13,9 @@ from ckptkit.model.select import PatternKind
 _SCHEMES = ("static", "dynamic")
 SCHEME = "activation_scheme"
 #: What engines tell apart of fields that are wrong: a scheme that is not said, and one in other letters, for which some
-#: take what was meant, one that there is not, and a size that is none.
+#: take what was meant, one that there is not, null as one of these, and a size that is none.
 UNSAID_SCHEME, OTHER_LETTERS, NO_SCHEME, NO_SIZE = "scheme-unsaid", "scheme-letters", "scheme", "size"
+NULL_SCHEME = f"{NO_SCHEME}/null"
 BLOCK_SIZE = "weight_block_size"
 #: The kinds of the faults: of the fields, of what they say of experts, and of a block size that nothing says.
 FAULT, EXPERTS, ASSUMED = "fp8-fields", "fp8-experts", "fp8-block-size"
@@ -44,18 +45,20 @@ def inputs_of(block: Mapping[str, Any]) -> object:
     return said.lower() if isinstance(said, str) else said
 
 
-def field_faults(block: Mapping[str, Any]) -> Iterator[ConfigFault]:
-    """Fields that cannot go together: vLLM stops at them."""
+def field_faults(block: Mapping[str, Any], *, blocks: bool = True) -> Iterator[ConfigFault]:
+    """Fields that cannot go together: vLLM stops at them. ``blocks`` says whether the format has a block size."""
     scheme, size = block.get(SCHEME), block.get(BLOCK_SIZE)
     if scheme not in _SCHEMES:
         message = "activation_scheme is neither static nor dynamic"
         understood = OTHER_LETTERS if inputs_of(block) in _SCHEMES else NO_SCHEME
-        what = understood if SCHEME in block else UNSAID_SCHEME
+        what = UNSAID_SCHEME if SCHEME not in block else NULL_SCHEME if scheme is None else understood
         yield _fault(message, "static or dynamic", scheme, SCHEME, what)
     if size is None:
         return
     if not is_block_size(size):
         yield _fault("weight_block_size is not two numbers", "[128, 128]", size, BLOCK_SIZE, NO_SIZE)
+    elif not blocks:
+        yield _fault("a block size where every weight has one scale", "null", size, BLOCK_SIZE)
     elif scheme == "static":
         message = "block scales go with dynamic activations only"
         yield _fault(message, "activation_scheme dynamic", scheme, SCHEME)

@@ -3,13 +3,30 @@ held-out set, each beside a near miss."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.accuracy.again.drawn import model_of
 from tests.accuracy.again.hub import HEAD, ordered, quark
 from tests.accuracy.corpus import corpus
+from tests.accuracy.held.common import CUSTOM_KV, MIXTRAL_QUARK, QWEN2_QUARK, copied, stored_as
 from tests.accuracy.verdicts import rows
-from tests.damage import QUARK, QUARK_CUSTOM, Damage, drop, high_precision, load, rename, set_block, set_config, steps
+from tests.damage import (
+    QUARK,
+    QUARK_CUSTOM,
+    QUARK_FP8,
+    QUARK_KV,
+    Damage,
+    drop,
+    high_precision,
+    load,
+    rename,
+    set_block,
+    set_config,
+    shape,
+    steps,
+)
 
 _PTPC = quark((*HEAD, "*mlp.gate", "*shared_expert_gate"))
 _UNLISTED_GATE = quark((*HEAD, "*mlp.gate"), but=r".*shared_expert_gate")
@@ -64,3 +81,91 @@ def test_what_it_builds(base: str, change: Damage, verdict: str) -> None:
 )
 def test_kinds_that_were_loaded(name: str, verdict: str) -> None:
     assert rows(corpus()[name].make())["quark"].verdict == verdict
+
+
+def _spec(role: str, **keys: Any) -> Damage:
+    return lambda checkpoint: checkpoint.block["global_quant_config"][role].update(keys)
+
+
+def _export(**keys: Any) -> Damage:
+    return lambda checkpoint: checkpoint.block["export"].update(keys)
+
+
+def _unexported(key: str) -> Damage:
+    return lambda checkpoint: checkpoint.block["export"].pop(key)
+
+
+def _beside_the_head(last: str) -> Damage:
+    return copied(r"model\.layers\.0\.mlp\.up_proj\.weight_scale", lambda _: f"lm_head.{last}")
+
+
+_NO_INPUT_SCALES = drop(r".*\.input_scale")
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "verdict"),
+    [
+        # What is stored is multiplied by its scales, whatever type is declared; inputs are rounded as declared.
+        (QWEN2_QUARK, _spec("weight", dtype="fp8_e5m2"), "loads"),
+        (QWEN2_QUARK, _spec("weight", dtype="fp8_e9m9"), "refuses"),
+        (QWEN2_QUARK, _spec("weight", dtype=None), "refuses"),
+        (QWEN2_QUARK, _spec("weight", symmetric=False), "loads"),
+        (QWEN2_QUARK, _spec("weight", ch_axis=-2), "loads"),
+        (QWEN2_QUARK, _spec("weight", ch_axis=1), "refuses"),
+        (QWEN2_QUARK, _spec("weight", qscheme="per_row"), "refuses"),
+        (QWEN2_QUARK, _spec("input_tensors", dtype="fp8_e5m2"), "loads"),
+        (QWEN2_QUARK, _spec("input_tensors", ch_axis=0), "loads"),
+        (QWEN2_QUARK, _spec("input_tensors", symmetric=False), "loads"),
+        (QUARK_FP8, _spec("input_tensors", qscheme="per_channel", ch_axis=0), "refuses"),
+        (QWEN2_QUARK, set_block(global_quant_config=None), "refuses"),
+        (QWEN2_QUARK, lambda c: c.block.pop("export"), "refuses"),
+        # Of the export it wants two words, and reads nothing else.
+        (QUARK_FP8, _export(weight_format=None), "loads"),
+        (QUARK_FP8, _export(weight_format="packed"), "loads"),
+        (QUARK_FP8, _export(weight_format="fake_quantized"), "refuses"),
+        (QUARK_FP8, _unexported("weight_format"), "refuses"),
+        (QUARK_FP8, _unexported("pack_method"), "refuses"),
+        (QUARK_FP8, _unexported("min_kv_scale"), "loads"),
+        (QUARK_KV, _export(kv_cache_group="*"), "loads"),
+        (QUARK_KV, _export(kv_cache_group="*k_proj"), "loads"),
+        (QUARK_KV, _export(kv_cache_group={"*k_proj": {}}), "loads"),
+        # The fp8 mode: no blocks, and any word but dynamic is static.
+        (QUARK_CUSTOM, set_block(weight_block_size=[128, 128]), "loads"),
+        (QUARK_CUSTOM, set_block(activation_scheme="DYNAMIC"), "loads"),
+        (QUARK_CUSTOM, set_block(activation_scheme="tokens"), "loads"),
+        (QUARK_CUSTOM, steps(set_block(activation_scheme="DYNAMIC"), _NO_INPUT_SCALES), "refuses"),
+        (QUARK_CUSTOM, steps(set_block(activation_scheme="tokens"), _NO_INPUT_SCALES), "refuses"),
+        (QUARK_CUSTOM, set_block(activation_scheme=None), "silently wrong"),
+        (QUARK_CUSTOM, steps(set_block(activation_scheme=None), _NO_INPUT_SCALES), "loads"),
+        (QUARK_CUSTOM, _unexported("kv_cache_group"), "refuses"),
+        # Ends of names are numbers.
+        (QUARK, rename(r"(.*)\.weight_scale", r"\1.weight_scale_inv"), "refuses"),
+        (
+            QUARK,
+            _beside_the_head("weight_scale_inv"),
+            "refuses",
+        ),
+        (QUARK, _beside_the_head("weight_scale_2"), "loads"),
+        # A single value has one dimension at most.
+        (CUSTOM_KV, shape(r".*\.k_scale", 1), "loads"),
+        (CUSTOM_KV, shape(r".*\.k_scale", 1, 1), "refuses"),
+        (CUSTOM_KV, shape(r".*\.v_scale", 1, 1), "loads"),
+        (QUARK_KV, shape(r".*\.output_scale", 1, 1), "refuses"),
+        # Plain tensors keep their types, and a plain layer gets what embedding and norms make together.
+        (QUARK, stored_as(r"model\.embed_tokens\.weight", "F16"), "refuses"),
+        (QUARK, stored_as(r".*norm\.weight", "F32"), "refuses"),
+        (QUARK, stored_as(r"lm_head\.weight", "F16"), "refuses"),
+        (QUARK, stored_as(r"(lm_head|model\.embed_tokens|.*norm)\.weight", "F16"), "loads"),
+        # The names that Quark gives experts are those that it looks for.
+        (MIXTRAL_QUARK, lambda c: None, "loads"),
+    ],
+)
+def test_what_it_makes_of_configs_and_names(base: str, change: Damage, verdict: str) -> None:
+    checkpoint = load(base)
+    change(checkpoint)
+    row = rows(checkpoint.to_files())["quark"]
+    assert row.verdict == verdict, row.why
+
+
+def test_which_copy_counts_nobody_knows() -> None:
+    assert rows(corpus()["held/files/stored-twice-otherwise/quark"].make())["quark"].verdict == "unknown"

@@ -66,6 +66,10 @@ SEEN = {
     "reported/uncalibrated/missing/deepseek-v2-autofp8": "loads",
     "reported/uncalibrated/missing/glm4-moe-modelopt": "silently wrong",
     "reported/pruned-experts/bias-whole/glm4-moe-fp8": "refuses",
+    # A text is no list of layers, and an object is read by its keys.
+    "variant/kv-group/object": "loads",
+    "variant/kv-group/star": "refuses",
+    "variant/kv-group/text-with-star": "refuses",
     # The language model's own section says another type.
     "reported/dtype/float8/mistral3-fp8": "loads",
 }

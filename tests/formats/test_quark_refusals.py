@@ -305,14 +305,6 @@ def test_sound_configs_of_other_storages(changes: dict[str, Any], what: str) -> 
             ],
         ),
         (
-            {"weight_block_size": [128, 128], "activation_scheme": "dynamic"},
-            [
-                "config-value: weight_block_size is not valid",
-                "  expected null in Quark's fp8 mode",
-                "  found [128, 128]",
-            ],
-        ),
-        (
             {"kv_cache_scheme": "fp8"},
             ["kv-value: kv_cache_scheme is not valid", "  expected static, dynamic or null", "  found 'fp8'"],
         ),

@@ -26,4 +26,5 @@ ENGINE = Engine(
     demands=lazily("ckptkit.engines.quark.support", "DEMANDS"),
     drafts=Drafts.LEFT_OUT,
     modules=lazily("ckptkit.engines.quark.classes", "MODULES"),
+    keeps_types=lazily("ckptkit.engines.quark.classes", "KEEPS_TYPES"),
 )

@@ -124,3 +124,17 @@ def _classes() -> dict[str, ModuleNames]:
 
 
 MODULES: Mapping[str, ModuleNames] = MappingProxyType(_classes())
+
+#: Classes whose norms give back the type that they got; those of the others multiply with the weight's, but for some
+#: with torch's own, of which nothing is said (``forward`` of the norms in transformers' modeling files).
+_GIVE_BACK = frozenset(
+    {
+        *("Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "CohereForCausalLM"),
+        *("Cohere2ForCausalLM", "Olmo2ForCausalLM", "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM"),
+        *("Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"),
+    }
+)
+_TORCH_NORMS = frozenset({"StableLmForCausalLM", "NemotronForCausalLM", "Starcoder2ForCausalLM", "PhimoeForCausalLM"})
+KEEPS_TYPES: Mapping[str, bool] = MappingProxyType(
+    {name: name in _GIVE_BACK for name in MODULES if name not in _TORCH_NORMS}
+)

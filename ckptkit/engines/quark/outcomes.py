@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.quark.values import VALUES
 from ckptkit.engines.releases import ALWAYS
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
@@ -26,7 +27,10 @@ _ROWS: Outcomes = {
     "CK102": (Known(_ERROR, "incomplete metadata or buffer", ALWAYS),),
     "CK103": (Known(_ERROR, "invalid header", ALWAYS),),
     "CK104": (Known(_ERROR, "FileNotFoundError"),),
-    **dict.fromkeys(("CK105", "CK107"), ()),
+    **dict.fromkeys(("CK105", "CK107/same"), ()),
+    "CK107": (
+        Known(Outcome.UNKNOWN, "files are read in the order of a set: which copy counts is drawn for every process"),
+    ),
     # One file of the usual name is taken before any index (quark/torch/export/safetensors.py).
     **dict.fromkeys(("CK108", "CK108/read-instead/whole", "CK108/copies/read-instead/whole"), ()),
     **dict.fromkeys(("CK108/read-instead", "CK108/copies/read-instead"), (Known(_ERROR, _MISSES),)),
@@ -45,7 +49,8 @@ _ROWS: Outcomes = {
     "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
     "CK206": (Known(_ERROR, _MISSES),),
     **dict.fromkeys(("CK207", "CK210"), (Known(_ERROR, _MISSES),)),
-    "CK207/misplaced": (Known(Outcome.UNKNOWN, "its answers are far from those of the plain model, nobody knows why"),),
+    # Its classes say which names it looks for (classes.py).
+    "CK207/misplaced": (),
     **dict.fromkeys(
         ("CK207/fused", "CK207/fused-codes", "CK207/fused-misplaced"),
         (Known(_ERROR, "misses the keys of single experts"),),
@@ -65,6 +70,7 @@ _ROWS: Outcomes = {
     "CK505": (Known(_SILENT, "garbage", ALWAYS),),
     "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
     "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
+    **VALUES,
     "CK602": (Known(_ERROR, f"{_MISSES} of scales"),),
     **dict.fromkeys(
         ("CK602/beside-scales", "CK602/beside-scales-dynamic-inputs"),
@@ -80,7 +86,11 @@ _ROWS: Outcomes = {
     "CK620/key": (Known(_SILENT, "no config is found, and codes are taken for values"),),
     "CK622": (_DROPPED,),
     "CK623/case": (Known(_ERROR, "ValueError: Unsupported quantization method"),),
-    "CK624": (Known(Outcome.UNKNOWN, "inputs are rounded anew, or not at all, whatever scales are stored for them"),),
+    # Blocks are not looked at, and any word but "dynamic" stands for static inputs.
+    **dict.fromkeys(("CK624", "CK624/scheme/stored", "CK624/scheme-letters/stored", "CK624/scheme/null"), ()),
+    **dict.fromkeys(("CK624/scheme", "CK624/scheme-letters"), (Known(_ERROR, f"{_MISSES} of the input quantizers"),)),
+    "CK624/scheme/null/stored": (Known(_SILENT, "inputs are not rounded, whatever scales are stored for them"),),
+    "CK624/scheme-unsaid": (Known(_ERROR, "KeyError: 'activation_scheme'"),),
     **dict.fromkeys(("CK627/null-key", "CK627/missing-list", "CK627/kv-group", "CK627/spec-list"), ()),
     "CK627/kv-no-layers": (Known(_SILENT, "scales of the KV cache are left out"),),
     "CK627/dynamic-weights": (Known(_ERROR, "AssertionError: Dynamic quantization is not supported for weights"),),
@@ -89,6 +99,7 @@ _ROWS: Outcomes = {
         Known(_ERROR, "AssertionError: SequentialRealQuantizer must contain at least one tensor quantizer"),
     ),
     "CK629/quark-export": (Known(_ERROR, "refuses the config"),),
+    "CK629/quark-export/null": (),
     "CK629/quark": (Known(_ERROR, "refuses the config"),),
     "CK629/quark-fp8": (Known(_ERROR, "refuses the config"),),
     "CK701": (),

@@ -71,11 +71,28 @@ SUPPORT: tuple[Support, ...] = (
     Support(Answer.SUPPORTED, (Layer.KV_CACHE,), ("quark", "quark-fp8"), ("per-tensor",), how=Evidence.RUN),
 )
 
-#: What its readers of a config take without asking (``PretrainedConfig`` in quark/torch/export/main_import, and
-#: ``from_custom_config`` in main_export/quant_config_parser.py).
+#: Scales upon scales are numbered (``_fix_loaded_weights_key_mismatch`` in quark/torch/export/utils.py).
+_NUMBERED = tuple(
+    f"{role}_{what}_" for role in ("weight", "bias", "input", "output") for what in ("scale", "zero_point")
+)
+_CACHED = ("k_proj", "v_proj", "qkv_proj")
+#: What its readers of a config take without asking (``PretrainedConfig`` in quark/torch/export/main_import,
+#: ``from_custom_config`` in main_export/quant_config_parser.py and ``preprocess_import_info`` in export/utils.py).
 DEMANDS: Mapping[str, tuple[Demands, ...]] = MappingProxyType(
     {
-        "quark": (Demands(keys=("export",)),),
-        "quark-fp8": (Demands(keys=("activation_scheme", "ignored_layers", "export")),),
+        "quark": (
+            Demands(
+                keys=("export", "export.weight_format", "export.pack_method"),
+                numbered=_NUMBERED,
+                single=tuple(f"{name}.output_scale" for name in _CACHED),
+            ),
+        ),
+        "quark-fp8": (
+            Demands(
+                keys=("activation_scheme", "ignored_layers", "export.pack_method", "export.kv_cache_group"),
+                numbered=_NUMBERED,
+                single=("k_scale",),
+            ),
+        ),
     }
 )

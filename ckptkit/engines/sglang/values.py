@@ -97,7 +97,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "kv_cache_group, and no entries of it in layer_quant_config", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about("weight-format"),
+            about("weight-format", "weight-format-fake"),
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),

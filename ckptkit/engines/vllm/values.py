@@ -86,7 +86,7 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
-            about("weight-format"),
+            about("weight-format", "weight-format-fake"),
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
     }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from ckptkit.edits.changes import Path
 from ckptkit.errors import Fault, UnsupportedFormat
 from ckptkit.formats.base import ConfigReader
-from ckptkit.formats.fp8_fields import SKIP_LIST, field_faults
+from ckptkit.formats.fp8_fields import SCHEME, SKIP_LIST, field_faults, inputs_of
 from ckptkit.formats.quark.faults import KV_GROUP, OLD_KEY, SPEC_LIST, required_keys
-from ckptkit.formats.quark.other import is_mxfp4, other_scheme
+from ckptkit.formats.quark.other import BITS, is_mxfp4, other_scheme
 from ckptkit.model import names
 from ckptkit.model.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import Declared, KVCacheScheme, OtherScheme, Quantization, Scheme
@@ -19,9 +20,17 @@ from ckptkit.model.select import Exact, Pattern, Selector, glob_or_exact
 from ckptkit.record import record
 
 #: Where a config says how weights are stored, and the word for codes.
-STORED_AS, STORED = "export.weight_format", "real_quantized"
-#: Quark's types of what is not quantized.
-_PLAIN_DTYPES = ("bfloat16", "float16", "float32")
+STORED_AS, STORED, FAKE = "export.weight_format", "real_quantized", "fake_quantized"
+_E4M3 = "fp8_e4m3"
+#: Quark's other types -> what engines tell apart of a weight or of inputs that are declared as such: nothing of what is
+#: not quantized.
+_OTHER_DTYPES = MappingProxyType(
+    {
+        **dict.fromkeys(("bfloat16", "float16", "float32"), ""),
+        "fp8_e5m2": "e5m2",
+        **dict.fromkeys(("fp8_e5m3", "bfp16", "int32", *BITS), "other"),
+    }
+)
 #: The key of ``layer_type_quant_config`` for linear modules.
 LINEAR = "Linear"
 #: Projections whose quantized output is the KV cache or an attention operand, not a linear layer's output.
@@ -181,23 +190,21 @@ def parse_custom(block: Mapping[str, Any], label: str) -> QuarkConfig:
     """Parse the ``fp8`` custom mode: one per-tensor scheme for all linear modules that are not ignored."""
     reader = ConfigReader()
     export = _export_block(reader, block)
-    scheme_name = block.get("activation_scheme")
-    inputs = {
+    scheme_name = inputs_of(block) if SCHEME in block else None
+    inputs: dict[object, Quantization | None] = {
         "static": Quantization(PerTensor()),
         "dynamic": Quantization(PerTensor(), dynamic=True),
         None: None,
     }
     if scheme_name not in tuple(inputs):  # a tuple also takes what cannot be hashed
-        reader.wrong("activation_scheme", "static, dynamic or null", scheme_name)
-    if block.get("weight_block_size") is not None:
-        reader.wrong("weight_block_size", "null in Quark's fp8 mode", block["weight_block_size"])
+        reader.wrong(SCHEME, "static, dynamic or null", scheme_name, what="scheme", instead=("static",))
     ignored = reader.skip_list(block, SKIP_LIST.keys)
     kv_name = block.get("kv_cache_scheme")
     if kv_name not in (None, "static", "dynamic"):
         reader.wrong("kv_cache_scheme", "static, dynamic or null", kv_name, instead=(None,))
     reader.strings(export.get("kv_cache_group"), "export.kv_cache_group")
     basis = _basis(reader, block)
-    faults = tuple(field_faults(block))
+    faults = tuple(field_faults(block, blocks=False))
     provenance = _provenance(reader, block)
     reader.raise_faults(label, faults)
     kv_cache = None
@@ -217,7 +224,7 @@ def _export_block(reader: ConfigReader, block: Mapping[str, Any]) -> dict[str, A
             STORED,
             weight_format,
             "the weights are not stored in FP8 and load as garbage; export with weight_format='real_quantized'",
-            what="weight-format",
+            what="weight-format-fake" if weight_format == FAKE else "weight-format",
             instead=(STORED,),
         )
     return export
@@ -258,14 +265,13 @@ def _parse_tensor(
     if value is None:
         return None
     spec, role = reader.mapping(value, path), "input" if is_input else path.rpartition(".")[2]
-    if spec.get("dtype") != "fp8_e4m3":
+    if spec.get("dtype") != _E4M3:
         dtype = spec.get("dtype")
-        kind = "e5m2" if dtype == "fp8_e5m2" else "dtype" if dtype not in _PLAIN_DTYPES else ""
+        kind = _OTHER_DTYPES.get(dtype, "dtype") if isinstance(dtype, str) else "dtype"
         what = f"{role}-{kind}" if kind and role in ("weight", "input") else ""
         help_text = "ckptkit handles FP8 E4M3 checkpoints only"
-        # Inputs are rounded while running, and say nothing of what is stored.
-        instead = ("fp8_e4m3",) if what == "input-e5m2" else ()
-        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), help_text, what=what, instead=instead)
+        instead = (_E4M3,) if what and kind == "e5m2" else ()
+        reader.wrong(f"{path}.dtype", _E4M3, dtype, help_text, what=what, instead=instead)
         return None
     if reader.truth(spec.get("symmetric"), f"{path}.symmetric", default=True) is False:
         help_text = "FP8 storage has no zero points"

@@ -81,7 +81,7 @@ _LOADED = {
     "k": ("k_scale", "k_proj.output_scale", "k_proj.k_scale", "qkv_proj.k_scale"),
     "v": ("v_scale", "v_proj.output_scale", "v_proj.v_scale", "qkv_proj.v_scale"),
 }
-_SECTIONS = MappingProxyType({"export": ("export", "export"), "kv_cache_scheme": ("kv-cache", "kv-cache")})
+_SECTIONS = MappingProxyType({"export": ("export", "export/null"), "kv_cache_scheme": ("kv-cache", "kv-cache")})
 NATIVE = Dialect(
     format=NAME,
     name="native",

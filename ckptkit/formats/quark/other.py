@@ -12,7 +12,7 @@ from ckptkit.model.granularity import Granularity, PerChannel, PerGroup, PerTens
 from ckptkit.model.scheme import OtherScheme, Quantization
 
 #: Quark's dtypes of weights that are stored and are not FP8 E4M3 -> bits of an element.
-_BITS: Mapping[str, int] = MappingProxyType(
+BITS: Mapping[str, int] = MappingProxyType(
     {
         **{f"{sign}int{bits}": bits for sign in ("", "u") for bits in (2, 3, 4, 8, 16)},
         **{"fp6_e3m2": 6, "fp6_e2m3": 6, "fp4": 4, "mx6": 6, "mx9": 9},
@@ -22,7 +22,7 @@ NAME = "quark"
 _ELEMENTS = {"int8": "I8", "uint8": "U8", "int4": "I4", "uint4": "U4", "fp4": "F4"}
 
 #: The layouts that Quark has beside FP8.
-OTHER_STORAGES = frozenset(f"{NAME} {dtype}" for dtype in _BITS)
+OTHER_STORAGES = frozenset(f"{NAME} {dtype}" for dtype in BITS)
 
 #: Ends of tensor names -> what they are to a module of another storage.
 PARTS: Mapping[str, Part] = MappingProxyType(
@@ -43,11 +43,11 @@ def other_scheme(spec: Any) -> OtherScheme | None:
     dtype = levels[0].get("dtype") if levels else None
     if dtype == "mx":
         dtype = levels[0].get("mx_element_dtype")
-    if not isinstance(dtype, str) or dtype not in _BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         return None
     inputs = _levels(spec.get("input_tensors"))
     name = _name(dtype, levels, inputs)
-    return OtherScheme(name, f"{NAME} {dtype}", _BITS[dtype], _weight(dtype, levels), entry=json.dumps(spec))
+    return OtherScheme(name, f"{NAME} {dtype}", BITS[dtype], _weight(dtype, levels), entry=json.dumps(spec))
 
 
 def is_mxfp4(scheme: OtherScheme) -> bool:
@@ -70,8 +70,8 @@ def _name(dtype: str, levels: list[Mapping[str, Any]], inputs: list[Mapping[str,
     if dtype == "fp4":
         return "MXFP4" if levels[0].get("group_size") == 32 else "FP4"
     read = inputs[0].get("dtype") if inputs else None
-    width = _BITS.get(read, 8) if isinstance(read, str) else 16
-    return f"W{_BITS[dtype]}A{width} {dtype.upper()}"
+    width = BITS.get(read, 8) if isinstance(read, str) else 16
+    return f"W{BITS[dtype]}A{width} {dtype.upper()}"
 
 
 def _weight(dtype: str, levels: list[Mapping[str, Any]]) -> Quantization | None:

@@ -12,6 +12,7 @@ from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault
 from ckptkit.model import names
+from ckptkit.model.census import Role
 from ckptkit.rules.config.block import put_right
 
 
@@ -29,7 +30,9 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
     Fix: correct the fields; a block size that is missing beside grids of scales is written, and what experts are.
     """
     for fault in context.faults("fp8-fields"):
-        yield Observation.of(fault, variant=fault.what or None if isinstance(fault, ConfigFault) else None)
+        what = fault.what if isinstance(fault, ConfigFault) else ""
+        stored = what.startswith("scheme") and _stores_input_scales(context)
+        yield Observation.of(fault, variant=(f"{what}/stored" if stored else what) or None)
     for fault in context.faults("fp8-experts"):
         yield Observation.of(fault, variant="experts")
     for fault in context.faults("fp8-block-size"):
@@ -43,6 +46,13 @@ def _has_dynamic_experts(context: Context) -> bool:
     """Whether there are experts whose inputs are quantized while running: of these blocks can be built."""
     inputs = said(context, keys_of(context).inputs)
     return inputs != "static" and any(names.experts_owner(name) is not None for name in context.linear_kinds)
+
+
+def _stores_input_scales(context: Context) -> bool:
+    """Whether scales of inputs are stored, which say what an engine needs that takes every scheme for a static one."""
+    endings = context.dialect.endings if context.dialect is not None else {}
+    scales = tuple(f".{ending}" for ending, role in endings.items() if role is Role.INPUT_SCALE)
+    return any(name.endswith(scales) for name in context.container.tensors)
 
 
 @fix("safe", "CK624")

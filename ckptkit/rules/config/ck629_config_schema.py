@@ -14,7 +14,7 @@ from ckptkit.engines.dialects import keys_of
 from ckptkit.errors import Fault
 from ckptkit.formats.base import KINDS_NOT_VALID, where_of
 from ckptkit.formats.dialect import Dialect
-from ckptkit.formats.keys import changed_at
+from ckptkit.formats.keys import changed_at, values_at
 from ckptkit.storage.container import CONFIG_FILE
 
 #: What our own readers have said already, in other words.
@@ -65,7 +65,7 @@ def config_schema(context: Context) -> Iterator[Fault]:
 def _section(path: str, block: Mapping[str, Any], sections: Mapping[str, tuple[str, str]]) -> str:
     """What engines tell the place of a fault apart by; empty where they do not."""
     said, null = sections.get(path.partition(".")[0], ("", ""))
-    return null if path in block and block[path] is None else said
+    return null if None in values_at(block, tuple(path.split("."))) else said
 
 
 def _departures(context: Context, dialect: Dialect, schema: str | Mapping[str, Any]) -> Iterator[Fault]:

@@ -39,7 +39,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         logging.getLogger("transformers").removeHandler(warnings)
     model.eval()
     plain = distance.kept(against.get("plain"))
-    layers = _Layers(model, plain)
+    layers = Layers(model, plain)
     with stage("forward"), torch.no_grad(), layers:
         # No tokenizer gives an id that has no row, whatever the config says.
         vocabulary = min(model.config.get_text_config().vocab_size, model.get_input_embeddings().weight.shape[0])
@@ -48,7 +48,7 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         logits = (answer.logits if hasattr(answer, "logits") else answer.last_hidden_state)[0].float().numpy()
     stored = stored_types(folder)
     if keep is not None:
-        distance.keep(keep, {"logits": logits, **_parameters(model)})
+        distance.keep(keep, {"logits": logits, **parameters(model)})
     return {
         "missing": sorted(loading["missing_keys"])[:SHOWN],
         "unexpected": sorted(loading["unexpected_keys"])[:SHOWN],
@@ -57,12 +57,12 @@ def examine(folder: Path, options: Mapping[str, Any]) -> Answer:
         "static": any(map(is_static, stored)),
         "bare": sorted(bare(loading["unexpected_keys"], stored))[:SHOWN],
         "apart": {name: apart(logits, distance.kept(path)) for name, path in against.items()},
-        "layers": max([*layers.apart.values(), *_changed(model, plain).values()], default=None) if plain else None,
-        "furthest": sorted({**layers.apart, **_changed(model, plain)}.items(), key=lambda pair: -pair[1])[:SHOWN],
+        "layers": max([*layers.apart.values(), *changed(model, plain).values()], default=None) if plain else None,
+        "furthest": sorted({**layers.apart, **changed(model, plain)}.items(), key=lambda pair: -pair[1])[:SHOWN],
     }
 
 
-class _Layers:
+class Layers:
     """How far the outputs of layers are from those of the plain model's linear layers on the same inputs."""
 
     def __init__(self, model: Any, plain: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class _Layers:
         return compare
 
 
-def _parameters(model: Any) -> dict[str, Any]:
+def parameters(model: Any) -> dict[str, Any]:
     """All parameters that are numbers, under the names that they have in memory."""
     return {
         name: value.detach().float().numpy()
@@ -103,9 +103,9 @@ def _parameters(model: Any) -> dict[str, Any]:
     }
 
 
-def _changed(model: Any, plain: Mapping[str, Any]) -> dict[str, float]:
+def changed(model: Any, plain: Mapping[str, Any]) -> dict[str, float]:
     """How far parameters are from the plain model's that are no layer's which was compared."""
-    own = _parameters(model)
+    own = parameters(model)
     linear = {f"{name}.weight" for name, module in model.named_modules() if "Linear" in type(module).__name__}
     same = (name for name in own if name in plain and name not in linear and own[name].shape == plain[name].shape)
     return {name: distance.furthest(own[name], plain[name]) for name in same}
