@@ -28,6 +28,8 @@ QUARK_KV, CT_KV, MODELOPT_KV = (
         (CT_KV, "sglang", ("--kv-cache-dtype", "fp8_e4m3")),
         (MODELOPT_KV, "vllm", ()),
         (MODELOPT_KV, "sglang", ()),
+        (MODELOPT_KV, "trtllm", ()),
+        (REAL / "llama" / "quark-fp8-kv-custom", "trtllm", ("--kv_cache_dtype", "fp8")),
         (REAL / "llama" / "llmcompressor-dynamic", "vllm", ()),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else None,
@@ -38,7 +40,8 @@ def test_the_cache_is_switched_on_where_the_engine_does_not_do_so(
     found = ckptkit.serving(folder, engine=engine)
     assert found.works and found.command[-len(kv) or None :] == (kv or (*found.command,))
     assert [option.words for option in found.options] == ([kv] if kv else [])
-    assert found.command[:2] == (engine, "serve") and str(folder) in found.command
+    program = {"trtllm": "trtllm-serve"}.get(engine, engine)
+    assert found.command[:2] == (program, "serve") and str(folder) in found.command
     switched = any("by itself: " in note for note in found.notes)
     assert switched == (not kv and folder.name.endswith("kv"))
 
