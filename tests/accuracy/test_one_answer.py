@@ -85,7 +85,9 @@ def test_commands_and_functions_agree(fixture: str, tmp_path: Path) -> None:
         whole, _ = _told("validate", folder, "--matrix")
         verdicts = {row["engine"]: row["verdict"] for row in whole["matrix"]["engines"]}
         for name, verdict in verdicts.items():
-            alone, _ = _told("validate", folder, "--for", name, "--matrix")
+            alone, code = _told("validate", folder, "--for", name, "--matrix")
+            if verdict in ("refuses", "silently wrong", "does not read"):
+                assert code == 1 and not alone["clean"], f"{name} {verdict}, and validate is clean"
             assert [(row["engine"], row["verdict"]) for row in alone["matrix"]["engines"]] == [(name, verdict)]
             told = [effect["engine"] for finding in alone["findings"] for effect in finding.get("engines", [])]
             assert set(told) <= {name}
