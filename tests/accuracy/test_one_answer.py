@@ -69,11 +69,12 @@ def _check(entry: Entry) -> None:
             found = serving(context, report, engine, "x")
             assert (found.verdict, found.works) == (row.verdict, row.verdict not in _BROKEN), where
             assert found.works or found.refusals, f"{where}: refused without a reason"
+            assert found.works or not (found.parallel or found.minimum or found.notes), f"{where}: refused, and more"
         for hardware in _HARDWARE:
             (here,) = build_matrix(context, report, (1, 2), gpu=gpus.by_name(hardware), engines=(name,)).rows
             if row.verdict in _ORDER:
                 assert _ORDER.index(here.verdict) <= _ORDER.index(row.verdict), f"{where} on {hardware}"
-            if here.verdict == "refuses" != row.verdict:
+            if here.verdict == "refuses":
                 assert not any(size.works for size in here.parallel), f"{where} on {hardware}"
 
 
