@@ -8,6 +8,7 @@ are asked about.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -144,6 +145,29 @@ def test_of_several_groups_the_first_by_name_counts() -> None:
     ((outcome, words),) = _says("CK616", _without_first)
     assert outcome == "error" and "exactly one config group" in words
     assert _verdict(GROUPS) != "loads" and _verdict(GROUPS, _without_first) == "refuses"
+
+
+def _in_blocks(checkpoint: MutableCheckpoint) -> None:
+    """A second group, of another scheme, for some layers."""
+    groups = checkpoint.block["config_groups"]
+    groups["group_0"]["targets"] = [r"re:.*self_attn.*"]
+    groups["group_1"] = json.loads(json.dumps(groups["group_0"])) | {"targets": [r"re:.*mlp.*"]}
+
+
+def _of_another_scheme(checkpoint: MutableCheckpoint) -> None:
+    _in_blocks(checkpoint)
+    inputs = checkpoint.block["config_groups"]["group_1"]["input_activations"]
+    inputs.update(strategy="tensor", dynamic=True)
+
+
+def test_several_groups_of_one_scheme_are_one() -> None:
+    """Which of them counts is no matter; of two schemes it is, and validate says so to who asks."""
+    assert _verdict(CT, _in_blocks) == "loads"
+    assert _verdict(CT, _in_blocks, _without_first) == "refuses"
+    found = load(CT)
+    _of_another_scheme(found)
+    said = answers(found)
+    assert any("group_0 to every module" in words for words in said[Answer.SILENT])
 
 
 def test_targets_are_not_looked_at() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Engine, Splitting, lazily
+from ckptkit.engines.base import Engine, OneGroup, Splitting, lazily
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.releases import Evidence, Release
 
@@ -39,6 +39,16 @@ ENGINE = Engine(
         revision="--revision",
     ),
     loads_every_file=True,
+    # Pull request 15415 (2026-06), merged; that 17725 tells groups apart was not, by September 2026.
+    one_group=MappingProxyType(
+        {
+            "compressed-tensors": OneGroup(
+                "group_0",
+                others="it applies group_0 to every module, and the config declares other schemes as well",
+                without="ValueError: exactly one config group is wanted where none is group_0",
+            )
+        }
+    ),
     outcomes=lazily("ckptkit.engines.trtllm.outcomes", "OUTCOMES"),
     skip_lists=lazily("ckptkit.engines.trtllm.skip_lists", "SKIP_LISTS"),
     support=lazily("ckptkit.engines.trtllm.support", "SUPPORT"),
