@@ -25,7 +25,7 @@ from ckptkit.engines.support import Answer, Part, Support
 from ckptkit.engines.trtllm.sources import CONFIGS, SAFETENSORS, SOURCES
 from ckptkit.formats.compressed_tensors.other import other_scheme
 from ckptkit.formats.modelopt import config as modelopt
-from ckptkit.model.granularity import PerTensor
+from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor
 from ckptkit.model.scheme import OtherScheme, Quantization
 from ckptkit.views.matrix import build_matrix
 from tests.accuracy.reports import quantize
@@ -305,6 +305,19 @@ def test_what_is_built_plain_whatever_the_config_says() -> None:
         checkpoint.block["ignore"].remove("model.layers.0.mlp.gate")
 
     assert _verdict("qwen3_moe/modelopt-fp8", router, inputs, declared) == "silently wrong"
+
+
+@pytest.mark.parametrize("layer", [Layer.EMBEDDING, Layer.ROUTER])
+def test_what_is_built_plain_is_so_in_blocks_too(layer: Layer) -> None:
+    """embedding.py and modeling_qwen3_moe.py look at no block size; unknown is what they leave open."""
+
+    def said(kind: Layer) -> Support:
+        inputs = Quantization(PerGroup(128), dynamic=True)
+        part = Part(kind, Quantization(PerBlock(128, 128)), inputs, "x")
+        return next(r for r in by_name("trtllm").support() if r.fits(part, "fp8-block", "Qwen3MoeForCausalLM"))
+
+    assert said(layer).answer is Answer.SILENT
+    assert said(Layer.TOWER).answer is Answer.UNKNOWN and said(Layer.TOWER).words
 
 
 def _mxfp8(checkpoint: MutableCheckpoint) -> None:
