@@ -32,7 +32,7 @@ def show(found: Serving, *, quiet: bool = False, out: Console | None = None) -> 
         print_line(out, (said, "bold yellow" if unknown else "bold red"))
         for reason in found.refusals:
             paragraph(out, "  ", reason, indent=4)
-        if not quiet:
+        if found.broken and not quiet:
             print_line(out, (f"'ckptkit validate --for {found.engine}' says more, and what can be fixed", "dim"))
     if quiet:
         return

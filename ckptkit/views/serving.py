@@ -76,6 +76,11 @@ class Serving(Shown):
         return bool(self.command)
 
     @property
+    def broken(self) -> bool:
+        """Whether it is not served on any number of devices, nor otherwise: ``validate`` says more of it."""
+        return self.verdict in _BROKEN
+
+    @property
     def line(self) -> str:
         """The command for a shell."""
         return shlex.join(self.command)

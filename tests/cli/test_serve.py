@@ -53,6 +53,14 @@ def test_sizes_that_cannot_be_are_refused_with_the_reason() -> None:
     assert [(size.size, size.works) for size in eight.parallel] == [(1, True), (2, True), (4, True), (8, False)]
 
 
+def test_where_more_is_said_is_told_where_more_is_said(run: Run) -> None:
+    """Of sizes validate says nothing, and of what one engine refuses nothing to who does not ask for that engine."""
+    assert "ckptkit validate" not in run("serve", QUARK_KV, "--tp", "8").out
+    told = run("serve", CT_KV, "--for", "trtllm").out
+    assert "'ckptkit validate --for trtllm' says more" in told and "tensor parallel" not in told
+    assert run("validate", CT_KV, "--for", "trtllm").code == 1
+
+
 def test_what_the_engine_refuses_has_no_command(run: Run, tmp_path: Path) -> None:
     draft = load("llama/quark-ptpc")
     draft.block["global_quant_config"]["input_tensors"] = None
