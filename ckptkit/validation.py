@@ -219,13 +219,19 @@ def examine(
     asked = (wanted.engines or frozenset()) | (trusted.engines or frozenset())
     report = run(context, level, dict.fromkeys((*wanted.rules, *trusted.rules)), asked)
     matrix = skip_table = None
-    if request.matrix or settings.tensor_parallel or settings.gpu:
+    shown = request.matrix or bool(settings.tensor_parallel or settings.gpu)
+    told = trusted.engines is not None and scope.trusted.select == Settings().select  # not of a choice of rules
+    if shown or told:
         from ckptkit.engines.gpus import by_name as gpu_by_name
         from ckptkit.views.matrix import build_matrix
 
         gpu = None if settings.gpu is None else gpu_by_name(settings.gpu)
         matrix = build_matrix(context, report, settings.tensor_parallel, gpu=gpu, engines=trusted.engines)
     report = select_findings(report, wanted, trusted)
+    if matrix is not None and told:
+        from ckptkit.views.refusals import with_refusals
+
+        report = with_refusals(report, matrix)
     if request.expect is not None:
         from ckptkit.hub.expect import with_differences
 
@@ -243,7 +249,7 @@ def examine(
     return context, Validation(
         **found,
         settings=settings,
-        matrix=matrix,
+        matrix=matrix if shown else None,
         skip_table=skip_table,
         fixes=fixes,
         destination=destination,

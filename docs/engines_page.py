@@ -84,6 +84,7 @@ def _engine(engine: Engine) -> Iterator[str]:
             " engines that serve it.\n"
         )
     yield from _demands(engine)
+    yield from _groups(engine)
     support = engine.support()
     if support:
         yield "\n| layers | formats | scheme | classes | answer | known by |\n|---|---|---|---|---|---|\n"
@@ -123,6 +124,12 @@ def _demands(engine: Engine) -> Iterator[str]:
         ends = (_codes(f"*{end}" for end in found) for found in (demands.takes, demands.drops))
         cells = (*ends, _codes(demands.dtypes), _codes(demands.keys))
         yield f"| {formats} | {' | '.join(cell or 'none' for cell in cells)} | {demands.versions} |\n"
+
+
+def _groups(engine: Engine) -> Iterator[str]:
+    """What becomes of several groups where an engine takes one of them."""
+    for dialect, one in engine.one_group.items():
+        yield f"\nOf several groups of `{dialect}`: {one.others}; without `{one.name}`: {one.without}.\n"
 
 
 def _remark(row: Remark) -> str:

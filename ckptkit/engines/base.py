@@ -171,6 +171,19 @@ class Demands:
 
 
 @record
+class OneGroup:
+    """That an engine takes one group of a config for every module: that of this ``name``.
+
+    ``others`` says what becomes of modules whose scheme is another one, ``without`` what it does with several groups
+    of which none has the name.
+    """
+
+    name: str
+    others: str
+    without: str
+
+
+@record
 class Engine:
     """One consumer of checkpoints.
 
@@ -192,7 +205,8 @@ class Engine:
     object's name, and what it has to hold where it is there; an empty name stands for the language model's own keys,
     without which the load stops. ``key_demands`` are what else it wants of such keys, likewise by type.
     ``demands`` says, by dialect and under an empty key for no quantization at all, what the engine stops at whatever
-    the scheme is; it may hold some dialects only. Of several the first counts that holds for a release.
+    the scheme is; it may hold some dialects only. Of several the first counts that holds for a release. ``one_group``
+    holds the dialects of which it takes one group of a config for every module.
     ``drafts`` says what becomes of layers that predict, None where they are layers as all others, or not known;
     ``drafts_left_out`` are classes that never build them. One that ``lists_unexpected`` tensors leaves out what its
     class has no place for, and one that ``loads_every_file`` takes weight files that no index names.
@@ -239,6 +253,7 @@ class Engine:
     reproduced: Callable[[], Reproduced] = lambda: _NOTHING
     demands: Callable[[], Mapping[str, tuple[Demands, ...]]] = lambda: _NOTHING
     keeps_types: Callable[[], Mapping[str, bool]] = lambda: _NOTHING
+    one_group: Mapping[str, OneGroup] = field(default_factory=dict)
     on_request: bool = False
     by_storage: Callable[[], ByStorage] | None = None
 

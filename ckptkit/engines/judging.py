@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ckptkit.engines.base import ByModelType, Engine
+from ckptkit.engines.dialects import fact_of
 from ckptkit.engines.dimensions import Dimensions, text_level
+from ckptkit.engines.layers import Layer
 from ckptkit.engines.model_types import class_of
 from ckptkit.engines.releases import Range
 from ckptkit.engines.stored_types import judge_types
-from ckptkit.engines.support import Answer, Judgement, parts_of
+from ckptkit.engines.support import Answer, Judgement, Part, parts_of
+from ckptkit.engines.targets import targets_by_group
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
 from ckptkit.model.checkpoint import Checkpoint
@@ -167,6 +170,18 @@ def _beside_weight(name: str, tensors: Collection[str]) -> bool:
     return name.endswith(_PLAIN_SCALE) and f"{name.removesuffix(_PLAIN_SCALE)}.weight" in tensors
 
 
+def judge_groups(engine: Engine, container: Container, dialect: str, parts: Collection[Part]) -> Iterator[Judgement]:
+    """What becomes of several groups of a config where an engine takes one of them for every module."""
+    one, block = fact_of(dialect, engine.one_group), container.config.get("quantization_config")
+    groups = targets_by_group(block) if one is not None and isinstance(block, Mapping) else {}
+    if one is None or len(groups) < 2:
+        return
+    if one.name not in groups:
+        yield Judgement(None, Answer.REFUSED, one.without)
+    elif len({part.scheme for part in parts if part.layer is not Layer.KV_CACHE}) > 1:
+        yield Judgement(None, Answer.SILENT, one.others)
+
+
 def judge_stored(engine: Engine, container: Container, *, understood: bool) -> Iterator[Judgement]:
     """What an engine that goes by storage makes of a container; nothing for any other."""
     if engine.by_storage is not None:
@@ -198,7 +213,9 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     classes, stand_in = engine.architectures(), engine.stand_in
     rest = stand_in is not None and classes is not None and architecture is not None and served not in classes
     last = stand_in.name if stand_in is not None and rest else ""
-    for part in parts_of(checkpoint):
+    parts = tuple(parts_of(checkpoint))
+    answers += judge_groups(engine, container, dialect, parts)
+    for part in parts:
         row = next((row for row in rows if last and row.stops(part, dialect, last)), None)
         row = row or next((row for row in rows if row.fits(part, dialect, served)), None)
         said = Judgement(part, row.answer, row.words, since=row.since) if row else Judgement(part, Answer.UNKNOWN)

@@ -58,7 +58,8 @@ class Release:
     """A release that was examined: its number (empty for a commit between two), date, commit, and how.
 
     ``covers`` names the tables ("outcomes", "skip lists", "support", "kernels") that were held against it, empty for
-    all; ``bundles`` gives the release of a library that comes with it.
+    all; ``bundles`` gives the release of a library that comes with it; ``after`` is, of a commit between two, the
+    number of a release that came before it: what that has, it has.
     """
 
     version: str
@@ -67,6 +68,7 @@ class Release:
     how: tuple[Evidence, ...] = (Evidence.SOURCE,)
     covers: tuple[str, ...] = ()
     bundles: Mapping[str, str] = field(default_factory=dict)
+    after: str = ""
 
     def __str__(self) -> str:
         return self.version or f"main, {self.date}"
@@ -95,6 +97,9 @@ class Range:
         True
         >>> Range(until="2026-08").holds(Release("", "2026-08-10"))
         False
+        >>> between = Release("", "2026-08-10", after="1.2")
+        >>> Range(since="1.0").holds(between), Range(since="1.3").holds(between), Range(until="1.3").holds(between)
+        (True, False, False)
         """
         if self.until == LONG_AGO:
             return False
@@ -120,6 +125,8 @@ def _reaches(release: Release, bound: str, library: str) -> bool | None:
         return release.date >= bound if release.date and not library else None
     version = release.bundles.get(library, "") if library else release.version
     try:
+        if not version and not library:
+            return True if Version.parse(release.after) >= Version.parse(bound) else None
         return Version.parse(version) >= Version.parse(bound)
     except ValueError:
         return None

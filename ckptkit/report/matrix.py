@@ -46,12 +46,11 @@ def show_matrix(matrix: Matrix) -> None:
 
 
 def _obstacles(matrix: Matrix) -> dict[tuple[int, str], list[str]]:
-    """What stands in the way of each size, the first few things, and for which engines; not what is said already."""
+    """What stands in the way of each size, the first few things, and for which engines that work at some."""
     found: dict[tuple[int, str], list[str]] = {}
     for row in matrix.rows:
-        said = row.parts.get("refused", ())
-        for size in row.parallel:
-            for obstacle in [obstacle for obstacle in size.obstacles if obstacle not in said][:_SHOWN_OBSTACLES]:
+        for size in row.parallel if row.verdict != "refuses" else ():
+            for obstacle in size.obstacles[:_SHOWN_OBSTACLES]:
                 found.setdefault((size.size, obstacle), []).append(row.label)
     return dict(sorted(found.items(), key=lambda item: item[0][0]))
 

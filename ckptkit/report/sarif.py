@@ -26,8 +26,8 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Mapping[str, str]) -> str:
     """One run over all checkpoints; only rules that fired are described. It failed if one could not be looked at."""
-    fired = sorted({finding.code for report in reports for finding in report.findings})
-    positions = {code: position for position, code in enumerate(fired)}
+    fired = {finding.code: finding for report in reports for finding in report.findings}
+    positions = {code: position for position, code in enumerate(sorted(fired))}
     document = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -38,7 +38,7 @@ def to_sarif(reports: Sequence[Report], rules: Mapping[str, Rule], failures: Map
                         "name": "ckptkit",
                         "version": __version__,
                         "semanticVersion": __version__,
-                        "rules": [_descriptor(rules[code]) for code in fired],
+                        "rules": [_descriptor(rules[c]) if c in rules else _named(fired[c]) for c in positions],
                     }
                 },
                 "columnKind": "utf16CodeUnits",
@@ -72,6 +72,15 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
         "helpUri": f"{_RULES_PAGE}#{rule.code.lower()}-{rule.name}",
         "defaultConfiguration": {"level": _LEVELS[rule.severity.value]},
         "properties": {"tags": [rule.family]},
+    }
+
+
+def _named(finding: Finding) -> dict[str, Any]:
+    """What is said of a code that no rule has: of what a checkpoint alone cannot tell."""
+    return {
+        "id": finding.code,
+        "name": finding.name,
+        "defaultConfiguration": {"level": _LEVELS[finding.severity.value]},
     }
 
 

@@ -32,8 +32,8 @@ def show(found: Serving, *, quiet: bool = False, out: Console | None = None) -> 
         print_line(out, (said, "bold yellow" if unknown else "bold red"))
         for reason in found.refusals:
             paragraph(out, "  ", reason, indent=4)
-        if not quiet:
-            print_line(out, ("'ckptkit validate' says more, and what can be fixed", "dim"))
+        if found.broken and not quiet:
+            print_line(out, (f"'ckptkit validate --for {found.engine}' says more, and what can be fixed", "dim"))
     if quiet:
         return
     rows = [(" ".join(option.words), option.why) for option in found.options] if found.works else []

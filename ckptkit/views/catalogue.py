@@ -40,7 +40,9 @@ def render_rules_markdown() -> str:
     """The whole document."""
     rules = all_rules()
     return (
-        "\n".join([_INTRODUCTION, *_engines(), *_overview(rules), *_chapters(rules), *_proof(rules), *_planned()])
+        "\n".join(
+            [_INTRODUCTION, *_engines(), *_overview(rules), *_chapters(rules), *_proof(rules), *_beside(), *_planned()]
+        )
         + "\n"
     )
 
@@ -109,6 +111,19 @@ def _proof(rules: Iterable[Rule]) -> Iterator[str]:
             f"[{report}]({address})" for report, address in zip(rule.reports, rule.sources, strict=True)
         )
         yield f"| {rule.code} | {reports or rule.unreported} | {_inline(rule.reproduced)} |"
+    yield ""
+
+
+def _beside() -> Iterator[str]:
+    yield "## Errors that are no rules'"
+    yield ""
+    yield "| code | name | what it says |"
+    yield "|---|---|---|"
+    yield (
+        "| CK198 | engine-refuses | with `--for`: an engine that was asked about refuses what is stored, takes it"
+        " wrong, or does not read the format, for a reason that no rule gives; `--gpu` narrows it to hardware |"
+    )
+    yield "| CK199 | served-differs | with `--expect`: what the Hub serves is not the folder that was checked |"
     yield ""
 
 

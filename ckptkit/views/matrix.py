@@ -6,7 +6,7 @@ has for the schemes and kinds of layers in the checkpoint. What neither says is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -195,7 +195,6 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
     verdict, note = _VERDICTS[worst], ""
     checkpoint, reader = context.checkpoint, engine.reader_of(context.dialect_key)
     judgements: tuple[Judgement, ...] = ()
-    lost: tuple[Judgement, ...] = ()
     judged = checkpoint is not None or isinstance(context.reading, Unquantized)
     unheard = _unheard_of(report, engine) if judged else ()
     if isinstance(reader, str):
@@ -214,7 +213,7 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
         dialect = context.dialect or checkpoint.format
         verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {dialect}"
     else:
-        found, lost = _judged(context, engine, checkpoint, asked.gpu)
+        found = _judged(context, engine, checkpoint, asked.gpu)
         left_out = _left_out(report, engine.name)
         judgements = tuple(j for j in found if _matters(j, left_out))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
@@ -229,34 +228,33 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
         codes={outcome.value: tuple(codes[outcome]) for outcome in Outcome if outcome in codes},
         note=note,
         parts=_parts(judgements, f"what it makes of {', '.join(unheard)}" if unheard else None),
-        parallel=_parallel(context, engine, lost, asked) if verdict != "does not read" else (),
+        parallel=_parallel(context, engine, _stops(codes, judgements), asked) if verdict != "does not read" else (),
         kernels=_kernels(judgements),
         minimum=_minimum(engine, context.dimensions.architecture, judgements),
     )
 
 
-def _judged(
-    context: Context, engine: Engine, checkpoint: Checkpoint, gpu: Gpu | None
-) -> tuple[tuple[Judgement, ...], tuple[Judgement, ...]]:
-    """An engine's answers, on a kind of hardware or on any, and those that it refuses because of the hardware alone."""
+def _judged(context: Context, engine: Engine, checkpoint: Checkpoint, gpu: Gpu | None) -> tuple[Judgement, ...]:
+    """An engine's answers, on a kind of hardware or on any."""
     dialect, architecture = context.dialect_key, context.dimensions.architecture
     anywhere = judge(engine, checkpoint, dialect, architecture)
-    if gpu is None:
-        return anywhere, ()
-    here = tuple(on_gpu(engine, anywhere, dialect, architecture, gpu))
-    pairs = zip(anywhere, here, strict=True)
-    return here, tuple(now for then, now in pairs if now.answer is Answer.REFUSED is not then.answer)
+    return anywhere if gpu is None else tuple(on_gpu(engine, anywhere, dialect, architecture, gpu))
 
 
-def _parallel(context: Context, engine: Engine, lost: Iterable[Judgement], asked: _Asked) -> tuple[ParallelSize, ...]:
-    """The sizes that were asked about. What has no kernel on the hardware has none on several devices either."""
+def _stops(codes: Mapping[Outcome, Iterable[str]], judgements: Iterable[Judgement]) -> tuple[str, ...]:
+    """Why an engine stops, on however many devices."""
+    found = [f"{', '.join(codes[Outcome.ERROR])} (stops)"] if Outcome.ERROR in codes else []
+    return (*found, *_parts(judgements).get(Answer.REFUSED.value, ()))
+
+
+def _parallel(context: Context, engine: Engine, stops: tuple[str, ...], asked: _Asked) -> tuple[ParallelSize, ...]:
+    """The sizes that were asked about. What stops one device, or has no kernel on it, stops several too."""
     checkpoint, gpu = context.checkpoint, asked.gpu
     if checkpoint is None or engine.splitting is Splitting.NONE:
         return ()
-    refused = _parts(lost).get(Answer.REFUSED.value, ())
     capability = None if gpu is None else gpu.capability
     return tuple(
-        ParallelSize(size, (*refused, *obstacles(checkpoint, engine, size, context.dialect_key, capability)))
+        ParallelSize(size, (*stops, *obstacles(checkpoint, engine, size, context.dialect_key, capability)))
         for size in asked.sizes
     )
 

@@ -76,6 +76,11 @@ class Serving(Shown):
         return bool(self.command)
 
     @property
+    def broken(self) -> bool:
+        """Whether it is not served on any number of devices, nor otherwise: ``validate`` says more of it."""
+        return self.verdict in _BROKEN
+
+    @property
     def line(self) -> str:
         """The command for a shell."""
         return shlex.join(self.command)
@@ -113,8 +118,8 @@ def serving(
     refusals = [*_refusals(row)]
     if size is not None and size > 1 and not launch.tensor_parallel:
         refusals.append(f"over {size} devices: {engine.label} converts, and splits nothing")
-    said = row.parts.get("refused", ())
-    stand = [o for one in row.parallel if one.size == size for o in one.obstacles if o not in said]
+    broken = row.verdict in _BROKEN
+    stand = [obstacle for one in row.parallel if one.size == size and not broken for obstacle in one.obstacles]
     refusals += [f"over {size} devices: {obstacle}" for obstacle in stand]
     eager = [fact for fact in engine.eager() if _concerns(fact, context, gpu)]
     options = (*_options(context, engine, launch), *_eager(engine, launch, eager), *_split(launch, size))
@@ -137,14 +142,16 @@ def serving(
         verdict=row.verdict,
         command=() if refusals else (*launch.command, name, *words),
         options=options,
-        parallel=row.parallel,
+        parallel=() if broken else row.parallel,
         refusals=tuple(refusals),
-        notes=(
+        notes=()
+        if broken
+        else (
             *_notes(context, engine, row),
             *_eager_notes(engine, launch, eager),
             *(() if refusals else _then(launch, written)),
         ),
-        minimum=row.minimum,
+        minimum=() if broken else row.minimum,
         gpu=gpu,
     )
 

@@ -69,11 +69,12 @@ def _check(entry: Entry) -> None:
             found = serving(context, report, engine, "x")
             assert (found.verdict, found.works) == (row.verdict, row.verdict not in _BROKEN), where
             assert found.works or found.refusals, f"{where}: refused without a reason"
+            assert found.works or not (found.parallel or found.minimum or found.notes), f"{where}: refused, and more"
         for hardware in _HARDWARE:
             (here,) = build_matrix(context, report, (1, 2), gpu=gpus.by_name(hardware), engines=(name,)).rows
             if row.verdict in _ORDER:
                 assert _ORDER.index(here.verdict) <= _ORDER.index(row.verdict), f"{where} on {hardware}"
-            if here.verdict == "refuses" != row.verdict:
+            if here.verdict == "refuses":
                 assert not any(size.works for size in here.parallel), f"{where} on {hardware}"
 
 
@@ -85,7 +86,9 @@ def test_commands_and_functions_agree(fixture: str, tmp_path: Path) -> None:
         whole, _ = _told("validate", folder, "--matrix")
         verdicts = {row["engine"]: row["verdict"] for row in whole["matrix"]["engines"]}
         for name, verdict in verdicts.items():
-            alone, _ = _told("validate", folder, "--for", name, "--matrix")
+            alone, code = _told("validate", folder, "--for", name, "--matrix")
+            if verdict in ("refuses", "silently wrong", "does not read"):
+                assert code == 1 and not alone["clean"], f"{name} {verdict}, and validate is clean"
             assert [(row["engine"], row["verdict"]) for row in alone["matrix"]["engines"]] == [(name, verdict)]
             told = [effect["engine"] for finding in alone["findings"] for effect in finding.get("engines", [])]
             assert set(told) <= {name}

@@ -28,6 +28,8 @@ QUARK_KV, CT_KV, MODELOPT_KV = (
         (CT_KV, "sglang", ("--kv-cache-dtype", "fp8_e4m3")),
         (MODELOPT_KV, "vllm", ()),
         (MODELOPT_KV, "sglang", ()),
+        (MODELOPT_KV, "trtllm", ()),
+        (REAL / "llama" / "quark-fp8-kv-custom", "trtllm", ("--kv_cache_dtype", "fp8")),
         (REAL / "llama" / "llmcompressor-dynamic", "vllm", ()),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else None,
@@ -38,7 +40,8 @@ def test_the_cache_is_switched_on_where_the_engine_does_not_do_so(
     found = ckptkit.serving(folder, engine=engine)
     assert found.works and found.command[-len(kv) or None :] == (kv or (*found.command,))
     assert [option.words for option in found.options] == ([kv] if kv else [])
-    assert found.command[:2] == (engine, "serve") and str(folder) in found.command
+    program = {"trtllm": "trtllm-serve"}.get(engine, engine)
+    assert found.command[:2] == (program, "serve") and str(folder) in found.command
     switched = any("by itself: " in note for note in found.notes)
     assert switched == (not kv and folder.name.endswith("kv"))
 
@@ -48,6 +51,14 @@ def test_sizes_that_cannot_be_are_refused_with_the_reason() -> None:
     assert two.command[-2:] == ("--tensor-parallel-size", "2")
     assert not eight.works and eight.refusals == ("over 8 devices: 4 attention heads over 8",)
     assert [(size.size, size.works) for size in eight.parallel] == [(1, True), (2, True), (4, True), (8, False)]
+
+
+def test_where_more_is_said_is_told_where_more_is_said(run: Run) -> None:
+    """Of sizes validate says nothing, and of what one engine refuses nothing to who does not ask for that engine."""
+    assert "ckptkit validate" not in run("serve", QUARK_KV, "--tp", "8").out
+    told = run("serve", CT_KV, "--for", "trtllm").out
+    assert "'ckptkit validate --for trtllm' says more" in told and "tensor parallel" not in told
+    assert run("validate", CT_KV, "--for", "trtllm").code == 1
 
 
 def test_what_the_engine_refuses_has_no_command(run: Run, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from .conftest import REAL, Run, run_process
 CLEAN = REAL / "llama" / "quark-ptpc"
 NOTES = REAL / "llama" / "llmcompressor-dynamic"
 BROKEN = REAL / "llama" / "quark-fp8-file2file"
+#: Which vLLM loads and TensorRT-LLM refuses, and which hangs on the hardware there.
+REFUSED, BY_CHANNEL = REAL / "llama" / "llmcompressor-fp8", NOTES
 
 
 @pytest.fixture(autouse=True)
@@ -180,12 +182,40 @@ def test_an_unknown_format_or_engine_is_a_usage_error(run: Run) -> None:
 
 def test_only_what_hits_an_engine(run: Run, damaged: Path) -> None:
     everything = run("validate", damaged, "--json").json["findings"]
-    for_quark = run("validate", damaged, "--json", "--for", "quark").json["findings"]
+    unread, *for_quark = run("validate", damaged, "--json", "--for", "quark").json["findings"]
+    assert (unread["code"], unread["message"]) == (
+        "CK198",
+        "Quark 0.13 does not read this: Quark reads its own exports",
+    )
     assert len(for_quark) < len(everything)
     whole = [{**finding, "engines": None} for finding in everything]
     assert all({**finding, "engines": None} in whole for finding in for_quark)
     for_vllm = run("validate", damaged, "--json", "--for", "vllm").json["findings"]
     assert {effect["engine"] for finding in for_vllm for effect in finding.get("engines", ())} == {"vllm"}
+
+
+def test_what_an_engine_refuses_is_an_error_for_who_asks_for_it(run: Run) -> None:
+    """The table said so, and ``--for`` called the checkpoint clean."""
+    assert run("validate", REFUSED).code == 0
+    for name, message in (
+        ("trtllm", "refuses this: linear layers, fused linear layers with per-tensor weights"),
+        ("quark", "does not read this: Quark reads its own exports"),
+    ):
+        done = run("validate", REFUSED, "--for", name)
+        assert done.code == 1 and done.out.startswith("error CK198 ") and message in " ".join(done.out.split())
+        assert run("validate", REFUSED, "--for", name, "--select", "CK3").code == 0
+    assert run("validate", REFUSED, "--for", "vllm").code == 0
+    assert run("validate", REFUSED, "--for", "vllm", "--gpu", "mi300x").code == 0
+    on_gpu = run("validate", BY_CHANNEL, "--for", "trtllm", "--gpu", "a100")
+    assert on_gpu.code == 1 and "Arch unsupported" in on_gpu.out
+    assert run("validate", BY_CHANNEL, "--for", "trtllm", "--gpu", "h100").code == 0
+
+
+@pytest.mark.parametrize("output_format", ["json", "sarif", "github", "junit", "concise"])
+def test_what_no_rule_says_has_every_form(output_format: str, run: Run) -> None:
+    done = run("validate", REFUSED, "--for", "trtllm", "--output-format", output_format)
+    assert done.code == 1 and "CK198" in done.out
+    assert "engine-refuses" in done.out or output_format == "concise"
 
 
 def test_tables_are_of_the_engines_that_were_asked_about(run: Run, damaged: Path) -> None:

@@ -216,7 +216,7 @@ def test_from_the_hub_it_reads_by_itself_and_knows_no_revision() -> None:
 def test_engines_that_are_not_started_are_still_refused() -> None:
     with pytest.raises(UsageError, match="how Quark is started is not known") as caught:
         ckptkit.serving(REAL / QUARK, engine="quark")
-    assert caught.value.help == "--for takes vllm, sglang, llamacpp"
+    assert caught.value.help == "--for takes vllm, sglang, trtllm, llamacpp"
 
 
 def test_a_block_that_names_no_method_leaves_scales_over() -> None:

@@ -8,6 +8,7 @@ are asked about.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -24,7 +25,7 @@ from ckptkit.engines.support import Answer, Part, Support
 from ckptkit.engines.trtllm.sources import CONFIGS, SAFETENSORS, SOURCES
 from ckptkit.formats.compressed_tensors.other import other_scheme
 from ckptkit.formats.modelopt import config as modelopt
-from ckptkit.model.granularity import PerTensor
+from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor
 from ckptkit.model.scheme import OtherScheme, Quantization
 from ckptkit.views.matrix import build_matrix
 from tests.accuracy.reports import quantize
@@ -144,6 +145,29 @@ def test_of_several_groups_the_first_by_name_counts() -> None:
     ((outcome, words),) = _says("CK616", _without_first)
     assert outcome == "error" and "exactly one config group" in words
     assert _verdict(GROUPS) != "loads" and _verdict(GROUPS, _without_first) == "refuses"
+
+
+def _in_blocks(checkpoint: MutableCheckpoint) -> None:
+    """A second group, of another scheme, for some layers."""
+    groups = checkpoint.block["config_groups"]
+    groups["group_0"]["targets"] = [r"re:.*self_attn.*"]
+    groups["group_1"] = json.loads(json.dumps(groups["group_0"])) | {"targets": [r"re:.*mlp.*"]}
+
+
+def _of_another_scheme(checkpoint: MutableCheckpoint) -> None:
+    _in_blocks(checkpoint)
+    inputs = checkpoint.block["config_groups"]["group_1"]["input_activations"]
+    inputs.update(strategy="tensor", dynamic=True)
+
+
+def test_several_groups_of_one_scheme_are_one() -> None:
+    """Which of them counts is no matter; of two schemes it is, and validate says so to who asks."""
+    assert _verdict(CT, _in_blocks) == "loads"
+    assert _verdict(CT, _in_blocks, _without_first) == "refuses"
+    found = load(CT)
+    _of_another_scheme(found)
+    said = answers(found)
+    assert any("group_0 to every module" in words for words in said[Answer.SILENT])
 
 
 def test_targets_are_not_looked_at() -> None:
@@ -283,6 +307,19 @@ def test_what_is_built_plain_whatever_the_config_says() -> None:
     assert _verdict("qwen3_moe/modelopt-fp8", router, inputs, declared) == "silently wrong"
 
 
+@pytest.mark.parametrize("layer", [Layer.EMBEDDING, Layer.ROUTER])
+def test_what_is_built_plain_is_so_in_blocks_too(layer: Layer) -> None:
+    """embedding.py and modeling_qwen3_moe.py look at no block size; unknown is what they leave open."""
+
+    def said(kind: Layer) -> Support:
+        inputs = Quantization(PerGroup(128), dynamic=True)
+        part = Part(kind, Quantization(PerBlock(128, 128)), inputs, "x")
+        return next(r for r in by_name("trtllm").support() if r.fits(part, "fp8-block", "Qwen3MoeForCausalLM"))
+
+    assert said(layer).answer is Answer.SILENT
+    assert said(Layer.TOWER).answer is Answer.UNKNOWN and said(Layer.TOWER).words
+
+
 def _mxfp8(checkpoint: MutableCheckpoint) -> None:
     groups_of_32(checkpoint, ["lm_head"])
 
@@ -404,17 +441,69 @@ def test_hardware_that_threads_tell_of_is_never_said_to_load() -> None:
         (Question(Layer.EXPERT, "modelopt", other="NVFP4"), {100, 103, 120}, set()),
         (Question(Layer.EXPERT, "compressed-tensors", other="MXFP4"), {90, 100, 103, 120}, set()),
         (Question(Layer.EXPERT, "mxfp8", other="MXFP8"), {100, 103}, set()),
+        (Question(Layer.LINEAR, "mxfp8", other="MXFP8"), {100, 103}, set()),
     ],
     ids=str,
 )
 def test_what_its_operators_dispatch_to(question: Question, has: set[int], refused: set[int]) -> None:
-    """fp8_block_scaling_gemm and CutlassFp8RowwiseGemmRunner name the kinds of hardware, and so do experts' tables."""
+    """fp8_block_scaling_gemm and CutlassFp8RowwiseGemmRunner name the kinds of hardware, and so do experts' tables.
+
+    Linear layers in groups of 32: pull request 14962, and test_mxfp8_linear.py, whose operator is that of sm_100.
+    """
     found: dict[Answer, set[int]] = {}
     for gpu in gpus.GPUS:
         if gpu.capability in gpus.NVIDIA:
             answer = question.judged(by_name("trtllm"), gpu).answer
             found.setdefault(answer, set()).add(int(gpu.capability.removeprefix("sm_")))
     assert found.get(Answer.SUPPORTED, set()) == has and found.get(Answer.REFUSED, set()) == refused
+
+
+@pytest.mark.parametrize(("gpu", "answer"), [("h100", Answer.SLOW), ("l4", Answer.SLOW), ("rtx5090", Answer.UNKNOWN)])
+def test_linear_layers_in_groups_of_32_without_their_operator(gpu: str, answer: Answer) -> None:
+    """test_mxfp8_linear_reference_matches_dequant wants CUDA alone, and is held against weights that are dequantized;
+    on sm_120 its gate differs from one commit to the next."""
+    question = Question(Layer.LINEAR, "mxfp8", other="MXFP8")
+    assert question.judged(by_name("trtllm"), gpus.by_name(gpu)).answer is answer
+
+
+def test_why_groups_of_32_of_modelopt_are_not_known() -> None:
+    """test_mxfp8_dispatch_returns_mxfp8_method: the algorithm's name is enough for the method. All tests give that
+    weight_scale_inv, and ModelOpt's exports have weight_scale."""
+    (words,) = answers(load("llama-block-aligned/modelopt-mxfp8"))[Answer.UNKNOWN]
+    assert "weight_scale_inv" in words
+
+
+def test_rows_on_blackwell_are_not_known_for_a_reason() -> None:
+    judged = Question(Layer.LINEAR, "modelopt", "per-channel", "dynamic per-token").judged(
+        by_name("trtllm"), gpus.by_name("b200")
+    )
+    assert (judged.answer, "refuses this hardware" in judged.words) == (Answer.UNKNOWN, True)
+
+
+#: trtllm_serve_cli.yaml, which the command's own test holds against it.
+SERVE_OPTIONS = {"--kv_cache_dtype", "--tp_size", "--trust_remote_code", "--revision"}
+
+
+def test_its_command_has_these_options() -> None:
+    launch = by_name("trtllm").launch
+    assert launch is not None and launch.kv_cache[1:] == ("fp8",)
+    given = {launch.kv_cache[0], launch.tensor_parallel, launch.remote_code, launch.revision}
+    assert given == SERVE_OPTIONS and launch.command == ("trtllm-serve", "serve")
+
+
+@pytest.mark.parametrize(
+    ("fixture", "minimum"),
+    [
+        ("llama/modelopt-fp8", ()),
+        ("llama/modelopt-channel", ("1.0, for per-channel weights and dynamic per-token inputs",)),
+        ("llama-block-aligned/modelopt-block", ("1.0, for per-block 128x128 weights and dynamic per-group inputs",)),
+    ],
+)
+def test_from_which_release_on(fixture: str, minimum: tuple[str, ...]) -> None:
+    """Its release notes of 1.0: row-wise products in the torch flow, and ModelOpt's fp8_pb_wo."""
+    context = context_of(load(fixture))
+    (row,) = build_matrix(context, runner.run(context, Level.SCALES), engines=("trtllm",)).rows
+    assert (row.verdict, row.minimum) == ("loads", minimum)
 
 
 def test_every_fact_has_a_place_and_a_date() -> None:

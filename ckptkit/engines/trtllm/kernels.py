@@ -2,8 +2,9 @@
 its own table of algorithms, of the rest by its table of hardware.
 
 Where weights in blocks are requantized while they are loaded, on Blackwell, their scales become powers of two
-(``LINEARS``, post_load_weights). What the sources leave open is unknown: by channel on sm_100 a template came that no
-dispatch was read of.
+(``LINEARS``, post_load_weights). What the sources leave open is unknown: by channel on sm_100 there is a template that
+no dispatch was read of. Groups of 32 in linear layers have an operator for the family of sm_100; where it is not
+there, on older hardware, ``MXFP8_LINEARS`` holds what the layer does instead against weights that are dequantized.
 """
 
 from __future__ import annotations
@@ -12,9 +13,19 @@ from ckptkit.engines.gpus import AMD, CPU, SM_10X, WITHOUT_FP8
 from ckptkit.engines.kernels import Kernel
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.support import Answer
-from ckptkit.engines.trtllm.sources import BLOCK_GEMM, EXPERTS_TABLE, HARDWARE, LINEARS, MODEL_CONFIG, ROWWISE_GEMM
+from ckptkit.engines.trtllm.sources import (
+    BLOCK_GEMM,
+    EXPERTS_TABLE,
+    HARDWARE,
+    LINEARS,
+    MODEL_CONFIG,
+    MXFP8,
+    MXFP8_LINEARS,
+    ROWWISE_GEMM,
+    ROWWISE_SM100,
+)
 
-_HAS, _REFUSED = Answer.SUPPORTED, Answer.REFUSED
+_HAS, _SLOW, _REFUSED, _UNKNOWN = Answer.SUPPORTED, Answer.SLOW, Answer.REFUSED, Answer.UNKNOWN
 _LINEARS = (Layer.LINEAR, Layer.FUSED, Layer.ROUTER, Layer.GATE, Layer.HEAD, Layer.TOWER)
 _EXPERTS = (Layer.EXPERT, Layer.STACK)
 _ALL = (*_LINEARS, *_EXPERTS)
@@ -28,6 +39,7 @@ _GEFORCE_BLOCKS = "FP8 block scaling (weights requantized to scales that are pow
 _REQUANTIZED = LINEARS.at("FP8BlockScalesLinearMethod.post_load_weights")
 _NO_BLOCKS = "Unsupported SM version for FP8 block scaling GEMM"
 _NO_ROWS = "Arch unsupported for CUTLASS Fp8 Rowwise GEMM"
+_ROWS_ON_SM100 = "its operator, where it was read, refuses this hardware, and a kernel for it lies unused beside"
 
 KERNELS: tuple[Kernel, ...] = (
     Kernel(
@@ -42,6 +54,15 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(_HAS, _EXPERTS, (), _TENSOR, gpus=_FP8, name="CUTLASS", where=EXPERTS_TABLE),
     Kernel(_HAS, _LINEARS, (), _CHANNEL, gpus=_ROWS, name="FP8 rowwise", where=str(ROWWISE_GEMM)),
     Kernel(_REFUSED, _LINEARS, (), _CHANNEL, gpus=WITHOUT_FP8, words=_NO_ROWS, where=str(ROWWISE_GEMM)),
+    Kernel(
+        _UNKNOWN,
+        _LINEARS,
+        (),
+        _CHANNEL,
+        gpus=SM_10X,
+        words=_ROWS_ON_SM100,
+        where=f"{ROWWISE_GEMM}, {ROWWISE_SM100}",
+    ),
     Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=("sm_89", "sm_90"), name="FP8 block scaling", where=str(BLOCK_GEMM)),
     Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=SM_10X, name=_TRTLLM_GEN, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
     Kernel(_HAS, _LINEARS, (), _BLOCK, gpus=_GEFORCE, name=_GEFORCE_BLOCKS, where=f"{BLOCK_GEMM}, {_REQUANTIZED}"),
@@ -69,6 +90,17 @@ KERNELS: tuple[Kernel, ...] = (
         where=f"{EXPERTS_TABLE}, {MODEL_CONFIG.at('get_mxfp4_quant_algo')}",
     ),
     Kernel(_HAS, _EXPERTS, (), others=("MXFP8",), gpus=SM_10X, name="CUTLASS", where=EXPERTS_TABLE),
+    Kernel(_HAS, _LINEARS, (), others=("MXFP8",), gpus=SM_10X, name="CUTLASS", where=f"{MXFP8}, {MXFP8_LINEARS}"),
+    Kernel(
+        _SLOW,
+        _LINEARS,
+        (),
+        others=("MXFP8",),
+        gpus=("sm_89", "sm_90"),
+        name="PyTorch",
+        words="no operator for groups of 32: weights are dequantized in PyTorch",
+        where=str(MXFP8_LINEARS),
+    ),
     Kernel(
         _HAS,
         (Layer.KV_CACHE,),

@@ -36,7 +36,7 @@ class Source:
 
 _MODULES = "tensorrt_llm/_torch/modules"
 _MODELS = "tensorrt_llm/_torch/models"
-_ROWWISE = "cpp/tensorrt_llm/kernels/cutlass_kernels/fp8_rowwise_gemm/fp8_rowwise_gemm_template.h"
+_ROWWISES = "cpp/tensorrt_llm/kernels/cutlass_kernels/fp8_rowwise_gemm"
 
 MODEL_CONFIG = Source("tensorrt_llm/_torch/model_config.py", "008e0af8980f", "2026-08-18 to 2026-09-14")
 GROUPS = Source("tensorrt_llm/models/quant_config_utils.py", "21156a7a57ac", "2026-08")
@@ -48,18 +48,24 @@ QWEN3_MOE = Source(f"{_MODELS}/modeling_qwen3_moe.py", "03441af14b66", "2026")
 MIXTRAL = Source(f"{_MODELS}/modeling_mixtral.py", "000a01de66f0", "1.0.0rc4, 2025")
 HARDWARE = Source("docs/source/features/quantization.md", "09d4c79ba941", "2025")
 BLOCK_GEMM = Source("cpp/tensorrt_llm/thop/fp8BlockScalingGemm.cpp", "1e9d2162b1f7", "by 2026-06")
-ROWWISE_GEMM = Source(_ROWWISE, "0193dbd41892", "2025")
+ROWWISE_GEMM = Source(f"{_ROWWISES}/fp8_rowwise_gemm_template.h", "fd96a08bdc48", "2025")
+ROWWISE_SM100 = Source(f"{_ROWWISES}/fp8_rowwise_gemm_kernel_template_sm100.h", "0ccebeb65c1d", "2025")
+MXFP8_LINEARS = Source("tests/unittest/_torch/modules/test_mxfp8_linear.py", "3d5df9b22250", "2026")
 MODELS = Source("docs/source/models/supported-models.md", "00b6d5a25c30", "2026-09")
+#: What each numbered release brought.
+NOTES = Source("docs/source/release-notes.md", "001eaecea63d", "2026")
+#: The options of its command for serving, each with its forms, as its own test holds them.
+SERVE = Source("tests/unittest/api_stability/references/trtllm_serve_cli.yaml", "029e223d527d", "2026")
 
 SOURCES = (
     *(MODEL_CONFIG, GROUPS, MODELOPT, LINEARS, EXPERTS, EMBEDDING, QWEN3_MOE, MIXTRAL, HARDWARE, BLOCK_GEMM),
-    *(ROWWISE_GEMM, MODELS),
+    *(ROWWISE_GEMM, ROWWISE_SM100, MXFP8_LINEARS, MODELS, NOTES, SERVE),
 )
 
 #: Pull requests and issues, with the month of their threads; what was merged is in main since.
 NAMED_GROUPS = "pull request 15415 (2026-06), merged, and its tests"
 STATIC_FP8 = "pull request 15123 (2026-06), merged"
-MXFP8 = "pull request 14962 (2026), merged, and test_load_mxfp8_hf_quant_config"
+MXFP8 = "pull request 14962 (2026-06), merged, and test_load_mxfp8_hf_quant_config"
 NVFP4_WEIGHTS = "pull request 16511 (2026-07), merged"
 NVFP4_SIZES = "pull request 19091 (2026-09), merged, and its tests"
 IGNORED_LAYERS = "pull request 17551 (2026-08), closed: what it adds is not read"

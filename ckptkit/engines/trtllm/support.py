@@ -19,6 +19,8 @@ from ckptkit.engines.trtllm.sources import (
     MODEL_CONFIG,
     MODELOPT,
     MXFP8,
+    MXFP8_LINEARS,
+    NOTES,
     NVFP4_SIZES,
     NVFP4_WEIGHTS,
     QWEN3_MOE,
@@ -35,6 +37,8 @@ _HF_CONFIG = MODEL_CONFIG.at("load_hf_quant_config")
 _MODELOPT_CONFIG = f"{MODELOPT}, {MODEL_CONFIG.at('_build_modelopt_quant_config')}"
 _BLOCKS = LINEARS.at("FP8BlockScalesLinearMethod")
 _PLAIN_FP8 = ("fp8", "quark-fp8", "fp8-block", "fp8-transformers")
+#: Row-wise products in its PyTorch backend, and ModelOpt's blocks, are new in this release.
+_FIRST = Range(since="1.0")
 _NO_INPUTS = "TypeError: 'NoneType' object is not subscriptable, for input_activations"
 _WEIGHTS = "ValueError: Unsupported weights_quant_strategy. Supported strategies: 'channel', 'block'."
 _INPUTS = "ValueError: Unsupported inputs_quant_strategy"
@@ -126,7 +130,29 @@ SUPPORT: tuple[Support, ...] = (
         where=_READER,
     ),
     Support(_HAS, (*_LINEAR, Layer.EXPERT), ("fp8-block",), blocks=((128, 128),), where=_HF_CONFIG),
-    Support(Answer.UNKNOWN, _MODULES, ("fp8-block",), blocks=((128, 128),), where=_HF_CONFIG),
+    Support(
+        _SILENT,
+        (Layer.EMBEDDING,),
+        (*_CT, *_PLAIN_FP8, "modelopt"),
+        words="embeddings are built plain: codes are taken for values",
+        where=str(EMBEDDING),
+    ),
+    Support(
+        _SILENT,
+        (Layer.ROUTER, Layer.GATE),
+        (*_CT, *_PLAIN_FP8, "modelopt"),
+        architectures=("Qwen3MoeFor", "MixtralFor"),
+        words="routers are built plain: codes are taken for values",
+        where=f"{QWEN3_MOE}, {MIXTRAL}",
+    ),
+    Support(
+        _UNKNOWN,
+        _MODULES,
+        ("fp8-block",),
+        blocks=((128, 128),),
+        words="whether it builds such layers quantized",
+        where=_HF_CONFIG,
+    ),
     Support(
         _REFUSED,
         _MODULES,
@@ -176,21 +202,6 @@ SUPPORT: tuple[Support, ...] = (
         where=f"{_HF_CONFIG}, {STATIC_FP8}, {_BLOCKS}: one scale is taken for all blocks",
     ),
     Support(
-        _SILENT,
-        (Layer.EMBEDDING,),
-        (*_CT, *_PLAIN_FP8, "modelopt"),
-        words="embeddings are built plain: codes are taken for values",
-        where=str(EMBEDDING),
-    ),
-    Support(
-        _SILENT,
-        (Layer.ROUTER, Layer.GATE),
-        (*_CT, *_PLAIN_FP8, "modelopt"),
-        architectures=("Qwen3MoeFor", "MixtralFor"),
-        words="routers are built plain: codes are taken for values",
-        where=f"{QWEN3_MOE}, {MIXTRAL}",
-    ),
-    Support(
         _HAS,
         (Layer.KV_CACHE,),
         _PLAIN_FP8,
@@ -206,7 +217,8 @@ SUPPORT: tuple[Support, ...] = (
         ("per-block",),
         ("dynamic per-group",),
         ((128, 128),),
-        where=f"{_MODELOPT_CONFIG}, {_BLOCKS}",
+        versions=_FIRST,
+        where=f"{_MODELOPT_CONFIG}, {_BLOCKS}; {NOTES}",
     ),
     Support(
         _HAS,
@@ -222,7 +234,16 @@ SUPPORT: tuple[Support, ...] = (
         ("modelopt",),
         ("per-channel",),
         ("dynamic per-token",),
-        where=f"{_MODELOPT_CONFIG}, {LINEARS.at('FP8RowwiseLinearMethod')}",
+        versions=_FIRST,
+        where=f"{_MODELOPT_CONFIG}, {LINEARS.at('FP8RowwiseLinearMethod')}; {NOTES}",
+    ),
+    Support(
+        _UNKNOWN,
+        _MODULES,
+        ("modelopt",),
+        others=("MXFP8",),
+        words="its reader knows it, its layers look for weight_scale_inv: whether they take weight_scale is not known",
+        where=f"{_MODELOPT_CONFIG}, {MXFP8_LINEARS}",
     ),
     Support(
         _HAS,

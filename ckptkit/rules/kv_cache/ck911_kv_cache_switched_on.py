@@ -25,8 +25,9 @@ from ckptkit.errors import Fault
 def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     """The checkpoint turns the FP8 KV cache on by itself.
 
-    Why it hurts: with ``--kv-cache-dtype auto`` vLLM follows the declarations of compressed-tensors and ModelOpt
-    (those of Quark and plain fp8 it does not). Older GPUs slow down or fail, and an E5M2 cache is refused.
+    Why it hurts: unless told otherwise vLLM and TensorRT-LLM follow the declarations of compressed-tensors and ModelOpt
+    (those of Quark and plain fp8 they do not), SGLang those of ModelOpt. Older GPUs slow down or fail, and an E5M2
+    cache is refused.
 
     Example: ``kv_cache_scheme`` in a compressed-tensors config.
 
@@ -40,6 +41,7 @@ def kv_cache_switched_on(context: Context) -> Iterator[Fault]:
     if checkpoint is not None:
         declared = checkpoint.kv_cache is not None and checkpoint.kv_cache.scheme is not None
     if declared and followers:
-        named = f"{followers[0]} serves" if len(followers) == 1 else f"{' and '.join(followers)} serve"
+        *first, last = followers
+        named = f"{', '.join(first)} and {last} serve" if first else f"{last} serves"
         message = f"{named} this checkpoint with an FP8 KV cache unless told otherwise"
         yield Fault("kv-switched-on", message, context.section.file, None, None, f"{dialect.format}: {key}")
