@@ -199,7 +199,7 @@ from tests.formats.told import told
                 "  at kv_cache_scheme.strategy",
                 "kv-symmetric: without the library's defaults its absence is taken for asymmetric",
                 "  expected kv_cache_scheme.symmetric = true",
-                "  found nothing",
+                "  found null",
                 "  at kv_cache_scheme.symmetric",
             ],
         ),
