@@ -117,7 +117,7 @@ that rules are tested with, made once to a checkpoint of another format or archi
 fixtures, conversions and small models. A crossing counts where the change does there what it did at first, and where
 the checkpoint still means something; those that do not were dropped when the set was read (`dropped.py` says which, and
 why). Verdicts were committed before any load. After the first loads two crossings were dropped, one that overwrites
-scales of inputs and one whose wrong weight no answer tells; what vLLM had not been able to try for time alone was loaded
+scales of inputs and one whose wrong weight no answer tells; what vLLM had not tried for lack of time was loaded
 again.
 """,
 }
