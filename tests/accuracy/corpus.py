@@ -2,8 +2,8 @@
 
 ``real/...`` are exports of real tools, ``defect/...`` and ``near/...`` what rules are tested with, ``damage/...`` one
 tensor changed, ``scheme/...`` fixtures brought into other schemes, ``report/...`` kinds of public reports,
-``variant/...`` one kind of fault in many formats and architectures, ``held/...``, ``again/...`` and ``reported/...``
-what was judged before any engine had loaded it, and ``converted/...`` what ckptkit makes of fixtures.
+``variant/...`` one kind of fault in many formats and architectures, ``held/...``, ``again/...``, ``reported/...`` and
+``crossed/...`` what was judged before any engine had loaded it, and ``converted/...`` what ckptkit makes of fixtures.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ckptkit.storage.container import Container, open_container
 from ckptkit.storage.virtual import VirtualSource
 from tests.accuracy.again import AGAIN
 from tests.accuracy.again.drawn import model_of
+from tests.accuracy.crossed import CROSSED
 from tests.accuracy.held import HELD, OWN, Held
 from tests.accuracy.reported import REPORTED
 from tests.accuracy.reports import REPORTS
@@ -79,9 +80,9 @@ MEANT = {"CK902-1": "real/llama/llmcompressor-fp8", "CK911-1": "real/llama/llmco
 #: Formats that conversions are made into.
 TARGETS = ("compressed-tensors", "quark", "fp8", "modelopt", "bf16")
 #: Sets that were judged before any engine had loaded one of theirs, by the first part of their ids.
-HELD_OUT: dict[str, tuple[Held, ...]] = {"held": HELD, "again": AGAIN, "reported": REPORTED}
+HELD_OUT: dict[str, tuple[Held, ...]] = {"held": HELD, "again": AGAIN, "reported": REPORTED, "crossed": CROSSED}
 #: First parts of what a checkpoint of such a set may be based on beside fixtures.
-_BASES = ("converted", "again", "reported")
+_BASES = ("converted", "again", "reported", "held", "variant")
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _reports() -> Iterator[Entry]:
 def _variants() -> Iterator[Entry]:
     for variant in VARIANTS:
         name = f"variant/{variant.name}"
-        make = _changed(lambda variant=variant: _based_on(variant.fixture), variant.change)  # type: ignore[misc]
+        make = _changed(lambda variant=variant: based_on(variant.fixture), variant.change)  # type: ignore[misc]
         yield Entry(name, make, name if variant.own else _id_of(variant.fixture))
 
 
@@ -202,7 +203,7 @@ def _held() -> Iterator[Entry]:
     for kind, checkpoints in HELD_OUT.items():
         for held in checkpoints:
             name, meant = f"{kind}/{held.name}", held.base if held.meant is None else held.meant
-            make = _changed(lambda base=held.base: _based_on(base), held.change)  # type: ignore[misc]
+            make = _changed(lambda base=held.base: based_on(base), held.change)  # type: ignore[misc]
             yield Entry(name, make, name if meant == OWN else _id_of(meant))
 
 
@@ -210,7 +211,7 @@ def _id_of(base: str) -> str:
     return base if base.startswith(tuple(f"{kind}/" for kind in _BASES)) else f"real/{base}"
 
 
-def _based_on(base: str) -> MutableCheckpoint:
+def based_on(base: str) -> MutableCheckpoint:
     """A fixture, a conversion, another checkpoint or a small model, to be changed."""
     kind, _, model = base.partition("/")
     if kind == "drawn":

@@ -21,6 +21,10 @@ ASKED = {
     "held": ("sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0"),
     "again": ("sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0"),
     "reported": ("llamacpp-b11312", "sglang-0.5.23", "transformers-5.16.1", "vllm-0.32.0"),
+    "crossed": (
+        *("llamacpp-b11312", "sglang-0.5.23", "transformers-5.16.1", "transformers-5.17.0", "vllm-0.31.0"),
+        "vllm-0.32.0",
+    ),
 }
 
 

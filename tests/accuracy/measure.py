@@ -69,6 +69,7 @@ ORDER = (
     "held",
     "again",
     "reported",
+    "crossed",
 )
 
 
@@ -211,7 +212,10 @@ JUDGES = {
                 "llamacpp_outcome",
                 of_vllm,
                 "CPU, a GGUF written and read back",
-                literal=("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*", "held/type/*E5M2/*"),
+                literal=(
+                    *("damage/e5m2-weight/*", "near/CK405-*", "defect/CK634-*", "held/type/*E5M2/*"),
+                    *("crossed/damage/e5m2-weight/*", "crossed/defect/CK634/*", "crossed/type/*E5M2/*"),
+                ),
                 instead=dict.fromkeys(_NVFP4, "converted/llama-block-aligned/modelopt-nvfp4/bf16"),
             )
             for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
