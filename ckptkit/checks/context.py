@@ -7,7 +7,7 @@ hundred rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ from ckptkit.dtypes import HIGH_PRECISION
 from ckptkit.engines.decoder_shapes import kind_in_stack
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.methods import KNOWN_METHODS
+from ckptkit.engines.registry import class_by_model_type
 from ckptkit.errors import Fault
 from ckptkit.formats import config_block, registry
 from ckptkit.formats.base import Format
@@ -184,8 +185,10 @@ class Context:
 
     @cached_property
     def dimensions(self) -> Dimensions:
-        """The sizes that config.json promises."""
-        return Dimensions.of(self.config)
+        """The sizes that config.json promises, and the model class: of none that is named what engines guess."""
+        found = Dimensions.of(self.config)
+        guessed = class_by_model_type(self.config.get("model_type")) if found.architecture is None else None
+        return found if guessed is None else replace(found, architecture=guessed)
 
     @cached_property
     def located(self) -> config_block.Located | None:

@@ -15,6 +15,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ckptkit.engines.attention import BY_CONFIG, Attention
 from ckptkit.engines.dialects import fact_of, is_among
 from ckptkit.engines.launch import Launch
 from ckptkit.engines.releases import ALWAYS, Evidence, Range, Release
@@ -91,6 +92,19 @@ class Known:
 #: those that ask for most (a format, a kind of layer); an empty tuple says that the variant does nothing. A variant
 #: that is not listed is like the defect itself.
 Outcomes = Mapping[str, tuple[Known, ...]]
+
+
+def rows_of(table: Outcomes, key: str) -> tuple[Known, ...]:
+    """What a table says of a defect or a variant, or else of what it is a variant of.
+
+    >>> rows_of({"CK105": (Known(Outcome.OK),)}, "CK105/elsewhere")[0].outcome.value
+    'ok'
+    """
+    while key not in table and "/" in key:
+        key = key.rpartition("/")[0]
+    return table.get(key, ())
+
+
 #: Key of a dialect -> how the engine reads its skip list.
 SkipLists = Mapping[str, "Reading"]
 
@@ -166,7 +180,9 @@ class Engine:
     ``remarks`` what is worth a word before a sound checkpoint is served, ``experts_left_out`` by dialect the classes of
     which it loads no experts that are stored one by one, ``experts_one_by_one`` those of which it loads no
     others, ``newer`` from which release on it has a model class, for those that the first release examined had not.
-    ``stand_in`` is what serves classes that it has not.
+    ``stand_in`` is what serves classes that it has not, ``attention`` says how it finds heads. ``model_types`` are
+    those in config.json that it knows, each with the release that brought it, or an empty text for the first that was
+    examined; empty where it goes by none.
     ``wanted_keys`` holds, by the language model's type, keys of config.json without which the first request stops: an
     object's name, and what it has to hold where it is there; an empty name stands for the language model's own keys,
     without which the load stops. ``key_demands`` are what else it wants of such keys, likewise by type.
@@ -204,6 +220,8 @@ class Engine:
     architectures: Callable[[], frozenset[str] | None] = frozenset
     newer: Mapping[str, str] = field(default_factory=dict)
     stand_in: StandIn | None = None
+    attention: Attention = BY_CONFIG
+    model_types: Callable[[], Mapping[str, str]] = lambda: _NOTHING
     wanted_keys: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     key_demands: Mapping[str, KeyDemand] = field(default_factory=dict)
     modules: Callable[[], Mapping[str, ModuleNames]] = lambda: _NOTHING

@@ -32,6 +32,14 @@ _PLAIN = frozenset(
         *("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeForCausalLM", "Qwen3NextForCausalLM"),
         *("Ernie4_5_MoeForCausalLM", "Exaone4ForCausalLM", "Glm4ForCausalLM", "HunYuanDenseV1ForCausalLM"),
         *("Lfm2ForCausalLM", "MiniMaxM2ForCausalLM", "Olmo2ForCausalLM"),
+        *("ApertusForCausalLM", "ArceeForCausalLM", "BambaForCausalLM", "Cohere2ForCausalLM", "CohereForCausalLM"),
+        *("Dots1ForCausalLM", "Ernie4_5ForCausalLM", "ExaoneMoeForCausalLM", "FalconH1ForCausalLM", "GlmForCausalLM"),
+        *("GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM", "GraniteMoeSharedForCausalLM", "JambaForCausalLM"),
+        *("Llama4ForCausalLM", "Ministral3ForCausalLM", "NemotronForCausalLM", "Olmo3ForCausalLM", "OlmoForCausalLM"),
+        *("PhiForCausalLM", "PhimoeForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM", "SeedOssForCausalLM"),
+        *("SmolLM3ForCausalLM", "StableLmForCausalLM", "Starcoder2ForCausalLM"),
+        *("Glm4vMoeForConditionalGeneration", "InternVLForConditionalGeneration", "Llama4ForConditionalGeneration"),
+        *("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
         *("Gemma3ForConditionalGeneration", "LlavaForConditionalGeneration", "Mistral3ForConditionalGeneration"),
         *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
         *("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
@@ -46,9 +54,18 @@ _DERIVES_HEADS = frozenset(
     }
 )
 #: Architectures whose queries carry an output gate: q_proj is twice as wide.
-_GATED_QUERIES = frozenset({"Qwen3NextForCausalLM"})
+_GATED_QUERIES = frozenset(
+    {
+        *("Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"),
+        *("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
+    }
+)
 #: Architectures whose experts have ``intermediate_size``, as others' dense layers do.
-_EXPERTS_LIKE_MLP = frozenset({"MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM"})
+_EXPERTS_LIKE_MLP = frozenset({"MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhimoeForCausalLM"})
+#: Architectures whose norms of queries and keys go over all heads; others' are of one head.
+_NORMS_OF_ALL_HEADS = frozenset({"MiniMaxM2ForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM", "OlmoeForCausalLM"})
+#: What these norms are called, of queries and of keys.
+NORMS_OF_HEADS = (("q_norm", "k_norm"), ("query_layernorm", "key_layernorm"), ("q_layernorm", "k_layernorm"))
 #: Prefixes of the language model's layers, embedding and last norm.
 STACKS = ("model.language_model.", "language_model.model.", "model.")
 _STACK_PARTS = tuple(f"{stack}{part}" for stack in STACKS for part in ("layers.", "embed_tokens", "norm"))
@@ -74,15 +91,10 @@ def decoder_shapes(dimensions: Dimensions) -> Mapping[str, Shape]:
     hidden = _extent("hidden_size", dimensions.hidden)
     inner = _extent("intermediate_size", dimensions.intermediate)
     vocabulary = _extent("vocab_size", dimensions.vocabulary)
-    queries, keys, both = _attention(dimensions)
     like_mlp = dimensions.architecture in _EXPERTS_LIKE_MLP
     expert = inner if like_mlp else _extent("moe_intermediate_size", dimensions.moe_intermediate)
     shapes: dict[str, Shape] = {
-        "self_attn.q_proj": (_times(2, queries) if dimensions.architecture in _GATED_QUERIES else queries, hidden),
-        "self_attn.k_proj": (keys, hidden),
-        "self_attn.v_proj": (keys, hidden),
-        "self_attn.qkv_proj": (both, hidden),
-        "self_attn.o_proj": (hidden, queries),
+        **_attention(dimensions),
         "mlp.gate_up_proj": (_times(2, inner), hidden),
         "embed_tokens": (vocabulary, hidden),
         "lm_head": (vocabulary, hidden),
@@ -124,19 +136,60 @@ def kind_of(module: str) -> str:
     return name if end < 0 else name[:number] + name[end + 1 :]
 
 
-def _attention(dimensions: Dimensions) -> tuple[Extent | None, Extent | None, Extent | None]:
-    """The rows of q, of k and of all three; None for latent attention, which has other projections."""
-    heads, kv_heads, head_dim, hidden = dimensions.heads, dimensions.kv_heads, dimensions.head_dim, dimensions.hidden
-    name = "head_dim"
-    if head_dim is None and dimensions.architecture in _DERIVES_HEADS and heads and hidden and not hidden % heads:
-        head_dim, name = hidden // heads, "hidden_size / num_attention_heads"
-    if dimensions.kv_lora_rank is not None or head_dim is None:
-        return None, None, None
-    queries = Extent(f"num_attention_heads x {name}", heads * head_dim) if heads else None
-    keys = Extent(f"num_key_value_heads x {name}", kv_heads * head_dim) if kv_heads else None
-    total = f"(num_attention_heads + 2 x num_key_value_heads) x {name}"
-    both = Extent(total, (heads + 2 * kv_heads) * head_dim) if heads and kv_heads else None
-    return queries, keys, both
+def _attention(dimensions: Dimensions) -> Mapping[str, Shape]:
+    """The shapes of what makes queries, keys and values, and of what comes after attention."""
+    heads, kv_heads, hidden = dimensions.heads, dimensions.kv_heads, _extent("hidden_size", dimensions.hidden)
+    if dimensions.kv_lora_rank is not None:
+        return _latent_attention(dimensions)
+    head_dim, name = dimensions.head_size, "head_dim"
+    if dimensions.head_dim is None and dimensions.unsaid_head_dim is None:
+        head_dim = dimensions.hidden_through_heads if dimensions.architecture in _DERIVES_HEADS else None
+    if dimensions.head_dim is None and not dimensions.unsaid_head_dim:
+        name = "hidden_size / num_attention_heads"
+    queries = keys = both = None
+    if head_dim is not None:
+        queries = Extent(f"num_attention_heads x {name}", heads * head_dim) if heads else None
+        keys = Extent(f"num_key_value_heads x {name}", kv_heads * head_dim) if kv_heads else None
+        total = f"(num_attention_heads + 2 x num_key_value_heads) x {name}"
+        both = Extent(total, (heads + 2 * kv_heads) * head_dim) if heads and kv_heads else None
+    gated = dimensions.architecture in _GATED_QUERIES
+    each = _extent(name, head_dim)
+    over_all = dimensions.architecture in _NORMS_OF_ALL_HEADS
+    norms = {
+        f"self_attn.{norm}": (extent if over_all else each,)
+        for pair in NORMS_OF_HEADS
+        for norm, extent in zip(pair, (queries, keys), strict=True)
+    }
+    return {
+        **norms,
+        "self_attn.q_proj": (_times(2, queries) if gated else queries, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.qkv_proj": (both, hidden),
+        "self_attn.o_proj": (hidden, queries),
+    }
+
+
+def _latent_attention(dimensions: Dimensions) -> Mapping[str, Shape]:
+    """The same for latent attention: all heads share what queries and keys are made of."""
+    heads, hidden = dimensions.heads, _extent("hidden_size", dimensions.hidden)
+    narrow = _extent("q_lora_rank", dimensions.q_lora_rank)
+    shared = Extent("kv_lora_rank", dimensions.kv_lora_rank or 0)
+    if heads is None or dimensions.key_dims is None or dimensions.value_dim is None:
+        queries = pairs = values = None
+    else:
+        nope, rope = dimensions.key_dims
+        queries = Extent("num_attention_heads x (qk_nope_head_dim + qk_rope_head_dim)", heads * (nope + rope))
+        wide = nope + dimensions.value_dim
+        pairs = Extent("num_attention_heads x (qk_nope_head_dim + v_head_dim)", heads * wide)
+        values = Extent("num_attention_heads x v_head_dim", heads * dimensions.value_dim)
+    return {
+        "self_attn.q_proj": (queries, hidden),
+        "self_attn.q_a_proj": (narrow, hidden),
+        "self_attn.q_b_proj": (queries, narrow),
+        "self_attn.kv_b_proj": (pairs, shared),
+        "self_attn.o_proj": (hidden, values),
+    }
 
 
 def _extent(key: str, size: int | None) -> Extent | None:

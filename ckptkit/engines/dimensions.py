@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ckptkit.engines.unsaid_heads import UNSAID_HEADS, UnsaidHeads
 from ckptkit.model import names
 from ckptkit.record import record
+
+#: The keys that say how attention is split.
+_OF_HEADS = ("num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 @record
@@ -15,7 +19,10 @@ class Dimensions:
     """Sizes of the language model; None where the config does not say.
 
     ``layers`` counts the main stack, ``mtp_layers`` the layers for multi-token prediction after it; ``head_dim`` is
-    what the config itself says, since what a missing key means depends on the architecture.
+    what the config itself says, and ``unsaid_head_dim`` what the model type stands for where it says nothing: a number,
+    or 0 for ``hidden`` through ``heads``. ``unsaid`` holds the keys of heads for which the model type speaks.
+    ``key_dims`` and ``value_dim`` are the sizes of a head in latent attention: without and with a position, and of
+    values.
     """
 
     architecture: str | None = None
@@ -30,6 +37,29 @@ class Dimensions:
     mtp_layers: int | None = None
     experts: int | None = None
     kv_lora_rank: int | None = None
+    q_lora_rank: int | None = None
+    key_dims: tuple[int, int] | None = None
+    value_dim: int | None = None
+    unsaid_head_dim: int | None = None
+    unsaid: frozenset[str] = frozenset()
+
+    @property
+    def head_size(self) -> int | None:
+        """The size of a head: what the config says, or what its model type stands for; None where that is not known.
+
+        >>> Dimensions.of({"model_type": "olmo2", "hidden_size": 64, "num_attention_heads": 4}).head_size
+        16
+        """
+        if self.head_dim is not None or self.unsaid_head_dim != 0:
+            return self.head_dim or self.unsaid_head_dim
+        return self.hidden_through_heads
+
+    @property
+    def hidden_through_heads(self) -> int | None:
+        """The hidden size through the number of heads; None where that is no whole number."""
+        if self.hidden is None or self.heads is None or self.hidden % self.heads:
+            return None
+        return self.hidden // self.heads
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Dimensions:
@@ -41,61 +71,37 @@ class Dimensions:
         text = text_level(config)
         architectures = config.get("architectures")
         named = isinstance(architectures, list) and architectures and isinstance(architectures[0], str)
-        unsaid_heads = _unsaid_size(_HEADS, text, "num_attention_heads") if "hidden_size" in text else None
-        heads = _size(text, "num_attention_heads") or unsaid_heads
+        model_type = text.get("model_type")
+        heads_unsaid = UNSAID_HEADS.get(model_type) if isinstance(model_type, str) else None
+        absent = frozenset(key for key in _OF_HEADS if key not in text) if heads_unsaid is not None else frozenset()
+        heads = _size(text, "num_attention_heads")
+        if heads_unsaid is not None and "num_attention_heads" in absent and "hidden_size" in text:
+            heads = heads_unsaid.queries
+        keys = heads_unsaid.keys if heads_unsaid is not None and "num_key_value_heads" in absent else None
         unsaid = _unsaid(text)
+        nope, rope = _size(text, "qk_nope_head_dim"), _size(text, "qk_rope_head_dim")
         return cls(
             architecture=architectures[0] if named and isinstance(architectures, list) else None,
             hidden=_size(text, "hidden_size") or unsaid.get("hidden_size"),
             intermediate=_size(text, "intermediate_size") or unsaid.get("intermediate_size"),
             moe_intermediate=_size(text, "moe_intermediate_size"),
             heads=heads,
-            kv_heads=_size(text, "num_key_value_heads")
-            or _unsaid_size(_KV_HEADS, text, "num_key_value_heads")
-            or heads,
+            kv_heads=_size(text, "num_key_value_heads") or keys or heads,
             head_dim=_size(text, "head_dim"),
             vocabulary=_size(text, "vocab_size") or unsaid.get("vocab_size"),
             layers=_size(text, "num_hidden_layers"),
             mtp_layers=_size(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
             experts=_agreed(text, "num_experts", "num_local_experts", "n_routed_experts"),
             kv_lora_rank=_size(text, "kv_lora_rank"),
+            q_lora_rank=_size(text, "q_lora_rank"),
+            key_dims=(nope, rope) if nope is not None and rope is not None else None,
+            value_dim=_size(text, "v_head_dim"),
+            unsaid_head_dim=_unsaid_head_dim(heads_unsaid, text),
+            unsaid=absent,
         )
 
 
-#: Model type -> the heads of keys where the key is missing, and not null, in transformers 5.19; of all others these are
-#: as many as of queries. Every engine here reads config.json through its classes.
-_KV_HEADS: Mapping[str, int] = MappingProxyType(
-    {
-        **dict.fromkeys(("qwen2", "qwen3", "exaone4", "stablelm", "qwen3_vl_text"), 32),
-        **dict.fromkeys(("qwen2_moe", "gemma", "qwen3_vl_moe_text"), 16),
-        **dict.fromkeys(("mistral", "ministral", "ministral3", "mixtral", "phimoe", "gpt_oss", "glm4_moe"), 8),
-        **dict.fromkeys(("minimax_m2", "seed_oss", "qwen2_vl_text", "qwen2_5_vl_text", "cwm", "laguna", "lfm2"), 8),
-        **dict.fromkeys(("qwen3_moe", "gemma2", "gemma3_text", "smollm3", "ernie4_5_moe", "qwen3_5_text"), 4),
-        **dict.fromkeys(("qwen3_next", "glm", "glm4", "starcoder2", "ernie4_5", "qwen3_5_moe_text"), 2),
-        "helium": 20,
-    }
-)
-
-
-#: The same for the heads of queries; nothing is known of types that are not listed.
-_HEADS: Mapping[str, int] = MappingProxyType(
-    {
-        **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "mixtral", "qwen2", "qwen3", "qwen3_moe"), 32),
-        **dict.fromkeys(("phi3", "phimoe", "phi", "glm", "glm4", "lfm2", "exaone4", "stablelm", "olmo2", "olmo3"), 32),
-        **dict.fromkeys(("deepseek_v2", "granite", "granitemoe", "qwen3_vl_text", "hunyuan_v1_dense", "dots1"), 32),
-        **dict.fromkeys(("nemotron_h", "falcon_h1", "arcee", "apertus", "jamba", "bamba"), 32),
-        **dict.fromkeys(("qwen2_moe", "gemma", "smollm3", "ernie4_5", "qwen3_5_text", "qwen3_5_moe_text"), 16),
-        **dict.fromkeys(("qwen3_next", "olmoe", "qwen3_vl_moe_text"), 16),
-        **dict.fromkeys(("gemma2", "gemma3_text"), 8),
-        **dict.fromkeys(("gpt_oss", "cohere", "cohere2", "qwen2_vl_text", "qwen2_5_vl_text", "solar_open"), 64),
-        **dict.fromkeys(("minimax_m2", "cwm", "laguna", "nemotron"), 48),
-        **dict.fromkeys(("ernie4_5_moe", "helium", "bitnet", "glm4_moe_lite"), 20),
-        **{"glm4_moe": 96, "seed_oss": 80, "starcoder2": 24, "deepseek_v3": 128, "llama4_text": 40},
-    }
-)
-
-
-#: Model type -> other sizes that stand for keys that are missing, likewise.
+#: Model type -> sizes that stand for keys that are missing, in transformers 5.19.
 _SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {
         "llama": (4096, 11008, 32000),
@@ -105,6 +111,13 @@ _SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
         "phi3": (3072, 8192, 32064),
     }
 )
+
+
+def _unsaid_head_dim(unsaid: UnsaidHeads | None, text: Mapping[str, Any]) -> int | None:
+    """What stands for a size of heads that is not said; null is as good as nothing where the size is derived."""
+    if unsaid is None or text.get("head_dim") is not None:
+        return None
+    return unsaid.size if "head_dim" not in text and unsaid.size is not None else None if unsaid.size else 0
 
 
 def _unsaid(text: Mapping[str, Any]) -> Mapping[str, int]:
@@ -117,16 +130,6 @@ def _unsaid(text: Mapping[str, Any]) -> Mapping[str, int]:
     found = dict(zip(("hidden_size", "intermediate_size", "vocab_size"), sizes, strict=False))
     absent = {key: size for key, size in found.items() if key not in text}
     return absent if len(absent) == 1 else {}
-
-
-def _unsaid_size(sizes: Mapping[str, int], text: Mapping[str, Any], key: str) -> int | None:
-    """What a config means by saying nothing under a key.
-
-    >>> [_unsaid_size(_KV_HEADS, {"model_type": name}, "num_key_value_heads") for name in ("mixtral", "llama")]
-    [8, None]
-    """
-    model_type = text.get("model_type")
-    return sizes.get(str(model_type)) if key not in text and isinstance(model_type, str) else None
 
 
 def text_level(config: Mapping[str, Any]) -> Mapping[str, Any]:

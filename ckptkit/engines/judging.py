@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
 
 from ckptkit.engines.base import ByModelType, Engine
 from ckptkit.engines.dimensions import Dimensions, text_level
+from ckptkit.engines.model_types import class_of
+from ckptkit.engines.releases import Range
 from ckptkit.engines.support import Answer, Judgement, parts_of
 from ckptkit.model import names
 from ckptkit.model.census import is_quantizer_name
@@ -17,31 +18,13 @@ from ckptkit.storage.container import Container
 _PLAIN_SCALE = ".scale"
 
 
-@cache
-def _by_model_type(classes: frozenset[str]) -> Mapping[str, str]:
-    """A model type without its separators -> the class that is called like it."""
-    endings = ("forconditionalgeneration", "forcausallm")
-    plain = {name: name.lower().replace("_", "") for name in sorted(classes)}
-    return {word.removesuffix(end): name for end in endings for name, word in plain.items() if word.endswith(end)}
-
-
-def class_of(model_type: object, classes: frozenset[str]) -> str | None:
-    """The class that engines guess from a model type; None where no class is called like it.
-
-    >>> class_of("qwen3_moe", frozenset({"Qwen3MoeForCausalLM", "Qwen3ForCausalLM"}))
-    'Qwen3MoeForCausalLM'
-    """
-    word = model_type.lower().replace("_", "").replace("-", "") if isinstance(model_type, str) else ""
-    return _by_model_type(classes).get(word)
-
-
 def judge_class(
     engine: Engine, container: Container, architecture: str | None, *, quantized: bool
 ) -> Iterator[Judgement]:
     """What is not as it should be for a model class: one that the engine is not known to have, or a module that it
     does not have."""
-    classes = engine.architectures()
-    unnamed = architecture is None and engine.by_model_type is not ByModelType.NEVER
+    classes, named = engine.architectures(), Dimensions.of(container.config).architecture
+    unnamed = named is None and engine.by_model_type is not ByModelType.NEVER
     is_base = (architecture or "").endswith("Model") and engine.by_model_type is ByModelType.ALWAYS
     strange = classes is not None and architecture not in classes and engine.by_model_type is ByModelType.ALWAYS
     if classes is not None and (unnamed or strange):
@@ -51,12 +34,13 @@ def judge_class(
     if engine.stand_in is not None and architecture in engine.stand_in.refused():
         words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
         yield Judgement(None, Answer.REFUSED, words)
-    elif architecture is None and classes and engine.by_model_type is ByModelType.NEVER:
+    elif named is None and classes and engine.by_model_type is ByModelType.NEVER:
         words = f"{engine.label} goes by the architecture alone, and config.json names none"
         yield Judgement(None, Answer.REFUSED, words)
     elif classes is not None and architecture not in classes and known is None:
         words = f"whether {engine.label} has {architecture or 'this model: config.json names no architecture'}"
         yield Judgement(None, Answer.UNKNOWN, words)
+    yield from _judge_model_type(engine, container)
     text = text_level(container.config)
     owner, keys = engine.wanted_keys.get(str(text.get("model_type")), ("", ()))
     holder = text.get(owner) if owner else text
@@ -83,6 +67,11 @@ def judge_class(
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no module {stranger}")
         if odd is not None:
             yield Judgement(None, Answer.REFUSED, f"{architecture} has no parameter {odd}")
+        strayed = known.strayed(modules)
+        if strayed is not None:
+            fate = "and FP8 numbers cannot be made up" if quantized else "all of it is made up"
+            answer = Answer.REFUSED if quantized else Answer.SILENT
+            yield Judgement(None, answer, f"{architecture} looks for no layers by names like {strayed}, {fate}")
         # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
         tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
         absent = known.absent(modules, dimensions.layers, tied=tied, quantized=quantized)
@@ -93,6 +82,20 @@ def judge_class(
         elif absent is not None:
             fate = "it is listed and made up" if known.lists else "and nobody looks"
             yield Judgement(None, Answer.SILENT, f"nothing fills {absent}, {fate}")
+
+
+def _judge_model_type(engine: Engine, container: Container) -> Iterator[Judgement]:
+    """A model type that the engine's newest release does not know: a folder's own code may know it."""
+    known, model_type = engine.model_types(), container.config.get("model_type")
+    if not known or not isinstance(model_type, str):
+        return
+    since = known.get(model_type)
+    if since is None or not Range(since=since).holds(engine.release_for("support")):
+        own = container.config.get("auto_map")
+        is_own = isinstance(own, Mapping) and "AutoConfig" in own
+        later = f" before {since}" if since else ""
+        words = f"it knows no model type {model_type}{later}{', and the folder has code of its own' if is_own else ''}"
+        yield Judgement(None, Answer.UNKNOWN if is_own else Answer.REFUSED, words)
 
 
 def _lacks_head(container: Container) -> bool:
@@ -124,6 +127,18 @@ def judge_demands(
         odd = next((name for name in stored if not name.endswith(taken) and names.other_tower(name) is None), None)
         if odd is not None and demands.words:
             yield Judgement(None, Answer.REFUSED, f"{demands.words} {odd}")
+
+
+def _judge_list(engine: Engine, container: Container, dialect: str) -> Iterator[Judgement]:
+    """The first entry of a skip list that an engine takes for a regular expression, and that is none."""
+    reading, block = engine.skip_list(dialect), container.config.get("quantization_config")
+    if reading is None or not isinstance(block, Mapping):
+        return
+    for entry in reading.entries(block):
+        why = reading.broken(entry)
+        if why is not None:
+            yield Judgement(None, Answer.REFUSED, f"its list's {entry!r} is no regular expression: {why}")
+            return
 
 
 def _beside_weight(name: str, tensors: Collection[str]) -> bool:
@@ -172,4 +187,5 @@ def judge(engine: Engine, checkpoint: Checkpoint, dialect: str, architecture: st
     if goes_by_storage:
         return (*answers, *judge_stored(engine, container, understood=True))
     others = {tensor.name for tensor in checkpoint.opaque_tensors()}
-    return (*answers, *judge_demands(engine, container, dialect, others))
+    listed = _judge_list(engine, container, dialect)
+    return (*answers, *listed, *judge_demands(engine, container, dialect, others))

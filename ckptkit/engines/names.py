@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from ckptkit.engines.prediction import MTP_NAMES
 from ckptkit.model import names
 from ckptkit.record import record
 
@@ -32,7 +33,8 @@ class ModuleNames:
     for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie. A class that
     is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
     below ``owner``, and ``outside`` these are its embedding and what else it needs. Of one that is ``listed`` nothing
-    is known but its names: neither what it needs, nor what it makes of layers beyond the last.
+    is known but its names: neither what it needs, nor what it makes of layers beyond the last. An open one may look for
+    its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
     """
 
     linear: frozenset[str]
@@ -56,6 +58,8 @@ class ModuleNames:
     listed: bool = False
     outside: tuple[str, ...] = ("model.embed_tokens", "model.norm")
     owner: str = "model.layers"
+    below: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -130,6 +134,22 @@ class ModuleNames:
             if not known[general]:
                 return module
         return None
+
+    def strayed(self, modules: Iterable[str]) -> str | None:
+        """The first module of a layer where all layers are below prefixes under which the class never looks for them.
+
+        >>> known = ModuleNames(frozenset(), frozenset(), open=True, below=("model", ""), elsewhere=("language_model",))
+        >>> known.strayed(["language_model.layers.0.mlp.up_proj"]), known.strayed(["layers.0.mlp.up_proj"])
+        ('language_model.layers.0.mlp.up_proj', None)
+        """
+        first = None
+        for module in modules if self.below else ():
+            found = _LAYER.search(module)
+            if found is not None and names.other_tower(module) is None and MTP_NAMES.search(module) is None:
+                if module[: found.start()] not in self.elsewhere:
+                    return None
+                first = first or module
+        return first
 
     def absent(
         self, modules: Collection[str], layers: int | None, *, tied: bool, quantized: bool = False

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import Effect, Engine, Known, Outcomes
+from ckptkit.engines.base import ByModelType, Effect, Engine, Known, rows_of
 from ckptkit.engines.dialects import closeness, is_among
 from ckptkit.engines.layers import Layer
+from ckptkit.engines.model_types import class_of
 from ckptkit.engines.releases import ALWAYS, Release
 from ckptkit.engines.skip_lists import Reading
 from ckptkit.errors import UsageError, did_you_mean
@@ -43,6 +44,23 @@ def asked_about(names: Collection[str] | None = None) -> dict[str, Engine]:
         for name, engine in engines().items()
         if (not engine.on_request if names is None else name in names)
     }
+
+
+def class_by_model_type(model_type: object) -> str | None:
+    """The model class that engines take for a model type where none is named; None where none is called like it.
+
+    >>> class_by_model_type("qwen3_moe")
+    'Qwen3MoeForCausalLM'
+    """
+    guessing = (engine for engine in engines().values() if engine.by_model_type is not ByModelType.NEVER)
+    found = (class_of(model_type, engine.architectures() or frozenset()) for engine in guessing)
+    return next((name for name in found if name is not None), None)
+
+
+def counters_by_shapes(architecture: str | None) -> frozenset[str]:
+    """The engines that count a class's heads in what is stored."""
+    ways = ((name, engine.attention) for name, engine in engines().items())
+    return frozenset(name for name, way in ways if way.by_shapes and architecture not in way.by_config)
 
 
 def by_name(name: str) -> Engine:
@@ -103,19 +121,11 @@ def effects_of(
     for name, engine in engines().items():
         if only is None or name in only:
             table, release = engine.outcomes(), engine.release_for("outcomes")
-            rows = _rows(table, code, variant)
+            rows = rows_of(table, f"{code}/{variant}" if variant else code)
             if of_readers and engine.reader_of(dialect) is None:
                 rows = tuple(row for row in rows if is_among(dialect, row.formats))
             found += _effects(name, release, rows, dialect, engine.served_as(architecture) or "", layer)
     return tuple(found)
-
-
-def _rows(table: Outcomes, code: str, variant: str | None) -> tuple[Known, ...]:
-    """What a table says of a variant, or else of what it is a variant of."""
-    key = f"{code}/{variant}" if variant else code
-    while key not in table and "/" in key:
-        key = key.rpartition("/")[0]
-    return table.get(key, ())
 
 
 def _effects(

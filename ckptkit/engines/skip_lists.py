@@ -26,10 +26,6 @@ _EXPERTS_DOT = f"{_EXPERTS}."
 #: Output heads, that of a prediction layer among them.
 _HEADS = ("lm_head", "shared_head.head")
 
-#: Entries that mean the same of every expert of a layer, in any style, by their form alone: dotted names, and patterns
-#: in which no number is written and nothing but ``*`` can stand for one: a single ``.`` has a letter beside it.
-_DOTTED = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)*")
-_LETTERS = re.compile(r"(?:re:)?(?:[A-Za-z_*^$()|-]|\(\?:|\\\.|\.\*|(?<=[A-Za-z_])\.|\.(?=[A-Za-z_]))*")
 
 Matcher = Callable[[str], bool]
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
@@ -81,7 +77,9 @@ class Reading:
     for no scheme at all, at which such an engine stops where a layer is quantized, and ``wants_targets`` ones at any
     linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
     config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
-    first of ``below`` is put in front of entries, whatever their form, that begin with none of these.
+    first of ``below`` is put in front of entries, whatever their form, that begin with none of these. Who ``converts``
+    quantizes embeddings that the config lists for that; ``linear_routers`` are beginnings of classes whose routers are
+    linear layers as any other.
     """
 
     style: Style
@@ -113,6 +111,8 @@ class Reading:
     optional: str = ""
     sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
+    converts: bool = False
+    linear_routers: tuple[str, ...] = ()
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""
@@ -143,13 +143,8 @@ class Reading:
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
-
-        begins = tuple(
-            pair
-            for start, found in self.begins_of.items()
-            if (architecture or "").startswith(start)
-            for pair in found.items()
-        )
+        own_begins = (found for start, found in self.begins_of.items() if (architecture or "").startswith(start))
+        begins = tuple(pair for found in own_begins for pair in found.items())
 
         def name_of(module: str) -> str:
             if headless and module.endswith(_HEADS):
@@ -202,6 +197,19 @@ class Reading:
             return tuple(dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts)))
         return () if any(value is not None for value in values) else self.unsaid
 
+    def broken(self, entry: str) -> str | None:
+        """Why an entry stops this reader: one that compiles every entry stops at what is no regular expression.
+
+        >>> Reading(Style.PREFIX_OR_SUFFIX, ()).broken("*.mlp.gate"), Reading(Style.GLOB, ()).broken("*.mlp.gate")
+        ('nothing to repeat at position 0', None)
+        """
+        try:
+            if self.style is Style.PREFIX_OR_SUFFIX and not may_run_away(entry):
+                re.compile(entry)
+        except re.error as error:
+            return str(error)
+        return None
+
     def _placed(self, entry: str) -> str:
         if self.own_map is not None:
             entry = self.own_map.of_entry(entry) if self.maps_names_only else self.own_map(entry)
@@ -228,22 +236,6 @@ class Reading:
 
     def _without_head(self, matches: Matcher) -> Matcher:
         return (lambda name: name.endswith(_HEADS) or matches(name)) if self.head_left_alone else matches
-
-
-def tells_experts_apart(entry: str) -> bool:
-    """Whether an entry of a skip list or a target, read in any style, may mean some routed experts of a layer and not
-    others. Where that cannot be excluded by its form it may.
-
-    >>> [tells_experts_apart(entry) for entry in ("model.layers.3.mlp.gate", "re:.*mlp.gate$", "*.up_proj")]
-    [False, False, False]
-    >>> [tells_experts_apart(entry) for entry in ("3.up_proj", "s.1", "re:.*experts.0.*", "re:.*[.].[.]up_proj")]
-    [True, True, True, True]
-    """
-    if _EXPERTS[1:] in entry:
-        return True
-    if _DOTTED.fullmatch(entry):
-        return _EXPERTS.endswith(entry.partition(".")[0])
-    return _LETTERS.fullmatch(entry) is None
 
 
 def _in_two(entries: Iterable[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from ckptkit.engines.dimensions import text_level
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.releases import Evidence, Range
 from ckptkit.model import names
-from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.checkpoint import Checkpoint, QuantizedModule
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor
 from ckptkit.model.scheme import InputKind, OtherScheme, Quantization
 from ckptkit.record import record
@@ -39,8 +39,8 @@ class Support:
     is of what is ``stored`` leaves a KV cache alone whose scales the config promises only, and one with ``places``
     speaks of scales that are stored there; one for a ``cut`` speaks of quantizations other than FP8 whose groups end
     beyond the inputs of a layer. ``recast`` asks for scales of a cache that have another type than the model, ``split``
-    for weights of more than one block. ``words`` are the engine's own where it refuses; ``where`` is the place in its
-    source.
+    for weights of more than one block, ``ragged`` for weights that are no whole number of blocks. ``words`` are the
+    engine's own where it refuses; ``where`` is the place in its source.
     """
 
     answer: Answer
@@ -57,6 +57,7 @@ class Support:
     cut: bool = False
     recast: bool = False
     split: bool = False
+    ragged: bool = False
     words: str = ""
     versions: Range | None = None
     how: Evidence = Evidence.SOURCE
@@ -76,6 +77,7 @@ class Support:
             and self._reads(dialect)
             and (not self.recast or part.recast)
             and (not self.split or part.split)
+            and (not self.ragged or part.ragged)
             and (not self.weights or weight.kind in self.weights)
             and (not self.inputs or part.inputs in self.inputs)
             and (not self.blocks or (isinstance(weight, PerBlock) and (weight.rows, weight.columns) in self.blocks))
@@ -105,7 +107,8 @@ class Part:
     ``other`` is set for a quantization other than FP8: what is known of it stands there. ``stored`` says whether a KV
     cache's scales are, and not only promised; ``cut`` whether the inputs of some layer are no whole number of groups of
     another quantization; ``recast`` that scales of the cache are stored in another type than the model's own; ``place``
-    is where the first of these scales lies; ``split`` says that some weight has more than one block.
+    is where the first of these scales lies; ``split`` says that some weight has more than one block, ``ragged`` that
+    some is no whole number of blocks.
     """
 
     layer: Layer
@@ -118,6 +121,7 @@ class Part:
     recast: bool = False
     place: Place | None = None
     split: bool = False
+    ragged: bool = False
 
     @property
     def inputs(self) -> str:
@@ -177,12 +181,16 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     Of experts it is the first one's scheme that engines take for all; that others differ is a rule's finding.
     """
     parts: list[Part] = []
+    firsts = [kind.first for kind in checkpoint.alike]
     first = any(_FIRST_EXPERT in name for modules in checkpoint.schemes.values() for name in modules)
     for scheme, modules in checkpoint.schemes.items():
         for layer, name in _layers(modules, checkpoint).items():
             if layer is not Layer.EXPERT or not first or any(_FIRST_EXPERT in module for module in modules):
-                split = isinstance(scheme.weight.granularity, PerBlock) and _is_split(modules, layer, checkpoint)
-                parts.append(Part(layer, scheme.weight, scheme.input, name, split=split))
+                blocks = scheme.weight.granularity
+                alike = [module for module in firsts if module.scheme == scheme and _layer(module) is layer]
+                split = isinstance(blocks, PerBlock) and any(map(_is_split, alike))
+                ragged = isinstance(blocks, PerBlock) and any(_is_ragged(module, blocks) for module in alike)
+                parts.append(Part(layer, scheme.weight, scheme.input, name, split=split, ragged=ragged))
     for other, members in _declared_others(checkpoint).items():
         cut = any(_is_cut(other, name, checkpoint) for name in members)
         for layer, name in _layers(members, checkpoint).items():
@@ -201,10 +209,20 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _is_split(modules: Iterable[str], layer: Layer, checkpoint: Checkpoint) -> bool:
-    """Whether some module of a kind of layer is larger than one block: its scale has more than one value."""
-    scales = (checkpoint.modules[name].weight_scale for name in modules if layer_of(name) is layer)
-    return any(scale is not None and any(size != 1 for size in scale.shape) for scale in scales)
+def _layer(module: QuantizedModule) -> Layer:
+    """The kind of a module that is stored in FP8."""
+    return Layer.STACK if module.experts is not None else layer_of(module.name)
+
+
+def _is_split(module: QuantizedModule) -> bool:
+    """Whether a module is larger than one block: its scale has more than one value."""
+    return module.weight_scale is not None and any(size != 1 for size in module.weight_scale.shape)
+
+
+def _is_ragged(module: QuantizedModule, blocks: PerBlock) -> bool:
+    """Whether a weight is no whole number of blocks."""
+    rows, columns = module.weight.shape[-2:]
+    return rows % blocks.rows != 0 or columns % blocks.columns != 0
 
 
 def _declared_others(checkpoint: Checkpoint) -> Mapping[OtherScheme, Sequence[str]]:
@@ -239,6 +257,5 @@ def _layers(modules: Iterable[str], checkpoint: Checkpoint) -> dict[Layer, str]:
         if kind not in seen:
             seen.add(kind)
             module = checkpoint.modules.get(name)
-            stacked = module is not None and module.experts is not None
-            found.setdefault(Layer.STACK if stacked else layer_of(name), name)
+            found.setdefault(layer_of(name) if module is None else _layer(module), name)
     return found

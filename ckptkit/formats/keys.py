@@ -21,6 +21,8 @@ class ConfigKeys:
     * ``kv_cache``: declares an FP8 KV cache; ``probabilities``: quantizes those of attention;
     * ``algorithm``: names an algorithm instead of spelling out a scheme; ``inputs``: says in a word how inputs are
       quantized; ``blocks``: the size of blocks;
+    * ``dequantizes``: says that weights are dequantized while they are loaded; ``converted``: lists what is quantized
+      beside linear layers;
     * ``nested``: the section that holds all of this in the exporter's own layout; ``producer``: the object that names
       the exporter beside it;
     * ``exponents``: where a text with "e8m0" says that weight scales are powers of two;
@@ -35,6 +37,8 @@ class ConfigKeys:
     algorithm: str | None = None
     inputs: str | None = None
     blocks: str | None = None
+    dequantizes: str | None = None
+    converted: str | None = None
     nested: str | None = None
     producer: str | None = None
     exponents: tuple[Way, ...] = ()

@@ -29,6 +29,8 @@ _HEADS = (LM_HEAD, _SHARED_HEAD)
 _OWN_HEADS = ("head", "embed_out")
 #: A stored module that transformers gives another name whatever the model.
 _RENAMED = MappingProxyType({"embed_out": LM_HEAD})
+#: What state-space models' layers are stored below, and what stands for it in memory.
+_BACKBONE, _MODEL = "backbone.", "model."
 
 _EMBEDDING = re.compile(
     r"(^|\.)(\w*embed(dings?|_tokens|_positions|_in|)|tok_embeddings|wte|wpe|shared|relative_attention_bias)$"
@@ -52,6 +54,7 @@ _OTHER_TOWER = re.compile(
 #: Multimodal classes of transformers that keep their towers where they are stored; others move them, and
 #: the language model, below ``model``. Read off the classes themselves.
 _TOWERS_STAY = (*("Blip", "InstructBlip", "Kosmos2", "Llama4", "PPFormulaNet", "Qwen2_5Omni", "Qwen3Omni", "T5Gemma2"),)
+_BACKBONE_RENAMED = ("NemotronH",)
 #: What of a language model below ``model`` is moved.
 _LANGUAGE_PARTS = frozenset({"layers", "embed_tokens", "norm"})
 
@@ -247,6 +250,8 @@ def in_memory(modules: Iterable[str], config: Mapping[str, Any]) -> dict[str, st
     architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     stored = tuple(modules)
     renamed = {name: other for name, other in _RENAMED.items() if name in stored}
+    if architecture.startswith(_BACKBONE_RENAMED):
+        renamed |= {n: _MODEL + n.removeprefix(_BACKBONE) for n in stored if n.startswith(_BACKBONE)}
     if renamed and "auto_map" not in config:
         return renamed
     if not architecture.endswith("ForConditionalGeneration") or architecture.startswith(_TOWERS_STAY):

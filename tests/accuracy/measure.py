@@ -48,6 +48,8 @@ ROUNDED = 2**-4
 _OWN = "fp8"
 #: Libraries that engines leave a part of the reading to.
 LIBRARIES = ("compressed-tensors", "transformers")
+#: Inputs are not rounded where weights are dequantized first, and the same weights under other names are codes to it.
+_OWN_READING = ("held/config/dequantize/*", "reported/served-name/of-mistral/*")
 #: Their plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
 _NVFP4 = ("real/llama-block-aligned/modelopt-nvfp4", "near/CK209-1", "near/CK209-3")
 CHUNK = 24
@@ -178,17 +180,18 @@ JUDGES = {
     for judge in (
         Judge("vllm", "0.32.0", "vllm", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
         Judge("vllm", "0.31.0", "vllm-0.31", "vllm_outcome", of_vllm, "CPU wheel, loads without kernels"),
-        Judge(
-            "transformers", "5.16.1", "quark", "transformers_outcome", of_transformers, "CPU, one forward pass", True
-        ),
-        Judge(
-            "transformers",
-            "5.17.0",
-            "vllm-0.31",
-            "transformers_outcome",
-            of_transformers,
-            "CPU, one forward pass",
-            True,
+        *(
+            Judge(
+                "transformers",
+                release,
+                environment,
+                "transformers_outcome",
+                of_transformers,
+                "CPU, one forward pass",
+                by_answer=True,
+                literal=_OWN_READING,
+            )
+            for release, environment in (("5.16.1", "quark"), ("5.17.0", "vllm-0.31"), ("5.19.0", "vllm"))
         ),
         Judge(
             "quark",
@@ -217,7 +220,6 @@ JUDGES = {
             )
             for build, environment in (("b11312", "llamacpp"), ("b8643", "llamacpp-b8643"))
         ),
-        Judge("transformers", "5.19.0", "vllm", "transformers_outcome", of_transformers, "CPU, one forward pass", True),
     )
 }
 

@@ -113,9 +113,17 @@ def _other_quantizations() -> Iterator[Neighbour]:
     yield f"w4a16-beside/{BLOCK}", BLOCK, _in_four_bits, True
 
 
-def _no_heads(checkpoint: MutableCheckpoint) -> None:
-    for level in (checkpoint.config, checkpoint.config.get("text_config") or {}):
-        level.pop("num_attention_heads", None)
+def _without(key: str) -> Damage:
+    """A key of the language model's config that is gone."""
+
+    def change(checkpoint: MutableCheckpoint) -> None:
+        for level in (checkpoint.config, checkpoint.config.get("text_config") or {}):
+            level.pop(key, None)
+
+    return change
+
+
+_no_heads = _without("num_attention_heads")
 
 
 def _sizes_unsaid() -> Iterator[Neighbour]:
@@ -124,6 +132,12 @@ def _sizes_unsaid() -> Iterator[Neighbour]:
     for model in ("ernie4_5_moe", "gemma2", "glm4", "glm4_moe", "hunyuan_v1_dense", "minimax_m2", "olmo2", "qwen3_vl"):
         change = steps(channels([*_HEAD, "re:.*visual.*"]), _no_heads)
         yield f"heads-gone/{model}", f"drawn/{model}", change, True
+    latent = steps(channels(_HEAD), _no_heads)
+    yield "heads-gone/deepseek_v3", "drawn/deepseek_v3", latent, True
+    for base in (CT, MIXTRAL):
+        yield f"kv-heads-gone/{base}", base, _without("num_key_value_heads"), False
+    for base in (CT, QWEN3, GEMMA):
+        yield f"head-dim-gone/{base}", base, _without("head_dim"), False
     for base in (CT, BF16, PLAIN_MOE):
         yield f"unnamed/{base}", base, set_config(architectures=None), False
 

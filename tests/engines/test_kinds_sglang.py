@@ -36,6 +36,8 @@ SEEN = {
     "reported/served-prefix/as-stored/qwen3-vl-quark": "silently wrong",
     "reported/served-prefix/as-stored/qwen3-vl-fp8": "loads",
     "reported/served-prefix/otherwise/mistral3-ct": "silently wrong",
+    # Floats that a config calls packed integers.
+    "held/config/pack-quantized/qwen3-ct": "loads",
     # Which level of the config ties the head.
     "reported/served-tied/not-said/qwen3-vl-fp8": "silently wrong",
     "reported/served-tied/text-says-so/qwen3-vl-ct": "silently wrong",

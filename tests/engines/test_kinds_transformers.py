@@ -51,6 +51,52 @@ SEEN = (
     ("reported/uploads/without-last/quark", "refuses"),
     # A list is asked by names in memory for what it calls plain too.
     ("reported/served-tower/tower-though-listed/qwen2-vl", "loads"),
+    # Heads that config.json leaves out are counted in what is stored, but in classes that cut by their number; keys
+    # are repeated where the config has more heads of queries than of keys.
+    *(
+        (f"variant/heads-gone/{name}/llmcompressor-dynamic", "loads")
+        for name in ("llama", "qwen2", "qwen3", "qwen3_moe")
+    ),
+    ("variant/heads-gone/gemma3/quark-fp8-kv", "loads"),
+    ("variant/heads-gone/phi3/llmcompressor-dynamic", "refuses"),
+    ("variant/heads-gone/qwen2_5_vl/llmcompressor-dynamic", "refuses"),
+    ("variant/heads-gone/deepseek_v3", "refuses"),
+    ("variant/kv-heads-gone/llama/llmcompressor-dynamic", "refuses"),
+    ("held/config/kv-heads-missing/qwen2-ct", "silently wrong"),
+    ("held/config/head-dim-missing/qwen2-ct", "loads"),
+    ("variant/head-dim-gone/llama/llmcompressor-dynamic", "silently wrong"),
+    ("variant/head-dim-gone/qwen3/llmcompressor-dynamic", "refuses"),
+    # Layers that repeat others may not be meant; any others are.
+    ("reported/stacked-layers/not-said/olmo2-quark", "unknown"),
+    ("defect/CK118-1", "warns"),
+    ("variant/linear-attention/qwen3_next-ct-static", "warns"),
+    # No class is named: rows of that of the model type count.
+    ("variant/unnamed/qwen3_moe/transformers-block", "refuses"),
+    # Integers of four bits: none where FP8 is stored, and a column of them whole numbers of groups.
+    ("variant/w4a16-over-one-layer/llama/llmcompressor-dynamic", "refuses"),
+    ("variant/w4a16-beside/llama/llmcompressor-dynamic", "refuses"),
+    ("variant/w4a16-beside/llama-block-aligned/llmcompressor-block", "loads"),
+    ("variant/nvfp4-over-one-layer/llama/llmcompressor-dynamic", "warns"),
+    # Floats that a config calls packed integers, and another float than is stored.
+    ("held/config/pack-quantized/qwen3-ct", "refuses"),
+    ("held/config/e5m2/qwen2-quark", "silently wrong"),
+    ("held/config/inputs-e5m2/qwen2-quark", "loads"),
+    # Weights in blocks, of whose inputs only groups have to be whole.
+    ("crossed/config/inputs-by-token/deepseek-v3-ct-blocks", "loads"),
+    # Codes that are left alone keep their type where the whole model has other names in memory.
+    ("crossed/config/targets-glob/nemotron-h-ct", "refuses"),
+    ("crossed/defect/CK403/llama-quark-fp8-kv-post-rope-quark", "silently wrong"),
+    # Nothing of an embedding's scale is looked at.
+    ("crossed/head/embedding-in-fp8/qwen3-llmcompressor-dynamic-quark", "silently wrong"),
+    # A router that one layer lacks, and another has.
+    ("crossed/missing/router/qwen3-next-ct", "warns"),
+    # Quark's names in a checkpoint of another format.
+    ("crossed/quantizer-names/reported-served-tower-left-alone-qwen2_vl", "warns"),
+    ("reported/quantizer-names/ptpc", "loads"),
+    ("crossed/served-mtp/not-listed/exaone_moe", "refuses"),
+    ("reported/cast-script/says-dequantize/deepseek-v3-fp8", "refuses"),
+    # Experts are multiplied with their scales: none of their inputs is asked for.
+    ("crossed/uncalibrated/missing/qwen3_moe-modelopt-fp8-compressed-tensors", "loads"),
 )
 
 

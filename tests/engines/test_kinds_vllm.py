@@ -69,6 +69,15 @@ KINDS = {
     "variant/w4a16-beside/llama-block-aligned/llmcompressor-block": "loads",
     "variant/w4a16-beside/llama/llmcompressor-dynamic": "refuses",
     **{f"{_R}/adapter/base-layer/{name}": "refuses" for name in ("ct", "fp8-blocks", "quark")},
+    # Heads that are not said: the class takes what the model type stands for, and for the size of a head what
+    # head_dim says or, as Qwen2's, the hidden size through their number.
+    "variant/heads-gone/llama/llmcompressor-dynamic": "refuses",
+    "variant/heads-gone/qwen2/llmcompressor-dynamic": "silently wrong",
+    "variant/heads-gone/deepseek_v3": "refuses",
+    "variant/head-dim-gone/qwen3/llmcompressor-dynamic": "refuses",
+    "held/config/pack-quantized/qwen3-ct": "refuses",
+    # No class is named: what a list leaves alone is asked of that of the model type.
+    "variant/unnamed/qwen3_moe/transformers-block": "silently wrong",
 }
 
 

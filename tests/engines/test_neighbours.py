@@ -26,6 +26,8 @@ SAID = {
     "w4a16-beside/llama-block-aligned/llmcompressor-block": ("loads", ""),
     "heads-gone/llama/llmcompressor-dynamic": ("refuses", "CK312"),
     "heads-gone/glm4": ("refuses", "CK312"),
+    # The norm of keys is of all heads, and their size not what head_dim says.
+    "heads-gone/olmo2": ("refuses", "CK312"),
     "unnamed/llama/bf16": ("refuses", "names none"),
     "kv-scales/olmo2-ct": ("refuses", "k_scale"),
     "kv-scales/gemma2-ct": ("loads", ""),

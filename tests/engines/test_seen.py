@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckptkit.engines.judging import class_of
+from ckptkit.engines.model_types import class_of
 from ckptkit.engines.registry import effects_of
 from ckptkit.engines.skip_lists import Reading, Style
 from tests.damage import (

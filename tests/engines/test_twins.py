@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ckptkit.engines.skip_lists import Reading, Style, tells_experts_apart
+from ckptkit.engines.entries_of_experts import tells_experts_apart
+from ckptkit.engines.skip_lists import Reading, Style
 
 _STACKS = (
     "model.layers.{}.mlp.experts.{}.up_proj",

@@ -57,6 +57,7 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, _UNLOADABLE, architectures=QUIET),
         ),
         "CK114/prediction": (),
+        "CK114/router": (Known(_SILENT, _UNLOADABLE),),
         **dict.fromkeys(("CK114/tower", "CK114/tower-built", "CK114/tower-unknown"), ()),
         "CK115": (Known(_ERROR, "no such file"),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from ckptkit.engines.attention import Attention
 from ckptkit.engines.base import Engine, Splitting, lazily
 from ckptkit.engines.key_demands import KeyDemand
 from ckptkit.engines.launch import Launch
@@ -53,5 +54,16 @@ ENGINE = Engine(
         }
     ),
     drafts=Drafts.APART,
+    # srt/models/*.py: self.head_dim = hidden_size // self.total_num_heads.
+    attention=Attention(
+        derive=frozenset(
+            {
+                *("Cohere2ForCausalLM", "CohereForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM"),
+                *("GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM", "Lfm2MoeForCausalLM"),
+                *("MixtralForCausalLM", "Olmo2ForCausalLM", "OlmoForCausalLM", "OlmoeForCausalLM"),
+                *("PersimmonForCausalLM", "Qwen2MoeForCausalLM", "StableLmForCausalLM", "Starcoder2ForCausalLM"),
+            }
+        )
+    ),
     stand_in=StandIn(STAND_IN, STOOD_IN_FOR, BELOW, refused=lazily("ckptkit.engines.sglang.architectures", "REFUSED")),
 )

@@ -242,12 +242,16 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_ERROR, _UNKNOWN_NAME, architectures=STRICT, layers=(Layer.TOWER,)),
             *_NO_NAMES,
         ),
-        "CK606/another-quantization": (
-            Known(_ERROR, "scales do not fit the parameters of the scheme that is declared"),
+        **dict.fromkeys(
+            ("CK606/another-quantization", "CK606/another-quantization/integers"),
+            (Known(_ERROR, "scales do not fit the parameters of the scheme that is declared"),),
         ),
-        "CK606/another-quantization/by-row": (
-            Known(_ERROR, "scales do not fit the parameters of the scheme that is declared"),
-            Known(_SILENT, "the weight keeps what it was allocated with", formats=_CT, layers=(Layer.LINEAR,)),
+        **dict.fromkeys(
+            ("CK606/another-quantization/by-row", "CK606/another-quantization/by-row/integers"),
+            (
+                Known(_ERROR, "scales do not fit the parameters of the scheme that is declared"),
+                Known(_SILENT, "the weight keeps what it was allocated with", formats=_CT, layers=(Layer.LINEAR,)),
+            ),
         ),
         "CK606/tied-head": (
             Known(_SILENT, "codes are taken for values"),

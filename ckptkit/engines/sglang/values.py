@@ -50,7 +50,14 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about("stored-dense", "stored-otherwise", "stored-mxfp4-pack", "stored-mxfp8", "other-groups"),
+            about(
+                "stored-dense",
+                "stored-otherwise",
+                "stored-mxfp4-pack",
+                "stored-mxfp8",
+                "stored-pack-alone",
+                "other-groups",
+            ),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),
         **dict.fromkeys(

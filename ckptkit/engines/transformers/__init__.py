@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from ckptkit.engines.attention import Attention
 from ckptkit.engines.base import ByModelType, Engine, lazily
 from ckptkit.engines.prediction import Drafts
 from ckptkit.engines.releases import Evidence, Release
@@ -48,7 +49,19 @@ ENGINE = Engine(
                     *("Gemma4ForConditionalGeneration", "GptOssForCausalLM", "GraniteMoeHybridForCausalLM"),
                     *("PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
                 }
-            )
+            ),
+            # Their own quantizer makes FP8Experts of any class's.
+            **dict.fromkeys(
+                ("fp8", "fp8-block", "fp8-transformers"),
+                frozenset(
+                    {
+                        *("Gemma4ForConditionalGeneration", "GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM"),
+                        *("GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM", "HYV4ForCausalLM"),
+                        *("Mistral4ForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                        *("Step3p7ForConditionalGeneration", "ZayaForCausalLM"),
+                    }
+                ),
+            ),
         }
     ),
     # quantizers/base.py makes linear layers of its experts, for this method.
@@ -57,7 +70,27 @@ ENGINE = Engine(
     ),
     architectures=lazily("ckptkit.engines.transformers.architectures", "ARCHITECTURES"),
     modules=lazily("ckptkit.engines.transformers.modules", "MODULES"),
+    model_types=lazily("ckptkit.engines.transformers.model_types", "MODEL_TYPES"),
     drafts=Drafts.LEFT_OUT,
+    # Whatever is quantized keeps its stored shape (core_model_loading.py, set_param_for_module), attention makes heads
+    # of it with view(..., -1, head_dim), and integrations/sdpa_attention.py repeats keys where the config has more
+    # heads of queries. Classes by_config cut or view by the number of heads (modeling_*.py).
+    attention=Attention(
+        derive=frozenset(
+            {
+                *("ChameleonForConditionalGeneration", "DbrxForCausalLM", "Glm4vForConditionalGeneration"),
+                *("MllamaForCausalLM", "MllamaForConditionalGeneration", "StableLmForCausalLM"),
+                *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+            }
+        ),
+        by_shapes=True,
+        by_config=frozenset(
+            {
+                *("ChameleonForConditionalGeneration", "MllamaForCausalLM", "MllamaForConditionalGeneration"),
+                *("Phi3ForCausalLM", "Phi4MultimodalForCausalLM", "StableLmForCausalLM"),
+            }
+        ),
+    ),
     lists_unexpected=True,
     demands=lazily("ckptkit.engines.transformers.support", "DEMANDS"),
     reproduced=lazily("ckptkit.engines.transformers.reproduced", "REPRODUCED"),

@@ -4,37 +4,27 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ckptkit.engines.base import Known, Outcome, Outcomes
-from ckptkit.engines.config_values import about
+from ckptkit.engines.base import Known, Outcome, Outcomes, rows_of
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
-from ckptkit.engines.transformers.classes import KEPT_ROUTERS, WITH_PLAN
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, LINEAR_ROUTERS, MERGED_EXPERTS
+from ckptkit.engines.transformers.plain_fp8 import OF_PLAIN_FP8
+from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
 from ckptkit.engines.transformers.values import VALUES
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 #: Releases of the library below that tell blocks by the shapes of scales, and that hold every module to its group.
 _GUESSES = Range(until="0.19", of="compressed-tensors")
+_TOLD = Range(since="0.19", of="compressed-tensors")
 _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
-#: What the classes of compressed-tensors itself refuse.
-_REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
 _TEXT = (Layer.HEAD, Layer.LINEAR, Layer.FUSED)
 #: What has another name in memory than in files keeps its stored type.
 _LOADING = "core_model_loading.py (dtype casting)"
 _KEPT = "leaves the module alone: codes stay codes, and dtypes do not fit; at the first request"
 _FILE = "modeling_utils.py (_get_resolved_checkpoint_files)"
-_MADE_UP = "an FP8 weight that is missing cannot be made up"
-
-
-def _unless_refused(outcome: Outcome, note: str, formats: tuple[str, ...] = ()) -> tuple[Known, ...]:
-    """What happens to plain FP8 in the classes of which 5.16 refuses every such config."""
-    refused = "every plain FP8 config of this class is refused"
-    return (
-        Known(_ERROR, refused, Range(until="5.17"), formats=formats, architectures=WITH_PLAN),
-        Known(outcome, note, Range(since="5.17"), formats=formats, architectures=WITH_PLAN),
-    )
 
 
 def _beside(variant: str) -> tuple[str, ...]:
@@ -42,7 +32,8 @@ def _beside(variant: str) -> tuple[str, ...]:
     return tuple(f"CK108/{what}{variant}" for what in ("", "copies/", "prediction/"))
 
 
-OUTCOMES: Outcomes = MappingProxyType(
+#: What is known of all formats, or of others than plain FP8.
+_OF_ALL: Outcomes = MappingProxyType(
     {
         "CK501": (Known(_SILENT, "rows of zeros"),),
         "CK101": (Known(_ERROR, "header too large", ALWAYS),),
@@ -60,7 +51,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(
             _beside("read-instead/codes-lost"),
-            (Known(_ERROR, f"it is read in place of the shards; {_MADE_UP}", where=_FILE),),
+            (Known(_ERROR, f"it is read in place of the shards; {MADE_UP}", where=_FILE),),
         ),
         "CK109": (Known(_ERROR, "no file of the expected name"),),
         "CK109/one-is-read": (Known(_WARNING, "model.safetensors alone is read; what it lacks is made up"),),
@@ -69,17 +60,18 @@ OUTCOMES: Outcomes = MappingProxyType(
         **dict.fromkeys(("CK113/levels/outer-right", "CK113/levels/inner-right/stored"), ()),
         "CK113/head-stored": (Known(Outcome.OK, "a stored head that differs is kept"),),
         "CK113/head-same": (),
-        "CK114": (Known(_ERROR, _MADE_UP),),
+        "CK114": (Known(_ERROR, MADE_UP),),
         "CK114/prediction": (),
         "CK114/router": (Known(_WARNING, "the router is made up at random, and listed as missing"),),
         "CK114/tower": (Known(_WARNING, "the tower is made up at random, and listed as missing"),),
-        "CK114/tower-built": (Known(_ERROR, _MADE_UP),),
+        "CK114/tower-built": (Known(_ERROR, MADE_UP),),
         "CK114/tower-unknown": (),
         "CK115": (Known(_ERROR, "file not found", ALWAYS),),
         "CK116": (Known(_ERROR, "unreadable JSON", ALWAYS),),
         "CK116/beside": (),
         "CK118": (Known(_WARNING, "the layers are left out and listed as unexpected"),),
         "CK118/stray": (),
+        "CK118/copies": (Known(Outcome.UNKNOWN, "layers that repeat others are left out, which may be meant"),),
         "CK201": (Known(_WARNING, "missing keys are listed; the scale is made up"),),
         "CK202": (),
         "CK202/weight-lost": (Known(_ERROR, "an FP8 weight that is missing cannot be made up"),),
@@ -102,9 +94,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_ERROR, _MADE_UP),),
+        "CK206": (Known(_ERROR, MADE_UP),),
         "CK206/part": (
-            Known(_ERROR, _MADE_UP),
+            Known(_ERROR, MADE_UP),
             Known(
                 Outcome.UNKNOWN, "its names in memory may be mapped too", architectures=("MiniMaxM2For", "MixtralFor")
             ),
@@ -118,12 +110,12 @@ OUTCOMES: Outcomes = MappingProxyType(
                 _WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT, Layer.STACK)
             ),
         ),
-        "CK207/one-by-one/quantized": (Known(_ERROR, _MADE_UP),),
+        "CK207/one-by-one/quantized": (Known(_ERROR, MADE_UP),),
         "CK207/fused-codes": (Known(_WARNING, "codes are taken for values; scales are listed as unexpected"),),
         "CK207/fused-misplaced": (),
         "CK207/stacked": (),
         "CK208": (),
-        "CK208/base-layer/fp8": (Known(_ERROR, _MADE_UP),),
+        "CK208/base-layer/fp8": (Known(_ERROR, MADE_UP),),
         "CK208/stack-scale": (),
         "CK208/only-scale": (Known(_WARNING, "the missing scale is listed and made up"),),
         "CK208/second-scale": (Known(_SILENT, "the quantizer's scale is taken too", formats=("quark",)),),
@@ -135,6 +127,11 @@ OUTCOMES: Outcomes = MappingProxyType(
                 Known(_SILENT, "the scales of rows are applied to columns", formats=("compressed-tensors",)),
                 Known(_ERROR, "shapes do not fit; at the first request", formats=("quark",)),
             ),
+        ),
+        "CK301/lying/wide": (
+            Known(_ERROR, "shapes do not fit; at the first request"),
+            Known(_ERROR, "shapes do not fit; at the first request", _TOLD, formats=_CT),
+            Known(_SILENT, "the scales of rows are taken for those of groups of columns", _GUESSES, formats=_CT),
         ),
         "CK302": (),
         "CK303": (Known(_SILENT, "broadcast where the sizes allow it"),),
@@ -168,25 +165,18 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK307": (Known(_ERROR, "shapes cannot be multiplied"),),
         "CK308": (Known(_ERROR, "dtypes do not fit"),),
         "CK311": (Known(_ERROR, "shapes do not fit"),),
-        "CK309": (Known(_ERROR, _MADE_UP),),
-        "CK312": (Known(_ERROR, "quantized weights keep their stored shape, and do not fit each other"),),
-        **dict.fromkeys(
-            ("CK312/cut", "CK312/short", "CK312/hidden", "CK312/table", "CK312/keys-cut"),
-            (Known(Outcome.OK, "weights keep their stored shape, and fit each other"),),
-        ),
-        **dict.fromkeys(
-            ("CK312/head-size-cut", "CK312/head-size-short"), (Known(_SILENT, "other heads than were trained"),)
-        ),
-        "CK312/keys-one": (Known(_SILENT, "the one head of keys is taken for all"),),
-        **dict.fromkeys(("CK312/router", "CK312/router-in-part"), (Known(_ERROR, "shapes do not fit"),)),
-        "CK312/dense-layer": (Known(_ERROR, _MADE_UP),),
+        "CK309": (Known(_ERROR, MADE_UP),),
+        "CK309/linear-attention": (Known(Outcome.OK, "its linear attention has one layer for these parts"),),
+        **SIZES,
         "CK315/one-column": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
         "CK315/misfit": (Known(_ERROR, "shapes do not fit; at the first request", _GUESSES),),
         "CK315/other-blocks": (Known(_SILENT, "scales are taken for those of other blocks", _GUESSES),),
         "CK401": (Known(_SILENT, "the stored scale is imprecise", ALWAYS),),
         "CK402": (Known(Outcome.OK, "converted by value, which is right"),),
-        "CK403": (Known(_ERROR, "dtypes do not fit"),),
-        "CK404": (Known(_SILENT, "scales that are declared as powers of two are rounded to those", formats=_FP8),),
+        "CK403": (
+            Known(_ERROR, "dtypes do not fit"),
+            Known(_SILENT, "bytes are taken for numbers", formats=_QUARK),
+        ),
         "CK405": (Known(_SILENT, "the numbers are twice too small"),),
         "CK406": (Known(_SILENT, "garbage or NaN"),),
         "CK407": (Known(_SILENT, "cast by value"),),
@@ -205,70 +195,22 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK505": (Known(_SILENT, "garbage", ALWAYS),),
         "CK510": (Known(_SILENT, "codes are taken for values", ALWAYS),),
         "CK509": (Known(_SILENT, "the scale is multiplied once more", ALWAYS),),
-        **dict.fromkeys(
-            ("CK600/input-bits", "CK600/input-bits-static", "CK600/input-bits-experts"),
-            (Known(_ERROR, "NotImplementedError: Only num_bits in (8) are supported", formats=_CT),),
-        ),
-        "CK600/fake": (Known(_SILENT, "weights are taken for codes"),),
-        **dict.fromkeys(
-            about("weight-four-bits", "weight-four-bits-alone", "weight-bits"),
-            (Known(_ERROR, "only num_bits in (8) are supported", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("weight-integers", layers=("", "-blocks", "-static")),
-            (Known(_SILENT, "codes are taken for integers", formats=_CT),),
-        ),
-        "CK600/weight-integers-experts": (Known(_ERROR, "the weights cannot be converted", formats=_CT),),
-        **dict.fromkeys(
-            about("weight-asymmetric"),
-            (
-                Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
-                Known(Outcome.OK, "without zero points nothing is subtracted", formats=_QUARK),
-            ),
-        ),
-        "CK600/input-asymmetric-static": (
-            Known(_WARNING, "zero points are listed as missing, and made up", formats=_CT),
-        ),
-        **dict.fromkeys(
-            about("weight-axis", layers=("", "-experts", "-static")),
-            (Known(_ERROR, "shapes do not fit; at the first request", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("default-missing", "weight-dtype", "input-dtype", "weight-granularity", "bias"),
-            (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
-        ),
         **VALUES,
-        **dict.fromkeys(
-            about(*_REFUSED_BY_LIBRARY),
-            (Known(_ERROR, "the config is refused", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("export-missing"),
-            (Known(Outcome.OK, "the usual way of an export is taken", formats=_QUARK),),
-        ),
-        **dict.fromkeys(
-            about("weight-format"),
-            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
-        ),
-        "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
         "CK601": (Known(_WARNING, "codes are taken for values; the scales are listed as unexpected"),),
         "CK601/no-scales": (Known(Outcome.UNKNOWN, "codes are taken for values, which may be what was meant"),),
         "CK601/no-scales/codes": (Known(_WARNING, "codes are taken for values"),),
         "CK601/no-scales/values": (),
         "CK601/scales": (Known(Outcome.OK, "the scales are listed as unexpected"),),
         "CK601/kv-scales": (Known(_WARNING, "the scales are listed as unexpected"),),
-        "CK602": (
-            Known(_WARNING, "missing scales are listed and made up"),
-            *_unless_refused(_WARNING, "missing scales are listed and made up", formats=_FP8),
-        ),
+        "CK602": (Known(_WARNING, "missing scales are listed and made up"),),
         "CK602/beside-scales/codes": (
             Known(_WARNING, "missing scales are listed and made up"),
-            *_unless_refused(Outcome.OK, "codes in a wider type are cast back", formats=_FP8),
             Known(Outcome.OK, "codes in a wider type are cast back", formats=("compressed-tensors",)),
         ),
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
+            Known(_WARNING, "missing scales are listed", architectures=LINEAR_ROUTERS, layers=(Layer.ROUTER,)),
         ),
         "CK605/tied-head": (Known(_WARNING, "the head is built quantized, and its scale is made up"),),
         "CK606": (
@@ -280,9 +222,17 @@ OUTCOMES: Outcomes = MappingProxyType(
                 layers=(Layer.EXPERT,),
             ),
         ),
+        "CK606/renamed": (
+            Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
+            Known(_ERROR, _KEPT, layers=_TEXT, where=_LOADING),
+        ),
         "CK606/another-quantization": (
             Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
             Known(_ERROR, "the weights of experts cannot be converted", formats=_CT, layers=(Layer.EXPERT,)),
+        ),
+        **dict.fromkeys(
+            ("CK606/another-quantization/integers", "CK606/another-quantization/by-row/integers"),
+            (Known(_ERROR, "Expected torch.int32 but got torch.int8; at the first request", formats=_CT),),
         ),
         "CK607": (Known(_SILENT, "the module that was meant is quantized"),),
         "CK608/built": (
@@ -320,17 +270,21 @@ OUTCOMES: Outcomes = MappingProxyType(
         ),
         "CK620": (),
         "CK620/key": (Known(_WARNING, "compression_config is not found: codes are taken for values"),),
-        "CK621": (Known(_WARNING, "the missing scales are listed and made up"),),
+        "CK621": (
+            Known(_WARNING, "the missing scales are listed and made up"),
+            Known(
+                Outcome.OK,
+                "scales of their inputs are left out",
+                formats=_CT,
+                layers=(Layer.EXPERT,),
+                architectures=MERGED_EXPERTS,
+                where="integrations/compressed_tensors.py (DecompressExperts)",
+            ),
+        ),
         "CK622": (),
         "CK623": (Known(_WARNING, "the method is skipped and codes are taken for values"),),
         "CK623/algorithm-spelling": (),
         "CK623/missing": (Known(_ERROR, "the config has no quant_method attribute"),),
-        "CK624": (
-            Known(_WARNING, "scales of inputs are listed as missing, and made up"),
-            *_unless_refused(_WARNING, "scales of inputs are listed as missing, and made up"),
-        ),
-        "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
-        "CK624/experts": (),
         "CK625": (),
         "CK627": (Known(_ERROR, "a default without output_tensors, and quantized outputs, fail"),),
         "CK627/missing-list": (Known(_ERROR, "KeyError: 'exclude'"),),
@@ -342,8 +296,6 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK629/compressed-tensors-status": (Known(_SILENT, "codes are taken for values"),),
         "CK629/compressed-tensors": (Known(_ERROR, "refuses the config"),),
         "CK629/compressed-tensors-kv-cache": (Known(_ERROR, "refuses the config"),),
-        "CK629/fp8": (Known(_ERROR, "refuses the config"),),
-        "CK629/fp8-block": (Known(_ERROR, "refuses the config"),),
         "CK629/compressed-tensors-status-null": (Known(_ERROR, "refuses the config"),),
         "CK629/quark-export": (),
         "CK629/quark": (Known(_ERROR, "refuses the config"),),
@@ -354,7 +306,7 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK632": (Known(_ERROR, "the config is refused; layers of default sizes cannot be filled"),),
         "CK633/architectures": (),
         "CK633": (Known(_ERROR, "unrecognized model"),),
-        "CK634": (Known(_SILENT, "codes are taken for values"),),
+        "CK634": (Known(_SILENT, "codes are taken for values", leaves_out=(Layer.EMBEDDING,)),),
         "CK635": (Known(_ERROR, "weights cannot be quantized in what holds linear layers", _CONTAINERS),),
         "CK635/embedding": (Known(_ERROR, "an embedding with a scheme of linear layers; at the first request"),),
         "CK635/attention": (Known(_ERROR, "weights cannot be quantized in attention itself"),),
@@ -370,6 +322,10 @@ OUTCOMES: Outcomes = MappingProxyType(
                 Known(_SILENT, "experts are put together by value, codes and numbers alike"),
                 Known(Outcome.OK, "each projection of all experts is multiplied with its scales, if any", formats=_CT),
             ),
+        ),
+        "CK805/other-inputs": (
+            Known(_ERROR, "inputs are no whole number of groups; at the first request"),
+            Known(Outcome.OK, "weights alone are in blocks", formats=_CT),
         ),
         "CK805": (
             Known(_ERROR, "inputs are no whole number of groups; at the first request"),
@@ -396,4 +352,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK912": (),
         "CK912/elements": (Known(_SILENT, "the cache is rounded as declared, by scales that were made for FP8"),),
     }
+)
+
+
+OUTCOMES: Outcomes = MappingProxyType(
+    {key: (*rows_of(_OF_ALL, key), *OF_PLAIN_FP8.get(key, ())) for key in dict.fromkeys((*_OF_ALL, *OF_PLAIN_FP8))}
 )

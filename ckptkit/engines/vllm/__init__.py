@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from ckptkit.engines.attention import Attention
 from ckptkit.engines.base import ByModelType, Engine, Splitting, lazily
 from ckptkit.engines.finer_blocks import FinerBlocks
 from ckptkit.engines.gpus import CPU, WITHOUT_FP8
@@ -64,5 +65,16 @@ ENGINE = Engine(
     ),
     modules=lazily("ckptkit.engines.vllm.modules", "MODULES"),
     drafts=Drafts.APART,
+    # models/*.py: self.head_dim = hidden_size // self.total_num_heads.
+    attention=Attention(
+        derive=frozenset(
+            {
+                *("GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM", "GraniteMoeSharedForCausalLM"),
+                *("JambaForCausalLM", "Lfm2ForCausalLM", "Lfm2MoeForCausalLM", "OlmoHybridForCausalLM"),
+                *("OlmoeForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "StableLmForCausalLM"),
+                *("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+            }
+        )
+    ),
     reproduced=lazily("ckptkit.engines.vllm.reproduced", "REPRODUCED"),
 )

@@ -48,7 +48,13 @@ VALUES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(
             about(
-                "stored-dense", "stored-otherwise", "stored-pack", "stored-mxfp4-pack", "stored-mxfp8", "other-groups"
+                "stored-dense",
+                "stored-otherwise",
+                "stored-pack",
+                "stored-pack-alone",
+                "stored-mxfp4-pack",
+                "stored-mxfp8",
+                "other-groups",
             ),
             (Known(_ERROR, "no scheme is found", formats=_CT),),
         ),

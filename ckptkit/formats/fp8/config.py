@@ -9,7 +9,7 @@ from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigReader
 from ckptkit.formats.dialect import Dialect
 from ckptkit.formats.fp8.facts import BLOCK, MXFP4
-from ckptkit.formats.fp8_fields import BLOCK_SIZE, SKIP_LIST, field_faults, is_block_size
+from ckptkit.formats.fp8_fields import BLOCK_SIZE, SCHEME, SKIP_LIST, field_faults, inputs_of, is_block_size
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup, PerTensor, PerToken
 from ckptkit.model.scheme import KVCacheScheme, OtherScheme, Quantization, Scheme
@@ -57,9 +57,9 @@ def parse(
     Raises FormatError when it cannot be understood.
     """
     reader = ConfigReader()
-    inputs = block.get("activation_scheme")
+    inputs = inputs_of(block)
     if inputs not in ("static", "dynamic"):
-        reader.wrong("activation_scheme", "static or dynamic", inputs)
+        reader.wrong(SCHEME, "static or dynamic", inputs)
     skipped = reader.skip_list(block, SKIP_LIST.keys)
     kv_name = block.get("kv_cache_scheme")
     if isinstance(kv_name, Mapping):  # spelt out, as in other formats: no engine looks
@@ -104,7 +104,7 @@ def _scheme(reader: ConfigReader, block: Mapping[str, Any], dialect: Dialect, *,
         inputs = Quantization(PerToken(), dynamic=True) if dynamic else Quantization(PerTensor())
         return Scheme(Quantization(PerTensor()), inputs)
     if not dynamic:
-        reader.wrong("activation_scheme", "dynamic, beside blocks", block.get("activation_scheme"))
+        reader.wrong(SCHEME, "dynamic, beside blocks", block.get(SCHEME))
     rows, columns = size if is_block_size(size) else USUAL_BLOCK
     return Scheme(Quantization(PerBlock(rows, columns)), Quantization(PerGroup(columns), dynamic=True))
 

@@ -114,6 +114,8 @@ BLOCK = Dialect(
         kv_cache="kv_cache_scheme",
         inputs="activation_scheme",
         blocks="weight_block_size",
+        dequantizes="dequantize",
+        converted="modules_to_convert",
         exponents=(("scale_fmt",),),
         sections=MappingProxyType({"kv_cache_scheme": ("kv-cache", "kv-cache")}),
     ),

@@ -262,7 +262,9 @@ def _parse_tensor(
         kind = "e5m2" if dtype == "fp8_e5m2" else "dtype" if dtype not in _PLAIN_DTYPES else ""
         what = f"{role}-{kind}" if kind and role in ("weight", "input") else ""
         help_text = "ckptkit handles FP8 E4M3 checkpoints only"
-        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), help_text, what=what)
+        # Inputs are rounded while running, and say nothing of what is stored.
+        instead = ("fp8_e4m3",) if what == "input-e5m2" else ()
+        reader.wrong(f"{path}.dtype", "fp8_e4m3", spec.get("dtype"), help_text, what=what, instead=instead)
         return None
     if reader.truth(spec.get("symmetric"), f"{path}.symmetric", default=True) is False:
         help_text = "FP8 storage has no zero points"

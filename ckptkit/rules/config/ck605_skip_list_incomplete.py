@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Module, Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, engines_that_skip, readings_of
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.dimensions import ties_head
+from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
+from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.names import is_embedding
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module, skip_key
 
 _HEAD = "lm_head"
@@ -46,31 +50,61 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     Fix: add the exact name to the skip list. A conversion does.
     """
     yield from _tied_head(context)
+    yield from _listed_tables(context)
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context.dimensions, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
     readers = {name for name, engine in asked_about().items() if engine.reader_of(context.dialect_key) is True}
+    dequantized = said(context, keys_of(context).dequantizes) is True
+    architecture = context.dimensions.architecture or ""
+    linear = {engine for engine, reading in readings.items() if architecture.startswith(reading.linear_routers)}
     others = readers - builds.keys() if wanted else set()
     for name in wanted:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
         hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
         hit -= engines_that_skip(context, name)
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
-        harmless = not hit or leaves_alone(context.dimensions.architecture, name)
+        if leaves_alone(context.dimensions.architecture, name):
+            hit &= linear if layer_of(name) is Layer.ROUTER else set()
+        harmless = not hit
         severity = Severity.INFO if harmless else None
         yield replace(
             fault,
             only=frozenset() if harmless else frozenset(hit),
             severity=severity,
-            variant=_variant(context.checkpoint, name) if context.checkpoint is not None else None,
+            variant=_variant(context.checkpoint, name, dequantized) if context.checkpoint is not None else None,
         )
 
 
-def _variant(checkpoint: Checkpoint, module: str) -> str | None:
-    """What is told apart: a layer split from others of its fused one, and one that has its scales beside it."""
+def _variant(checkpoint: Checkpoint, module: str, dequantized: bool) -> str | None:
+    """What is told apart: a layer split from others of its fused one, one that has its scales beside it, and one of a
+    model that is dequantized while it is loaded."""
     if is_split_alone(checkpoint, module):
         return "split-alone"
-    return "beside-scales" if any(orphan.module == module for orphan in checkpoint.orphans) else None
+    if any(orphan.module == module for orphan in checkpoint.orphans):
+        return "beside-scales"
+    return "dequantized" if dequantized else None
+
+
+def _listed_tables(context: Context) -> Iterator[Observation]:
+    """Embeddings that the config lists as quantized, and that are stored in high precision."""
+    listed = said(context, keys_of(context).converted)
+    entries = tuple(entry for entry in listed if isinstance(entry, str)) if isinstance(listed, list) else ()
+    hit = frozenset(engine for engine, reading in readings_of(context).items() if reading.converts) if entries else None
+    for tensor in context.container.tensors.values() if hit else ():
+        module = tensor.module
+        table = tensor.name == f"{module}.weight" and module.endswith(entries) and is_embedding(module)
+        if table and not is_fp8(tensor.dtype):
+            yield Observation(
+                "skip-list-incomplete",
+                "the table is stored in high precision, but the config lists it as quantized",
+                tensor.shard,
+                tensor.name,
+                expected=f"no {module} in {keys_of(context).converted}",
+                found=tensor.dtype,
+                variant="converted",
+                only=hit,
+            )
 
 
 def _tied_head(context: Context) -> Iterator[Observation]:

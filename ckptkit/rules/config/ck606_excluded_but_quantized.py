@@ -8,7 +8,7 @@ from functools import cache
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity, StoredTensor
 from ckptkit.checks.registry import fix, rule
-from ckptkit.checks.skip_lists import engines_that_build, matchers_of
+from ckptkit.checks.skip_lists import engines_that_build, matchers_of, readings_of
 from ckptkit.dtypes import FP8_WEIGHT
 from ckptkit.edits.changes import Edit, RemoveItem
 from ckptkit.engines.dimensions import ties_head
@@ -16,9 +16,12 @@ from ckptkit.engines.targets import targets_by_group
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.census import is_small
+from ckptkit.model.scheme import Declared, OtherScheme
 from ckptkit.rules.config.skip_entries import skip_lists
 
 _FIRST_EXPERT = ".experts.0."
+#: Quantizations of weights alone, to integers.
+_INTEGERS = frozenset({"W4A16", "W8A16"})
 
 
 @rule("CK606", "excluded-but-quantized", Severity.ERROR, reports=("vllm-project/compressed-tensors#712",))
@@ -42,6 +45,9 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
     tied = ties_head(context.config)
     modules = context.checkpoint.modules if context.checkpoint else {}
     others = context.checkpoint.contradicted if context.checkpoint else {}
+
+    # What has another name in memory is cast otherwise by those that know it by that name.
+    by_memory = frozenset(name for name, reading in readings_of(context).items() if reading.names_in_memory)
 
     @cache
     def is_begun(expert: str) -> bool:
@@ -67,9 +73,10 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 expected=str(scheme),
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="declare what is stored",
-                variant=_in_another(context, tensor.module),
+                variant=_in_another(context, tensor.module, scheme),
             )
         elif tensor.dtype == FP8_WEIGHT and not is_small(tensor):
+            leaving = engines_that_build(context, tensor.module, quantized=False)
             yield Observation(
                 "excluded-but-quantized",
                 "stored in FP8, but the config does not call it quantized",
@@ -78,17 +85,21 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 expected="a module that the config quantizes",
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="take it out of the skip list, or add it to the targets",
-                only=engines_that_build(context, tensor.module, quantized=False),
+                only=leaving,
                 variant=variant(tensor.module),
+                apart=("renamed", by_memory if leaving is None else by_memory & leaving)
+                if tensor.module in context.names_in_memory
+                else None,
             )
 
 
-def _in_another(context: Context, module: str) -> str:
+def _in_another(context: Context, module: str, declared: Declared) -> str:
     """The variant of a weight that the config declares in another quantization: a scale for each row has as many
-    dimensions as those of groups, and any other has not."""
+    dimensions as those of groups, and any other has not; integers alone are stored in words of several."""
     scale = context.container.tensors.get(names.join(module, "weight_scale"))
     by_row = scale is not None and len(scale.shape) == 2
-    return "another-quantization/by-row" if by_row else "another-quantization"
+    integers = isinstance(declared, OtherScheme) and declared.name in _INTEGERS
+    return f"another-quantization{'/by-row' * by_row}{'/integers' * integers}"
 
 
 @fix("unsafe", "CK606")

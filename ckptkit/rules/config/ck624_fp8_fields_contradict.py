@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of, said
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Observation, Severity
 from ckptkit.checks.registry import fix, rule
 from ckptkit.edits.changes import Edit
 from ckptkit.errors import Fault
 from ckptkit.formats.base import ConfigFault
+from ckptkit.model import names
 from ckptkit.rules.config.block import put_right
 
 
@@ -31,7 +33,14 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
     for fault in context.faults("fp8-experts"):
         yield Observation.of(fault, variant="experts")
     for fault in context.faults("fp8-block-size"):
-        yield Observation.of(fault, variant="block-size", severity=Severity.INFO)
+        variant = f"block-size{'/experts' * _has_dynamic_experts(context)}"
+        yield Observation.of(fault, variant=variant, severity=Severity.INFO)
+
+
+def _has_dynamic_experts(context: Context) -> bool:
+    """Whether there are experts whose inputs are quantized while running: of these blocks can be built."""
+    inputs = said(context, keys_of(context).inputs)
+    return inputs != "static" and any(names.experts_owner(name) is not None for name in context.linear_kinds)
 
 
 @fix("safe", "CK624")

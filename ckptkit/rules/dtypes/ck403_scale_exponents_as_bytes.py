@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.rules.dtypes.stored_types import weight_scales
+from ckptkit.rules.shapes.grids import is_whole_weight
 
 
 @rule("CK403", "scale-exponents-as-bytes", Severity.ERROR, reports=("jundot/omlx#2159",))
@@ -22,6 +23,8 @@ def scale_exponents_as_bytes(context: Context) -> Iterator[Fault]:
 
     Fix: tag them F8_E8M0, or widen them to F32 powers of two.
     """
+    whole = {m.weight_scale.name for m in context.modules if m.weight_scale is not None and is_whole_weight(m)}
     for tensor in weight_scales(context, "U8"):
         message = "bytes where numbers are expected: probably exponents of powers of two"
-        yield Fault("scale-bytes", message, tensor.shard, tensor.name, "F8_E8M0 or F32", "U8")
+        variant = "whole-weight" if tensor.name in whole else None
+        yield Observation("scale-bytes", message, tensor.shard, tensor.name, "F8_E8M0 or F32", "U8", variant=variant)

@@ -35,7 +35,7 @@ _IN_A_TOWER = "vision_tower.encoder.layers.0.self_attn.q_proj"
     ),
 )
 def promised_tensors_absent(context: Context) -> Iterator[Fault]:
-    """Layers, experts, a router, a vision tower or prediction layers that the config promises are not stored.
+    """Layers, experts, a vision tower or prediction layers that the config promises are not stored, or a router is not.
 
     Why it hurts: transformers fills them with random numbers, vLLM does not check quantized models for completeness,
     and speculative decoding without its layer falls back or fails.
@@ -76,15 +76,8 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
             found = f"no expert {_few(promised, numbers)}"
             yield Observation("experts-absent", message, "config.json", owner, None, found, variant="experts")
     for owner in _without_router(context):
-        yield Observation(
-            "router-absent",
-            "experts without the router that other layers have",
-            "config.json",
-            owner,
-            "a router",
-            "none",
-            variant="router",
-        )
+        message, found = "a router that other layers have is not stored", "experts, and no router"
+        yield Observation("router-absent", message, None, owner, "a router beside them", found, variant="router")
     vision = isinstance(context.config.get("vision_config"), Mapping)
     beside = [name for name in context.outside_experts if names.other_tower(name)]
     if vision and stacks and all(_PROJECTOR.search(name) for name in beside):
@@ -102,11 +95,16 @@ def promised_tensors_absent(context: Context) -> Iterator[Fault]:
 
 
 def _without_router(context: Context) -> Iterator[str]:
-    """The blocks of experts that hold no router, where others of the same name do."""
-    routed = {names.parent(name) for name in context.outside_experts if layer_of(name) is Layer.ROUTER}
-    blocks = [names.parent(owner) for owner in context.experts]
-    kinds = {names.generalise(block) for block in blocks if block in routed}
-    yield from (block for block in blocks if block not in routed and names.generalise(block) in kinds)
+    """What holds experts without a router, where others of its kind have one."""
+    owners: dict[str, list[str]] = {}
+    for experts in context.experts:
+        owner = names.parent(experts)
+        owners.setdefault(names.generalise(owner), []).append(owner)
+    routers = [name for name in context.outside_experts if layer_of(name) is Layer.ROUTER] if owners else []
+    routed = {above for name in routers for above in (names.parent(name), names.parent(names.parent(name)))}
+    for alike in owners.values():
+        if not routed.isdisjoint(alike):
+            yield from (owner for owner in alike if owner not in routed)
 
 
 def _tower(context: Context, beside: Sequence[str]) -> str | None:

@@ -10,6 +10,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.engines.decoder_shapes import STACKS
 from ckptkit.errors import Fault
+from ckptkit.rules.files.copies import alike
 from ckptkit.rules.files.layer_counts import stored_layers
 
 #: Parts of a layer for multi-token prediction, which is stored behind the main stack.
@@ -60,8 +61,22 @@ def layers_beyond_config(context: Context) -> Iterator[Fault]:
             "config.json",
             expected=f"num_hidden_layers = {promised}",
             found=f"also {found}",
-            variant=None if _is_whole(context, prefix, beyond[0]) else "stray",
+            variant=_variant(context, prefix, beyond[0], promised),
         )
+
+
+def _variant(context: Context, prefix: str, number: int, promised: int) -> str | None:
+    """What engines tell apart: a few tensors of a layer, and a layer that repeats one of those before it."""
+    if not _is_whole(context, prefix, number):
+        return "stray"
+    stem = f"{prefix}layers.{number}."
+    tensors = context.container.tensors
+    own = next((t for name, t in tensors.items() if name.startswith(stem) and len(t.shape) > 1 and t.nbytes), None)
+    if own is None:
+        return None
+    inner = own.name.removeprefix(stem)
+    others = (tensors.get(f"{prefix}layers.{layer}.{inner}") for layer in range(promised))
+    return "copies" if any(other is not None and alike(context.container, own, other) for other in others) else None
 
 
 def _is_whole(context: Context, prefix: str, number: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
@@ -10,6 +11,7 @@ from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
 from ckptkit.model import names
 
+_EXPERT = re.compile(r"(?<=\.experts\.)\d+(?=\.)")
 _OTHER_SPELLINGS = ("weight_scale_inv", "scale_weight", "scale", "weight_quantizer.scale")
 
 
@@ -38,7 +40,9 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
     """
     tensors = context.container.tensors
     throughout = all(module.weight_scale is None for module in context.modules)
+    scaled = {_all_experts(module.name) for module in context.modules if module.weight_scale is not None} - {None}
     for module in context.modules:
+        in_part = "experts-in-part" if _all_experts(module.name) in scaled else None
         if module.weight_scale is None and not any(f"{module.name}.{e}" in tensors for e in _OTHER_SPELLINGS):
             yield Observation(
                 "weight-scale-missing",
@@ -48,7 +52,17 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
                 expected=names.join(module.name, "weight_scale"),
                 found="nothing",
                 help="export the checkpoint again; the scale cannot be recovered",
-                variant="throughout" if throughout else None,
+                variant="throughout" if throughout else in_part,
                 if_codes=("throughout", "throughout/values") if throughout else None,
                 may_be_codes=(module.weight,),
             )
+
+
+def _all_experts(module: str) -> str | None:
+    """A projection of all experts of a layer, by the name of one; None for what is no expert's.
+
+    >>> _all_experts("model.layers.0.mlp.experts.3.up_proj"), _all_experts("model.layers.0.mlp.up_proj")
+    ('model.layers.0.mlp.experts.*.up_proj', None)
+    """
+    name, count = _EXPERT.subn("*", module)
+    return name if count else None

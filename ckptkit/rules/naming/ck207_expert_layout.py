@@ -48,6 +48,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
     if parts is None:
         return
     wrong: dict[str, tuple[str, bool]] = {}
+    stacks = {module.name for module in context.stacks}
     for name in context.linear_kinds:
         position = name.find(".experts.")
         if position < 0:
@@ -65,7 +66,7 @@ def expert_layout(context: Context) -> Iterator[Fault]:
             name,
             expected=f"{parts.container}.N.{'/'.join(parts.projections)}",
             found=last,
-            variant=None if known else "misplaced" if misplaced else "unmapped",
+            variant=None if known else "misplaced" if misplaced else f"unmapped{'/stack' * (name in stacks)}",
         )
 
 

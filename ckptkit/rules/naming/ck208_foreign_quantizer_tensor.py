@@ -27,6 +27,8 @@ _LEGACY_ENDINGS = frozenset(
     }
 )
 
+#: What a quantizer's scale of a weight is called behind the module.
+_OF_WEIGHT = ".weight_quantizer.scale"
 #: The layer that an adapter stands around.
 _INSIDE = ".base_layer"
 #: How keys of config.json end that describe adapters which a model has of its own, as Phi-4 for speech and vision.
@@ -109,14 +111,16 @@ def _has_adapters(context: Context) -> bool:
 
 def _variant(context: Context, name: str) -> str | None:
     """What engines tell apart: a second scale, one for k and v, that of a stack of experts, and another name."""
+    modules = context.checkpoint.modules if context.checkpoint is not None else {}
     if name.endswith("_quantizer.scale"):
-        return "second-scale"
+        of_weight = modules.get(name.removesuffix(_OF_WEIGHT)) if name.endswith(_OF_WEIGHT) else None
+        return "only-scale" if of_weight is not None and of_weight.weight_scale is None else "second-scale"
     if name.endswith(".kv_scale"):
         return "kv-both"
     if ".experts." in name and name.endswith("_proj_scale"):
         return "stack-scale"
     module = names.parent(name)
-    quantized = context.checkpoint.modules.get(module) if context.checkpoint is not None else None
+    quantized = modules.get(module)
     alone = quantized is not None and quantized.weight_scale is None
     return "only-scale" if alone and name == names.join(module, "scale") else None
 

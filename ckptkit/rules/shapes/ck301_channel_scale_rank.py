@@ -39,7 +39,9 @@ def channel_scale_rank(context: Context) -> Iterator[Fault]:
         (rows, *columns), shape = wrong.get(fault.tensor or "", ((0,), ()))
         lying = len(shape) == 2 and shape[0] == 1
         words = [*(["lying"] if lying else []), *(["square"] if columns == [rows] else [])]
-        yield Observation.of(fault, variant="-".join(words) or None)
+        # As many values as rows may be taken for those of groups of columns where there are as many of these.
+        wide = lying and len(columns) == 1 and columns[0] > rows and columns[0] % rows == 0
+        yield Observation.of(fault, variant=f"{'-'.join(words)}{'/wide' * wide}" or None)
 
 
 fix("safe", "CK301")(reshape_weight_scale)

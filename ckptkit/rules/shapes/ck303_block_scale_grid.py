@@ -8,7 +8,9 @@ from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
 from ckptkit.errors import Fault
+from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup
+from ckptkit.rules.naming.scale_names import misnamed_scale
 from ckptkit.rules.shapes.grids import is_four_dimensional, is_transposed, mismatches, shape_fault
 
 
@@ -33,13 +35,16 @@ def block_scale_grid(context: Context) -> Iterator[Fault]:
 
     Fix: correct the declared block size if it is wrong, else export again.
     """
+    misnamed = misnamed_scale(context)
     for module, scale, wanted in mismatches(context):
         granularity = module.scheme.weight.granularity
         blocked = isinstance(granularity, (PerBlock, PerGroup)) and len(scale.shape) != 0
         flat = scale.shape == granularity.scale_shape(module.weight.shape)  # CK305
         if blocked and not flat and not is_transposed(scale, wanted) and not is_four_dimensional(scale, wanted):
             fault = shape_fault("block-scale-grid", module, scale, wanted)
-            yield Observation.of(fault, variant=_variant(scale.shape, wanted[0]))
+            known = "" if misnamed is None or names.last_part(scale.name) != misnamed[1] else "other-name"
+            words = (_variant(scale.shape, wanted[0]) or "", known)
+            yield Observation.of(fault, variant="/".join(filter(None, words)) or None)
 
 
 def _variant(stored: tuple[int, ...], wanted: tuple[int, ...]) -> str | None:

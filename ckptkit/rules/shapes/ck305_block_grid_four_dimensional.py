@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock
-from ckptkit.rules.shapes.grids import is_four_dimensional, is_one_block, mismatches, reshape_weight_scale, shape_fault
+from ckptkit.rules.shapes.grids import (
+    is_four_dimensional,
+    is_one_block,
+    is_whole_weight,
+    mismatches,
+    reshape_weight_scale,
+    shape_fault,
+)
 
 
 @rule(
@@ -36,7 +43,8 @@ def block_grid_four_dimensional(context: Context) -> Iterator[Fault]:
     for module, scale, wanted in mismatches(context):
         blocked = isinstance(module.scheme.weight.granularity, PerBlock)
         if blocked and (is_four_dimensional(scale, wanted) or is_one_block(module, scale)):
-            yield shape_fault("block-grid-dimensions", module, scale, wanted)
+            fault = shape_fault("block-grid-dimensions", module, scale, wanted)
+            yield Observation.of(fault, variant="whole-weight" if is_whole_weight(module) else None)
     yield from context.faults("block-grid-flat")
 
 

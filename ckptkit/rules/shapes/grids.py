@@ -11,7 +11,7 @@ from ckptkit.edits.changes import Edit, Reshape
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.checkpoint import QuantizedModule
-from ckptkit.model.granularity import Granularity
+from ckptkit.model.granularity import Granularity, PerBlock
 from ckptkit.storage.payload import TensorRef
 
 #: Dtypes that hold packed exponents or codes where a scale is expected.
@@ -73,6 +73,12 @@ def is_one_block(module: QuantizedModule, scale: TensorRef) -> bool:
     """Whether a scale without axes is that of a weight with one block only: ModelOpt writes these so."""
     grid = module.scheme.weight.granularity.scale_shape(module.weight.shape)
     return scale.shape == () and len(grid) > 0 and all(extent == 1 for extent in grid)
+
+
+def is_whole_weight(module: QuantizedModule) -> bool:
+    """Whether a weight is as large as one block, no smaller: some kernels then take a scale for that of a tensor."""
+    granularity = module.scheme.weight.granularity
+    return isinstance(granularity, PerBlock) and module.weight.shape == (granularity.rows, granularity.columns)
 
 
 def shape_fault(kind: str, module: QuantizedModule, scale: TensorRef, wanted: tuple[tuple[int, ...], ...]) -> Fault:

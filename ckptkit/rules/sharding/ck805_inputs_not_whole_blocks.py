@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ckptkit.checks.context import Context
-from ckptkit.checks.finding import Severity
+from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock, PerGroup
@@ -28,13 +28,18 @@ def inputs_not_whole_blocks(context: Context) -> Iterator[Fault]:
 
     Fix: quantize this module per channel, or leave it in BF16.
     """
+    every = context.checkpoint.alike if context.checkpoint is not None else ()
+    inputs_of_blocks = [
+        kind.first.scheme.input for kind in every if isinstance(kind.first.scheme.weight.granularity, PerBlock)
+    ]
+    grouped = any(inputs is not None and isinstance(inputs.granularity, PerGroup) for inputs in inputs_of_blocks)
     for kind in context.blocked_kinds:
         if kind.shape[1] % kind.columns:
-            message = "inputs are no whole number of blocks"
-            yield Fault(
-                "block-columns", message, None, kind.name, f"a multiple of {kind.columns}", f"{kind.shape[1]} inputs"
-            )
-    for alike in context.checkpoint.alike if context.checkpoint is not None else ():
+            message, found = "inputs are no whole number of blocks", f"{kind.shape[1]} inputs"
+            expected = f"a multiple of {kind.columns}"
+            variant = None if grouped else "other-inputs"
+            yield Observation("block-columns", message, None, kind.name, expected, found, variant=variant)
+    for alike in every:
         module, inputs = alike.first, alike.first.scheme.input
         group = inputs.granularity if inputs is not None else None
         blocked = isinstance(module.scheme.weight.granularity, PerBlock)
