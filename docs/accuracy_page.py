@@ -178,8 +178,7 @@ PLANS: tuple[tuple[str, str, str], ...] = (
     ("transformers", "again/kv/new-names/*", "a row for KV scales in composite classes"),
     ("*", "variant/w4a16-beside/*", "rows for other quantizations beside FP8"),
     ("transformers", "variant/dtype/*", "nothing: whether another type is given when loading, no file says"),
-    ("llamacpp", "variant/kv-scales/ernie4_5_moe-*", "biases of routers that some layers of Ernie have"),
-    ("vllm", "reported/uncalibrated/ones/*", "nothing: numbers that no calibration gave are loaded as they are stored"),
+    ("*", "*/uncalibrated/ones/*", "nothing: input scales of 1.0 that no calibration gave may be what was meant"),
     ("transformers", "crossed/defect/CK405/qwen3-*", "nothing: norms of heads take a factor of all queries away"),
     (
         "transformers",

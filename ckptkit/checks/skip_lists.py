@@ -9,11 +9,12 @@ from typing import Any
 from ckptkit.checks.config_keys import keys_of, layers_of
 from ckptkit.checks.context import Context
 from ckptkit.checks.fused import FusedGroup
+from ckptkit.engines.entries_of_experts import tells_experts_apart
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.matchers import Matcher
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import engines, readings_for
-from ckptkit.engines.skip_lists import Reading, tells_experts_apart
+from ckptkit.engines.skip_lists import Reading
 from ckptkit.engines.targets import (
     READERS,
     in_library_group,

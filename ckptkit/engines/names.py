@@ -32,9 +32,9 @@ class ModuleNames:
     is built as another one, of which nothing is known. ``towers`` are the types of vision towers that it has, empty
     for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie. A class that
     is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
-    below ``owner``, and ``outside`` these are its embedding and what else it needs. An open one may look for its layers
-    ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known. Of one that
-    is ``listed`` nothing is known but its names: neither what it needs, nor what it makes of layers beyond the last.
+    below ``owner``, and ``outside`` these are its embedding and what else it needs. Of one that is ``listed`` nothing
+    is known but its names: neither what it needs, nor what it makes of layers beyond the last. An open one may look for
+    its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
     """
 
     linear: frozenset[str]

@@ -24,10 +24,6 @@ _EXPERTS_DOT = f"{_EXPERTS}."
 #: Output heads, that of a prediction layer among them.
 _HEADS = ("lm_head", "shared_head.head")
 
-#: Entries that mean the same of every expert of a layer, in any style, by their form alone: dotted names, and patterns
-#: in which no number is written and nothing but ``*`` can stand for one: a single ``.`` has a letter beside it.
-_DOTTED = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)*")
-_LETTERS = re.compile(r"(?:re:)?(?:[A-Za-z_*^$()|-]|\(\?:|\\\.|\.\*|(?<=[A-Za-z_])\.|\.(?=[A-Za-z_]))*")
 
 _Fact = TypeVar("_Fact")
 #: A quantization config -> whether it means a module to be quantized, the skip list aside.
@@ -256,22 +252,6 @@ class Reading:
 
     def _without_head(self, matches: Matcher) -> Matcher:
         return (lambda name: name.endswith(_HEADS) or matches(name)) if self.head_left_alone else matches
-
-
-def tells_experts_apart(entry: str) -> bool:
-    """Whether an entry of a skip list or a target, read in any style, may mean some routed experts of a layer and not
-    others. Where that cannot be excluded by its form it may.
-
-    >>> [tells_experts_apart(entry) for entry in ("model.layers.3.mlp.gate", "re:.*mlp.gate$", "*.up_proj")]
-    [False, False, False]
-    >>> [tells_experts_apart(entry) for entry in ("3.up_proj", "s.1", "re:.*experts.0.*", "re:.*[.].[.]up_proj")]
-    [True, True, True, True]
-    """
-    if _EXPERTS[1:] in entry:
-        return True
-    if _DOTTED.fullmatch(entry):
-        return _EXPERTS.endswith(entry.partition(".")[0])
-    return _LETTERS.fullmatch(entry) is None
 
 
 def _in_two(entries: Iterable[str]) -> Iterator[str]:

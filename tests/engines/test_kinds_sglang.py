@@ -81,10 +81,6 @@ SEEN = {
     "variant/kv-scheme-without/num_bits": "loads",
     "variant/kv-scheme-without/type": "loads",
     "variant/kv-scheme-without/dynamic": "loads",
-    # Groups of a cache in Quark's config: no list.
-    "variant/kv-group/object": "loads",
-    "variant/kv-group/star": "refuses",
-    "variant/kv-group/text-with-star": "refuses",
     # ModelOpt's list: patterns count over the names of what is built, runs of components over those of its parts.
     "variant/modelopt-list/fused-name": "silently wrong",
     "variant/modelopt-list/last-part-alone": "refuses",

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ckptkit.engines.entries_of_experts import tells_experts_apart
 from ckptkit.engines.matchers import Style
-from ckptkit.engines.skip_lists import Reading, tells_experts_apart
+from ckptkit.engines.skip_lists import Reading
 
 _STACKS = (
     "model.layers.{}.mlp.experts.{}.up_proj",

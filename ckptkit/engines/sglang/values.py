@@ -49,7 +49,6 @@ VALUES: Outcomes = MappingProxyType(
             about(*WITHOUT_SCHEME),
             (Known(_ERROR, "no scheme is found", formats=_QUARK),),
         ),
-        **dict.fromkeys(about("packed"), (Known(Outcome.OK, "the word is one of those of inputs", formats=_CT),)),
         **dict.fromkeys(
             about(
                 "stored-dense",

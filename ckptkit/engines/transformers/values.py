@@ -11,7 +11,6 @@ _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
-_PACKED = "packed weights are listed as missing, and made up"
 
 VALUES: Outcomes = MappingProxyType(
     {
@@ -48,6 +47,30 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "Quark refuses the config", formats=_QUARK),),
         ),
         **dict.fromkeys(
+            about("stored-pack", "stored-pack-alone"),
+            (Known(_ERROR, "mat1 and mat2 shapes cannot be multiplied; at the first request", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("stored-nvfp4-pack", "stored-mxfp4-pack"),
+            (Known(_WARNING, "packed weights are listed as missing, and made up", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("stored-dense", layers=("", "-experts", "-static")),
+            (Known(_SILENT, "codes are taken for values", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("stored-int"),
+            (Known(Outcome.OK, "codes are multiplied with their scales, whatever their type", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("outputs-empty", "stored-mxfp8"),
+            (Known(Outcome.UNKNOWN, "nobody has loaded it", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("inputs-empty"),
+            (Known(_WARNING, "inputs are INT8; their scales are listed as missing, and made up", formats=_CT),),
+        ),
+        **dict.fromkeys(
             about("weight-e5m2"),
             (Known(_SILENT, "codes are converted by value, and lose digits", formats=_QUARK),),
         ),
@@ -65,29 +88,5 @@ VALUES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
-        **dict.fromkeys(
-            about("inputs-empty"),
-            (Known(_WARNING, "inputs are INT8; their scales are listed as missing, and made up", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("outputs-empty", "stored-mxfp8"),
-            (Known(Outcome.UNKNOWN, "nobody has loaded it", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("stored-dense", layers=("", "-experts", "-static")),
-            (Known(_SILENT, "codes are taken for values", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("stored-int"),
-            (Known(Outcome.OK, "codes are multiplied with their scales, whatever their type", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("stored-pack", "stored-pack-alone"),
-            (Known(_ERROR, "shapes of what is unpacked do not fit; at the first request", formats=_CT),),
-        ),
-        **dict.fromkeys(
-            about("stored-nvfp4-pack", "stored-mxfp4-pack"),
-            (Known(_WARNING, _PACKED, formats=_CT),),
-        ),
     }
 )

@@ -14,6 +14,7 @@ from ckptkit.formats.compressed_tensors.args import UNKNOWN_KEY, ArgsReader, unk
 from ckptkit.formats.compressed_tensors.other import (
     FLOAT_STORAGES,
     OTHER_STORAGES,
+    PACKED_INTEGERS,
     WHOLE_STORAGES,
     other_scheme,
     says_fp8,
@@ -231,7 +232,7 @@ def _parse_group(args: ArgsReader, block: Mapping[str, Any], name: str, value: A
     targets = tuple(reader.strings(body.get("targets"), f"{path}.targets"))
     if isinstance(declared, str) and declared in OTHER_STORAGES and says_fp8(body):
         help_text = "the group's weights are floats of eight bits, which no such storage holds"
-        alone = "" if body.get("input_activations") else "-alone"
+        alone = "-alone" * (declared == PACKED_INTEGERS and not body.get("input_activations"))
         what = f"stored-{declared.removesuffix('-quantized')}{alone}"
         where = f"{path}.format" if body.get("format") else "format"
         reader.wrong(where, spec.STORAGE, declared, help_text, what=what, instead=(spec.STORAGE,))

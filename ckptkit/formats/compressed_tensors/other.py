@@ -58,6 +58,10 @@ _FIXED: Mapping[str, tuple[str, Quantization | None]] = MappingProxyType(
 _BITS = {"nvfp4-pack-quantized": 4, "mxfp4-pack-quantized": 4, MXFP8_STORAGE: 8}
 
 
+#: The one of them that is for integers in words of several.
+PACKED_INTEGERS = "pack-quantized"
+
+
 def other_scheme(storage: str, body: Mapping[str, Any]) -> OtherScheme:
     """What a group of this storage declares. Values that are not understood are left out, not guessed."""
     targets = texts(body.get("targets"))
