@@ -39,7 +39,7 @@ def judge_class(
     if engine.stand_in is not None and architecture in engine.stand_in.refused():
         words = f"{engine.label} has no {architecture}, and that of transformers lets nobody take over its attention"
         yield Judgement(None, Answer.REFUSED, words)
-    elif named is None and classes and engine.by_model_type is ByModelType.NEVER:
+    elif named is None and (classes or classes is None) and engine.by_model_type is ByModelType.NEVER:
         words = f"{engine.label} goes by the architecture alone, and config.json names none"
         yield Judgement(None, Answer.REFUSED, words)
     elif classes is not None and architecture not in classes and known is None:
@@ -79,8 +79,10 @@ def judge_class(
             yield Judgement(None, answer, f"{architecture} looks for no layers by names like {strayed}, {fate}")
         # Where config.json names a class without a head, that class is loaded, and nothing asks for one.
         tied = container.config.get("tie_word_embeddings") is True or (is_base and _lacks_head(container))
+        tied = tied or (known.whole and text.get("tie_word_embeddings") is True)
         absent = known.absent(modules, dimensions.layers, tied=tied, quantized=quantized)
         absent = absent or next((name for name in known.parameters if name not in container.tensors), None)
+        absent = absent or known.unaccompanied(container.tensors, dimensions.layers)
         if absent is not None and known.stops_at(absent, quantized=quantized):
             why = "and it wants all that it builds" if known.whole else "and FP8 numbers cannot be made up"
             yield Judgement(None, Answer.REFUSED, f"nothing fills {absent}, {why}")

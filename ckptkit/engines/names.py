@@ -35,6 +35,7 @@ class ModuleNames:
     below ``owner``, and ``outside`` these are its embedding and what else it needs. Of one that is ``listed`` nothing
     is known but its names: neither what it needs, nor what it makes of layers beyond the last. An open one may look for
     its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
+    ``beside`` pairs a module with a tensor that a layer with this module needs too.
     """
 
     linear: frozenset[str]
@@ -60,6 +61,7 @@ class ModuleNames:
     owner: str = "model.layers"
     below: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    beside: tuple[tuple[str, str], ...] = ()
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -189,6 +191,23 @@ class ModuleNames:
         too."""
         bare = (self.lists or self.maps or self.bare) and name.removeprefix("model.") in modules
         return name in modules or bare or (not (self.lists or self.apart) and self._merged(name, modules))
+
+    def unaccompanied(self, stored: Collection[str], layers: int | None) -> str | None:
+        """The first tensor that a layer needs for what it holds, and that is not stored.
+
+        >>> routed = replace(DENSE, beside=(("mlp.gate", "mlp.gate.bias"),))
+        >>> routed.unaccompanied(["model.layers.0.mlp.gate.weight", "model.layers.2.mlp.gate.weight"], 2)
+        'model.layers.0.mlp.gate.bias'
+        """
+        for module, tensor in self.beside:
+            end = f".{module}.weight"
+            for name in stored:
+                found = _LAYER.search(name) if name.endswith(end) else None
+                built = found is not None and (layers is None or int(found[1]) < layers)
+                wanted = f"{name.removesuffix(end)}.{tensor}"
+                if built and wanted not in stored:
+                    return wanted
+        return None
 
     def stops_at(self, absent: str, *, quantized: bool) -> bool:
         """Whether the load stops because nothing fills a module; else its numbers are made up, or left as they are."""

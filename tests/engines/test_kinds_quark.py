@@ -167,5 +167,28 @@ def test_what_it_makes_of_configs_and_names(base: str, change: Damage, verdict: 
     assert row.verdict == verdict, row.why
 
 
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        # No class is guessed, and no model type.
+        ("crossed/variant/unnamed/held-model-seed_oss-quark", "refuses"),
+        ("crossed/config/model-type-missing/qwen3_moe-quark-ptpc-experts-quark", "refuses"),
+        ("crossed/served-name/language-model/held-model-seed_oss-quark", "refuses"),
+        # A head that nothing stores, and no config ties.
+        ("crossed/missing/head/qwen3-vl-quark", "refuses"),
+        # What a router needs beside it has another name in memory.
+        ("crossed/served-mtp/not-listed/exaone_moe", "refuses"),
+        # No layers that predict are built.
+        ("crossed/mtp/of-a-dense-model/held-model-ernie4_5-fp8", "loads"),
+        # Codes that were cast by value are multiplied by their scales all the same.
+        ("crossed/raw-cast/all-left/qwen3_moe-quark-ptpc-experts", "loads"),
+        ("crossed/defect/CK403/llama-quark-fp8-kv-post-rope-quark", "silently wrong"),
+    ],
+)
+def test_kinds_of_a_fourth_set(name: str, verdict: str) -> None:
+    row = rows(corpus()[name].make())["quark"]
+    assert row.verdict == verdict, row.why
+
+
 def test_which_copy_counts_nobody_knows() -> None:
     assert rows(corpus()["held/files/stored-twice-otherwise/quark"].make())["quark"].verdict == "unknown"

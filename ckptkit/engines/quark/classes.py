@@ -9,6 +9,7 @@ built by Quark 0.13 with transformers 5.16.1; what only some layers of a class h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from ckptkit.engines.names import ModuleNames
@@ -25,7 +26,10 @@ _TEXT = "model.language_model"
 #: What every layer holds, and the classes of which that is so.
 _LAYERS: Mapping[str, str] = MappingProxyType(
     {
-        _LLAMA: "LlamaForCausalLM MistralForCausalLM Qwen2ForCausalLM StableLmForCausalLM GraniteForCausalLM",
+        _LLAMA: (
+            "LlamaForCausalLM MistralForCausalLM Qwen2ForCausalLM StableLmForCausalLM GraniteForCausalLM"
+            " Ernie4_5ForCausalLM SeedOssForCausalLM SmolLM3ForCausalLM"
+        ),
         f"{_LLAMA} {_NORMS}": "Qwen3ForCausalLM",
         f"{_LLAMA} self_attn.{{query,key}}_layernorm": "HunYuanDenseV1ForCausalLM",
         f"{_LLAMA} pre_feedforward_layernorm post_feedforward_layernorm": "Gemma2ForCausalLM",
@@ -41,13 +45,17 @@ _LAYERS: Mapping[str, str] = MappingProxyType(
         f"{_ATTENTION} {_EXPERTS} {_SHARED}": "Qwen2MoeForCausalLM",
         f"input_layernorm post_attention_layernorm {_EXPERTS} {_SHARED}": "Qwen3NextForCausalLM Qwen3_5MoeForCausalLM",
         "input_layernorm post_attention_layernorm mlp.{gate,up,down}_proj": "Qwen3_5ForCausalLM",
+        (
+            f"{_ATTENTION} self_attn.{{query,key}}_layernorm mlp.gate.wg mlp.experts.0.{{gate,up,down}}_proj"
+            " mlp.shared_mlp.{gate,up,down}_proj"
+        ): "HunYuanMoEV1ForCausalLM",
         f"{_ATTENTION} mlp.router mlp.experts.0.{{gate,up,down}}_proj": "PhimoeForCausalLM",
         f"{_ATTENTION} {_EXPERTS.replace('mlp.gate ', 'mlp.router ').replace('mlp.', 'block_sparse_moe.')}": (
             "GraniteMoeForCausalLM"
         ),
         _LATENT: "DeepseekV2ForCausalLM DeepseekV3ForCausalLM",
         _ATTENTION: "Ernie4_5_MoeForCausalLM",
-        f"{_ATTENTION} {_NORMS}": "Dots1ForCausalLM ExaoneMoeForCausalLM",
+        f"{_ATTENTION} {_NORMS}": "Dots1ForCausalLM ExaoneMoeForCausalLM Glm4MoeForCausalLM",
     }
 )
 #: The same below a language model: the embedding and the last norm are there too.
@@ -57,6 +65,7 @@ _COMPOSITE: Mapping[str, str] = MappingProxyType(
         f"{_LLAMA} {_NORMS}": "InternVLForConditionalGeneration Qwen3VLForConditionalGeneration",
         f"{_LLAMA} {_NORMS} pre_feedforward_layernorm post_feedforward_layernorm": "Gemma3ForConditionalGeneration",
         f"{_ATTENTION} {_NORMS} {_EXPERTS}": "Qwen3VLMoeForConditionalGeneration",
+        _ATTENTION: "Glm4vMoeForConditionalGeneration",
         f"input_layernorm post_attention_layernorm {_EXPERTS} {_SHARED}": "Qwen3_5MoeForConditionalGeneration",
     }
 )
@@ -72,17 +81,33 @@ _OUTSIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
             (
                 *("Qwen2VLForConditionalGeneration", "Qwen3VLForConditionalGeneration"),
                 *("Qwen3VLMoeForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
+                "Glm4vMoeForConditionalGeneration",
             ),
             ("model.visual.patch_embed.proj",),
         ),
         "NemotronHForCausalLM": ("model.embeddings", "model.norm_f"),
     }
 )
+#: What a layer with a router needs beside it, under the name that it has in memory.
+_BESIDE: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("DeepseekV3ForCausalLM", "Dots1ForCausalLM", "ExaoneMoeForCausalLM", "Glm4MoeForCausalLM"),
+                "Glm4vMoeForConditionalGeneration",
+            ),
+            (("mlp.gate", "mlp.gate.e_score_correction_bias"),),
+        ),
+        "Ernie4_5_MoeForCausalLM": (("mlp.gate", "mlp.gate.moe_statics.e_score_correction_bias"),),
+        "MiniMaxM2ForCausalLM": (("mlp.gate", "mlp.e_score_correction_bias"),),
+    }
+)
 #: Classes whose head is the embedding where config.json does not speak of it.
 _TIED = frozenset(
     {
         *("CohereForCausalLM", "Cohere2ForCausalLM", "Ernie4_5_MoeForCausalLM", "Gemma2ForCausalLM"),
-        *("Gemma3ForCausalLM", "Starcoder2ForCausalLM"),
+        *("Gemma3ForCausalLM", "Starcoder2ForCausalLM", "Ernie4_5ForCausalLM", "SmolLM3ForCausalLM"),
+        *("Gemma3ForConditionalGeneration", "InternVLForConditionalGeneration", "Mistral3ForConditionalGeneration"),
     }
 )
 
@@ -118,9 +143,10 @@ def _classes() -> dict[str, ModuleNames]:
     text = (f"{_TEXT}.embed_tokens", f"{_TEXT}.norm")
     for layer, classes in _COMPOSITE.items():
         for name in classes.split():
-            found[name] = _names(layer, (*text, *_OUTSIDE.get(name, ())), f"{_TEXT}.layers", "")
+            head = "" if name in _TIED else "lm_head"
+            found[name] = _names(layer, (*text, *_OUTSIDE.get(name, ())), f"{_TEXT}.layers", head)
     found["NemotronHForCausalLM"] = _names("norm", _OUTSIDE["NemotronHForCausalLM"], "model.layers", "lm_head")
-    return found
+    return {name: replace(names, beside=_BESIDE.get(name, ())) for name, names in found.items()}
 
 
 MODULES: Mapping[str, ModuleNames] = MappingProxyType(_classes())
