@@ -115,7 +115,7 @@ right in the meantime (layers of several kinds).
 what had been mended were kinds: each kind of change of the other sets, of the variants, and of the defects and damages
 that rules are tested with, made once to a checkpoint of another format or architecture, which a fixed seed chose among
 fixtures, conversions and small models. A crossing counts where the change does there what it did at first, and where
-the checkpoint still means something; those that do not were dropped when the set was read (`dropped.py` says which, and
+the checkpoint still means something; those that do not were dropped when the set was read (`meaning.py` says which, and
 why). Verdicts were committed before any load. After the first loads two crossings were dropped, one that overwrites
 scales of inputs and one whose wrong weight no answer tells; what vLLM had not tried for lack of time was loaded
 again.
