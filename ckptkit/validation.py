@@ -48,7 +48,8 @@ class Request:
 
     * ``level``: "headers", "scales" or "full"; without it, scales for a folder and headers for anything remote.
     * ``select``, ``ignore``, ``extend_select``: rules by prefix (CK3), code, family or name, or ALL.
-    * ``engines`` (``--for``): only what hits these.
+    * ``engines`` (``--for``): only what hits these, and an error for what they do not serve for other reasons than
+      rules give.
     * ``fix``: write what is safe, in place or into the new folder ``output``; with ``unsafe_fixes`` judgement calls
       too. ``diff``: what ``fix`` would write; nothing is written.
     * ``matrix``: what each engine makes of the checkpoint; ``tensor_parallel`` (``--tp``): at these sizes; ``gpu``: on

@@ -58,7 +58,8 @@ def render_engines_markdown() -> str:
 def _hardware() -> Iterator[str]:
     yield "| capability | products |\n|---|---|\n"
     for gpu in GPUS:
-        yield f"| `{gpu.capability}` | {', '.join(f'`{name}`' for name in gpu.products) or 'no GPU'} |\n"
+        names = (f"`{name}`" for name in (*gpu.products, *gpu.others))
+        yield f"| `{gpu.capability}` | {', '.join(names) or 'no GPU'} |\n"
 
 
 def _releases() -> Iterator[str]:

@@ -15,7 +15,7 @@ _SEPARATORS = re.compile(r"[\s_-]")
 class Gpu:
     """One kind: its capability as compilers write it, and products that have it; "cpu" is what has no GPU.
 
-    ``others`` are further products, which are understood and not shown.
+    ``others`` are further products and names, which are understood, and shown in the page of engines alone.
     """
 
     capability: str
@@ -32,12 +32,24 @@ class Gpu:
 
 GPUS = (
     Gpu("sm_80", ("a100",), ("a30", "a800")),
-    Gpu("sm_86", ("a10", "rtx3090"), ("a2", "a16", "a40", "a10g", "rtx-a4000", "rtx-a5000", "rtx-a6000", "a6000")),
-    Gpu("sm_89", ("l4", "l40s", "rtx4090"), ("l20", "l40", "rtx4080", "rtx-4000-ada", "rtx-5000-ada", "rtx-6000-ada")),
+    Gpu(
+        "sm_86",
+        ("a10", "rtx3090"),
+        ("3090", "a2", "a16", "a40", "a10g", "rtx-a4000", "rtx-a5000", "rtx-a6000", "a6000"),
+    ),
+    Gpu(
+        "sm_89",
+        ("l4", "l40s", "rtx4090"),
+        ("4090", "l20", "l40", "rtx4080", "4080", "rtx-4000-ada", "rtx-5000-ada", "rtx-6000-ada"),
+    ),
     Gpu("sm_90", ("h100", "h200"), ("h20", "h800", "gh200")),
     Gpu("sm_100", ("b200",), ("b100", "gb200")),
     Gpu("sm_103", ("b300",), ("gb300",)),
-    Gpu("sm_120", ("rtx5090", "rtx-pro-6000"), ("rtx5080", "rtx5070", "rtx-pro-5000", "rtx-pro-4500", "rtx-pro-4000")),
+    Gpu(
+        "sm_120",
+        ("rtx5090", "rtx-pro-6000"),
+        ("5090", "rtx5080", "5080", "rtx5070", "5070", "rtx-pro-5000", "rtx-pro-4500", "rtx-pro-4000"),
+    ),
     Gpu("gfx942", ("mi300x", "mi325x"), ("mi300a", "mi308x")),
     Gpu("gfx950", ("mi355x",), ("mi350x",)),
     Gpu("cpu"),
