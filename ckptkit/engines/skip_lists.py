@@ -81,7 +81,8 @@ class Reading:
     linear layer. Entries are read with and without the beginning that is ``optional``. ``sizes_blocks`` tells whether a
     config says the sizes of blocks where an engine looks for those of merged layers, if that is one place for all. The
     first of ``below`` is put in front of entries, whatever their form, that begin with none of these. Who ``converts``
-    quantizes embeddings that the config lists for that.
+    quantizes embeddings that the config lists for that; ``linear_routers`` are beginnings of classes whose routers are
+    linear layers as any other.
     """
 
     style: Style
@@ -113,6 +114,7 @@ class Reading:
     sizes_blocks: Callable[[Mapping[str, Any]], bool] | None = None
     below: tuple[str, ...] = ()
     converts: bool = False
+    linear_routers: tuple[str, ...] = ()
 
     def of_parts(self, below: tuple[str, ...]) -> Reading:
         """The same for a class that fuses nothing, and that looks for entries below a module."""

@@ -94,6 +94,7 @@ SEEN = (
     ("crossed/quantizer-names/reported-served-tower-left-alone-qwen2_vl", "warns"),
     ("reported/quantizer-names/ptpc", "loads"),
     ("crossed/served-mtp/not-listed/exaone_moe", "refuses"),
+    ("reported/cast-script/says-dequantize/deepseek-v3-fp8", "refuses"),
     # Experts are multiplied with their scales: none of their inputs is asked for.
     ("crossed/uncalibrated/missing/qwen3_moe-modelopt-fp8-compressed-tensors", "loads"),
 )

@@ -57,7 +57,7 @@ ENGINE = Engine(
                     {
                         *("Gemma4ForConditionalGeneration", "GraniteMoeForCausalLM", "GraniteMoeHybridForCausalLM"),
                         *("GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM", "HYV4ForCausalLM"),
-                        *("Mistral4ForCausalLM", "PhimoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
+                        *("Mistral4ForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
                         *("Step3p7ForConditionalGeneration", "ZayaForCausalLM"),
                     }
                 ),

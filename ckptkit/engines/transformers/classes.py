@@ -36,7 +36,7 @@ Qwen4ExpForCausalLM Qwen4ExpForConditionalGeneration SolarOpenForCausalLM
 MERGED_EXPERTS = tuple(_MERGED_EXPERTS.split())
 
 #: Classes whose stacks of experts have the names that they have in memory, or are renamed with their scales.
-WITH_STACKS = (*MERGED_EXPERTS, "GraniteMoe", "HYV4For", "Mistral4For", "Qwen3VLMoeFor", "ZayaFor")
+WITH_STACKS = (*MERGED_EXPERTS, "GraniteMoe", "Mistral4For", "Qwen3VLMoeFor", "ZayaFor")
 
 #: Classes whose experts are called with other arguments than those of all others, or are no stacks (``modeling_*.py``).
 OTHER_EXPERTS = ("Aria", "JetMoe", "Llama4")
@@ -47,6 +47,9 @@ WITHOUT_GATE = ("NemotronH",)
 #: Classes whose routers are parameters that have another name in memory than in files, and are multiplied with inputs
 #: as they are (``modeling_*.py``): most others are called alike in both, or multiplied in float32.
 KEPT_ROUTERS = ("GraniteMoe", "Mixtral", "MiniMaxFor")
+
+#: Classes whose routers are linear layers as any other: all others have modules, or parameters, of their own.
+LINEAR_ROUTERS = ("Afmoe", "Aria", "Jamba", "JetMoe", "LongcatFlash")
 
 #: Classes whose stacks of experts have another name in memory than in files (``conversion_mapping.py``).
 KEPT_STACKS = ("GraniteMoe",)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Known, Outcome, Outcomes, rows_of
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
-from ckptkit.engines.transformers.classes import KEPT_ROUTERS, MERGED_EXPERTS
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, LINEAR_ROUTERS, MERGED_EXPERTS
 from ckptkit.engines.transformers.plain_fp8 import OF_PLAIN_FP8
 from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
 from ckptkit.engines.transformers.values import VALUES
@@ -210,6 +210,7 @@ _OF_ALL: Outcomes = MappingProxyType(
         "CK605": (
             Known(_WARNING, "missing scales are listed"),
             Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
+            Known(_WARNING, "missing scales are listed", architectures=LINEAR_ROUTERS, layers=(Layer.ROUTER,)),
         ),
         "CK605/tied-head": (Known(_WARNING, "the head is built quantized, and its scale is made up"),),
         "CK606": (
@@ -220,6 +221,7 @@ _OF_ALL: Outcomes = MappingProxyType(
                 formats=("compressed-tensors",),
                 layers=(Layer.EXPERT,),
             ),
+            Known(_ERROR, _KEPT, architectures=KEPT_ROUTERS, layers=(Layer.ROUTER,), where=_LOADING),
         ),
         "CK606/renamed": (
             Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),

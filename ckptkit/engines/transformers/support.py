@@ -15,6 +15,7 @@ from ckptkit.engines.support import Answer, Support
 from ckptkit.engines.transformers.classes import (
     KEPT_ROUTERS,
     KEPT_STACKS,
+    LINEAR_ROUTERS,
     MERGED_EXPERTS,
     OTHER_EXPERTS,
     WITH_PLAN,
@@ -47,6 +48,7 @@ _FINE = "integrations/finegrained_fp8.py (FP8Experts)"
 _GROUPED = "huggingface/kernels-community, finegrained-fp8/torch-ext/finegrained_fp8/grouped.py at 1994f2b5"
 _NO_BIASES = "AssertionError: FP8Experts does not support bias for now"
 _OTHER_CALL = "TypeError: experts of this class are called otherwise than FP8Experts; at the first request"
+_ROUTERS = "integrations/finegrained_fp8.py (replace_with_fp8_linear: type(module) is nn.Linear)"
 _SIZES = "TypeError: moe_intermediate_size is a list of sizes, one for each layer"
 _STATIC_EXPERTS = "NotImplementedError: grouped_mm experts dispatch does not support activation_scheme='static'"
 _RAGGED_EXPERTS = "AssertionError: N and K of experts must be divisible by the block; at the first request"
@@ -73,7 +75,13 @@ SUPPORT: tuple[Support, ...] = (
     ),
     Support(_HAS, (Layer.HEAD,), _CT, _KINDS, how=_RUN),
     Support(
-        _REFUSED, (Layer.ROUTER,), (*_CT, *_QUARK), architectures=KEPT_ROUTERS, how=_RUN, words=_KEPT, where=_LOADING
+        _REFUSED,
+        (Layer.ROUTER,),
+        (*_CT, *_QUARK, *_FP8),
+        architectures=KEPT_ROUTERS,
+        how=_RUN,
+        words=_KEPT,
+        where=_LOADING,
     ),
     Support(
         _REFUSED, (Layer.STACK,), (*_CT, *_QUARK), architectures=KEPT_STACKS, how=_RUN, words=_MAT_A, where=_LOADING
@@ -141,9 +149,9 @@ SUPPORT: tuple[Support, ...] = (
     Support(_REFUSED, _EXPERTS, _FP8, architectures=("HunYuanMoEV1",), how=_RUN, words=_SIZES, where=_FINE),
     Support(_REFUSED, _EXPERTS, _FP8, inputs=("static per-tensor",), how=_RUN, words=_STATIC_EXPERTS),
     Support(_REFUSED, _EXPERTS, ("fp8-block",), ("per-block",), ragged=True, words=_RAGGED_EXPERTS, where=_GROUPED),
-    Support(_HAS, (Layer.EXPERT,), ("fp8-block",), ("per-block",), architectures=MERGED_EXPERTS, how=_RUN),
+    Support(_HAS, (Layer.EXPERT,), ("fp8-block",), ("per-block",), architectures=(*MERGED_EXPERTS, "Phimoe"), how=_RUN),
     Support(_HAS, (Layer.STACK,), ("fp8-block",), ("per-block",), architectures=WITH_STACKS, how=_RUN),
-    Support(Answer.UNKNOWN, (Layer.EXPERT,), ("fp8", "fp8-transformers"), architectures=WITHOUT_GATE),
+    Support(Answer.UNKNOWN, (Layer.EXPERT,), ("fp8", "fp8-transformers"), architectures=WITHOUT_GATE, where=_GROUPED),
     Support(
         _REFUSED,
         (Layer.EXPERT,),
@@ -153,6 +161,8 @@ SUPPORT: tuple[Support, ...] = (
         words=_WHOLE_EXPERTS,
         where=_GROUPED,
     ),
+    Support(_HAS, (Layer.ROUTER,), ("fp8-block", "fp8-transformers"), architectures=LINEAR_ROUTERS, where=_ROUTERS),
+    Support(_SILENT, (Layer.ROUTER,), _FP8, how=_RUN, words=_AS_VALUES),
     Support(_HAS, _BUILT, ("fp8-block",), ("per-block",), how=_RUN),
     Support(_HAS, _BUILT, ("fp8-transformers",), ("per-tensor",), how=_RUN),
     Support(_SILENT, _BUILT, ("fp8",), how=_RUN, words=_AS_VALUES),

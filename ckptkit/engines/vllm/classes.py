@@ -30,3 +30,12 @@ QUANTIZED_TOWERS = (
     *("LlavaFor", "Mistral3For", "Gemma3ForConditionalGeneration", "InternVLChatModel"),
 )
 TOWERS_LEFT_ALONE = ("Llama4ForConditionalGeneration",)
+
+#: Classes of the registry that transformers' own stand for (``models/registry.py``), in both releases and since 0.32.
+LEFT_TO_TRANSFORMERS = (
+    *("FlexOlmoFor", "GPTBigCodeFor", "HunYuanDenseV1For", "HunYuanMoEV1For", "NanbeigeFor", "OlmoFor", "Olmo2For"),
+    *("Olmo3For", "SmolLM3For", "Starcoder2For", "VaultGemmaFor"),
+)
+LEFT_SINCE_0_32 = (
+    *("ArceeFor", "CwmFor", "GlmForCausalLM", "GPTNeoXFor", "Jais2For", "MellumFor", "PhiForCausalLM", "SeedOssFor"),
+)

@@ -8,7 +8,14 @@ from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.gpus import SM_10X
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, LONG_AGO, Evidence, Range
-from ckptkit.engines.vllm.classes import KNOWN_PARTS, LATENT, QUANTIZED_ROUTERS, TOWERS_LEFT_ALONE
+from ckptkit.engines.vllm.classes import (
+    KNOWN_PARTS,
+    LATENT,
+    LEFT_SINCE_0_32,
+    LEFT_TO_TRANSFORMERS,
+    QUANTIZED_ROUTERS,
+    TOWERS_LEFT_ALONE,
+)
 from ckptkit.engines.vllm.values import VALUES
 
 _ERROR, _SILENT, _WARNING, _SLOW = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING, Outcome.SLOW
@@ -17,6 +24,8 @@ _UNKNOWN_NAME = "no parameter has this name"
 _UNSET = "the scale keeps the value it was allocated with"
 _ASSERTION = "assertion without a message"
 _SHAPE = "the parameter's loader stops at the shape"
+_WITHOUT_HEAD = "it is taken for a model that embeds, and its head is not loaded"
+_UNNAMED = "transformers_utils/config.py (MODEL_MAPPING_NAMES), models/registry.py"
 _CAST = "BF16 values land in an FP8 parameter"
 
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
@@ -268,7 +277,11 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK632/layer-types": (Known(_ERROR, "the config is refused"),),
         "CK632/missing": (Known(_SILENT, "layers of the default number are built and stay unset"),),
         "CK633": (Known(_ERROR, "unrecognized model"),),
-        "CK633/architectures": (Known(_ERROR, "no model architectures are specified", Range(until=LONG_AGO)),),
+        "CK633/architectures": (
+            Known(_ERROR, "no model architectures are specified", Range(until=LONG_AGO)),
+            Known(_SILENT, _WITHOUT_HEAD, architectures=LEFT_TO_TRANSFORMERS, where=_UNNAMED),
+            Known(_SILENT, _WITHOUT_HEAD, _SINCE_32, architectures=LEFT_SINCE_0_32, where=_UNNAMED),
+        ),
         "CK634": (Known(_ERROR, _UNKNOWN_NAME),),
         "CK635/embedding": (Known(_ERROR, "compressed-tensors embeddings only support weight-only INT"),),
         "CK636": (Known(_ERROR, "the config is refused", Range(since="5.17", until="5.18", of="transformers")),),

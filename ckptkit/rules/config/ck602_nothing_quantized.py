@@ -49,7 +49,7 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
         alone = any(is_split_alone(checkpoint, name) for name in checkpoint.declared_only)
         # Who dequantizes while loading takes as they are what is stored without scales.
         end = (
-            "dequantize"
+            "dequantized"
             if said(context, keys_of(context).dequantizes) is True and not scales
             else "split-alone" * alone
         )

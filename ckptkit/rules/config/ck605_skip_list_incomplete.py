@@ -12,6 +12,7 @@ from ckptkit.checks.registry import OnConversion, fix, rule
 from ckptkit.checks.skip_lists import builds_quantized, engines_that_skip, readings_of
 from ckptkit.engines.architectures import leaves_alone
 from ckptkit.engines.dimensions import ties_head
+from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.parallel import is_split_alone
 from ckptkit.engines.prediction import is_mtp
 from ckptkit.engines.registry import asked_about
@@ -55,13 +56,17 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
     readers = {name for name, engine in asked_about().items() if engine.reader_of(context.dialect_key) is True}
     dequantized = said(context, keys_of(context).dequantizes) is True
+    architecture = context.dimensions.architecture or ""
+    linear = {engine for engine, reading in readings.items() if architecture.startswith(reading.linear_routers)}
     others = readers - builds.keys() if wanted else set()
     for name in wanted:
         # Some engines never quantize the head, or read the entries otherwise than the format's own library does.
         hit = others | {engine for engine, quantizes in builds.items() if quantizes(name)}
         hit -= engines_that_skip(context, name)
         fault = incomplete(context, name, "stored in high precision, but the config calls it quantized")
-        harmless = not hit or leaves_alone(context.dimensions.architecture, name)
+        if leaves_alone(context.dimensions.architecture, name):
+            hit &= linear if layer_of(name) is Layer.ROUTER else set()
+        harmless = not hit
         severity = Severity.INFO if harmless else None
         yield replace(
             fault,
@@ -78,7 +83,7 @@ def _variant(checkpoint: Checkpoint, module: str, dequantized: bool) -> str | No
         return "split-alone"
     if any(orphan.module == module for orphan in checkpoint.orphans):
         return "beside-scales"
-    return "dequantize" if dequantized else None
+    return "dequantized" if dequantized else None
 
 
 def _listed_tables(context: Context) -> Iterator[Observation]:

@@ -76,6 +76,7 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 variant=_in_another(context, tensor.module, scheme),
             )
         elif tensor.dtype == FP8_WEIGHT and not is_small(tensor):
+            leaving = engines_that_build(context, tensor.module, quantized=False)
             yield Observation(
                 "excluded-but-quantized",
                 "stored in FP8, but the config does not call it quantized",
@@ -84,9 +85,11 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
                 expected="a module that the config quantizes",
                 found=f"{tensor.dtype} {list(tensor.shape)}",
                 help="take it out of the skip list, or add it to the targets",
-                only=engines_that_build(context, tensor.module, quantized=False),
+                only=leaving,
                 variant=variant(tensor.module),
-                apart=("renamed", by_memory) if tensor.module in context.names_in_memory else None,
+                apart=("renamed", by_memory if leaving is None else by_memory & leaving)
+                if tensor.module in context.names_in_memory
+                else None,
             )
 
 

@@ -17,6 +17,8 @@ from ckptkit.model import names
 
 #: Other prefixes of models with towers, and the variant of each.
 _OTHERS = {"model": "no-language-model", "language_model.model": "language-model-first"}
+#: Prefixes of a language model that has towers beside it.
+_BESIDE_TOWERS = frozenset({"language_model", "language_model.model", "model.language_model"})
 _LAYER = re.compile(r"^(.*?)(?:^|\.)layers\.\d+\.")
 
 
@@ -49,8 +51,11 @@ def module_prefix_unusual(context: Context) -> Iterator[Fault]:
 def _prefix(context: Context) -> Iterator[Fault]:
     architecture = context.dimensions.architecture or ""
     released = RELEASED_PREFIXES.get(architecture, COMPOSITE_PREFIXES.get(architecture))
-    if released is None:
+    # Of a class whose layers are known, and no more, only a prefix that towers are beside is strange for sure.
+    decoders = released is None and "self_attn" in LAYER_PARTS.get(architecture, ())
+    if released is None and not decoders:
         return
+    released = released or frozenset({"model"})
     found: Counter[str] = Counter()
     for name in (*context.outside_experts, *context.experts):
         if ".layers." in name or name.startswith("layers."):
@@ -61,6 +66,8 @@ def _prefix(context: Context) -> Iterator[Fault]:
     strange = {prefix: count for prefix, count in found.items() if prefix not in released}
     if found and sum(strange.values()) * 2 > sum(found.values()):
         worst = max(strange, key=lambda prefix: strange[prefix])
+        if decoders and worst not in _BESIDE_TOWERS:
+            return
         yield Observation(
             "module-prefix",
             f"{strange[worst]} modules have a prefix under which {context.dimensions.architecture} is not released",

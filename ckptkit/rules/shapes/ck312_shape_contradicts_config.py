@@ -35,8 +35,6 @@ _TABLES = frozenset({"embed_tokens", "lm_head"})
 def shape_contradicts_config(context: Context) -> Iterator[Fault]:
     """A weight of the decoder has another extent than the sizes in config.json give.
 
-    What config.json leaves out of attention's heads counts as what its model type stands for.
-
     Why it hurts: engines build their layers from the config. vLLM stops at a weight that is too small and takes the
     first rows of one that is too large, without a word: fewer heads or neurons answer. An embedding or head with more
     rows than ``vocab_size`` is a warning, since some readers cut the padding off; vLLM does not.
