@@ -140,8 +140,7 @@ class Reading:
         headless = (architecture or "").startswith(self.nameless_heads)
         if self.nameless and (architecture or "").startswith(self.nameless):
             return lambda module: module if module.endswith(_HEADS) and not headless else ""
-        known = self.knows_parts.items()
-        unknown = [fused for fused, classes in known if not (architecture or "").startswith(classes)]
+        unknown = [f for f, classes in self.knows_parts.items() if not (architecture or "").startswith(classes)]
         own = (ends for start, ends in self.renames_of.items() if (architecture or "").startswith(start))
         renamed = tuple({**self.renames, **{end: new for ends in own for end, new in ends.items()}}.items())
         whole = {part: fused for fused in unknown for part in names.FUSED_GROUPS[fused]}
