@@ -188,7 +188,9 @@ class ModuleNames:
 
     def _filled(self, name: str, modules: Collection[str]) -> bool:
         """Whether something is stored for a module; who lists what is missing, or maps names, looks without the prefix
-        too."""
+        too, and who lists it with the prefix once more."""
+        if self.lists and f"model.{name}" in modules:
+            return True
         bare = (self.lists or self.maps or self.bare) and name.removeprefix("model.") in modules
         return name in modules or bare or (not (self.lists or self.apart) and self._merged(name, modules))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -148,6 +149,26 @@ def test_blocks_of_models_with_experts(model: str, plain: str, verdict: str) -> 
     checkpoint = model_of(model)
     experts = [f"model.layers.{layer}.block_sparse_moe.experts" for layer in (0, 1)] if plain.endswith("listed") else []
     deepseek((*HEAD, *experts), but=plain)(checkpoint)
+    with at_release("transformers", "5.17.0", _BUNDLES):
+        assert rows(checkpoint.to_files())["transformers"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("model", "prefix", "verdict"),
+    [
+        ("olmo2", "model.model.", "loads"),
+        ("olmoe", "model.model.", "loads"),
+        ("falcon_h1", "model.", "loads"),
+        ("falcon_h1", "", "loads"),
+        ("falcon_h1", "language_model.model.", "refuses"),
+        ("jamba", "model.language_model.", "refuses"),
+    ],
+)
+def test_prefixes_of_layers(model: str, prefix: str, verdict: str) -> None:
+    checkpoint = model_of(model)
+    deepseek((*HEAD, f"{prefix}layers.1.feed_forward.router"), but=f".*lm_head|{_ROUTERS}")(checkpoint)
+    for file, shard in checkpoint.shards.items():
+        checkpoint.shards[file] = {re.sub(r"^model\.", prefix, name): tensor for name, tensor in shard.items()}
     with at_release("transformers", "5.17.0", _BUNDLES):
         assert rows(checkpoint.to_files())["transformers"].verdict == verdict
 

@@ -94,7 +94,12 @@ _OF_ALL: Outcomes = MappingProxyType(
         ),
         "CK204/inverse": (Known(_WARNING, "weight_scale_inv is listed as unexpected"),),
         "CK205": (Known(_SILENT, "the reciprocal is multiplied with", ALWAYS),),
-        "CK206": (Known(_ERROR, MADE_UP),),
+        "CK206": (
+            Known(_ERROR, MADE_UP),
+            Known(
+                Outcome.OK, "which prefixes lead to its layers is known", architectures=("Qwen3VLFor", "Qwen3VLMoeFor")
+            ),
+        ),
         "CK206/part": (
             Known(_ERROR, MADE_UP),
             Known(
@@ -102,6 +107,7 @@ _OF_ALL: Outcomes = MappingProxyType(
             ),
         ),
         "CK206/bare": (Known(Outcome.OK, "names without the prefix are known"),),
+        "CK206/twice": (Known(Outcome.OK, "names with the prefix once more are known"),),
         "CK207/unmapped": (Known(_ERROR, "single experts cannot be put together"),),
         "CK207": (Known(_WARNING, "the experts stay at random values, and are listed", leaves_out=(Layer.EXPERT,)),),
         "CK207/fused": (),

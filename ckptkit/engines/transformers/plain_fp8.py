@@ -103,7 +103,7 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
         "CK404": (Known(_SILENT, "scales that are declared as powers of two are rounded to those", formats=_FP8),),
         "CK602": _unless_refused(_WARNING, "missing scales are listed and made up", formats=_FP8),
         **dict.fromkeys(
-            ("CK602/dequantized", "CK605/dequantized"),
+            ("CK602/dequantized", "CK602/split-alone/dequantized", "CK605/dequantized"),
             (
                 Known(Outcome.OK, "plain weights are taken as they are", formats=_FP8, where="Fp8Dequantize"),
                 *_unless_refused(Outcome.OK, "plain weights are taken as they are", formats=_FP8),

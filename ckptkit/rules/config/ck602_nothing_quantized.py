@@ -48,12 +48,9 @@ def nothing_quantized(context: Context) -> Iterator[Fault]:
         # Some engine casts no matrix whose outputs are merged with no other's.
         alone = any(is_split_alone(checkpoint, name) for name in checkpoint.declared_only)
         # Who dequantizes while loading takes as they are what is stored without scales.
-        end = (
-            "dequantized"
-            if said(context, keys_of(context).dequantizes) is True and not scales
-            else "split-alone" * alone
-        )
-        variant = "/".join(word for word in (told, end) if word) or None
+        dequantized = said(context, keys_of(context).dequantizes) is True and not scales
+        ends = (told, "split-alone" * alone, "dequantized" * dequantized)
+        variant = "/".join(word for word in ends if word) or None
         yield Observation(
             "nothing-quantized",
             "the weights were saved uncompressed beside their scales"

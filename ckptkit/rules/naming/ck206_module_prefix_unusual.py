@@ -76,7 +76,7 @@ def _prefix(context: Context) -> Iterator[Fault]:
             found=f"{worst}.layers" if worst else "layers",
             variant=_OTHERS.get(worst)
             if architecture in COMPOSITE_PREFIXES
-            else None
+            else ("twice" if worst.removeprefix("model.") in released else None)
             if worst
             else f"bare{'/raw' * raw}",
         )
