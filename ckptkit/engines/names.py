@@ -31,7 +31,8 @@ class ModuleNames:
     is built as another one, of which nothing is known. ``towers`` are the types of vision towers that it has, empty
     for any. An open one that ``wants_head`` needs a head that the config's outermost level does not tie. A class that
     is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
-    below ``owner``, and ``outside`` these are its embedding and what else it needs.
+    below ``owner``, and ``outside`` these are its embedding and what else it needs. An open one that knows what is
+    ``strange`` stops at parameters of attention and of an MLP that no class has.
     """
 
     linear: frozenset[str]
@@ -54,6 +55,7 @@ class ModuleNames:
     whole: bool = False
     outside: tuple[str, ...] = ("model.embed_tokens", "model.norm")
     owner: str = "model.layers"
+    strange: bool = False
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -98,7 +100,7 @@ class ModuleNames:
         >>> DENSE.odd_parameter(["model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.sinks"])
         'model.layers.0.self_attn.sinks'
         """
-        if self.skips or self.open or self.whole:
+        if self.skips or (self.open and not self.strange) or self.whole:
             return None
         if self.strict:
             odd = next((name for name in tensors if name.endswith(_ATTENTION_SCALES)), None)
