@@ -34,8 +34,9 @@ class ModuleNames:
     is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
     below ``owner``, and ``outside`` these are its embedding and what else it needs. Of one that is ``listed`` nothing
     is known but its names: neither what it needs, nor what it makes of layers beyond the last. An open one may look for
-    its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
-    ``beside`` pairs a module with a tensor that a layer with this module needs too.
+    its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known. One
+    that knows what is ``strange`` stops at parameters of attention and of an MLP that no class has. ``beside`` pairs a
+    module with a tensor that a layer with this module needs too.
     """
 
     linear: frozenset[str]
@@ -62,6 +63,7 @@ class ModuleNames:
     below: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     beside: tuple[tuple[str, str], ...] = ()
+    strange: bool = False
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -106,7 +108,7 @@ class ModuleNames:
         >>> DENSE.odd_parameter(["model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.sinks"])
         'model.layers.0.self_attn.sinks'
         """
-        if self.skips or self.open or self.whole:
+        if self.skips or (self.open and not self.strange) or self.whole:
             return None
         if self.strict:
             odd = next((name for name in tensors if name.endswith(_ATTENTION_SCALES)), None)

@@ -53,7 +53,8 @@ class Reading:
     ``maps_names_only`` patterns stay as they are. ``own_map`` is that of the class that is asked about.
     ``built_style`` is how entries are held against the names of what is built, fused layers and containers of experts
     among it, where ``style`` is for stored names alone: either does, but for experts, of which only containers have a
-    name. ``merged_by_parts`` ones ask for what is stored merged by its parts. ``patterns_on_whole`` ones look for
+    name. ``merged_by_parts`` ones ask for what is stored merged by its parts. Entries that a class maps count without
+    the beginning that it ``sheds`` as well. ``patterns_on_whole`` ones look for
     patterns and parts of names in a fused layer's own name, and for whole names in those of its parts too;
     ``splits_stars`` ones read a last ``*`` as the name before it, and what is below.
     ``nameless`` are beginnings of classes that ask for linear layers without a name, by which no entry finds them,
@@ -91,6 +92,7 @@ class Reading:
     own_map: NameMap | None = None
     built_style: Style | None = None
     merged_by_parts: bool = False
+    sheds: str = ""
     patterns_on_whole: bool = False
     splits_stars: bool = False
     nameless: tuple[str, ...] = ()
@@ -187,7 +189,9 @@ class Reading:
         if lists:
             read = lists if self.merges else lists[:1]
             texts = (entry for value in read for entry in value if isinstance(entry, str))
-            return tuple(dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts)))
+            placed = dict.fromkeys(map(self._placed, _in_two(texts) if self.splits_stars else texts))
+            shed = (entry.removeprefix(self.sheds) for entry in placed) if self.own_map is not None else ()
+            return tuple(dict.fromkeys((*placed, *shed)))
         return () if any(value is not None for value in values) else self.unsaid
 
     def broken(self, entry: str) -> str | None:

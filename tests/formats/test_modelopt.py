@@ -131,7 +131,8 @@ def test_mxfp8_goes_to_compressed_tensors_and_back(
     source = written(FP8, tmp_path / "source", change) if change else REAL / MXFP8
     plan = convert(source, tmp_path / "ct", to="ct").plan
     assert (plan.verdict, plan.cost.kind) == (Verdict.LOSSLESS, CostKind.HEADER_ONLY)
-    assert codes(tmp_path / "ct") == codes(source)
+    # One reader takes ModelOpt's mixed precision without NVFP4 for another quantization.
+    assert codes(tmp_path / "ct") == codes(source) - {"CK604"} == set()
     before, there = ckptkit.open(source), ckptkit.open(tmp_path / "ct")
     assert there.format == "compressed-tensors" and there.opaque.keys() == before.opaque.keys() != set()
     assert {str(scheme) for scheme in there.other_schemes} == {str(scheme) for scheme in before.other_schemes}
@@ -245,7 +246,7 @@ def test_mixed_precision_by_module(tmp_path: Path) -> None:
     source = written(FP8, tmp_path / "source", change)
     found = ckptkit.open(source)
     assert {scheme: len(members) for scheme, members in found.schemes.items()} == {TOKENS: 8, STATIC: 6}
-    assert codes(source) == set()
+    assert codes(source) == {"CK604"}
     convert(source, tmp_path / "ct", to="ct")
     back = convert(tmp_path / "ct", tmp_path / "back", to="modelopt").plan
     assert back.cost.kind is CostKind.HEADER_ONLY

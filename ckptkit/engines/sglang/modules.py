@@ -8,8 +8,22 @@ from types import MappingProxyType
 from ckptkit.engines.names import DENSE, DENSE_WITH_HEAD_NORMS, NO_HEAD_NO_PATCHES, ModuleNames, experts
 from ckptkit.engines.sglang.classes import STAND_IN
 
+#: Plain decoders that stop at any name, of whose names it is known only what may lie right below attention and an MLP.
+_STRICT = (
+    *("CohereForCausalLM", "Cohere2ForCausalLM", "GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM"),
+    *(
+        "GraniteForCausalLM",
+        "HunYuanDenseV1ForCausalLM",
+        "MiniCPMForCausalLM",
+        "MiniCPM3ForCausalLM",
+        "OlmoForCausalLM",
+    ),
+    *("Olmo2ForCausalLM", "OlmoeForCausalLM", "StableLmForCausalLM"),
+)
+
 MODULES = MappingProxyType(
     {
+        **dict.fromkeys(_STRICT, ModuleNames(frozenset(), frozenset(), open=True, strange=True)),
         **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"), DENSE.skipping()),
         "Qwen3ForCausalLM": replace(DENSE_WITH_HEAD_NORMS.skipping(), bare=True),
         "Qwen3MoeForCausalLM": experts("mlp.experts", "mlp.gate", norms=True).skipping(

@@ -53,6 +53,7 @@ _modelopt = partial(
     merged_by_parts=True,
     fuses=True,
     maps_of=MAPS,
+    sheds="language_model.",
     nameless_heads=NAMELESS_HEADS,
 )
 
