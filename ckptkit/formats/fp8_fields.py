@@ -18,6 +18,8 @@ UNSAID_SCHEME, OTHER_LETTERS, NO_SCHEME, NO_SIZE = "scheme-unsaid", "scheme-lett
 BLOCK_SIZE = "weight_block_size"
 #: The kinds of the faults: of the fields, of what they say of experts, and of a block size that nothing says.
 FAULT, EXPERTS, ASSUMED = "fp8-fields", "fp8-experts", "fp8-block-size"
+#: What such a block size is where scales have the names that its readers look for.
+OWN_NAMES = "own-names"
 
 #: vLLM reads the first key, transformers and TensorRT-LLM the second; both are the same list.
 SKIP_LIST = SkipList(

@@ -48,8 +48,8 @@ ROUNDED = 2**-4
 _OWN = "fp8"
 #: Libraries that engines leave a part of the reading to.
 LIBRARIES = ("compressed-tensors", "transformers")
-#: Inputs are not rounded where weights are dequantized first, and the same weights under other names are codes to it.
-_OWN_READING = ("held/config/dequantize/*", "reported/served-name/of-mistral/*")
+#: Inputs are not rounded where weights are dequantized first.
+_OWN_READING = ("held/config/dequantize/*",)
 #: Their plain model is what ckptkit makes of it: a build that gives other numbers would else be compared with itself.
 _NVFP4 = ("real/llama-block-aligned/modelopt-nvfp4", "near/CK209-1", "near/CK209-3")
 CHUNK = 24
@@ -322,7 +322,11 @@ class _Keeper:
                         folders.append(write(content, self._scratch / f"meant-{digest(content)}"))
                         paths[str(folders[-1].resolve())] = path
         if folders:
-            self._ask(folders, keep=paths)
+            answers = self._ask(folders, keep=paths)
+            misread = {paths[str(f.resolve())] for f, answer in zip(folders, answers, strict=True) if _misread(answer)}
+            for kept in self._kept.values():
+                if kept.get("meant") in misread:
+                    del kept["meant"]
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -334,6 +338,11 @@ class _Keeper:
             if len(folders) == 1:
                 return [{"error": {"type": "Crash", "message": str(error).splitlines()[0], "stage": None}}]
             return [answer for folder in folders for answer in self._ask([folder], **options)]
+
+
+def _misread(answer: Answer) -> bool:
+    """Whether an engine makes something else of a checkpoint than it means: no answer of another is held against it."""
+    return bool(answer.get("missing") or answer.get("bare"))
 
 
 def _method(files: Files) -> object:

@@ -129,3 +129,10 @@ def test_names_that_a_newer_build_has() -> None:
     assert rows(files)["llamacpp"].verdict == "loads"
     with at_release("llamacpp", _OLDER, {}):
         assert rows(files)["llamacpp"].verdict == "refuses"
+
+
+def test_a_size_of_heads_that_is_not_said_is_that_of_the_model_type() -> None:
+    """What transformers' config class takes for it is written into the metadata."""
+    said = {f"variant/head-dim-gone/{name}/llmcompressor-dynamic" for name in ("llama", "qwen3")}
+    assert {rows(corpus()[name].make())["llamacpp"].verdict for name in said} == {"silently wrong"}
+    assert rows(corpus()["held/config/head-dim-missing/qwen2-ct"].make())["llamacpp"].verdict == "loads"

@@ -10,10 +10,11 @@ from ckptkit.engines.releases import Range
 from ckptkit.engines.transformers import ENGINE
 from ckptkit.engines.transformers.model_types import MODEL_TYPES
 from ckptkit.engines.transformers.modules import MODULES
-from tests.accuracy.again.drawn import model_of
+from tests.accuracy.again.drawn import declared, in_fp8, model_of
 from tests.accuracy.again.hub import HEAD, deepseek
 from tests.accuracy.corpus import corpus, files_of
 from tests.accuracy.verdicts import at_release, rows
+from tests.damage import steps
 
 _BUNDLES = {"compressed-tensors": "0.17.0"}
 
@@ -123,6 +124,41 @@ def test_experts_of_another_kind_stop_the_quantizer() -> None:
     assert "biases" not in found["OlmoeForCausalLM"]
     assert "does not support bias" in found["GptOssForCausalLM"]
     assert "called otherwise" in found["Llama4ForCausalLM"]
+
+
+_ROUTERS = r".*(mlp\.gate|router|router\.layer)"
+
+
+@pytest.mark.parametrize(
+    ("model", "plain", "verdict"),
+    [
+        # Plain stacks are experts by another name; listed ones stay plain.
+        ("granitemoe", f".*lm_head|{_ROUTERS}", "warns"),
+        ("granitemoe", f".*lm_head|{_ROUTERS}|listed", "loads"),
+        # A router that is a parameter by another name keeps its codes; one that is a linear layer wants a scale.
+        ("granitemoe", ".*lm_head|listed", "refuses"),
+        ("jamba", f".*lm_head|{_ROUTERS}", "warns"),
+        ("olmoe", f".*lm_head|{_ROUTERS}", "loads"),
+        ("phimoe", f".*lm_head|{_ROUTERS}", "loads"),
+        # Plain experts that are called otherwise than those that are built.
+        ("llama4", f".*lm_head|{_ROUTERS}", "refuses"),
+    ],
+)
+def test_blocks_of_models_with_experts(model: str, plain: str, verdict: str) -> None:
+    checkpoint = model_of(model)
+    experts = [f"model.layers.{layer}.block_sparse_moe.experts" for layer in (0, 1)] if plain.endswith("listed") else []
+    deepseek((*HEAD, *experts), but=plain)(checkpoint)
+    with at_release("transformers", "5.17.0", _BUNDLES):
+        assert rows(checkpoint.to_files())["transformers"].verdict == verdict
+
+
+def test_a_block_size_that_is_left_out_beside_own_names() -> None:
+    for size, verdict in (({}, "refuses"), ({"weight_block_size": None}, "loads")):
+        checkpoint = model_of("olmo2")
+        block = {"activation_scheme": "dynamic", "quant_method": "fp8", "modules_to_not_convert": [*HEAD], **size}
+        steps(in_fp8("tensor", "weight_scale_inv", but=".*lm_head"), declared(block))(checkpoint)
+        with at_release("transformers", "5.17.0", _BUNDLES):
+            assert rows(checkpoint.to_files())["transformers"].verdict == verdict
 
 
 def test_prefixes_are_those_of_classes_that_exist() -> None:

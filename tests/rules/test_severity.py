@@ -86,9 +86,16 @@ def test_sparse_storage_stops_vllm(sparsity: dict[str, Any], severity: Severity)
 def test_another_format_of_the_same_library_is_no_mistake(name: str) -> None:
     checkpoint = load(CT)
     checkpoint.block["format"] = checkpoint.group["format"] = name
-    checkpoint.group["weights"].update(type="int")
+    checkpoint.group["weights"]["type"] = "int"
     (finding,) = found(checkpoint, "CK600")
     assert finding.severity is Severity.WARNING and f"{name!r} is not supported" in finding.message
+
+
+def test_floats_of_eight_bits_are_no_packed_integers() -> None:
+    checkpoint = load(CT)
+    checkpoint.block["format"] = checkpoint.group["format"] = "pack-quantized"
+    (finding,) = found(checkpoint, "CK600")
+    assert finding.severity is Severity.ERROR and finding.expected == "float-quantized"
 
 
 def test_words_of_any_case_are_read() -> None:

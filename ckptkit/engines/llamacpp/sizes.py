@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckptkit.engines.decoder_shapes import kind_of
+from ckptkit.engines.unsaid_heads import UNSAID_HEADS
 from ckptkit.record import record
 
 Sizes = tuple[int | None, ...]
@@ -58,8 +59,12 @@ def _wanted(told: Told, config: Mapping[str, Any]) -> dict[str, Sizes]:
         return otherwise if value is None else value if type(value) is int else None
 
     hidden, heads, middle = size("hidden_size"), size("num_attention_heads"), size("intermediate_size")
-    keys = size("num_key_value_heads", heads or 0)
-    each = (size("head_dim") if told.head_dim else 0) or (hidden // heads if hidden and heads else None)
+    unsaid = UNSAID_HEADS.get(str(config.get("model_type")))
+    unsaid_keys = unsaid.keys if unsaid is not None and "num_key_value_heads" not in config else None
+    keys = size("num_key_value_heads", unsaid_keys or heads or 0)
+    unsaid_size = unsaid.size if unsaid is not None and "head_dim" not in config else None
+    own = size("head_dim", unsaid_size or 0) if told.head_dim else 0
+    each = own or (hidden // heads if hidden and heads else None)
     queries, cached = _times(heads, each), _times(keys, each)
     inner = size(told.experts)
     into, out_of = (inner, hidden), (hidden, inner)

@@ -36,7 +36,7 @@ Qwen4ExpForCausalLM Qwen4ExpForConditionalGeneration SolarOpenForCausalLM
 MERGED_EXPERTS = tuple(_MERGED_EXPERTS.split())
 
 #: Classes whose stacks of experts have the names that they have in memory, or are renamed with their scales.
-WITH_STACKS = (*MERGED_EXPERTS, "GraniteMoe", "HYV4For", "Mistral4For", "Qwen3VLMoeFor", "ZayaFor")
+WITH_STACKS = (*MERGED_EXPERTS, "GraniteMoe", "Mistral4For", "Qwen3VLMoeFor", "ZayaFor")
 
 #: Classes whose experts are called with other arguments than those of all others, or are no stacks (``modeling_*.py``).
 OTHER_EXPERTS = ("Aria", "JetMoe", "Llama4")

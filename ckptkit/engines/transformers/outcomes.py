@@ -221,6 +221,7 @@ _OF_ALL: Outcomes = MappingProxyType(
                 formats=("compressed-tensors",),
                 layers=(Layer.EXPERT,),
             ),
+            Known(_ERROR, _KEPT, architectures=KEPT_ROUTERS, layers=(Layer.ROUTER,), where=_LOADING),
         ),
         "CK606/renamed": (
             Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),

@@ -23,6 +23,8 @@ _KERNEL = "matmul_2d of finegrained-fp8"
 _GROUPED = "matmul_grouped of finegrained-fp8"
 _SHAPE = "AssertionError: Bs shape ... != expected; at the first request"
 _NO_CACHE = "scales of the cache are left out, and the cache is not quantized"
+_UNSCALED = "FP8 experts are built, and their scales listed as missing"
+_TWO_SCALES = "two scales for gate and up are allocated, where the kernel wants one"
 _NO_SUCH_EXPERTS = "FP8 experts are built in place of others: with biases that they have not, or called otherwise"
 _NOT_MADE_UP = "the experts stay as they were allocated, and are listed"
 
@@ -46,23 +48,20 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
         # Two scales are allocated for gate and up, and the kernel asserts one: whatever fills them.
         "CK207": (
             Known(_WARNING, _NOT_MADE_UP, formats=_BLOCKS, leaves_out=_EXPERTS),
-            Known(_ERROR, "two scales for gate and up, where the kernel wants one", formats=("fp8", *_WHOLE)),
+            Known(_ERROR, _TWO_SCALES, formats=("fp8", *_WHOLE), where=_GROUPED),
         ),
         # FP8Experts is made of whatever is called experts and is on no list.
         **dict.fromkeys(
             ("CK207/fused", "CK207/fused-misplaced"),
             (
-                Known(_WARNING, "FP8 experts are built, and their scales listed as missing", formats=_FP8),
+                Known(_WARNING, _UNSCALED, formats=_BLOCKS),
+                Known(_ERROR, _TWO_SCALES, formats=("fp8", *_WHOLE), where=_GROUPED),
                 Known(_ERROR, _NO_SUCH_EXPERTS, formats=_FP8, architectures=(*OTHER_EXPERTS, "GptOss")),
             ),
         ),
         "CK605": (
-            Known(
-                _WARNING,
-                "FP8 experts are built, and their scales listed as missing",
-                formats=_FP8,
-                layers=(Layer.EXPERT,),
-            ),
+            Known(_WARNING, _UNSCALED, formats=_BLOCKS, layers=(Layer.EXPERT,)),
+            Known(_ERROR, _TWO_SCALES, formats=("fp8", *_WHOLE), layers=(Layer.EXPERT,), where=_GROUPED),
             Known(
                 _ERROR,
                 _NO_SUCH_EXPERTS,
@@ -127,6 +126,9 @@ OF_PLAIN_FP8: Outcomes = MappingProxyType(
         "CK624/scheme-letters": (Known(Outcome.OK, "letters do not matter"),),
         "CK624/unsaid-blocks": (Known(Outcome.OK, "blocks of 128x128 are built"),),
         "CK624/block-size": (Known(_WARNING, "builds blocks of 128x128", how=Evidence.SOURCE),),
+        "CK624/block-size/own-names": (
+            Known(_ERROR, "AssertionError: Bs must be 2D, got ndim=0; at the first request", where=_KERNEL),
+        ),
         "CK624/block-size/experts": (
             Known(_WARNING, "builds blocks of 128x128"),
             Known(

@@ -15,12 +15,17 @@ _MAPS = dict.fromkeys(
     ("Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"),
     NameMap(begins=MappingProxyType({"model.language_model.": "model."})),
 )
+#: Ends of stored names of stacks of experts, and what holds both in memory.
+_STACKS = MappingProxyType(
+    {"GraniteMoe": MappingProxyType(dict.fromkeys((".input_linear", ".output_linear"), ".experts"))}
+)
 #: Entries of these lists are mapped as stored names are.
 _FP8 = Reading(
     Style.PREFIX_OR_SUFFIX,
     ("modules_to_not_convert", "ignored_layers"),
     unsaid=("lm_head",),
     maps_of=MappingProxyType(_MAPS),
+    renames_of=_STACKS,
     converts=True,
     linear_routers=LINEAR_ROUTERS,
 )

@@ -151,7 +151,7 @@ SUPPORT: tuple[Support, ...] = (
     Support(_REFUSED, _EXPERTS, ("fp8-block",), ("per-block",), ragged=True, words=_RAGGED_EXPERTS, where=_GROUPED),
     Support(_HAS, (Layer.EXPERT,), ("fp8-block",), ("per-block",), architectures=(*MERGED_EXPERTS, "Phimoe"), how=_RUN),
     Support(_HAS, (Layer.STACK,), ("fp8-block",), ("per-block",), architectures=WITH_STACKS, how=_RUN),
-    Support(Answer.UNKNOWN, (Layer.EXPERT,), ("fp8", "fp8-transformers"), architectures=WITHOUT_GATE),
+    Support(Answer.UNKNOWN, (Layer.EXPERT,), ("fp8", "fp8-transformers"), architectures=WITHOUT_GATE, where=_GROUPED),
     Support(
         _REFUSED,
         (Layer.EXPERT,),

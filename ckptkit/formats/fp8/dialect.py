@@ -26,7 +26,7 @@ from ckptkit.formats.fp8.facts import (
     TRANSFORMERS,
     UNCLEAR,
 )
-from ckptkit.formats.fp8_fields import ASSUMED, BLOCK_SIZE, EXPERTS, FAULT, field_faults
+from ckptkit.formats.fp8_fields import ASSUMED, BLOCK_SIZE, EXPERTS, FAULT, OWN_NAMES, field_faults
 from ckptkit.model import names
 from ckptkit.model.census import Role, is_fp8, take_census
 from ckptkit.model.checkpoint import Checkpoint, KVCache
@@ -134,7 +134,10 @@ def _size_faults(
     if dialect.name != BLOCK.name:
         if _first_scale(container) is not None:
             message = "no block size is given, and the scales are of whole tensors: some readers take blocks of 128x128"
-            yield ConfigFault(ASSUMED, message, "config.json", None, f"{BLOCK_SIZE} = null", "nothing", path=path)
+            # Its own tool writes null: who leaves that out is read as if there were blocks by whoever knows the names.
+            what = OWN_NAMES if dialect.name == TRANSFORMERS.name else ""
+            expected = f"{BLOCK_SIZE} = null"
+            yield ConfigFault(ASSUMED, message, "config.json", None, expected, "nothing", path=path, what=what)
         return
     size = list(config.USUAL_BLOCK)
     message = "scales are grids, and no block size is given: some readers take 128x128, others one scale for a tensor"

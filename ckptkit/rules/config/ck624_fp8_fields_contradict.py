@@ -33,8 +33,10 @@ def fp8_fields_contradict(context: Context) -> Iterator[Fault]:
     for fault in context.faults("fp8-experts"):
         yield Observation.of(fault, variant="experts")
     for fault in context.faults("fp8-block-size"):
-        variant = f"block-size{'/experts' * _has_dynamic_experts(context)}"
-        yield Observation.of(fault, variant=variant, severity=Severity.INFO)
+        what = fault.what if isinstance(fault, ConfigFault) else ""
+        words = ("block-size", what or "experts" * _has_dynamic_experts(context))
+        severity = Severity.WARNING if what else Severity.INFO
+        yield Observation.of(fault, variant="/".join(filter(None, words)), severity=severity)
 
 
 def _has_dynamic_experts(context: Context) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
-from ckptkit.checks.skip_lists import declared, matchers_of
+from ckptkit.checks.skip_lists import builds_quantized, declared, matchers_of, readings_of
 from ckptkit.engines.architectures import EXPERT_PARTS, ExpertNames
 from ckptkit.engines.dialects import fact_of
 from ckptkit.engines.registry import asked_about
@@ -72,9 +72,11 @@ def expert_layout(context: Context) -> Iterator[Fault]:
 
 def _fused_experts(context: Context) -> Iterator[Fault]:
     """Experts in three dimensions, in FP8 or where the config calls them quantized."""
-    fused = [t for t in context.container.tensors.values() if len(t.shape) == 3 and ".experts" in t.name]
-    if not fused or context.checkpoint is None:
+    deep = [t for t in context.container.tensors.values() if len(t.shape) == 3]
+    if not deep or context.checkpoint is None:
         return
+    fused = [tensor for tensor in deep if ".experts" in tensor.name]
+    yield from _renamed_experts(context, [tensor for tensor in deep if ".experts" not in tensor.name])
     parts = EXPERT_PARTS.get(context.dimensions.architecture or "")
     stacked = {tensor.name for module in context.stacks for tensor in (module.weight, *module.scales)}
     stacked |= context.opaque_parts.keys()
@@ -97,6 +99,25 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
             found=f"{tensor.dtype} {list(tensor.shape)}",
             variant=_fused(tensor, parts),
         )
+
+
+def _renamed_experts(context: Context, others: list[TensorRef]) -> Iterator[Observation]:
+    """Experts in high precision in three dimensions that only have another name: some engine builds them quantized."""
+    plain = [tensor for tensor in others if not is_fp8(tensor.dtype)]
+    for engine, reading in readings_of(context).items() if plain else ():
+        asked, builds = reading.asked(context.dimensions.architecture), builds_quantized(context, reading)
+        for tensor in plain:
+            if asked(tensor.module).endswith(".experts") and builds(tensor.module):
+                yield Observation(
+                    "expert-layout",
+                    "fused experts are in high precision, and the config calls them quantized",
+                    tensor.shard,
+                    tensor.name,
+                    expected=f"{asked(tensor.module)} in the skip list",
+                    found=f"{tensor.dtype} {list(tensor.shape)}",
+                    variant="fused",
+                    only=frozenset({engine}),
+                )
 
 
 def _fused(tensor: TensorRef, parts: ExpertNames | None) -> str:
