@@ -82,6 +82,8 @@ def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
         ("variant/modelopt-side-file/weight-only-nvfp4", "loads"),
         ("scheme/blocks-in-a-layer-that-is-stored-merged", "loads"),
         ("real/llama/quark-fp8-custom", "refuses"),
+        ("crossed/served-name/of-mistral/held-model-mistral-fp8", "loads"),
+        ("crossed/defect/CK628/deepseek-v2-ct", "refuses"),
         ("reported/served-experts/apart/llama4-ct", "refuses"),
         ("reported/served-experts/stacked/llama4-ct", "refuses"),
         ("reported/served-experts/stacked-plain/llama4-ct", "loads"),

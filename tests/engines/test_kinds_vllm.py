@@ -65,6 +65,18 @@ KINDS = {
     "again/value/half/olmoe-autofp8": "loads",
     # A router that is a linear layer of transformers' class, under a name that the list's pattern does not mean.
     f"{_R}/served-router/listed/phimoe-ct": "silently wrong",
+    # Modules that a class has not, by the names of all that it has, and a head that no class of these holds.
+    "crossed/leaked/q-max/cohere2-fp8": "refuses",
+    "crossed/defect/CK628/deepseek-v2-ct": "refuses",
+    "crossed/mtp/own-part-in-fp8/starcoder2-autofp8": "refuses",
+    "crossed/variant/experts-elsewhere/hunyuan_v1_moe": "refuses",
+    "crossed/tied/stored-too/gemma2-autofp8": "refuses",
+    "again/hub/cohere2/fp8": "loads",
+    "again/hub/dots1/fp8": "loads",
+    # A layer of experts without the router that others have.
+    "crossed/missing/router/qwen3-next-ct": "silently wrong",
+    # Patterns of ModelOpt's list on parts of a layer that is in FP8 all the same.
+    "crossed/variant/modelopt-list-patterns-with-dots-in-mlp/glm4-moe-modelopt": "silently wrong",
     # Weights of four bits beside FP8: in whole groups, and in groups that end within one.
     "variant/w4a16-beside/llama-block-aligned/llmcompressor-block": "loads",
     "variant/w4a16-beside/llama/llmcompressor-dynamic": "refuses",

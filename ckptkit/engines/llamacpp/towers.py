@@ -105,7 +105,7 @@ _OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
             ("Qwen3ForCausalLM", "Qwen3Model"), _OlderNames(re.compile(rf"{_QWEN}|.*model\.vision_"), _ANYWHERE)
         ),
         **dict.fromkeys(
-            ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
+            ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"),
             _QWEN_MOE,
         ),
         "Qwen3VLForConditionalGeneration": _OlderNames(
@@ -127,6 +127,18 @@ _OLDER_NAMES: Mapping[str, _OlderNames] = MappingProxyType(
         "Ministral3ForCausalLM": _OlderNames(re.compile(r".*(multi_modal_projector|vision_tower)"), _ANYWHERE),
         **dict.fromkeys(
             ("Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM"), _OlderNames(re.compile(r".*(mlp_AR|vision_model)"), _NEVER)
+        ),
+        **dict.fromkeys(
+            (
+                f"Glm4{kind}"
+                for kind in (
+                    "ForCausalLM",
+                    "vForConditionalGeneration",
+                    "MoeForCausalLM",
+                    "vMoeForConditionalGeneration",
+                )
+            ),
+            _OlderNames(re.compile(r"model\.visual\."), re.compile(r"model\.language_model\.")),
         ),
         **dict.fromkeys(("DreamModel", "SeedOssForCausalLM"), _OlderNames(_NEVER, _NEVER)),
         "Phi3ForCausalLM": _OlderNames(re.compile(r"(model\.)?(vision_tower|mm_projector)\."), _NEVER),
