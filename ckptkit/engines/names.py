@@ -34,9 +34,9 @@ class ModuleNames:
     is ``whole`` leaves out what it has no place for, and stops at any module of which nothing is stored; its layers are
     below ``owner``, and ``outside`` these are its embedding and what else it needs. Of one that is ``listed`` nothing
     is known but its names: neither what it needs, nor what it makes of layers beyond the last. An open one may look for
-    its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known. One
-    that knows what is ``strange`` stops at parameters of attention and of an MLP that no class has. ``beside`` pairs a
-    module with a tensor that a layer with this module needs too.
+    its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
+    One that knows what is ``strange`` stops at parameters of attention and of an MLP that no class has. ``beside``
+    pairs a module with a tensor that a layer with this module needs too.
     """
 
     linear: frozenset[str]
