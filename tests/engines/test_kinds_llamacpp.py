@@ -80,6 +80,9 @@ def test_experts(model: str, change: Damage, verdict: str, words: str) -> None:
         ("variant/algorithm-NVFP4-over-fp8/qwen3_moe/modelopt-fp8", "loads"),
         ("variant/algorithm-W4A16_NVFP4-over-fp8/llama/modelopt-fp8", "loads"),
         ("variant/modelopt-side-file/weight-only-nvfp4", "loads"),
+        # A scale of inputs in another quantization, which nothing asks for, and a scale of weights.
+        ("defect/CK209-3", "loads"),
+        ("defect/CK209-2", "silently wrong"),
         ("scheme/blocks-in-a-layer-that-is-stored-merged", "loads"),
         ("real/llama/quark-fp8-custom", "refuses"),
         ("crossed/served-name/of-mistral/held-model-mistral-fp8", "loads"),

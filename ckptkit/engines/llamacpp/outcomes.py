@@ -84,6 +84,8 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK208": (Known(_ERROR, _UNMAPPED), _BY_NAME),
         "CK209": (Known(_SILENT, "1.0 stands in for what is missing"),),
         "CK209/scale": (Known(_ERROR, _UNMAPPED),),
+        # What is missing is not written, and no class asks for it.
+        "CK209/inputs": (),
         "CK210": (Known(_SILENT, "the layer has no bias"),),
         "CK301": (),
         "CK301/lying": (Known(_ERROR, _BROADCAST),),

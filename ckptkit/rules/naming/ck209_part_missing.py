@@ -36,7 +36,7 @@ def part_missing(context: Context) -> Iterator[Fault]:
         for part in _needed(module):
             if part not in module.parts and weight is not None:
                 message = f"a module in {module.scheme.name} has no {part.value}"
-                variant = "scale" if part is Part.SCALE else None
+                variant = {Part.SCALE: "scale", Part.INPUT_SCALE: "inputs"}.get(part)
                 yield Observation(
                     "part-missing", message, weight.shard, weight.name, part.value, "nothing", variant=variant
                 )
