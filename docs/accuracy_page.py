@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 RECORDED = Path(__file__).resolve().parents[1] / "tests" / "accuracy" / "recorded"
@@ -284,12 +285,23 @@ def _set(first: Mapping[str, list[Any]], text: str) -> Iterator[str]:
     yield ""
     yield "Wrong of those tried, by what the checkpoints are about:"
     yield ""
-    yield f"| kind | {' | '.join(_LABELS[release.rpartition('-')[0]] for release in releases)} |"
+    yield f"| kind | {' | '.join(_label(release) for release in releases)} |"
     yield f"|---|{'---|' * len(releases)}"
     for part, by_release in sorted(parts.items()):
-        shown = (by_release.get(release, []) for release in releases)
-        yield f"| {part} | {' | '.join(f'{some.count(False)} of {len(some)}' for some in shown)} |"
+        shown = [by_release.get(release, []) for release in releases]
+        if any(False in some for some in shown):
+            yield f"| {part} | {' | '.join(f'{some.count(False)} of {len(some)}' for some in shown)} |"
     yield ""
+    clean = sorted(part for part, found in parts.items() if not any(False in some for some in found.values()))
+    if clean:
+        yield from wrap(f"Of these none was wrong: {', '.join(clean)}.", 120)
+        yield ""
+
+
+def _label(release: str) -> str:
+    """An engine's name and its release, as columns are headed."""
+    engine, _, version = release.rpartition("-")
+    return f"{_LABELS[engine]} {version}"
 
 
 def _by_kind(found: Iterable[tuple[dict[str, Any], list[Load]]]) -> Iterator[str]:
@@ -298,7 +310,7 @@ def _by_kind(found: Iterable[tuple[dict[str, Any], list[Load]]]) -> Iterator[str
     table: dict[str, dict[str, tuple[int, int]]] = {}
     names = []
     for head, loads in found:
-        name = f"{_LABELS[head['engine']]} {head['version']}"
+        name = _label(f"{head['engine']}-{head['version']}")
         names.append(name)
         for load in loads:
             if load.outcome != "untried":
