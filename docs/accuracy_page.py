@@ -294,7 +294,7 @@ def _set(first: Mapping[str, list[Any]], text: str) -> Iterator[str]:
     yield ""
     clean = sorted(part for part, found in parts.items() if not any(False in some for some in found.values()))
     if clean:
-        yield from wrap(f"Of these none was wrong: {', '.join(clean)}.", 120)
+        yield from wrap(f"Of these none was wrong: {', '.join(clean)}.", 120, break_on_hyphens=False)
         yield ""
 
 
