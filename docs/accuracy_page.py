@@ -171,11 +171,6 @@ PLANS: tuple[tuple[str, str, str], ...] = (
         "nothing: numbers that no calibration gave are loaded as they are stored",
     ),
     ("vllm", "crossed/hub/ct-old/phimoe", "nothing: whether a release serves a class by transformers is unknown"),
-    (
-        "transformers",
-        "crossed/served-head/blocks-said/*",
-        "what a head is whose blocks only one of two lists that differ leaves to its reader",
-    ),
     ("*", "crossed/config/pack-quantized/*", "a reader for other storages than FP8: nothing is judged"),
     ("quark", "crossed/config/*", "a reader of such a config: what it means is not understood, and nothing is judged"),
     ("quark", "crossed/variant/kv-group-*", "a reader of such a config: what it means is not understood"),
