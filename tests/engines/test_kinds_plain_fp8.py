@@ -68,6 +68,14 @@ SEEN = (
     ("reported/wrapper-names/language-model-first/qwen3.5-fp8", "refuses"),
     ("reported/text-alone/wrapper-list/qwen3.5-fp8", "loads"),
     ("reported/text-alone/wrapper-list/qwen3.5-moe-fp8", "loads"),
+    # A head that one of two lists names, and a scale that is no grid of the blocks that readers of the other build.
+    ("crossed/served-head/blocks-said/qwen3_moe-transformers-block-fp8", "refuses"),
+    # What older compressed-tensors makes of scales without the config: floats of the type of a whole weight's scale
+    # where it finds none of groups, and channels where blocks have one column.
+    ("variant/nvfp4-over-one-layer/llama/llmcompressor-dynamic", "refuses"),
+    ("variant/nvfp4-over-fp8/llama/llmcompressor-fp8", "refuses"),
+    ("variant/stored-as/nvfp4-pack-quantized/llama/llmcompressor-dynamic", "warns"),
+    ("crossed/served-groups/names-first/stablelm", "refuses"),
 )
 
 

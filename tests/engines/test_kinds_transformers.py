@@ -77,6 +77,10 @@ SEEN = (
     ("variant/w4a16-beside/llama/llmcompressor-dynamic", "refuses"),
     ("variant/w4a16-beside/llama-block-aligned/llmcompressor-block", "loads"),
     ("variant/nvfp4-over-one-layer/llama/llmcompressor-dynamic", "warns"),
+    # Experts in another part of a layer: the stacks of its own are made up, and no FP8 among them; its gates are read.
+    ("crossed/variant/experts-elsewhere/hunyuan_v1_moe", "silently wrong"),
+    # Scales of blocks that are made up, by a library that asks for the size of blocks.
+    ("crossed/served-groups/names-first/stablelm", "warns"),
     # Floats that a config calls packed integers, and another float than is stored.
     ("held/config/pack-quantized/qwen3-ct", "refuses"),
     ("held/config/e5m2/qwen2-quark", "silently wrong"),

@@ -34,6 +34,10 @@ Qwen4ExpForCausalLM Qwen4ExpForConditionalGeneration SolarOpenForCausalLM
 #: Classes that put single experts together while they load (``conversion_mapping.py``). PhimoeForCausalLM is mapped
 #: too, but its experts stay at random values when it is run.
 MERGED_EXPERTS = tuple(_MERGED_EXPERTS.split())
+#: Of these, the classes of which no other part of a layer is mapped to that which holds the experts.
+MERGED_BY_ONE_NAME = tuple(
+    name for name in MERGED_EXPERTS if name not in ("MiniMaxM2ForCausalLM", "MixtralForCausalLM")
+)
 
 #: Classes whose stacks of experts have the names that they have in memory, or are renamed with their scales.
 WITH_STACKS = (*MERGED_EXPERTS, "GraniteMoe", "Mistral4For", "Qwen3VLMoeFor", "ZayaFor")

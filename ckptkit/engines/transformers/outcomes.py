@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ckptkit.engines.base import Known, Outcome, Outcomes, rows_of
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.releases import ALWAYS, Evidence, Range
-from ckptkit.engines.transformers.classes import KEPT_ROUTERS, LINEAR_ROUTERS, MERGED_EXPERTS
+from ckptkit.engines.transformers.classes import KEPT_ROUTERS, LINEAR_ROUTERS, MERGED_BY_ONE_NAME, MERGED_EXPERTS
 from ckptkit.engines.transformers.plain_fp8 import OF_PLAIN_FP8
 from ckptkit.engines.transformers.sizes import MADE_UP, SIZES
 from ckptkit.engines.transformers.values import VALUES
@@ -20,11 +20,22 @@ _CONTAINERS = Range(until="0.18", of="compressed-tensors")
 _FP8 = ("fp8", "fp8-block", "fp8-transformers")
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
 _NOT_LINEAR = (Layer.ROUTER, Layer.EXPERT)
+_LINEAR = (Layer.LINEAR, Layer.FUSED, Layer.GATE, Layer.HEAD, Layer.TOWER)
 _TEXT = (Layer.HEAD, Layer.LINEAR, Layer.FUSED)
 #: What has another name in memory than in files keeps its stored type.
 _LOADING = "core_model_loading.py (dtype casting)"
 _KEPT = "leaves the module alone: codes stay codes, and dtypes do not fit; at the first request"
+_OF_OTHERS = "missing scales are made up, and taken for those of channels or other blocks; at the first request"
+_IN_FLOAT32 = "the weight gets the type of its second scale, and dtypes do not fit; at the first request"
+_DEQUANTIZE = "compressed_tensors/quantization/lifecycle/forward.py (dequantize)"
 _FILE = "modeling_utils.py (_get_resolved_checkpoint_files)"
+
+#: What becomes of a module in high precision that no list names.
+_UNLISTED = (
+    Known(_WARNING, "missing scales are listed"),
+    Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
+    Known(_WARNING, "missing scales are listed", architectures=LINEAR_ROUTERS, layers=(Layer.ROUTER,)),
+)
 
 
 def _beside(variant: str) -> tuple[str, ...]:
@@ -104,6 +115,14 @@ _OF_ALL: Outcomes = MappingProxyType(
             Known(_ERROR, MADE_UP),
             Known(
                 Outcome.UNKNOWN, "its names in memory may be mapped too", architectures=("MiniMaxM2For", "MixtralFor")
+            ),
+            Known(
+                _WARNING,
+                "the experts stay at random values, and are listed",
+                formats=_CT,
+                architectures=MERGED_BY_ONE_NAME,
+                layers=(Layer.EXPERT,),
+                leaves_out=(Layer.EXPERT,),
             ),
         ),
         "CK206/bare": (Known(Outcome.OK, "names without the prefix are known"),),
@@ -213,10 +232,14 @@ _OF_ALL: Outcomes = MappingProxyType(
             Known(_WARNING, "missing scales are listed and made up"),
             Known(Outcome.OK, "codes in a wider type are cast back", formats=("compressed-tensors",)),
         ),
-        "CK605": (
-            Known(_WARNING, "missing scales are listed"),
-            Known(Outcome.OK, "neither routers nor experts are linear layers to it", layers=_NOT_LINEAR),
-            Known(_WARNING, "missing scales are listed", architectures=LINEAR_ROUTERS, layers=(Layer.ROUTER,)),
+        "CK605": _UNLISTED,
+        **dict.fromkeys(
+            ("CK605/one-column", "CK605/misfit"),
+            (
+                *_UNLISTED,
+                Known(_WARNING, "missing scales are listed", _TOLD, formats=_CT, layers=_LINEAR),
+                Known(_ERROR, _OF_OTHERS, _GUESSES, formats=_CT, layers=_LINEAR, where=_DEQUANTIZE),
+            ),
         ),
         "CK605/tied-head": (Known(_WARNING, "the head is built quantized, and its scale is made up"),),
         "CK606": (
@@ -236,6 +259,15 @@ _OF_ALL: Outcomes = MappingProxyType(
         "CK606/another-quantization": (
             Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
             Known(_ERROR, "the weights of experts cannot be converted", formats=_CT, layers=(Layer.EXPERT,)),
+        ),
+        **dict.fromkeys(
+            ("CK606/another-quantization/second-scale", "CK606/another-quantization/by-row/second-scale"),
+            (
+                Known(_WARNING, "codes are taken for values; the scale is listed as unexpected"),
+                Known(_WARNING, "codes are taken for values; the scale is listed as unexpected", _TOLD, formats=_CT),
+                Known(_ERROR, _IN_FLOAT32, _GUESSES, formats=_CT, where=_DEQUANTIZE),
+                Known(_ERROR, "the weights of experts cannot be converted", formats=_CT, layers=(Layer.EXPERT,)),
+            ),
         ),
         **dict.fromkeys(
             ("CK606/another-quantization/integers", "CK606/another-quantization/by-row/integers"),

@@ -19,8 +19,11 @@ from ckptkit.engines.registry import asked_about
 from ckptkit.errors import Fault
 from ckptkit.model.census import is_fp8
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.granularity import PerBlock
 from ckptkit.model.names import is_embedding
+from ckptkit.model.scheme import Scheme
 from ckptkit.rules.config.skip_entries import declared_high_precision, incomplete, list_module, skip_key
+from ckptkit.rules.shapes.grids import taken_for
 
 _HEAD = "lm_head"
 
@@ -51,6 +54,9 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
     """
     yield from _tied_head(context)
     yield from _listed_tables(context)
+    checkpoint = context.checkpoint
+    if checkpoint is None:
+        return
     wanted = [name for name in declared_high_precision(context) if not is_mtp(context.dimensions, name)]
     readings = readings_of(context) if wanted else {}
     builds = {engine: builds_quantized(context, reading) for engine, reading in readings.items()}
@@ -72,18 +78,28 @@ def skip_list_incomplete(context: Context) -> Iterator[Fault]:
             fault,
             only=frozenset() if harmless else frozenset(hit),
             severity=severity,
-            variant=_variant(context.checkpoint, name, dequantized) if context.checkpoint is not None else None,
+            variant=_variant(context, checkpoint, name, dequantized),
         )
 
 
-def _variant(checkpoint: Checkpoint, module: str, dequantized: bool) -> str | None:
-    """What is told apart: a layer split from others of its fused one, one that has its scales beside it, and one of a
-    model that is dequantized while it is loaded."""
+def _variant(context: Context, checkpoint: Checkpoint, module: str, dequantized: bool) -> str | None:
+    """What is told apart: a layer split from others of its fused one, one that has its scales beside it, one of a model
+    that is dequantized while it is loaded, and one in whose blocks' place readers without a block size find others."""
     if is_split_alone(checkpoint, module):
         return "split-alone"
     if any(orphan.module == module for orphan in checkpoint.orphans):
         return "beside-scales"
-    return "dequantized" if dequantized else None
+    return "dequantized" if dequantized else _misread(context, checkpoint, module)
+
+
+def _misread(context: Context, checkpoint: Checkpoint, module: str) -> str | None:
+    """What scales of the declared blocks are taken for by their shape alone, where that does not fit the weight."""
+    declared, shape = checkpoint.contradicted.get(module), checkpoint.unquantized[module].shape
+    blocks = declared.weight.granularity if isinstance(declared, Scheme) else None
+    if not isinstance(blocks, PerBlock) or len(shape) != 2 or 0 in shape or keys_of(context).groups is None:
+        return None
+    taken = taken_for(shape, blocks)
+    return taken if taken in ("one-column", "misfit") else None
 
 
 def _listed_tables(context: Context) -> Iterator[Observation]:

@@ -22,6 +22,8 @@ from ckptkit.rules.config.skip_entries import skip_lists
 _FIRST_EXPERT = ".experts.0."
 #: Quantizations of weights alone, to integers.
 _INTEGERS = frozenset({"W4A16", "W8A16"})
+#: Quantizations with a scale of the whole weight beside those of its groups.
+_WITH_SECOND_SCALE = frozenset({"NVFP4", "NVFP4A16"})
 
 
 @rule("CK606", "excluded-but-quantized", Severity.ERROR, reports=("vllm-project/compressed-tensors#712",))
@@ -95,11 +97,14 @@ def excluded_but_quantized(context: Context) -> Iterator[Fault]:
 
 def _in_another(context: Context, module: str, declared: Declared) -> str:
     """The variant of a weight that the config declares in another quantization: a scale for each row has as many
-    dimensions as those of groups, and any other has not; integers alone are stored in words of several."""
+    dimensions as those of groups, and any other has not; integers alone are stored in words of several; and where the
+    whole weight has a scale beside those of groups, one value, or one for each row, is no scale of groups."""
     scale = context.container.tensors.get(names.join(module, "weight_scale"))
     by_row = scale is not None and len(scale.shape) == 2
-    integers = isinstance(declared, OtherScheme) and declared.name in _INTEGERS
-    return f"another-quantization{'/by-row' * by_row}{'/integers' * integers}"
+    name = declared.name if isinstance(declared, OtherScheme) else ""
+    single = scale is not None and (len(scale.shape) < 2 or scale.shape[1:] == (1,))
+    second = name in _WITH_SECOND_SCALE and single
+    return f"another-quantization{'/by-row' * by_row}{'/integers' * (name in _INTEGERS)}{'/second-scale' * second}"
 
 
 @fix("unsafe", "CK606")

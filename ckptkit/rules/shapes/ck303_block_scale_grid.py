@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ckptkit.checks.config_keys import keys_of
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import rule
+from ckptkit.checks.skip_lists import engines_that_build, readings_of, undeclared_weights
 from ckptkit.errors import Fault
 from ckptkit.model import names
 from ckptkit.model.granularity import PerBlock, PerGroup
@@ -45,6 +47,36 @@ def block_scale_grid(context: Context) -> Iterator[Fault]:
             known = "" if misnamed is None or names.last_part(scale.name) != misnamed[1] else "other-name"
             words = (_variant(scale.shape, wanted[0]) or "", known)
             yield Observation.of(fault, variant="/".join(filter(None, words)) or None)
+    yield from _built_all_the_same(context)
+
+
+def _built_all_the_same(context: Context) -> Iterator[Observation]:
+    """Scales of FP8 weights that the config does not call quantized, and that some engines find on no list of theirs:
+    where it has one size of blocks, they build these."""
+    checkpoint = context.checkpoint
+    orphans = {tensor.module: tensor for tensor in checkpoint.orphans} if checkpoint is not None else {}
+    weights = [weight for weight in undeclared_weights(context) if weight.module in orphans]
+    if checkpoint is None or context.format is None or not weights or keys_of(context).groups is not None:
+        return
+    sizes = {kind.first.scheme.weight.granularity for kind in checkpoint.alike}
+    blocks = sizes.pop() if len(sizes) == 1 else None
+    if not isinstance(blocks, PerBlock):
+        return
+    for weight in weights:
+        scale, wanted = orphans[weight.module], context.format.scale_shapes(blocks, weight.shape)
+        building = engines_that_build(context, weight.module, quantized=True) or frozenset()
+        building &= frozenset(readings_of(context))
+        if building and len(scale.shape) == 2 and scale.shape not in wanted:
+            yield Observation(
+                "block-scale-grid",
+                f"the scale of a weight {list(weight.shape)} has the wrong shape for those who build it in blocks",
+                scale.shard,
+                scale.name,
+                expected=" or ".join(str(list(shape)) for shape in wanted),
+                found=str(list(scale.shape)),
+                variant=_variant(scale.shape, wanted[0]),
+                only=building,
+            )
 
 
 def _variant(stored: tuple[int, ...], wanted: tuple[int, ...]) -> str | None:

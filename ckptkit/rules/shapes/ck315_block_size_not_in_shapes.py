@@ -9,6 +9,7 @@ from ckptkit.checks.finding import Observation, Severity
 from ckptkit.checks.registry import OnConversion, rule
 from ckptkit.errors import Fault
 from ckptkit.model.granularity import PerBlock
+from ckptkit.rules.shapes.grids import taken_for
 
 
 @rule(
@@ -37,25 +38,9 @@ def block_size_not_in_shapes(context: Context) -> Iterator[Fault]:
         weight, granularity = kind.first.weight, kind.first.scheme.weight.granularity
         if not isinstance(granularity, PerBlock) or len(weight.shape) != 2 or 0 in weight.shape:
             continue
-        variant = _guess(weight.shape, granularity)
+        variant = taken_for(weight.shape, granularity)
         if variant is not None:
             grid = list(granularity.scale_shape(weight.shape))
             message = f"the scale {grid} of a weight {list(weight.shape)} fits other blocks too"
             expected = f"blocks of {granularity.rows} x {granularity.columns}, which the config says alone"
             yield Observation("block-size-guess", message, weight.shard, weight.name, expected, variant=variant)
-
-
-def _guess(shape: tuple[int, ...], block: PerBlock) -> str | None:
-    """What a reader takes a grid for who divides a weight's sides by it; None for the blocks that are meant.
-
-    >>> [_guess(shape, PerBlock(128, 128)) for shape in ((256, 128), (256, 256), (160, 256), (576, 256))]
-    ['one-column', None, 'other-blocks', 'misfit']
-    """
-    grid = block.scale_shape(shape)
-    if grid[1] == 1:
-        return "one-column" if grid[0] > 1 else None
-    sides = [(shape[1], grid[1], block.columns)]
-    sides += [(shape[0], grid[0], block.rows)] if grid[0] > 1 else []
-    if all(side // extent == size for side, extent, size in sides):
-        return None
-    return "other-blocks" if all(-(-side // (side // extent)) == extent for side, extent, _ in sides) else "misfit"

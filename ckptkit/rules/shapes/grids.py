@@ -121,3 +121,19 @@ def _owner(context: Context, finding: Finding) -> QuantizedModule | None:
         if module is not None and module.weight_scale is not None and module.weight_scale.name == subject.name:
             return module
     return None
+
+
+def taken_for(shape: tuple[int, ...], block: PerBlock) -> str | None:
+    """What a reader takes a grid for who divides a weight's sides by it; None for the blocks that are meant.
+
+    >>> [taken_for(shape, PerBlock(128, 128)) for shape in ((256, 128), (256, 256), (160, 256), (576, 256))]
+    ['one-column', None, 'other-blocks', 'misfit']
+    """
+    grid = block.scale_shape(shape)
+    if grid[1] == 1:
+        return "one-column" if grid[0] > 1 else None
+    sides = [(shape[1], grid[1], block.columns)]
+    sides += [(shape[0], grid[0], block.rows)] if grid[0] > 1 else []
+    if all(side // extent == size for side, extent, size in sides):
+        return None
+    return "other-blocks" if all(-(-side // (side // extent)) == extent for side, extent, _ in sides) else "misfit"
