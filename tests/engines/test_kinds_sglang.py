@@ -263,7 +263,7 @@ def test_mixed_precision_of_fp8_alone_is_taken_for_another_quantization(model: s
 @pytest.mark.parametrize(
     ("base", "name", "verdict"),
     [
-        # A part that the class merges, where it has none: it stops. Other names are skipped, and layers beyond the last.
+        # A part that the class merges, where it has none: it stops. Other names are skipped, and layers beyond.
         ("again/hub/deepseek-v2/ct", "model.layers.1.mlp.shared_expert.up_proj", "refuses"),
         ("again/hub/deepseek-v2/ct", "model.layers.1.mlp.shared_expert.down_proj", "loads"),
         ("again/hub/deepseek-v2/ct", "model.layers.1.other.q_proj", "loads"),
