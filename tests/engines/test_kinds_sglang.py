@@ -279,3 +279,11 @@ def test_merged_parts_where_a_class_has_none(base: str, name: str, verdict: str)
     set_config(num_nextn_predict_layers=1)(checkpoint)
     checkpoint.put(f"{name}.weight", "BF16", (64, 64), bytes(8192))
     assert rows(checkpoint.to_files())["sglang"].verdict == verdict
+
+
+@pytest.mark.parametrize("model", ["granitemoe", "granitemoehybrid"])
+@pytest.mark.parametrize(("entries", "verdict"), [((), "silently wrong"), (("re:.*block_sparse_moe.*",), "loads")])
+def test_plain_stacks_of_experts(model: str, entries: tuple[str, ...], verdict: str) -> None:
+    checkpoint = model_of(model)
+    channels((*HEAD, "re:.*router.*", *entries), but=r".*router.*")(checkpoint)
+    assert rows(checkpoint.to_files())["sglang"].verdict == verdict
