@@ -36,7 +36,9 @@ class ModuleNames:
     is known but its names: neither what it needs, nor what it makes of layers beyond the last. An open one may look for
     its layers ``below`` some prefixes, and never below those that are ``elsewhere``: of any other that is not known.
     One that knows what is ``strange`` stops at parameters of attention and of an MLP that no class has. ``beside``
-    pairs a module with a tensor that a layer with this module needs too.
+    pairs a module with a tensor that a layer with this module needs too. One that ``ends`` at its last layer stops at
+    any beyond, whatever a config says of layers that predict. What one that leaves out other names ``merges`` it looks
+    up by the last part of a name, and stops where that is stored anywhere else in a layer.
     """
 
     linear: frozenset[str]
@@ -64,6 +66,8 @@ class ModuleNames:
     elsewhere: tuple[str, ...] = ()
     beside: tuple[tuple[str, str], ...] = ()
     strange: bool = False
+    ends: bool = False
+    merges: frozenset[str] = frozenset()
 
     def listing(self, *needed: tuple[str, ...]) -> ModuleNames:
         """The same for a class that leaves out other names, needs these modules too, and lists what is missing."""
@@ -125,12 +129,12 @@ class ModuleNames:
         'model.layers.2.mlp.up_proj'
         """
         if self.skips or self.open or self.whole:
-            return next((module for module in modules if module in self.lacks), None)
+            odd = (module for module in modules if module in self.lacks or self._is_misplaced(module, layers))
+            return next(odd, None)
         known: dict[str, bool] = {}
         for module in modules:
-            found = _LAYER.search(module)
-            beyond = found is not None and layers is not None and int(found[1]) >= layers
-            if (beyond and not self.listed) or module in self.lacks:
+            beyond = _is_beyond(module, layers)
+            if (beyond and (self.ends or not self.listed)) or module in self.lacks:
                 return module
             general = names.generalise(module)
             if general not in known:
@@ -138,6 +142,22 @@ class ModuleNames:
             if not known[general]:
                 return module
         return None
+
+    def _is_misplaced(self, module: str, layers: int | None) -> bool:
+        """Whether a class that leaves out other names stops at a module: of a layer beyond the last, or a part that it
+        merges where it has none.
+
+        >>> merging = replace(DENSE.skipping(), merges=frozenset({"mlp.up_proj"}))
+        >>> [merging._is_misplaced(f"model.layers.0.{n}", 2) for n in ("mlp.up_proj", "mlp.gate", "mlp.extra.up_proj")]
+        [False, False, True]
+        """
+        if not (self.ends or self.merges) or names.other_tower(module) is not None or MTP_NAMES.search(module):
+            return False
+        if _is_beyond(module, layers):
+            return self.ends
+        part = names.generalise(module).partition("layers.*.")[2]
+        merged = {names.last_part(name) for name in self.merges}
+        return names.last_part(part) in merged and part not in self.merges and ".experts." not in part
 
     def strayed(self, modules: Iterable[str]) -> str | None:
         """The first module of a layer where all layers are below prefixes under which the class never looks for them.
@@ -241,6 +261,11 @@ class ModuleNames:
             return False
         inner = inner.removeprefix(".")
         return not inner or inner in self.linear or inner in self.others or inner.rpartition(".")[0] in self.linear
+
+
+def _is_beyond(module: str, layers: int | None) -> bool:
+    found = _LAYER.search(module)
+    return found is not None and layers is not None and int(found[1]) >= layers
 
 
 #: What may be stored right below attention or an MLP: engines map scales, and skip what old exporters left.

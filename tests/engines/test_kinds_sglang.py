@@ -13,10 +13,12 @@ from tests.accuracy.again.drawn import model_of
 from tests.accuracy.again.hub import HEAD, autofp8, channels, modelopt, quark
 from tests.accuracy.corpus import corpus, files_of
 from tests.accuracy.verdicts import rows
-from tests.damage import Damage, MutableCheckpoint, bf16, high_precision, load, set_config
+from tests.damage import Damage, MutableCheckpoint, bf16, high_precision, load, opened, set_config
 
 #: Checkpoints of the corpus -> the verdict, as these were loaded.
 SEEN = {
+    # A stray module beside all of a layer's own parts.
+    "crossed/defect/CK628/deepseek-v2-ct": "refuses",
     # Scales of a cache, by class and by where they are stored.
     "reported/kv/usual/glm4": "silently wrong",
     "reported/kv/usual/qwen2": "silently wrong",
@@ -256,3 +258,32 @@ def test_mixed_precision_of_fp8_alone_is_taken_for_another_quantization(model: s
     row = rows(checkpoint.to_files())
     assert row["sglang"].verdict == verdict
     assert "CK604" not in str(row["vllm"].codes)
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "verdict"),
+    [
+        # A part that the class merges, where it has none: it stops. Other names are skipped, and layers beyond.
+        ("again/hub/deepseek-v2/ct", "model.layers.1.mlp.shared_expert.up_proj", "refuses"),
+        ("again/hub/deepseek-v2/ct", "model.layers.1.mlp.shared_expert.down_proj", "loads"),
+        ("again/hub/deepseek-v2/ct", "model.layers.1.other.q_proj", "loads"),
+        ("again/hub/deepseek-v2/ct", "model.layers.2.mlp.shared_expert.up_proj", "loads"),
+        ("real/qwen3/llmcompressor-dynamic", "model.layers.1.other.q_proj", "refuses"),
+        ("real/qwen3/llmcompressor-dynamic", "layers.1.mlp.shared_expert.gate_proj", "refuses"),
+        ("real/qwen3/llmcompressor-dynamic", "model.layers.1.mlp.shared_expert.down_proj", "loads"),
+    ],
+)
+def test_merged_parts_where_a_class_has_none(base: str, name: str, verdict: str) -> None:
+    checkpoint = opened(files_of(corpus()[base]))
+    checkpoint.block["ignore"].append(name)
+    set_config(num_nextn_predict_layers=1)(checkpoint)
+    checkpoint.put(f"{name}.weight", "BF16", (64, 64), bytes(8192))
+    assert rows(checkpoint.to_files())["sglang"].verdict == verdict
+
+
+@pytest.mark.parametrize("model", ["granitemoe", "granitemoehybrid"])
+@pytest.mark.parametrize(("entries", "verdict"), [((), "silently wrong"), (("re:.*block_sparse_moe.*",), "loads")])
+def test_plain_stacks_of_experts(model: str, entries: tuple[str, ...], verdict: str) -> None:
+    checkpoint = model_of(model)
+    channels((*HEAD, "re:.*router.*", *entries), but=r".*router.*")(checkpoint)
+    assert rows(checkpoint.to_files())["sglang"].verdict == verdict

@@ -198,9 +198,11 @@ PLAIN = MappingProxyType(
 
 #: Beginnings of classes -> patterns of what stands in stored names -> what the class passes on in its place as the name
 #: of what it builds there. Some pass no name on to their layers.
+_STACKS = {r"\.block_sparse_moe\.(in|out)put_linear$": ".block_sparse_moe.experts"}
 INNER = MappingProxyType(
     {
-        "GraniteMoeHybridFor": MappingProxyType({r"\.mamba\.": ".mixer."}),
+        **dict.fromkeys(("GraniteMoeFor", "GraniteMoeSharedFor", "GraniteMoeSWAFor"), MappingProxyType(_STACKS)),
+        "GraniteMoeHybridFor": MappingProxyType({r"\.mamba\.": ".mixer.", **_STACKS}),
         "FalconH1For": MappingProxyType({r"\.feed_forward\.": ".mlp."}),
         "KimiLinearFor": MappingProxyType({r"\.block_sparse_moe\.": ".mlp."}),
         **dict.fromkeys(("Step3VLFor", "Step3p5For", "Step3p7For"), MappingProxyType({r"\.moe\.": ".mlp."})),

@@ -21,11 +21,33 @@ _STRICT = (
     *("Olmo2ForCausalLM", "OlmoeForCausalLM", "StableLmForCausalLM"),
 )
 
+_GATED = ("gate_proj", "up_proj")
+#: Classes that leave out other names, and look merged parts up wherever these are stored, experts aside: the DeepSeeks
+#: (``deepseek_common/deepseek_weight_loader.py``), whose layers have an MLP, and a shared expert.
+_DEEPSEEK = ModuleNames(
+    frozenset(),
+    frozenset(),
+    open=True,
+    merges=frozenset(f"{owner}.{part}" for owner in ("mlp", "mlp.shared_experts") for part in _GATED),
+)
+#: qwen3.py.
+_QWEN3 = replace(
+    DENSE_WITH_HEAD_NORMS.skipping(),
+    bare=True,
+    merges=frozenset(
+        {*(f"mlp.{part}" for part in _GATED), *(f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj"))}
+    ),
+)
+
 MODULES = MappingProxyType(
     {
         **dict.fromkeys(_STRICT, ModuleNames(frozenset(), frozenset(), open=True, strange=True)),
         **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"), DENSE.skipping()),
-        "Qwen3ForCausalLM": replace(DENSE_WITH_HEAD_NORMS.skipping(), bare=True),
+        "Qwen3ForCausalLM": _QWEN3,
+        **dict.fromkeys(
+            ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"),
+            _DEEPSEEK,
+        ),
         "Qwen3MoeForCausalLM": experts("mlp.experts", "mlp.gate", norms=True).skipping(
             *((f"mlp.experts.0.{part}",) for part in ("gate_proj", "up_proj", "down_proj"))
         ),

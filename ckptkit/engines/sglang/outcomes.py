@@ -140,7 +140,10 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, _LEFT_OUT, architectures=_SKIP_EXPERTS, leaves_out=(Layer.EXPERT,)),
             Known(_ERROR, _UNKNOWN_NAME, architectures=STOP_AT_EXPERTS),
         ),
-        "CK207/fused": (Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),),
+        "CK207/fused": (
+            Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),
+            Known(_SILENT, "FP8 experts are built, and filled by value", architectures=("GraniteMoe",)),
+        ),
         "CK207/fused-codes": (
             Known(_SILENT, _LEFT_OUT, architectures=EXPERTS_ONE_BY_ONE),
             Known(_SILENT, "codes are loaded, and their scales stay unset", architectures=("Llama4For",)),
@@ -347,16 +350,13 @@ OUTCOMES: Outcomes = MappingProxyType(
             Known(_SILENT, _SKIPPED),
             Known(_ERROR, "grids are loaded into scales of whole tensors", architectures=(*LLAMAS, *STOP_SOMEWHERE)),
         ),
-        "CK624/block-size": (),
-        "CK624/experts": (),
-        "CK627/empty-list": (),
+        **dict.fromkeys(("CK624/block-size", "CK624/experts", "CK627/empty-list"), ()),
         "CK627/plain-layer": (
             Known(Outcome.OK, "the layer is built plain"),
             Known(_ERROR, "no scheme is found for a layer without weights", layers=_LINEAR),
         ),
         "CK627": (Known(_ERROR, "null keys, and quantized outputs or biases, fail"),),
-        "CK627/default-outputs": (),
-        "CK627/missing-list": (),
+        **dict.fromkeys(("CK627/default-outputs", "CK627/missing-list"), ()),
         "CK626": _NO_NAMES,
         # srt/models/deepseek_v2.py, glm4_moe.py (shared_experts_is_fp8)
         "CK628/down-plain": (
@@ -378,14 +378,14 @@ OUTCOMES: Outcomes = MappingProxyType(
             _NO_PARTS,
         ),
         "CK701/cast": (Known(_SILENT, "the fused layer is built quantized, and some parts are cast by value"),),
-        "CK701/experts-but-the-first": (
-            Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
-        ),
         "CK701/experts/first-mixed": (
             Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),
             Known(_ERROR, "all projections of experts need one scheme", formats=_CT, regardless=True),
         ),
-        "CK701/experts": (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
+        **dict.fromkeys(
+            ("CK701/experts-but-the-first", "CK701/experts"),
+            (Known(_SILENT, "the experts' layer has one scheme, and the others are cast by value"),),
+        ),
         "CK702": (Known(_ERROR, "the parts' scales do not fit one parameter"), _NO_PARTS),
         "CK702/experts": (Known(_SILENT, "the first expert's scheme is that of all"),),
         "CK703": (

@@ -103,7 +103,7 @@ def _fused_experts(context: Context) -> Iterator[Fault]:
 
 def _renamed_experts(context: Context, others: list[TensorRef]) -> Iterator[Observation]:
     """Experts in high precision in three dimensions that only have another name: some engine builds them quantized."""
-    plain = [tensor for tensor in others if not is_fp8(tensor.dtype)]
+    plain = [t for t in others if not is_fp8(t.dtype) and not t.name.endswith(("_scale", "_scale_inv"))]
     for engine, reading in readings_of(context).items() if plain else ():
         asked, builds = reading.asked(context.dimensions.architecture), builds_quantized(context, reading)
         for tensor in plain:
