@@ -113,6 +113,8 @@ class Finding(Shown):
     stated: Subject | None = field(default=None, compare=False, repr=False)
     #: Engines of which nobody knows whether they read the format, where what their tables say is of formats they read.
     strangers: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    #: Of a value for which the config was not understood: engines whose tables do not say what they make of it.
+    unheard: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def _look(self) -> Look:
         where = ": ".join(part for part in (self.file, self.tensor) if part)
@@ -136,13 +138,14 @@ class Finding(Shown):
     def hits(self, engines: frozenset[str]) -> bool:
         """Whether one of these engines suffers, or may: of which nothing is known while it is an error, or is not known
         to hurt anybody. An engine whose table speaks of the code, and not of this variant of it, is spared, if what the
-        table says is of this format."""
+        table says is of this format and the config was understood."""
         if any(effect.engine in engines and effect.outcome.harmful for effect in self.engines):
             return True
         if self.engines and self.severity is not Severity.ERROR:
             return False
         known, told = registry.engines(), {effect.engine for effect in self.engines}
-        return any(engine in self.strangers or self.code not in known[engine].codes for engine in engines - told)
+        apart = self.strangers | self.unheard
+        return any(engine in apart or self.code not in known[engine].codes for engine in engines - told)
 
     def to_fault(self) -> Fault:
         """The finding as an error carries it, its code in front."""

@@ -17,9 +17,10 @@ from ckptkit.engines.base import Effect
 from ckptkit.engines.dimensions import Dimensions
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.prediction import Drafts, is_mtp
-from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of
+from ckptkit.engines.registry import asked_about, codes_by_layer, drops_of, effects_of, unheard_of
 from ckptkit.engines.registry import engines as known_engines
 from ckptkit.errors import Fault, plural
+from ckptkit.formats.base import KINDS_NOT_VALID
 from ckptkit.formats.reading import BrokenConfig
 from ckptkit.model.scale_table import Run
 from ckptkit.record import record
@@ -30,7 +31,8 @@ from ckptkit.storage.traffic import Traffic
 
 #: Code, variant, the engines that can suffer, and the kind of layer -> what the defect does.
 _Consequences: TypeAlias = Callable[[str, str | None, frozenset[str] | None, Layer | None], tuple[Effect, ...]]
-
+#: Code, what it is about, variant, and the kind of layer -> the engines of which nobody knows what they make of it.
+_Unheard: TypeAlias = Callable[[str, Fault, str | None, Layer | None], frozenset[str]]
 
 #: What is said of a checkpoint in place of a format where it has none that is read.
 NO_FORMAT = "no FP8 format"
@@ -153,6 +155,15 @@ def run(
             code, variant, dialect=dialect, architecture=architecture, only=those, layer=layer, of_readers=of_readers
         )
 
+    # Of a value that was not understood nothing is known but what engines' tables say of it.
+    values = {f.message for f in context.reading_faults if f.kind in KINDS_NOT_VALID}
+
+    def unheard(code: str, fault: Fault, variant: str | None, layer: Layer | None) -> frozenset[str]:
+        if fault.message not in values:
+            return frozenset()
+        dialect, architecture = context.dialect_key, context.dimensions.architecture
+        return told & unheard_of(code, variant, dialect=dialect, architecture=architecture, layer=layer)
+
     strangers = frozenset(name for name in told if known_engines()[name].reader_of(context.dialect_key) is None)
     with paused_gc():
         for rule in all_rules() if rules is None else rules:
@@ -163,7 +174,7 @@ def run(
                 apart = strangers if of_readers else frozenset[str]()
                 faults = rule.check(context)
                 faults = faults if level is Level.HEADERS else (_told_by_values(context, fault) for fault in faults)
-                findings += [_finding(rule, fault, known, apart, told) for fault in faults]
+                findings += [_finding(rule, fault, known, unheard, apart, told) for fault in faults]
     otherwise = read_otherwise(context)
     if otherwise:
         findings = [_seen_by(finding, otherwise) for finding in findings]
@@ -220,7 +231,12 @@ def select_findings(report: Report, wanted: Selection, trusted: Selection) -> Re
 
 
 def _finding(
-    rule: Rule, fault: Fault, consequences: _Consequences, strangers: frozenset[str], told: frozenset[str]
+    rule: Rule,
+    fault: Fault,
+    consequences: _Consequences,
+    unheard: _Unheard,
+    strangers: frozenset[str],
+    told: frozenset[str],
 ) -> Finding:
     variant, only, severity, subject = None, None, rule.severity, None
     if type(fault) is not Fault and isinstance(fault, Observation):
@@ -247,6 +263,7 @@ def _finding(
         effects,
         subject,
         strangers,
+        unheard(rule.code, fault, variant, layer),
     )
 
 

@@ -95,15 +95,24 @@ class Known:
 Outcomes = Mapping[str, tuple[Known, ...]]
 
 
+def listed(table: Outcomes, key: str) -> tuple[Known, ...] | None:
+    """What a table says of a defect or a variant, or else of what it is a variant of; None where it says nothing.
+
+    >>> listed({"CK105": ()}, "CK105/elsewhere"), listed({"CK105/elsewhere": ()}, "CK105/here")
+    ((), None)
+    """
+    while key not in table and "/" in key:
+        key = key.rpartition("/")[0]
+    return table.get(key)
+
+
 def rows_of(table: Outcomes, key: str) -> tuple[Known, ...]:
-    """What a table says of a defect or a variant, or else of what it is a variant of.
+    """The rows of a defect or a variant, or else of what it is a variant of.
 
     >>> rows_of({"CK105": (Known(Outcome.OK),)}, "CK105/elsewhere")[0].outcome.value
     'ok'
     """
-    while key not in table and "/" in key:
-        key = key.rpartition("/")[0]
-    return table.get(key, ())
+    return listed(table, key) or ()
 
 
 #: Key of a dialect -> how the engine reads its skip list.

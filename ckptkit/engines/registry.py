@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from ckptkit.engines.base import ByModelType, Effect, Engine, Known, rows_of
+from ckptkit.engines.base import ByModelType, Effect, Engine, Known, listed, rows_of
 from ckptkit.engines.dialects import closeness, is_among
 from ckptkit.engines.layers import Layer
 from ckptkit.engines.model_types import class_of
@@ -128,17 +128,45 @@ def effects_of(
     return tuple(found)
 
 
-def _effects(
-    engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str, layer: Layer | None
-) -> Iterator[Effect]:
-    """The rows that fit a dialect, an architecture and a kind of layer, of which those that ask for most of these."""
-    fitting = [
+def unheard_of(
+    code: str,
+    variant: str | None = None,
+    *,
+    dialect: str = "",
+    architecture: str | None = None,
+    layer: Layer | None = None,
+) -> frozenset[str]:
+    """The engines whose tables say nothing of a rule's defect, or of one variant of it, in a dialect and a model class:
+    no row fits, and none says that it does nothing.
+
+    >>> [name in unheard_of("CK600", "no-such-word") for name in ("vllm", "llamacpp")]
+    [True, False]
+    """
+    key = f"{code}/{variant}" if variant else code
+    found = ((engine, listed(engine.outcomes(), key)) for engine in engines().values())
+    return frozenset(
+        engine.name
+        for engine, rows in found
+        if rows is None or (rows and not _fitting(rows, dialect, engine.served_as(architecture) or "", layer))
+    )
+
+
+def _fitting(rows: tuple[Known, ...], dialect: str, architecture: str, layer: Layer | None) -> list[Known]:
+    """The rows that are about a dialect, an architecture and a kind of layer."""
+    return [
         row
         for row in rows
         if (not row.formats or is_among(dialect, row.formats))
         and (not row.architectures or architecture.startswith(row.architectures))
         and (not row.layers or layer in row.layers)
     ]
+
+
+def _effects(
+    engine: str, release: Release, rows: tuple[Known, ...], dialect: str, architecture: str, layer: Layer | None
+) -> Iterator[Effect]:
+    """The rows that fit a dialect, an architecture and a kind of layer, of which those that ask for most of these."""
+    fitting = _fitting(rows, dialect, architecture, layer)
     most = max((_special(row, dialect) for row in fitting), default=(False, 0))
     for row in fitting:
         if _special(row, dialect) < most:

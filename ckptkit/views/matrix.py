@@ -21,7 +21,7 @@ from ckptkit.engines.layers import Layer
 from ckptkit.engines.parallel import obstacles
 from ckptkit.engines.registry import asked_about, judged_codes
 from ckptkit.engines.support import Answer, Judgement
-from ckptkit.formats.reading import BrokenConfig, FilesUnknown, NoReader, Unquantized
+from ckptkit.formats.reading import FilesUnknown, NoReader, Unquantized
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.record import record
 from ckptkit.shown import Look, Shown
@@ -206,9 +206,11 @@ def _row(context: Context, report: Report, engine: Engine, asked: _Asked) -> Mat
     elif engine.by_storage is not None and _is_beyond_reading(context, report, engine):
         judgements = tuple(judge_stored(engine, context.container, understood=False))
         verdict = _worst(verdict, *(_ANSWERS[judgement.answer] for judgement in judgements))
-    elif checkpoint is None or not _knows_what_is_broken(context, report, engine):
+    elif checkpoint is None:
         if worst is Outcome.OK:
             verdict, note = "not judged", _why_not_read(context)
+    elif not _knows_what_is_broken(report, engine):
+        pass  # only values that are understood let the rest tell what becomes of a checkpoint
     elif reader is None:
         dialect = context.dialect or checkpoint.format
         verdict, note = _worst(verdict, "unknown"), f"whether {engine.label} reads {dialect}"
@@ -264,21 +266,13 @@ def _is_beyond_reading(context: Context, report: Report, engine: Engine) -> bool
     and who goes by what is stored needs no more."""
     if isinstance(context.reading, FilesUnknown):
         return False
-    known = context.checkpoint is not None and _knows_what_is_broken(context, report, engine)
+    known = context.checkpoint is not None and _knows_what_is_broken(report, engine)
     return not known or engine.reader_of(context.dialect_key) is None
 
 
-def _knows_what_is_broken(context: Context, report: Report, engine: Engine) -> bool:
-    """Whether it is known what an engine makes of the values that were not understood, if there are any: only then
-    does the rest tell what becomes of the checkpoint."""
-    if not isinstance(context.reading, BrokenConfig):
-        return True
-    told = {fault.message for fault in context.reading.faults}
-    return all(
-        finding.code in engine.codes or any(e.engine == engine.name and e.current for e in finding.engines)
-        for finding in report.findings
-        if finding.message in told
-    )
+def _knows_what_is_broken(report: Report, engine: Engine) -> bool:
+    """Whether it is known what an engine makes of the values that were not understood, if there are any."""
+    return not any(engine.name in finding.unheard for finding in report.findings)
 
 
 def _codes(report: Report, engine: str, asked: _Asked) -> dict[Outcome, dict[str, None]]:
@@ -307,12 +301,12 @@ def _matters(judgement: Judgement, left_out: frozenset[Layer]) -> bool:
 
 
 def _unheard_of(report: Report, engine: Engine) -> tuple[str, ...]:
-    """The rules whose errors stop or mislead some engine, and of which nothing is known in this one."""
-    errors = dict.fromkeys(error.code for error in report.errors)
-    if not errors:
-        return ()
+    """The rules whose errors stop or mislead some engine, and of which nothing is known in this one, and those of
+    values that were not understood, and of which it is not known what this one makes."""
     open_codes = judged_codes() - engine.codes
-    return tuple(code for code in errors if code in open_codes)
+    errors = (error.code for error in report.errors if error.code in open_codes)
+    values = (finding.code for finding in report.findings if engine.name in finding.unheard)
+    return tuple(dict.fromkeys((*errors, *values)))
 
 
 def _parts(judgements: Iterable[Judgement], unknown: str | None = None) -> dict[str, tuple[str, ...]]:

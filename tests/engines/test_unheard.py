@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 import ckptkit
+from ckptkit.checks import runner
+from ckptkit.checks.level import Level
 from ckptkit.checks.registry import all_rules
 from ckptkit.engines.registry import engines, judged_codes
 from ckptkit.engines.releases import Evidence
-from ckptkit.views.matrix import MatrixRow
-from tests.damage import BLOCK, CT_FP8, Damage, MutableCheckpoint, load, plain_fp8, reshaped
+from ckptkit.rules.config import ck600_config_not_understood
+from ckptkit.views.matrix import MatrixRow, build_matrix
+from tests.damage import BLOCK, CT, CT_FP8, QUARK, Damage, MutableCheckpoint, load, plain_fp8, reshaped
 from tests.raw import RawTensor
+from tests.rules.case import context_of
 
 WIDTH = {"BF16": 2, "F32": 4}
 FP8, CHANNEL = "llama/modelopt-fp8", "llama/modelopt-channel"
@@ -24,6 +28,12 @@ def row_of(engine: str, fixture: str, damage: Damage, folder: Path) -> MatrixRow
     table = ckptkit.validate(draft.write(folder / "source"), matrix=True).matrix
     assert table is not None
     return next(row for row in table.rows if row.engine == engine)
+
+
+def matrix_row(engine: str, draft: MutableCheckpoint) -> MatrixRow:
+    context = context_of(draft)
+    report = runner.run(context, Level.SCALES, engines=engines())
+    return next(row for row in build_matrix(context, report, engines=engines()).rows if row.engine == engine)
 
 
 def one_value(checkpoint: MutableCheckpoint) -> None:
@@ -68,6 +78,50 @@ def test_tensorrt_llm_takes_codes_for_values_where_no_config_is(fixture: str, tm
 def test_tensorrt_llm_casts_weights_that_are_not_quantized(fixture: str, tmp_path: Path) -> None:
     row = row_of("trtllm", fixture, saved_plain, tmp_path)
     assert row.verdict == "silently wrong" and "CK602" in row.codes["silent"]
+
+
+def packed(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.group["format"] = "pack-quantized"
+
+
+def of_two_kinds(checkpoint: MutableCheckpoint) -> None:
+    checkpoint.block["export"]["weight_format"] = "otherwise_quantized"
+
+
+@pytest.mark.parametrize(
+    ("engine", "fixture", "damage", "verdict"),
+    [
+        ("vllm", CT, packed, "unknown"),
+        ("vllm", QUARK, of_two_kinds, "unknown"),
+        ("sglang", CT, packed, "unknown"),
+        ("sglang", QUARK, of_two_kinds, "unknown"),
+        ("trtllm", CT, packed, "unknown"),
+        ("transformers", CT, packed, "unknown"),
+        ("transformers", QUARK, of_two_kinds, "unknown"),
+        ("quark", QUARK, of_two_kinds, "unknown"),
+        ("llamacpp", CT, packed, "loads"),  # its row is for every such value: it goes by what is stored
+    ],
+)
+def test_a_value_that_no_row_is_about_is_unknown_and_named(
+    engine: str, fixture: str, damage: Damage, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine's table may know of other values under the same code: they say nothing of this one."""
+    monkeypatch.setattr(ck600_config_not_understood, "_variant", lambda context, fault: "a-word-of-no-table")
+    draft = load(fixture)
+    assert matrix_row(engine, draft).verdict == "loads"
+    damage(draft)
+    row = matrix_row(engine, draft)
+    told = row.parts.get("unknown", ())
+    assert (row.verdict, told) == (verdict, ("what it makes of CK600",) if verdict == "unknown" else ())
+
+
+def test_a_value_that_no_row_is_about_is_told_to_who_asks_for_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ck600_config_not_understood, "_variant", lambda context, fault: "a-word-of-no-table")
+    draft = load(CT)
+    packed(draft)
+    context = context_of(draft)
+    (finding,) = (f for f in runner.run(context, Level.SCALES).findings if f.code == "CK600")
+    assert all(finding.hits(frozenset({engine})) for engine in ("vllm", "sglang", "transformers"))
 
 
 def test_engines_that_were_run_have_a_row_for_what_they_were_seen_to_take() -> None:

@@ -19,13 +19,15 @@ from tests.raw import RawTensor
 
 STATIC = {"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]}
 DYNAMIC = {**STATIC, "activation_scheme": "dynamic"}
+#: A scheme that is not said is a dynamic one to most readers, and a finding (CK624).
+UNSAID = {key: value for key, value in STATIC.items() if key != "activation_scheme"}
 
 
 @pytest.mark.parametrize(
     ("block", "dialect", "lines"),
     [
         (
-            {},
+            {"activation_scheme": None},
             PER_TENSOR,
             [
                 "config-value: activation_scheme is not valid",
@@ -108,6 +110,8 @@ def test_fp8_refuses(block: dict[str, Any], dialect: Dialect, lines: list[str]) 
         (STATIC, PER_TENSOR, PerTensor(), Quantization(PerTensor())),
         (DYNAMIC, PER_TENSOR, PerTensor(), Quantization(PerToken(), dynamic=True)),
         (DYNAMIC, TRANSFORMERS, PerTensor(), Quantization(PerToken(), dynamic=True)),
+        (UNSAID, PER_TENSOR, PerTensor(), Quantization(PerToken(), dynamic=True)),
+        (UNSAID, BLOCK, PerBlock(128, 128), Quantization(PerGroup(128), dynamic=True)),
         (DYNAMIC, BLOCK, PerBlock(128, 128), Quantization(PerGroup(128), dynamic=True)),
         ({**DYNAMIC, "weight_block_size": [1, 64]}, BLOCK, PerBlock(1, 64), Quantization(PerGroup(64), dynamic=True)),
     ],

@@ -11,6 +11,7 @@ from ckptkit.engines.sglang.classes import STAND_IN, STOP_SOMEWHERE
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+_GROUPS = "srt/layers/quantization/compressed_tensors/compressed_tensors.py (_quantization_scheme_map_from_config)"
 _STORAGES = "srt/layers/quantization/compressed_tensors/utils.py (is_activation_quantization_format)"
 
 VALUES: Outcomes = MappingProxyType(
@@ -69,8 +70,12 @@ VALUES: Outcomes = MappingProxyType(
             (Known(_ERROR, "the config is refused", formats=_CT),),
         ),
         **dict.fromkeys(
-            about("inputs-empty", "outputs-empty"),
+            about("inputs-empty"),
             (Known(Outcome.OK, "an empty object is taken for nothing", formats=_CT),),
+        ),
+        **dict.fromkeys(
+            about("outputs-empty"),
+            (Known(Outcome.OK, "what is said of outputs is not looked at", formats=_CT, where=_GROUPS),),
         ),
         **dict.fromkeys(
             about("no-groups"),

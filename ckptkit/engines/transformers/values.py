@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from ckptkit.engines.base import Known, Outcome, Outcomes
-from ckptkit.engines.config_values import about
+from ckptkit.engines.config_values import LAYERS, about
 
 _ERROR, _SILENT, _WARNING = Outcome.ERROR, Outcome.SILENT, Outcome.WARNING
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+#: Of ``export`` only how codes are packed goes on to Quark, which builds layers of the specs.
+_MAPPED = "quantizers/quantizer_quark.py (_process_model_before_weight_loading)"
+_NOT_STATIC = tuple(layers for layers in LAYERS if layers != "-static")
 #: What the classes of compressed-tensors itself refuse.
 _REFUSED_BY_LIBRARY = ("blocks-without-size", "groups-without-size", "word", "no-groups", "no-weights")
 
@@ -84,8 +87,16 @@ VALUES: Outcomes = MappingProxyType(
             (Known(Outcome.OK, "the usual way of an export is taken", formats=_QUARK),),
         ),
         **dict.fromkeys(
-            about("weight-format"),
-            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK),),
+            about("weight-format", "weight-format-fake"),
+            (Known(Outcome.OK, "the word is not looked at", formats=_QUARK, where=_MAPPED),),
+        ),
+        **dict.fromkeys(
+            about("kv-group", "kv-group-of-none"),
+            (Known(Outcome.OK, "the key is not looked at", formats=_QUARK, where=_MAPPED),),
+        ),
+        **dict.fromkeys(
+            about("input-axis", layers=_NOT_STATIC),
+            (Known(Outcome.OK, "inputs are rounded as declared", formats=_QUARK, where=_MAPPED),),
         ),
         "CK600/no-object": (Known(_ERROR, "AttributeError: 'str' object has no attribute 'to_dict'"),),
     }

@@ -10,6 +10,7 @@ from ckptkit.engines.config_values import REFUSED_BY_LIBRARY, WITHOUT_SCHEME, ab
 _ERROR, _SILENT = Outcome.ERROR, Outcome.SILENT
 _UNKNOWN_NAME = "no parameter has this name"
 _CT, _QUARK = ("compressed-tensors",), ("quark",)
+_GROUPS = "layers/quantization/compressed_tensors/compressed_tensors.py (_quantization_scheme_map_from_config)"
 _STORAGES = "layers/quantization/compressed_tensors/utils.py (is_activation_quantization_format)"
 
 VALUES: Outcomes = MappingProxyType(
@@ -63,7 +64,7 @@ VALUES: Outcomes = MappingProxyType(
         ),
         **dict.fromkeys(
             about("inputs-empty", "outputs-empty"),
-            (Known(Outcome.OK, "an empty object is taken for nothing", formats=_CT),),
+            (Known(Outcome.OK, "an empty object is taken for nothing", formats=_CT, where=_GROUPS),),
         ),
         **dict.fromkeys(
             about("no-groups"),
