@@ -27,7 +27,7 @@ INDEX_FILE = "model.safetensors.index.json"
 _BLOCK_CONFIG = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
 
 #: Part of every cache folder's name: raise it when a builder changes.
-_VERSION = 2
+_VERSION = 3
 _KEY_VALUE_HEADS = 8
 #: Dtype -> bytes of an element.
 WIDTHS = {"F32": 4, "BF16": 2, "F8_E4M3": 1, "U8": 1}
@@ -194,8 +194,9 @@ def trillion_replica(scale: float) -> Model:
             tensors.append(Tensor(f"{prefix}.mlp.gate.weight", "BF16", (experts, hidden)))
             tensors.append(Tensor(f"{prefix}.mlp.gate.e_score_correction_bias", "F32", (experts,)))
         for module in modules:
-            tensors.append(Tensor(f"{module}.weight", "F8_E4M3", (hidden, hidden)))
-            tensors.append(Tensor(f"{module}.weight_scale_inv", "F32", (1, 1)))
+            blocks = 2 if module.endswith(("q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")) else 1
+            tensors.append(Tensor(f"{module}.weight", "F8_E4M3", (blocks * hidden, hidden)))
+            tensors.append(Tensor(f"{module}.weight_scale_inv", "F32", (blocks, 1)))
         norms = ("input_layernorm", "post_attention_layernorm", "self_attn.q_a_layernorm", "self_attn.kv_a_layernorm")
         tensors += [Tensor(f"{prefix}.{norm}.weight", "BF16", (hidden,)) for norm in norms]
     tensors += [Tensor("model.norm.weight", "BF16", (hidden,)), Tensor("lm_head.weight", "BF16", (64, hidden))]
@@ -217,9 +218,9 @@ def trillion_replica(scale: float) -> Model:
         "num_attention_heads": 1,
         "num_key_value_heads": 1,
         "q_lora_rank": hidden,
-        "kv_lora_rank": hidden // 2,
-        "qk_rope_head_dim": hidden // 2,
-        "qk_nope_head_dim": hidden // 2,
+        "kv_lora_rank": hidden,
+        "qk_rope_head_dim": hidden,
+        "qk_nope_head_dim": hidden,
         "v_head_dim": hidden,
         "vocab_size": 64,
         "quantization_config": _BLOCK_CONFIG,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit.errors import FormatError
+from ckptkit.errors import ConversionRefused, FormatError
 from ckptkit.model.granularity import PerToken
 from tests.damage import REAL, load, tensors_of
 from tests.traps.common import block_of, codes, convert, notes, refusal
@@ -148,8 +148,11 @@ def test_trap_20_an_export_block_makes_it_quark(tmp_path: Path) -> None:
     assert ckptkit.open(bent.write(tmp_path / "plain")).format == "fp8"
     bent = load("llama/quark-fp8-custom")
     bent.block["weight_block_size"] = [128, 128]
-    with pytest.raises(FormatError, match="weight_block_size"):
-        ckptkit.open(bent.write(tmp_path / "block"))
+    folder = bent.write(tmp_path / "block")
+    (finding,) = (finding for finding in ckptkit.validate(folder).findings if finding.code == "CK624")
+    assert (finding.severity.name, finding.found) == ("ERROR", "[128, 128]")
+    with pytest.raises(ConversionRefused, match="not sound"):
+        convert(folder, tmp_path / "out", to="ct")
 
 
 def test_trap_21_the_null_block_size_is_explicit(out: Path) -> None:
