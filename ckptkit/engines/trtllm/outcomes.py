@@ -156,7 +156,9 @@ OUTCOMES: Outcomes = MappingProxyType(
         "CK623": (
             Known(_ERROR, "NotImplementedError: Unsupported quantization_config", how=_SOURCE, where=FIRST_READER),
         ),
-        "CK624": (Known(Outcome.UNKNOWN, "what it makes of fields that contradict is not known"),),
+        "CK624": (
+            Known(Outcome.UNKNOWN, "what fields that contradict do is not known", how=_SOURCE, where=FIRST_READER),
+        ),
         "CK624/block-size": (),
         "CK624/experts": (),
         "CK626": (Known(_SILENT, "one method for all", where=str(GROUPS)),),
