@@ -190,6 +190,8 @@ def with_signal(source, target):
     os.kill(os.getpid(), signal.SIGINT)
     real(source, target)
 
+# What starts the tests in the background has a child ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 replace.os.replace = with_signal
 folder = Path(sys.argv[1])
 with replace.replacing(folder) as staged:
