@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ckptkit.model import names
@@ -39,10 +39,10 @@ class FusedGroup(NamedTuple):
     uniform: bool
 
 
-def fused_groups(checkpoint: Checkpoint) -> tuple[FusedGroup, ...]:
-    """Every group of two stored modules or more that engines load as one layer."""
+def fused_groups(checkpoint: Checkpoint, linear: Iterable[str] | None = None) -> tuple[FusedGroup, ...]:
+    """Every group of two stored modules or more, of ``linear`` alone if given, that engines load as one layer."""
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for name in checkpoint.linear_names:
+    for name in checkpoint.linear_names if linear is None else linear:
         owner, _, last = name.rpartition(".")
         fused = _FUSED_OF.get(last)
         if fused is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckptkit.checks.config_keys import keys_of, layers_of
 from ckptkit.checks.context import Context
-from ckptkit.checks.fused import FusedGroup
+from ckptkit.checks.fused import FusedGroup, fused_groups
 from ckptkit.engines.entries_of_experts import tells_experts_apart
 from ckptkit.engines.layers import Layer, layer_of
 from ckptkit.engines.matchers import Matcher
@@ -106,9 +106,8 @@ def listed_in_part(context: Context, reading: Reading) -> Iterator[FusedGroup]:
     stored: dict[str | None, list[str]] = {}
     for weight in undeclared_weights(context):
         stored.setdefault(names.fused_layer(weight.module), []).append(weight.module)
-    for group in context.fused_groups:
-        apart = group.other_attention or names.experts_owner(group.members[0]) is not None
-        if group.uniform and not apart and names.other_tower(group.owner) is None:
+    for group in _groups_outside_experts(context):
+        if group.uniform and not group.other_attention and names.other_tower(group.owner) is None:
             members = (*group.members, *stored.get(names.join(group.owner, group.fused), ()))
             if len({skipped(name) for name in members}) > 1:
                 yield group
@@ -226,9 +225,22 @@ def _as_built(asked: Callable[[str], str], listed: Matcher, built: Matcher | Non
     return matches
 
 
+def _groups_outside_experts(context: Context) -> tuple[FusedGroup, ...]:
+    """Fused layers that are no part of a routed expert: few even where experts make a hundred thousand modules."""
+
+    def found() -> tuple[FusedGroup, ...]:
+        if context.checkpoint is None:
+            return ()
+        linear = context.checkpoint.linear_names
+        outside = [name for name in linear if ".experts." not in name or names.experts_owner(name) is None]
+        return fused_groups(context.checkpoint, outside)
+
+    return context.remembered("groups-outside-experts", found)
+
+
 def _on_whole(context: Context, asked: Callable[[str], str], listed: Matcher, entries: frozenset[str]) -> Matcher:
     """Whether a module is listed by its own whole name, or the layer that it is fused into in any way."""
-    groups = [group for group in context.fused_groups if ".experts." not in group.owner]
+    groups = [group for group in _groups_outside_experts(context) if ".experts." not in group.owner]
     whole = {member: names.join(group.owner, group.fused) for group in groups for member in group.members}
     # Whether the config calls them quantized does not matter to what is fused.
     for module in {weight.module for weight in undeclared_weights(context) if ".experts." not in weight.module}:

@@ -23,8 +23,10 @@ def scale_exponents_as_bytes(context: Context) -> Iterator[Fault]:
 
     Fix: tag them F8_E8M0, or widen them to F32 powers of two.
     """
-    whole = {m.weight_scale.name for m in context.modules if m.weight_scale is not None and is_whole_weight(m)}
-    for tensor in weight_scales(context, "U8"):
+    tensors = tuple(weight_scales(context, "U8"))
+    modules = context.modules if tensors else ()
+    whole = {m.weight_scale.name for m in modules if m.weight_scale is not None and is_whole_weight(m)}
+    for tensor in tensors:
         message = "bytes where numbers are expected: probably exponents of powers of two"
         variant = "whole-weight" if tensor.name in whole else None
         yield Observation("scale-bytes", message, tensor.shard, tensor.name, "F8_E8M0 or F32", "U8", variant=variant)

@@ -39,11 +39,14 @@ def weight_scale_missing(context: Context) -> Iterator[Fault]:
     Fix: export again; a scale cannot be made up.
     """
     tensors = context.container.tensors
-    throughout = all(module.weight_scale is None for module in context.modules)
-    scaled = {_all_experts(module.name) for module in context.modules if module.weight_scale is not None} - {None}
-    for module in context.modules:
-        in_part = "experts-in-part" if _all_experts(module.name) in scaled else None
-        if module.weight_scale is None and not any(f"{module.name}.{e}" in tensors for e in _OTHER_SPELLINGS):
+    bare = [module for module in context.modules if module.weight_scale is None]
+    throughout = len(bare) == len(context.modules)
+    # Only beside what lacks one does it matter which have one: there may be a hundred thousand modules.
+    with_scales = (module.name for module in context.modules if bare and module.weight_scale is not None)
+    scaled = set(map(_all_experts, with_scales)) - {None}
+    for module in bare:
+        if not any(f"{module.name}.{e}" in tensors for e in _OTHER_SPELLINGS):
+            in_part = "experts-in-part" if _all_experts(module.name) in scaled else None
             yield Observation(
                 "weight-scale-missing",
                 "the weight is FP8 but no scale is stored for it",
