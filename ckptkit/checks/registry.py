@@ -50,6 +50,15 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
 )
 
 
+def family_of(code: str) -> str:
+    """The family of a rule, by the hundreds of its code; the letters of the code for rules of other packages.
+
+    >>> family_of("CK911"), family_of("ACME1")
+    ('kv_cache', 'ACME')
+    """
+    return FAMILIES.get(code[:3]) or code.rstrip("0123456789")
+
+
 class OnConversion(str, Enum):
     """What an error of a rule means for a conversion.
 
@@ -118,8 +127,8 @@ class Rule(Shown):
 
     @property
     def family(self) -> str:
-        """The family, by the hundreds of the code; the letters of the code for rules of other packages."""
-        return FAMILIES.get(self.code[:3]) or self.code.rstrip("0123456789")
+        """The family that the code tells."""
+        return family_of(self.code)
 
     @property
     def fix(self) -> Safety | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from ckptkit.checks.context import Context
 from ckptkit.checks.finding import Finding, Module, Observation, Severity
 from ckptkit.checks.level import Level
-from ckptkit.checks.registry import FAMILIES, Rule, all_rules
+from ckptkit.checks.registry import FAMILIES, Rule, all_rules, family_of
 from ckptkit.checks.skip_lists import read_otherwise
 from ckptkit.engines.base import Effect
 from ckptkit.engines.dimensions import Dimensions
@@ -287,7 +287,7 @@ def _told_by_values(context: Context, fault: Fault) -> Fault:
 
 def _of_what_is_loaded(finding: Finding, left_out: Mapping[str, tuple[Layer, ...]]) -> Finding:
     """A finding about a tensor, or about the cache, without the engines that leave out all layers of its kind."""
-    of_cache = finding.code.startswith("CK9")
+    of_cache = family_of(finding.code) == "kv_cache"
     if (finding.tensor is None and not of_cache) or any(effect.leaves_out for effect in finding.engines):
         return finding
     layer = Layer.KV_CACHE if of_cache else layer_of((finding.tensor or "").rpartition(".")[0])
@@ -299,7 +299,7 @@ def _of_the_draft(finding: Finding, dimensions: Dimensions, drafts: Mapping[str,
     """A finding about a layer that predicts: where such layers are a model of their own a load shows nothing of it, and
     where they are left out it does nothing. What is wrong with a file stops whoever opens it."""
     about = finding.stated.name if isinstance(finding.stated, Module) else finding.tensor
-    if about is None or finding.code.startswith("CK1") or not is_mtp(dimensions, about):
+    if about is None or family_of(finding.code) == "files" or not is_mtp(dimensions, about):
         return finding
     kept = (e for e in finding.engines if drafts[e.engine] is not Drafts.LEFT_OUT)
     told = tuple(replace(e, at_request=True) if drafts[e.engine] is Drafts.APART else e for e in kept)

@@ -175,8 +175,10 @@ def _beside_weight(name: str, tensors: Collection[str]) -> bool:
 def judge_groups(engine: Engine, container: Container, dialect: str, parts: Collection[Part]) -> Iterator[Judgement]:
     """What becomes of several groups of a config where an engine takes one of them for every module."""
     one, block = fact_of(dialect, engine.one_group), container.config.get("quantization_config")
-    groups = targets_by_group(block) if one is not None and isinstance(block, Mapping) else {}
-    if one is None or len(groups) < 2:
+    if one is None or not isinstance(block, Mapping):
+        return
+    groups = targets_by_group(block)
+    if len(groups) < 2:
         return
     if one.name not in groups:
         yield Judgement(None, Answer.REFUSED, one.without)

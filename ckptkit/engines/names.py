@@ -227,7 +227,7 @@ class ModuleNames:
             end = f".{module}.weight"
             for name in stored:
                 found = _LAYER.search(name) if name.endswith(end) else None
-                built = found is not None and (layers is None or int(found[1]) < layers)
+                built = found is not None and not _is_beyond(name, layers)
                 wanted = f"{name.removesuffix(end)}.{tensor}"
                 if built and wanted not in stored:
                     return wanted

@@ -159,7 +159,7 @@ class Reading:
             own_map = self.own_map
             return lambda module: name_of(own_map(module))
         found = name_of if whole or renamed or begins or inner or nameless or headless else _itself
-        after = next((p for start, p in self.numbered_on.items() if (architecture or "").startswith(start)), None)
+        after = next(iter(_own(self.numbered_on, architecture)), None)
         return found if after is None or layers is None else lambda module: found(numbered_on(module, *after, layers))
 
     def plain(self, architecture: str | None) -> Matcher | None:

@@ -11,13 +11,17 @@ from dataclasses import replace
 from ckptkit.checks.finding import Finding, Severity
 from ckptkit.checks.runner import Report
 from ckptkit.engines.base import Effect, Outcome
+from ckptkit.engines.support import Answer
 from ckptkit.views.matrix import Matrix, MatrixRow
 
 #: Not a rule: it says what a row of the table says. Its code is taken all the same.
 CODE, NAME = "CK198", "engine-refuses"
 
 #: An answer to a part -> how it is said of the engine, and what it does.
-_ANSWERS = {"refused": ("refuses this", Outcome.ERROR), "silently wrong": ("takes this wrong", Outcome.SILENT)}
+_ANSWERS = {
+    Answer.REFUSED.value: ("refuses this", Outcome.ERROR),
+    Answer.SILENT.value: ("takes this wrong", Outcome.SILENT),
+}
 
 
 def with_refusals(report: Report, matrix: Matrix) -> Report:

@@ -8,16 +8,17 @@ from ckptkit.engines.base import Known, Outcome, Outcomes
 from ckptkit.engines.sglang.classes import NEVER_TIES, PIXTRALS
 
 _SILENT = Outcome.SILENT
+_DROPPED = "a stored head is dropped; a missing one keeps what it was allocated with"
 
 TIES: Outcomes = MappingProxyType(
     {
-        "CK113": (Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),),
+        "CK113": (Known(_SILENT, _DROPPED),),
         "CK113/levels/inner-right": (
-            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
+            Known(_SILENT, _DROPPED),
             Known(Outcome.OK, "the language model's own section counts", architectures=PIXTRALS),
         ),
         "CK113/levels/outer-right": (
-            Known(_SILENT, "a stored head is dropped; a missing one keeps what it was allocated with"),
+            Known(_SILENT, _DROPPED),
             Known(Outcome.OK, "the outermost level counts", architectures=("Qwen3VLFor", "Qwen3VLMoeFor")),
         ),
         "CK113/head-stored": (
