@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ckptkit.views.matrix import MatrixRow
 from tests.accuracy.again.drawn import model_of
 from tests.accuracy.again.hub import HEAD, ordered, quark
 from tests.accuracy.corpus import corpus
@@ -61,10 +62,7 @@ _UNLISTED_ROUTER = quark((*HEAD, "*shared_expert_gate"), but=r".*mlp\.gate")
     ],
 )
 def test_what_it_builds(base: str, change: Damage, verdict: str) -> None:
-    folder, _, model = base.partition("/")
-    checkpoint = model_of(model) if folder == "drawn" else load(base)
-    change(checkpoint)
-    row = rows(checkpoint.to_files())["quark"]
+    row = _row(base, change)
     assert row.verdict == verdict, row.why
 
 
@@ -161,9 +159,7 @@ _NO_INPUT_SCALES = drop(r".*\.input_scale")
     ],
 )
 def test_what_it_makes_of_configs_and_names(base: str, change: Damage, verdict: str) -> None:
-    checkpoint = load(base)
-    change(checkpoint)
-    row = rows(checkpoint.to_files())["quark"]
+    row = _row(base, change)
     assert row.verdict == verdict, row.why
 
 
@@ -192,3 +188,11 @@ def test_kinds_of_a_fourth_set(name: str, verdict: str) -> None:
 
 def test_which_copy_counts_nobody_knows() -> None:
     assert rows(corpus()["held/files/stored-twice-otherwise/quark"].make())["quark"].verdict == "unknown"
+
+
+def _row(base: str, change: Damage) -> MatrixRow:
+    """What is said of a fixture, or of a small model, once it is changed."""
+    folder, _, model = base.partition("/")
+    checkpoint = model_of(model) if folder == "drawn" else load(base)
+    change(checkpoint)
+    return rows(checkpoint.to_files())["quark"]
